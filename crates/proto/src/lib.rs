@@ -1,0 +1,23 @@
+//! The Model Context Protocol on the wire, without I/O.
+//!
+//! This crate opens no socket, reads no clock, draws no random number and spawns nothing: bytes and
+//! messages go in, bytes, messages and decisions come out. Everything hard lives here, so that
+//! everything hard is tested without a socket.
+//!
+//! - [`sse`]: incremental event-stream decoder, boundary scanner and encoder over [`bytes::Bytes`].
+//! - [`rpc`]: the outline of a JSON-RPC message: what a gateway must know, with the bytes kept.
+//! - [`revision`]: protocol revisions and what each permits.
+//! - [`header`]: the MCP headers, their value rules and media types.
+//! - [`classify`]: which binding and revision an HTTP request belongs to.
+//! - [`access`]: Host and Origin allow-lists.
+//! - [`session`]: typed identifiers.
+//! - [`backoff`]: delays between reconnections, as a pure function.
+
+pub mod access;
+pub mod backoff;
+pub mod classify;
+pub mod header;
+pub mod revision;
+pub mod rpc;
+pub mod session;
+pub mod sse;

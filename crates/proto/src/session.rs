@@ -1,0 +1,94 @@
+//! Typed identifiers. None of them is interchangeable with another (F19).
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// The longest session id or event id Thinpipe takes from a peer, in bytes.
+pub const MAX_ID: usize = 1024;
+
+/// A value that is no valid identifier: empty, too long, or not visible ASCII (0x21 to 0x7E).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("identifiers are 1 to {MAX_ID} characters of visible ASCII")]
+pub struct InvalidId;
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Bytes);
+
+        impl $name {
+            /// Takes bytes that came from a peer.
+            ///
+            /// # Errors
+            /// [`InvalidId`] unless they are 1 to [`MAX_ID`] characters of visible ASCII.
+            pub fn from_bytes(bytes: Bytes) -> Result<Self, InvalidId> {
+                let valid = !bytes.is_empty()
+                    && bytes.len() <= MAX_ID
+                    && bytes.iter().all(|b| (0x21..=0x7e).contains(b));
+                if valid { Ok(Self(bytes)) } else { Err(InvalidId) }
+            }
+
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(&self.0).unwrap_or_default()
+            }
+
+            /// The identifier as bytes, for a header.
+            #[must_use]
+            pub fn as_bytes(&self) -> &Bytes {
+                &self.0
+            }
+        }
+
+        /// Shows the first six characters only: ids are secrets and logs are not.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let text = self.as_str();
+                write!(f, "{}…", &text[..text.len().min(6)])
+            }
+        }
+    };
+}
+
+identifier! {
+    /// The gateway's (or server's) own session id, shown to the client.
+    SessionId
+}
+identifier! {
+    /// The session id an upstream server issued; never shown to a client.
+    UpstreamSessionId
+}
+identifier! {
+    /// An SSE event id.
+    EventId
+}
+
+impl SessionId {
+    /// Makes an id of 128 random bits: 32 hexadecimal digits.
+    #[must_use]
+    pub fn from_random(random: [u8; 16]) -> Self {
+        let mut text = String::with_capacity(32);
+        for byte in random {
+            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        }
+        Self(Bytes::from(text))
+    }
+}
+
+/// Who makes a request, as authentication found out. Another principal's session does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Principal {
+    /// Nobody authenticates here.
+    #[default]
+    Anonymous,
+    /// An authenticated name.
+    Named(std::sync::Arc<str>),
+}
+
+/// Number of a stream within its session; never the session's id (F18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u64);
