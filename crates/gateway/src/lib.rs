@@ -1,1 +1,10 @@
-//! TODO
+//! A gateway for the Model Context Protocol, as one handler of the server side.
+//!
+//! This crate opens no listening socket and frames no HTTP: `thinpipe-transport` does. It decides
+//! which upstream a message goes to, lets interceptors see it, and relays the answer by the cheapest
+//! way that is right.
+
+mod config;
+pub mod interceptor;
+
+pub use config::{GatewayConfig, HealthConfig, Resume, SessionLost, UpstreamSpec};

@@ -21,7 +21,10 @@ impl Backoff {
     /// A fresh schedule.
     #[must_use]
     pub fn new() -> Self {
-        Self { attempt: 0, spent: Duration::ZERO }
+        Self {
+            attempt: 0,
+            spent: Duration::ZERO,
+        }
     }
 
     /// The next delay, or `None` when the window is spent. `random` is a number drawn from the whole

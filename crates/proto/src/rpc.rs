@@ -231,7 +231,12 @@ pub fn peek_is_response(prefix: &[u8]) -> Option<bool> {
 
 /// Writes a JSON-RPC error response. `id: None` omits the member; `data` is JSON text.
 #[must_use]
-pub fn error_response(id: Option<&RequestId>, code: i32, message: &str, data: Option<&[u8]>) -> Bytes {
+pub fn error_response(
+    id: Option<&RequestId>,
+    code: i32,
+    message: &str,
+    data: Option<&[u8]>,
+) -> Bytes {
     let _ = (id, code, message, data);
     unimplemented!()
 }

@@ -1,1 +1,108 @@
-//! TODO
+//! Where sessions are kept.
+//!
+//! This crate holds no message, no cursor and no socket: a [`SessionRecord`] is what another process
+//! would need to go on with a session, and nothing else. It does not decide when a session ends.
+//!
+//! [`SessionStore`] is the trait, [`MemoryStore`] the embedded default. [`conformance`] is the one
+//! suite of behaviour that every store must show.
+
+pub mod conformance;
+mod memory;
+mod record;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use thinpipe_proto::session::SessionId;
+
+pub use memory::MemoryStore;
+pub use record::{SessionRecord, Version};
+
+/// A boxed future that can move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A record with this id exists already.
+    #[error("a session with this id exists already")]
+    Exists,
+    /// No record with this id exists (any more).
+    #[error("no session has this id")]
+    NotFound,
+    /// The record was changed by somebody else since it was read.
+    #[error("the session was changed by another writer")]
+    Conflict,
+    /// The store cannot be reached, or does not answer in time.
+    #[error("the session store is unreachable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anything being done about it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// Records of sessions, with expiry. All operations are atomic.
+pub trait SessionStore: Send + Sync + 'static {
+    /// Stores a new record that expires after `ttl` without a touch.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if the id is taken; an expired or deleted id is not taken.
+    fn create<'a>(
+        &'a self,
+        record: &'a SessionRecord,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// The record and its version; `None` if there is none or it has expired.
+    fn get<'a>(
+        &'a self,
+        id: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<(SessionRecord, Version)>, StoreError>>;
+
+    /// Several records at once, in the order of the ids (F3).
+    fn get_many<'a>(
+        &'a self,
+        ids: &'a [SessionId],
+    ) -> BoxFuture<'a, Result<Vec<Option<(SessionRecord, Version)>>, StoreError>>;
+
+    /// Replaces a record if its version is still `expected` (compare-and-set).
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it is not, [`StoreError::NotFound`] if the record is gone.
+    fn update<'a>(
+        &'a self,
+        record: &'a SessionRecord,
+        expected: Version,
+    ) -> BoxFuture<'a, Result<Version, StoreError>>;
+
+    /// Sets the expiry to `ttl` from now.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the record is gone.
+    fn touch<'a>(
+        &'a self,
+        id: &'a SessionId,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Removes a record; `true` if it was there.
+    fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// How many records there are that have not expired.
+    fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    /// Up to `limit` ids greater than `after`, in ascending order: a page of a listing that never
+    /// holds the whole in memory.
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a SessionId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>>;
+}

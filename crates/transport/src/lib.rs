@@ -1,1 +1,20 @@
-//! TODO
+//! Streamable HTTP for MCP, server side and client side, over sockets.
+//!
+//! This crate does not translate between bindings, does not choose upstreams and knows nothing of
+//! interceptors: that is `thinpipe-gateway`. It does not decide what a message means either: that is
+//! `thinpipe-proto`. What it does is move bytes, with backpressure from end to end and a bound on
+//! every buffer.
+//!
+//! - [`server`]: accepts connections, checks requests, keeps sessions, and hands each exchange to a
+//!   [`server::Handler`].
+//! - [`upstream`]: sends requests to MCP servers and gives back an [`upstream::UpstreamResponse`]
+//!   whose body has not been read.
+//! - [`body`]: the one shape of a body that both sides share.
+
+pub mod body;
+mod http1;
+mod io;
+pub mod server;
+pub mod upstream;
+
+pub use io::Io;

@@ -1,0 +1,96 @@
+//! What a gateway is told: plain data, valid by construction.
+
+use std::time::Duration;
+
+use thinpipe_transport::upstream::UpstreamConfig;
+
+use crate::interceptor::{ChainConfig, InterceptorConfig};
+
+/// A whole gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The servers behind it, each on a path of its own.
+    pub upstreams: Vec<UpstreamSpec>,
+}
+
+/// One server behind the gateway.
+#[derive(Debug, Clone)]
+pub struct UpstreamSpec {
+    /// Path of its MCP endpoint here: `/mcp`, or `/servers/<name>/mcp`.
+    pub path: String,
+    /// How it is reached.
+    pub client: UpstreamConfig,
+    /// What happens when it does not know its session any more.
+    pub session_lost: SessionLost,
+    /// Who resumes a stream that broke.
+    pub resume: Resume,
+    /// How its health is watched.
+    pub health: HealthConfig,
+    /// What looks at its messages, in order.
+    pub interceptors: Vec<InterceptorConfig>,
+    /// How the chain of interceptors behaves.
+    pub chain: ChainConfig,
+    /// Bytes of one event or of one JSON body that interceptors read. Default: 16 MiB.
+    pub max_message: usize,
+    /// Bytes of one JSON body that nobody reads. Default: 100 MiB.
+    pub max_passed_body: u64,
+}
+
+/// What happens when an upstream answers 404 to its own session id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionLost {
+    /// The client's session ends too: 404, and it starts anew.
+    #[default]
+    End,
+    /// The session is opened again with the client's own `initialize` params, if nothing is in flight.
+    Reestablish,
+}
+
+/// Who resumes a stream that broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resume {
+    /// The upstream, by its own event ids, which pass through to the client.
+    #[default]
+    Upstream,
+    /// Nobody: a broken stream is an error.
+    Off,
+}
+
+/// How an upstream's health is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// Between two checks; zero: no checks. Default: 30 s.
+    pub interval: Duration,
+    /// For one check. Default: 5 s.
+    pub timeout: Duration,
+    /// Checks that must fail in a row before it counts as unhealthy. Default: 2.
+    pub failures: u32,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            failures: 2,
+        }
+    }
+}
+
+impl UpstreamSpec {
+    /// The defaults for a server at this path.
+    #[must_use]
+    pub fn new(path: impl Into<String>, client: UpstreamConfig) -> Self {
+        Self {
+            path: path.into(),
+            client,
+            session_lost: SessionLost::default(),
+            resume: Resume::default(),
+            health: HealthConfig::default(),
+            interceptors: Vec::new(),
+            chain: ChainConfig::default(),
+            max_message: 16 << 20,
+            max_passed_body: 100 << 20,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Interceptors: values that see a message on its way and say what becomes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::Principal;
+use thinpipe_transport::body::BoxFuture;
+
+/// Which way a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the upstream.
+    ToUpstream,
+    /// From the upstream to the client.
+    ToClient,
+}
+
+/// How a message travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// As the whole body of a request or response.
+    Body,
+    /// As one event of a stream.
+    Event,
+}
+
+/// What is known about a message beside the message itself. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct MessageContext {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// How it travels.
+    pub carrier: Carrier,
+    /// Revision it is written in.
+    pub revision: Revision,
+    /// Name of the upstream.
+    pub upstream: Arc<str>,
+    /// Who the client is.
+    pub principal: Principal,
+    /// First characters of the session's id; `None` outside of sessions.
+    pub session: Option<Arc<str>>,
+    /// Method of the request this message is or answers, or of the notification it is. `None`: a
+    /// response to a request that is not known (any more).
+    pub method: Option<Arc<str>>,
+    /// The tool, prompt or resource the request names.
+    pub name: Option<Arc<str>>,
+    /// Number of the message in its stream, from 0 (E9).
+    pub sequence: u64,
+}
+
+/// What an interceptor wants to see. What nobody wants costs nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Messages from the client.
+    pub to_upstream: Methods,
+    /// Messages to the client; responses count by the method of their request.
+    pub to_client: Methods,
+    /// The headers of requests to the upstream.
+    pub request_headers: bool,
+    /// The headers of responses to the client.
+    pub response_headers: bool,
+}
+
+/// A set of methods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Methods {
+    /// None.
+    #[default]
+    None,
+    /// These.
+    Only(Vec<String>),
+    /// All, and messages whose method is not known.
+    All,
+}
+
+/// What becomes of a message.
+pub enum Action {
+    /// It goes on as it is.
+    Continue,
+    /// It goes on with these bytes instead: one JSON-RPC message of the same kind and id.
+    Replace(Bytes),
+    /// It goes no further. A request is answered with this error; a response is replaced by it; a
+    /// notification or event is dropped (and its cursor kept).
+    Reject(Rejection),
+    /// Decided later: a delay, a pause until somebody resumes it, a question to another program.
+    Later(BoxFuture<Action>),
+}
+
+/// Why a message was refused: the JSON-RPC error the client gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// JSON-RPC error code.
+    pub code: i32,
+    /// For people.
+    pub message: String,
+    /// `data.reason`, stable, for programs.
+    pub reason: String,
+}
+
+/// Sees messages. Implementations keep their state behind their own synchronization; `intercept` is
+/// called from many tasks at once and must not block.
+pub trait Interceptor: Send + Sync + 'static {
+    /// Name, for logs and errors.
+    fn name(&self) -> &str;
+
+    /// What it wants to see; asked once, when the chain is built.
+    fn interest(&self) -> Interest;
+
+    /// Looks at one message.
+    fn intercept(&self, context: &MessageContext, message: &Message) -> Action;
+
+    /// Looks at, and may change, the headers of a request to the upstream or of a response to the
+    /// client. Headers that carry the transport's own state are not among them.
+    fn headers(&self, context: &MessageContext, headers: &mut HeaderMap) {
+        let _ = (context, headers);
+    }
+}
+
+/// How a chain behaves when one of its interceptors does not.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChainConfig {
+    /// How long one interceptor may take for one message, in milliseconds. Default: 5,000.
+    pub timeout_ms: u64,
+    /// What becomes of a message whose interceptor failed (panicked, took too long). Default: reject.
+    pub on_failure: OnFailure,
+}
+
+impl ChainConfig {
+    /// How long one interceptor may take for one message.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+impl Default for ChainConfig {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 5_000,
+            on_failure: OnFailure::Reject,
+        }
+    }
+}
+
+/// What becomes of a message whose interceptor failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It goes on as it was.
+    Continue,
+}
+
+/// Configuration of one built-in interceptor.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum InterceptorConfig {
+    /// Writes one log line for each message.
+    Log {},
+}

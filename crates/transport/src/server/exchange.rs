@@ -1,0 +1,160 @@
+//! What a handler gets and what it gives back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use thinpipe_proto::classify::Refusal;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{self, Message, RequestId};
+use thinpipe_proto::session::{EventId, Principal, SessionId};
+
+use crate::body::{Body, BodyStream, BoxFuture};
+use crate::server::{Session, SessionEnd, SessionSlot};
+
+/// One message from a client, checked, with all that is known about who sent it.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What the client wants.
+    pub inbound: Inbound,
+    /// Revision the message is written in.
+    pub revision: Revision,
+    /// Who sent it.
+    pub principal: Principal,
+    /// The request's headers, as they came.
+    pub headers: HeaderMap,
+    /// Name of the endpoint it came to.
+    pub endpoint: Arc<str>,
+    /// Address of the peer, if it has one.
+    pub peer: Option<std::net::SocketAddr>,
+}
+
+/// What a client wants of the endpoint.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A self-describing request (2026-07-28).
+    Stateless(Message),
+    /// A notification outside of any session (2026-07-28).
+    StatelessNotification(Message),
+    /// `initialize`, with the place reserved for the session it may open.
+    Initialize(Message, SessionSlot),
+    /// A request, notification or response in a session; `None`: the endpoint allows sessionless use.
+    Message(Message, Option<Arc<Session>>),
+    /// GET: the session's standalone stream, or any of its streams resumed after an event.
+    Listen(Arc<Session>, Option<EventId>),
+    /// DELETE. The session ends when the handler has answered, whatever it answers, unless that is 405.
+    Terminate(Arc<Session>),
+}
+
+/// The code that answers exchanges: a gateway, or an MCP server.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one exchange.
+    ///
+    /// In a session the future is run to its end even when the client leaves, since leaving is not
+    /// cancelling; outside of one (2026-07-28) it is dropped then, since leaving is.
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer>;
+
+    /// A session has ended, for whatever reason; called once for each that was opened.
+    fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
+        let _ = (session, why);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// What a response carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// `application/json`.
+    Json,
+    /// `text/event-stream`: never compressed, kept alive with comments.
+    EventStream,
+    /// Anything else, passed with its type.
+    Other(Option<HeaderValue>),
+}
+
+/// The answer to an exchange.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Type of the body.
+    pub content: Content,
+    /// Headers beside those that the server side sets itself.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+    /// The session this answer opens; its id is shown to the client.
+    pub session: Option<SessionId>,
+}
+
+impl Answer {
+    /// 202, empty: a notification or response was taken.
+    #[must_use]
+    pub fn accepted() -> Self {
+        Self::new(StatusCode::ACCEPTED, Content::Other(None), Body::Empty)
+    }
+
+    /// An answer with this status, type and body.
+    #[must_use]
+    pub fn new(status: StatusCode, content: Content, body: Body) -> Self {
+        Self {
+            status,
+            content,
+            headers: HeaderMap::new(),
+            body,
+            session: None,
+        }
+    }
+
+    /// 200 with one JSON-RPC message.
+    #[must_use]
+    pub fn json(message: Bytes) -> Self {
+        Self::new(StatusCode::OK, Content::Json, Body::from(message))
+    }
+
+    /// 200 with a stream of events.
+    #[must_use]
+    pub fn events(stream: impl BodyStream) -> Self {
+        Self::new(StatusCode::OK, Content::EventStream, Body::stream(stream))
+    }
+
+    /// A JSON-RPC error with an HTTP status.
+    #[must_use]
+    pub fn error(
+        status: StatusCode,
+        id: Option<&RequestId>,
+        code: i32,
+        message: &str,
+        data: Option<&str>,
+    ) -> Self {
+        let body = rpc::error_response(id, code, message, data.map(str::as_bytes));
+        Self::new(status, Content::Json, Body::Full(body))
+    }
+
+    /// The answer to a refused request.
+    #[must_use]
+    pub fn refused(refusal: &Refusal) -> Self {
+        let status =
+            StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = Self::error(
+            status,
+            refusal.id.as_ref(),
+            refusal.code,
+            &refusal.message,
+            refusal.data.as_deref(),
+        );
+        if let Some(allow) = refusal.allow {
+            answer
+                .headers
+                .insert(http::header::ALLOW, HeaderValue::from_static(allow));
+        }
+        answer
+    }
+
+    /// The same answer, opening a session.
+    #[must_use]
+    pub fn with_session(mut self, id: SessionId) -> Self {
+        self.session = Some(id);
+        self
+    }
+}

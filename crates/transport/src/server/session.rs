@@ -1,0 +1,259 @@
+//! Sessions of the server side: opened by `initialize`, bound to a principal and an endpoint.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
+use thinpipe_store::{SessionRecord, StoreError, Version};
+use tokio_util::sync::CancellationToken;
+
+pub use manager::{SessionLimits, SessionManager, SessionSlot, SessionStats};
+
+use crate::io::now;
+use crate::server::Handler;
+
+mod manager;
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The client sent DELETE.
+    Deleted,
+    /// Nobody used it for too long, or it grew too old.
+    Expired,
+    /// The upstream does not know its session any more.
+    UpstreamGone,
+    /// The server shuts down and the session cannot outlive it.
+    ShutDown,
+}
+
+/// Why a session cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// All places are taken.
+    #[error("all {limit} sessions are in use")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// The store failed.
+    #[error("the session store failed")]
+    Store(#[from] StoreError),
+    /// No random number could be drawn for the id.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+/// A live session.
+pub struct Session {
+    id: SessionId,
+    principal: Principal,
+    endpoint: Arc<str>,
+    record: Mutex<(SessionRecord, Version)>,
+    owner: Arc<dyn Handler>,
+    state: OnceLock<Box<dyn Any + Send + Sync>>,
+    closed: CancellationToken,
+    ended: AtomicBool,
+    in_flight: Mutex<Vec<RequestId>>,
+    active: AtomicUsize,
+    epoch: Instant,
+    last_used_ms: AtomicU64,
+}
+
+impl Session {
+    fn new(
+        record: SessionRecord,
+        version: Version,
+        owner: Arc<dyn Handler>,
+        endpoint: Arc<str>,
+    ) -> Self {
+        Self {
+            id: record.id.clone(),
+            principal: record.principal.clone(),
+            endpoint,
+            record: Mutex::new((record, version)),
+            owner,
+            state: OnceLock::new(),
+            closed: CancellationToken::new(),
+            ended: AtomicBool::new(false),
+            in_flight: Mutex::new(Vec::new()),
+            active: AtomicUsize::new(0),
+            epoch: now(),
+            last_used_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The id the client knows.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Name of the endpoint it was opened on.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.endpoint
+    }
+
+    /// The negotiated revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        lock(&self.record).0.revision
+    }
+
+    /// The client's `initialize` params.
+    #[must_use]
+    pub fn initialize_params(&self) -> Bytes {
+        lock(&self.record).0.initialize_params.clone()
+    }
+
+    /// The upstream's own id of the session.
+    #[must_use]
+    pub fn upstream_session(&self) -> Option<UpstreamSessionId> {
+        lock(&self.record).0.upstream_session.clone()
+    }
+
+    /// A copy of what is stored of it.
+    #[must_use]
+    pub fn record(&self) -> SessionRecord {
+        lock(&self.record).0.clone()
+    }
+
+    /// What the handler keeps for it, made at the first call. A handler uses one type only; asking
+    /// for another gives `None`.
+    pub fn state<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.state.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+
+    /// Cancelled when the session ends: its streams close then.
+    #[must_use]
+    pub fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Marks the session as in use until the guard is dropped; idle time counts from then.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Activity {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Activity {
+            session: Arc::clone(self),
+        }
+    }
+
+    /// Registers a request until the guard is dropped; `None` if one with this id is running.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, id: &RequestId) -> Option<InFlight> {
+        let mut running = lock(&self.in_flight);
+        if running.contains(id) {
+            return None;
+        }
+        running.push(id.clone());
+        Some(InFlight {
+            session: Arc::clone(self),
+            id: id.clone(),
+        })
+    }
+
+    /// How many requests are running.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        lock(&self.in_flight).len()
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn idle_for(&self, now: Instant) -> Option<std::time::Duration> {
+        if self.active.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let used = std::time::Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed));
+        Some(now.saturating_duration_since(self.epoch + used))
+    }
+
+    fn touch(&self) {
+        let since = now().saturating_duration_since(self.epoch).as_millis();
+        self.last_used_ms
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("endpoint", &self.endpoint)
+            .finish()
+    }
+}
+
+/// Keeps a session from expiring.
+#[derive(Debug)]
+pub struct Activity {
+    session: Arc<Session>,
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        self.session.touch();
+        self.session.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A running request of a session.
+#[derive(Debug)]
+pub struct InFlight {
+    session: Arc<Session>,
+    id: RequestId,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut running = lock(&self.session.in_flight);
+        if let Some(at) = running.iter().position(|id| *id == self.id) {
+            running.swap_remove(at);
+        }
+        if running.is_empty() {
+            // A session that waits holds nothing it does not need.
+            running.shrink_to(4);
+        }
+    }
+}
+
+/// What a handler learned when a session was negotiated.
+#[derive(Debug, Clone)]
+pub struct Negotiated {
+    /// The revision both sides agreed on.
+    pub revision: Revision,
+    /// The client's `initialize` params, as JSON text.
+    pub initialize_params: Bytes,
+    /// The upstream's own id of the session.
+    pub upstream_session: Option<UpstreamSessionId>,
+}
+
+/// A poisoned lock means a panic elsewhere; what it guards here is valid at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}

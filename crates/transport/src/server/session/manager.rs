@@ -1,0 +1,387 @@
+//! The table of live sessions, over a [`SessionStore`].
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
+use thinpipe_store::{SessionRecord, SessionStore, StoreError, Version};
+use tokio_util::task::TaskTracker;
+
+use super::{Negotiated, Session, SessionEnd, SessionError, lock, unix_ms};
+use crate::io::now;
+use crate::server::Handler;
+
+/// How many sessions there may be and how long they last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Sessions at one time. Default: 10,000.
+    pub max: usize,
+    /// A session that nobody uses ends after this. Default: 30 min.
+    pub idle: Duration,
+    /// A session ends at this age as soon as nobody uses it. Default: 24 h.
+    pub age: Duration,
+    /// How often ended sessions are looked for. Default: 60 s.
+    pub sweep: Duration,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            max: 10_000,
+            idle: Duration::from_secs(30 * 60),
+            age: Duration::from_secs(24 * 3600),
+            sweep: Duration::from_secs(60),
+        }
+    }
+}
+
+impl SessionLimits {
+    /// Idle time allowed when `used` places are taken (F11): the fuller, the shorter, so that room
+    /// is made for who is there by who is not. Never below 5 min, unless `idle` itself is.
+    #[must_use]
+    pub fn idle_under_pressure(&self, used: usize) -> Duration {
+        let percent = used.saturating_mul(100) / self.max.max(1);
+        let floor = Duration::from_secs(5 * 60).min(self.idle);
+        match percent {
+            0..75 => self.idle,
+            75..85 => (self.idle / 2).max(floor),
+            85..95 => (self.idle / 4).max(floor),
+            _ => floor,
+        }
+    }
+}
+
+/// Figures about the sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Live now.
+    pub live: usize,
+    /// The limit.
+    pub max: usize,
+}
+
+/// Opens, finds and ends sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct SessionManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn SessionStore>,
+    live: papaya::HashMap<SessionId, Arc<Session>>,
+    limits: SessionLimits,
+    places: Arc<AtomicUsize>,
+    tasks: TaskTracker,
+}
+
+impl fmt::Debug for SessionManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManager")
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+impl SessionManager {
+    /// A manager over a store. Tasks it starts (telling handlers that sessions ended) run on `tasks`.
+    #[must_use]
+    pub fn new(store: Arc<dyn SessionStore>, limits: SessionLimits, tasks: TaskTracker) -> Self {
+        let places = Arc::new(AtomicUsize::new(0));
+        let live = papaya::HashMap::new();
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                live,
+                limits,
+                places,
+                tasks,
+            }),
+        }
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &SessionLimits {
+        &self.inner.limits
+    }
+
+    /// Figures about the sessions.
+    #[must_use]
+    pub fn stats(&self) -> SessionStats {
+        let live = self.inner.places.load(Ordering::Relaxed);
+        SessionStats {
+            live,
+            max: self.inner.limits.max,
+        }
+    }
+
+    /// All live sessions, in no order.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Session>> {
+        self.inner.live.pin().values().cloned().collect()
+    }
+
+    /// Reserves a place for a session that is being opened. The cap is exact: concurrent calls never
+    /// get more places than there are.
+    ///
+    /// # Errors
+    /// [`SessionError::Full`], after sessions that have been idle for long were ended to make room.
+    pub async fn reserve(
+        &self,
+        owner: Arc<dyn Handler>,
+        endpoint: Arc<str>,
+        principal: Principal,
+    ) -> Result<SessionSlot, SessionError> {
+        let place = match self.place() {
+            Some(place) => place,
+            None => {
+                self.sweep().await;
+                self.place().ok_or(SessionError::Full {
+                    limit: self.inner.limits.max,
+                })?
+            }
+        };
+        Ok(SessionSlot {
+            manager: self.clone(),
+            place,
+            owner,
+            endpoint,
+            principal,
+        })
+    }
+
+    /// The live session with this id, if it belongs to this principal and endpoint; anything else is
+    /// a session that does not exist. One that is only in the store is taken up.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`], [`SessionError::Full`].
+    pub async fn find(
+        &self,
+        id: &SessionId,
+        principal: &Principal,
+        endpoint: &Arc<str>,
+        owner: &Arc<dyn Handler>,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
+        let live = self.inner.live.pin().get(id).cloned();
+        let session = match live {
+            Some(session) => session,
+            None => match self.take_up(id, endpoint, owner).await? {
+                Some(session) => session,
+                None => return Ok(None),
+            },
+        };
+        let own = session.principal() == principal
+            && session.endpoint() == endpoint
+            && !session.is_ended();
+        Ok(own.then_some(session))
+    }
+
+    /// Ends a session: its streams close, its record goes, its handler is told. Only the first call
+    /// does anything.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`] if the record could not be deleted; the session has ended here all
+    /// the same.
+    pub async fn end(&self, session: &Arc<Session>, why: SessionEnd) -> Result<(), SessionError> {
+        if session.ended.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.inner.live.pin().remove(session.id());
+        self.inner.places.fetch_sub(1, Ordering::AcqRel);
+        session.closed.cancel();
+        let told = Arc::clone(&session.owner).session_ended(Arc::clone(session), why);
+        self.inner.tasks.spawn(told);
+        self.inner.store.delete(session.id()).await?;
+        Ok(())
+    }
+
+    /// Writes another upstream session id (after the upstream's session was opened anew).
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub async fn set_upstream_session(
+        &self,
+        session: &Session,
+        upstream: Option<UpstreamSessionId>,
+    ) -> Result<(), SessionError> {
+        let (mut record, version) = lock(&session.record).clone();
+        record.upstream_session = upstream;
+        let version = self.inner.store.update(&record, version).await?;
+        *lock(&session.record) = (record, version);
+        Ok(())
+    }
+
+    /// Ends what has been idle for too long or is too old, and keeps the records of the others alive.
+    pub async fn sweep(&self) {
+        let limits = self.inner.limits;
+        let now = now();
+        for session in self.list() {
+            let used = self.inner.places.load(Ordering::Relaxed);
+            let idle = session.idle_for(now);
+            let too_old = now.saturating_duration_since(session.epoch) >= limits.age;
+            let expired =
+                idle.is_some_and(|idle| too_old || idle >= limits.idle_under_pressure(used));
+            let done = if expired {
+                self.end(&session, SessionEnd::Expired).await
+            } else {
+                self.keep(&session, idle.unwrap_or_default()).await
+            };
+            if let Err(error) = done {
+                tracing::warn!(session = ?session.id(), %error, "sweeping a session failed");
+            }
+        }
+    }
+
+    /// Sweeps at the configured interval until the manager is dropped.
+    pub fn start_sweeping(&self) {
+        let weak = Arc::downgrade(&self.inner);
+        let every = self.inner.limits.sweep;
+        self.inner.tasks.spawn(sweep_loop(weak, every));
+    }
+
+    async fn keep(&self, session: &Arc<Session>, idle: Duration) -> Result<(), SessionError> {
+        let left = self.inner.limits.idle.saturating_sub(idle) + 2 * self.inner.limits.sweep;
+        match self.inner.store.touch(session.id(), left).await {
+            // Somebody else ended it.
+            Err(StoreError::NotFound) => self.end(session, SessionEnd::Deleted).await,
+            other => Ok(other?),
+        }
+    }
+
+    async fn take_up(
+        &self,
+        id: &SessionId,
+        endpoint: &Arc<str>,
+        owner: &Arc<dyn Handler>,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
+        let Some((record, version)) = self.inner.store.get(id).await? else {
+            return Ok(None);
+        };
+        if record.endpoint != **endpoint {
+            return Ok(None);
+        }
+        let place = self.place().ok_or(SessionError::Full {
+            limit: self.inner.limits.max,
+        })?;
+        Ok(Some(self.publish(
+            record,
+            version,
+            Arc::clone(owner),
+            Arc::clone(endpoint),
+            place,
+        )))
+    }
+
+    fn publish(
+        &self,
+        record: SessionRecord,
+        version: Version,
+        owner: Arc<dyn Handler>,
+        endpoint: Arc<str>,
+        place: Place,
+    ) -> Arc<Session> {
+        let session = Arc::new(Session::new(record, version, owner, endpoint));
+        let live = self.inner.live.pin();
+        match live.try_insert(session.id().clone(), Arc::clone(&session)) {
+            Ok(_) => {
+                place.keep();
+                session
+            }
+            // Another request took it up at the same time; `place` goes back.
+            Err(taken) => Arc::clone(taken.current),
+        }
+    }
+
+    fn place(&self) -> Option<Place> {
+        let limit = self.inner.limits.max;
+        self.inner
+            .places
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < limit).then_some(n + 1)
+            })
+            .ok()
+            .map(|_| Place {
+                places: Some(Arc::clone(&self.inner.places)),
+            })
+    }
+}
+
+async fn sweep_loop(manager: Weak<Inner>, every: Duration) {
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    // A late tick is one sweep, not a burst of them.
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(inner) = manager.upgrade() else {
+            return;
+        };
+        SessionManager { inner }.sweep().await;
+    }
+}
+
+/// One of the places for sessions; given back on drop.
+#[derive(Debug)]
+struct Place {
+    places: Option<Arc<AtomicUsize>>,
+}
+
+impl Place {
+    fn keep(mut self) {
+        self.places = None;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(places) = &self.places {
+            places.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A place reserved for a session that is being opened; dropping it gives the place back.
+pub struct SessionSlot {
+    manager: SessionManager,
+    place: Place,
+    owner: Arc<dyn Handler>,
+    endpoint: Arc<str>,
+    principal: Principal,
+}
+
+impl fmt::Debug for SessionSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionSlot")
+            .field("endpoint", &self.endpoint)
+            .finish()
+    }
+}
+
+impl SessionSlot {
+    /// Opens the session under a fresh random id, stored before anybody can learn of it.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`], [`SessionError::Random`].
+    pub async fn open(self, negotiated: Negotiated) -> Result<Arc<Session>, SessionError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_| SessionError::Random)?;
+        let record = SessionRecord {
+            id: SessionId::from_random(random),
+            principal: self.principal,
+            endpoint: self.endpoint.to_string(),
+            revision: negotiated.revision,
+            initialize_params: negotiated.initialize_params,
+            upstream_session: negotiated.upstream_session,
+            created_ms: unix_ms(),
+        };
+        let inner = &self.manager.inner;
+        let ttl = inner.limits.idle + 2 * inner.limits.sweep;
+        inner.store.create(&record, ttl).await?;
+        let session =
+            self.manager
+                .publish(record, Version(1), self.owner, self.endpoint, self.place);
+        session.touch();
+        Ok(session)
+    }
+}
