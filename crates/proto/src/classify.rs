@@ -63,7 +63,11 @@ impl Served {
 ///
 /// # Errors
 /// A [`Refusal`]: 405 with `Allow`.
-pub fn classify_bodiless(method: &Method, headers: &HeaderMap, served: Served) -> Result<Class, Refusal> {
+pub fn classify_bodiless(
+    method: &Method,
+    headers: &HeaderMap,
+    served: Served,
+) -> Result<Class, Refusal> {
     let _ = (method, headers, served);
     unimplemented!()
 }
@@ -73,7 +77,11 @@ pub fn classify_bodiless(method: &Method, headers: &HeaderMap, served: Served) -
 ///
 /// # Errors
 /// A [`Refusal`] with the status and code of the row.
-pub fn classify_post(payload: Payload, headers: &HeaderMap, served: Served) -> Result<Class, Refusal> {
+pub fn classify_post(
+    payload: Payload,
+    headers: &HeaderMap,
+    served: Served,
+) -> Result<Class, Refusal> {
     let _ = (payload, headers, served);
     unimplemented!()
 }
@@ -83,7 +91,10 @@ pub fn classify_post(payload: Payload, headers: &HeaderMap, served: Served) -> R
 ///
 /// # Errors
 /// A [`Refusal`] with 400: a header that names no legacy revision Thinpipe knows.
-pub fn legacy_revision(headers: &HeaderMap, session: Option<Revision>) -> Result<Revision, Refusal> {
+pub fn legacy_revision(
+    headers: &HeaderMap,
+    session: Option<Revision>,
+) -> Result<Revision, Refusal> {
     let _ = (headers, session);
     unimplemented!()
 }

@@ -39,7 +39,9 @@ impl Revision {
     /// The revision a string names exactly; unknown dates are `None`, never rounded.
     #[must_use]
     pub fn from_bytes(text: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|r| r.as_str().as_bytes() == text)
+        Self::ALL
+            .into_iter()
+            .find(|r| r.as_str().as_bytes() == text)
     }
 
     /// The date string.
