@@ -1,8 +1,29 @@
 //! JSON-RPC messages as a gateway needs them: outlined in one validating pass, bytes kept.
 
-use std::fmt;
+mod edit;
+mod id;
+mod outline;
+mod parts;
+mod peek;
+mod scan;
+mod text;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
+
+pub use id::RequestId;
+pub use parts::{elements, member, members, splice, string};
+pub use peek::peek_is_response;
+pub use write::{error_response, error_response_null_id, quoted, response};
+
+use outline::Outline;
+use scan::{Refused, Scanner, Span};
 
 /// Codes of JSON-RPC and MCP (`protocol.md` 2.5).
 pub mod code {
@@ -28,42 +49,13 @@ pub mod code {
     pub const UNSUPPORTED_VERSION: i32 = -32022;
 }
 
-/// A JSON-RPC id: a string or an integer, with the text it came in. `1` and `"1"` are different;
-/// so are `"a"` and `"\u0061"` only in text, not in value: equality is by value.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RequestId {
-    raw: Bytes,
-}
-
-impl RequestId {
-    /// The id as JSON text, exactly as it came.
-    #[must_use]
-    pub fn as_json(&self) -> &[u8] {
-        &self.raw
-    }
-
-    /// Parses an id from its JSON text.
-    ///
-    /// # Errors
-    /// `None`-like: anything but a string or an integer is [`MessageError`].
-    pub fn parse(raw: Bytes) -> Result<Self, MessageError> {
-        let _ = raw;
-        unimplemented!()
-    }
-}
-
-impl fmt::Debug for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.raw))
-    }
-}
-
 /// What kind of message it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Has `method` and `id`.
     Request,
     /// Has `method`, no `id`.
+    #[default]
     Notification,
     /// Has `result`.
     Response,
@@ -79,10 +71,11 @@ impl Kind {
     }
 }
 
-/// One outlined message: the source bytes and where its parts lie in them.
+/// One outlined message: the source bytes and where its parts lie in them. A clone shares both.
 #[derive(Debug, Clone)]
 pub struct Message {
     source: Bytes,
+    outline: Arc<Outline>,
 }
 
 /// A body: one message or, in revision 2025-03-26, a batch.
@@ -106,16 +99,75 @@ pub struct MessageError {
     pub id: Option<RequestId>,
 }
 
+/// The most messages a batch may have. Each costs an outline, however short it is.
+pub const MAX_BATCH: usize = 1024;
+
 impl Payload {
-    /// Outlines a body in one validating pass.
+    /// Outlines a body in one validating pass. Messages of a batch are slices of `source`.
     ///
     /// # Errors
-    /// [`MessageError`] with `-32700` for text that is not JSON, `-32600` for JSON that is no message,
-    /// duplicate members in the message, `params` or `_meta`, an empty array, or nesting over 128.
+    /// [`MessageError`] with `-32700` for text that is not JSON (lone surrogates, invalid UTF-8 and
+    /// a byte order mark included), `-32600` for JSON that is no message, duplicate members in the
+    /// message, `params` or `_meta`, an empty array, nesting over 128, and for more than
+    /// [`MAX_BATCH`] messages, 65,536 members of one of those objects, or 4 GiB.
     pub fn parse(source: Bytes) -> Result<Self, MessageError> {
-        let _ = source;
-        unimplemented!()
+        let mut scanner = Scanner::new(&source);
+        begin(&mut scanner)?;
+        if scanner.peek() != Some(b'[') {
+            return Message::single(&source, &mut scanner).map(Self::Single);
+        }
+        let mut messages = Vec::new();
+        let mut refused = None;
+        let walked = scanner.array(|scanner| {
+            if messages.len() == MAX_BATCH {
+                return Err(scanner.refuse_over_limit("a batch of more than 1024 messages"));
+            }
+            // Outlined on its own slice, so that its positions are its own.
+            let rest = source.slice(scanner.position()..);
+            let mut inner = Scanner::new(&rest);
+            let mut outline = Outline::default();
+            match outline.scan(&mut inner, 1) {
+                Ok(()) => {
+                    let end = inner.position();
+                    messages.push(Message::new(rest.slice(..end), outline));
+                    scanner.advance(end);
+                    Ok(())
+                }
+                Err(error) => {
+                    refused = Some(error);
+                    Err(Refused)
+                }
+            }
+        });
+        if let Some(MessageError { code, reason, .. }) = refused {
+            let reason = format!("message {} of the batch: {reason}", messages.len() + 1);
+            return Err(MessageError {
+                code,
+                reason,
+                id: None,
+            });
+        }
+        if walked.and_then(|()| scanner.end()).is_err() {
+            return Err(MessageError::from_fault(scanner.fault(), None));
+        }
+        if messages.is_empty() {
+            return Err(MessageError::invalid("a batch without a message", None));
+        }
+        Ok(Self::Batch(messages))
     }
+}
+
+/// Moves to the first byte that is no white space.
+fn begin(scanner: &mut Scanner<'_>) -> Result<(), MessageError> {
+    if u32::try_from(scanner.text().len()).is_err() {
+        return Err(MessageError::invalid("longer than 4 GiB", None));
+    }
+    if scanner.text().starts_with(b"\xef\xbb\xbf") {
+        let _ = scanner.refuse("begins with a byte order mark");
+        return Err(MessageError::from_fault(scanner.fault(), None));
+    }
+    scanner.space();
+    Ok(())
 }
 
 impl Message {
@@ -124,8 +176,34 @@ impl Message {
     /// # Errors
     /// As [`Payload::parse`].
     pub fn parse(source: Bytes) -> Result<Self, MessageError> {
-        let _ = source;
-        unimplemented!()
+        let mut scanner = Scanner::new(&source);
+        begin(&mut scanner)?;
+        Self::single(&source, &mut scanner)
+    }
+
+    fn single(source: &Bytes, scanner: &mut Scanner<'_>) -> Result<Self, MessageError> {
+        let mut outline = Outline::default();
+        let outlined = outline.scan(scanner, 0);
+        // What stands behind a value of the wrong shape may still make it no JSON at all.
+        if !scanner.has_refused() && scanner.end().is_err() {
+            let id = match outlined {
+                Ok(()) => outline.request_id(),
+                Err(error) => error.id,
+            };
+            return Err(MessageError::from_fault(scanner.fault(), id));
+        }
+        outlined.map(|()| Self::new(source.clone(), outline))
+    }
+
+    fn new(source: Bytes, outline: Outline) -> Self {
+        Self {
+            source,
+            outline: Arc::new(outline),
+        }
+    }
+
+    fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// The bytes as they came.
@@ -137,106 +215,92 @@ impl Message {
     /// The kind of message.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        unimplemented!()
+        self.outline.kind
     }
 
-    /// The id, of a request or response.
+    /// The id, of a request or response. An error response may have none.
     #[must_use]
     pub fn id(&self) -> Option<&RequestId> {
-        unimplemented!()
+        self.outline.id.as_ref()
     }
 
     /// The method, of a request or notification (escapes resolved).
     #[must_use]
     pub fn method(&self) -> Option<&str> {
-        unimplemented!()
+        if let Some(decoded) = &self.outline.method_decoded {
+            return Some(decoded);
+        }
+        match self.outline.method?.of(&self.source) {
+            [b'"', content @ .., b'"'] => std::str::from_utf8(content).ok(),
+            _ => None,
+        }
     }
 
     /// `params` as JSON text.
     #[must_use]
     pub fn params(&self) -> Option<Bytes> {
-        unimplemented!()
+        self.outline.params.map(|at| self.slice(at))
+    }
+
+    /// Length of `params` as JSON text, in bytes; 0 if there are none.
+    #[must_use]
+    pub fn params_len(&self) -> usize {
+        self.outline.params.map_or(0, |at| at.range().len())
     }
 
     /// One member of `params` as JSON text.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Bytes> {
-        let _ = name;
-        unimplemented!()
+        self.param_at(name).map(|at| self.slice(at))
     }
 
     /// One member of `params` as a string, escapes resolved; `None` if absent or not a string.
     #[must_use]
     pub fn param_str(&self, name: &str) -> Option<String> {
-        let _ = name;
-        unimplemented!()
+        self.param_text(name).map(Cow::into_owned)
+    }
+
+    /// As [`Self::param_str`], borrowed where no escape had to be resolved.
+    #[must_use]
+    pub fn param_text(&self, name: &str) -> Option<Cow<'_, str>> {
+        text::string_of(self.param_at(name)?.of(&self.source))
     }
 
     /// One member of `params._meta` as JSON text.
     #[must_use]
     pub fn meta(&self, name: &str) -> Option<Bytes> {
-        let _ = name;
-        unimplemented!()
+        self.meta_at(name).map(|at| self.slice(at))
+    }
+
+    /// One member of `params._meta` as a string; `None` if absent or not a string.
+    #[must_use]
+    pub fn meta_text(&self, name: &str) -> Option<Cow<'_, str>> {
+        text::string_of(self.meta_at(name)?.of(&self.source))
     }
 
     /// `result` as JSON text.
     #[must_use]
     pub fn result(&self) -> Option<Bytes> {
-        unimplemented!()
+        self.outline.result.map(|at| self.slice(at))
     }
 
     /// `error` as JSON text.
     #[must_use]
     pub fn error(&self) -> Option<Bytes> {
-        unimplemented!()
+        self.outline.error.map(|at| self.slice(at))
     }
 
-    /// The message with another id; no other byte changes.
-    #[must_use]
-    pub fn with_id(&self, id: &RequestId) -> Bytes {
-        let _ = id;
-        unimplemented!()
+    fn param_at(&self, name: &str) -> Option<Span> {
+        let members = &self.outline.param_members;
+        Some(members.find(&self.source, name.as_bytes())?.value)
     }
 
-    /// The message with other `params` (JSON text; must be an object); no other byte changes.
-    #[must_use]
-    pub fn with_params(&self, params: &[u8]) -> Bytes {
-        let _ = params;
-        unimplemented!()
+    fn meta_at(&self, name: &str) -> Option<Span> {
+        let members = &self.outline.meta_members;
+        Some(members.find(&self.source, name.as_bytes())?.value)
     }
 
-    /// The message with one member of `params._meta` set (or removed); no other byte changes.
-    /// `params` and `_meta` are made where they are missing.
-    #[must_use]
-    pub fn with_meta(&self, name: &str, value: Option<&[u8]>) -> Bytes {
-        let _ = (name, value);
-        unimplemented!()
+    fn slice(&self, at: Span) -> Bytes {
+        self.source.slice(at.range())
     }
-
-    /// A response with another `result` (JSON text); no other byte changes.
-    #[must_use]
-    pub fn with_result(&self, result: &[u8]) -> Bytes {
-        let _ = result;
-        unimplemented!()
-    }
-}
-
-/// Tells, from the beginning of a message, whether it is a response (`Some(true)`), a request or
-/// notification (`Some(false)`), or cannot be told yet. Does not validate; for bookkeeping only.
-#[must_use]
-pub fn peek_is_response(prefix: &[u8]) -> Option<bool> {
-    let _ = prefix;
-    unimplemented!()
-}
-
-/// Writes a JSON-RPC error response. `id: None` omits the member; `data` is JSON text.
-#[must_use]
-pub fn error_response(
-    id: Option<&RequestId>,
-    code: i32,
-    message: &str,
-    data: Option<&[u8]>,
-) -> Bytes {
-    let _ = (id, code, message, data);
-    unimplemented!()
 }
