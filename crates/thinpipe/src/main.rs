@@ -1,1 +1,3 @@
+//! tmp
+mod config;
 fn main() {}

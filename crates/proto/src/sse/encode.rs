@@ -26,8 +26,8 @@ pub fn encode(
         .map(|value| value.len() + 8)
         .sum::<usize>();
     out.reserve(length + 32);
-    if let Some(kind) = kind.filter(|kind| !kind.is_empty()) {
-        put_line(out, b"event:", &one_line(kind));
+    if let Some(kind) = kind.map(one_line).filter(|kind| !kind.is_empty()) {
+        put_line(out, b"event:", &kind);
     }
     if let Some(id) = id {
         put_line(out, b"id:", &one_line(id));
