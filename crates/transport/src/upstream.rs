@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode, header};
 use thinpipe_proto::header::MediaType;
 
+pub mod probe;
 mod answer;
 mod budget;
 mod config;
