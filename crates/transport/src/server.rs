@@ -86,7 +86,10 @@ impl ServerBuilder {
         name: impl Into<Arc<str>>,
         handler: Arc<dyn Handler>,
     ) -> Self {
-        let endpoint = Endpoint { name: name.into(), handler };
+        let endpoint = Endpoint {
+            name: name.into(),
+            handler,
+        };
         self.routes.insert(path.into(), Arc::new(endpoint));
         self
     }
@@ -107,7 +110,10 @@ impl ServerBuilder {
         sessions.start_sweeping();
         let legacy = self.config.legacy == LegacyMode::Served;
         let shared = Shared {
-            served: Served { legacy, modern: true },
+            served: Served {
+                legacy,
+                modern: true,
+            },
             routes: self.routes,
             sessions,
             connections: Budget::new(limits.max_connections),
@@ -120,14 +126,20 @@ impl ServerBuilder {
             forced: CancellationToken::new(),
             config: self.config,
         };
-        Server { shared: Arc::new(shared) }
+        Server {
+            shared: Arc::new(shared),
+        }
     }
 }
 
 impl Server {
     /// Begins a server.
     pub fn builder(config: ServerConfig) -> ServerBuilder {
-        ServerBuilder { config, routes: HashMap::new(), store: Arc::new(MemoryStore::new()) }
+        ServerBuilder {
+            config,
+            routes: HashMap::new(),
+            store: Arc::new(MemoryStore::new()),
+        }
     }
 
     /// Accepts and serves connections until the server shuts down.
@@ -245,7 +257,9 @@ impl Server {
             }
         }
         for session in self.sessions().list() {
-            self.shared.end_session(&session, SessionEnd::ShutDown).await;
+            self.shared
+                .end_session(&session, SessionEnd::ShutDown)
+                .await;
         }
         self.shared.tasks.wait().await;
     }
@@ -261,7 +275,9 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("stats", &self.stats()).finish()
+        f.debug_struct("Server")
+            .field("stats", &self.stats())
+            .finish()
     }
 }
 
@@ -275,7 +291,9 @@ impl Shared {
         add(&self.counters.detached);
         let limit = self.config.limits.detached_timeout;
         let forced = self.forced.clone();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         self.tasks.spawn_on(
             async move {
                 let _holds: (Permit, Holds) = (permit, holds);
@@ -302,5 +320,8 @@ fn is_transient(error: &std::io::Error) -> bool {
     };
     // Everything but a listener that is no listener (any more).
     !matches!(error.kind(), InvalidInput)
-        || matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | NotConnected)
+        || matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | Interrupted | NotConnected
+        )
 }

@@ -105,11 +105,10 @@ pub(super) fn retry(value: &[u8]) -> Option<Duration> {
 /// The bytes as UTF-8, each invalid sequence replaced by U+FFFD. Borrowed if nothing was invalid.
 #[inline]
 pub(super) fn utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
-    // Text on the wire is nearly always ASCII, and that test is much the cheaper one.
-    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
-        return Cow::Borrowed(bytes);
+    match simdutf8::basic::from_utf8(bytes) {
+        Ok(_) => Cow::Borrowed(bytes),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(bytes).into_owned().into_bytes()),
     }
-    Cow::Owned(String::from_utf8_lossy(bytes).into_owned().into_bytes())
 }
 
 /// What a reader swallows of a stream's beginning.

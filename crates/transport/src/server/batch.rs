@@ -41,7 +41,11 @@ pub(crate) fn prepare(
         let handler = Arc::clone(&envelope.endpoint.handler);
         let inbound = Inbound::Message(message, session.clone());
         let future = handler.handle(envelope.exchange(inbound, revision));
-        parts.push(Part { id, state: State::Waiting(future), _running: running });
+        parts.push(Part {
+            id,
+            state: State::Waiting(future),
+            _running: running,
+        });
     }
     Ok(Prepared::in_session(Box::pin(run(parts)), session))
 }
@@ -126,10 +130,17 @@ async fn run(mut parts: Vec<Part>) -> Answer {
                 return Poll::Ready(true);
             }
         }
-        if waiting { Poll::Pending } else { Poll::Ready(false) }
+        if waiting {
+            Poll::Pending
+        } else {
+            Poll::Ready(false)
+        }
     });
     if streams.await {
-        return Answer::events(Joined { parts, inside: None });
+        return Answer::events(Joined {
+            parts,
+            inside: None,
+        });
     }
     let mut array = BytesMut::from(&b"["[..]);
     for bytes in parts.iter_mut().filter_map(Part::take_whole) {
@@ -228,7 +239,11 @@ impl BodyStream for Joined {
         if out.len() > before {
             return Poll::Ready(Ok(Filled::More));
         }
-        if self.parts.iter().any(|p| matches!(p.state, State::Whole(_))) {
+        if self
+            .parts
+            .iter()
+            .any(|p| matches!(p.state, State::Whole(_)))
+        {
             // A silent element ended without a byte; look at the others again at once.
             cx.waker().wake_by_ref();
         }

@@ -41,16 +41,24 @@ impl Future for Answering {
         let this = &mut *self;
         let answer = match &mut this.future {
             Some(future) => std::task::ready!(future.as_mut().poll(cx)),
-            None => super::ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end"),
+            None => {
+                super::ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end")
+            }
         };
         this.future = None;
-        Poll::Ready(Reply::new(&this.shared, answer, std::mem::take(&mut this.holds)))
+        Poll::Ready(Reply::new(
+            &this.shared,
+            answer,
+            std::mem::take(&mut this.holds),
+        ))
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Some(future) = self.future.take().filter(|_| self.runs_on) else { return };
+        let Some(future) = self.future.take().filter(|_| self.runs_on) else {
+            return;
+        };
         let rest = async move {
             let answer = future.await;
             if let crate::body::Body::Stream(body) = answer.body
@@ -59,7 +67,8 @@ impl Drop for Answering {
                 rest.await;
             }
         };
-        self.shared.detach(Box::pin(rest), std::mem::take(&mut self.holds));
+        self.shared
+            .detach(Box::pin(rest), std::mem::take(&mut self.holds));
     }
 }
 
@@ -103,8 +112,18 @@ pub(crate) async fn dispatch(
     body: Bytes,
 ) -> Answering {
     add(&shared.counters.requests);
-    let Admitted { endpoint, principal, step, permit } = admitted;
-    let envelope = Envelope { endpoint, principal, headers: head.headers, peer: head.peer };
+    let Admitted {
+        endpoint,
+        principal,
+        step,
+        permit,
+    } = admitted;
+    let envelope = Envelope {
+        endpoint,
+        principal,
+        headers: head.headers,
+        peer: head.peer,
+    };
     let class = match step {
         Step::Bodiless(class) => Ok(class),
         Step::ReadBody => classify_body(shared, body, &envelope.headers),
@@ -121,7 +140,13 @@ pub(crate) async fn dispatch(
 
 fn classify_body(shared: &Shared, body: Bytes, headers: &HeaderMap) -> Result<Class, Answer> {
     let payload = Payload::parse(body).map_err(|error| {
-        Answer::error(StatusCode::BAD_REQUEST, error.id.as_ref(), error.code, &error.reason, None)
+        Answer::error(
+            StatusCode::BAD_REQUEST,
+            error.id.as_ref(),
+            error.code,
+            &error.reason,
+            None,
+        )
     })?;
     classify::classify_post(payload, headers, shared.served).map_err(|r| Answer::refused(&r))
 }
@@ -137,23 +162,47 @@ pub(crate) struct Prepared {
 impl Prepared {
     fn done(answer: Answer) -> Self {
         let future = Box::pin(std::future::ready(answer));
-        Self { future, session: None, running: None, runs_on: false }
+        Self {
+            future,
+            session: None,
+            running: None,
+            runs_on: false,
+        }
     }
 
     /// A future of a session, which runs to its end even when the client leaves.
     pub(crate) fn in_session(future: BoxFuture<Answer>, session: Option<Arc<Session>>) -> Self {
-        Self { future, session, running: None, runs_on: true }
+        Self {
+            future,
+            session,
+            running: None,
+            runs_on: true,
+        }
     }
 
     fn cancellable(future: BoxFuture<Answer>, session: Option<Arc<Session>>) -> Self {
-        Self { future, session, running: None, runs_on: false }
+        Self {
+            future,
+            session,
+            running: None,
+            runs_on: false,
+        }
     }
 
     fn start(self, shared: &Arc<Shared>, permit: Permit) -> Answering {
         let activity = self.session.as_ref().map(Session::enter);
-        let holds = Holds { request: Some(permit), activity, running: self.running };
+        let holds = Holds {
+            request: Some(permit),
+            activity,
+            running: self.running,
+        };
         let shared = Arc::clone(shared);
-        Answering { shared, future: Some(self.future), holds, runs_on: self.runs_on }
+        Answering {
+            shared,
+            future: Some(self.future),
+            holds,
+            runs_on: self.runs_on,
+        }
     }
 }
 
@@ -218,8 +267,12 @@ async fn initialize(
     }
     let handler = Arc::clone(&envelope.endpoint.handler);
     let endpoint = Arc::clone(&envelope.endpoint.name);
-    let slot = shared.sessions.reserve(Arc::clone(&handler), endpoint, envelope.principal.clone());
-    let slot = slot.await.map_err(|error| session_failed(&error, message.id()))?;
+    let slot = shared
+        .sessions
+        .reserve(Arc::clone(&handler), endpoint, envelope.principal.clone());
+    let slot = slot
+        .await
+        .map_err(|error| session_failed(&error, message.id()))?;
     let exchange =
         envelope.into_exchange(Inbound::Initialize(message, slot), Revision::NEWEST_LEGACY);
     Ok(Prepared::in_session(handler.handle(exchange), None))
@@ -252,7 +305,10 @@ pub(crate) fn begin(
 ) -> Result<InFlight, Answer> {
     let limit = shared.config.limits.max_requests_per_session;
     if session.in_flight() >= limit {
-        return Err(busy("too many requests are running in this session", Some(limit)));
+        return Err(busy(
+            "too many requests are running in this session",
+            Some(limit),
+        ));
     }
     let running = message.id().and_then(|id| session.begin(id));
     running.ok_or_else(|| invalid(message.id(), "a request with this id is running already"))
@@ -271,7 +327,10 @@ async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, An
         }
     };
     if shared.streams.used() >= shared.streams.limit() {
-        return Err(busy("too many event streams are open", Some(shared.streams.limit())));
+        return Err(busy(
+            "too many event streams are open",
+            Some(shared.streams.limit()),
+        ));
     }
     let handler = Arc::clone(&envelope.endpoint.handler);
     let inbound = Inbound::Listen(Arc::clone(&session), last);
@@ -308,10 +367,18 @@ async fn required_session(
 ) -> Result<Arc<Session>, Answer> {
     let missing = || {
         let text = "Mcp-Session-Id is missing";
-        Answer::error(StatusCode::BAD_REQUEST, None, code::SERVER_ERROR, text, None)
+        Answer::error(
+            StatusCode::BAD_REQUEST,
+            None,
+            code::SERVER_ERROR,
+            text,
+            None,
+        )
     };
     match header_id(&envelope.headers).ok_or_else(missing)? {
-        Ok(id) => find(shared, envelope, &id).await?.ok_or_else(|| unknown_session(None)),
+        Ok(id) => find(shared, envelope, &id)
+            .await?
+            .ok_or_else(|| unknown_session(None)),
         Err(()) => Err(unknown_session(None)),
     }
 }
@@ -322,8 +389,10 @@ async fn find(
     id: &SessionId,
 ) -> Result<Option<Arc<Session>>, Answer> {
     let endpoint = &envelope.endpoint;
-    let found =
-        shared.sessions.find(id, &envelope.principal, &endpoint.name, &endpoint.handler).await;
+    let found = shared
+        .sessions
+        .find(id, &envelope.principal, &endpoint.name, &endpoint.handler)
+        .await;
     found.map_err(|error| session_failed(&error, None))
 }
 
@@ -346,12 +415,24 @@ pub(crate) fn legacy_revision(
 }
 
 pub(crate) fn invalid(id: Option<&RequestId>, text: &str) -> Answer {
-    Answer::error(StatusCode::BAD_REQUEST, id, code::INVALID_REQUEST, text, None)
+    Answer::error(
+        StatusCode::BAD_REQUEST,
+        id,
+        code::INVALID_REQUEST,
+        text,
+        None,
+    )
 }
 
 fn unknown_session(id: Option<&RequestId>) -> Answer {
     let text = "this session does not exist (any more); send initialize to start anew";
-    Answer::error(StatusCode::NOT_FOUND, id, code::SESSION_NOT_FOUND, text, None)
+    Answer::error(
+        StatusCode::NOT_FOUND,
+        id,
+        code::SESSION_NOT_FOUND,
+        text,
+        None,
+    )
 }
 
 fn session_failed(error: &SessionError, id: Option<&RequestId>) -> Answer {
@@ -361,8 +442,15 @@ fn session_failed(error: &SessionError, id: Option<&RequestId>) -> Answer {
         _ => r#"{"reason":"session_store_unavailable"}"#,
     };
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut answer =
-        Answer::error(status, id, code::SERVER_ERROR, &error.to_string(), Some(data));
-    answer.headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
+    let mut answer = Answer::error(
+        status,
+        id,
+        code::SERVER_ERROR,
+        &error.to_string(),
+        Some(data),
+    );
+    answer
+        .headers
+        .insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
     answer
 }

@@ -41,7 +41,10 @@ pub(crate) struct HeadError {
 }
 
 const fn bad(reason: &'static str) -> HeadError {
-    HeadError { status: 400, reason }
+    HeadError {
+        status: 400,
+        reason,
+    }
 }
 
 /// Parses a head from the beginning of `input`; `None` if it is not complete yet.
@@ -63,7 +66,9 @@ pub(crate) fn parse(
     if request.headers.len() > max_headers {
         return Err(TOO_MANY);
     }
-    let method = request.method.and_then(|m| Method::from_bytes(m.as_bytes()).ok());
+    let method = request
+        .method
+        .and_then(|m| Method::from_bytes(m.as_bytes()).ok());
     let method = method.ok_or(bad("malformed method"))?;
     let mut headers = HeaderMap::with_capacity(request.headers.len());
     for header in request.headers.iter() {
@@ -79,13 +84,31 @@ pub(crate) fn parse(
     let (path, host) = target(request.path.unwrap_or("/"), &headers)?;
     let keep_alive = keep_alive(&headers, http11);
     let expects_continue = http11
-        && headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let head = RequestHead { method, path, host, headers, peer };
+        && headers
+            .get(EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let head = RequestHead {
+        method,
+        path,
+        host,
+        headers,
+        peer,
+    };
     let chunked_allowed = http11;
-    Ok(Some(Http1Head { head, length, framing, keep_alive, expects_continue, chunked_allowed }))
+    Ok(Some(Http1Head {
+        head,
+        length,
+        framing,
+        keep_alive,
+        expects_continue,
+        chunked_allowed,
+    }))
 }
 
-const TOO_MANY: HeadError = HeadError { status: 431, reason: "too many header fields" };
+const TOO_MANY: HeadError = HeadError {
+    status: 431,
+    reason: "too many header fields",
+};
 
 /// RFC 9112 6.3, with everything refused that two readers could take differently.
 fn framing(headers: &HeaderMap, http11: bool) -> Result<Framing, HeadError> {
@@ -96,7 +119,10 @@ fn framing(headers: &HeaderMap, http11: bool) -> Result<Framing, HeadError> {
             return Err(bad("ambiguous body length"));
         }
         if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(HeadError { status: 501, reason: "unknown transfer coding" });
+            return Err(HeadError {
+                status: 501,
+                reason: "unknown transfer coding",
+            });
         }
         return Ok(Framing::Chunked(Chunked::default()));
     }
@@ -130,7 +156,10 @@ fn target(target: &str, headers: &HeaderMap) -> Result<(String, Option<Bytes>), 
         return Err(bad("unsupported request target"));
     };
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    Ok((without_query(path), Some(Bytes::copy_from_slice(authority.as_bytes()))))
+    Ok((
+        without_query(path),
+        Some(Bytes::copy_from_slice(authority.as_bytes())),
+    ))
 }
 
 fn keep_alive(headers: &HeaderMap, http11: bool) -> bool {

@@ -50,13 +50,17 @@ pub(crate) async fn serve(
             Next::Head(head) => {
                 // Boxed, so that a connection that only streams does not carry the room for a request.
                 let answered = Box::pin(connection.answer(head)).await;
-                let Some((reply, shape)) = answered else { return };
+                let Some((reply, shape)) = answered else {
+                    return;
+                };
                 if connection.write(reply, shape).await != After::Continue {
                     return;
                 }
             }
             Next::Http2 => {
-                let Connection { shared, io, input, .. } = connection;
+                let Connection {
+                    shared, io, input, ..
+                } = connection;
                 http2::serve(shared, io, input, peer).await;
                 drop(permit);
                 return;
@@ -70,7 +74,10 @@ pub(crate) async fn serve(
 /// Answers 503 on a connection for which there is no place.
 pub(crate) async fn refuse(shared: &Arc<Shared>, io: Box<dyn Io>) {
     let mut connection = Connection::new(Arc::clone(shared), io, None);
-    let answer = ladder::busy("too many connections are open", Some(shared.connections.limit()));
+    let answer = ladder::busy(
+        "too many connections are open",
+        Some(shared.connections.limit()),
+    );
     let reply = Reply::new(shared, answer, Holds::default());
     connection.write(reply, Shape::last()).await;
 }
@@ -153,8 +160,15 @@ impl Connection {
                     Poll::Pending => {}
                 }
                 std::task::ready!(self.timer.poll_until(cx, deadline));
-                let late = HeadError { status: 408, reason: "the request head came too slowly" };
-                Poll::Ready(Err(if waits { Next::Closed } else { Next::Refused(late) }))
+                let late = HeadError {
+                    status: 408,
+                    reason: "the request head came too slowly",
+                };
+                Poll::Ready(Err(if waits {
+                    Next::Closed
+                } else {
+                    Next::Refused(late)
+                }))
             });
             match read.await {
                 Ok(()) if waits => deadline = now() + limits.head_timeout,
@@ -167,7 +181,11 @@ impl Connection {
     /// The next head, if all of it has been read. `searched` spares what was looked through before.
     fn try_head(&mut self, searched: &mut usize) -> Option<Next> {
         // Empty lines before a request are skipped (RFC 9112 2.2).
-        let blank = self.input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let blank = self
+            .input
+            .iter()
+            .take_while(|b| matches!(b, b'\r' | b'\n'))
+            .count();
         if blank > 0 {
             self.input.drain(..blank);
             *searched = 0;
@@ -177,7 +195,10 @@ impl Connection {
         let max = self.shared.config.limits.max_head;
         if end.unwrap_or(self.input.len()) > max {
             let reason = "the request head is too large";
-            return Some(Next::Refused(HeadError { status: 431, reason }));
+            return Some(Next::Refused(HeadError {
+                status: 431,
+                reason,
+            }));
         }
         if end.is_none() {
             *searched = self.input.len();
@@ -195,7 +216,10 @@ impl Connection {
             }
             Ok(None) => {
                 let reason = "malformed request head";
-                Next::Refused(HeadError { status: 400, reason })
+                Next::Refused(HeadError {
+                    status: 400,
+                    reason,
+                })
             }
             Err(error) => Next::Refused(error),
         })
@@ -269,7 +293,11 @@ impl Connection {
         Poll::Pending
     }
 
-    async fn read_body(&mut self, request: &Http1Head, mut rest: Bytes) -> Result<Bytes, BodyFault> {
+    async fn read_body(
+        &mut self,
+        request: &Http1Head,
+        mut rest: Bytes,
+    ) -> Result<Bytes, BodyFault> {
         let limits = self.shared.config.limits;
         let mut framing = request.framing.clone();
         if let Framing::Length(length) = framing {
@@ -289,7 +317,9 @@ impl Connection {
         self.input = rest.to_vec();
         let deadline = now() + limits.body_timeout;
         loop {
-            let used = framing.decode(&self.input, &mut body).map_err(|_| BodyFault::Malformed)?;
+            let used = framing
+                .decode(&self.input, &mut body)
+                .map_err(|_| BodyFault::Malformed)?;
             self.input.drain(..used);
             if body.len() > limits.max_body {
                 return Err(BodyFault::TooLarge);
@@ -311,9 +341,10 @@ impl Connection {
             match poll_read_scratch(&mut self.io, cx, READ_SIZE, take) {
                 Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(BodyFault::Closed)),
                 Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-                Poll::Pending => {
-                    self.timer.poll_until(cx, deadline).map(|()| Err(BodyFault::TimedOut))
-                }
+                Poll::Pending => self
+                    .timer
+                    .poll_until(cx, deadline)
+                    .map(|()| Err(BodyFault::TimedOut)),
             }
         })
         .await

@@ -88,7 +88,10 @@ async fn answer(
 ) -> Response<ReplyStream> {
     let (parts, body) = request.into_parts();
     let origin = parts.headers.get(ORIGIN).cloned();
-    let host = parts.uri.authority().map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
+    let host = parts
+        .uri
+        .authority()
+        .map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
     let host = host.or_else(|| {
         let header = parts.headers.get(http::header::HOST)?;
         Some(Bytes::copy_from_slice(header.as_bytes()))
@@ -114,7 +117,11 @@ async fn answer(
             Reply::new(&shared, answer, Holds::default())
         }
         Ok(admitted) => match read_body(&shared, body).await {
-            Ok(body) => dispatch::dispatch(&shared, admitted, head, body).await.await,
+            Ok(body) => {
+                dispatch::dispatch(&shared, admitted, head, body)
+                    .await
+                    .await
+            }
             Err(answer) => Reply::new(&shared, answer, Holds::default()),
         },
     };
@@ -138,7 +145,10 @@ async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, Answer> {
     match tokio::time::timeout(limits.body_timeout, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ladder::refuse(StatusCode::BAD_REQUEST, "the body broke off")),
+        Ok(Err(_)) => Err(ladder::refuse(
+            StatusCode::BAD_REQUEST,
+            "the body broke off",
+        )),
         Err(_) => {
             let text = "the body came too slowly";
             Err(ladder::refuse(StatusCode::REQUEST_TIMEOUT, text))
@@ -161,19 +171,27 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
 /// A reply that hyper polls, and a watchdog that hyper cannot be: it stops polling a body when the
 /// client stops reading, so nothing in the body could notice.
 fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
-    let watched = Arc::new(Mutex::new(Watched { running: Some(running), unread_since: None }));
+    let watched = Arc::new(Mutex::new(Watched {
+        running: Some(running),
+        unread_since: None,
+    }));
     let weak = Arc::downgrade(&watched);
     let shared = Arc::clone(shared);
     let stall = shared.config.limits.write_stall;
     shared.tasks.clone().spawn(async move {
         loop {
             tokio::time::sleep(stall / 2).await;
-            let Some(watched) = weak.upgrade() else { return };
+            let Some(watched) = weak.upgrade() else {
+                return;
+            };
             let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
             if watched.running.is_none() {
                 return;
             }
-            if watched.unread_since.is_some_and(|since| now() >= since + stall) {
+            if watched
+                .unread_since
+                .is_some_and(|since| now() >= since + stall)
+            {
                 add(&shared.counters.stalled);
                 tracing::info!("a client does not read; its stream is closed");
                 watched.running = None;
@@ -218,7 +236,10 @@ impl HttpBody for ReplyStream {
         watched.unread_since = Some(now());
         match filled {
             Ok(Filled::End) if out.is_empty() => {
-                *watched = Watched { running: None, unread_since: None };
+                *watched = Watched {
+                    running: None,
+                    unread_since: None,
+                };
                 drop(watched);
                 *self = Self::Whole(None);
                 Poll::Ready(None)
@@ -234,7 +255,9 @@ impl HttpBody for ReplyStream {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
             Self::Running(_) => SizeHint::default(),
         }
     }

@@ -41,14 +41,23 @@ pub(crate) enum Step {
 pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
     let access = &shared.config.access;
     if !access.allows_host(head.host.as_deref()) {
-        return Err(refuse(StatusCode::FORBIDDEN, "this Host is not served here"));
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "this Host is not served here",
+        ));
     }
     let origin = head.headers.get(ORIGIN).map(HeaderValue::as_bytes);
     let repeated = head.headers.get_all(ORIGIN).iter().nth(1).is_some();
     if repeated || !access.allows_origin(origin) {
-        return Err(refuse(StatusCode::FORBIDDEN, "this Origin is not allowed here"));
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "this Origin is not allowed here",
+        ));
     }
-    let endpoint = shared.routes.get(&head.path).ok_or_else(|| no_such_path(shared))?;
+    let endpoint = shared
+        .routes
+        .get(&head.path)
+        .ok_or_else(|| no_such_path(shared))?;
     if head.method == Method::OPTIONS && origin.is_some() {
         return Err(preflight(head));
     }
@@ -63,10 +72,18 @@ pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Ans
         return Err(busy("this server is shutting down", None));
     }
     let permit = shared.requests.take().ok_or_else(|| {
-        busy("too many requests are being answered", Some(shared.requests.limit()))
+        busy(
+            "too many requests are being answered",
+            Some(shared.requests.limit()),
+        )
     })?;
     let step = class.map_or(Step::ReadBody, Step::Bodiless);
-    Ok(Admitted { endpoint: Arc::clone(endpoint), principal, step, permit })
+    Ok(Admitted {
+        endpoint: Arc::clone(endpoint),
+        principal,
+        step,
+        permit,
+    })
 }
 
 /// A refusal of the transport that has no request id to echo.
@@ -85,14 +102,19 @@ pub(crate) fn busy(message: &str, limit: Option<usize>) -> Answer {
         &text,
         Some(data),
     );
-    answer.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+        .headers
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
 }
 
 fn no_such_path(shared: &Shared) -> Answer {
     let mut paths: Vec<_> = shared.routes.keys().map(String::as_str).collect();
     paths.sort_unstable();
-    refuse(StatusCode::NOT_FOUND, &format!("nothing is served here; try {}", paths.join(", ")))
+    refuse(
+        StatusCode::NOT_FOUND,
+        &format!("nothing is served here; try {}", paths.join(", ")),
+    )
 }
 
 fn bodiless(shared: &Shared, head: &RequestHead) -> Result<Option<Class>, Answer> {
@@ -109,19 +131,31 @@ fn authenticate(shared: &Shared, head: &RequestHead) -> Result<Principal, Answer
     }
     let given = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let given = given.and_then(bearer).unwrap_or_default();
-    let known = shared.config.tokens.iter().find(|t| constant_time_eq(given, t.token.as_bytes()));
+    let known = shared
+        .config
+        .tokens
+        .iter()
+        .find(|t| constant_time_eq(given, t.token.as_bytes()));
     if let Some(token) = known {
         return Ok(Principal::Named(token.principal.as_str().into()));
     }
     let mut answer = refuse(StatusCode::UNAUTHORIZED, "a valid bearer token is required");
-    let challenge = if given.is_empty() { "Bearer" } else { r#"Bearer error="invalid_token""# };
-    answer.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    let challenge = if given.is_empty() {
+        "Bearer"
+    } else {
+        r#"Bearer error="invalid_token""#
+    };
+    answer
+        .headers
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     Err(answer)
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
 }
 
 /// Takes as long for a wrong token as for a right one, so that time tells nothing about it.
@@ -133,7 +167,9 @@ fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
 
 fn check_post_types(head: &RequestHead) -> Result<(), Answer> {
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
-    let json = types.next().is_some_and(|v| MediaType::parse(v.as_bytes()) == MediaType::Json);
+    let json = types
+        .next()
+        .is_some_and(|v| MediaType::parse(v.as_bytes()) == MediaType::Json);
     if !json || types.next().is_some() {
         let text = "Content-Type must be application/json";
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
@@ -150,11 +186,19 @@ fn check_listen_accept(head: &RequestHead) -> Result<(), Answer> {
     if accept(head).event_stream {
         return Ok(());
     }
-    Err(refuse(StatusCode::NOT_ACCEPTABLE, "Accept must list text/event-stream"))
+    Err(refuse(
+        StatusCode::NOT_ACCEPTABLE,
+        "Accept must list text/event-stream",
+    ))
 }
 
 fn accept(head: &RequestHead) -> Accept {
-    Accept::parse(head.headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes))
+    Accept::parse(
+        head.headers
+            .get_all(ACCEPT)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
 }
 
 /// CORS: the origin was checked already; only what MCP needs is allowed.
@@ -163,7 +207,10 @@ fn preflight(head: &RequestHead) -> Answer {
         "authorization, content-type, accept, last-event-id, mcp-session-id, \
          mcp-protocol-version, mcp-method, mcp-name",
     );
-    let asked = head.headers.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|v| v.to_str().ok());
+    let asked = head
+        .headers
+        .get(ACCESS_CONTROL_REQUEST_HEADERS)
+        .and_then(|v| v.to_str().ok());
     for name in asked.unwrap_or_default().split(',').map(str::trim) {
         let name = name.to_ascii_lowercase();
         if name.starts_with(PARAM_PREFIX) && http::HeaderName::try_from(&name).is_ok() {
@@ -173,9 +220,13 @@ fn preflight(head: &RequestHead) -> Answer {
     }
     let mut answer = Answer::new(StatusCode::NO_CONTENT, Content::Other(None), Body::Empty);
     let methods = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
-    answer.headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
+    answer
+        .headers
+        .insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
     answer.headers.insert(ALLOW, methods);
-    answer.headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    answer
+        .headers
+        .insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(allowed)) {
         answer.headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, value);
     }

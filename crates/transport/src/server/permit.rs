@@ -18,14 +18,21 @@ pub(crate) struct Permit {
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { used: Arc::default(), limit }
+        Self {
+            used: Arc::default(),
+            limit,
+        }
     }
 
     /// A permit, unless all are taken. Never waits: who comes too late is told so at once.
     pub(crate) fn take(&self) -> Option<Permit> {
         let more = |n| (n < self.limit).then_some(n + 1);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Permit { used: Arc::clone(&self.used) })
+        self.used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .ok()?;
+        Some(Permit {
+            used: Arc::clone(&self.used),
+        })
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -107,7 +114,10 @@ mod tests {
         let taken: Vec<_> = std::thread::scope(|scope| {
             let ask = || (0..50).filter_map(|_| budget.take()).collect::<Vec<_>>();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
-            threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .flat_map(|t| t.join().unwrap())
+                .collect()
         });
         assert_eq!(taken.len(), 100);
         assert!(budget.take().is_none());

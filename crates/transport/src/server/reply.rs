@@ -80,15 +80,24 @@ impl Reply {
                 ReplyBody::Stream(Box::new(running))
             }
         };
-        Self { status: answer.status, headers, body }
+        Self {
+            status: answer.status,
+            headers,
+            body,
+        }
     }
 
     /// Lets a browser page of an allowed origin read it.
     pub(crate) fn allow_origin(&mut self, origin: &HeaderValue) {
-        self.headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        self.headers.append(VARY, HeaderValue::from_static("origin"));
+        self.headers
+            .insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        self.headers
+            .append(VARY, HeaderValue::from_static("origin"));
         let exposed = "Mcp-Session-Id, WWW-Authenticate, Deprecation, Sunset, Link, Retry-After";
-        self.headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+        self.headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(exposed),
+        );
     }
 
     /// Length of the body, if it is known.
@@ -188,7 +197,11 @@ impl Running {
             return Poll::Ready(Ok(Filled::End));
         }
         self.poll_keep_alive(cx, out);
-        if out.len() > before { Poll::Ready(Ok(Filled::More)) } else { Poll::Pending }
+        if out.len() > before {
+            Poll::Ready(Ok(Filled::More))
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Whether the stream is over because the process shuts down.
@@ -223,7 +236,11 @@ impl Running {
             return;
         }
         let silence = self.shared.config.limits.keep_alive;
-        while self.timer.poll_until(cx, self.last_byte + silence).is_ready() {
+        while self
+            .timer
+            .poll_until(cx, self.last_byte + silence)
+            .is_ready()
+        {
             self.last_byte = now();
             // Inside an event a comment would tear it.
             if self.body.as_ref().is_some_and(|b| b.at_boundary()) {
@@ -245,6 +262,8 @@ impl Drop for Running {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("is_events", &self.is_events).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("is_events", &self.is_events)
+            .finish_non_exhaustive()
     }
 }

@@ -65,17 +65,17 @@ struct Shared {
     runtime: runtime::Id,
 }
 
-/// A place on a connection.
+/// A place on a connection. The sender keeps the connection open, even when it was replaced.
 struct Lease {
     sender: SendRequest<Full<Bytes>>,
-    user: Arc<()>,
+    _user: Arc<()>,
     reused: bool,
 }
 
 /// The head of a response whose body has not been read.
 pub(super) struct Answered {
     response: Response<Incoming>,
-    user: Arc<()>,
+    lease: Lease,
     timer: LazyTimer,
 }
 
@@ -111,7 +111,7 @@ impl Inner {
         let until = first_byte.min(call.deadline);
         let mut timer = LazyTimer::default();
         let mut sending = pin!(lease.sender.try_send_request(request));
-        poll_fn(|cx| {
+        let answer = poll_fn(|cx| {
             if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
                 return Poll::Ready(answer.map_err(|mut error| Failure::Lost {
                     unsent: error.take_message().is_some(),
@@ -125,10 +125,10 @@ impl Inner {
                 unsent: false,
             }))
         })
-        .await
-        .map(|response| Answered {
+        .await;
+        answer.map(|response| Answered {
             response,
-            user: lease.user,
+            lease,
             timer,
         })
     }
@@ -252,7 +252,7 @@ impl Shared {
         self.last_used = now();
         Lease {
             sender: self.sender.clone(),
-            user: Arc::clone(&self.users),
+            _user: Arc::clone(&self.users),
             reused,
         }
     }
@@ -293,7 +293,7 @@ impl Answered {
             Body::stream(Unread {
                 live: Some(Live {
                     incoming,
-                    _user: self.user,
+                    _lease: self.lease,
                     _permit: permit,
                 }),
                 timer: self.timer,
@@ -322,7 +322,7 @@ struct Unread {
 
 struct Live {
     incoming: Incoming,
-    _user: Arc<()>,
+    _lease: Lease,
     _permit: Permit,
 }
 

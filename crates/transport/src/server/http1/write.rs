@@ -39,7 +39,11 @@ pub(super) struct Shape {
 impl Shape {
     /// The last reply of a connection.
     pub(super) fn last() -> Self {
-        Self { keep_alive: false, chunked_allowed: true, lingers: true }
+        Self {
+            keep_alive: false,
+            chunked_allowed: true,
+            lingers: true,
+        }
     }
 }
 
@@ -99,7 +103,12 @@ impl Connection {
             }
             ReplyBody::Stream(stream) => Some(stream),
         };
-        let mut writing = Writing { coding, stream, stalled: None, broken: false };
+        let mut writing = Writing {
+            coding,
+            stream,
+            stalled: None,
+            broken: false,
+        };
         let written = poll_fn(|cx| self.poll_reply(cx, &mut writing)).await;
         if let Err(fault) = written {
             if matches!(fault, WriteFault::Stalled) {
@@ -154,10 +163,18 @@ impl Connection {
         let head = std::mem::take(&mut self.output);
         out.extend_from_slice(&head);
         let chunked = writing.coding == Coding::Chunked;
-        let start = if chunked { head.len() + CHUNK_ROOM } else { head.len() };
+        let start = if chunked {
+            head.len() + CHUNK_ROOM
+        } else {
+            head.len()
+        };
         out.resize(start, 0);
         let ended = gather(cx, writing, &mut out);
-        let from = if chunked { frame_chunk(&mut out, head.len(), start, ended) } else { 0 };
+        let from = if chunked {
+            frame_chunk(&mut out, head.len(), start, ended)
+        } else {
+            0
+        };
         if ended {
             writing.stream = None;
         }
@@ -233,7 +250,9 @@ impl Connection {
 
 /// Appends everything the body has ready; `true` at its end.
 fn gather(cx: &mut Context<'_>, writing: &mut Writing, out: &mut Vec<u8>) -> bool {
-    let Some(stream) = &mut writing.stream else { return true };
+    let Some(stream) = &mut writing.stream else {
+        return true;
+    };
     let start = out.len();
     while out.len() - start < READ_SIZE {
         match stream.poll_fill(cx, out) {
@@ -279,7 +298,13 @@ fn render_head(out: &mut Vec<u8>, reply: &Reply, coding: Coding, shape: Shape) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(reply.status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(reply.status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.extend_from_slice(
+        reply
+            .status
+            .canonical_reason()
+            .unwrap_or("Unknown")
+            .as_bytes(),
+    );
     out.extend_from_slice(b"\r\ndate: ");
     out.extend_from_slice(&date());
     for (name, value) in &reply.headers {
@@ -307,7 +332,9 @@ fn render_head(out: &mut Vec<u8>, reply: &Reply, coding: Coding, shape: Shape) {
 
 /// The current `Date` (RFC 9110 6.6.1), formatted once a second and thread.
 fn date() -> [u8; 29] {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let (second, text) = DATE.get();
     if second == since.as_secs() {
         return text;
