@@ -5,6 +5,18 @@
 //! way that is right.
 
 mod config;
+mod failure;
+mod gateway;
+mod headers;
+mod health;
 pub mod interceptor;
+mod relay;
+mod route;
+mod session;
+mod stats;
 
 pub use config::{GatewayConfig, HealthConfig, Resume, SessionLost, UpstreamSpec};
+pub use gateway::{Gateway, GatewayError};
+pub use health::describe;
+pub use route::Route;
+pub use stats::RouteStats;

@@ -1,13 +1,328 @@
 //! The server side of Streamable HTTP: sessions (2025-03-26 to 2025-11-25) and stateless
-//! (2026-07-28) on one endpoint.
+//! (2026-07-28) on one endpoint, over HTTP/1.1 and HTTP/2 (prior knowledge).
 
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thinpipe_proto::classify::Served;
+use thinpipe_store::{MemoryStore, SessionStore};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::body::BoxFuture;
+use crate::io::Io;
+use permit::{Budget, Counters, Permit, add};
+use reply::Holds;
+
+mod batch;
 mod config;
+mod dispatch;
 mod exchange;
+mod head;
+mod http1;
+mod http2;
+mod ladder;
+mod permit;
+mod reply;
 mod session;
 
 pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
+pub use permit::ServerStats;
 pub use session::{
     Activity, InFlight, Negotiated, Session, SessionEnd, SessionError, SessionLimits,
     SessionManager, SessionSlot, SessionStats,
 };
+
+/// A server of MCP endpoints. Cheap to clone; every clone is the same server.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// One path and who answers there.
+pub(crate) struct Endpoint {
+    pub(crate) name: Arc<str>,
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) served: Served,
+    pub(crate) routes: HashMap<String, Arc<Endpoint>>,
+    pub(crate) sessions: SessionManager,
+    pub(crate) connections: Budget,
+    pub(crate) requests: Budget,
+    pub(crate) streams: Budget,
+    pub(crate) detached: Budget,
+    pub(crate) counters: Counters,
+    pub(crate) tasks: TaskTracker,
+    /// No new work.
+    pub(crate) draining: CancellationToken,
+    /// The time for draining is over.
+    pub(crate) forced: CancellationToken,
+}
+
+/// Builds a [`Server`].
+#[must_use]
+pub struct ServerBuilder {
+    config: ServerConfig,
+    routes: HashMap<String, Arc<Endpoint>>,
+    store: Arc<dyn SessionStore>,
+}
+
+impl ServerBuilder {
+    /// Serves `handler` at `path`; `name` tells endpoints apart in logs and in the session store.
+    pub fn endpoint(
+        mut self,
+        path: impl Into<String>,
+        name: impl Into<Arc<str>>,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
+        let endpoint = Endpoint {
+            name: name.into(),
+            handler,
+        };
+        self.routes.insert(path.into(), Arc::new(endpoint));
+        self
+    }
+
+    /// Keeps sessions in this store instead of in memory.
+    pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// The server; it serves nothing until it is given connections. Must be called inside a tokio
+    /// runtime that lives as long as the server, since the sweep of sessions runs there.
+    #[must_use]
+    pub fn build(self) -> Server {
+        let tasks = TaskTracker::new();
+        let limits = self.config.limits;
+        let sessions = SessionManager::new(self.store, self.config.sessions, tasks.clone());
+        let draining = CancellationToken::new();
+        sessions.start_sweeping(draining.clone());
+        let legacy = self.config.legacy == LegacyMode::Served;
+        let shared = Shared {
+            served: Served {
+                legacy,
+                modern: true,
+            },
+            routes: self.routes,
+            sessions,
+            connections: Budget::new(limits.max_connections),
+            requests: Budget::new(limits.max_requests),
+            streams: Budget::new(limits.max_streams),
+            detached: Budget::new(limits.max_detached),
+            counters: Counters::default(),
+            tasks,
+            draining,
+            forced: CancellationToken::new(),
+            config: self.config,
+        };
+        Server {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl Server {
+    /// Begins a server.
+    pub fn builder(config: ServerConfig) -> ServerBuilder {
+        ServerBuilder {
+            config,
+            routes: HashMap::new(),
+            store: Arc::new(MemoryStore::new()),
+        }
+    }
+
+    /// Accepts and serves connections until the server shuts down.
+    ///
+    /// # Errors
+    /// Only what makes accepting impossible for good; a connection that fails is its own affair.
+    pub async fn serve(&self, listener: TcpListener) -> std::io::Result<()> {
+        loop {
+            let accepted = tokio::select! {
+                // Cancel-safe: nothing is taken from the token.
+                () = self.shared.draining.cancelled() => return Ok(()),
+                // Cancel-safe: a connection that was not returned stays in the backlog.
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = self.serve_connection(stream, peer);
+                    self.shared.tasks.spawn(connection);
+                }
+                Err(error) if is_transient(&error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    // Out of descriptors: give those that serve the time to give some back.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Serves one accepted connection to its end, on the runtime this is called from.
+    pub fn serve_connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // A lone event must not wait for the acknowledgement of the one before.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY cannot be set");
+        }
+        self.serve_io(stream, Some(peer))
+    }
+
+    /// Serves one connection of any kind to its end.
+    pub fn serve_io(
+        &self,
+        io: impl Io,
+        peer: Option<SocketAddr>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        add(&self.shared.counters.connections);
+        let permit = self.shared.connections.take();
+        let shared = Arc::clone(&self.shared);
+        let io: Box<dyn Io> = Box::new(io);
+        async move {
+            match permit {
+                Some(permit) => http1::serve(shared, io, peer, permit).await,
+                None => {
+                    add(&shared.counters.connections_refused);
+                    http1::refuse(&shared, io).await;
+                }
+            }
+        }
+    }
+
+    /// Runs a task that [`shut_down`](Self::shut_down) waits for.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn(task);
+    }
+
+    /// The sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &SessionManager {
+        &self.shared.sessions
+    }
+
+    /// Cancelled when the server begins to shut down.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.shared.draining
+    }
+
+    /// Figures of the server; reading them changes nothing.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        let shared = &self.shared;
+        let count = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
+        let counters = &shared.counters;
+        ServerStats {
+            connections: count(&counters.connections),
+            connections_refused: count(&counters.connections_refused),
+            connections_open: shared.connections.used(),
+            requests: count(&counters.requests),
+            requests_open: shared.requests.used(),
+            answers: std::array::from_fn(|at| count(&counters.answers[at])),
+            streams: count(&counters.streams),
+            streams_open: shared.streams.used(),
+            stalled: count(&counters.stalled),
+            detached: count(&counters.detached),
+            keep_alives: count(&counters.keep_alives),
+            sessions: shared.sessions.stats().live,
+        }
+    }
+
+    /// Shuts down: accepts nothing more, lets what runs end within [`Limits::drain`], ends the rest
+    /// with an error in band, and returns when every task is done.
+    pub async fn shut_down(&self) {
+        self.shared.draining.cancel();
+        self.shared.tasks.close();
+        let drained = tokio::time::timeout(self.shared.config.limits.drain, self.idle()).await;
+        if drained.is_err() {
+            tracing::warn!("time for draining is over; ending what still runs");
+            self.shared.forced.cancel();
+            let rest = self.shared.config.limits.write_stall;
+            if tokio::time::timeout(rest, self.idle()).await.is_err() {
+                tracing::warn!("some clients do not read; leaving them");
+            }
+        }
+        for session in self.sessions().list() {
+            self.shared
+                .end_session(&session, SessionEnd::ShutDown)
+                .await;
+        }
+        self.shared.tasks.wait().await;
+    }
+
+    /// Until no connection is open and no detached answer runs.
+    async fn idle(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        while self.shared.connections.used() > 0 || self.shared.detached.used() > 0 {
+            tick.tick().await;
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+impl Shared {
+    /// Runs on what a client left behind, within bounds.
+    pub(crate) fn detach(self: &Arc<Self>, rest: BoxFuture<()>, holds: Holds) {
+        let Some(permit) = self.detached.take() else {
+            tracing::warn!("too many answers run without their client; one is cut off");
+            return;
+        };
+        add(&self.counters.detached);
+        let limit = self.config.limits.detached_timeout;
+        let forced = self.forced.clone();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        self.tasks.spawn_on(
+            async move {
+                let _holds: (Permit, Holds) = (permit, holds);
+                tokio::select! {
+                    // Cancel-safe: what is dropped here is dropped for good.
+                    _ = tokio::time::timeout(limit, rest) => {}
+                    () = forced.cancelled() => {}
+                }
+            },
+            &runtime,
+        );
+    }
+
+    pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {
+        if let Err(error) = self.sessions.end(session, why).await {
+            tracing::warn!(session = ?session.id(), %error, "a session's record stays behind");
+        }
+    }
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
+    // Everything but a listener that is no listener (any more).
+    !matches!(error.kind(), InvalidInput)
+        || matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | Interrupted | NotConnected
+        )
+}

@@ -2,230 +2,337 @@
 //!
 //! A request is consumed by sending it, and its response is one value whose body has not been read:
 //! there is no way to ask an upstream the same thing twice by accident.
+//!
+//! HTTP/1.1 is spoken here, without a task and without a channel: the future of [`Upstream::send`]
+//! owns the connection, then the body of the response does, and whoever polls them drives it. A
+//! connection that waits owns no buffer. HTTP/2 is hyper's.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, header};
 use thinpipe_proto::header::MediaType;
-use thinpipe_proto::session::UpstreamSessionId;
 
-use crate::body::{Body, BodyError};
+pub mod probe;
+mod answer;
+mod budget;
+mod config;
+mod connect;
+mod error;
+mod exchange;
+mod head;
+mod http2;
+mod message;
+mod pool;
+mod redirect;
+
+pub use config::UpstreamConfig;
+pub use connect::Connect;
+pub use error::UpstreamError;
+pub use message::{UpstreamRequest, UpstreamResponse};
+
+use answer::Patience;
+use budget::{Budget, Permit};
+use exchange::{Answered, Call, Failure};
+use head::Template;
+use http2::Http2;
+use pool::{Connection, Counters, Pool};
+
+use crate::io::now;
 
 /// One MCP server endpoint, with its pool of connections. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Upstream {
-    inner: Arc<UpstreamConfig>,
+    inner: Arc<Inner>,
 }
 
-/// How to reach a server, and for how long to wait.
-#[derive(Debug, Clone)]
-pub struct UpstreamConfig {
-    /// Name for logs and errors.
-    pub name: Arc<str>,
-    /// URL of the MCP endpoint; `http` only for now.
-    pub url: Uri,
-    /// HTTP/2 with prior knowledge instead of HTTP/1.1. Default: false.
-    pub http2: bool,
-    /// Until the connection stands. Default: 10 s.
-    pub connect_timeout: Duration,
-    /// From the request written to the response's head. Default: 60 s.
-    pub first_byte_timeout: Duration,
-    /// Between two bytes of a body that is not an event stream. Default: 30 s.
-    pub idle_timeout: Duration,
-    /// For a whole exchange that is not an event stream. Default: 60 s.
-    pub request_timeout: Duration,
-    /// Between two bytes (comments count) of an event stream. Default: 5 min.
-    pub stream_idle_timeout: Duration,
-    /// Connections with a request on them that is not (yet) an event stream. Default: 512.
-    pub max_connections: usize,
-    /// Connections that carry an event stream. Default: 16,384.
-    pub max_streams: usize,
-    /// How long an unused connection is kept. A server's `Keep-Alive: timeout` shortens it. Default: 90 s.
-    pub pool_idle_timeout: Duration,
-    /// Unused connections kept (per worker thread). Default: 64.
-    pub pool_max_idle: usize,
-    /// A connection is closed after so many requests, so that new backends get load. Default: 10,000.
-    pub rotate_after_requests: u64,
-    /// A connection is closed at this age. Default: 5 min.
-    pub rotate_after: Duration,
-    /// Headers added to every request: the upstream's own credentials.
-    pub headers: HeaderMap,
+/// What an upstream is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UpstreamStats {
+    /// Connections that are open, idle ones too.
+    pub open: usize,
+    /// Connections that wait for a request.
+    pub idle: usize,
+    /// Event streams being read.
+    pub streams: usize,
+    /// Connections opened so far.
+    pub connects: u64,
+    /// Requests that went over a connection opened before.
+    pub reused: u64,
 }
 
-/// A request to an upstream. Sending consumes it.
-#[derive(Debug)]
-pub struct UpstreamRequest {
-    /// POST, GET or DELETE.
-    pub method: Method,
-    /// End-to-end headers, complete but for `Host`, `Content-Length` and the upstream's own.
-    pub headers: HeaderMap,
-    /// The body; empty for GET and DELETE.
-    pub body: Bytes,
-    /// Running it twice does no harm: it may be sent again, once, if a kept-alive connection turns
-    /// out to be dead before a byte of the response came.
-    pub repeatable: bool,
-}
-
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UpstreamError {
-    /// No connection could be made; the request was not written.
-    #[error("connecting to {upstream} failed")]
-    Connect {
-        /// Name of the upstream.
-        upstream: Arc<str>,
-        /// What the socket said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The connection was lost after the request had been written: it may have run.
-    #[error("the connection to {upstream} was lost before it answered")]
-    Lost {
-        /// Name of the upstream.
-        upstream: Arc<str>,
-        /// What the socket said, if it said anything.
-        #[source]
-        source: Option<std::io::Error>,
-    },
-    /// A time-out passed.
-    #[error("{upstream} did not {what} within {after:?}")]
-    TimedOut {
-        /// Name of the upstream.
-        upstream: Arc<str>,
-        /// "accept a connection", "answer".
-        what: &'static str,
-        /// The time-out.
-        after: Duration,
-        /// Whether the request had been written by then.
-        written: bool,
-    },
-    /// The budget of connections is used up.
-    #[error("all {limit} connections to {upstream} are in use")]
-    Exhausted {
-        /// Name of the upstream.
-        upstream: Arc<str>,
-        /// The budget.
-        limit: usize,
-    },
-    /// What came back is not HTTP, or breaks a rule of it.
-    #[error("{upstream} sent a malformed response: {reason}")]
-    Malformed {
-        /// Name of the upstream.
-        upstream: Arc<str>,
-        /// Which rule.
-        reason: String,
-    },
-    /// A redirect that may not be followed.
-    #[error("{upstream} redirects to {location}, which is another origin or no 307 or 308")]
-    Redirect {
-        /// Name of the upstream.
-        upstream: Arc<str>,
-        /// Where to.
-        location: String,
-    },
-}
-
-impl UpstreamError {
-    /// Whether the request certainly did not run.
-    #[must_use]
-    pub fn is_unsent(&self) -> bool {
-        matches!(
-            self,
-            Self::Connect { .. } | Self::Exhausted { .. } | Self::TimedOut { written: false, .. }
-        )
-    }
-}
-
-/// A response whose body has not been read. Consumed once.
-#[derive(Debug)]
-pub struct UpstreamResponse {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// All headers.
-    pub headers: HeaderMap,
-    /// Parsed `Content-Type`.
-    pub media_type: MediaType,
-    /// `Content-Length`, if given.
-    pub content_length: Option<u64>,
-    /// `Mcp-Session-Id`, if given and valid.
-    pub session_id: Option<UpstreamSessionId>,
-    body: Body,
-}
-
-impl UpstreamConfig {
-    /// The defaults for a server at this URL.
-    #[must_use]
-    pub fn new(name: Arc<str>, url: Uri) -> Self {
-        Self {
-            name,
-            url,
-            http2: false,
-            connect_timeout: Duration::from_secs(10),
-            first_byte_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(60),
-            stream_idle_timeout: Duration::from_secs(300),
-            max_connections: 512,
-            max_streams: 16_384,
-            pool_idle_timeout: Duration::from_secs(90),
-            pool_max_idle: 64,
-            rotate_after_requests: 10_000,
-            rotate_after: Duration::from_secs(300),
-            headers: HeaderMap::new(),
-        }
-    }
+struct Inner {
+    config: UpstreamConfig,
+    template: Template,
+    connector: Arc<dyn Connect>,
+    budget: Budget,
+    pool: Pool,
+    http2: Http2,
+    counters: Arc<Counters>,
 }
 
 impl Upstream {
     /// An upstream that has no connection yet.
     #[must_use]
     pub fn new(config: UpstreamConfig) -> Self {
+        let connector = connect::by_scheme(&config.url);
+        Self::build(config, connector)
+    }
+
+    /// The same over connections of another kind.
+    #[must_use]
+    pub fn with_connector(config: UpstreamConfig, connector: impl Connect) -> Self {
+        Self::build(config, Arc::new(connector))
+    }
+
+    fn build(config: UpstreamConfig, connector: Arc<dyn Connect>) -> Self {
         Self {
-            inner: Arc::new(config),
+            inner: Arc::new(Inner {
+                template: Template::new(&config.url, &config.headers),
+                budget: Budget::new(config.max_connections, config.max_streams),
+                connector,
+                pool: Pool::default(),
+                http2: Http2::default(),
+                counters: Arc::default(),
+                config,
+            }),
         }
     }
 
     /// How it is reached.
     #[must_use]
     pub fn config(&self) -> &UpstreamConfig {
-        &self.inner
+        &self.inner.config
+    }
+
+    /// What it is doing now.
+    #[must_use]
+    pub fn stats(&self) -> UpstreamStats {
+        let inner = &self.inner;
+        UpstreamStats {
+            open: inner.counters.open.load(Ordering::Relaxed),
+            idle: inner.pool.idle() + inner.http2.idle(),
+            streams: inner.budget.streams(),
+            connects: inner.counters.connects.load(Ordering::Relaxed),
+            reused: inner.counters.reused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Closes idle connections that have served their time or that the server has closed. Call it now
+    /// and then: between requests nothing else does.
+    pub fn prune(&self) {
+        self.inner.pool.prune();
+        self.inner.http2.prune(&self.inner.config);
     }
 
     /// Sends a request and returns as soon as the head of the response is there.
     ///
     /// Dropping the future closes the connection it was sent on: for a stateless request that is its
-    /// cancellation.
+    /// cancellation. A redirect with 307 or 308 to the same origin is followed, three times at most.
     ///
     /// # Errors
     /// [`UpstreamError`]; nothing is retried but what [`UpstreamRequest::repeatable`] says.
     pub async fn send(&self, request: UpstreamRequest) -> Result<UpstreamResponse, UpstreamError> {
-        let _ = request;
-        unimplemented!()
+        let inner = &self.inner;
+        let deadline = after(inner.config.request_timeout);
+        let permit = Permit::short(inner, inner.config.connect_timeout)
+            .await
+            .ok_or_else(|| inner.exhausted())?;
+        let mut target = Cow::Borrowed(inner.template.target.as_str());
+        let mut redirects = 0;
+        loop {
+            let call = Call {
+                template: &inner.template,
+                method: &request.method,
+                target: &target,
+                headers: &request.headers,
+                body: &request.body,
+                first_byte_timeout: inner.config.first_byte_timeout,
+                deadline,
+            };
+            let reply = inner.ask(&call, request.repeatable).await?;
+            let (status, headers) = reply.head();
+            if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
+                return inner.answer(reply, permit, deadline);
+            }
+            target = Cow::Owned(inner.redirect(status, headers, &target, redirects)?);
+            redirects += 1;
+            reply.discard(&permit);
+        }
     }
 }
 
-impl UpstreamResponse {
-    /// Whether it is an event stream.
-    #[must_use]
-    pub fn is_event_stream(&self) -> bool {
-        self.media_type == MediaType::EventStream
+/// A response of either version of HTTP, with what carries its body.
+enum Reply {
+    Http1(Answered, Box<Connection>),
+    Http2(Box<http2::Answered>),
+}
+
+impl Reply {
+    fn http1(answered: Answered, mut connection: Box<Connection>) -> Self {
+        connection.served(answered.head.keep_alive);
+        Self::Http1(answered, connection)
     }
 
-    /// The unread body. Dropping it before its end closes the connection.
-    #[must_use]
-    pub fn into_body(self) -> Body {
-        self.body
+    fn head(&self) -> (StatusCode, &HeaderMap) {
+        match self {
+            Self::Http1(answered, _) => (answered.head.status, &answered.head.headers),
+            Self::Http2(answered) => answered.head(),
+        }
     }
 
-    /// Reads the whole body.
-    ///
-    /// # Errors
-    /// As [`Body::collect`].
-    pub async fn collect(self, limit: usize) -> Result<Bytes, BodyError> {
-        let deadline = std::time::Instant::now() + Duration::from_secs(3600);
-        self.body.collect(limit, deadline).await
+    fn discard(self, permit: &Permit) {
+        match self {
+            Self::Http1(answered, connection) => answer::discard(&answered, connection, permit),
+            // Dropping it resets the stream; the connection goes on.
+            Self::Http2(_) => {}
+        }
     }
+}
+
+impl Inner {
+    /// Asks once; twice only where the first time cannot have been heard or repeating does no harm.
+    async fn ask(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        repeatable: bool,
+    ) -> Result<Reply, UpstreamError> {
+        if self.config.http2 {
+            let answered = Box::pin(self.ask_http2(call, repeatable)).await?;
+            return Ok(Reply::Http2(Box::new(answered)));
+        }
+        if let Some(mut connection) = self.pool.checkout() {
+            self.counters.reused.fetch_add(1, Ordering::Relaxed);
+            match call.run(&mut connection).await {
+                Ok(answered) => return Ok(Reply::http1(answered, connection)),
+                Err(Failure::Lost {
+                    unsent,
+                    silent: true,
+                    ..
+                }) if unsent || repeatable => {}
+                Err(failure) => return Err(self.failed(failure)),
+            }
+        }
+        // Boxed, like HTTP/2: a request that waits for its answer does not carry what is rare.
+        let mut connection = Box::pin(self.connect()).await?;
+        match call.run(&mut connection).await {
+            Ok(answered) => Ok(Reply::http1(answered, connection)),
+            Err(failure) => Err(self.failed(failure)),
+        }
+    }
+
+    async fn connect(&self) -> Result<Box<Connection>, UpstreamError> {
+        let wait = self.config.connect_timeout;
+        let connecting = self.connector.connect(&self.config.url);
+        match tokio::time::timeout(wait, connecting).await {
+            Ok(Ok(io)) => Ok(Box::new(Connection::new(io, &self.config, &self.counters))),
+            Ok(Err(source)) => Err(self.unreachable(source)),
+            Err(_) => Err(self.not_connected()),
+        }
+    }
+
+    /// Makes the response that is handed out. An event stream moves to the other budget.
+    fn answer(
+        &self,
+        reply: Reply,
+        mut permit: Permit,
+        deadline: Instant,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let (status, headers) = reply.head();
+        let media_type = headers
+            .get(header::CONTENT_TYPE)
+            .map_or(MediaType::Other, |value| MediaType::parse(value.as_bytes()));
+        let complete = match &reply {
+            Reply::Http1(answered, _) => answered.is_complete(),
+            Reply::Http2(answered) => answered.is_complete(),
+        };
+        if status != StatusCode::NO_CONTENT {
+            self.check_coding(headers)?;
+        }
+        let mut patience = Patience {
+            idle: self.config.idle_timeout,
+            deadline: Some(deadline),
+        };
+        if media_type == MediaType::EventStream && !complete {
+            permit = permit
+                .into_stream()
+                .ok_or_else(|| self.too_many_streams())?;
+            patience = Patience {
+                idle: self.config.stream_idle_timeout,
+                deadline: None,
+            };
+        }
+        Ok(match reply {
+            Reply::Http1(mut answered, connection) => {
+                let body = answer::body(&mut answered, connection, permit, patience);
+                let head = answered.head;
+                UpstreamResponse::new(
+                    head.status,
+                    head.headers,
+                    media_type,
+                    head.content_length,
+                    body,
+                )
+            }
+            Reply::Http2(answered) => answered.into_response(media_type, permit, patience),
+        })
+    }
+
+    /// We always ask for `identity`: what comes coded all the same could not be read by anybody here.
+    fn check_coding(&self, headers: &HeaderMap) -> Result<(), UpstreamError> {
+        let coded = headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        match coded {
+            Some(coding) => Err(self.malformed(format!(
+                "its Content-Encoding is {coding:?}, though only identity was accepted"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn redirect(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        target: &str,
+        before: usize,
+    ) -> Result<String, UpstreamError> {
+        let location = headers
+            .get(header::LOCATION)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .unwrap_or_default();
+        if before < redirect::MAX_REDIRECTS
+            && let Some(to) = redirect::follow(status, &self.config.url, target, &location)
+        {
+            return Ok(to);
+        }
+        Err(UpstreamError::Redirect {
+            upstream: Arc::clone(&self.config.name),
+            location,
+        })
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("name", &self.inner.config.name)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The instant so long from now; for a time-out that is never meant to pass, a far one.
+fn after(wait: Duration) -> Instant {
+    later(now(), wait)
+}
+
+fn later(from: Instant, wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+    from + wait.min(FAR)
 }

@@ -1,0 +1,140 @@
+//! What the gateway itself says to a client when something failed: one place, so that it can never be
+//! mistaken for the server's own word (`data.reason`, `data.upstream`).
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode};
+use thinpipe_proto::rpc::{self, RequestId, code};
+use thinpipe_proto::sse;
+use thinpipe_transport::server::Answer;
+use thinpipe_transport::upstream::UpstreamError;
+
+/// A failure, with the stable name clients see in `data.reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// No connection, or the health checks say there will be none.
+    Unavailable,
+    /// No answer in time.
+    Timeout,
+    /// The answer broke off; whether the call ran to its end is not known.
+    StreamLost,
+    /// The connection was lost after the request had been written.
+    OutcomeUnknown,
+    /// The upstream wants other credentials.
+    Auth,
+    /// The upstream answered something that is not MCP.
+    Invalid,
+    /// The answer is larger than what may be read or passed.
+    TooLarge,
+    /// All connections to the upstream are taken.
+    Overloaded,
+    /// The upstream is not at the configured URL.
+    NotFound,
+    /// Client and server speak different bindings.
+    Binding,
+    /// The gateway shuts down.
+    ShuttingDown,
+}
+
+impl Reason {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "upstream_unavailable",
+            Self::Timeout => "upstream_timeout",
+            Self::StreamLost => "upstream_stream_lost",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Auth => "upstream_auth",
+            Self::Invalid => "upstream_invalid",
+            Self::TooLarge => "message_too_large",
+            Self::Overloaded => "upstream_overloaded",
+            Self::NotFound => "upstream_not_found",
+            Self::Binding => "binding_mismatch",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Binding => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+/// A failure on its way to a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) reason: Reason,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(reason: Reason, text: impl Into<String>) -> Self {
+        Self { reason, text: text.into() }
+    }
+
+    /// Before the response's head is committed: a status, and a JSON-RPC error as body.
+    pub(crate) fn answer(&self, id: Option<&RequestId>, upstream: &str) -> Answer {
+        let data = self.data(upstream);
+        let status = self.reason.status();
+        let mut answer =
+            Answer::error(status, id, code::INTERNAL_ERROR, &self.text, Some(&data));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let value = HeaderValue::from_static("1");
+            answer.headers.insert(http::header::RETRY_AFTER, value);
+        }
+        answer
+    }
+
+    /// The same as 503, for an upstream that is known to be down.
+    pub(crate) fn unhealthy(id: Option<&RequestId>, upstream: &str) -> Answer {
+        let text = format!("{upstream} does not answer its health checks");
+        let mut answer = Self::new(Reason::Unavailable, text).answer(id, upstream);
+        answer.status = StatusCode::SERVICE_UNAVAILABLE;
+        answer.headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("2"));
+        answer
+    }
+
+    /// After commit: the error as an event in band.
+    pub(crate) fn event(&self, id: &RequestId, upstream: &str) -> Bytes {
+        let mut event = BytesMut::new();
+        sse::encode(&mut event, None, None, None, Some(&self.message(Some(id), upstream)));
+        event.freeze()
+    }
+
+    /// The JSON-RPC error.
+    pub(crate) fn message(&self, id: Option<&RequestId>, upstream: &str) -> Bytes {
+        let data = self.data(upstream);
+        rpc::error_response(id, code::INTERNAL_ERROR, &self.text, Some(data.as_bytes()))
+    }
+
+    fn data(&self, upstream: &str) -> String {
+        serde_json::json!({ "reason": self.reason.as_str(), "upstream": upstream }).to_string()
+    }
+}
+
+impl From<&UpstreamError> for Failure {
+    fn from(error: &UpstreamError) -> Self {
+        let reason = match error {
+            UpstreamError::Lost { .. } => Reason::OutcomeUnknown,
+            UpstreamError::TimedOut { .. } => Reason::Timeout,
+            UpstreamError::Exhausted { .. } => Reason::Overloaded,
+            UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. } => Reason::Invalid,
+            _ => Reason::Unavailable,
+        };
+        Self::new(reason, with_causes(error))
+    }
+}
+
+/// The error and what caused it, on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,113 @@
+//! The whole gateway: its routes, mounted on a server.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use thinpipe_transport::server::{Handler, Server, ServerBuilder};
+use tokio_util::task::TaskTracker;
+
+use crate::config::GatewayConfig;
+use crate::health;
+use crate::interceptor::{Chain, ChainError, Interceptor};
+use crate::route::Route;
+
+/// A gateway in front of one or several MCP servers.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    routes: Vec<Arc<Route>>,
+    tasks: TaskTracker,
+}
+
+/// Why a gateway cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// An interceptor of an upstream is misconfigured.
+    #[error("the interceptors of upstream {upstream} are misconfigured")]
+    Chain {
+        /// Name of the upstream.
+        upstream: String,
+        /// What is wrong.
+        #[source]
+        source: ChainError,
+    },
+    /// Two upstreams have the same path or name.
+    #[error("two upstreams have the {what} {value}")]
+    Duplicate {
+        /// "path" or "name".
+        what: &'static str,
+        /// The value they share.
+        value: String,
+    },
+}
+
+impl Gateway {
+    /// Builds a gateway; nothing is connected to yet.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub fn new(config: GatewayConfig) -> Result<Self, GatewayError> {
+        Self::with_interceptors(config, &[])
+    }
+
+    /// As [`new`](Self::new), with interceptors of the embedding program behind the configured ones
+    /// of every upstream.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub fn with_interceptors(
+        config: GatewayConfig,
+        extra: &[Arc<dyn Interceptor>],
+    ) -> Result<Self, GatewayError> {
+        let tasks = TaskTracker::new();
+        let mut seen = HashSet::new();
+        let mut routes = Vec::with_capacity(config.upstreams.len());
+        for spec in config.upstreams {
+            let keys = [("path", spec.path.clone()), ("name", spec.client.name.to_string())];
+            for (what, value) in keys {
+                if !seen.insert((what, value.clone())) {
+                    return Err(GatewayError::Duplicate { what, value });
+                }
+            }
+            let chain = Chain::build(&spec.interceptors, extra.to_vec(), &spec.chain);
+            let chain = chain.map_err(|source| GatewayError::Chain {
+                upstream: spec.client.name.to_string(),
+                source,
+            })?;
+            routes.push(Arc::new(Route::new(spec, chain, tasks.clone())));
+        }
+        Ok(Self { routes, tasks })
+    }
+
+    /// Adds the routes to a server that is being built.
+    pub fn mount(&self, mut server: ServerBuilder) -> ServerBuilder {
+        for route in &self.routes {
+            let handler: Arc<dyn Handler> = Arc::clone(route) as _;
+            server = server.endpoint(route.path(), route.name(), handler);
+        }
+        server
+    }
+
+    /// Begins to watch the upstreams, until the server shuts down. Call it once, with the server the
+    /// routes were mounted on.
+    pub fn start(&self, server: &Server) {
+        for route in &self.routes {
+            route.attach(server.sessions().clone());
+            let stop = server.draining().clone();
+            server.spawn(health::watch(Arc::downgrade(route), stop));
+        }
+    }
+
+    /// Waits for what runs beside the server's own tasks (refusals on their way to upstreams). Call
+    /// it after the server has shut down.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The routes, in the order of the configuration.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+}

@@ -1,0 +1,97 @@
+//! Which headers cross, in either direction (`protocol.md` 4.2).
+
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use thinpipe_proto::classify::name_param;
+use thinpipe_proto::header::{
+    LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value,
+    forwardable_request_header, forwardable_response_header,
+};
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::{EventId, UpstreamSessionId};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+/// The client's end-to-end headers that may reach an upstream.
+pub(crate) fn end_to_end(client: &HeaderMap) -> HeaderMap {
+    let listed = connection_listed(client);
+    let mut headers = HeaderMap::with_capacity(client.len() + 4);
+    for (name, value) in client {
+        if forwardable_request_header(name) && !listed.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+/// Headers of a POST: both media types are always accepted, since servers insist on their names.
+pub(crate) fn for_post(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(ACCEPT, BOTH);
+}
+
+/// Headers of a GET that opens or resumes a stream.
+pub(crate) fn for_listen(headers: &mut HeaderMap, last: Option<&EventId>) {
+    headers.remove(CONTENT_TYPE);
+    headers.insert(ACCEPT, EVENTS);
+    let last = last.and_then(|id| HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok());
+    if let Some(value) = last {
+        headers.insert(LAST_EVENT_ID, value);
+    }
+}
+
+/// The session and revision of the upstream's side of a session.
+pub(crate) fn for_session(
+    headers: &mut HeaderMap,
+    revision: Revision,
+    session: Option<&UpstreamSessionId>,
+) {
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+    let id = session.and_then(|id| HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok());
+    if let Some(value) = id {
+        headers.insert(SESSION_ID, value);
+    }
+}
+
+/// The mirrored headers of a self-describing message, made from the message itself, so that they are
+/// true whatever was changed on the way.
+pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, message: &Message) {
+    headers.insert(PROTOCOL_VERSION, revision.clone());
+    let method = message.method().unwrap_or_default();
+    if let Ok(value) = HeaderValue::from_str(method) {
+        headers.insert(METHOD, value);
+    }
+    let name = name_param(method).and_then(|param| message.param_str(param));
+    let value = name.and_then(|name| HeaderValue::from_str(&encode_value(&name)).ok());
+    if let Some(value) = value {
+        headers.insert(NAME, value);
+    }
+}
+
+/// The upstream's headers that may reach a client.
+pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
+    let listed = connection_listed(upstream);
+    let mut headers = HeaderMap::new();
+    for (name, value) in upstream {
+        if forwardable_response_header(name) && !listed.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+/// Names that `Connection` makes hop-by-hop.
+fn connection_listed(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for token in value.as_bytes().split(|b| *b == b',') {
+            if let Ok(name) = HeaderName::from_bytes(token.trim_ascii()) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}

@@ -1,0 +1,209 @@
+//! What is known of an upstream without asking it: whether it answers, and which revisions it speaks.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::Message;
+use thinpipe_transport::server::Answer;
+use thinpipe_transport::upstream::probe::{self, Verdict};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::HealthConfig;
+use crate::failure::{Failure, Reason, with_causes};
+use crate::headers;
+use crate::route::Route;
+
+/// While an upstream is down it is looked at this often, or at its interval if that is shorter.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A verdict that refuses somebody is doubted after this, since servers are upgraded.
+const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Whether an upstream answers.
+#[derive(Debug)]
+pub(crate) struct Health {
+    config: HealthConfig,
+    down: AtomicBool,
+    failures: AtomicU32,
+    suspicion: Notify,
+}
+
+impl Health {
+    pub(crate) fn new(config: HealthConfig) -> Self {
+        Self {
+            config,
+            down: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            suspicion: Notify::new(),
+        }
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        !self.down.load(Ordering::Relaxed)
+    }
+
+    /// A connection failed: worth a look before the interval has passed.
+    pub(crate) fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
+    fn record(&self, answered: bool, upstream: &str) {
+        if answered {
+            self.failures.store(0, Ordering::Relaxed);
+            if self.down.swap(false, Ordering::Relaxed) {
+                tracing::info!(upstream, "the upstream answers again");
+            }
+            return;
+        }
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= self.config.failures && !self.down.swap(true, Ordering::Relaxed) {
+            tracing::warn!(upstream, failures, "the upstream does not answer; it gets no requests");
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        let failing = self.failures.load(Ordering::Relaxed) > 0;
+        if failing { self.config.interval.min(RECOVERY_INTERVAL) } else { self.config.interval }
+    }
+}
+
+/// Checks an upstream until `stop` is cancelled or the route is dropped.
+pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
+    loop {
+        let Some(strong) = route.upgrade() else { return };
+        let interval = strong.health().interval();
+        if interval.is_zero() {
+            return;
+        }
+        let look = async {
+            tokio::select! {
+                // Both are cancel-safe: nothing is lost but a wake-up.
+                () = tokio::time::sleep(interval) => {}
+                () = strong.health().suspicion.notified() => {}
+            }
+        };
+        tokio::select! {
+            // Cancel-safe, as above.
+            () = stop.cancelled() => return,
+            () = look => {}
+        }
+        let answered = check(&strong).await;
+        strong.health().record(answered, strong.name());
+        strong.upstream().prune();
+    }
+}
+
+/// A real request without side effects. Any answer of MCP or HTTP but a server error is an answer:
+/// most servers refuse this one.
+async fn check(route: &Arc<Route>) -> bool {
+    let mut headers = HeaderMap::new();
+    headers::for_post(&mut headers);
+    let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
+    let body = probe::discover_request();
+    let Ok(message) = Message::parse(body.clone()) else { return false };
+    headers::for_stateless(&mut headers, &version, &message);
+    let sent = route.send(Method::POST, headers, body, true);
+    match tokio::time::timeout(route.health().config.timeout, sent).await {
+        Ok(Ok(response)) => !response.status.is_server_error(),
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+/// What an upstream speaks, once that has been found out.
+#[derive(Debug, Default)]
+pub(crate) struct Era {
+    verdict: Mutex<Option<(Arc<Verdict>, Instant)>>,
+    probing: tokio::sync::Mutex<()>,
+}
+
+impl Era {
+    pub(crate) fn known(&self) -> Option<Arc<Verdict>> {
+        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = tokio::time::Instant::now().into_std();
+        let fresh = |at: &Instant| now.saturating_duration_since(*at) < VERDICT_LIFETIME;
+        verdict.as_ref().filter(|(_, at)| fresh(at)).map(|(verdict, _)| Arc::clone(verdict))
+    }
+
+    fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
+        let verdict = Arc::new(verdict);
+        let now = tokio::time::Instant::now().into_std();
+        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((Arc::clone(&verdict), now));
+        verdict
+    }
+}
+
+impl Route {
+    /// What the upstream speaks; asks it if that is not known. One probe at a time (K1).
+    ///
+    /// # Errors
+    /// Why it could not be found out, for people.
+    pub async fn probe(&self) -> Result<Arc<Verdict>, String> {
+        if let Some(verdict) = self.era().known() {
+            return Ok(verdict);
+        }
+        let _one_at_a_time = self.era().probing.lock().await;
+        if let Some(verdict) = self.era().known() {
+            return Ok(verdict);
+        }
+        match probe::probe(self.upstream()).await {
+            Ok(verdict) => Ok(self.era().learn(verdict)),
+            Err(error) => Err(with_causes(&error)),
+        }
+    }
+
+    /// A stateless request reaches only servers that speak 2026-07-28.
+    pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
+        let verdict = match self.era().known() {
+            Some(verdict) => verdict,
+            None => self.probe().await.map_err(|error| {
+                Failure::new(Reason::Unavailable, format!("{} cannot be probed: {error}", self.name()))
+            })?,
+        };
+        if verdict.modern.is_some() {
+            return Ok(None);
+        }
+        let supported: Vec<_> = verdict.legacy.into_iter().collect();
+        let text = format!(
+            "the client speaks stateless Streamable HTTP (2026-07-28), the server {} speaks {}; \
+             they cannot be connected yet",
+            self.name(),
+            describe(&verdict),
+        );
+        let requested = Revision::NEWEST.as_str();
+        Ok(Some(crate::route::unsupported(message, &text, &supported, requested)))
+    }
+
+    /// `initialize` reaches only servers that speak a revision with sessions.
+    pub(crate) fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
+        let verdict = self.era().known()?;
+        let modern = verdict.modern.as_ref().filter(|_| verdict.legacy.is_none())?;
+        let text = format!(
+            "the client speaks Streamable HTTP with sessions, the server {} speaks {}; \
+             they cannot be connected yet",
+            self.name(),
+            describe(&verdict),
+        );
+        let requested = message.param_str("protocolVersion").unwrap_or_default();
+        Some(crate::route::unsupported(message, &text, modern, &requested))
+    }
+}
+
+/// What a server speaks, for people.
+#[must_use]
+pub fn describe(verdict: &Verdict) -> String {
+    let modern = verdict.modern.as_ref().map(|versions| {
+        let names: Vec<_> = versions.iter().map(|v| v.as_str()).collect();
+        format!("stateless Streamable HTTP ({})", names.join(", "))
+    });
+    let legacy = verdict.legacy.map(|v| format!("Streamable HTTP with sessions (up to {v})"));
+    match (modern, legacy) {
+        (Some(modern), Some(legacy)) => format!("{modern} and {legacy}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "nothing that is known".to_owned(),
+    }
+}

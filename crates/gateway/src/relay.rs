@@ -1,0 +1,173 @@
+//! Relays: event streams from an upstream to a client, unread or inspected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_proto::backoff::Backoff;
+use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::session::EventId;
+use thinpipe_transport::body::{Body, BodyStream, BoxFuture};
+use thinpipe_transport::server::Session;
+
+use crate::failure::{Failure, Reason};
+use crate::route::Route;
+
+pub(crate) mod inspect;
+pub(crate) mod pass;
+pub(crate) mod source;
+
+/// What a stream is for, which decides how it may end.
+#[derive(Debug, Clone)]
+pub(crate) enum Purpose {
+    /// Answers this request of a session.
+    Request(RequestId),
+    /// Answers this self-describing request; leaving cancels it.
+    Stateless(RequestId),
+    /// `subscriptions/listen`: ends with a final result.
+    Subscription(RequestId),
+    /// A session's standalone stream.
+    Standalone,
+    /// Some stream of a session, resumed by the client. Which request it answers is not known.
+    Resumed,
+}
+
+impl Purpose {
+    /// The request that must be answered on this stream.
+    pub(crate) fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::Request(id) | Self::Stateless(id) | Self::Subscription(id) => Some(id),
+            Self::Standalone | Self::Resumed => None,
+        }
+    }
+
+    /// Streams of sessions can be resumed; stateless ones never.
+    pub(crate) fn is_resumable(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Standalone | Self::Resumed)
+    }
+}
+
+/// The parts of a relay that do not depend on whether events are read.
+pub(crate) struct Line {
+    pub(crate) route: Arc<Route>,
+    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) purpose: Purpose,
+    /// The response has passed.
+    pub(crate) answered: bool,
+    pub(crate) backoff: Backoff,
+}
+
+/// What a relay does when its upstream's body has ended.
+pub(crate) enum Ending {
+    /// The stream is complete.
+    Complete,
+    /// The stream goes on with another body, which this future fetches.
+    Resume(BoxFuture<Resumed>),
+    /// The request is answered with this event, then the stream is over.
+    Fail(Bytes),
+}
+
+/// What came of resuming an upstream's stream.
+pub(crate) enum Resumed {
+    /// It goes on; so has the schedule of delays.
+    Body(Box<dyn BodyStream>, Backoff),
+    /// It cannot.
+    Lost,
+}
+
+impl Line {
+    /// Decides what follows the end of the upstream's body. `retry` is what the server asked for.
+    pub(crate) fn ending(&self, last: Option<EventId>, retry: Option<Duration>) -> Ending {
+        if self.answered {
+            return Ending::Complete;
+        }
+        if let (Some(session), Some(last)) = (&self.session, last)
+            && self.purpose.is_resumable()
+            && self.route.resumes()
+        {
+            let route = Arc::clone(&self.route);
+            let session = Arc::clone(session);
+            let backoff = self.backoff.clone();
+            return Ending::Resume(Box::pin(async move {
+                route.resume_stream(&session, &last, retry, backoff).await
+            }));
+        }
+        self.lost()
+    }
+
+    /// The end of a stream that cannot go on.
+    pub(crate) fn lost(&self) -> Ending {
+        if self.answered {
+            return Ending::Complete;
+        }
+        let Some(id) = self.purpose.request() else {
+            return Ending::Complete;
+        };
+        let text = "the upstream's stream ended before the response; the call may have run";
+        let failure = Failure::new(Reason::StreamLost, text);
+        self.route.stats().streams_lost();
+        Ending::Fail(failure.event(id, self.route.name()))
+    }
+
+    /// What the client sees when the process shuts down; `true`: the stream is over.
+    pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
+        let primes = self.session.as_ref().is_some_and(|s| s.revision().primes_streams());
+        if resumable && primes && self.purpose.is_resumable() {
+            // The client waits that long and resumes, here or at another instance.
+            out.extend_from_slice(b"retry: 1000\n\n");
+            return true;
+        }
+        match &self.purpose {
+            Purpose::Standalone | Purpose::Resumed => true,
+            Purpose::Subscription(id) => {
+                out.extend_from_slice(&subscription_end(id));
+                true
+            }
+            Purpose::Request(id) | Purpose::Stateless(id) if force && !self.answered => {
+                let failure = Failure::new(Reason::ShuttingDown, "the gateway shuts down");
+                out.extend_from_slice(&failure.event(id, self.route.name()));
+                true
+            }
+            Purpose::Request(_) | Purpose::Stateless(_) => force,
+        }
+    }
+
+    /// A client that leaves has not cancelled a request of a session: if it cannot resume, the
+    /// answer is read to its end and discarded, so that the call ends as the server means it.
+    pub(crate) fn abandon(
+        &self,
+        resumable: bool,
+        body: Option<Box<dyn BodyStream>>,
+    ) -> Option<BoxFuture<()>> {
+        let drains = matches!(self.purpose, Purpose::Request(_)) && !self.answered && !resumable;
+        let body = body.filter(|_| drains)?;
+        Some(Box::pin(discard(body)))
+    }
+}
+
+async fn discard(mut body: Box<dyn BodyStream>) {
+    let mut out = Vec::new();
+    loop {
+        out.clear();
+        let filled = std::future::poll_fn(|cx| body.poll_fill(cx, &mut out)).await;
+        if !matches!(filled, Ok(thinpipe_transport::body::Filled::More)) {
+            return;
+        }
+    }
+}
+
+/// `Body` as a stream, whatever it is.
+pub(crate) fn into_stream(body: Body) -> Box<dyn BodyStream> {
+    match body {
+        Body::Stream(stream) => stream,
+        Body::Full(bytes) => Box::new(source::Whole::new(bytes)),
+        Body::Empty => Box::new(source::Whole::new(Bytes::new())),
+    }
+}
+
+fn subscription_end(id: &RequestId) -> Vec<u8> {
+    let id = String::from_utf8_lossy(id.as_json());
+    let meta = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
+    let result = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
+    format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n").into_bytes()
+}

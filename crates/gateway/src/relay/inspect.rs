@@ -1,0 +1,342 @@
+//! The relay that reads every event and lets interceptors decide.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use thinpipe_proto::rpc::{self, Kind, Message, Payload};
+use thinpipe_proto::session::EventId;
+use thinpipe_proto::sse::{self, Decoder, Event, Item};
+use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+
+use super::source::{Got, Source};
+use super::{Ending, Line};
+use crate::failure::{Failure, Reason};
+use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Rejection, Step};
+use crate::session::LiveStream;
+
+/// Bytes written at most by one poll, unless one event is larger.
+const BATCH: usize = 24 << 10;
+
+/// An event stream whose events are read on their way.
+pub(crate) struct InspectEvents {
+    source: Source,
+    line: Line,
+    live: LiveStream,
+    context: MessageContext,
+    /// Method and name of the request this stream answers.
+    call: Option<(Arc<str>, Option<Arc<str>>)>,
+    max_event: usize,
+    decoder: Decoder,
+    earlier_id: Option<EventId>,
+    retry: Option<Duration>,
+    prefix: Vec<u8>,
+    /// Bytes from the upstream on their way into the decoder.
+    input: Vec<u8>,
+    current: Option<Current>,
+    fault: Option<Failure>,
+    over: bool,
+}
+
+/// The event that is being decided about. Its `id` goes with the last message it gives.
+struct Current {
+    event: Event,
+    waiting: VecDeque<Message>,
+    deciding: Option<(Message, BoxFuture<Outcome>)>,
+    /// It came as an array, so its messages become events of their own.
+    split: bool,
+}
+
+impl InspectEvents {
+    pub(crate) fn new(
+        source: Source,
+        line: Line,
+        live: LiveStream,
+        context: MessageContext,
+        prefix: Vec<u8>,
+    ) -> Self {
+        let max_event = line.route.max_message();
+        let call = context.method.clone().map(|method| (method, context.name.clone()));
+        Self {
+            source,
+            line,
+            live,
+            context: MessageContext { carrier: Carrier::Event, ..context },
+            call,
+            max_event,
+            decoder: Decoder::new(max_event),
+            earlier_id: None,
+            retry: None,
+            prefix,
+            input: Vec::new(),
+            current: None,
+            fault: None,
+            over: false,
+        }
+    }
+
+    fn last_id(&self) -> Option<EventId> {
+        match self.decoder.last_event_id() {
+            Some(id) => EventId::from_bytes(id.clone()).ok(),
+            None => self.earlier_id.clone(),
+        }
+    }
+
+    /// Decides about everything the decoder has; `Pending` while an interceptor takes its time.
+    fn poll_items(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
+        loop {
+            ready!(self.poll_current(cx, out));
+            if out.len() >= BATCH || self.fault.is_some() {
+                return Poll::Ready(());
+            }
+            match self.decoder.next_item() {
+                Ok(None) => return Poll::Ready(()),
+                Ok(Some(Item::Comment(raw))) => out.extend_from_slice(&raw),
+                Ok(Some(Item::Event(event))) => self.begin(event, out),
+                Err(error) => {
+                    let text = error.to_string();
+                    self.fault = Some(Failure::new(Reason::TooLarge, text));
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, event: Event, out: &mut Vec<u8>) {
+        self.line.backoff.reset();
+        self.live.note_id(event.id.as_deref());
+        self.retry = event.retry.or(self.retry);
+        let is_message = event.kind.as_deref().is_none_or(|kind| kind == b"message");
+        let data = event.data.clone().filter(|data| !data.is_empty() && is_message);
+        let Some(data) = data else {
+            // Priming events, cursors, foreign types: not messages.
+            out.extend_from_slice(&event.raw);
+            return;
+        };
+        match Payload::parse(data) {
+            Ok(Payload::Single(message)) => {
+                let waiting = VecDeque::from([message]);
+                self.current = Some(Current { event, waiting, deciding: None, split: false });
+            }
+            Ok(Payload::Batch(messages)) => {
+                let waiting = VecDeque::from(messages);
+                self.current = Some(Current { event, waiting, deciding: None, split: true });
+            }
+            Err(error) => {
+                let upstream = self.line.route.name();
+                tracing::warn!(upstream, %error, "an event is no message; skipped");
+                keep_cursor(&event, out);
+            }
+        }
+    }
+
+    fn poll_current(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
+        while let Some(mut current) = self.current.take() {
+            let (message, outcome) = match current.deciding.take() {
+                Some((message, mut future)) => match future.as_mut().poll(cx) {
+                    Poll::Ready(outcome) => (message, outcome),
+                    Poll::Pending => {
+                        current.deciding = Some((message, future));
+                        self.current = Some(current);
+                        return Poll::Pending;
+                    }
+                },
+                None => {
+                    let Some(message) = current.waiting.pop_front() else { continue };
+                    match self.decide(&message) {
+                        Step::Done(outcome) => (message, outcome),
+                        Step::Wait(future) => {
+                            current.deciding = Some((message, future));
+                            self.current = Some(current);
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.write(&current, &message, outcome, out);
+            if !current.waiting.is_empty() {
+                self.current = Some(current);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn decide(&mut self, message: &Message) -> Step {
+        self.describe(message);
+        let chain = self.line.route.chain();
+        let wanted = chain.wants(Direction::ToClient, self.context.method.as_deref());
+        let step = if wanted {
+            chain.run(&self.context, message.clone())
+        } else {
+            Step::Done(Outcome::Forward(message.clone()))
+        };
+        self.context.sequence += 1;
+        step
+    }
+
+    /// Sets method and name of the context: those of the message, or of the request it answers.
+    fn describe(&mut self, message: &Message) {
+        let context = &mut self.context;
+        if let Some(method) = message.method() {
+            if context.method.as_deref() != Some(method) {
+                context.method = Some(method.into());
+            }
+            context.name = None;
+            return;
+        }
+        let own = self.line.purpose.request().is_some_and(|id| message.id() == Some(id));
+        let call = if own {
+            self.call.clone()
+        } else {
+            let session = self.line.session.as_ref();
+            session.zip(message.id()).and_then(|(s, id)| self.line.route.call_of(s, id))
+        };
+        (context.method, context.name) = match call {
+            Some((method, name)) => (Some(method), name),
+            None => (None, None),
+        };
+    }
+
+    fn write(&mut self, current: &Current, message: &Message, outcome: Outcome, out: &mut Vec<u8>) {
+        let last = current.waiting.is_empty();
+        let event = &current.event;
+        let data = match outcome {
+            Outcome::Forward(_) if !current.split => {
+                self.note_answer(message);
+                out.extend_from_slice(&event.raw);
+                return;
+            }
+            Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
+            Outcome::Rejected(rejection) => self.rejected(message, &rejection),
+        };
+        self.note_answer(message);
+        let Some(data) = data else {
+            if last {
+                keep_cursor(event, out);
+            }
+            return;
+        };
+        let id = event.id.as_deref().filter(|_| last);
+        let retry = event.retry.filter(|_| last);
+        let mut encoded = BytesMut::with_capacity(data.len() + 64);
+        sse::encode(&mut encoded, event.kind.as_deref(), id, retry, Some(&data));
+        out.extend_from_slice(&encoded);
+    }
+
+    /// A refused response still answers the client (E2); a refused request still answers the server.
+    fn rejected(&self, message: &Message, rejection: &Rejection) -> Option<Bytes> {
+        let error = || rejection_message(message, rejection);
+        match message.kind() {
+            Kind::Response | Kind::ErrorResponse => Some(error()),
+            Kind::Request => {
+                if let Some(session) = &self.line.session {
+                    self.line.route.answer_upstream(session, error());
+                }
+                None
+            }
+            Kind::Notification => None,
+        }
+    }
+
+    fn note_answer(&mut self, message: &Message) {
+        if !message.kind().is_response() {
+            return;
+        }
+        if let (Some(session), Some(id)) = (&self.line.session, message.id()) {
+            self.line.route.forget_call(session, id);
+        }
+        let awaited = self.line.purpose.request();
+        self.line.answered |= awaited.is_none_or(|id| message.id() == Some(id));
+    }
+
+    fn end(&mut self, ending: &Ending, out: &mut Vec<u8>) -> Filled {
+        self.over = true;
+        if let Ending::Fail(event) = ending {
+            out.extend_from_slice(event);
+        }
+        Filled::End
+    }
+
+    /// An event too large to read: the request is answered with an error, the stream ends.
+    fn give_up(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Filled {
+        self.over = true;
+        if let Some(id) = self.line.purpose.request().filter(|_| !self.line.answered) {
+            out.extend_from_slice(&failure.event(id, self.line.route.name()));
+        }
+        Filled::End
+    }
+}
+
+impl BodyStream for InspectEvents {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<Filled, BodyError>> {
+        if self.over {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        let before = out.len();
+        out.append(&mut self.prefix);
+        loop {
+            let decided = self.poll_items(cx, out);
+            if let Some(failure) = self.fault.take() {
+                return Poll::Ready(Ok(self.give_up(&failure, out)));
+            }
+            if out.len() > before {
+                return Poll::Ready(Ok(Filled::More));
+            }
+            ready!(decided);
+            self.input.clear();
+            match ready!(self.source.poll(cx, &mut self.line, &mut self.input)) {
+                Got::Bytes => self.decoder.push(Bytes::from(std::mem::take(&mut self.input))),
+                Got::End => {
+                    let last = self.last_id();
+                    let retry = self.retry;
+                    if let Some(ending) = self.source.follow(&self.line, last, retry) {
+                        return Poll::Ready(Ok(self.end(&ending, out)));
+                    }
+                }
+                Got::NewBody => {
+                    self.earlier_id = self.last_id();
+                    self.decoder = Decoder::new(self.max_event);
+                }
+                Got::Lost => {
+                    let ending = self.line.lost();
+                    return Poll::Ready(Ok(self.end(&ending, out)));
+                }
+                Got::Stopped => {
+                    self.over = true;
+                    return Poll::Ready(Ok(Filled::End));
+                }
+            }
+        }
+    }
+
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        let resumable = self.last_id().is_some();
+        self.line.shut_down(force, resumable, out)
+    }
+
+    fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
+        let resumable = self.last_id().is_some();
+        self.line.abandon(resumable, self.source.into_body())
+    }
+}
+
+/// An event that is not shown still moves the client's cursor, or a resume would repeat it.
+fn keep_cursor(event: &Event, out: &mut Vec<u8>) {
+    if event.id.is_some() || event.retry.is_some() {
+        let mut encoded = BytesMut::new();
+        sse::encode(&mut encoded, None, event.id.as_deref(), event.retry, None);
+        out.extend_from_slice(&encoded);
+    }
+}
+
+/// The JSON-RPC error for a refused message.
+pub(crate) fn rejection_message(message: &Message, rejection: &Rejection) -> Bytes {
+    let data = serde_json::json!({ "reason": rejection.reason }).to_string();
+    rpc::error_response(message.id(), rejection.code, &rejection.message, Some(data.as_bytes()))
+}

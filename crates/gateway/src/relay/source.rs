@@ -1,0 +1,170 @@
+//! Where a relay's bytes come from: an upstream's body, then perhaps another one that resumes it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_proto::session::EventId;
+use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::{Ending, Line, Resumed};
+
+/// Bytes that are all here.
+pub(crate) struct Whole(Bytes);
+
+impl Whole {
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl BodyStream for Whole {
+    fn poll_fill(
+        &mut self,
+        _: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<Filled, BodyError>> {
+        out.extend_from_slice(&std::mem::take(&mut self.0));
+        Poll::Ready(Ok(Filled::End))
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        Some(self.0.len() as u64)
+    }
+}
+
+/// The upstream's side of a relay.
+pub(crate) struct Source {
+    state: State,
+    /// Ends the stream: its session has ended, or another connection took its place.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+enum State {
+    Reading(Box<dyn BodyStream>),
+    Resuming(BoxFuture<Resumed>),
+    Over,
+}
+
+/// What a [`Source`] has to say.
+pub(crate) enum Got {
+    /// Bytes were appended.
+    Bytes,
+    /// The body has ended; ask [`Source::follow`] what comes next.
+    End,
+    /// Another body goes on where the last one ended.
+    NewBody,
+    /// Resuming failed.
+    Lost,
+    /// The stream is to end now, properly.
+    Stopped,
+}
+
+impl Source {
+    pub(crate) fn new(body: Box<dyn BodyStream>, stop: CancellationToken) -> Self {
+        Self { state: State::Reading(body), stopped: Box::pin(stop.cancelled_owned()) }
+    }
+
+    /// Appends what the upstream has ready to `out`.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        line: &mut Line,
+        out: &mut Vec<u8>,
+    ) -> Poll<Got> {
+        if self.stopped.as_mut().poll(cx).is_ready() {
+            self.state = State::Over;
+            return Poll::Ready(Got::Stopped);
+        }
+        let before = out.len();
+        match &mut self.state {
+            State::Reading(body) => match ready!(body.poll_fill(cx, out)) {
+                Ok(Filled::More) => Poll::Ready(Got::Bytes),
+                Ok(Filled::End) => {
+                    self.state = State::Over;
+                    Poll::Ready(if out.len() > before { Got::Bytes } else { Got::End })
+                }
+                Err(error) => {
+                    tracing::debug!(upstream = line.route.name(), %error, "a stream broke off");
+                    self.state = State::Over;
+                    Poll::Ready(if out.len() > before { Got::Bytes } else { Got::End })
+                }
+            },
+            State::Resuming(future) => match ready!(future.as_mut().poll(cx)) {
+                Resumed::Body(body, backoff) => {
+                    line.backoff = backoff;
+                    self.state = State::Reading(body);
+                    Poll::Ready(Got::NewBody)
+                }
+                Resumed::Lost => {
+                    self.state = State::Over;
+                    Poll::Ready(Got::Lost)
+                }
+            },
+            State::Over => Poll::Ready(Got::End),
+        }
+    }
+
+    /// After [`Got::End`]: goes on if the stream can be resumed, otherwise says how it ends.
+    pub(crate) fn follow(
+        &mut self,
+        line: &Line,
+        last: Option<EventId>,
+        retry: Option<Duration>,
+    ) -> Option<Ending> {
+        match line.ending(last, retry) {
+            Ending::Resume(future) => {
+                line.route.stats().resumed();
+                self.state = State::Resuming(future);
+                None
+            }
+            ending => Some(ending),
+        }
+    }
+
+    pub(crate) fn into_body(self) -> Option<Box<dyn BodyStream>> {
+        match self.state {
+            State::Reading(body) => Some(body),
+            State::Resuming(_) | State::Over => None,
+        }
+    }
+}
+
+/// A body of unknown length, cut off at a limit: what is passed unread is bounded too.
+pub(crate) struct Bounded {
+    stream: Box<dyn BodyStream>,
+    left: u64,
+    limit: u64,
+}
+
+impl Bounded {
+    pub(crate) fn new(stream: Box<dyn BodyStream>, limit: u64) -> Self {
+        Self { stream, left: limit, limit }
+    }
+}
+
+impl BodyStream for Bounded {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<Filled, BodyError>> {
+        let before = out.len();
+        let filled = ready!(self.stream.poll_fill(cx, out));
+        let more = (out.len() - before) as u64;
+        if more > self.left {
+            out.truncate(before);
+            let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+            return Poll::Ready(Err(BodyError::TooLarge { limit }));
+        }
+        self.left -= more;
+        Poll::Ready(filled)
+    }
+
+    fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
+        self.stream.abandon()
+    }
+}

@@ -1,0 +1,591 @@
+//! One upstream on one path: the handler of its exchanges.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::classify::is_read_only_method;
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::session::{EventId, UpstreamSessionId};
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::server::{
+    Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
+};
+use thinpipe_transport::upstream::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse};
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Resume, SessionLost, UpstreamSpec};
+use crate::failure::{Failure, Reason};
+use crate::headers;
+use crate::health::{Era, Health};
+use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
+use crate::relay::inspect::rejection_message;
+use crate::relay::{Line, Purpose};
+use crate::session::{Call, Contended, SessionState};
+use crate::stats::{Counters, RouteStats};
+
+mod answer;
+mod initialize;
+mod log;
+mod resume;
+
+pub(crate) use initialize::unsupported;
+
+/// One upstream, and everything that is the same for all its exchanges.
+pub struct Route {
+    spec: UpstreamSpec,
+    upstream: Upstream,
+    chain: Chain,
+    health: Health,
+    era: Era,
+    counters: Counters,
+    sessions: std::sync::OnceLock<SessionManager>,
+    tasks: TaskTracker,
+}
+
+impl Route {
+    pub(crate) fn new(spec: UpstreamSpec, chain: Chain, tasks: TaskTracker) -> Self {
+        let upstream = Upstream::new(spec.client.clone());
+        let health = Health::new(spec.health);
+        Self {
+            spec,
+            upstream,
+            chain,
+            health,
+            era: Era::default(),
+            counters: Counters::default(),
+            sessions: std::sync::OnceLock::new(),
+            tasks,
+        }
+    }
+
+    /// Name of the upstream.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.client.name
+    }
+
+    /// Path of its MCP endpoint here.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.spec.path
+    }
+
+    /// Its pool of connections.
+    #[must_use]
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Whether it answers its health checks.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.health.is_healthy()
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn route_stats(&self) -> RouteStats {
+        self.counters.snapshot()
+    }
+
+    /// What looks at its messages.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    pub(crate) fn spec(&self) -> &UpstreamSpec {
+        &self.spec
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn era(&self) -> &Era {
+        &self.era
+    }
+
+    pub(crate) fn stats(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        self.spec.max_message
+    }
+
+    pub(crate) fn resumes(&self) -> bool {
+        self.spec.resume == Resume::Upstream
+    }
+
+    /// The manager of the sessions this route takes part in; set when it is mounted.
+    pub(crate) fn attach(&self, sessions: SessionManager) {
+        // A route is mounted once; a second server would have sessions of its own to end.
+        let first = self.sessions.set(sessions).is_ok();
+        debug_assert!(first, "a route belongs to one server");
+    }
+
+    async fn handle_exchange(self: Arc<Self>, exchange: Exchange) -> Answer {
+        self.counters.exchange();
+        let Exchange { inbound, revision, principal, headers, .. } = exchange;
+        let call = Incoming { revision, principal, headers };
+        let id = request_id(&inbound).cloned();
+        if !self.health.is_healthy() && !matches!(inbound, Inbound::Terminate(_)) {
+            self.counters.failed();
+            return Failure::unhealthy(id.as_ref(), self.name());
+        }
+        let answered = match inbound {
+            Inbound::Stateless(message) => self.stateless(call, message).await,
+            Inbound::StatelessNotification(message) => {
+                self.stateless_notification(call, message).await
+            }
+            Inbound::Initialize(message, slot) => self.initialize(call, message, slot).await,
+            Inbound::Message(message, session) => self.in_session(call, message, session).await,
+            Inbound::Listen(session, last) => self.listen(call, session, last).await,
+            Inbound::Terminate(session) => self.terminate(call, session).await,
+        };
+        answered.unwrap_or_else(|failure| {
+            self.counters.failed();
+            tracing::warn!(
+                upstream = self.name(),
+                reason = failure.reason.as_str(),
+                error = %failure.text,
+                "an exchange failed"
+            );
+            failure.answer(id.as_ref(), self.name())
+        })
+    }
+
+    /// 2026-07-28: self-describing, forwarded with headers made from the message.
+    async fn stateless(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        if let Some(refused) = self.refuse_modern(&message).await? {
+            return Ok(refused);
+        }
+        let context = self.context(&call, None, &message);
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
+        };
+        let response = self.send_stateless(&call, &context, &message).await?;
+        let id = message.id().cloned();
+        let purpose = match (id, message.method()) {
+            (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
+            (Some(id), _) => Purpose::Stateless(id),
+            (None, _) => Purpose::Standalone,
+        };
+        self.relay(response, self.line(None, purpose), context).await
+    }
+
+    async fn stateless_notification(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        let context = self.context(&call, None, &message);
+        let Ok(message) = self.intercept(&context, message).await else {
+            return Ok(Answer::accepted());
+        };
+        let response = self.send_stateless(&call, &context, &message).await?;
+        self.relay(response, self.line(None, Purpose::Standalone), context).await
+    }
+
+    async fn send_stateless(
+        &self,
+        call: &Incoming,
+        context: &MessageContext,
+        message: &Message,
+    ) -> Result<UpstreamResponse, Failure> {
+        let mut headers = headers::end_to_end(&call.headers);
+        headers::for_post(&mut headers);
+        let version = http::HeaderValue::from_static(call.revision.as_str());
+        headers::for_stateless(&mut headers, &version, message);
+        self.edit_headers(context, &mut headers);
+        let repeatable = message.method().is_some_and(is_read_only_method);
+        self.send(Method::POST, headers, message.source().clone(), repeatable).await
+    }
+
+    /// Revisions with sessions: a request, notification or response.
+    async fn in_session(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+        session: Option<Arc<Session>>,
+    ) -> Result<Answer, Failure> {
+        let context = self.context(&call, session.as_ref(), &message);
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) => {
+                return self.refuse_in_session(&call, session.as_ref(), &message, &rejection).await;
+            }
+        };
+        if let Some(session) = &session {
+            self.note(session, &context, &message);
+        }
+        let response = self.post_in_session(&call, &context, session.as_ref(), &message).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            return self.not_found(call, context, session, message).await;
+        }
+        let purpose = match (message.kind(), message.id()) {
+            (Kind::Request, Some(id)) => Purpose::Request(id.clone()),
+            _ => Purpose::Resumed,
+        };
+        self.relay(response, self.line(session, purpose), context).await
+    }
+
+    async fn post_in_session(
+        &self,
+        call: &Incoming,
+        context: &MessageContext,
+        session: Option<&Arc<Session>>,
+        message: &Message,
+    ) -> Result<UpstreamResponse, Failure> {
+        let upstream_session = session.and_then(|s| s.upstream_session());
+        let mut headers = headers::end_to_end(&call.headers);
+        headers::for_post(&mut headers);
+        headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
+        self.edit_headers(context, &mut headers);
+        let repeatable = message.method().is_some_and(is_read_only_method);
+        self.send(Method::POST, headers, message.source().clone(), repeatable).await
+    }
+
+    /// The upstream answered 404: its session is gone, or it is not where it should be.
+    async fn not_found(
+        self: &Arc<Self>,
+        call: Incoming,
+        context: MessageContext,
+        session: Option<Arc<Session>>,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        let session = session.filter(|s| s.upstream_session().is_some());
+        let Some(session) = session else {
+            let text = format!("{} answers 404 at its configured URL", self.name());
+            return Err(Failure::new(Reason::NotFound, text));
+        };
+        self.counters.session_lost();
+        let may_reopen = self.spec.session_lost == SessionLost::Reestablish
+            && session.in_flight() <= usize::from(message.kind() == Kind::Request);
+        if may_reopen && self.reestablish(&session).await {
+            // A 404 to a session id proves that the request did not run.
+            let response =
+                self.post_in_session(&call, &context, Some(&session), &message).await?;
+            if response.status != StatusCode::NOT_FOUND {
+                let purpose = match message.id().filter(|_| message.kind() == Kind::Request) {
+                    Some(id) => Purpose::Request(id.clone()),
+                    None => Purpose::Resumed,
+                };
+                return self.relay(response, self.line(Some(session), purpose), context).await;
+            }
+        }
+        self.end_session(&session, SessionEnd::UpstreamGone).await;
+        Ok(answer::session_gone(message.id()))
+    }
+
+    async fn refuse_in_session(
+        self: &Arc<Self>,
+        call: &Incoming,
+        session: Option<&Arc<Session>>,
+        message: &Message,
+        rejection: &Rejection,
+    ) -> Result<Answer, Failure> {
+        match message.kind() {
+            Kind::Request => Ok(Answer::json(rejection_message(message, rejection))),
+            Kind::Notification => Ok(Answer::accepted()),
+            // The server waits for an answer; it gets the refusal instead.
+            Kind::Response | Kind::ErrorResponse => {
+                let body = rejection_message(message, rejection);
+                let upstream_session = session.and_then(|s| s.upstream_session());
+                let mut headers = headers::end_to_end(&call.headers);
+                headers::for_post(&mut headers);
+                headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
+                self.send(Method::POST, headers, body, false).await?;
+                Ok(Answer::accepted())
+            }
+        }
+    }
+
+    /// GET: the standalone stream, or another stream of the session after an event.
+    async fn listen(
+        self: &Arc<Self>,
+        call: Incoming,
+        session: Arc<Session>,
+        last: Option<EventId>,
+    ) -> Result<Answer, Failure> {
+        let Some(state) = session.state(SessionState::default) else {
+            return Err(Failure::new(Reason::Invalid, "the session belongs to another handler"));
+        };
+        let replaced = match &last {
+            Some(id) => state.replace_carrier_of(id.as_bytes()).await,
+            None => match state.replace_standalone(now()).await {
+                Ok(replaced) => replaced,
+                Err(Contended) => return Ok(answer::contended()),
+            },
+        };
+        let response = self.open_listen(&call, &session, last.as_ref(), replaced).await?;
+        if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
+            self.counters.session_lost();
+            let reopens = self.spec.session_lost == SessionLost::Reestablish;
+            if !reopens || session.in_flight() > 0 || !self.reestablish(&session).await {
+                self.end_session(&session, SessionEnd::UpstreamGone).await;
+                return Ok(answer::session_gone(None));
+            }
+            let response = self.open_listen(&call, &session, None, true).await?;
+            return self.relay_listen(response, &call, session, None).await;
+        }
+        self.relay_listen(response, &call, session, last).await
+    }
+
+    async fn relay_listen(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        call: &Incoming,
+        session: Arc<Session>,
+        last: Option<EventId>,
+    ) -> Result<Answer, Failure> {
+        let purpose = if last.is_some() { Purpose::Resumed } else { Purpose::Standalone };
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            carrier: Carrier::Event,
+            revision: call.revision,
+            upstream: Arc::clone(&self.spec.client.name),
+            principal: call.principal.clone(),
+            session: Some(short(&session)),
+            method: None,
+            name: None,
+            sequence: 0,
+        };
+        self.relay_stream(response, self.line(Some(session), purpose), context, last).await
+    }
+
+    /// DELETE: the upstream's session ends too. That it knows no DELETE, or is down, is no reason to
+    /// keep ours.
+    async fn terminate(
+        &self,
+        call: Incoming,
+        session: Arc<Session>,
+    ) -> Result<Answer, Failure> {
+        if let Some(id) = session.upstream_session() {
+            let headers = headers::end_to_end(&call.headers);
+            self.delete_upstream(headers, &session, &id).await;
+        }
+        let body = thinpipe_transport::body::Body::Empty;
+        let content = thinpipe_transport::server::Content::Other(None);
+        Ok(Answer::new(StatusCode::OK, content, body))
+    }
+
+    async fn delete_upstream(
+        &self,
+        mut headers: HeaderMap,
+        session: &Session,
+        id: &UpstreamSessionId,
+    ) {
+        headers::for_session(&mut headers, session.revision(), Some(id));
+        match self.send(Method::DELETE, headers, Bytes::new(), true).await {
+            Ok(response) if response.status.is_success() => {}
+            Ok(response) => {
+                let status = response.status.as_u16();
+                tracing::debug!(upstream = self.name(), status, "DELETE was not accepted");
+            }
+            Err(failure) => {
+                tracing::debug!(upstream = self.name(), error = %failure.text, "DELETE failed");
+            }
+        }
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+        repeatable: bool,
+    ) -> Result<UpstreamResponse, Failure> {
+        let request = UpstreamRequest { method, headers, body, repeatable };
+        let sent = self.upstream.send(request).await;
+        sent.map_err(|error| {
+            if matches!(error, UpstreamError::Connect { .. }) {
+                self.health.suspect();
+            }
+            Failure::from(&error)
+        })
+    }
+
+    /// Runs the chain over a message from the client. `Err`: it was refused.
+    async fn intercept(
+        &self,
+        context: &MessageContext,
+        message: Message,
+    ) -> Result<Message, (Message, Rejection)> {
+        if !self.chain.wants(Direction::ToUpstream, context.method.as_deref()) {
+            return Ok(message);
+        }
+        let outcome = match self.chain.run(context, message.clone()) {
+            Step::Done(outcome) => outcome,
+            Step::Wait(future) => future.await,
+        };
+        match outcome {
+            Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
+            Outcome::Rejected(rejection) => Err((message, rejection)),
+        }
+    }
+
+    fn edit_headers(&self, context: &MessageContext, headers: &mut HeaderMap) {
+        if self.chain.wants_headers(Direction::ToUpstream) {
+            self.chain.headers(context, headers);
+        }
+    }
+
+    fn context(
+        &self,
+        call: &Incoming,
+        session: Option<&Arc<Session>>,
+        message: &Message,
+    ) -> MessageContext {
+        let describes = !self.chain.is_empty();
+        let method = message.method().filter(|_| describes);
+        let name = method
+            .and_then(thinpipe_proto::classify::name_param)
+            .and_then(|param| message.param_str(param));
+        MessageContext {
+            direction: Direction::ToUpstream,
+            carrier: Carrier::Body,
+            revision: call.revision,
+            upstream: Arc::clone(&self.spec.client.name),
+            principal: call.principal.clone(),
+            session: session.filter(|_| describes).map(short),
+            method: method.map(Into::into),
+            name: name.map(Into::into),
+            sequence: 0,
+        }
+    }
+
+    /// Remembers what later exchanges of the session need to know of this one.
+    fn note(&self, session: &Arc<Session>, context: &MessageContext, message: &Message) {
+        let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
+        let reads = self.chain.wants_any(Direction::ToClient);
+        if !reestablishes && !reads {
+            return;
+        }
+        let Some(state) = session.state(SessionState::default) else { return };
+        if reestablishes {
+            state.note_setup(message);
+        }
+        if let (true, Some(id), Some(method)) = (reads, message.id(), &context.method) {
+            state.remember_call(id, (Arc::clone(method), context.name.clone()));
+        }
+    }
+
+    pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
+        session.state(SessionState::default)?.call_of(id)
+    }
+
+    pub(crate) fn forget_call(&self, session: &Arc<Session>, id: &RequestId) {
+        if let Some(state) = session.state(SessionState::default) {
+            state.forget_call(id);
+        }
+    }
+
+    /// Answers a server's request that the client does not get to see.
+    pub(crate) fn answer_upstream(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
+        let route = Arc::clone(self);
+        let session = Arc::clone(session);
+        self.tasks.spawn(async move {
+            let mut headers = HeaderMap::new();
+            headers::for_post(&mut headers);
+            let id = session.upstream_session();
+            headers::for_session(&mut headers, session.revision(), id.as_ref());
+            if let Err(failure) = route.send(Method::POST, headers, error, false).await {
+                let error = failure.text;
+                tracing::warn!(upstream = route.name(), %error, "a refusal did not arrive");
+            }
+        });
+    }
+
+    pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {
+        let Some(sessions) = self.sessions.get() else { return };
+        if let Err(error) = sessions.end(session, why).await {
+            tracing::warn!(session = ?session.id(), %error, "a session's record stays behind");
+        }
+    }
+
+    pub(crate) fn sessions(&self) -> Option<&SessionManager> {
+        self.sessions.get()
+    }
+
+    fn line(self: &Arc<Self>, session: Option<Arc<Session>>, purpose: Purpose) -> Line {
+        let backoff = thinpipe_proto::backoff::Backoff::new();
+        Line { route: Arc::clone(self), session, purpose, answered: false, backoff }
+    }
+}
+
+impl Handler for Route {
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
+        if log::is_on() {
+            return Box::pin(log::logged(self, exchange));
+        }
+        Box::pin(self.handle_exchange(exchange))
+    }
+
+    fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
+        // After DELETE the upstream was told already; a session it lost needs no telling.
+        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
+        let id = session.upstream_session().filter(|_| !told);
+        tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
+        Box::pin(async move {
+            if let Some(id) = id {
+                self.delete_upstream(HeaderMap::new(), &session, &id).await;
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("name", &self.name()).field("path", &self.path()).finish()
+    }
+}
+
+/// Everything of an exchange but its message.
+pub(crate) struct Incoming {
+    pub(crate) revision: thinpipe_proto::revision::Revision,
+    pub(crate) principal: thinpipe_proto::session::Principal,
+    pub(crate) headers: HeaderMap,
+}
+
+fn request_id(inbound: &Inbound) -> Option<&RequestId> {
+    match inbound {
+        Inbound::Stateless(message)
+        | Inbound::Initialize(message, _)
+        | Inbound::Message(message, _) => {
+            message.id().filter(|_| message.kind() == Kind::Request)
+        }
+        _ => None,
+    }
+}
+
+fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
+    let mut answer = Answer::json(rejection_message(message, rejection));
+    if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
+        answer.status = StatusCode::NOT_FOUND;
+    }
+    answer
+}
+
+/// Enough of a session's id to follow it in a log, too little to use it.
+pub(crate) fn short(session: &Arc<Session>) -> Arc<str> {
+    let id = session.id().as_str();
+    id[..id.len().min(6)].into()
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

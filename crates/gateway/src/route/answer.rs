@@ -1,0 +1,224 @@
+//! From an upstream's response to the answer a client gets.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use thinpipe_proto::header::MediaType;
+use thinpipe_proto::rpc::{Message, RequestId, code};
+use thinpipe_proto::session::EventId;
+use thinpipe_proto::sse;
+use thinpipe_transport::body::{Body, BodyError};
+use thinpipe_transport::server::{Answer, Content};
+use thinpipe_transport::upstream::UpstreamResponse;
+use tokio_util::sync::CancellationToken;
+
+use super::Route;
+use crate::failure::{Failure, Reason};
+use crate::headers;
+use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Step};
+use crate::relay::inspect::{InspectEvents, rejection_message};
+use crate::relay::pass::PassEvents;
+use crate::relay::source::Source;
+use crate::relay::{Line, Purpose, into_stream};
+use crate::session::{LiveStream, SessionState};
+
+impl Route {
+    /// Relays the answer to a POST by the cheapest way that is right.
+    pub(super) async fn relay(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        line: Line,
+        context: MessageContext,
+    ) -> Result<Answer, Failure> {
+        self.relay_stream(response, line, context, None).await
+    }
+
+    /// As [`relay`](Self::relay); `resumed_after` is the event a client resumes after.
+    pub(super) async fn relay_stream(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        line: Line,
+        context: MessageContext,
+        resumed_after: Option<EventId>,
+    ) -> Result<Answer, Failure> {
+        let status = response.status;
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let text = format!("{} answers {status}: its credentials are wrong", self.name());
+            return Err(Failure::new(Reason::Auth, text));
+        }
+        let context = MessageContext { direction: Direction::ToClient, ..context };
+        let mut extra = headers::for_client(&response.headers);
+        if self.chain().wants_headers(Direction::ToClient) {
+            self.chain().headers(&context, &mut extra);
+        }
+        let mut answer = match response.media_type {
+            MediaType::EventStream if status == StatusCode::OK => {
+                let body = into_stream(response.into_body());
+                self.events(body, line, context, resumed_after.as_ref())
+            }
+            MediaType::Json if self.reads(&context) => {
+                self.inspect_json(response, &context, line).await?
+            }
+            media_type => self.pass_whole(response, media_type)?,
+        };
+        for (name, value) in &extra {
+            answer.headers.append(name, value.clone());
+        }
+        Ok(answer)
+    }
+
+    fn reads(&self, context: &MessageContext) -> bool {
+        self.chain().wants(Direction::ToClient, context.method.as_deref())
+    }
+
+    /// Whether a stream's events must be read: notifications of any kind may be on it.
+    fn reads_events(&self) -> bool {
+        self.chain().wants_any(Direction::ToClient)
+    }
+
+    /// An event stream, relayed.
+    pub(super) fn events(
+        self: &Arc<Self>,
+        body: Box<dyn thinpipe_transport::body::BodyStream>,
+        line: Line,
+        context: MessageContext,
+        resumed_after: Option<&EventId>,
+    ) -> Answer {
+        let prefix = self.opening(&line, resumed_after);
+        let (source, live) = register(body, &line);
+        if self.reads_events() {
+            self.stats().inspected();
+            return Answer::events(InspectEvents::new(source, line, live, context, prefix));
+        }
+        self.stats().passed();
+        Answer::events(PassEvents::new(source, line, live, prefix))
+    }
+
+    /// What a stream begins with before anything the upstream sends.
+    fn opening(&self, line: &Line, resumed_after: Option<&EventId>) -> Vec<u8> {
+        let mut prefix = bytes::BytesMut::new();
+        let Some(session) = &line.session else { return Vec::new() };
+        // R117: a client that resumes and is cut again before any event still knows where it was.
+        if let Some(id) = resumed_after.filter(|_| session.revision().primes_streams()) {
+            sse::encode(&mut prefix, None, Some(id.as_bytes()), None, Some(b""));
+        }
+        if matches!(line.purpose, Purpose::Standalone)
+            && let Some(state) = session.state(SessionState::default)
+        {
+            for notice in state.take_notices() {
+                sse::encode(&mut prefix, None, None, None, Some(&notice));
+            }
+        }
+        prefix.to_vec()
+    }
+
+    async fn inspect_json(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        context: &MessageContext,
+        line: Line,
+    ) -> Result<Answer, Failure> {
+        self.stats().inspected();
+        let status = response.status;
+        let body = response.collect(self.max_message()).await.map_err(|e| body_failure(&e))?;
+        if body.is_empty() {
+            return Ok(Answer::new(status, Content::Json, Body::Empty));
+        }
+        let message = match Message::parse(body.clone()) {
+            Ok(message) => message,
+            // An error page under a wrong name: nothing an interceptor could have wanted.
+            Err(_) if !status.is_success() => {
+                return Ok(Answer::new(status, Content::Json, Body::Full(body)));
+            }
+            Err(error) => {
+                let text = format!("{} answered no JSON-RPC message: {error}", self.name());
+                return Err(Failure::new(Reason::Invalid, text));
+            }
+        };
+        if let (Some(session), Some(id)) = (&line.session, message.id()) {
+            self.forget_call(session, id);
+        }
+        let context = MessageContext { carrier: Carrier::Body, ..context.clone() };
+        let outcome = match self.chain().run(&context, message.clone()) {
+            Step::Done(outcome) => outcome,
+            Step::Wait(future) => future.await,
+        };
+        let bytes = match outcome {
+            Outcome::Forward(message) | Outcome::Changed(message) => message.source().clone(),
+            Outcome::Rejected(rejection) => rejection_message(&message, &rejection),
+        };
+        Ok(Answer::new(status, Content::Json, Body::Full(bytes)))
+    }
+
+    /// Anything that is not read: status, type and bytes as they came.
+    fn pass_whole(
+        &self,
+        response: UpstreamResponse,
+        media_type: MediaType,
+    ) -> Result<Answer, Failure> {
+        self.stats().passed();
+        let limit = self.spec().max_passed_body;
+        if response.content_length.is_some_and(|n| n > limit) {
+            let text = format!("the answer of {} exceeds {limit} bytes", self.name());
+            return Err(Failure::new(Reason::TooLarge, text));
+        }
+        let content = match media_type {
+            MediaType::Json => Content::Json,
+            _ => Content::Other(response.headers.get(http::header::CONTENT_TYPE).cloned()),
+        };
+        let status = response.status;
+        let bounded = response.content_length.is_some();
+        let body = match response.into_body() {
+            Body::Stream(stream) if !bounded => {
+                Body::stream(crate::relay::source::Bounded::new(stream, limit))
+            }
+            body => body,
+        };
+        let mut answer = Answer::new(status, content, body);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allow = HeaderValue::from_static("POST, DELETE");
+            answer.headers.insert(http::header::ALLOW, allow);
+        }
+        Ok(answer)
+    }
+}
+
+fn register(
+    body: Box<dyn thinpipe_transport::body::BodyStream>,
+    line: &Line,
+) -> (Source, LiveStream) {
+    let state = line.session.as_ref().and_then(|s| Some((s, s.state(SessionState::default)?)));
+    match state {
+        Some((session, state)) => {
+            let stop = session.closed().child_token();
+            let standalone = matches!(line.purpose, Purpose::Standalone);
+            let live = state.open(Some(Arc::clone(session)), stop.clone(), standalone);
+            (Source::new(body, stop), live)
+        }
+        None => {
+            let stop = CancellationToken::new();
+            (Source::new(body, stop.clone()), LiveStream::unregistered(stop))
+        }
+    }
+}
+
+pub(super) fn body_failure(error: &BodyError) -> Failure {
+    let reason = match error {
+        BodyError::TooLarge { .. } => Reason::TooLarge,
+        BodyError::TimedOut => Reason::Timeout,
+        _ => Reason::StreamLost,
+    };
+    Failure::new(reason, crate::failure::with_causes(error))
+}
+
+/// 404: to a client of a session this means one thing only.
+pub(super) fn session_gone(id: Option<&RequestId>) -> Answer {
+    let text = "the session has ended; send initialize to start anew";
+    Answer::error(StatusCode::NOT_FOUND, id, code::SESSION_NOT_FOUND, text, None)
+}
+
+/// 409: standalone streams of one session replace each other too fast.
+pub(super) fn contended() -> Answer {
+    let text = "several clients open this session's stream in turn; only one can have it";
+    Answer::error(StatusCode::CONFLICT, None, code::SERVER_ERROR, text, None)
+}

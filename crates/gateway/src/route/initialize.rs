@@ -1,0 +1,404 @@
+//! `initialize`: our session is opened with what the upstream answered, before the client learns of
+//! either.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::header::MediaType;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
+use thinpipe_proto::session::UpstreamSessionId;
+use thinpipe_proto::sse::{Decoder, Item};
+use thinpipe_transport::body::{BodyStream, Filled};
+use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
+use thinpipe_transport::upstream::UpstreamResponse;
+
+use super::answer::body_failure;
+use super::{Incoming, Route};
+use crate::config::SessionLost;
+use crate::failure::{Failure, Reason};
+use crate::headers;
+use crate::interceptor::{Direction, MessageContext, Outcome, Step};
+use crate::relay::into_stream;
+use crate::session::SessionState;
+
+impl Route {
+    pub(super) async fn initialize(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+        slot: SessionSlot,
+    ) -> Result<Answer, Failure> {
+        if let Some(refused) = self.refuse_legacy(&message) {
+            return Ok(refused);
+        }
+        let context = self.context(&call, None, &message);
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) => {
+                let body = crate::relay::inspect::rejection_message(&message, &rejection);
+                return Ok(Answer::json(body));
+            }
+        };
+        let mut headers = headers::end_to_end(&call.headers);
+        headers::for_post(&mut headers);
+        self.edit_headers(&context, &mut headers);
+        let response = self.send(Method::POST, headers, message.source().clone(), false).await?;
+        let upstream_session = response.session_id.clone();
+        if !response.status.is_success() {
+            return self.refused_initialize(response, context).await;
+        }
+        let answer = self.initialize_answer(response, message.id()).await?;
+        let Some(revision) = negotiated(&answer.message)? else {
+            return Ok(answer.relay(None));
+        };
+        let context = MessageContext { direction: Direction::ToClient, revision, ..context };
+        let answer = self.inspect_initialize(&context, answer).await;
+        let negotiated = Negotiated {
+            revision,
+            initialize_params: message.params().unwrap_or_default(),
+            upstream_session,
+        };
+        let opened = slot.open(negotiated.clone()).await;
+        let session = match opened {
+            Ok(session) => session,
+            Err(error) => {
+                // Nobody will ever use the session the upstream has just opened.
+                self.discard_upstream_session(negotiated);
+                return Err(Failure::new(Reason::Overloaded, error.to_string()));
+            }
+        };
+        if self.spec().session_lost == SessionLost::Reestablish
+            && let Some(state) = session.state(SessionState::default)
+        {
+            state.note_capabilities(capabilities(&answer.message));
+        }
+        tracing::debug!(session = ?session.id(), upstream = self.name(), %revision, "a session began");
+        Ok(answer.relay(Some(&session)))
+    }
+
+    /// The upstream refused: its status and error go through, but never a 404, which would end a
+    /// session that does not exist.
+    async fn refused_initialize(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        context: MessageContext,
+    ) -> Result<Answer, Failure> {
+        if response.status == StatusCode::NOT_FOUND {
+            let text = format!("{} answers 404 at its configured URL", self.name());
+            return Err(Failure::new(Reason::NotFound, text));
+        }
+        let line = self.line(None, crate::relay::Purpose::Resumed);
+        self.relay(response, line, context).await
+    }
+
+    /// Reads the answer as far as the response: its head decides about ours.
+    async fn initialize_answer(
+        &self,
+        response: UpstreamResponse,
+        id: Option<&RequestId>,
+    ) -> Result<Initialized, Failure> {
+        match response.media_type {
+            MediaType::Json => {
+                let body = response.collect(self.max_message()).await;
+                let body = body.map_err(|error| body_failure(&error))?;
+                let message = Message::parse(body).map_err(|error| self.no_answer(&error))?;
+                Ok(Initialized { message, events: None, changed: false })
+            }
+            MediaType::EventStream => {
+                let body = into_stream(response.into_body());
+                let limit = self.upstream().config().request_timeout;
+                let read = read_response(body, self.max_message(), id);
+                let read = tokio::time::timeout(limit, read).await;
+                read.map_err(|_| {
+                    Failure::new(Reason::Timeout, "initialize was not answered in time")
+                })?
+            }
+            MediaType::Other => {
+                let text = format!("{} answers initialize with neither JSON nor events", self.name());
+                Err(Failure::new(Reason::Invalid, text))
+            }
+        }
+    }
+
+    fn no_answer(&self, error: &rpc::MessageError) -> Failure {
+        let text = format!("{} answered no JSON-RPC message: {error}", self.name());
+        Failure::new(Reason::Invalid, text)
+    }
+
+    async fn inspect_initialize(
+        &self,
+        context: &MessageContext,
+        mut answer: Initialized,
+    ) -> Initialized {
+        if !self.chain().wants(Direction::ToClient, context.method.as_deref()) {
+            return answer;
+        }
+        let outcome = match self.chain().run(context, answer.message.clone()) {
+            Step::Done(outcome) => outcome,
+            Step::Wait(future) => future.await,
+        };
+        match outcome {
+            Outcome::Forward(_) => {}
+            Outcome::Changed(message) => {
+                answer.message = message;
+                answer.changed = true;
+            }
+            Outcome::Rejected(rejection) => {
+                let body = crate::relay::inspect::rejection_message(&answer.message, &rejection);
+                if let Ok(message) = Message::parse(body) {
+                    answer.message = message;
+                    answer.changed = true;
+                }
+            }
+        }
+        answer
+    }
+
+    fn discard_upstream_session(self: &Arc<Self>, negotiated: Negotiated) {
+        let Some(id) = negotiated.upstream_session else { return };
+        let route = Arc::clone(self);
+        self.tasks().spawn(async move {
+            let mut headers = HeaderMap::new();
+            headers::for_session(&mut headers, negotiated.revision, Some(&id));
+            let sent = route.send(Method::DELETE, headers, Bytes::new(), true).await;
+            if let Err(failure) = sent {
+                tracing::debug!(error = %failure.text, "an unused session stays at the upstream");
+            }
+        });
+    }
+
+    /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
+    /// are what they were; what the client must read again it is told by notifications.
+    pub(super) async fn reestablish(self: &Arc<Self>, session: &Arc<Session>) -> bool {
+        let Some(state) = session.state(SessionState::default) else { return false };
+        let lost = session.upstream_session();
+        let _one_at_a_time = state.reestablishing.lock().await;
+        if session.upstream_session() != lost {
+            return true;
+        }
+        match self.reopen(session, state).await {
+            Ok(()) => {
+                self.stats().reestablished();
+                tracing::info!(session = ?session.id(), upstream = self.name(), "session reopened");
+                true
+            }
+            Err(failure) => {
+                let error = failure.text;
+                tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
+                false
+            }
+        }
+    }
+
+    async fn reopen(self: &Arc<Self>, session: &Session, state: &SessionState) -> Result<(), Failure> {
+        let params = session.initialize_params();
+        let mut request = BytesMut::from(&br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..]);
+        request.extend_from_slice(&params);
+        request.extend_from_slice(b"}");
+        let mut headers = HeaderMap::new();
+        headers::for_post(&mut headers);
+        let response = self.send(Method::POST, headers, request.freeze(), false).await?;
+        if !response.status.is_success() {
+            let text = format!("initialize was answered {}", response.status);
+            return Err(Failure::new(Reason::Invalid, text));
+        }
+        let id = response.session_id.clone();
+        let answer = self.initialize_answer(response, None).await?;
+        if negotiated(&answer.message)? != Some(session.revision()) {
+            return Err(Failure::new(Reason::Invalid, "another revision was negotiated"));
+        }
+        let setup = state.setup();
+        if setup.capabilities.is_some_and(|before| before != capabilities(&answer.message)) {
+            return Err(Failure::new(Reason::Invalid, "the server's capabilities have changed"));
+        }
+        self.tell(session, id.as_ref(), INITIALIZED).await?;
+        for message in setup.log_level.into_iter().chain(setup.subscriptions.into_values()) {
+            self.tell(session, id.as_ref(), &message).await?;
+        }
+        let sessions = self.sessions().ok_or_else(|| {
+            Failure::new(Reason::Invalid, "the route is not mounted on a server")
+        })?;
+        let stored = sessions.set_upstream_session(session, id).await;
+        stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
+        state.queue_notices(refresh_notices(&answer.message));
+        state.stop_standalone();
+        Ok(())
+    }
+
+    /// Sends a message whose answer nobody waits for but us.
+    async fn tell(
+        &self,
+        session: &Session,
+        id: Option<&UpstreamSessionId>,
+        message: &[u8],
+    ) -> Result<(), Failure> {
+        let mut headers = HeaderMap::new();
+        headers::for_post(&mut headers);
+        headers::for_session(&mut headers, session.revision(), id);
+        let body = Bytes::copy_from_slice(message);
+        let response = self.send(Method::POST, headers, body, false).await?;
+        if response.status.is_success() {
+            // The answer itself says nothing that the client has not been told before.
+            let read = response.collect(self.max_message()).await;
+            return read.map(drop).map_err(|error| body_failure(&error));
+        }
+        let text = format!("a message of the session's set-up was answered {}", response.status);
+        Err(Failure::new(Reason::Invalid, text))
+    }
+}
+
+const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// The answer to `initialize`, read as far as the response.
+struct Initialized {
+    message: Message,
+    /// What came as events: the raw bytes up to the response, and what may still follow.
+    events: Option<(Vec<u8>, Option<Box<dyn BodyStream>>)>,
+    changed: bool,
+}
+
+impl Initialized {
+    fn relay(self, session: Option<&Arc<Session>>) -> Answer {
+        let mut answer = match self.events {
+            Some((raw, rest)) if !self.changed => Answer::events(Replayed { raw, rest }),
+            _ => Answer::json(self.message.source().clone()),
+        };
+        answer.session = session.map(|s| s.id().clone());
+        answer
+    }
+}
+
+/// Events that were read already, then the rest of their stream.
+struct Replayed {
+    raw: Vec<u8>,
+    rest: Option<Box<dyn BodyStream>>,
+}
+
+impl BodyStream for Replayed {
+    fn poll_fill(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> std::task::Poll<Result<Filled, thinpipe_transport::body::BodyError>> {
+        if !self.raw.is_empty() {
+            out.append(&mut self.raw);
+            self.raw = Vec::new();
+            return std::task::Poll::Ready(Ok(Filled::More));
+        }
+        let Some(rest) = &mut self.rest else { return std::task::Poll::Ready(Ok(Filled::End)) };
+        match std::task::ready!(rest.poll_fill(cx, out)) {
+            Ok(Filled::More) => std::task::Poll::Ready(Ok(Filled::More)),
+            // The response has passed: how the stream ends tells nothing more.
+            Ok(Filled::End) | Err(_) => {
+                self.rest = None;
+                std::task::Poll::Ready(Ok(Filled::End))
+            }
+        }
+    }
+}
+
+async fn read_response(
+    mut body: Box<dyn BodyStream>,
+    max: usize,
+    id: Option<&RequestId>,
+) -> Result<Initialized, Failure> {
+    let mut decoder = Decoder::new(max);
+    let mut raw = Vec::new();
+    loop {
+        while let Some(item) = next_item(&mut decoder)? {
+            let event = match item {
+                Item::Comment(bytes) => {
+                    raw.extend_from_slice(&bytes);
+                    continue;
+                }
+                Item::Event(event) => event,
+            };
+            raw.extend_from_slice(&event.raw);
+            if raw.len() > max {
+                return Err(Failure::new(Reason::TooLarge, "initialize was answered at length"));
+            }
+            let data = event.data.filter(|data| !data.is_empty());
+            let message = data.and_then(|data| Message::parse(data).ok());
+            let message = message.filter(|m| m.kind().is_response());
+            if let Some(message) = message.filter(|m| id.is_none() || m.id() == id) {
+                let events = Some((raw, trailing(decoder, body)?));
+                return Ok(Initialized { message, events, changed: false });
+            }
+        }
+        let mut chunk = Vec::new();
+        let filled = poll_fn(|cx| body.poll_fill(cx, &mut chunk)).await;
+        let filled = filled.map_err(|error| body_failure(&error))?;
+        if !chunk.is_empty() {
+            decoder.push(Bytes::from(chunk));
+        } else if filled == Filled::End {
+            let text = "the stream ended before initialize was answered";
+            return Err(Failure::new(Reason::StreamLost, text));
+        }
+    }
+}
+
+/// The stream after the response. Its unfinished rest in the decoder is not wanted by anybody: a
+/// response is the last message of its stream.
+fn trailing(
+    decoder: Decoder,
+    body: Box<dyn BodyStream>,
+) -> Result<Option<Box<dyn BodyStream>>, Failure> {
+    Ok((decoder.pending() == 0).then_some(body))
+}
+
+fn next_item(decoder: &mut Decoder) -> Result<Option<Item>, Failure> {
+    decoder.next_item().map_err(|error| Failure::new(Reason::TooLarge, error.to_string()))
+}
+
+/// The revision of a successful answer; `None` if it is an error.
+fn negotiated(message: &Message) -> Result<Option<Revision>, Failure> {
+    if message.kind() != Kind::Response {
+        return Ok(None);
+    }
+    let result = message.result().unwrap_or_default();
+    let version: Option<String> = rpc::members(&result).ok().and_then(|members| {
+        let (_, value) = members.into_iter().find(|(name, _)| name == "protocolVersion")?;
+        serde_json::from_slice(&value).ok()
+    });
+    let known = version.as_deref().and_then(|v| Revision::from_bytes(v.as_bytes()));
+    match known.filter(|revision| !revision.is_modern()) {
+        Some(revision) => Ok(Some(revision)),
+        None => {
+            let text = format!("the upstream negotiated revision {version:?}, which is not known");
+            Err(Failure::new(Reason::Invalid, text))
+        }
+    }
+}
+
+fn capabilities(answer: &Message) -> serde_json::Value {
+    let result = answer.result().unwrap_or_default();
+    serde_json::from_slice::<serde_json::Value>(&result)
+        .map(|result| result["capabilities"].clone())
+        .unwrap_or_default()
+}
+
+/// What a client must read again after its session was opened anew.
+fn refresh_notices(answer: &Message) -> Vec<Bytes> {
+    let capabilities = capabilities(answer);
+    ["tools", "prompts", "resources"]
+        .into_iter()
+        .filter(|kind| capabilities[kind]["listChanged"] == true)
+        .map(|kind| {
+            let method = format!("notifications/{kind}/list_changed");
+            Bytes::from(serde_json::json!({ "jsonrpc": "2.0", "method": method }).to_string())
+        })
+        .collect()
+}
+
+/// The error for a client whose binding the upstream does not speak.
+pub(crate) fn unsupported(message: &Message, text: &str, supported: &[Revision], requested: &str) -> Answer {
+    let supported: Vec<_> = supported.iter().map(|r| r.as_str()).collect();
+    let data = serde_json::json!({
+        "supported": supported, "requested": requested, "reason": Reason::Binding.as_str(),
+    });
+    let status = StatusCode::BAD_REQUEST;
+    Answer::error(status, message.id(), code::UNSUPPORTED_VERSION, text, Some(&data.to_string()))
+}

@@ -1,0 +1,116 @@
+//! Resuming: an upstream's stream that broke off is asked for again, only ever by GET and with an id
+//! the upstream issued.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::backoff::Backoff;
+use thinpipe_proto::session::EventId;
+use thinpipe_transport::server::{Session, SessionEnd};
+use thinpipe_transport::upstream::UpstreamResponse;
+
+use super::{Incoming, Route};
+use crate::failure::Failure;
+use crate::headers;
+use crate::relay::{Resumed, into_stream};
+
+/// An upstream may take a moment to notice that the stream being replaced is gone; until then it says
+/// 409.
+const CONFLICT_DELAYS_MS: [u64; 5] = [20, 50, 100, 250, 500];
+
+impl Route {
+    /// Opens a GET stream at the upstream for a client.
+    pub(super) async fn open_listen(
+        &self,
+        call: &Incoming,
+        session: &Session,
+        last: Option<&EventId>,
+        replaces: bool,
+    ) -> Result<UpstreamResponse, Failure> {
+        let mut delays = CONFLICT_DELAYS_MS.iter();
+        loop {
+            let mut headers = headers::end_to_end(&call.headers);
+            let response = self.get_stream(&mut headers, session, last).await?;
+            if response.status != StatusCode::CONFLICT || !replaces {
+                return Ok(response);
+            }
+            let Some(delay) = delays.next() else { return Ok(response) };
+            tokio::time::sleep(Duration::from_millis(*delay)).await;
+        }
+    }
+
+    async fn get_stream(
+        &self,
+        headers: &mut HeaderMap,
+        session: &Session,
+        last: Option<&EventId>,
+    ) -> Result<UpstreamResponse, Failure> {
+        headers::for_listen(headers, last);
+        let id = session.upstream_session();
+        headers::for_session(headers, session.revision(), id.as_ref());
+        self.send(Method::GET, std::mem::take(headers), Bytes::new(), true).await
+    }
+
+    /// Asks for a stream again after its last event, with growing delays, until it goes on or the
+    /// upstream says that it will not.
+    pub(crate) async fn resume_stream(
+        self: Arc<Self>,
+        session: &Arc<Session>,
+        last: &EventId,
+        retry: Option<Duration>,
+        mut backoff: Backoff,
+    ) -> Resumed {
+        let mut told = retry;
+        loop {
+            let Some(delay) = backoff.next_delay(random(), told) else {
+                return Resumed::Lost;
+            };
+            tokio::time::sleep(delay).await;
+            let mut headers = HeaderMap::new();
+            let response = match self.get_stream(&mut headers, session, Some(last)).await {
+                Ok(response) => response,
+                Err(failure) => {
+                    tracing::debug!(upstream = self.name(), error = %failure.text, "resuming failed");
+                    continue;
+                }
+            };
+            match response.status {
+                StatusCode::OK if response.is_event_stream() => {
+                    return Resumed::Body(into_stream(response.into_body()), backoff);
+                }
+                StatusCode::NOT_FOUND if session.upstream_session().is_some() => {
+                    self.counters.session_lost();
+                    self.end_session(session, SessionEnd::UpstreamGone).await;
+                    return Resumed::Lost;
+                }
+                status if is_passing(status) => told = retry_after(&response).or(told),
+                status => {
+                    let status = status.as_u16();
+                    tracing::debug!(upstream = self.name(), status, "the stream cannot be resumed");
+                    return Resumed::Lost;
+                }
+            }
+        }
+    }
+}
+
+/// Statuses after which the same request may succeed later.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
+fn retry_after(response: &UpstreamResponse) -> Option<Duration> {
+    let value = response.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Chance for jitter only: if the system gives none, the delay is merely not spread.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(u64::MAX / 2)
+}

@@ -1,0 +1,327 @@
+//! What the gateway keeps for a session beside its record: which streams are live, and what
+//! re-establishing it would need. Nothing of it outlives the process.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thinpipe_proto::rpc::{Message, RequestId};
+use thinpipe_proto::session::StreamId;
+use tokio_util::sync::CancellationToken;
+
+/// Ids remembered of each live stream, to know it again when its client resumes it.
+const REMEMBERED_IDS: usize = 16;
+
+/// Standalone streams may replace each other so often within [`REPLACEMENT_WINDOW`]; then two clients
+/// fight over one session, and the next is told 409.
+const MAX_REPLACEMENTS: usize = 3;
+const REPLACEMENT_WINDOW: Duration = Duration::from_secs(10);
+
+/// Calls remembered for responses that come on another stream than they were asked on.
+const MAX_CALLS: usize = 256;
+
+/// Subscriptions remembered for re-establishing a session.
+const MAX_SUBSCRIPTIONS: usize = 1000;
+
+/// The gateway's part of a session.
+#[derive(Debug, Default)]
+pub(crate) struct SessionState {
+    streams: Mutex<Streams>,
+    calls: Mutex<Calls>,
+    setup: Mutex<Setup>,
+    /// One re-establishment at a time.
+    pub(crate) reestablishing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    next: u64,
+    live: HashMap<StreamId, Arc<Live>>,
+    standalone: Option<StreamId>,
+    replaced: VecDeque<Instant>,
+    notices: Vec<Bytes>,
+}
+
+#[derive(Debug)]
+struct Live {
+    stop: CancellationToken,
+    gone: CancellationToken,
+    ids: Mutex<VecDeque<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    order: VecDeque<RequestId>,
+    methods: HashMap<RequestId, Call>,
+}
+
+/// Method of a request, and the tool, prompt or resource it names.
+pub(crate) type Call = (Arc<str>, Option<Arc<str>>);
+
+/// Requests that gave the upstream's session its state.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setup {
+    /// What the server said it can do, when the session was opened.
+    pub(crate) capabilities: Option<serde_json::Value>,
+    pub(crate) log_level: Option<Bytes>,
+    pub(crate) subscriptions: BTreeMap<String, Bytes>,
+}
+
+/// A stream that is being relayed; it is no longer live when this is dropped.
+#[derive(Debug)]
+pub(crate) struct LiveStream {
+    id: StreamId,
+    live: Arc<Live>,
+    owner: Option<Arc<thinpipe_transport::server::Session>>,
+}
+
+/// The standalone stream may not be opened now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contended;
+
+impl SessionState {
+    /// Registers a stream.
+    pub(crate) fn open(
+        &self,
+        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        stop: CancellationToken,
+        standalone: bool,
+    ) -> LiveStream {
+        let live = Arc::new(Live {
+            stop,
+            gone: CancellationToken::new(),
+            ids: Mutex::new(VecDeque::new()),
+        });
+        let mut streams = lock(&self.streams);
+        streams.next += 1;
+        let id = StreamId(streams.next);
+        streams.live.insert(id, Arc::clone(&live));
+        if standalone {
+            streams.standalone = Some(id);
+        }
+        LiveStream { id, live, owner }
+    }
+
+    /// Stops the standalone stream, if one is live, so that a new one takes its place; returns when
+    /// it is gone. The fourth replacement within ten seconds is refused (R111).
+    pub(crate) async fn replace_standalone(&self, now: Instant) -> Result<bool, Contended> {
+        let old = {
+            let mut streams = lock(&self.streams);
+            let Some(old) = streams.standalone.and_then(|id| streams.live.get(&id)).cloned() else {
+                return Ok(false);
+            };
+            let recent = |at: &Instant| now.saturating_duration_since(*at) < REPLACEMENT_WINDOW;
+            streams.replaced.retain(recent);
+            if streams.replaced.len() >= MAX_REPLACEMENTS {
+                return Err(Contended);
+            }
+            streams.replaced.push_back(now);
+            old
+        };
+        stop(&old).await;
+        Ok(true)
+    }
+
+    /// Stops the live stream that carried this event id, if one did: its client is back on another
+    /// connection. Returns when it is gone.
+    pub(crate) async fn replace_carrier_of(&self, event_id: &[u8]) -> bool {
+        let wanted = hash(event_id);
+        let old = {
+            let streams = lock(&self.streams);
+            let carries = |live: &&Arc<Live>| lock(&live.ids).contains(&wanted);
+            streams.live.values().find(carries).cloned()
+        };
+        match old {
+            Some(old) => {
+                stop(&old).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Stops every standalone stream, so that its client opens it anew.
+    pub(crate) fn stop_standalone(&self) {
+        let streams = lock(&self.streams);
+        if let Some(live) = streams.standalone.and_then(|id| streams.live.get(&id)) {
+            live.stop.cancel();
+        }
+    }
+
+    /// Messages for the next standalone stream.
+    pub(crate) fn queue_notices(&self, notices: Vec<Bytes>) {
+        lock(&self.streams).notices = notices;
+    }
+
+    /// Takes what [`queue_notices`](Self::queue_notices) left.
+    pub(crate) fn take_notices(&self) -> Vec<Bytes> {
+        std::mem::take(&mut lock(&self.streams).notices)
+    }
+
+    /// Remembers which method a request has, for responses that come on another stream.
+    pub(crate) fn remember_call(&self, id: &RequestId, call: Call) {
+        let mut calls = lock(&self.calls);
+        if calls.methods.insert(id.clone(), call).is_none() {
+            calls.order.push_back(id.clone());
+        }
+        while calls.order.len() > MAX_CALLS {
+            if let Some(oldest) = calls.order.pop_front() {
+                calls.methods.remove(&oldest);
+            }
+        }
+    }
+
+    pub(crate) fn call_of(&self, id: &RequestId) -> Option<Call> {
+        lock(&self.calls).methods.get(id).cloned()
+    }
+
+    pub(crate) fn forget_call(&self, id: &RequestId) {
+        let mut calls = lock(&self.calls);
+        if calls.methods.remove(id).is_some() {
+            calls.order.retain(|other| other != id);
+        }
+    }
+
+    /// Remembers what the server said it can do.
+    pub(crate) fn note_capabilities(&self, capabilities: serde_json::Value) {
+        lock(&self.setup).capabilities = Some(capabilities);
+    }
+
+    /// Remembers requests that give the upstream's session state.
+    pub(crate) fn note_setup(&self, message: &Message) {
+        let uri = || message.param_str("uri");
+        let mut setup = lock(&self.setup);
+        match message.method() {
+            Some("logging/setLevel") => setup.log_level = Some(message.source().clone()),
+            Some("resources/subscribe") if setup.subscriptions.len() < MAX_SUBSCRIPTIONS => {
+                if let Some(uri) = uri() {
+                    setup.subscriptions.insert(uri, message.source().clone());
+                }
+            }
+            Some("resources/unsubscribe") => {
+                if let Some(uri) = uri() {
+                    setup.subscriptions.remove(&uri);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        lock(&self.setup).clone()
+    }
+
+    #[cfg(test)]
+    fn live(&self) -> usize {
+        lock(&self.streams).live.len()
+    }
+}
+
+impl LiveStream {
+    /// A stream outside of any session: nobody resumes or replaces it.
+    pub(crate) fn unregistered(stop: CancellationToken) -> Self {
+        let live = Live { stop, gone: CancellationToken::new(), ids: Mutex::default() };
+        Self { id: StreamId(0), live: Arc::new(live), owner: None }
+    }
+
+    /// Remembers the last id the stream carried.
+    pub(crate) fn note_id(&self, id: Option<&[u8]>) {
+        let Some(id) = id.filter(|_| self.owner.is_some()) else { return };
+        let id = hash(id);
+        let mut ids = lock(&self.live.ids);
+        if ids.back() == Some(&id) {
+            return;
+        }
+        if ids.len() >= REMEMBERED_IDS {
+            ids.pop_front();
+        }
+        ids.push_back(id);
+    }
+}
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        if let Some(session) = &self.owner
+            && let Some(state) = session.state(SessionState::default)
+        {
+            let mut streams = lock(&state.streams);
+            streams.live.remove(&self.id);
+            if streams.standalone == Some(self.id) {
+                streams.standalone = None;
+            }
+        }
+        self.live.gone.cancel();
+    }
+}
+
+/// Stops a stream and waits until its upstream connection is closed. A connection that is stuck in
+/// a write is not waited for longer than a moment: it is closing.
+async fn stop(live: &Live) {
+    live.stop.cancel();
+    let gone = live.gone.cancelled();
+    if tokio::time::timeout(Duration::from_secs(1), gone).await.is_err() {
+        tracing::debug!("a replaced stream is slow to close");
+    }
+}
+
+fn hash(id: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that ends as soon as it is told to, as a relay does.
+    fn obedient(state: &SessionState) -> (Arc<Live>, tokio::task::JoinHandle<()>) {
+        let stream = state.open(None, CancellationToken::new(), true);
+        let live = Arc::clone(&stream.live);
+        let tasks = tokio_util::task::TaskTracker::new();
+        let stop = live.stop.clone();
+        let task = tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(stream);
+        });
+        (live, task)
+    }
+
+    /// R111: the newest standalone stream wins, but two loops do not evict each other for ever.
+    #[tokio::test(start_paused = true)]
+    async fn r111_fourth_replacement_within_ten_seconds_is_refused() {
+        let state = SessionState::default();
+        let now = || tokio::time::Instant::now().into_std();
+        assert_eq!(state.replace_standalone(now()).await, Ok(false), "there was none");
+        for _ in 0..3 {
+            let (live, task) = obedient(&state);
+            assert_eq!(state.replace_standalone(now()).await, Ok(true));
+            assert!(live.stop.is_cancelled());
+            task.await.unwrap();
+        }
+        let (_live, task) = obedient(&state);
+        assert_eq!(state.replace_standalone(now()).await, Err(Contended));
+        tokio::time::advance(REPLACEMENT_WINDOW).await;
+        assert_eq!(state.replace_standalone(now()).await, Ok(true), "the window has passed");
+        task.await.unwrap();
+    }
+
+    #[test]
+    fn calls_are_bounded() {
+        let state = SessionState::default();
+        for n in 0..1000 {
+            let id = RequestId::parse(Bytes::from(n.to_string())).unwrap();
+            state.remember_call(&id, ("tools/call".into(), None));
+        }
+        let calls = lock(&state.calls);
+        assert_eq!((calls.order.len(), calls.methods.len()), (MAX_CALLS, MAX_CALLS));
+        drop(calls);
+        assert_eq!(state.live(), 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! What a route has counted; plain atomics, so that counting costs one instruction.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of one upstream.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    exchanges: AtomicU64,
+    passed: AtomicU64,
+    inspected: AtomicU64,
+    failed: AtomicU64,
+    resumed: AtomicU64,
+    lost: AtomicU64,
+    sessions_lost: AtomicU64,
+    reestablished: AtomicU64,
+}
+
+/// Figures of one upstream since the start; reading them changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteStats {
+    /// Exchanges handled.
+    pub exchanges: u64,
+    /// Answers whose bytes went through unread.
+    pub passed: u64,
+    /// Answers that interceptors read.
+    pub inspected: u64,
+    /// Exchanges answered with an error of the gateway's own.
+    pub failed: u64,
+    /// Times an upstream's stream was resumed (attempts count once).
+    pub streams_resumed: u64,
+    /// Streams that ended before their response and could not be resumed.
+    pub streams_lost: u64,
+    /// Upstream sessions that were gone when they were needed.
+    pub sessions_lost: u64,
+    /// Upstream sessions that were opened anew for a client that did not notice.
+    pub sessions_reestablished: u64,
+}
+
+impl Counters {
+    pub(crate) fn exchange(&self) {
+        add(&self.exchanges);
+    }
+
+    pub(crate) fn passed(&self) {
+        add(&self.passed);
+    }
+
+    pub(crate) fn inspected(&self) {
+        add(&self.inspected);
+    }
+
+    pub(crate) fn failed(&self) {
+        add(&self.failed);
+    }
+
+    pub(crate) fn resumed(&self) {
+        add(&self.resumed);
+    }
+
+    pub(crate) fn streams_lost(&self) {
+        add(&self.lost);
+    }
+
+    pub(crate) fn session_lost(&self) {
+        add(&self.sessions_lost);
+    }
+
+    pub(crate) fn reestablished(&self) {
+        add(&self.reestablished);
+    }
+
+    pub(crate) fn snapshot(&self) -> RouteStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RouteStats {
+            exchanges: get(&self.exchanges),
+            passed: get(&self.passed),
+            inspected: get(&self.inspected),
+            failed: get(&self.failed),
+            streams_resumed: get(&self.resumed),
+            streams_lost: get(&self.lost),
+            sessions_lost: get(&self.sessions_lost),
+            sessions_reestablished: get(&self.reestablished),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

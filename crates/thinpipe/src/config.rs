@@ -1,0 +1,179 @@
+//! Configuration: a file, the environment and the command line become one [`Config`].
+//!
+//! text → [`tree`] (with places) → [`raw`] (typed, every key optional) → [`Config`] (checked). Nothing
+//! behind `Config` checks a setting again.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use thinpipe_gateway::GatewayConfig;
+use thinpipe_transport::server::ServerConfig;
+
+mod access;
+mod build;
+mod clients;
+mod de;
+mod effective;
+mod format;
+mod problem;
+mod quantity;
+mod raw;
+mod settings;
+mod substitute;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod upstreams;
+
+pub(crate) use problem::Problems;
+pub(crate) use quantity::Period;
+pub(crate) use raw::LogFormat;
+pub(crate) use settings::{Layers, Settings};
+pub(crate) use suggest::closest;
+
+use build::Build;
+use format::Format;
+use problem::{Problem, Source};
+use raw::{RawConfig, RawUpstream};
+use tree::Node;
+
+/// What the whole program is told. Valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Address that clients connect to.
+    pub(crate) listen: SocketAddr,
+    /// Address of health, metrics and status.
+    pub(crate) admin: Option<SocketAddr>,
+    /// Threads that serve connections.
+    pub(crate) workers: NonZeroUsize,
+    /// Logs.
+    pub(crate) log: LogConfig,
+    /// The server side.
+    pub(crate) server: ServerConfig,
+    /// The gateway.
+    pub(crate) gateway: GatewayConfig,
+}
+
+/// What is logged, and how a line looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// How a line looks.
+    pub(crate) format: LogFormat,
+    /// Levels, as `tracing_subscriber::filter::Targets` reads them.
+    pub(crate) level: String,
+}
+
+/// A configuration and the file it came from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// What is meant.
+    pub(crate) config: Config,
+    tree: Node,
+}
+
+/// Reads environment variables; tests have their own.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Loaded {
+    /// The whole configuration as TOML, defaults included, secrets not.
+    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        effective::to_toml(&self.config, &self.tree)
+    }
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// All that is wrong with it, or why it cannot be read.
+pub(crate) fn load(
+    path: &Path,
+    flags: &Settings,
+    environment: Environment<'_>,
+) -> anyhow::Result<Loaded> {
+    use anyhow::Context as _;
+
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = String::from_utf8(bytes)
+        .ok()
+        .with_context(|| format!("{} is not UTF-8 text", path.display()))?;
+    let source = Source {
+        name: path.display().to_string(),
+        text: text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned(),
+    };
+    let format = Format::of(path, &source.text);
+    Ok(parse(source, format, flags, environment)?)
+}
+
+/// The configuration of one server at a URL.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn for_url(
+    url: &str,
+    name: Option<String>,
+    flags: &Settings,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
+    let upstream = RawUpstream {
+        name,
+        url: Some(url.to_owned()),
+        ..RawUpstream::default()
+    };
+    let raw = RawConfig {
+        upstreams: vec![upstream],
+        ..RawConfig::default()
+    };
+    let layers = layers(flags, environment);
+    let mut build = Build {
+        direct: true,
+        ..Build::default()
+    };
+    let config = build.config(raw, &layers);
+    match build.problems.is_empty() {
+        true => Ok(config),
+        false => Err(Problems::new(build.problems, None, Node::empty())),
+    }
+}
+
+fn parse(
+    source: Source,
+    format: Format,
+    flags: &Settings,
+    environment: Environment<'_>,
+) -> Result<Loaded, Problems> {
+    let (raw, tree) = match read(&source.text, format, environment) {
+        Ok(read) => read,
+        Err(problems) => return Err(Problems::new(problems, Some(source), Node::empty())),
+    };
+    let mut build = Build::default();
+    let config = build.config(raw, &layers(flags, environment));
+    match build.problems.is_empty() {
+        true => Ok(Loaded { config, tree }),
+        false => Err(Problems::new(build.problems, Some(source), tree)),
+    }
+}
+
+/// What is written in a text, `${..}` replaced, nothing checked but its shape.
+fn read(
+    text: &str,
+    format: Format,
+    environment: Environment<'_>,
+) -> Result<(RawConfig, Node), Vec<Problem>> {
+    let mut tree = format.parse(text).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    substitute::substitute(&mut tree, environment, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let raw = de::from_node(&tree).map_err(|problem| vec![problem])?;
+    Ok((raw, tree))
+}
+
+fn layers(flags: &Settings, environment: Environment<'_>) -> Layers {
+    Layers {
+        flags: flags.clone(),
+        environment: Settings::from_environment(environment),
+    }
+}

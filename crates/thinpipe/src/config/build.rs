@@ -1,0 +1,472 @@
+//! From what was written to what is meant: every value checked once, and valid from then on.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use thinpipe_gateway::GatewayConfig;
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_transport::server::{AccessToken, LegacyMode, Limits, ServerConfig, SessionLimits};
+use tracing_subscriber::filter::Targets;
+
+use super::problem::{Place, Problem};
+use super::quantity::{Period, Size};
+use super::raw::{LogFormat, RawConfig, RawLegacy, RawLimits, RawSessions, RawToken};
+use super::settings::{Given, Layers, Names};
+use super::tree::Path;
+use super::{Config, LogConfig, access};
+
+/// The address that clients connect to.
+pub(crate) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// The admin address.
+pub(crate) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// What is logged.
+pub(crate) const LOG_LEVEL: &str = "info";
+
+/// The shortest time-out that can be meant.
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Builds a [`Config`], and collects what is wrong on the way.
+#[derive(Debug, Default)]
+pub(super) struct Build {
+    pub(super) problems: Vec<Problem>,
+    /// The upstream was named on the command line, not in a file.
+    pub(super) direct: bool,
+}
+
+impl Build {
+    /// The configuration, if nothing was found wrong with it.
+    pub(super) fn config(&mut self, raw: RawConfig, layers: &Layers) -> Config {
+        let listen = self.listen(raw.listen, layers);
+        let admin = self.admin(raw.admin, layers, listen.value);
+        let workers = self.workers(raw.workers, layers);
+        let log = self.log(raw.log.format, raw.log.level, layers);
+        let access = self.access(raw.allow_hosts, raw.allow_origins, layers, &listen);
+        let server = ServerConfig {
+            limits: self.limits(&raw.limits),
+            sessions: self.sessions(&raw.sessions),
+            access,
+            tokens: self.tokens(raw.tokens),
+            allow_sessionless: raw.allow_sessionless.unwrap_or(false),
+            legacy: match raw.legacy {
+                Some(RawLegacy::Refused) => LegacyMode::Refused,
+                Some(RawLegacy::Served) | None => LegacyMode::Served,
+            },
+        };
+        let upstreams = self.upstreams(raw.upstreams, raw.mcp_servers, listen.value);
+        Config {
+            listen: listen.value,
+            admin,
+            workers,
+            log,
+            server,
+            gateway: GatewayConfig { upstreams },
+        }
+    }
+
+    fn listen(&mut self, file: Option<String>, layers: &Layers) -> Given<SocketAddr> {
+        const NAMES: Names = Names {
+            flag: "--listen",
+            variable: "THINPIPE_LISTEN",
+            key: &["listen"],
+        };
+        match layers.one(&NAMES, |s| s.listen.as_ref(), file) {
+            Some(given) => Given {
+                value: self.address(&given).unwrap_or(LISTEN),
+                place: given.place,
+            },
+            None => Given {
+                value: LISTEN,
+                place: Place::Path(Path::default()),
+            },
+        }
+    }
+
+    fn admin(
+        &mut self,
+        file: Option<String>,
+        layers: &Layers,
+        listen: SocketAddr,
+    ) -> Option<SocketAddr> {
+        const NAMES: Names = Names {
+            flag: "--admin",
+            variable: "THINPIPE_ADMIN",
+            key: &["admin"],
+        };
+        let Some(given) = layers.one(&NAMES, |s| s.admin.as_ref(), file) else {
+            return Some(ADMIN);
+        };
+        if given.value == "off" {
+            return None;
+        }
+        let address = self.address(&given)?;
+        if address == listen && address.port() != 0 {
+            let message = format!("{address} is the address that clients connect to");
+            self.add(
+                Problem::new(given.place, message)
+                    .mend("give the admin address another port, or write \"off\""),
+            );
+        }
+        Some(address)
+    }
+
+    fn address(&mut self, given: &Given<String>) -> Option<SocketAddr> {
+        let text = given.value.trim();
+        let local = text.strip_prefix("localhost:").and_then(|p| p.parse().ok());
+        let address = match local {
+            Some(port) => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+            None => text.parse().ok(),
+        };
+        if address.is_none() {
+            let message = format!("`{text}` is no address to listen on");
+            self.add(
+                Problem::new(given.place.clone(), message)
+                    .mend("write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"),
+            );
+        }
+        address
+    }
+
+    fn workers(&mut self, file: Option<u64>, layers: &Layers) -> NonZeroUsize {
+        const NAMES: Names = Names {
+            flag: "--workers",
+            variable: "THINPIPE_WORKERS",
+            key: &["workers"],
+        };
+        let default =
+            std::thread::available_parallelism().unwrap_or(const { NonZeroUsize::new(1).unwrap() });
+        let Some(given) = layers.one(&NAMES, |s| s.workers.as_ref(), file) else {
+            return default;
+        };
+        let number = given.value.parse().ok();
+        number
+            .filter(|n: &NonZeroUsize| n.get() <= 1024)
+            .unwrap_or_else(|| {
+                let message = format!("`{}` is no number from 1 to 1024", given.value);
+                self.add(
+                    Problem::new(given.place, message)
+                        .mend("one worker for each CPU is the default: leave it out"),
+                );
+                default
+            })
+    }
+
+    fn log(
+        &mut self,
+        format: Option<LogFormat>,
+        level: Option<String>,
+        layers: &Layers,
+    ) -> LogConfig {
+        const FORMAT: Names = Names {
+            flag: "--log-format",
+            variable: "THINPIPE_LOG_FORMAT",
+            key: &["log", "format"],
+        };
+        const LEVEL: Names = Names {
+            flag: "--log-level",
+            variable: "THINPIPE_LOG",
+            key: &["log", "level"],
+        };
+        let given = layers.one(&FORMAT, |s| s.log_format.as_ref(), None::<String>);
+        let format = match given.as_ref().map(|given| given.value.as_str()) {
+            None => format.unwrap_or_default(),
+            Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => {
+                let message = format!("`{other}` is no format of log lines");
+                let place = given.as_ref().map(|given| given.place.clone());
+                let place = place.unwrap_or(Place::Path(Path::default()));
+                self.add(Problem::new(place, message).suggest(other, &["text", "json"]));
+                LogFormat::Text
+            }
+        };
+        let level = match layers.one(&LEVEL, |s| s.log_level.as_ref(), level) {
+            None => LOG_LEVEL.to_owned(),
+            Some(given) => {
+                if given.value.parse::<Targets>().is_err() || given.value.trim().is_empty() {
+                    let message = format!("`{}` is no level of logging", given.value);
+                    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+                    self.add(Problem::new(given.place, message).suggest(&given.value, &levels));
+                }
+                given.value
+            }
+        };
+        LogConfig { format, level }
+    }
+
+    fn access(
+        &mut self,
+        hosts: Option<Vec<String>>,
+        origins: Option<Vec<String>>,
+        layers: &Layers,
+        listen: &Given<SocketAddr>,
+    ) -> AccessPolicy {
+        const HOSTS: Names = Names {
+            flag: "--allow-host",
+            variable: "THINPIPE_ALLOW_HOST",
+            key: &["allow_hosts"],
+        };
+        const ORIGINS: Names = Names {
+            flag: "--allow-origin",
+            variable: "THINPIPE_ALLOW_ORIGIN",
+            key: &["allow_origins"],
+        };
+        let given = layers.many(&HOSTS, |s| &s.allow_host, hosts);
+        let any_host = given.iter().any(|host| host.value == "*");
+        let mut policy = AccessPolicy {
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            loopback: listen.value.ip().is_loopback(),
+            any_host,
+        };
+        let none_given = given.is_empty();
+        for host in given.into_iter().filter(|host| host.value != "*") {
+            match access::host(&host.value) {
+                Ok(name) => policy.hosts.push(name),
+                Err(mend) => {
+                    let message = format!("`{}` is no host name", host.value);
+                    self.add(Problem::new(host.place, message).mend(mend));
+                }
+            }
+        }
+        for origin in layers.many(&ORIGINS, |s| &s.allow_origin, origins) {
+            match access::origin(&origin.value) {
+                Ok(name) => policy.origins.push(name),
+                Err(mend) => {
+                    let message = format!("`{}` is no web origin", origin.value);
+                    self.add(Problem::new(origin.place, message).mend(mend));
+                }
+            }
+        }
+        if none_given && !policy.loopback {
+            let message = format!(
+                "{} can be reached from other machines, but no host names are allowed: a web page could reach it through its visitors' browsers (DNS rebinding)",
+                listen.value
+            );
+            self.add(Problem::new(listen.place.clone(), message).mend(
+                "name the hosts that clients use, `--allow-host mcp.example.com` or `allow_hosts = [\"mcp.example.com\"]`; \"*\" if a proxy in front checks `Host`; or listen on 127.0.0.1",
+            ));
+        }
+        policy
+    }
+
+    fn tokens(&mut self, raw: Vec<RawToken>) -> Vec<AccessToken> {
+        let list = Path::default().key("tokens");
+        let mut tokens: Vec<AccessToken> = Vec::with_capacity(raw.len());
+        for (index, entry) in raw.into_iter().enumerate() {
+            let path = list.index(index);
+            if entry.principal.trim().is_empty() {
+                let problem = Problem::at(path.key("principal"), "the name is empty");
+                self.add(problem.mend("name whose token it is, such as \"alice\""));
+            }
+            let visible = entry.token.bytes().all(|b| (0x21..=0x7e).contains(&b));
+            if entry.token.len() < 16 || !visible {
+                let message = "a token is at least 16 characters of visible ASCII";
+                let problem = Problem::at(path.key("token"), message);
+                self.add(problem.mend("make one with `openssl rand -hex 32`"));
+            } else if tokens.iter().any(|other| other.token == entry.token) {
+                let problem = Problem::at(path.key("token"), "this token is given twice");
+                self.add(problem.mend("give everybody a token of their own"));
+            }
+            tokens.push(AccessToken {
+                principal: entry.principal,
+                token: entry.token,
+            });
+        }
+        tokens
+    }
+
+    fn limits(&mut self, raw: &RawLimits) -> Limits {
+        let at = Path::default().key("limits");
+        let d = Limits::default();
+        let million = 1_000_000;
+        Limits {
+            max_connections: self.count(
+                &at.key("max_connections"),
+                raw.max_connections,
+                d.max_connections,
+                1,
+                million,
+            ),
+            max_streams: self.count(
+                &at.key("max_streams"),
+                raw.max_streams,
+                d.max_streams,
+                1,
+                million,
+            ),
+            max_requests: self.count(
+                &at.key("max_requests"),
+                raw.max_requests,
+                d.max_requests,
+                1,
+                million,
+            ),
+            max_requests_per_session: self.count(
+                &at.key("max_requests_per_session"),
+                raw.max_requests_per_session,
+                d.max_requests_per_session,
+                1,
+                million,
+            ),
+            max_body: self.bytes(
+                &at.key("max_body"),
+                raw.max_body,
+                d.max_body,
+                1 << 10,
+                1 << 30,
+            ),
+            max_head: self.bytes(
+                &at.key("max_head"),
+                raw.max_head,
+                d.max_head,
+                1 << 10,
+                1 << 20,
+            ),
+            max_headers: self.count(
+                &at.key("max_headers"),
+                raw.max_headers,
+                d.max_headers,
+                8,
+                10_000,
+            ),
+            head_timeout: self.period(
+                &at.key("head_timeout"),
+                raw.head_timeout,
+                d.head_timeout,
+                MIN_TIMEOUT,
+                HOUR,
+            ),
+            body_timeout: self.period(
+                &at.key("body_timeout"),
+                raw.body_timeout,
+                d.body_timeout,
+                MIN_TIMEOUT,
+                HOUR,
+            ),
+            idle_timeout: self.period(
+                &at.key("idle_timeout"),
+                raw.idle_timeout,
+                d.idle_timeout,
+                MIN_TIMEOUT,
+                DAY,
+            ),
+            write_stall: self.period(
+                &at.key("write_stall"),
+                raw.write_stall,
+                d.write_stall,
+                MIN_TIMEOUT,
+                HOUR,
+            ),
+            // A18: neither off nor so long that proxies on the way give up.
+            keep_alive: self.period(
+                &at.key("keep_alive"),
+                raw.keep_alive,
+                d.keep_alive,
+                MIN_TIMEOUT,
+                5 * MINUTE,
+            ),
+            drain: self.period(&at.key("drain"), raw.drain, d.drain, Duration::ZERO, HOUR),
+            max_detached: self.count(
+                &at.key("max_detached"),
+                raw.max_detached,
+                d.max_detached,
+                0,
+                million,
+            ),
+            detached_timeout: self.period(
+                &at.key("detached_timeout"),
+                raw.detached_timeout,
+                d.detached_timeout,
+                MIN_TIMEOUT,
+                HOUR,
+            ),
+        }
+    }
+
+    fn sessions(&mut self, raw: &RawSessions) -> SessionLimits {
+        let at = Path::default().key("sessions");
+        let d = SessionLimits::default();
+        let limits = SessionLimits {
+            max: self.count(&at.key("max"), raw.max, d.max, 1, 10_000_000),
+            idle: self.period(&at.key("idle"), raw.idle, d.idle, MIN_TIMEOUT, 30 * DAY),
+            age: self.period(&at.key("age"), raw.age, d.age, MIN_TIMEOUT, 365 * DAY),
+            sweep: self.period(&at.key("sweep"), raw.sweep, d.sweep, MIN_TIMEOUT, HOUR),
+        };
+        if limits.idle > limits.age {
+            let message = format!(
+                "{} is longer than a session can grow old ({})",
+                Period(limits.idle),
+                Period(limits.age)
+            );
+            let problem = Problem::at(at.key("idle"), message);
+            self.add(problem.mend("make `sessions.age` longer, or `sessions.idle` shorter"));
+        }
+        limits
+    }
+
+    /// Notes a problem.
+    pub(super) fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    pub(super) fn count(
+        &mut self,
+        path: &Path,
+        value: Option<u64>,
+        default: usize,
+        low: usize,
+        high: usize,
+    ) -> usize {
+        let value = value.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        self.within(path, value, default, low, high)
+    }
+
+    pub(super) fn bytes(
+        &mut self,
+        path: &Path,
+        value: Option<Size>,
+        default: usize,
+        low: u64,
+        high: u64,
+    ) -> usize {
+        let default = Size(default as u64);
+        let size = self.within(path, value, default, Size(low), Size(high));
+        usize::try_from(size.0).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn period(
+        &mut self,
+        path: &Path,
+        value: Option<Period>,
+        default: Duration,
+        low: Duration,
+        high: Duration,
+    ) -> Duration {
+        self.within(path, value, Period(default), Period(low), Period(high))
+            .0
+    }
+
+    pub(super) fn within<T: PartialOrd + Copy + Display>(
+        &mut self,
+        path: &Path,
+        value: Option<T>,
+        default: T,
+        low: T,
+        high: T,
+    ) -> T {
+        let Some(value) = value else {
+            return default;
+        };
+        if value < low || value > high {
+            let message = format!("{value} is not from {low} to {high}");
+            self.add(Problem::at(path.clone(), message).mend(format!("the default is {default}")));
+            return default;
+        }
+        value
+    }
+}

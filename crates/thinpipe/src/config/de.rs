@@ -1,0 +1,404 @@
+//! From the tree to typed settings, through serde, without losing the place of what does not fit.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor,
+};
+
+use super::problem::Problem;
+use super::tree::{Key, Node, Path, Step, Value};
+
+/// Reads a type from a tree.
+///
+/// # Errors
+/// The first thing that does not fit.
+pub(crate) fn from_node<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Problem> {
+    T::deserialize(At(node)).map_err(|error| error.around(node).into_problem())
+}
+
+/// What does not fit, and where.
+#[derive(Debug)]
+struct Error {
+    kind: Kind,
+    span: Option<Range<usize>>,
+    path: Path,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Other(String),
+    Missing(&'static str),
+    UnknownKey(String, &'static [&'static str]),
+    UnknownWord(String, &'static [&'static str]),
+}
+
+impl Error {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            span: None,
+            path: Path::default(),
+        }
+    }
+
+    /// The same error, at the latest in this node. Serde reads tagged enums from a copy that knows no
+    /// places; the name that is wrong tells where it is.
+    fn around(mut self, node: &Node) -> Self {
+        if self.span.is_none() {
+            let named = match &self.kind {
+                Kind::UnknownKey(name, _) => node.find_key(name),
+                Kind::UnknownWord(word, _) => node.find_text(word),
+                Kind::Other(_) | Kind::Missing(_) => None,
+            };
+            self.span = Some(named.unwrap_or_else(|| node.span.clone()));
+        }
+        self
+    }
+
+    fn below(mut self, node: &Node, step: Step) -> Self {
+        self = self.around(node);
+        self.path.prepend(step);
+        self
+    }
+
+    fn into_problem(self) -> Problem {
+        let path = self.path.to_string();
+        let prefix = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}: ")
+        };
+        let span = self.span.unwrap_or(0..0);
+        let within = |message: String| Problem::within(span, format!("{prefix}{message}"));
+        match self.kind {
+            Kind::Other(message) => within(message),
+            Kind::Missing(name) => {
+                within(format!("`{name}` is missing")).mend(format!("add `{name}`"))
+            }
+            Kind::UnknownKey(name, expected) => {
+                within(format!("unknown key `{name}`")).suggest(&name, expected)
+            }
+            Kind::UnknownWord(word, expected) => {
+                within(format!("`{word}` is not known here")).suggest(&word, expected)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Other(message) => f.write_str(message),
+            Kind::Missing(name) => write!(f, "`{name}` is missing"),
+            Kind::UnknownKey(name, _) => write!(f, "unknown key `{name}`"),
+            Kind::UnknownWord(word, _) => write!(f, "`{word}` is not known here"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(Kind::Other(message.to_string()))
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::custom(format_args!("expected {expected}, found {}", Plain(found)))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_field(name: &str, expected: &'static [&'static str]) -> Self {
+        Self::new(Kind::UnknownKey(name.to_owned(), expected))
+    }
+
+    fn unknown_variant(word: &str, expected: &'static [&'static str]) -> Self {
+        Self::new(Kind::UnknownWord(word.to_owned(), expected))
+    }
+
+    fn missing_field(name: &'static str) -> Self {
+        Self::new(Kind::Missing(name))
+    }
+}
+
+/// What was found, in the words of configuration files rather than of Rust.
+struct Plain<'a>(Unexpected<'a>);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Unexpected::Bool(value) => write!(f, "`{value}`"),
+            Unexpected::Unsigned(number) => write!(f, "the number {number}"),
+            Unexpected::Signed(number) => write!(f, "the number {number}"),
+            Unexpected::Float(number) => write!(f, "the number {number}"),
+            Unexpected::Str(text) => write!(f, "{text:?}"),
+            Unexpected::Unit | Unexpected::Option => f.write_str("nothing"),
+            Unexpected::Seq => f.write_str("a list"),
+            Unexpected::Map => f.write_str("a table"),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+/// Deserializes from one node.
+struct At<'de>(&'de Node);
+
+impl<'de> Deserializer<'de> for At<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Self(node) = self;
+        let done = match &node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Integer(number) => match (u64::try_from(*number), i64::try_from(*number)) {
+                (Ok(number), _) => visitor.visit_u64(number),
+                (_, Ok(number)) => visitor.visit_i64(number),
+                _ => Err(de::Error::custom("this number is too large")),
+            },
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Text(text) => visitor.visit_borrowed_str(&text.value),
+            Value::List(items) => visitor.visit_seq(Items(items.iter().enumerate())),
+            Value::Table(entries) => visitor.visit_map(Entries::new(entries)),
+        };
+        done.map_err(|error| error.around(node))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let Self(node) = self;
+        let done = match &node.value {
+            Value::Text(text) => {
+                let word: StrDeserializer<'_, Error> = text.value.as_str().into_deserializer();
+                visitor.visit_enum(word)
+            }
+            Value::Table(entries) => {
+                visitor.visit_enum(MapAccessDeserializer::new(Entries::new(entries)))
+            }
+            _ => return self.deserialize_any(visitor),
+        };
+        done.map_err(|error| error.around(node))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+struct Items<'de>(std::iter::Enumerate<std::slice::Iter<'de, Node>>);
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        let Some((index, node)) = self.0.next() else {
+            return Ok(None);
+        };
+        seed.deserialize(At(node))
+            .map(Some)
+            .map_err(|error| error.below(node, Step::Index(index)))
+    }
+}
+
+struct Entries<'de> {
+    rest: std::slice::Iter<'de, (Key, Node)>,
+    value: Option<&'de (Key, Node)>,
+}
+
+impl<'de> Entries<'de> {
+    fn new(entries: &'de [(Key, Node)]) -> Self {
+        Self {
+            rest: entries.iter(),
+            value: None,
+        }
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        self.value = self.rest.next();
+        let Some((key, _)) = self.value else {
+            return Ok(None);
+        };
+        let name: StrDeserializer<'_, Error> = key.name.as_str().into_deserializer();
+        seed.deserialize(name).map(Some).map_err(|mut error| {
+            error.span = Some(key.span.clone());
+            error
+        })
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let Some((key, node)) = self.value.take() else {
+            return Err(de::Error::custom("a value was asked for before its key"));
+        };
+        seed.deserialize(At(node))
+            .map_err(|error| error.below(node, Step::Key(key.name.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::config::format::Format;
+    use crate::config::problem::Place;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        word: Option<Word>,
+        #[serde(default)]
+        list: Vec<Tagged>,
+        number: Option<u16>,
+        choice: Option<Choice>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        First,
+        Second,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+    enum Tagged {
+        Plain {},
+        Rich { level: Word, names: Vec<String> },
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Choice {
+        All(Vec<Word>),
+    }
+
+    fn read(text: &str) -> Result<Sample, (String, Option<String>, String)> {
+        let tree = Format::Toml.parse(text).unwrap();
+        from_node(&tree).map_err(|problem| {
+            let Place::Span(span) = problem.place else {
+                panic!("{problem:?}");
+            };
+            (problem.message, problem.mend, text[span].to_owned())
+        })
+    }
+
+    #[test]
+    fn everything_serde_can_ask_for_is_answered() {
+        let sample = read(
+            "word = \"second\"\nnumber = 7\nchoice = { all = [\"first\"] }\n[[list]]\ntype = \"plain\"\n[[list]]\ntype = \"rich\"\nlevel = \"first\"\nnames = [\"a\"]\n",
+        )
+        .unwrap();
+        let expected = Sample {
+            word: Some(Word::Second),
+            number: Some(7),
+            choice: Some(Choice::All(vec![Word::First])),
+            list: vec![
+                Tagged::Plain {},
+                Tagged::Rich {
+                    level: Word::First,
+                    names: vec!["a".to_owned()],
+                },
+            ],
+        };
+        assert_eq!(sample, expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_with_its_path_and_place() {
+        for (text, message, mend, place) in [
+            (
+                "wrod = 1",
+                "unknown key `wrod`",
+                Some("did you mean `word`?"),
+                "wrod",
+            ),
+            (
+                "word = \"frist\"",
+                "word: `frist` is not known here",
+                Some("did you mean `first`?"),
+                "\"frist\"",
+            ),
+            (
+                "number = \"x\"",
+                "number: expected u16, found \"x\"",
+                None,
+                "\"x\"",
+            ),
+            (
+                "number = 70000",
+                "number: expected u16, found the number 70000",
+                None,
+                "70000",
+            ),
+            (
+                "[[list]]\ntype = \"plain\"\nlevle = 1",
+                "list[0]: unknown key `levle`",
+                Some("nothing may stand here"),
+                "levle",
+            ),
+            (
+                "[[list]]\ntype = \"rich\"\nlevel = \"thrid\"\nnames = []",
+                "list[0]: `thrid` is not known here",
+                Some("known here: first, second"),
+                "\"thrid\"",
+            ),
+            (
+                "[[list]]\ntype = \"ritch\"",
+                "list[0].type: `ritch` is not known here",
+                Some("did you mean `rich`?"),
+                "\"ritch\"",
+            ),
+            (
+                "choice = { all = [\"x\"] }",
+                "choice.all[0]: `x` is not known here",
+                Some("known here: first, second"),
+                "\"x\"",
+            ),
+        ] {
+            let (found, help, at) = read(text).unwrap_err();
+            assert_eq!(found, message, "{text}");
+            assert_eq!(help.as_deref(), mend, "{text}");
+            assert_eq!(at, place, "{text}");
+        }
+        let (found, _, at) = read("[[list]]\ntype = \"rich\"\nlevel = \"first\"").unwrap_err();
+        assert_eq!(found, "list[0]: `names` is missing");
+        assert!(at.starts_with("[[list]]"), "{at}");
+    }
+}

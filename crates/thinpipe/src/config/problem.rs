@@ -1,0 +1,235 @@
+//! What is wrong with a configuration, where, and how to mend it.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::suggest::closest;
+use super::tree::{Node, Path};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// What is wrong, without the place.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) mend: Option<String>,
+    /// Where.
+    pub(crate) place: Place,
+}
+
+/// Where a problem lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A value of the file.
+    Path(Path),
+    /// A part of the file's text.
+    Span(Range<usize>),
+    /// A command line option or an environment variable, by its name.
+    Setting(String),
+}
+
+/// A file's name and text.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// All that is wrong with a configuration. Printed, it shows each place with its line.
+#[derive(Debug)]
+pub(crate) struct Problems {
+    pub(crate) list: Vec<Problem>,
+    source: Option<Source>,
+    tree: Node,
+}
+
+impl Problem {
+    /// A problem at a value of the file.
+    pub(crate) fn at(path: Path, message: impl Into<String>) -> Self {
+        Self::new(Place::Path(path), message)
+    }
+
+    /// A problem at a part of the file's text.
+    pub(crate) fn within(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self::new(Place::Span(span), message)
+    }
+
+    /// A problem at any place.
+    pub(crate) fn new(place: Place, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            mend: None,
+            place,
+        }
+    }
+
+    /// The same, with what to do about it.
+    pub(crate) fn mend(mut self, mend: impl Into<String>) -> Self {
+        self.mend = Some(mend.into());
+        self
+    }
+
+    /// The same, with the expected name that looks most like `found`, or all of them.
+    pub(crate) fn suggest(self, found: &str, expected: &[&str]) -> Self {
+        match closest(found, expected) {
+            Some(name) => self.mend(format!("did you mean `{name}`?")),
+            None if expected.is_empty() => self.mend("nothing may stand here"),
+            None => self.mend(format!("known here: {}", expected.join(", "))),
+        }
+    }
+}
+
+impl Problems {
+    /// Problems of a file.
+    pub(crate) fn new(list: Vec<Problem>, source: Option<Source>, tree: Node) -> Self {
+        Self { list, source, tree }
+    }
+
+    fn write_one(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
+        let at = match &problem.place {
+            Place::Setting(name) => {
+                write!(f, "error: {name}: {}", problem.message)?;
+                None
+            }
+            Place::Path(path) => {
+                write!(f, "error: {path}: {}", problem.message)?;
+                Some(self.tree.nearest(path))
+            }
+            Place::Span(span) => {
+                write!(f, "error: {}", problem.message)?;
+                Some(span.clone())
+            }
+        };
+        if let (Some(span), Some(source)) = (at, &self.source) {
+            write!(f, "\n{}", Excerpt { source, span })?;
+        }
+        if let Some(mend) = &problem.mend {
+            write!(f, "\n  = help: {mend}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.list.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n\n")?;
+            }
+            self.write_one(f, problem)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The line a span begins on, with a caret under it.
+struct Excerpt<'a> {
+    source: &'a Source,
+    span: Range<usize>,
+}
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.source.text;
+        let start = floor_boundary(text, self.span.start);
+        let end = floor_boundary(text, self.span.end.max(start));
+        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let number = text[..start].matches('\n').count() + 1;
+        let before = text[line_start..start].chars().count();
+        let marked = text[start..end.clamp(start, line_end)].chars().count();
+        let line = hide_secret(text[line_start..line_end].trim_end_matches('\r'));
+        let gutter = number.to_string().len();
+
+        writeln!(
+            f,
+            "{:gutter$}--> {}:{number}:{}",
+            "",
+            self.source.name,
+            before + 1
+        )?;
+        writeln!(f, "{:gutter$} |", "")?;
+        writeln!(f, "{number} | {}", line.replace('\t', " "))?;
+        // A masked line may be shorter than the place it stood for.
+        let before = before.min(line.chars().count());
+        let marked = marked.clamp(1, (line.chars().count() - before).max(1));
+        write!(f, "{:gutter$} | {:before$}{}", "", "", "^".repeat(marked))
+    }
+}
+
+/// Error messages are pasted into chats and tickets: values of lines that look as if they held a
+/// secret are not shown.
+fn hide_secret(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    let secret = [
+        "token",
+        "authorization",
+        "secret",
+        "password",
+        "key",
+        "cookie",
+    ]
+    .iter()
+    .any(|word| lower.contains(word));
+    match line.find(['=', ':']) {
+        Some(at) if secret && !line[at + 1..].trim().is_empty() => {
+            format!("{} ***", &line[..=at])
+        }
+        _ => line.to_owned(),
+    }
+}
+
+fn floor_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(text: &str, span: Range<usize>) -> String {
+        let source = Source {
+            name: "a.toml".to_owned(),
+            text: text.to_owned(),
+        };
+        Excerpt {
+            source: &source,
+            span,
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn the_excerpt_points_at_the_place_in_characters() {
+        let text = "a = 1\nü = [oops]\n";
+        let at = text.find("oops").unwrap();
+        let shown = show(text, at..at + 4);
+        assert_eq!(shown, " --> a.toml:2:6\n  |\n2 | ü = [oops]\n  |      ^^^^");
+    }
+
+    #[test]
+    fn a_span_over_several_lines_marks_the_first() {
+        let shown = show("[a]\nb = 1\n", 0..9);
+        assert!(shown.ends_with("1 | [a]\n  | ^^^"), "{shown}");
+    }
+
+    #[test]
+    fn places_outside_of_the_text_do_not_panic() {
+        assert!(show("", 5..9).contains("a.toml:1:1"));
+        assert!(show("ü", 1..1).contains("a.toml:1:1"));
+    }
+
+    #[test]
+    fn lines_with_secrets_are_masked() {
+        let text = "token = \"hunter2\"";
+        let shown = show(text, 8..17);
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("token = ***"), "{shown}");
+    }
+}

@@ -1,0 +1,125 @@
+//! `${NAME}` in the strings of a configuration: values from the environment.
+
+use super::problem::Problem;
+use super::tree::{Node, Text, Value};
+
+/// Replaces `${NAME}` and `${NAME:-default}` in every string below a node; `$${` is a plain `${`.
+/// Keys are left alone.
+pub(crate) fn substitute(
+    node: &mut Node,
+    environment: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<Problem>,
+) {
+    match &mut node.value {
+        Value::Text(text) if text.value.contains("${") => match expand(&text.value, environment) {
+            Ok(value) => {
+                let template = std::mem::take(&mut text.value);
+                *text = Text {
+                    value,
+                    template: Some(template),
+                };
+            }
+            Err(wrong) => {
+                let problem = Problem::within(node.span.clone(), wrong.message);
+                problems.push(problem.mend(wrong.mend));
+            }
+        },
+        Value::List(items) => {
+            for item in items {
+                substitute(item, environment, problems);
+            }
+        }
+        Value::Table(entries) => {
+            for (_, value) in entries {
+                substitute(value, environment, problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[derive(Debug)]
+struct Wrong {
+    message: String,
+    mend: String,
+}
+
+fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, Wrong> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            out.push_str(&rest[..at]);
+            out.push('{');
+            rest = &rest[at + 2..];
+            continue;
+        }
+        out.push_str(&rest[..at]);
+        let inside = &rest[at + 2..];
+        let end = inside.find('}').ok_or_else(|| Wrong {
+            message: "`${` without its `}`".to_owned(),
+            mend: "write `${NAME}`, or `$${` for a plain `${`".to_owned(),
+        })?;
+        let (name, default) = match inside[..end].split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (&inside[..end], None),
+        };
+        if !is_name(name) {
+            return Err(Wrong {
+                message: format!("`{name}` is not the name of an environment variable"),
+                mend: "names are letters, digits and `_`, as in `${API_TOKEN}`".to_owned(),
+            });
+        }
+        match (environment(name).filter(|value| !value.is_empty()), default) {
+            (Some(value), _) => out.push_str(&value),
+            (None, Some(default)) => out.push_str(default),
+            (None, None) => {
+                return Err(Wrong {
+                    message: format!("the environment variable `{name}` is not set"),
+                    mend: format!("set it, or give a default: `${{{name}:-default}}`"),
+                });
+            }
+        }
+        rest = &inside[end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn is_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        match name {
+            "A" => Some("alpha".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn names_defaults_and_escapes() {
+        for (text, expected) in [
+            ("Bearer ${A}", "Bearer alpha"),
+            ("${A}${A}", "alphaalpha"),
+            ("${B:-beta}", "beta"),
+            ("${EMPTY:-beta}", "beta"),
+            ("${B:-}", ""),
+            ("$${A}", "${A}"),
+            ("$${A} ${A}", "${A} alpha"),
+            ("cost: 5$", "cost: 5$"),
+        ] {
+            assert_eq!(expand(text, &environment).unwrap(), expected, "{text}");
+        }
+        for text in ["${B}", "${EMPTY}", "${", "${}", "${A-B}", "${1A}", "${A"] {
+            assert!(expand(text, &environment).is_err(), "{text}");
+        }
+    }
+}

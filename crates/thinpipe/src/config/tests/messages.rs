@@ -1,0 +1,445 @@
+//! What somebody reads who made a mistake: place, line and mend.
+
+use super::*;
+
+/// The message for a text that is wrong, exactly.
+fn says(name: &str, text: &str, expected: &str) {
+    let error = load_text(name, text, &Settings::default()).expect_err(text);
+    assert_eq!(error.to_string(), expected.trim_matches('\n'), "\n{text}");
+}
+
+/// The message for one wrong line in an upstream's table, without its excerpt.
+fn upstream_says(line: &str, message: &str, mend: &str) {
+    let url = match line.starts_with("url") {
+        true => "",
+        false => "url = \"http://h/mcp\"\n",
+    };
+    wrong(&format!("[[upstreams]]\n{url}{line}\n"), message, mend);
+}
+
+fn wrong(text: &str, message: &str, mend: &str) {
+    let error = toml(text).expect_err(text).to_string();
+    let first = error.lines().next().unwrap();
+    let help = error
+        .lines()
+        .find(|line| line.starts_with("  = help: "))
+        .unwrap_or("");
+    assert_eq!(first, format!("error: {message}"), "\n{text}");
+    assert_eq!(help, format!("  = help: {mend}"), "\n{text}");
+    assert!(error.contains("--> t.toml:"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_its_line_and_a_suggestion() {
+    says(
+        "thinpipe.toml",
+        "# mine\nlsiten = \"127.0.0.1:8080\"\n",
+        r#"
+error: unknown key `lsiten`
+ --> thinpipe.toml:2:1
+  |
+2 | lsiten = "127.0.0.1:8080"
+  | ^^^^^^
+  = help: did you mean `listen`?"#,
+    );
+    says(
+        "thinpipe.yaml",
+        "upstreams:\n  - name: a\n    url: http://h/mcp\n    timeouts:\n      conect: 5s\n",
+        r#"
+error: upstreams[0].timeouts: unknown key `conect`
+ --> thinpipe.yaml:5:7
+  |
+5 |       conect: 5s
+  |       ^^^^^^
+  = help: did you mean `connect`?"#,
+    );
+    says(
+        "mcp.json",
+        "{\n  \"servers\": {}\n}\n",
+        r#"
+error: unknown key `servers`
+ --> mcp.json:2:3
+  |
+2 |   "servers": {}
+  |   ^^^^^^^^^
+  = help: did you mean `mcpServers`?"#,
+    );
+}
+
+#[test]
+fn values_of_the_wrong_kind_say_what_was_expected() {
+    says(
+        "t.toml",
+        "[limits]\nhead_timeout = \"10 parsecs\"\n",
+        r#"
+error: limits.head_timeout: expected a duration with its unit, such as "500ms", "30s", "5m" or "24h", found "10 parsecs"
+ --> t.toml:2:16
+  |
+2 | head_timeout = "10 parsecs"
+  |                ^^^^^^^^^^^^"#,
+    );
+    says(
+        "t.toml",
+        "[limits]\nkeep_alive = 15\n",
+        r#"
+error: limits.keep_alive: expected a duration with its unit, such as "500ms", "30s", "5m" or "24h", found the number 15
+ --> t.toml:2:14
+  |
+2 | keep_alive = 15
+  |              ^^"#,
+    );
+    says(
+        "t.yaml",
+        "limits:\n  max_body: 4 Mib/s\n",
+        r#"
+error: limits.max_body: expected a size, such as 4096, "64 KiB" or "4 MiB", found "4 Mib/s"
+ --> t.yaml:2:13
+  |
+2 |   max_body: 4 Mib/s
+  |             ^^^^^^^"#,
+    );
+    wrong(
+        "legacy = \"refuse\"\n",
+        "legacy: `refuse` is not known here",
+        "did you mean `refused`?",
+    );
+}
+
+#[test]
+fn grammar_is_told_with_its_line() {
+    for (name, text, line) in [
+        ("t.toml", "listen = \n", "t.toml:1:"),
+        ("t.toml", "a = 1\n[b\n", "t.toml:2:"),
+        ("t.yaml", "a: 1\n b: 2\n", "t.yaml:2:"),
+        ("t.json", "{\"a\": 1,}", "t.json:1:9"),
+        ("t.json", "{\n// no\n}", "t.json:2:1"),
+    ] {
+        let error = load_text(name, text, &Settings::default())
+            .expect_err(text)
+            .to_string();
+        assert!(error.contains(line), "{error}");
+        assert!(error.starts_with("error: this is not "), "{error}");
+        assert!(!error.contains(" at line"), "{error}");
+    }
+}
+
+/// I5: values out of range are named with their path.
+#[test]
+fn i5_values_out_of_range_are_named_with_their_path() {
+    says(
+        "t.toml",
+        "[limits]\nmax_connections = 0\n[sessions]\nidle = \"2d\"\n[[upstreams]]\nurl = \"http://h/mcp\"\n",
+        r#"
+error: limits.max_connections: 0 is not from 1 to 1000000
+ --> t.toml:2:19
+  |
+2 | max_connections = 0
+  |                   ^
+  = help: the default is 16384
+
+error: sessions.idle: 48h is longer than a session can grow old (24h)
+ --> t.toml:4:8
+  |
+4 | idle = "2d"
+  |        ^^^^
+  = help: make `sessions.age` longer, or `sessions.idle` shorter"#,
+    );
+    wrong(
+        "workers = 0\n[[upstreams]]\nurl=\"http://h/\"",
+        "workers: `0` is no number from 1 to 1024",
+        "one worker for each CPU is the default: leave it out",
+    );
+    upstream_says(
+        "max_message = 1",
+        "upstreams[0].max_message: 1 B is not from 1 KiB to 1 GiB",
+        "the default is 16 MiB",
+    );
+    upstream_says(
+        "pool = { rotate_after = \"1ms\" }",
+        "upstreams[0].pool.rotate_after: 1ms is not from 1s to 24h",
+        "the default is 5m",
+    );
+    upstream_says(
+        "health = { failures = 0 }",
+        "upstreams[0].health.failures: 0 is not from 1 to 1000",
+        "the default is 2",
+    );
+    wrong(
+        "[limits]\nkeep_alive = \"0s\"",
+        "limits.keep_alive: 0s is not from 10ms to 5m",
+        "the default is 15s",
+    );
+}
+
+#[test]
+fn addresses_that_are_none() {
+    wrong(
+        "listen = \"8080\"",
+        "listen: `8080` is no address to listen on",
+        "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
+    );
+    wrong(
+        "listen = \"127.0.0.1:9\"\nadmin = \"127.0.0.1:9\"",
+        "admin: 127.0.0.1:9 is the address that clients connect to",
+        "give the admin address another port, or write \"off\"",
+    );
+    wrong(
+        "listen = \"0.0.0.0:9\"",
+        "listen: 0.0.0.0:9 can be reached from other machines, but no host names are allowed: a web page could reach it through its visitors' browsers (DNS rebinding)",
+        "name the hosts that clients use, `--allow-host mcp.example.com` or `allow_hosts = [\"mcp.example.com\"]`; \"*\" if a proxy in front checks `Host`; or listen on 127.0.0.1",
+    );
+    wrong(
+        "allow_hosts = [\"https://mcp.example.com/\"]",
+        "allow_hosts[0]: `https://mcp.example.com/` is no host name",
+        "write the name alone: `mcp.example.com`",
+    );
+    wrong(
+        "allow_origins = [\"https://a.example/x\"]",
+        "allow_origins[0]: `https://a.example/x` is no web origin",
+        "an origin has no path: `https://a.example`",
+    );
+}
+
+#[test]
+fn settings_of_the_command_line_and_environment_are_named_as_such() {
+    let flags = Settings {
+        listen: Some("nowhere".to_owned()),
+        log_format: Some("jsno".to_owned()),
+        ..Settings::default()
+    };
+    let error = for_url("http://h/mcp", Some("a/b".to_owned()), &flags, &|name| {
+        (name == "THINPIPE_LOG").then(|| "a=b=c".to_owned())
+    });
+    let error = error.unwrap_err().to_string();
+    let firsts: Vec<_> = error
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .collect();
+    assert_eq!(
+        firsts,
+        [
+            "error: --listen: `nowhere` is no address to listen on",
+            "error: --log-format: `jsno` is no format of log lines",
+            "error: THINPIPE_LOG: `a=b=c` is no level of logging",
+            "error: --name: `a/b` cannot be the name of an upstream",
+        ]
+    );
+    assert!(error.contains("did you mean `json`?"), "{error}");
+    let error = for_url("https://h/mcp", None, &Settings::default(), &|_| None);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.starts_with("error: URL: `https://h/mcp` needs TLS"),
+        "{error}"
+    );
+}
+
+#[test]
+fn urls_that_cannot_be_an_upstreams() {
+    let example = "write it as in http://127.0.0.1:3001/mcp";
+    for (url, message, mend) in [
+        ("server", "`server` is no URL", example),
+        (
+            "localhost:3001/mcp",
+            "`localhost:3001/mcp` is no URL",
+            "write `http://localhost:3001/mcp`",
+        ),
+        (
+            "ftp://h/",
+            "`ftp://h/` has a scheme that is not served",
+            example,
+        ),
+        (
+            "https://h/",
+            "`https://h/` needs TLS, which is not spoken to upstreams yet",
+            "use its http address, or a local TLS proxy in front of it",
+        ),
+        (
+            "http://h/#x",
+            "`http://h/#x` has a fragment",
+            "remove what begins with `#`",
+        ),
+        (
+            "http://u:pw@h/",
+            "the URL holds a user name or a password",
+            "put credentials into `headers`: `Authorization = \"Basic ${CREDENTIALS}\"`",
+        ),
+        (
+            "http://localhost:8080/mcp",
+            "`http://localhost:8080/mcp` is the address that the gateway itself listens on",
+            "give the server's own address, or listen on another",
+        ),
+        ("http:///mcp", "`http:///mcp` is no URL", example),
+    ] {
+        upstream_says(
+            &format!("url = \"{url}\""),
+            &format!("upstreams[0].url: {message}"),
+            mend,
+        );
+    }
+}
+
+#[test]
+fn upstreams_that_are_in_each_others_way() {
+    wrong(
+        "listen = \"127.0.0.1:1\"",
+        ": there is no server to stand in front of",
+        "add one: `[[upstreams]]` and `url = \"http://127.0.0.1:3001/mcp\"`",
+    );
+    let two = |first: &str, second: &str| {
+        format!(
+            "[[upstreams]]\nurl = \"http://h/1\"\n{first}\n[[upstreams]]\nurl = \"http://h/2\"\n{second}\n"
+        )
+    };
+    wrong(
+        &two("name = \"a\"", "name = \"a\""),
+        "upstreams[1].name: two upstreams are called `a`",
+        "give each a name of its own",
+    );
+    wrong(
+        &two("name = \"a\"", ""),
+        "upstreams[1]: one of several upstreams has no name",
+        "add `name`: its path will be /servers/<name>/mcp",
+    );
+    wrong(
+        &two("name = \"a\"\npath = \"/x\"", "name = \"b\"\npath = \"/x\""),
+        "upstreams[1].path: two upstreams are served on /x",
+        "give each a path of its own",
+    );
+    upstream_says(
+        "path = \"mcp\"",
+        "upstreams[0].path: `mcp` is no path of an endpoint",
+        "write it as in \"/mcp\"",
+    );
+    upstream_says(
+        "path = \"/a?b\"",
+        "upstreams[0].path: `/a?b` is no path of an endpoint",
+        "write it as in \"/mcp\"",
+    );
+    wrong(
+        "[[upstreams]]\nname = \"a\"",
+        "upstreams[0]: the upstream has no `url`",
+        "add `url = \"http://127.0.0.1:3001/mcp\"`",
+    );
+}
+
+#[test]
+fn headers_and_tokens() {
+    upstream_says(
+        "headers = { Host = \"x\" }",
+        "upstreams[0].headers.Host: `Host` is set by the gateway itself",
+        "remove it",
+    );
+    upstream_says(
+        "headers = { Mcp-Session-Id = \"x\" }",
+        "upstreams[0].headers.Mcp-Session-Id: `Mcp-Session-Id` is set by the gateway itself",
+        "remove it",
+    );
+    upstream_says(
+        "headers = { \"a b\" = \"x\" }",
+        "upstreams[0].headers.a b: `a b` is no name of a header",
+        "write it as in \"Authorization\"",
+    );
+    upstream_says(
+        "headers = { a = \"x\\ny\" }",
+        "upstreams[0].headers.a: a header's value is one line of printable text",
+        "look for line breaks in it",
+    );
+    wrong(
+        "[[tokens]]\nprincipal = \"a\"\ntoken = \"short\"",
+        "tokens[0].token: a token is at least 16 characters of visible ASCII",
+        "make one with `openssl rand -hex 32`",
+    );
+    wrong(
+        "[[tokens]]\nprincipal = \" \"\ntoken = \"0123456789abcdef\"",
+        "tokens[0].principal: the name is empty",
+        "name whose token it is, such as \"alice\"",
+    );
+    let twice = "[[tokens]]\nprincipal = \"a\"\ntoken = \"0123456789abcdef\"\n".repeat(2);
+    wrong(
+        &twice,
+        "tokens[1].token: this token is given twice",
+        "give everybody a token of their own",
+    );
+    wrong(
+        "[[tokens]]\nprincipal = \"a\"",
+        "tokens[0]: `token` is missing",
+        "add `token`",
+    );
+}
+
+#[test]
+fn secrets_are_not_in_messages() {
+    let text = "[[tokens]]\nprincipal = \"a\"\ntoken = \"hunter2\"\n";
+    let error = toml(text).unwrap_err().to_string();
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn variables_that_are_not_set() {
+    says(
+        "t.yaml",
+        "upstreams:\n- url: http://h/${NOT_SET}\n",
+        r#"
+error: the environment variable `NOT_SET` is not set
+ --> t.yaml:2:8
+  |
+2 | - url: http://h/${NOT_SET}
+  |        ^^^^^^^^^^^^^^^^^^^
+  = help: set it, or give a default: `${NOT_SET:-default}`"#,
+    );
+}
+
+#[test]
+fn servers_of_clients_that_are_not_served_yet() {
+    says(
+        "mcp.json",
+        r#"{"mcpServers": {"files": {"command": "npx"}}}"#,
+        r#"
+error: mcpServers.files.command: servers on stdio are not served yet
+ --> mcp.json:1:38
+  |
+1 | {"mcpServers": {"files": {"command": "npx"}}}
+  |                                      ^^^^^
+  = help: start the server with its HTTP transport and give its `url`, or leave the entry out, or set `"disabled": true` on it"#,
+    );
+    for (entry, message) in [
+        (
+            r#"{"type": "sse", "url": "http://h/sse"}"#,
+            "mcpServers.a.type: servers on the HTTP+SSE transport of 2024-11-05 are not served yet",
+        ),
+        (
+            r#"{"type": "stdio"}"#,
+            "mcpServers.a.type: servers on stdio are not served yet",
+        ),
+        (
+            r#"{"type": "htpp", "url": "http://h/"}"#,
+            "mcpServers.a.type: `htpp` is not known here",
+        ),
+        (
+            r#"{"type": "http", "url": "http://h/", "command": "x"}"#,
+            "mcpServers.a.command: an entry has either `url` or `command`",
+        ),
+        (r#"{}"#, "mcpServers.a: the upstream has no `url`"),
+        (r#"{"uri": "http://h/"}"#, "mcpServers.a: unknown key `uri`"),
+    ] {
+        let text = format!("{{\"mcpServers\": {{\"a\": {entry}}}}}");
+        let error = load_text("m.json", &text, &Settings::default())
+            .expect_err(&text)
+            .to_string();
+        assert_eq!(
+            error.lines().next(),
+            Some(format!("error: {message}").as_str()),
+            "{error}"
+        );
+        assert!(error.contains("= help: "), "{error}");
+    }
+}
+
+#[test]
+fn interceptors_are_checked_by_name() {
+    upstream_says(
+        "interceptors = [{ type = \"lgo\" }]",
+        "upstreams[0].interceptors[0].type: `lgo` is not known here",
+        "did you mean `log`?",
+    );
+}

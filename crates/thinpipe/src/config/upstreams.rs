@@ -1,0 +1,398 @@
+//! The servers behind the gateway.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use thinpipe_gateway::interceptor::{ChainConfig, OnFailure};
+use thinpipe_gateway::{HealthConfig, Resume, SessionLost, UpstreamSpec};
+use thinpipe_transport::upstream::UpstreamConfig;
+
+use super::build::{Build, DAY, HOUR};
+use super::clients::{self, RawMcpServer};
+use super::problem::{Place, Problem};
+use super::quantity::{Period, Size};
+use super::raw::{
+    RawChain, RawHealth, RawOnFailure, RawPool, RawResume, RawSessionLost, RawTimeouts, RawUpstream,
+};
+use super::tree::Path;
+
+/// Name of an upstream that was given none.
+const DEFAULT_NAME: &str = "server";
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// An upstream with the place it was written at.
+struct Entry {
+    raw: RawUpstream,
+    path: Path,
+}
+
+impl Build {
+    /// All upstreams, each with a name and a path of its own.
+    pub(super) fn upstreams(
+        &mut self,
+        raw: Vec<RawUpstream>,
+        servers: BTreeMap<String, RawMcpServer>,
+        listen: SocketAddr,
+    ) -> Vec<UpstreamSpec> {
+        let entries = self.entries(raw, servers);
+        let several = entries.len() > 1;
+        if entries.is_empty() && self.problems.is_empty() {
+            let problem = Problem::at(Path::default(), "there is no server to stand in front of");
+            self.add(
+                problem.mend("add one: `[[upstreams]]` and `url = \"http://127.0.0.1:3001/mcp\"`"),
+            );
+        }
+        let mut specs: Vec<UpstreamSpec> = Vec::with_capacity(entries.len());
+        for Entry { raw, path } in entries {
+            let Some(spec) = self.upstream(raw, &path, several, listen) else {
+                continue;
+            };
+            if specs
+                .iter()
+                .any(|other| other.client.name == spec.client.name)
+            {
+                let message = format!("two upstreams are called `{}`", spec.client.name);
+                self.add(
+                    Problem::at(path.key("name"), message).mend("give each a name of its own"),
+                );
+            } else if specs.iter().any(|other| other.path == spec.path) {
+                let message = format!("two upstreams are served on {}", spec.path);
+                self.add(
+                    Problem::at(path.key("path"), message).mend("give each a path of its own"),
+                );
+            }
+            specs.push(spec);
+        }
+        specs
+    }
+
+    fn entries(
+        &mut self,
+        raw: Vec<RawUpstream>,
+        servers: BTreeMap<String, RawMcpServer>,
+    ) -> Vec<Entry> {
+        let list = Path::default().key("upstreams");
+        let mut entries: Vec<_> = raw
+            .into_iter()
+            .enumerate()
+            .map(|(index, raw)| Entry {
+                raw,
+                path: list.index(index),
+            })
+            .collect();
+        let table = Path::default().key("mcpServers");
+        for (name, server) in servers {
+            let path = table.key(&name);
+            match clients::upstream(&name, server, &path) {
+                Ok(Some(raw)) => entries.push(Entry { raw, path }),
+                Ok(None) => {}
+                Err(problem) => self.add(problem),
+            }
+        }
+        entries
+    }
+
+    fn upstream(
+        &mut self,
+        raw: RawUpstream,
+        path: &Path,
+        several: bool,
+        listen: SocketAddr,
+    ) -> Option<UpstreamSpec> {
+        let url = self.url(raw.url.as_deref(), path, listen);
+        let name = self.name(raw.name, path, several)?;
+        let endpoint = match raw.path {
+            Some(given) => self.endpoint(given, path)?,
+            None if several => format!("/servers/{name}/mcp"),
+            None => "/mcp".to_owned(),
+        };
+        let headers = self.headers(raw.headers, path);
+        let mut client = UpstreamConfig::new(name.into(), url?);
+        client.http2 = raw.http2.unwrap_or(client.http2);
+        client.headers = headers;
+        self.timeouts(&raw.timeouts, &path.key("timeouts"), &mut client);
+        self.pool(&raw.pool, &path.key("pool"), &mut client);
+
+        let mut spec = UpstreamSpec::new(endpoint, client);
+        spec.session_lost = match raw.session_lost {
+            Some(RawSessionLost::Reestablish) => SessionLost::Reestablish,
+            Some(RawSessionLost::End) | None => SessionLost::End,
+        };
+        spec.resume = match raw.resume {
+            Some(RawResume::Off) => Resume::Off,
+            Some(RawResume::Upstream) | None => Resume::Upstream,
+        };
+        spec.health = self.health(&raw.health, &path.key("health"));
+        spec.chain = self.chain(&raw.chain, &path.key("chain"));
+        spec.interceptors = raw.interceptors;
+        let at = path.key("max_message");
+        spec.max_message = self.bytes(&at, raw.max_message, spec.max_message, 1 << 10, 1 << 30);
+        let at = path.key("max_passed_body");
+        let passed = Size(spec.max_passed_body);
+        let (low, high) = (Size(1 << 10), Size(1 << 40));
+        spec.max_passed_body = self.within(&at, raw.max_passed_body, passed, low, high).0;
+        Some(spec)
+    }
+
+    fn name(&mut self, given: Option<String>, path: &Path, several: bool) -> Option<String> {
+        let Some(name) = given else {
+            if several {
+                let problem = Problem::at(path.clone(), "one of several upstreams has no name");
+                self.add(problem.mend("add `name`: its path will be /servers/<name>/mcp"));
+                return None;
+            }
+            return Some(DEFAULT_NAME.to_owned());
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let dots = name.chars().all(|c| c == '.');
+        if name.len() > 64 || dots || !name.chars().all(fits) {
+            let message = format!("`{name}` cannot be the name of an upstream");
+            let place = self.place(path, "name");
+            self.add(
+                Problem::new(place, message).mend(
+                    "use 1 to 64 letters, digits, `-`, `_` and `.`: it becomes part of a path",
+                ),
+            );
+            return None;
+        }
+        Some(name)
+    }
+
+    /// Where a value of an upstream was given.
+    fn place(&self, path: &Path, key: &str) -> Place {
+        match (self.direct, key) {
+            (true, "name") => Place::Setting("--name".to_owned()),
+            (true, _) => Place::Setting("URL".to_owned()),
+            (false, _) => Place::Path(path.key(key)),
+        }
+    }
+
+    fn url(&mut self, given: Option<&str>, path: &Path, listen: SocketAddr) -> Option<Uri> {
+        let Some(text) = given else {
+            let problem = Problem::at(path.clone(), "the upstream has no `url`");
+            self.add(problem.mend("add `url = \"http://127.0.0.1:3001/mcp\"`"));
+            return None;
+        };
+        let problem = match parse_url(text, listen) {
+            Ok(url) => return Some(url),
+            Err((message, mend)) => Problem::new(self.place(path, "url"), message).mend(mend),
+        };
+        self.add(problem);
+        None
+    }
+
+    fn endpoint(&mut self, given: String, path: &Path) -> Option<String> {
+        let parsed = given.parse::<PathAndQuery>();
+        let plain = parsed.is_ok_and(|p| p.query().is_none() && p.path() == given);
+        if plain && given.starts_with('/') && given.len() > 1 && !given.contains("//") {
+            return Some(given);
+        }
+        let message = format!("`{given}` is no path of an endpoint");
+        self.add(Problem::at(path.key("path"), message).mend("write it as in \"/mcp\""));
+        None
+    }
+
+    fn headers(&mut self, given: BTreeMap<String, String>, path: &Path) -> HeaderMap {
+        let table = path.key("headers");
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            let at = table.key(&name);
+            let Ok(parsed) = name.parse::<HeaderName>() else {
+                let message = format!("`{name}` is no name of a header");
+                self.add(Problem::at(at, message).mend("write it as in \"Authorization\""));
+                continue;
+            };
+            if is_reserved(&parsed) {
+                let message = format!("`{name}` is set by the gateway itself");
+                self.add(Problem::at(at, message).mend("remove it"));
+                continue;
+            }
+            let Ok(mut value) = HeaderValue::from_str(value.trim()) else {
+                let message = "a header's value is one line of printable text";
+                self.add(Problem::at(at, message).mend("look for line breaks in it"));
+                continue;
+            };
+            value.set_sensitive(true);
+            headers.insert(parsed, value);
+        }
+        headers
+    }
+
+    fn timeouts(&mut self, raw: &RawTimeouts, at: &Path, c: &mut UpstreamConfig) {
+        let mut set = |key: &str, value: Option<Period>, target: &mut Duration| {
+            *target = self.period(&at.key(key), value, *target, MIN_TIMEOUT, DAY);
+        };
+        set("connect", raw.connect, &mut c.connect_timeout);
+        set("first_byte", raw.first_byte, &mut c.first_byte_timeout);
+        set("idle", raw.idle, &mut c.idle_timeout);
+        set("request", raw.request, &mut c.request_timeout);
+        set("stream_idle", raw.stream_idle, &mut c.stream_idle_timeout);
+    }
+
+    fn pool(&mut self, raw: &RawPool, at: &Path, c: &mut UpstreamConfig) {
+        let million = 1_000_000;
+        let key = |name| at.key(name);
+        c.max_connections = self.count(
+            &key("max_connections"),
+            raw.max_connections,
+            c.max_connections,
+            1,
+            million,
+        );
+        c.max_streams = self.count(
+            &key("max_streams"),
+            raw.max_streams,
+            c.max_streams,
+            1,
+            million,
+        );
+        c.pool_max_idle = self.count(&key("max_idle"), raw.max_idle, c.pool_max_idle, 0, million);
+        c.pool_idle_timeout = self.period(
+            &key("idle_timeout"),
+            raw.idle_timeout,
+            c.pool_idle_timeout,
+            MIN_TIMEOUT,
+            DAY,
+        );
+        c.rotate_after_requests = self.within(
+            &key("rotate_after_requests"),
+            raw.rotate_after_requests,
+            c.rotate_after_requests,
+            1,
+            u64::from(u32::MAX),
+        );
+        c.rotate_after = self.period(
+            &key("rotate_after"),
+            raw.rotate_after,
+            c.rotate_after,
+            SECOND,
+            DAY,
+        );
+    }
+
+    fn health(&mut self, raw: &RawHealth, at: &Path) -> HealthConfig {
+        let d = HealthConfig::default();
+        let failures = raw.failures.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let interval = match raw.interval {
+            // Zero is no interval but means: no checks.
+            Some(Period(Duration::ZERO)) => Duration::ZERO,
+            given => self.period(&at.key("interval"), given, d.interval, MIN_TIMEOUT, HOUR),
+        };
+        HealthConfig {
+            interval,
+            timeout: self.period(
+                &at.key("timeout"),
+                raw.timeout,
+                d.timeout,
+                MIN_TIMEOUT,
+                HOUR,
+            ),
+            failures: self.within(&at.key("failures"), failures, d.failures, 1, 1000),
+        }
+    }
+
+    fn chain(&mut self, raw: &RawChain, at: &Path) -> ChainConfig {
+        let mut chain = ChainConfig::default();
+        let timeout = self.period(
+            &at.key("timeout"),
+            raw.timeout,
+            chain.timeout(),
+            MIN_TIMEOUT,
+            HOUR,
+        );
+        chain.timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        if let Some(on_failure) = raw.on_failure {
+            chain.on_failure = match on_failure {
+                RawOnFailure::Reject => OnFailure::Reject,
+                RawOnFailure::Continue => OnFailure::Continue,
+            };
+        }
+        chain
+    }
+}
+
+/// A URL that can be an upstream's, or what is wrong with it and how to mend it.
+fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
+    let example = "http://127.0.0.1:3001/mcp";
+    let wrong = |what: &str, mend: String| Err((format!("`{text}` {what}"), mend));
+    if !text.contains("://") {
+        let mend = match format!("http://{text}").parse::<Uri>() {
+            Ok(url)
+                if url
+                    .host()
+                    .is_some_and(|h| h.contains(['.', ':']) || h == "localhost") =>
+            {
+                format!("write `http://{text}`")
+            }
+            _ => format!("write it as in {example}"),
+        };
+        return wrong("is no URL", mend);
+    }
+    if text.contains('#') {
+        return wrong("has a fragment", "remove what begins with `#`".to_owned());
+    }
+    let Ok(url) = text.parse::<Uri>() else {
+        return wrong("is no URL", format!("write it as in {example}"));
+    };
+    let Some(authority) = url.authority() else {
+        return wrong("names no host", format!("write it as in {example}"));
+    };
+    if authority.as_str().contains('@') {
+        // The URL itself would show the password.
+        return Err((
+            "the URL holds a user name or a password".to_owned(),
+            "put credentials into `headers`: `Authorization = \"Basic ${CREDENTIALS}\"`".to_owned(),
+        ));
+    }
+    if url.scheme() == Some(&Scheme::HTTPS) {
+        let mend = "use its http address, or a local TLS proxy in front of it".to_owned();
+        return wrong("needs TLS, which is not spoken to upstreams yet", mend);
+    }
+    if url.scheme() != Some(&Scheme::HTTP) {
+        return wrong(
+            "has a scheme that is not served",
+            format!("write it as in {example}"),
+        );
+    }
+    if points_to(&url, listen) {
+        let mend = "give the server's own address, or listen on another".to_owned();
+        return wrong("is the address that the gateway itself listens on", mend);
+    }
+    Ok(url)
+}
+
+/// Whether a request to the URL would come back to the listener.
+fn points_to(url: &Uri, listen: SocketAddr) -> bool {
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address = host.parse::<IpAddr>().ok();
+    let here = match address {
+        Some(address) => {
+            address == listen.ip() || (address.is_loopback() && listen.ip().is_unspecified())
+        }
+        None => host.eq_ignore_ascii_case("localhost") && listen.ip().is_loopback(),
+    };
+    here && listen.port() != 0 && url.port_u16().unwrap_or(80) == listen.port()
+}
+
+/// Headers that carry the transport's own state.
+fn is_reserved(name: &HeaderName) -> bool {
+    let own = matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "content-type"
+            | "transfer-encoding"
+            | "connection"
+            | "accept"
+            | "accept-encoding"
+            | "expect"
+            | "upgrade"
+            | "te"
+    );
+    own || name.as_str().starts_with("mcp-") || name == "last-event-id"
+}

@@ -1,0 +1,458 @@
+//! From a request with its body to the handler: steps 8 to 15 of the validation ladder, the session,
+//! and the future that answers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use thinpipe_proto::classify::{self, Class, Refusal};
+use thinpipe_proto::header::{LAST_EVENT_ID, SESSION_ID};
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
+use thinpipe_proto::session::{EventId, Principal, SessionId};
+
+use crate::body::BoxFuture;
+use crate::server::exchange::{Answer, Exchange, Inbound};
+use crate::server::head::RequestHead;
+use crate::server::ladder::{Admitted, Step, busy};
+use crate::server::permit::{Permit, add};
+use crate::server::reply::{Holds, Reply};
+use crate::server::session::{InFlight, Session, SessionEnd, SessionError};
+use crate::server::{Endpoint, Shared, batch};
+
+/// A request on its way to its answer.
+///
+/// Dropping it before that means that the client has left: in a session the call goes on without it,
+/// outside of one it is cancelled.
+pub(crate) struct Answering {
+    shared: Arc<Shared>,
+    future: Option<BoxFuture<Answer>>,
+    holds: Holds,
+    runs_on: bool,
+}
+
+impl Future for Answering {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let this = &mut *self;
+        let answer = match &mut this.future {
+            Some(future) => std::task::ready!(future.as_mut().poll(cx)),
+            None => {
+                super::ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end")
+            }
+        };
+        this.future = None;
+        Poll::Ready(Reply::new(
+            &this.shared,
+            answer,
+            std::mem::take(&mut this.holds),
+        ))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let Some(future) = self.future.take().filter(|_| self.runs_on) else {
+            return;
+        };
+        let rest = async move {
+            let answer = future.await;
+            if let crate::body::Body::Stream(body) = answer.body
+                && let Some(rest) = body.abandon()
+            {
+                rest.await;
+            }
+        };
+        self.shared
+            .detach(Box::pin(rest), std::mem::take(&mut self.holds));
+    }
+}
+
+/// Everything about a request but its message.
+pub(crate) struct Envelope {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) principal: Principal,
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Option<std::net::SocketAddr>,
+}
+
+impl Envelope {
+    pub(crate) fn exchange(&self, inbound: Inbound, revision: Revision) -> Exchange {
+        Exchange {
+            inbound,
+            revision,
+            principal: self.principal.clone(),
+            headers: self.headers.clone(),
+            endpoint: Arc::clone(&self.endpoint.name),
+            peer: self.peer,
+        }
+    }
+
+    fn into_exchange(self, inbound: Inbound, revision: Revision) -> Exchange {
+        Exchange {
+            inbound,
+            revision,
+            principal: self.principal,
+            headers: self.headers,
+            endpoint: Arc::clone(&self.endpoint.name),
+            peer: self.peer,
+        }
+    }
+}
+
+/// Hands a request to its handler. `body` is empty for GET and DELETE.
+pub(crate) async fn dispatch(
+    shared: &Arc<Shared>,
+    admitted: Admitted,
+    head: RequestHead,
+    body: Bytes,
+) -> Answering {
+    add(&shared.counters.requests);
+    let Admitted {
+        endpoint,
+        principal,
+        step,
+        permit,
+    } = admitted;
+    let envelope = Envelope {
+        endpoint,
+        principal,
+        headers: head.headers,
+        peer: head.peer,
+    };
+    let class = match step {
+        Step::Bodiless(class) => Ok(class),
+        Step::ReadBody => classify_body(shared, body, &envelope.headers),
+    };
+    let prepared = match class {
+        Ok(class) => prepare(shared, envelope, class).await,
+        Err(answer) => Err(answer),
+    };
+    match prepared {
+        Ok(prepared) => prepared.start(shared, permit),
+        Err(answer) => Prepared::done(answer).start(shared, permit),
+    }
+}
+
+fn classify_body(shared: &Shared, body: Bytes, headers: &HeaderMap) -> Result<Class, Answer> {
+    let payload = Payload::parse(body).map_err(|error| {
+        Answer::error(
+            StatusCode::BAD_REQUEST,
+            error.id.as_ref(),
+            error.code,
+            &error.reason,
+            None,
+        )
+    })?;
+    classify::classify_post(payload, headers, shared.served).map_err(|r| Answer::refused(&r))
+}
+
+/// A handler's future, and what is held while it runs.
+pub(crate) struct Prepared {
+    future: BoxFuture<Answer>,
+    session: Option<Arc<Session>>,
+    running: Option<InFlight>,
+    runs_on: bool,
+}
+
+impl Prepared {
+    fn done(answer: Answer) -> Self {
+        let future = Box::pin(std::future::ready(answer));
+        Self {
+            future,
+            session: None,
+            running: None,
+            runs_on: false,
+        }
+    }
+
+    /// A future of a session, which runs to its end even when the client leaves.
+    pub(crate) fn in_session(future: BoxFuture<Answer>, session: Option<Arc<Session>>) -> Self {
+        Self {
+            future,
+            session,
+            running: None,
+            runs_on: true,
+        }
+    }
+
+    fn cancellable(future: BoxFuture<Answer>, session: Option<Arc<Session>>) -> Self {
+        Self {
+            future,
+            session,
+            running: None,
+            runs_on: false,
+        }
+    }
+
+    fn start(self, shared: &Arc<Shared>, permit: Permit) -> Answering {
+        let activity = self.session.as_ref().map(Session::enter);
+        let holds = Holds {
+            request: Some(permit),
+            activity,
+            running: self.running,
+        };
+        let shared = Arc::clone(shared);
+        Answering {
+            shared,
+            future: Some(self.future),
+            holds,
+            runs_on: self.runs_on,
+        }
+    }
+}
+
+async fn prepare(
+    shared: &Arc<Shared>,
+    envelope: Envelope,
+    class: Class,
+) -> Result<Prepared, Answer> {
+    let handler = Arc::clone(&envelope.endpoint.handler);
+    match class {
+        Class::Stateless(message) => {
+            let inbound = Inbound::Stateless(message);
+            let exchange = envelope.into_exchange(inbound, Revision::NEWEST);
+            Ok(Prepared::cancellable(handler.handle(exchange), None))
+        }
+        Class::StatelessNotification(message) => {
+            let inbound = Inbound::StatelessNotification(message);
+            let exchange = envelope.into_exchange(inbound, Revision::NEWEST);
+            Ok(Prepared::cancellable(handler.handle(exchange), None))
+        }
+        Class::Initialize(message) => initialize(shared, envelope, message).await,
+        Class::Message(message) => {
+            let session = session_of(shared, &envelope, message.id()).await?;
+            in_session(shared, envelope, message, session)
+        }
+        Class::Batch(messages) => {
+            let session = session_of(shared, &envelope, None).await?;
+            batch::prepare(shared, envelope, messages, session)
+        }
+        Class::Listen => listen(shared, envelope).await,
+        Class::Terminate => {
+            let session = required_session(shared, &envelope).await?;
+            let revision = legacy_revision(&envelope.headers, Some(&session))?;
+            let exchange =
+                envelope.into_exchange(Inbound::Terminate(Arc::clone(&session)), revision);
+            let ending = Arc::clone(&session);
+            let shared = Arc::clone(shared);
+            let future = Box::pin(async move {
+                let answer = handler.handle(exchange).await;
+                if answer.status != StatusCode::METHOD_NOT_ALLOWED {
+                    shared.end_session(&ending, SessionEnd::Deleted).await;
+                }
+                answer
+            });
+            Ok(Prepared::in_session(future, None))
+        }
+    }
+}
+
+async fn initialize(
+    shared: &Arc<Shared>,
+    envelope: Envelope,
+    message: Message,
+) -> Result<Prepared, Answer> {
+    let live = match header_id(&envelope.headers) {
+        Some(Ok(id)) => find(shared, &envelope, &id).await?,
+        _ => None,
+    };
+    if live.is_some() {
+        let text = "this session is initialized already";
+        return Err(invalid(message.id(), text));
+    }
+    let handler = Arc::clone(&envelope.endpoint.handler);
+    let endpoint = Arc::clone(&envelope.endpoint.name);
+    let slot = shared
+        .sessions
+        .reserve(Arc::clone(&handler), endpoint, envelope.principal.clone());
+    let slot = slot
+        .await
+        .map_err(|error| session_failed(&error, message.id()))?;
+    let exchange =
+        envelope.into_exchange(Inbound::Initialize(message, slot), Revision::NEWEST_LEGACY);
+    Ok(Prepared::in_session(handler.handle(exchange), None))
+}
+
+fn in_session(
+    shared: &Arc<Shared>,
+    envelope: Envelope,
+    message: Message,
+    session: Option<Arc<Session>>,
+) -> Result<Prepared, Answer> {
+    let revision = legacy_revision(&envelope.headers, session.as_ref())?;
+    let running = match &session {
+        Some(session) if message.kind() == Kind::Request => Some(begin(shared, session, &message)?),
+        _ => None,
+    };
+    let handler = Arc::clone(&envelope.endpoint.handler);
+    let inbound = Inbound::Message(message, session.clone());
+    let future = handler.handle(envelope.into_exchange(inbound, revision));
+    let mut prepared = Prepared::in_session(future, session);
+    prepared.running = running;
+    Ok(prepared)
+}
+
+/// Registers a request of a session.
+pub(crate) fn begin(
+    shared: &Shared,
+    session: &Arc<Session>,
+    message: &Message,
+) -> Result<InFlight, Answer> {
+    let limit = shared.config.limits.max_requests_per_session;
+    if session.in_flight() >= limit {
+        return Err(busy(
+            message.id(),
+            "too many requests are running in this session",
+            Some(limit),
+        ));
+    }
+    let running = message.id().and_then(|id| session.begin(id));
+    running.ok_or_else(|| invalid(message.id(), "a request with this id is running already"))
+}
+
+async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, Answer> {
+    let session = required_session(shared, &envelope).await?;
+    let revision = legacy_revision(&envelope.headers, Some(&session))?;
+    let last = match envelope.headers.get(LAST_EVENT_ID) {
+        None => None,
+        // An empty id is "nothing to resume from" (WHATWG HTML 9.2.3).
+        Some(value) if value.is_empty() => None,
+        Some(value) => {
+            let id = EventId::from_bytes(Bytes::copy_from_slice(value.as_bytes()));
+            Some(id.map_err(|_| invalid(None, "Last-Event-ID is not a valid event id"))?)
+        }
+    };
+    if shared.streams.used() >= shared.streams.limit() {
+        return Err(busy(
+            None,
+            "too many event streams are open",
+            Some(shared.streams.limit()),
+        ));
+    }
+    let handler = Arc::clone(&envelope.endpoint.handler);
+    let inbound = Inbound::Listen(Arc::clone(&session), last);
+    let future = handler.handle(envelope.into_exchange(inbound, revision));
+    // Nothing is lost when a listener leaves before its stream has begun.
+    Ok(Prepared::cancellable(future, Some(session)))
+}
+
+async fn session_of(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    id: Option<&RequestId>,
+) -> Result<Option<Arc<Session>>, Answer> {
+    match header_id(&envelope.headers) {
+        None if shared.config.allow_sessionless => Ok(None),
+        None => Err(Answer::error(
+            StatusCode::BAD_REQUEST,
+            id,
+            code::SERVER_ERROR,
+            "Mcp-Session-Id is missing; send initialize first",
+            None,
+        )),
+        Some(Err(())) => Err(unknown_session(id)),
+        Some(Ok(session)) => {
+            let found = find(shared, envelope, &session).await?;
+            found.map(Some).ok_or_else(|| unknown_session(id))
+        }
+    }
+}
+
+async fn required_session(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+) -> Result<Arc<Session>, Answer> {
+    let missing = || {
+        let text = "Mcp-Session-Id is missing";
+        Answer::error(
+            StatusCode::BAD_REQUEST,
+            None,
+            code::SERVER_ERROR,
+            text,
+            None,
+        )
+    };
+    match header_id(&envelope.headers).ok_or_else(missing)? {
+        Ok(id) => find(shared, envelope, &id)
+            .await?
+            .ok_or_else(|| unknown_session(None)),
+        Err(()) => Err(unknown_session(None)),
+    }
+}
+
+async fn find(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    id: &SessionId,
+) -> Result<Option<Arc<Session>>, Answer> {
+    let endpoint = &envelope.endpoint;
+    let found = shared
+        .sessions
+        .find(id, &envelope.principal, &endpoint.name, &endpoint.handler)
+        .await;
+    found.map_err(|error| session_failed(&error, None))
+}
+
+/// The session id in the header: `Err` if it cannot be one of ours (repeated, malformed).
+fn header_id(headers: &HeaderMap) -> Option<Result<SessionId, ()>> {
+    let mut values = headers.get_all(SESSION_ID).iter();
+    let first = values.next()?;
+    if values.next().is_some() {
+        return Some(Err(()));
+    }
+    Some(SessionId::from_bytes(Bytes::copy_from_slice(first.as_bytes())).map_err(|_| ()))
+}
+
+pub(crate) fn legacy_revision(
+    headers: &HeaderMap,
+    session: Option<&Arc<Session>>,
+) -> Result<Revision, Answer> {
+    let negotiated = session.map(|s| s.revision());
+    classify::legacy_revision(headers, negotiated).map_err(|r: Refusal| Answer::refused(&r))
+}
+
+pub(crate) fn invalid(id: Option<&RequestId>, text: &str) -> Answer {
+    Answer::error(
+        StatusCode::BAD_REQUEST,
+        id,
+        code::INVALID_REQUEST,
+        text,
+        None,
+    )
+}
+
+fn unknown_session(id: Option<&RequestId>) -> Answer {
+    let text = "this session does not exist (any more); send initialize to start anew";
+    Answer::error(
+        StatusCode::NOT_FOUND,
+        id,
+        code::SESSION_NOT_FOUND,
+        text,
+        None,
+    )
+}
+
+fn session_failed(error: &SessionError, id: Option<&RequestId>) -> Answer {
+    tracing::warn!(%error, "a session cannot be had");
+    let data = match error {
+        SessionError::Full { .. } => r#"{"reason":"too_many_sessions"}"#,
+        _ => r#"{"reason":"session_store_unavailable"}"#,
+    };
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut answer = Answer::error(
+        status,
+        id,
+        code::SERVER_ERROR,
+        &error.to_string(),
+        Some(data),
+    );
+    answer
+        .headers
+        .insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
+    answer
+}

@@ -1,0 +1,413 @@
+//! One HTTP/1.1 connection: requests in, replies out, one after the other, in one task.
+//!
+//! A connection that waits owns no buffer. It reads into the thread's own ([`poll_read_scratch`]) and
+//! keeps only what it could not use yet.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::ORIGIN;
+use thinpipe_proto::rpc::code;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::http1::framing::Framing;
+use crate::io::{Io, LazyTimer, READ_SIZE, now, poll_read_scratch};
+use crate::server::exchange::Answer;
+use crate::server::head::{self, HeadError, Http1Head};
+use crate::server::permit::Permit;
+use crate::server::reply::{Holds, Reply};
+use crate::server::{Shared, dispatch, http2, ladder};
+
+use write::Shape;
+
+mod write;
+
+/// What opens an HTTP/2 connection with prior knowledge (RFC 9113 3.4), as far as it looks like a head.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+/// Pipelined bytes kept while a reply is being written; more are left in the socket.
+const MAX_PIPELINED: usize = 16 << 10;
+
+/// A refused body up to this size is read and dropped, so that the connection can be used again.
+const MAX_DRAINED_BODY: usize = 64 << 10;
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    io: Box<dyn Io>,
+    peer: Option<SocketAddr>,
+    permit: Permit,
+) {
+    let mut connection = Connection::new(shared, io, peer);
+    loop {
+        let next = connection.next_head().await;
+        match next {
+            Next::Head(head) => {
+                // Boxed, so that a connection that only streams does not carry the room for a request.
+                let answered = Box::pin(connection.answer(head)).await;
+                let Some((reply, shape)) = answered else {
+                    return;
+                };
+                if connection.write(reply, shape).await != After::Continue {
+                    return;
+                }
+            }
+            Next::Http2 => {
+                let Connection {
+                    shared, io, input, ..
+                } = connection;
+                http2::serve(shared, io, input, peer).await;
+                drop(permit);
+                return;
+            }
+            Next::Refused(error) => return connection.refuse(error).await,
+            Next::Closed => return,
+        }
+    }
+}
+
+/// Answers 503 on a connection for which there is no place.
+pub(crate) async fn refuse(shared: &Arc<Shared>, io: Box<dyn Io>) {
+    let mut connection = Connection::new(Arc::clone(shared), io, None);
+    let answer = ladder::busy(
+        None,
+        "too many connections are open",
+        Some(shared.connections.limit()),
+    );
+    let reply = Reply::new(shared, answer, Holds::default());
+    connection.write(reply, Shape::last()).await;
+}
+
+/// What comes after a reply.
+#[derive(Debug, PartialEq, Eq)]
+enum After {
+    Continue,
+    Close,
+}
+
+enum Next {
+    Head(Box<(Http1Head, Bytes)>),
+    Http2,
+    Refused(HeadError),
+    Closed,
+}
+
+/// Why there is no body.
+enum BodyFault {
+    TooLarge,
+    TimedOut,
+    Malformed,
+    Closed,
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    io: Box<dyn Io>,
+    peer: Option<SocketAddr>,
+    /// Bytes read and not used yet; without an allocation when there are none.
+    input: Vec<u8>,
+    /// Bytes that the socket would not take yet.
+    output: Vec<u8>,
+    sent: usize,
+    timer: LazyTimer,
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Connection {
+    fn new(shared: Arc<Shared>, io: Box<dyn Io>, peer: Option<SocketAddr>) -> Self {
+        let draining = Box::pin(shared.draining.clone().cancelled_owned());
+        Self {
+            shared,
+            io,
+            peer,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            timer: LazyTimer::default(),
+            draining,
+        }
+    }
+
+    /// Waits for the head of the next request.
+    async fn next_head(&mut self) -> Next {
+        let limits = self.shared.config.limits;
+        let mut deadline = now() + limits.idle_timeout;
+        let mut searched = 0;
+        if !self.input.is_empty() {
+            deadline = now() + limits.head_timeout;
+        }
+        loop {
+            if let Some(next) = self.try_head(&mut searched) {
+                return next;
+            }
+            let waits = self.input.is_empty();
+            let read = poll_fn(|cx| {
+                if waits && self.draining.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Next::Closed));
+                }
+                let input = &mut self.input;
+                let take = |bytes: &[u8]| {
+                    input.extend_from_slice(bytes);
+                    bytes.len()
+                };
+                match poll_read_scratch(&mut self.io, cx, READ_SIZE, take) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Next::Closed)),
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+                    Poll::Pending => {}
+                }
+                std::task::ready!(self.timer.poll_until(cx, deadline));
+                let late = HeadError {
+                    status: 408,
+                    reason: "the request head came too slowly",
+                };
+                Poll::Ready(Err(if waits {
+                    Next::Closed
+                } else {
+                    Next::Refused(late)
+                }))
+            });
+            match read.await {
+                Ok(()) if waits => deadline = now() + limits.head_timeout,
+                Ok(()) => {}
+                Err(next) => return next,
+            }
+        }
+    }
+
+    /// The next head, if all of it has been read. `searched` spares what was looked through before.
+    fn try_head(&mut self, searched: &mut usize) -> Option<Next> {
+        // Empty lines before a request are skipped (RFC 9112 2.2).
+        let blank = self
+            .input
+            .iter()
+            .take_while(|b| matches!(b, b'\r' | b'\n'))
+            .count();
+        if blank > 0 {
+            self.input.drain(..blank);
+            *searched = 0;
+        }
+        let from = searched.saturating_sub(3);
+        let end = find_head_end(&self.input[from..]).map(|at| from + at);
+        let max = self.shared.config.limits.max_head;
+        if end.unwrap_or(self.input.len()) > max {
+            let reason = "the request head is too large";
+            return Some(Next::Refused(HeadError {
+                status: 431,
+                reason,
+            }));
+        }
+        if end.is_none() {
+            *searched = self.input.len();
+            return None;
+        }
+        if self.input.starts_with(HTTP2_PREFACE) {
+            return Some(Next::Http2);
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.input));
+        let parsed = head::parse(&bytes, self.shared.config.limits.max_headers, self.peer);
+        Some(match parsed {
+            Ok(Some(head)) => {
+                let rest = bytes.slice(head.length..);
+                Next::Head(Box::new((head, rest)))
+            }
+            Ok(None) => {
+                let reason = "malformed request head";
+                Next::Refused(HeadError {
+                    status: 400,
+                    reason,
+                })
+            }
+            Err(error) => Next::Refused(error),
+        })
+    }
+
+    /// From a head to its reply; `None`: the client has left.
+    async fn answer(&mut self, next: Box<(Http1Head, Bytes)>) -> Option<(Reply, Shape)> {
+        let (request, rest) = *next;
+        let mut shape = Shape {
+            keep_alive: request.keep_alive,
+            chunked_allowed: request.chunked_allowed,
+            lingers: false,
+        };
+        let origin = request.head.headers.get(ORIGIN).cloned();
+        let shared = Arc::clone(&self.shared);
+        let mut may_read_origin = true;
+        let mut reply = match ladder::admit(&shared, &request.head) {
+            Err(answer) => {
+                // Whoever is refused for its origin must not read why.
+                may_read_origin = answer.status != StatusCode::FORBIDDEN;
+                self.skip_body(&request, rest, &mut shape).await;
+                Reply::new(&shared, answer, Holds::default())
+            }
+            Ok(admitted) => match self.read_body(&request, rest).await {
+                Ok(body) => {
+                    let dispatched = dispatch::dispatch(&shared, admitted, request.head, body);
+                    let answering = dispatched.await;
+                    self.unless_gone(answering).await?
+                }
+                Err(BodyFault::Closed) => return None,
+                Err(fault) => {
+                    shape.keep_alive = false;
+                    shape.lingers = true;
+                    let answer = self.body_refusal(&fault);
+                    Reply::new(&shared, answer, Holds::default())
+                }
+            },
+        };
+        if let Some(origin) = origin.filter(|_| may_read_origin) {
+            reply.allow_origin(&origin);
+        }
+        Some((reply, shape))
+    }
+
+    /// Waits for `future` as long as the client is there.
+    async fn unless_gone<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            self.poll_gone(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// `Ready` when the client has closed the connection. What it sends meanwhile is kept.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.input.len() < MAX_PIPELINED {
+            let input = &mut self.input;
+            let limit = MAX_PIPELINED - input.len();
+            let take = |bytes: &[u8]| {
+                input.extend_from_slice(bytes);
+                bytes.len()
+            };
+            match std::task::ready!(poll_read_scratch(&mut self.io, cx, limit, take)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    async fn read_body(
+        &mut self,
+        request: &Http1Head,
+        mut rest: Bytes,
+    ) -> Result<Bytes, BodyFault> {
+        let limits = self.shared.config.limits;
+        let mut framing = request.framing.clone();
+        if let Framing::Length(length) = framing {
+            if length > limits.max_body as u64 {
+                return Err(BodyFault::TooLarge);
+            }
+            if rest.len() as u64 >= length {
+                let body = rest.split_to(length as usize);
+                self.input = rest.to_vec();
+                return Ok(body);
+            }
+        }
+        if request.expects_continue {
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        let mut body = Vec::new();
+        self.input = rest.to_vec();
+        let deadline = now() + limits.body_timeout;
+        loop {
+            let used = framing
+                .decode(&self.input, &mut body)
+                .map_err(|_| BodyFault::Malformed)?;
+            self.input.drain(..used);
+            if body.len() > limits.max_body {
+                return Err(BodyFault::TooLarge);
+            }
+            if framing.is_done() {
+                return Ok(Bytes::from(body));
+            }
+            self.read_more(deadline).await?;
+        }
+    }
+
+    async fn read_more(&mut self, deadline: std::time::Instant) -> Result<(), BodyFault> {
+        poll_fn(|cx| {
+            let input = &mut self.input;
+            let take = |bytes: &[u8]| {
+                input.extend_from_slice(bytes);
+                bytes.len()
+            };
+            match poll_read_scratch(&mut self.io, cx, READ_SIZE, take) {
+                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(BodyFault::Closed)),
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Pending => self
+                    .timer
+                    .poll_until(cx, deadline)
+                    .map(|()| Err(BodyFault::TimedOut)),
+            }
+        })
+        .await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), BodyFault> {
+        self.output.extend_from_slice(bytes);
+        let mut stalled = None;
+        let flushed = poll_fn(|cx| self.poll_flush_output(cx, &mut stalled)).await;
+        flushed.map_err(|_| BodyFault::Closed)
+    }
+
+    /// Reads past the body of a refused request, if that is cheap; else the connection closes.
+    async fn skip_body(&mut self, request: &Http1Head, rest: Bytes, shape: &mut Shape) {
+        let small = match request.framing {
+            Framing::Length(length) => length <= MAX_DRAINED_BODY as u64,
+            _ => false,
+        };
+        let waits_for_us = request.expects_continue && request.framing != Framing::Length(0);
+        if small && !waits_for_us && self.read_body(request, rest).await.is_ok() {
+            return;
+        }
+        shape.keep_alive = false;
+        shape.lingers = true;
+    }
+
+    fn body_refusal(&self, fault: &BodyFault) -> Answer {
+        let limit = self.shared.config.limits.max_body;
+        let (status, code, text) = match fault {
+            BodyFault::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                code::INVALID_REQUEST,
+                format!("the body exceeds {limit} bytes"),
+            ),
+            BodyFault::TimedOut => (
+                StatusCode::REQUEST_TIMEOUT,
+                code::INVALID_REQUEST,
+                "the body came too slowly".to_owned(),
+            ),
+            BodyFault::Malformed | BodyFault::Closed => (
+                StatusCode::BAD_REQUEST,
+                code::PARSE_ERROR,
+                "the framing of the body is malformed".to_owned(),
+            ),
+        };
+        Answer::error(status, None, code, &text, None)
+    }
+
+    /// Answers a head that cannot be read; the connection ends with it.
+    async fn refuse(mut self, error: HeadError) {
+        let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let answer = ladder::refuse(status, error.reason);
+        let reply = Reply::new(&self.shared, answer, Holds::default());
+        self.write(reply, Shape::last()).await;
+    }
+}
+
+/// Offset right after the blank line that ends a head.
+fn find_head_end(input: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', input).find_map(|at| match input.get(at + 1..) {
+        Some([b'\n', ..]) => Some(at + 2),
+        Some([b'\r', b'\n', ..]) => Some(at + 3),
+        _ => None,
+    })
+}

@@ -1,0 +1,352 @@
+//! Writing replies: head and first bytes in one write, what is ready together written together, and
+//! a client that does not read disconnected.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+use tokio::io::AsyncWrite;
+
+use super::{After, Connection};
+use crate::body::Filled;
+use crate::io::{READ_SIZE, now, poll_read_scratch};
+use crate::server::permit::add;
+use crate::server::reply::{Reply, ReplyBody, Running};
+
+/// Room left before a chunk for its size line.
+const CHUNK_ROOM: usize = 10;
+
+/// How long, and for how many bytes, a closed connection is still read from, so that the client gets
+/// to see the reply instead of a reset (RFC 9112 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// How a reply is framed on this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// The connection may be used again.
+    pub(super) keep_alive: bool,
+    /// The client knows the chunked coding.
+    pub(super) chunked_allowed: bool,
+    /// Unread bytes of the request are on their way.
+    pub(super) lingers: bool,
+}
+
+impl Shape {
+    /// The last reply of a connection.
+    pub(super) fn last() -> Self {
+        Self {
+            keep_alive: false,
+            chunked_allowed: true,
+            lingers: true,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Length,
+    Chunked,
+    UntilClose,
+}
+
+/// Why a reply was not written to its end.
+#[derive(Debug)]
+pub(super) enum WriteFault {
+    /// The client is gone.
+    Gone,
+    /// It does not read.
+    Stalled,
+    /// The body broke off; the client must not take it for complete.
+    Broken,
+}
+
+thread_local! {
+    /// The buffer a reply is assembled in. Taken for the length of one poll and put back, so that a
+    /// stream that waits owns none.
+    static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The `Date` of this second.
+    static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
+}
+
+/// A reply being written.
+struct Writing {
+    coding: Coding,
+    stream: Option<Box<Running>>,
+    /// `output` is the head, which waits for the first bytes of the body to leave in one write.
+    holds_head: bool,
+    stalled: Option<Instant>,
+    broken: bool,
+}
+
+impl Connection {
+    pub(super) async fn write(&mut self, reply: Reply, mut shape: Shape) -> After {
+        if self.shared.draining.is_cancelled() {
+            shape.keep_alive = false;
+        }
+        let coding = match reply.length() {
+            Some(_) => Coding::Length,
+            None if shape.chunked_allowed => Coding::Chunked,
+            None => Coding::UntilClose,
+        };
+        if coding == Coding::UntilClose {
+            shape.keep_alive = false;
+        }
+        render_head(&mut self.output, &reply, coding, shape);
+        let stream = match reply.body {
+            ReplyBody::Empty => None,
+            ReplyBody::Full(bytes) => {
+                self.output.extend_from_slice(&bytes);
+                None
+            }
+            ReplyBody::Stream(stream) => Some(stream),
+        };
+        let mut writing = Writing {
+            coding,
+            holds_head: stream.is_some(),
+            stream,
+            stalled: None,
+            broken: false,
+        };
+        let written = poll_fn(|cx| self.poll_reply(cx, &mut writing)).await;
+        if let Err(fault) = written {
+            if matches!(fault, WriteFault::Stalled) {
+                add(&self.shared.counters.stalled);
+                tracing::info!(peer = ?self.peer, "a client does not read; its connection is closed");
+            }
+            return After::Close;
+        }
+        if shape.keep_alive {
+            return After::Continue;
+        }
+        self.close(shape.lingers).await;
+        After::Close
+    }
+
+    /// Moves the reply on: what is waiting is written first, then the body is asked for more.
+    fn poll_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        writing: &mut Writing,
+    ) -> Poll<Result<(), WriteFault>> {
+        loop {
+            if !writing.holds_head {
+                match self.poll_flush_output(cx, &mut writing.stalled) {
+                    Poll::Ready(flushed) => flushed?,
+                    Poll::Pending => return self.gone_or_pending(cx),
+                }
+            }
+            if writing.broken {
+                return Poll::Ready(Err(WriteFault::Broken));
+            }
+            if writing.stream.is_none() && self.output.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            writing.holds_head = false;
+            if writing.stream.is_some() && !self.fill(cx, writing) {
+                return self.gone_or_pending(cx);
+            }
+        }
+    }
+
+    fn gone_or_pending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteFault>> {
+        self.poll_gone(cx).map(|()| Err(WriteFault::Gone))
+    }
+
+    /// Asks the body for what is ready, frames it and writes it. What the socket does not take goes
+    /// to `output`. `false`: nothing was ready.
+    fn fill(&mut self, cx: &mut Context<'_>, writing: &mut Writing) -> bool {
+        let mut out = OUT.take();
+        out.clear();
+        let head = std::mem::take(&mut self.output);
+        out.extend_from_slice(&head);
+        let chunked = writing.coding == Coding::Chunked;
+        let start = if chunked {
+            head.len() + CHUNK_ROOM
+        } else {
+            head.len()
+        };
+        out.resize(start, 0);
+        let ended = gather(cx, writing, &mut out);
+        let from = if chunked {
+            frame_chunk(&mut out, head.len(), start, ended)
+        } else {
+            0
+        };
+        if ended {
+            writing.stream = None;
+        }
+        let ready = out.len() > from;
+        if ready {
+            self.write_now(cx, &out[from..]);
+        }
+        // One huge event must not keep its room for as long as the thread lives.
+        out.clear();
+        out.shrink_to(4 * READ_SIZE);
+        OUT.set(out);
+        ready || ended || writing.broken
+    }
+
+    /// Writes what the socket takes at once and keeps the rest.
+    fn write_now(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
+        let written = match Pin::new(&mut self.io).poll_write(cx, bytes) {
+            Poll::Ready(Ok(n)) => n,
+            // A failed write is met again, and reported, by the flush of what is left.
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        self.sent = 0;
+        self.output = bytes[written..].to_vec();
+    }
+
+    /// `Ready` when nothing waits to be written.
+    pub(super) fn poll_flush_output(
+        &mut self,
+        cx: &mut Context<'_>,
+        stalled: &mut Option<Instant>,
+    ) -> Poll<Result<(), WriteFault>> {
+        while self.sent < self.output.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.output[self.sent..]) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(WriteFault::Gone)),
+                Poll::Ready(Ok(n)) => {
+                    self.sent += n;
+                    *stalled = None;
+                }
+                Poll::Pending => {
+                    let since = *stalled.get_or_insert_with(now);
+                    let deadline = since + self.shared.config.limits.write_stall;
+                    ready!(self.timer.poll_until(cx, deadline));
+                    return Poll::Ready(Err(WriteFault::Stalled));
+                }
+            }
+        }
+        *stalled = None;
+        self.sent = 0;
+        self.output = Vec::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the connection so that the client sees the whole reply.
+    async fn close(&mut self, lingers: bool) {
+        let shut = poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await;
+        if shut.is_err() || !lingers {
+            return;
+        }
+        let deadline = now() + LINGER;
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            loop {
+                match poll_read_scratch(&mut self.io, cx, READ_SIZE, |bytes| bytes.len()) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(n)) if n >= left => return Poll::Ready(()),
+                    Poll::Ready(Ok(n)) => left -= n,
+                    Poll::Pending => return self.timer.poll_until(cx, deadline),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Appends everything the body has ready; `true` at its end.
+fn gather(cx: &mut Context<'_>, writing: &mut Writing, out: &mut Vec<u8>) -> bool {
+    let Some(stream) = &mut writing.stream else {
+        return true;
+    };
+    let start = out.len();
+    while out.len() - start < READ_SIZE {
+        match stream.poll_fill(cx, out) {
+            Poll::Ready(Ok(Filled::More)) => {}
+            Poll::Ready(Ok(Filled::End)) => return true,
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "a body broke off");
+                writing.broken = true;
+                writing.stream = None;
+                return false;
+            }
+            Poll::Pending => return false,
+        }
+    }
+    false
+}
+
+/// Puts the size line before `out[start..]`, right behind the head, and the end of the chunk behind.
+/// Returns where the bytes to write begin.
+fn frame_chunk(out: &mut Vec<u8>, head: usize, start: usize, ended: bool) -> usize {
+    let size = out.len() - start;
+    let mut from = start;
+    if size > 0 {
+        let mut line = [0; CHUNK_ROOM];
+        let mut rest = &mut line[..];
+        // Ten bytes hold eight digits and CRLF; a gathered piece is far below 4 GiB.
+        let fits = write!(rest, "{size:x}\r\n").is_ok();
+        debug_assert!(fits, "a chunk size line is at most {CHUNK_ROOM} bytes");
+        let used = CHUNK_ROOM - rest.len();
+        from = start - used;
+        out[from..start].copy_from_slice(&line[..used]);
+        out.extend_from_slice(b"\r\n");
+    }
+    if ended {
+        out.extend_from_slice(b"0\r\n\r\n");
+    }
+    let moved = from - head;
+    out.copy_within(..head, moved);
+    moved
+}
+
+fn render_head(out: &mut Vec<u8>, reply: &Reply, coding: Coding, shape: Shape) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(reply.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(
+        reply
+            .status
+            .canonical_reason()
+            .unwrap_or("Unknown")
+            .as_bytes(),
+    );
+    out.extend_from_slice(b"\r\ndate: ");
+    out.extend_from_slice(&date());
+    for (name, value) in &reply.headers {
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+    }
+    match coding {
+        Coding::Chunked => out.extend_from_slice(b"\r\ntransfer-encoding: chunked"),
+        Coding::Length if reply.status != StatusCode::NO_CONTENT => {
+            let length = reply.length().unwrap_or_default();
+            // Writing to a vector does not fail.
+            let _ = write!(out, "\r\ncontent-length: {length}");
+        }
+        Coding::Length | Coding::UntilClose => {}
+    }
+    if !shape.keep_alive {
+        out.extend_from_slice(b"\r\nconnection: close");
+    } else if !shape.chunked_allowed {
+        out.extend_from_slice(b"\r\nconnection: keep-alive");
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// The current `Date` (RFC 9110 6.6.1), formatted once a second and thread.
+fn date() -> [u8; 29] {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let (second, text) = DATE.get();
+    if second == since.as_secs() {
+        return text;
+    }
+    let mut text = [b' '; 29];
+    let formatted = httpdate::fmt_http_date(UNIX_EPOCH + since);
+    for (to, from) in text.iter_mut().zip(formatted.bytes()) {
+        *to = from;
+    }
+    DATE.set((since.as_secs(), text));
+    text
+}

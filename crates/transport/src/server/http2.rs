@@ -1,0 +1,310 @@
+//! HTTP/2 with prior knowledge, framed by hyper. Requests go the same way as those of HTTP/1.1.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::ORIGIN;
+use http::{Request, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use thinpipe_proto::rpc::code;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::body::{BodyError, Filled};
+use crate::io::{Io, now};
+use crate::server::exchange::Answer;
+use crate::server::head::RequestHead;
+use crate::server::permit::add;
+use crate::server::reply::{Holds, Reply, ReplyBody, Running};
+use crate::server::{Shared, dispatch, ladder};
+
+/// Bytes of one stream that may be on their way to a client that has not read them.
+const STREAM_BUFFER: usize = 32 << 10;
+
+/// Requests at one time on one connection.
+const MAX_CONCURRENT: u32 = 256;
+
+/// Serves an HTTP/2 connection of which `input` has been read already.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    io: Box<dyn Io>,
+    input: Vec<u8>,
+    peer: Option<SocketAddr>,
+) {
+    let limits = shared.config.limits;
+    let draining = shared.draining.clone();
+    let forced = shared.forced.clone();
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(answer(shared, request, peer).await) }
+    });
+    let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_CONCURRENT)
+        .max_header_list_size(max_head)
+        .max_send_buf_size(STREAM_BUFFER)
+        .keep_alive_interval(limits.idle_timeout)
+        .keep_alive_timeout(limits.head_timeout)
+        .serve_connection(TokioIo::new(Rewound { io, input, at: 0 }), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut shutting_down = false;
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => {
+                if let Err(error) = done {
+                    tracing::debug!(%error, "an HTTP/2 connection failed");
+                }
+                return;
+            }
+            // Cancel-safe: a token stays cancelled.
+            () = draining.cancelled(), if !shutting_down => {
+                shutting_down = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // Cancel-safe: a token stays cancelled. Replies end themselves; whoever does not read
+            // them is left after a last chance.
+            () = forced.cancelled() => {
+                let _ = tokio::time::timeout(limits.write_stall, connection.as_mut()).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+) -> Response<ReplyStream> {
+    let (parts, body) = request.into_parts();
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let host = parts
+        .uri
+        .authority()
+        .map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
+    let host = host.or_else(|| {
+        let header = parts.headers.get(http::header::HOST)?;
+        Some(Bytes::copy_from_slice(header.as_bytes()))
+    });
+    let head = RequestHead {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        host,
+        headers: parts.headers,
+        peer,
+    };
+    let too_many = head.headers.len() > shared.config.limits.max_headers;
+    let admitted = if too_many {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Err(ladder::refuse(status, "too many header fields"))
+    } else {
+        ladder::admit(&shared, &head)
+    };
+    let mut may_read = true;
+    let mut reply = match admitted {
+        Err(answer) => {
+            may_read = answer.status != StatusCode::FORBIDDEN;
+            Reply::new(&shared, answer, Holds::default())
+        }
+        Ok(admitted) => match read_body(&shared, body).await {
+            Ok(body) => {
+                dispatch::dispatch(&shared, admitted, head, body)
+                    .await
+                    .await
+            }
+            Err(answer) => Reply::new(&shared, answer, Holds::default()),
+        },
+    };
+    if let Some(origin) = origin.filter(|_| may_read) {
+        reply.allow_origin(&origin);
+    }
+    respond(&shared, reply)
+}
+
+async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, Answer> {
+    let limits = &shared.config.limits;
+    let too_large = || {
+        let text = format!("the body exceeds {} bytes", limits.max_body);
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        Answer::error(status, None, code::INVALID_REQUEST, &text, None)
+    };
+    if body.size_hint().lower() > limits.max_body as u64 {
+        return Err(too_large());
+    }
+    let read = Limited::new(body, limits.max_body).collect();
+    match tokio::time::timeout(limits.body_timeout, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(ladder::refuse(
+            StatusCode::BAD_REQUEST,
+            "the body broke off",
+        )),
+        Err(_) => {
+            let text = "the body came too slowly";
+            Err(ladder::refuse(StatusCode::REQUEST_TIMEOUT, text))
+        }
+    }
+}
+
+fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
+    let body = match reply.body {
+        ReplyBody::Empty => ReplyStream::Whole(None),
+        ReplyBody::Full(bytes) => ReplyStream::Whole(Some(bytes)),
+        ReplyBody::Stream(running) => ReplyStream::Running(watch(shared, running)),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
+}
+
+/// A reply that hyper polls, and a watchdog that hyper cannot be: it stops polling a body when the
+/// client stops reading, so nothing in the body could notice.
+fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
+    let watched = Arc::new(Mutex::new(Watched {
+        running: Some(running),
+        unread_since: None,
+    }));
+    let weak = Arc::downgrade(&watched);
+    let shared = Arc::clone(shared);
+    let stall = shared.config.limits.write_stall;
+    shared.tasks.clone().spawn(async move {
+        loop {
+            tokio::time::sleep(stall / 2).await;
+            let Some(watched) = weak.upgrade() else {
+                return;
+            };
+            let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            if watched.running.is_none() {
+                return;
+            }
+            if watched
+                .unread_since
+                .is_some_and(|since| now() >= since + stall)
+            {
+                add(&shared.counters.stalled);
+                tracing::info!("a client does not read; its stream is closed");
+                watched.running = None;
+                return;
+            }
+        }
+    });
+    watched
+}
+
+struct Watched {
+    running: Option<Box<Running>>,
+    /// When bytes were handed over that have not been asked beyond since.
+    unread_since: Option<Instant>,
+}
+
+/// A reply's body as hyper wants it.
+enum ReplyStream {
+    Whole(Option<Bytes>),
+    Running(Arc<Mutex<Watched>>),
+}
+
+impl HttpBody for ReplyStream {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let watched = match &mut *self {
+            Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Running(watched) => watched,
+        };
+        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.unread_since = None;
+        let Some(running) = &mut watched.running else {
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        };
+        let mut out = Vec::new();
+        let filled = ready!(running.poll_fill(cx, &mut out));
+        watched.unread_since = Some(now());
+        match filled {
+            Ok(Filled::End) if out.is_empty() => {
+                *watched = Watched {
+                    running: None,
+                    unread_since: None,
+                };
+                drop(watched);
+                *self = Self::Whole(None);
+                Poll::Ready(None)
+            }
+            Ok(_) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(out))))),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            Self::Running(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A connection with the bytes that were read to find out what it speaks put back in front.
+struct Rewound {
+    io: Box<dyn Io>,
+    input: Vec<u8>,
+    at: usize,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.at < self.input.len() {
+            let take = buf.remaining().min(self.input.len() - self.at);
+            let from = self.at;
+            buf.put_slice(&self.input[from..from + take]);
+            self.at += take;
+            if self.at == self.input.len() {
+                self.input = Vec::new();
+                self.at = 0;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,249 @@
+//! What is checked before a body is read: steps 1 to 7 of the validation ladder, in its order.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Method, StatusCode};
+use thinpipe_proto::classify::{self, Class};
+use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX};
+use thinpipe_proto::rpc::{RequestId, code};
+use thinpipe_proto::session::Principal;
+
+use crate::body::Body;
+use crate::server::exchange::{Answer, Content};
+use crate::server::head::RequestHead;
+use crate::server::permit::Permit;
+use crate::server::{Endpoint, Shared};
+
+/// A request that may go on to its body.
+pub(crate) struct Admitted {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) principal: Principal,
+    pub(crate) step: Step,
+    pub(crate) permit: Permit,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The body has to be read and outlined.
+    ReadBody,
+    /// There is no body to read.
+    Bodiless(Class),
+}
+
+/// Checks everything that can be known without the body.
+pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
+    let access = &shared.config.access;
+    if !access.allows_host(head.host.as_deref()) {
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "this Host is not served here",
+        ));
+    }
+    let origin = head.headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    let repeated = head.headers.get_all(ORIGIN).iter().nth(1).is_some();
+    if repeated || !access.allows_origin(origin) {
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "this Origin is not allowed here",
+        ));
+    }
+    let endpoint = shared
+        .routes
+        .get(&head.path)
+        .ok_or_else(|| no_such_path(shared))?;
+    if head.method == Method::OPTIONS && origin.is_some() {
+        return Err(preflight(head));
+    }
+    let class = bodiless(shared, head)?;
+    let principal = authenticate(shared, head)?;
+    match class {
+        None => check_post_types(head)?,
+        Some(Class::Listen) => check_listen_accept(head)?,
+        Some(_) => {}
+    }
+    if shared.draining.is_cancelled() {
+        return Err(busy(None, "this server is shutting down", None));
+    }
+    let permit = shared.requests.take().ok_or_else(|| {
+        busy(
+            None,
+            "too many requests are being answered",
+            Some(shared.requests.limit()),
+        )
+    })?;
+    let step = class.map_or(Step::ReadBody, Step::Bodiless);
+    Ok(Admitted {
+        endpoint: Arc::clone(endpoint),
+        principal,
+        step,
+        permit,
+    })
+}
+
+/// A refusal of the transport that has no request id to echo.
+pub(crate) fn refuse(status: StatusCode, message: &str) -> Answer {
+    Answer::error(status, None, code::SERVER_ERROR, message, None)
+}
+
+/// 503: the client may come back.
+pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) -> Answer {
+    let text = limit.map_or_else(|| message.to_owned(), |n| format!("{message} (limit {n})"));
+    let data = r#"{"reason":"overloaded"}"#;
+    let mut answer = Answer::error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        id,
+        code::SERVER_ERROR,
+        &text,
+        Some(data),
+    );
+    answer
+        .headers
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+fn no_such_path(shared: &Shared) -> Answer {
+    let mut paths: Vec<_> = shared.routes.keys().map(String::as_str).collect();
+    paths.sort_unstable();
+    refuse(
+        StatusCode::NOT_FOUND,
+        &format!("nothing is served here; try {}", paths.join(", ")),
+    )
+}
+
+fn bodiless(shared: &Shared, head: &RequestHead) -> Result<Option<Class>, Answer> {
+    if head.method == Method::POST {
+        return Ok(None);
+    }
+    let class = classify::classify_bodiless(&head.method, &head.headers, shared.served);
+    class.map(Some).map_err(|refusal| Answer::refused(&refusal))
+}
+
+fn authenticate(shared: &Shared, head: &RequestHead) -> Result<Principal, Answer> {
+    if shared.config.tokens.is_empty() {
+        return Ok(Principal::Anonymous);
+    }
+    let given = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let given = given.and_then(bearer).unwrap_or_default();
+    let known = shared
+        .config
+        .tokens
+        .iter()
+        .find(|t| constant_time_eq(given, t.token.as_bytes()));
+    if let Some(token) = known {
+        return Ok(Principal::Named(token.principal.as_str().into()));
+    }
+    let mut answer = refuse(StatusCode::UNAUTHORIZED, "a valid bearer token is required");
+    let challenge = if given.is_empty() {
+        "Bearer"
+    } else {
+        r#"Bearer error="invalid_token""#
+    };
+    answer
+        .headers
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    Err(answer)
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
+}
+
+/// Takes as long for a wrong token as for a right one, so that time tells nothing about it.
+fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+    !b.is_empty()
+        && a.len() == b.len()
+        && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
+}
+
+fn check_post_types(head: &RequestHead) -> Result<(), Answer> {
+    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
+    let json = types
+        .next()
+        .is_some_and(|v| MediaType::parse(v.as_bytes()) == MediaType::Json);
+    if !json || types.next().is_some() {
+        let text = "Content-Type must be application/json";
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    let accept = accept(head);
+    if accept.json && accept.event_stream {
+        return Ok(());
+    }
+    let text = "Accept must list both application/json and text/event-stream";
+    Err(refuse(StatusCode::NOT_ACCEPTABLE, text))
+}
+
+fn check_listen_accept(head: &RequestHead) -> Result<(), Answer> {
+    if accept(head).event_stream {
+        return Ok(());
+    }
+    Err(refuse(
+        StatusCode::NOT_ACCEPTABLE,
+        "Accept must list text/event-stream",
+    ))
+}
+
+fn accept(head: &RequestHead) -> Accept {
+    Accept::parse(
+        head.headers
+            .get_all(ACCEPT)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
+}
+
+/// CORS: the origin was checked already; only what MCP needs is allowed.
+fn preflight(head: &RequestHead) -> Answer {
+    let mut allowed = String::from(
+        "authorization, content-type, accept, last-event-id, mcp-session-id, \
+         mcp-protocol-version, mcp-method, mcp-name",
+    );
+    let asked = head
+        .headers
+        .get(ACCESS_CONTROL_REQUEST_HEADERS)
+        .and_then(|v| v.to_str().ok());
+    for name in asked.unwrap_or_default().split(',').map(str::trim) {
+        let name = name.to_ascii_lowercase();
+        if name.starts_with(PARAM_PREFIX) && http::HeaderName::try_from(&name).is_ok() {
+            allowed.push_str(", ");
+            allowed.push_str(&name);
+        }
+    }
+    let mut answer = Answer::new(StatusCode::NO_CONTENT, Content::Other(None), Body::Empty);
+    let methods = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
+    answer
+        .headers
+        .insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
+    answer.headers.insert(ALLOW, methods);
+    answer
+        .headers
+        .insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(allowed)) {
+        answer.headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, value);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_compare_whole() {
+        assert!(constant_time_eq(b"secret", b"secret"));
+        assert!(!constant_time_eq(b"secre", b"secret"));
+        assert!(!constant_time_eq(b"", b""));
+        assert_eq!(bearer(b"Bearer abc "), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"Basic abc"), None);
+    }
+}

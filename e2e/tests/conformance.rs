@@ -1,0 +1,63 @@
+//! The official conformance suite, direct and through Thinpipe.
+
+use thinpipe_e2e::conformance::{self, Checks, Verdict};
+use thinpipe_e2e::peers::{Server, Way};
+
+/// What passes here is what must pass through the gateway.
+#[test]
+fn the_server_conforms_to_2025_11_25() {
+    let checks = run("2025-11-25", Way::Direct);
+    conformance::assert_only_expected(&checks, include_str!("../expected/direct-2025-11-25.txt"));
+    assert!(checks.len() >= 60, "only {} checks", checks.len());
+}
+
+#[test]
+fn the_server_conforms_to_2026_07_28() {
+    let checks = run("2026-07-28", Way::Direct);
+    conformance::assert_only_expected(&checks, include_str!("../expected/direct-2026-07-28.txt"));
+    assert!(checks.len() >= 140, "only {} checks", checks.len());
+}
+
+/// B14, C12, C14
+#[test]
+fn what_conforms_to_2025_11_25_does_so_through_the_gateway() {
+    assert_same(
+        "2025-11-25",
+        include_str!("../expected/gateway-2025-11-25.txt"),
+    );
+}
+
+/// B14, C12, C14, R245
+#[test]
+fn what_conforms_to_2026_07_28_does_so_through_the_gateway() {
+    assert_same(
+        "2026-07-28",
+        include_str!("../expected/gateway-2026-07-28.txt"),
+    );
+}
+
+fn run(revision: &str, way: Way) -> Checks {
+    conformance::run(&Server::Rmcp.reached(way), revision, &format!("{way:?}"))
+}
+
+/// Every check that passes direct passes through the gateway, or is on the list.
+fn assert_same(revision: &str, list: &str) {
+    let direct = conformance::run(&Server::Rmcp.start(), revision, "Beside");
+    let through: Checks = run(revision, Way::Gateway)
+        .into_iter()
+        .filter(|(check, _)| {
+            direct
+                .get(check)
+                .is_none_or(|direct| *direct <= Verdict::Passed)
+        })
+        .collect();
+    let lost: Vec<_> = direct
+        .iter()
+        .filter(|(check, verdict)| **verdict <= Verdict::Passed && !through.contains_key(*check))
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "made direct, but not through the gateway: {lost:?}"
+    );
+    conformance::assert_only_expected(&through, list);
+}
