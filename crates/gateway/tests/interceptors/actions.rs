@@ -79,6 +79,13 @@ fn rejection() -> Rejection {
     }
 }
 
+/// What an interceptor answers, whether that waits, and what has to come of it.
+type Case = (
+    &'static str,
+    bool,
+    Box<dyn Fn() -> Action + Send + Sync>,
+    Check,
+);
 type Check = fn(&Outcome, &Message, &str) -> bool;
 
 fn is_forwarded(outcome: &Outcome, message: &Message, _: &str) -> bool {
@@ -112,7 +119,7 @@ async fn e1_each_action_is_defined_for_each_kind_of_message() {
             }
         };
         let now = replace.clone();
-        let actions: Vec<(&str, bool, Box<dyn Fn() -> Action + Send + Sync>, Check)> = vec![
+        let actions: Vec<Case> = vec![
             (
                 "continue",
                 false,

@@ -54,7 +54,7 @@ fn headers_are_set_and_removed_on_the_way_they_are_meant_for() {
     ];
     assert_eq!(headers, map(&expected));
 
-    let mut headers = given.clone();
+    let mut headers = given;
     chain
         .headers(&cx(TO_CLIENT, "tools/call"), &mut headers)
         .unwrap();

@@ -68,7 +68,7 @@ fn e11_results_and_messages_are_refused_or_stripped() {
         text(&response(clean))
     );
     // A response whose request is not known is looked at, too.
-    let mut unknown = tool.clone();
+    let mut unknown = tool;
     unknown.method = None;
     rejected(run(&chain(REFUSE), &unknown, &response(result)));
 

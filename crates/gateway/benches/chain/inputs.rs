@@ -1,18 +1,9 @@
-//! Instructions that a chain of interceptors takes (E7, E10). Counted by valgrind, so that runs can
-//! be compared whatever else the machine does. The interceptors chapter of the documentation has the
-//! command and the figures.
-
-#![expect(
-    missing_docs,
-    unused_qualifications,
-    reason = "in code that the benchmark macros write"
-)]
+//! What both benchmarks measure: chains, and messages of one kind each.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gungraun::{library_benchmark, library_benchmark_group, main};
 use serde::Deserialize;
 use thinpipe_gateway::interceptor::{
     Action, Carrier, Chain, ChainConfig, Direction, Interceptor, InterceptorConfig, Interest,
@@ -22,14 +13,14 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 
-/// Messages per run; figures are to be divided by it.
-const COUNT: usize = 1_000;
+/// Messages of one input.
+pub(crate) const COUNT: usize = 1_000;
 
 /// What is measured: a chain, and messages of one kind.
-struct Input {
+pub(crate) struct Input {
     chain: Chain,
     cx: MessageContext,
-    messages: Vec<Bytes>,
+    pub(crate) messages: Vec<Bytes>,
 }
 
 /// Reads what a policy would read, and lets the message go on.
@@ -82,7 +73,7 @@ fn input(chain: Chain, cx: MessageContext, message: impl Fn(usize) -> String) ->
 }
 
 /// Events of a stream that passes so many interceptors.
-fn events(interceptors: usize) -> Input {
+pub(crate) fn events(interceptors: usize) -> Input {
     let extra = (0..interceptors)
         .map(|_| Arc::new(Reader) as Arc<dyn Interceptor>)
         .collect();
@@ -111,7 +102,7 @@ fn call(number: usize) -> String {
     )
 }
 
-fn calls(toml: &str) -> Input {
+pub(crate) fn calls(toml: &str) -> Input {
     input(
         configured(toml),
         cx(Direction::ToUpstream, "tools/call", Some("read_file")),
@@ -119,7 +110,7 @@ fn calls(toml: &str) -> Input {
     )
 }
 
-fn results(toml: &str) -> Input {
+pub(crate) fn results(toml: &str) -> Input {
     let text = r"a line of text with \\ and \n in it, ".repeat(100);
     let cx = cx(Direction::ToClient, "tools/call", Some("read_file"));
     input(configured(toml), cx, |number| {
@@ -129,7 +120,7 @@ fn results(toml: &str) -> Input {
     })
 }
 
-fn lists(toml: &str) -> Input {
+pub(crate) fn lists(toml: &str) -> Input {
     let tools: Vec<String> = (0..50)
         .map(|number| {
             format!(
@@ -145,7 +136,7 @@ fn lists(toml: &str) -> Input {
     )
 }
 
-const ACCESS: &str = r#"
+pub(crate) const ACCESS: &str = r#"
     [[interceptors]]
     type = "access"
     methods.allow = ["tools/*", "prompts/*", "resources/*", "completion/complete"]
@@ -153,7 +144,7 @@ const ACCESS: &str = r#"
     tools.deny = ["*_secret", "shell", "exec", "delete_*", "tool_7"]
 "#;
 
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
     [[interceptors]]
     type = "rules"
     [[interceptors.rules]]
@@ -173,79 +164,32 @@ const RULES: &str = r#"
     then = [{ reject = {} }]
 "#;
 
-const REDACT: &str = r#"
+pub(crate) const REDACT: &str = r#"
     [[interceptors]]
     type = "redact"
     rules = [{ pointer = "/params/arguments/token" }, { pointer = "/result/structuredContent/token" }]
 "#;
 
-const SANITIZE: &str = r#"interceptors = [{ type = "sanitize" }]"#;
-const PIN: &str = r#"interceptors = [{ type = "pin" }]"#;
-const LOG: &str = r#"interceptors = [{ type = "log" }]"#;
+pub(crate) const SANITIZE: &str = r#"interceptors = [{ type = "sanitize" }]"#;
+pub(crate) const PIN: &str = r#"interceptors = [{ type = "pin" }]"#;
+pub(crate) const LOG: &str = r#"interceptors = [{ type = "log" }]"#;
 
-/// What the relay does with each message: ask, outline, run, take the bytes. `0` interceptors: ask.
-fn relay(input: Input) -> (Input, usize) {
-    let mut sent = 0;
-    for source in &input.messages {
-        if !input
+impl Input {
+    /// What the relay does with a message: ask, outline, run, take the bytes. With no interceptors it
+    /// only asks. Gives how many bytes go on.
+    pub(crate) fn relay(&self, source: &Bytes) -> usize {
+        if !self
             .chain
-            .wants(input.cx.direction, input.cx.method.as_deref())
+            .wants(self.cx.direction, self.cx.method.as_deref())
         {
-            sent += black_box(source).len();
-            continue;
+            return black_box(source).len();
         }
-        let Ok(message) = Message::parse(source.clone()) else {
-            continue;
-        };
-        if let Step::Done(Outcome::Forward(message) | Outcome::Changed(message)) =
-            input.chain.run(&input.cx, message)
-        {
-            sent += black_box(message.source()).len();
+        let message = Message::parse(source.clone()).expect("it is a message");
+        match self.chain.run(&self.cx, message) {
+            Step::Done(Outcome::Forward(message) | Outcome::Changed(message)) => {
+                black_box(message.source()).len()
+            }
+            Step::Done(Outcome::Rejected(_)) | Step::Wait(_) => panic!("it should go on"),
         }
     }
-    (input, sent)
 }
-
-#[library_benchmark]
-#[bench::none(events(0))]
-#[bench::one(events(1))]
-#[bench::five(events(5))]
-#[bench::ten(events(10))]
-fn small_event(input: Input) -> (Input, usize) {
-    relay(input)
-}
-
-#[library_benchmark]
-#[bench::no_interceptor(calls("interceptors = []"))]
-#[bench::access(calls(ACCESS))]
-#[bench::rules(calls(RULES))]
-#[bench::redact(calls(REDACT))]
-#[bench::pin(calls(PIN))]
-#[bench::log_without_reader(calls(LOG))]
-fn small_call(input: Input) -> (Input, usize) {
-    relay(input)
-}
-
-#[library_benchmark]
-#[bench::sanitize(results(SANITIZE))]
-#[bench::redact(results(REDACT))]
-#[bench::log_without_reader(results(LOG))]
-fn result_of_4_kib(input: Input) -> (Input, usize) {
-    relay(input)
-}
-
-#[library_benchmark]
-#[bench::access(lists(ACCESS))]
-#[bench::sanitize(lists(SANITIZE))]
-#[bench::pin(lists(PIN))]
-#[bench::log_without_reader(lists(LOG))]
-fn list_of_50_tools(input: Input) -> (Input, usize) {
-    relay(input)
-}
-
-library_benchmark_group!(
-    name = chain;
-    benchmarks = small_event, small_call, result_of_4_kib, list_of_50_tools
-);
-
-main!(library_benchmark_groups = chain);
