@@ -1,8 +1,128 @@
-//! Measures the gateway beside its rivals.
+//! Measures the gateway beside its rivals: builds both programs, sees to nginx, and leaves the
+//! rest to the benchmark's own program.
 
+use std::env;
 use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Runs the benchmark.
-pub(crate) fn run(_args: &[String]) -> Result<(), Box<dyn Error>> {
-    Err("there is no benchmark yet".into())
+/// Runs the benchmark. All arguments but `--record` and `--nginx` go to `thinpipe-bench run`.
+///
+/// # Errors
+/// A program cannot be built or found, or no run was good.
+pub(crate) fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .ok_or("xtask lies in no workspace")?;
+    let target = target(root);
+    let out = target.join("bench");
+    let record = args.iter().any(|arg| arg == "--record");
+    let passed: Vec<&String> = args.iter().filter(|arg| *arg != "--record").collect();
+    let has = |name: &str| passed.iter().any(|arg| arg.split('=').next() == Some(name));
+
+    // One at a time: built together, the gateway would get the benchmark's features.
+    build(root, "thinpipe-bench")?;
+    let mut bench = Command::new(target.join("release/thinpipe-bench"));
+    bench.arg("run").arg("--out").arg(&out).args(&passed);
+    if wants(args, &["pass", "inspect"]) && !has("--thinpipe") {
+        build(root, "thinpipe")?;
+        bench.arg("--thinpipe").arg(target.join("release/thinpipe"));
+    }
+    if wants(args, &["nginx"]) && !has("--nginx") {
+        bench.arg("--nginx").arg(nginx(&target.join("tools"))?);
+    }
+    let command = format!("cargo xtask bench {}", args.join(" "));
+    bench.args(["--command", command.trim()]);
+    succeed(&mut bench)?;
+
+    if record {
+        fs::create_dir_all(root.join("docs/src"))?;
+        fs::copy(out.join("figures.md"), root.join("docs/src/figures.md"))?;
+        fs::copy(out.join("figures.jsonl"), root.join("docs/figures.jsonl"))?;
+    }
+    Ok(())
+}
+
+/// Whether any of `names` is measured: all are, unless `--targets` chooses.
+fn wants(args: &[String], names: &[&str]) -> bool {
+    let chosen = args.iter().enumerate().find_map(|(index, arg)| {
+        let next = || args.get(index + 1).map(String::as_str);
+        arg.strip_prefix("--targets=")
+            .or_else(|| (arg == "--targets").then(next).flatten())
+    });
+    chosen.is_none_or(|chosen| chosen.split(',').any(|target| names.contains(&target)))
+}
+
+fn target(root: &Path) -> PathBuf {
+    // A relative folder is relative to where cargo runs, which is the root.
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
+fn build(root: &Path, package: &str) -> Result<(), Box<dyn Error>> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    succeed(
+        Command::new(cargo)
+            .current_dir(root)
+            .args(["build", "--release", "-p", package]),
+    )
+}
+
+/// The nginx of this machine, or else Debian's package unpacked under `tools`: installing it would
+/// start a service.
+fn nginx(tools: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let unpacked = tools.join("nginx/usr/sbin/nginx");
+    for known in [Path::new("nginx"), Path::new("/usr/sbin/nginx"), &unpacked] {
+        if runs(known) {
+            return Ok(known.to_owned());
+        }
+    }
+    fs::create_dir_all(tools)?;
+    if download(tools).is_err() {
+        succeed(Command::new("apt-get").args(["update", "--quiet"]))?;
+        download(tools)?;
+    }
+    for entry in fs::read_dir(tools)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            succeed(
+                Command::new("dpkg-deb")
+                    .arg("-x")
+                    .arg(&file)
+                    .arg(tools.join("nginx")),
+            )?;
+            fs::remove_file(file)?;
+        }
+    }
+    if runs(&unpacked) {
+        return Ok(unpacked);
+    }
+    Err("Debian's nginx does not run here: install nginx, or name one with --nginx FILE".into())
+}
+
+fn download(folder: &Path) -> Result<(), Box<dyn Error>> {
+    succeed(
+        Command::new("apt-get")
+            .current_dir(folder)
+            .args(["download", "--quiet", "nginx"]),
+    )
+}
+
+fn runs(program: &Path) -> bool {
+    Command::new(program)
+        .arg("-v")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+fn succeed(command: &mut Command) -> Result<(), Box<dyn Error>> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .map_err(|error| format!("{name}: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{name} ended with {status}").into())
+    }
 }

@@ -2,6 +2,7 @@
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use thinpipe_proto::classify::name_param;
 use thinpipe_proto::header::{
     LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value,
     forwardable_request_header, forwardable_response_header,
@@ -63,8 +64,8 @@ pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, mes
     if let Ok(value) = HeaderValue::from_str(method) {
         headers.insert(METHOD, value);
     }
-    let name = thinpipe_proto::classify::name_param(method).and_then(|p| message.param_str(p));
-    let value = name.and_then(|n| HeaderValue::from_str(&encode_value(&n)).ok());
+    let name = name_param(method).and_then(|param| message.param_str(param));
+    let value = name.and_then(|name| HeaderValue::from_str(&encode_value(&name)).ok());
     if let Some(value) = value {
         headers.insert(NAME, value);
     }

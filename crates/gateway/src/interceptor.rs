@@ -1,15 +1,48 @@
 //! Interceptors: values that see a message on its way and say what becomes of it.
+//!
+//! A [`Chain`] holds them in order and is what the relay talks to. It never decides on its own: an
+//! interceptor that fails has the outcome that the configuration says ([`OnFailure`]).
+
+mod access;
+mod chain;
+mod config;
+mod failure;
+mod fault;
+mod glob;
+mod headers;
+mod json;
+mod log;
+mod pause;
+mod pin;
+mod pointer;
+mod redact;
+mod rules;
+mod sanitize;
+mod subject;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
+
+pub use access::{AccessConfig, NameList};
+pub use chain::{Chain, ChainError, InterceptorStats, Outcome, Step};
+pub use config::{InterceptorConfig, Way};
+pub use failure::Failure;
+pub use fault::{FailConfig, FaultConfig};
+pub use headers::{HeaderChanges, HeadersConfig};
+pub use log::{LogConfig, LogLevel};
+pub use pause::PauseGate;
+pub use pin::{OnChange, OnUnknown, PinConfig, definition_hash};
+pub use redact::{RedactConfig, RedactRule};
+pub use rules::{Condition, MessageKind, RuleAction, RuleConfig, RulesConfig, Test};
+pub use sanitize::{SanitizeConfig, SanitizeMode};
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,23 +105,42 @@ pub enum Methods {
     /// None.
     #[default]
     None,
-    /// These.
+    /// These; a name that ends in `*` stands for all that begin with what precedes it.
     Only(Vec<String>),
     /// All, and messages whose method is not known.
     All,
+}
+
+impl Methods {
+    /// The methods that several lists of patterns stand for together; an empty list stands for all.
+    fn of_patterns<'a>(lists: impl Iterator<Item = &'a [String]>) -> Self {
+        let mut names = Vec::new();
+        for list in lists {
+            // A star elsewhere than at the end is more than a set of methods can say.
+            let inner = |name: &String| name.find('*').is_some_and(|at| at + 1 < name.len());
+            if list.is_empty() || list.iter().any(inner) {
+                return Self::All;
+            }
+            names.extend_from_slice(list);
+        }
+        Self::Only(names)
+    }
 }
 
 /// What becomes of a message.
 pub enum Action {
     /// It goes on as it is.
     Continue,
-    /// It goes on with these bytes instead: one JSON-RPC message of the same kind and id.
+    /// It goes on with these bytes instead: one JSON-RPC message of the same kind, id and method.
+    /// Anything else counts as a failure of the interceptor and is never passed on.
     Replace(Bytes),
     /// It goes no further. A request is answered with this error; a response is replaced by it; a
     /// notification or event is dropped (and its cursor kept).
     Reject(Rejection),
     /// Decided later: a delay, a pause until somebody resumes it, a question to another program.
-    Later(BoxFuture<Action>),
+    Later(BoxFuture<Self>),
+    /// The interceptor could not judge it.
+    Fail(Failure),
 }
 
 /// Why a message was refused: the JSON-RPC error the client gets.
@@ -115,17 +167,19 @@ pub trait Interceptor: Send + Sync + 'static {
     fn intercept(&self, context: &MessageContext, message: &Message) -> Action;
 
     /// Looks at, and may change, the headers of a request to the upstream or of a response to the
-    /// client. Headers that carry the transport's own state are not among them.
+    /// client. Headers that carry the transport's own state are not among them, and such as are added
+    /// are taken out again.
     fn headers(&self, context: &MessageContext, headers: &mut HeaderMap) {
         let _ = (context, headers);
     }
 }
 
 /// How a chain behaves when one of its interceptors does not.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChainConfig {
-    /// How long one interceptor may take for one message, in milliseconds. Default: 5,000.
+    /// How long one interceptor may take for one message, in milliseconds; at least 1. Default:
+    /// 5,000.
     pub timeout_ms: u64,
     /// What becomes of a message whose interceptor failed (panicked, took too long). Default: reject.
     pub on_failure: OnFailure,
@@ -149,7 +203,7 @@ impl Default for ChainConfig {
 }
 
 /// What becomes of a message whose interceptor failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// It is refused.
@@ -157,12 +211,4 @@ pub enum OnFailure {
     Reject,
     /// It goes on as it was.
     Continue,
-}
-
-/// Configuration of one built-in interceptor.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum InterceptorConfig {
-    /// Writes one log line for each message.
-    Log {},
 }

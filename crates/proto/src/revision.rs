@@ -1,4 +1,4 @@
-//! Protocol revisions: which exist, and what each permits (`protocol.md` 2.0).
+//! Protocol revisions: which exist, and what each permits (protocol notes 2.0).
 
 use std::fmt;
 
@@ -100,5 +100,46 @@ impl fmt::Display for Binding {
             Self::Sessions => "Streamable HTTP with sessions",
             Self::Stateless => "stateless Streamable HTTP",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_are_known_by_their_exact_names_only() {
+        for revision in Revision::ALL {
+            assert_eq!(
+                Revision::from_bytes(revision.to_string().as_bytes()),
+                Some(revision)
+            );
+        }
+        for unknown in [
+            "",
+            "2025-11-24",
+            "2027-01-01",
+            "2026-07-28 ",
+            "2026-7-28",
+            "DRAFT-2026-v1",
+        ] {
+            assert_eq!(Revision::from_bytes(unknown.as_bytes()), None, "{unknown}");
+        }
+    }
+
+    /// Protocol notes 2.0
+    #[test]
+    fn each_revision_permits_what_the_matrix_says() {
+        let those = |permits: fn(Revision) -> bool| {
+            Revision::ALL
+                .into_iter()
+                .filter(|revision| permits(*revision))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(those(Revision::is_modern), [Revision::V2026_07_28]);
+        assert_eq!(those(Revision::allows_batches), [Revision::V2025_03_26]);
+        assert_eq!(those(Revision::primes_streams), [Revision::V2025_11_25]);
+        assert!(Revision::ALL.is_sorted_by(|newer, older| newer > older));
+        assert!(Revision::NEWEST_LEGACY < Revision::NEWEST && Revision::NEWEST.is_modern());
     }
 }

@@ -25,7 +25,7 @@ pub use write::{error_response, error_response_null_id, quoted, response};
 use outline::Outline;
 use scan::{Refused, Scanner, Span};
 
-/// Codes of JSON-RPC and MCP (`protocol.md` 2.5).
+/// Codes of JSON-RPC and MCP (protocol notes 2.5).
 pub mod code {
     /// The body is not JSON.
     pub const PARSE_ERROR: i32 = -32700;
@@ -47,6 +47,22 @@ pub mod code {
     pub const MISSING_CAPABILITY: i32 = -32021;
     /// Unsupported protocol version (2026-07-28).
     pub const UNSUPPORTED_VERSION: i32 = -32022;
+}
+
+/// Members of `params._meta` and `result._meta` that the protocol defines.
+pub mod meta_key {
+    /// The claim: the revision a request belongs to (2026-07-28).
+    pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// What the client can do, for this request.
+    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// Name and version of the client, for display.
+    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    /// Which log messages the client wants with this request.
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// Name and version of the server, in results.
+    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+    /// Id of the listen request that a notification belongs to.
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 }
 
 /// What kind of message it is.
@@ -276,6 +292,12 @@ impl Message {
     #[must_use]
     pub fn meta_text(&self, name: &str) -> Option<Cow<'_, str>> {
         text::string_of(self.meta_at(name)?.of(&self.source))
+    }
+
+    /// As [`Self::meta`], borrowed.
+    #[must_use]
+    pub fn meta_json(&self, name: &str) -> Option<&[u8]> {
+        self.meta_at(name).map(|at| at.of(&self.source))
     }
 
     /// `result` as JSON text.

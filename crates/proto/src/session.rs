@@ -1,4 +1,11 @@
-//! Typed identifiers. None of them is interchangeable with another (F19).
+//! Typed identifiers. None of them is interchangeable with another (F19):
+//!
+//! ```compile_fail,E0308
+//! use thinpipe_proto::session::{SessionId, UpstreamSessionId};
+//!
+//! fn to_upstream(id: &UpstreamSessionId) {}
+//! to_upstream(&SessionId::from_random([0; 16]));
+//! ```
 
 use std::fmt;
 
@@ -92,3 +99,47 @@ pub enum Principal {
 /// Number of a stream within its session; never the session's id (F18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// B15, R068
+    #[test]
+    fn b15_ids_are_visible_ascii_of_bounded_length() {
+        let taken = |text: &[u8]| SessionId::from_bytes(Bytes::copy_from_slice(text)).is_ok();
+        assert!(taken(b"!") && taken(b"~") && taken(&[b'a'; MAX_ID]));
+        for refused in [
+            &b""[..],
+            b" ",
+            b"a b",
+            b"a\n",
+            b"\x7f",
+            b"\xc3\xa9",
+            &[b'a'; MAX_ID + 1],
+        ] {
+            assert!(!taken(refused), "{}", refused.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn an_id_of_our_own_carries_all_its_random_bits() {
+        let id = SessionId::from_random(*b"\x00\x01\x0f\x10\xff56789abcdef");
+        assert_eq!(id.as_str(), "00010f10ff3536373839616263646566");
+        assert_eq!(id.as_bytes(), id.as_str());
+        assert!(SessionId::from_bytes(id.as_bytes().clone()).is_ok());
+    }
+
+    /// A13: logs do not show ids in full.
+    #[test]
+    fn a13_debug_output_is_cut() {
+        let debug = |text: &'static str| {
+            format!(
+                "{:?}",
+                EventId::from_bytes(Bytes::from_static(text.as_bytes())).unwrap()
+            )
+        };
+        assert_eq!(debug("secret-session"), "secret…");
+        assert_eq!(debug("abc"), "abc…");
+    }
+}

@@ -26,14 +26,13 @@ mod head;
 mod http2;
 mod message;
 mod pool;
-mod probe;
+pub mod probe;
 mod redirect;
 
 pub use config::UpstreamConfig;
 pub use connect::Connect;
 pub use error::UpstreamError;
 pub use message::{UpstreamRequest, UpstreamResponse};
-pub use probe::{ProbeError, probe};
 
 use answer::Patience;
 use budget::{Budget, Permit};

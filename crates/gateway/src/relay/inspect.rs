@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use thinpipe_proto::rpc::{self, Kind, Message, Payload};
@@ -30,6 +31,7 @@ pub(crate) struct InspectEvents {
     max_event: usize,
     decoder: Decoder,
     earlier_id: Option<EventId>,
+    retry: Option<Duration>,
     prefix: Vec<u8>,
     /// Bytes from the upstream on their way into the decoder.
     input: Vec<u8>,
@@ -66,6 +68,7 @@ impl InspectEvents {
             max_event,
             decoder: Decoder::new(max_event),
             earlier_id: None,
+            retry: None,
             prefix,
             input: Vec::new(),
             current: None,
@@ -104,6 +107,7 @@ impl InspectEvents {
     fn begin(&mut self, event: Event, out: &mut Vec<u8>) {
         self.line.backoff.reset();
         self.live.note_id(event.id.as_deref());
+        self.retry = event.retry.or(self.retry);
         let is_message = event.kind.as_deref().is_none_or(|kind| kind == b"message");
         let data = event.data.clone().filter(|data| !data.is_empty() && is_message);
         let Some(data) = data else {
@@ -290,7 +294,7 @@ impl BodyStream for InspectEvents {
                 Got::Bytes => self.decoder.push(Bytes::from(std::mem::take(&mut self.input))),
                 Got::End => {
                     let last = self.last_id();
-                    let retry = self.decoder.retry();
+                    let retry = self.retry;
                     if let Some(ending) = self.source.follow(&self.line, last, retry) {
                         return Poll::Ready(Ok(self.end(&ending, out)));
                     }

@@ -10,7 +10,8 @@ use crate::rpc::scan::{Refused, Scan, Scanner, Span};
 use crate::rpc::{MessageError, text};
 
 /// `source` with one part of it replaced. `part` must be a slice of `source` itself, as
-/// [`Message::param`], [`Message::result`], [`members`] and [`elements`] give them.
+/// [`Message::param`](crate::rpc::Message::param), [`Message::result`](crate::rpc::Message::result),
+/// [`members`] and [`elements`] give them.
 ///
 /// `None` if `part` lies somewhere else; equal bytes are not enough.
 #[must_use]

@@ -34,10 +34,10 @@ pub fn response(id: &RequestId, result: &[u8]) -> Bytes {
 
 /// Writes a text as a JSON string, quotes included.
 #[must_use]
-pub fn quoted(text: &str) -> Vec<u8> {
+pub fn quoted(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len() + 2);
     text::write_quoted(&mut out, text);
-    out
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn error(id: Option<&[u8]>, code: i32, message: &str, data: Option<&[u8]>) -> Bytes {

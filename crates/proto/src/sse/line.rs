@@ -56,8 +56,42 @@ pub(super) struct LineEnd {
 /// Finds the end of the line that `chunk[from..]` begins or continues.
 #[inline]
 pub(super) fn find_end(chunk: &[u8], from: usize) -> Option<LineEnd> {
-    let content = from + memchr::memchr2(b'\n', b'\r', chunk.get(from..)?)?;
-    Some(end_at(chunk, content))
+    Ends::Any.find(chunk, from)
+}
+
+/// Which line ends a chunk has. Most have no CR, and looking for one byte, then for the other, is
+/// faster than looking for both at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ends {
+    Lf,
+    Any,
+}
+
+impl Ends {
+    pub(super) fn of(chunk: &[u8]) -> Self {
+        if memchr::memchr(b'\r', chunk).is_some() {
+            Self::Any
+        } else {
+            Self::Lf
+        }
+    }
+
+    /// Finds the end of the line that `chunk[from..]` begins or continues.
+    #[inline]
+    pub(super) fn find(self, chunk: &[u8], from: usize) -> Option<LineEnd> {
+        let rest = chunk.get(from..)?;
+        match self {
+            Self::Lf => {
+                let content = from + memchr::memchr(b'\n', rest)?;
+                Some(LineEnd {
+                    content,
+                    end: content + 1,
+                    bare_cr: false,
+                })
+            }
+            Self::Any => Some(end_at(chunk, from + memchr::memchr2(b'\n', b'\r', rest)?)),
+        }
+    }
 }
 
 /// The end of the line whose terminator begins at `content`.
@@ -105,11 +139,10 @@ pub(super) fn retry(value: &[u8]) -> Option<Duration> {
 /// The bytes as UTF-8, each invalid sequence replaced by U+FFFD. Borrowed if nothing was invalid.
 #[inline]
 pub(super) fn utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
-    // Text on the wire is nearly always ASCII, and that test is much the cheaper one.
-    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
-        return Cow::Borrowed(bytes);
+    match simdutf8::basic::from_utf8(bytes) {
+        Ok(_) => Cow::Borrowed(bytes),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(bytes).into_owned().into_bytes()),
     }
-    Cow::Owned(String::from_utf8_lossy(bytes).into_owned().into_bytes())
 }
 
 /// What a reader swallows of a stream's beginning.

@@ -57,7 +57,7 @@ impl Reply {
             let Some(permit) = shared.streams.take() else {
                 drop(answer);
                 let text = "too many event streams are open";
-                let busy = super::ladder::busy(text, Some(shared.streams.limit()));
+                let busy = super::ladder::busy(None, text, Some(shared.streams.limit()));
                 return Self::new(shared, busy, holds);
             };
             add(&shared.counters.streams);

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use thinpipe_proto::header::{
     LAST_EVENT_ID, METHOD, MediaType, NAME, PROTOCOL_VERSION, SESSION_ID,
 };
-use thinpipe_proto::probe::{self, Next, ProbeFailure, Verdict};
+use thinpipe_proto::probe::{self as proto, Next};
+pub use thinpipe_proto::probe::{ProbeFailure, Verdict};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Kind, Message};
 use thinpipe_proto::session::UpstreamSessionId;
@@ -47,13 +48,28 @@ impl ProbeError {
     }
 }
 
+/// The request `server/discover` in the newest revision: it has no side effects, so it also serves to
+/// see whether a server answers.
+#[must_use]
+pub fn discover_request() -> Bytes {
+    proto::discover_request(PROBE_ID, Revision::NEWEST)
+}
+
+/// As [`probe_with`], with the upstream's own headers only.
+///
+/// # Errors
+/// As [`probe_with`].
+pub async fn probe(upstream: &Upstream) -> Result<Verdict, ProbeError> {
+    probe_with(upstream, HeaderMap::new()).await
+}
+
 /// Asks with `server/discover`, and with `initialize` if that is not understood; a session that this
 /// opens is closed again. `headers` go with every request (credentials); those of MCP are set here.
 ///
 /// # Errors
 /// [`ProbeError`]. A verdict is never guessed from silence, refusal or an outage.
-pub async fn probe(upstream: &Upstream, headers: HeaderMap) -> Result<Verdict, ProbeError> {
-    let mut probe = probe::Probe::new();
+pub async fn probe_with(upstream: &Upstream, headers: HeaderMap) -> Result<Verdict, ProbeError> {
+    let mut probe = proto::Probe::new();
     let mut next = Next::Discover(Revision::NEWEST);
     loop {
         next = match next {
@@ -163,7 +179,7 @@ fn discover(headers: &HeaderMap, revision: Revision) -> UpstreamRequest {
     UpstreamRequest {
         method: Method::POST,
         headers,
-        body: probe::discover_request(PROBE_ID, revision),
+        body: proto::discover_request(PROBE_ID, revision),
         repeatable: true,
     }
 }
@@ -172,7 +188,7 @@ fn initialize(headers: &HeaderMap, revision: Revision) -> UpstreamRequest {
     UpstreamRequest {
         method: Method::POST,
         headers: posted(headers),
-        body: probe::initialize_request(PROBE_ID, revision),
+        body: proto::initialize_request(PROBE_ID, revision),
         repeatable: false,
     }
 }

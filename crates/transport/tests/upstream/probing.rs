@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue};
 use thinpipe_proto::probe::ProbeFailure;
 use thinpipe_proto::revision::Revision;
-use thinpipe_transport::upstream::{ProbeError, probe};
+use thinpipe_transport::upstream::probe::{ProbeError, probe, probe_with};
 use tokio::join;
 
 use crate::peer::{Network, network};
@@ -50,7 +50,10 @@ async fn r020_modern_servers_are_asked_once() {
     headers.insert("authorization", HeaderValue::from_static("Bearer x"));
     headers.insert("mcp-session-id", HeaderValue::from_static("other"));
     let answers = [json("200 OK", "", DISCOVERED)];
-    let (verdict, seen) = join!(probe(&upstream, headers), script(&mut network, &answers));
+    let (verdict, seen) = join!(
+        probe_with(&upstream, headers),
+        script(&mut network, &answers)
+    );
     let verdict = verdict.unwrap();
     assert_eq!(verdict.modern, Some(vec![Revision::V2026_07_28]));
     assert_eq!(verdict.server_name.as_deref(), Some("s"));
@@ -75,10 +78,7 @@ async fn r025_legacy_servers_are_initialized_and_left() {
     ] {
         let (upstream, mut network) = network(|_| {});
         let answers = [json("404 Not Found", "", ""), initialized, gone.clone()];
-        let (verdict, seen) = join!(
-            probe(&upstream, HeaderMap::new()),
-            script(&mut network, &answers)
-        );
+        let (verdict, seen) = join!(probe(&upstream), script(&mut network, &answers));
         let verdict = verdict.unwrap();
         assert_eq!(verdict.modern, None);
         assert_eq!(verdict.legacy, Some(Revision::V2025_06_18));
@@ -98,7 +98,7 @@ async fn r025_legacy_servers_are_initialized_and_left() {
 #[tokio::test(start_paused = true)]
 async fn r028_silence_is_an_outage() {
     let (upstream, mut network) = network(|_| {});
-    let (verdict, _peer) = join!(probe(&upstream, HeaderMap::new()), network.accept());
+    let (verdict, _peer) = join!(probe(&upstream), network.accept());
     let error = verdict.unwrap_err();
     assert!(matches!(error, ProbeError::Upstream(_)), "{error:?}");
     assert!(error.is_passing());
@@ -111,10 +111,7 @@ async fn r028_an_answer_that_breaks_off_is_an_outage() {
     let answers = ["HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
          Content-Length: 100\r\n\r\n{"
         .to_owned()];
-    let (verdict, _) = join!(
-        probe(&upstream, HeaderMap::new()),
-        script(&mut network, &answers)
-    );
+    let (verdict, _) = join!(probe(&upstream), script(&mut network, &answers));
     let error = verdict.unwrap_err();
     assert!(matches!(error, ProbeError::Body(_)), "{error:?}");
     assert!(error.is_passing());
@@ -125,10 +122,7 @@ async fn a_web_page_is_no_mcp_server() {
     let (upstream, mut network) = network(|_| {});
     let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>";
     let answers = [page.to_owned(), page.to_owned()];
-    let (verdict, _) = join!(
-        probe(&upstream, HeaderMap::new()),
-        script(&mut network, &answers)
-    );
+    let (verdict, _) = join!(probe(&upstream), script(&mut network, &answers));
     let error = verdict.unwrap_err();
     assert!(
         matches!(error, ProbeError::Failed(ProbeFailure::NotMcp { .. })),
@@ -143,10 +137,7 @@ async fn r026_errors_in_events_count() {
     let (upstream, mut network) = network(|_| {});
     let list = r#"{"jsonrpc":"2.0","id":"thinpipe-probe","error":{"code":-32022,"message":"m","data":{"supported":["2027-01-01"]}}}"#;
     let answers = [events(list)];
-    let (verdict, _) = join!(
-        probe(&upstream, HeaderMap::new()),
-        script(&mut network, &answers)
-    );
+    let (verdict, _) = join!(probe(&upstream), script(&mut network, &answers));
     let error = verdict.unwrap_err();
     let ProbeError::Failed(ProbeFailure::VersionMismatch { supported }) = error else {
         panic!("{error:?}")

@@ -138,9 +138,9 @@ impl Plan {
         if self.delay.is_zero() {
             return action;
         }
-        let delay = time::sleep(self.delay);
+        let delay = self.delay;
         Action::Later(Box::pin(async move {
-            delay.await;
+            time::sleep(delay).await;
             action
         }))
     }

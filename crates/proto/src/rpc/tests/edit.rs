@@ -161,5 +161,5 @@ fn writes_compact_errors_and_responses() {
         response(&id("1"), b"{}"),
         r#"{"jsonrpc":"2.0","id":1,"result":{}}"#
     );
-    assert_eq!(quoted("a/\""), br#""a/\"""#);
+    assert_eq!(quoted("a/\""), r#""a/\"""#);
 }

@@ -1,0 +1,6 @@
+//! The load client: what is done to a target, and what is read off it meanwhile.
+
+pub(crate) mod client;
+pub(crate) mod held;
+pub(crate) mod meter;
+pub(crate) mod workers;

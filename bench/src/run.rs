@@ -1,0 +1,265 @@
+//! All measurements, interleaved: in every round each set asks each of its targets once, and every
+//! round begins with another target.
+
+mod config;
+pub(crate) mod measure;
+pub(crate) mod set;
+pub(crate) mod target;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use crate::machine;
+use crate::report;
+use crate::summary::Summary;
+use crate::upstream::Listening;
+use measure::{Measured, Metrics, Plan};
+use set::{Set, Work};
+use target::{Process, Target, Tools};
+
+/// Measures Thinpipe against what stands beside it.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The thinpipe binary; without it, its targets must be left out.
+    #[arg(long)]
+    thinpipe: Option<PathBuf>,
+    /// The nginx binary.
+    #[arg(long)]
+    nginx: Option<PathBuf>,
+    /// Where figures.jsonl, figures.md and logs go.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Names of sets, with commas; all of them unless given.
+    #[arg(long, value_delimiter = ',')]
+    sets: Vec<String>,
+    /// Names of targets, with commas: direct, floor, nginx, pass, inspect.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "direct,floor,nginx,pass,inspect"
+    )]
+    targets: Vec<Target>,
+    /// How often everything is measured.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Calls a second of the open loop.
+    #[arg(long, default_value_t = 5000.0)]
+    rate: f64,
+    /// Fewer and shorter runs, whose figures are rough.
+    #[arg(long)]
+    quick: bool,
+    /// The command to print beside the figures.
+    #[arg(long, default_value = "thinpipe-bench run")]
+    command: String,
+}
+
+impl Options {
+    pub(crate) async fn run(self) -> Result<()> {
+        let descriptors = machine::raise_descriptor_limit()?;
+        fs::create_dir_all(&self.out)?;
+        let scratch = fs::canonicalize(&self.out)?.join("scratch");
+        let _ = fs::remove_dir_all(&scratch);
+        fs::create_dir_all(&scratch)?;
+        let tools = Tools {
+            bench: std::env::current_exe()?,
+            thinpipe: self.thinpipe.clone(),
+            nginx: self.nginx.clone(),
+            scratch,
+        };
+        let sets = self.sets()?;
+        let machine = format!("{}, {descriptors} descriptors", machine::describe());
+        let mut session = Session {
+            plan: self.plan(),
+            lines: File::create(self.out.join("figures.jsonl"))?,
+            summary: Summary::default(),
+            bed: Bed {
+                tools,
+                upstream: None,
+                proxies: BTreeMap::new(),
+            },
+        };
+        session.write(&json!({ "command": self.command, "machine": machine }))?;
+        let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 5 });
+        for round in 0..rounds {
+            for set in sets.iter().filter(|set| round < set.rounds) {
+                session.set(set, &self.targets, round).await?;
+            }
+        }
+        let text = report::markdown(&session.summary, &sets, &self.command, &machine);
+        fs::write(self.out.join("figures.md"), &text)?;
+        println!("{text}");
+        ensure!(!session.summary.is_empty(), "no run was good");
+        Ok(())
+    }
+
+    fn sets(&self) -> Result<Vec<Set>> {
+        let mut sets = set::all(self.rate);
+        for name in &self.sets {
+            if !sets.iter().any(|set| is_named(set, name)) {
+                let known: Vec<_> = sets.iter().map(|set| set.name).collect();
+                bail!("no set {name}: {}", known.join(", "));
+            }
+        }
+        sets.retain(|set| self.sets.is_empty() || self.sets.iter().any(|name| is_named(set, name)));
+        Ok(sets)
+    }
+
+    fn plan(&self) -> Plan {
+        let (warm, least, most) = if self.quick {
+            (300, 1000, 2000)
+        } else {
+            (700, 3000, 20_000)
+        };
+        Plan {
+            warm: Duration::from_millis(warm),
+            least: Duration::from_millis(least),
+            most: Duration::from_millis(most),
+        }
+    }
+}
+
+/// What goes on from one run to the next.
+struct Session {
+    plan: Plan,
+    lines: File,
+    summary: Summary,
+    bed: Bed,
+}
+
+impl Session {
+    async fn set(&mut self, set: &Set, wanted: &[Target], round: usize) -> Result<()> {
+        let mut targets: Vec<Target> = set.targets.to_vec();
+        targets.retain(|target| wanted.contains(&kind(*target)));
+        if !targets.is_empty() {
+            let first = round % targets.len();
+            targets.rotate_left(first);
+        }
+        for target in targets {
+            for attempt in 1..=ATTEMPTS {
+                let result = self.bed.measure(set, target, self.plan).await;
+                if self.keep(set, target, round, attempt, result)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a run down; false if it was bad.
+    fn keep(
+        &mut self,
+        set: &Set,
+        target: Target,
+        round: usize,
+        attempt: u32,
+        result: Result<Metrics>,
+    ) -> Result<bool> {
+        let (round, name) = (round + 1, set.name);
+        let mut line = json!({ "set": name, "target": target.to_string(), "round": round });
+        let good = result.is_ok();
+        match result {
+            Ok(metrics) => {
+                eprintln!("{round} {name:9} {target:9} {}", report::line(&metrics));
+                line["metrics"] = json!(metrics);
+                self.summary.add(name, target, round, metrics);
+            }
+            Err(error) => {
+                eprintln!("{round} {name:9} {target:9} discarded ({attempt}): {error:#}");
+                line["discarded"] = json!(format!("{error:#}"));
+                self.summary.discard(name, target);
+                // Its connections and sessions may still be in any state.
+                self.bed.proxies.remove(&target);
+            }
+        }
+        self.write(&line)?;
+        Ok(good)
+    }
+
+    fn write(&mut self, line: &serde_json::Value) -> Result<()> {
+        Ok(writeln!(self.lines, "{line}")?)
+    }
+}
+
+/// The processes that stay for all runs under load. Runs about memory and about starting use
+/// fresh ones.
+struct Bed {
+    tools: Tools,
+    upstream: Option<Process>,
+    proxies: BTreeMap<Target, Process>,
+}
+
+impl Bed {
+    async fn measure(&mut self, set: &Set, target: Target, plan: Plan) -> Result<Metrics> {
+        let load = match set.work {
+            Work::Load(load) => load,
+            Work::Idle { streams } => return measure::idle(&self.tools, target, streams).await,
+            Work::Stalled { streams } => {
+                return measure::stalled(&self.tools, target, streams).await;
+            }
+            Work::Start => return measure::start(&self.tools, target).await,
+        };
+        self.prepare(target)?;
+        let upstream = self
+            .upstream
+            .as_ref()
+            .context("the upstream was just started")?;
+        let proxy = self.proxies.get(&target);
+        let measured = Measured {
+            address: proxy.map_or(upstream.address, |proxy| proxy.address),
+            proxy: proxy.map(Process::pid),
+            upstream,
+        };
+        let result = measured.load(load, plan).await;
+        // That a peer died says more than what was noticed of it.
+        self.upstream.as_mut().map_or(Ok(()), Process::alive)?;
+        self.proxies
+            .get_mut(&target)
+            .map_or(Ok(()), Process::alive)?;
+        result
+    }
+
+    fn prepare(&mut self, target: Target) -> Result<()> {
+        if self
+            .upstream
+            .as_mut()
+            .is_none_or(|upstream| upstream.alive().is_err())
+        {
+            self.proxies.clear();
+            self.upstream = Some(self.tools.upstream(Listening::Idle)?);
+        }
+        let upstream = self
+            .upstream
+            .as_ref()
+            .context("the upstream was just started")?;
+        let alive = self
+            .proxies
+            .get_mut(&target)
+            .is_some_and(|proxy| proxy.alive().is_ok());
+        if target != Target::Direct && !alive {
+            let mut proxy = self.tools.proxy(target, upstream.address)?;
+            proxy.accepts()?;
+            self.proxies.insert(target, proxy);
+        }
+        Ok(())
+    }
+}
+
+fn is_named(set: &Set, name: &str) -> bool {
+    set.name == name || (name == "idle" && set.name.starts_with("idle"))
+}
+
+/// The name under which a target is chosen: every length of chain is `inspect`.
+fn kind(target: Target) -> Target {
+    match target {
+        Target::Inspect(_) => Target::Inspect(3),
+        other => other,
+    }
+}
+
+const ATTEMPTS: u32 = 2;

@@ -1,0 +1,82 @@
+//! The configurations of the proxies that need one.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// nginx with one worker that passes everything on as it comes.
+pub(crate) fn nginx(folder: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
+    NGINX
+        .replace("@FOLDER@", &folder.display().to_string())
+        .replace("@LISTEN@", &listen.to_string())
+        .replace("@UPSTREAM@", &upstream.to_string())
+}
+
+/// Thinpipe with `count` interceptors that read every message and change none.
+pub(crate) fn inspect(
+    count: u8,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    upstream: SocketAddr,
+) -> String {
+    let mut text = INSPECT
+        .replace("@LISTEN@", &listen.to_string())
+        .replace("@ADMIN@", &admin.to_string())
+        .replace("@UPSTREAM@", &upstream.to_string());
+    for number in 0..count {
+        text.push_str(&INTERCEPTOR.replace("@NUMBER@", &number.to_string()));
+    }
+    text
+}
+
+/// More connections than there are descriptors: short of a sixteenth of them, nginx would begin to
+/// close connections that wait for their next request.
+const NGINX: &str = "\
+worker_processes 1;
+daemon off;
+pid @FOLDER@/nginx.pid;
+error_log @FOLDER@/error.log crit;
+events { worker_connections 24000; }
+http {
+    access_log off;
+    tcp_nodelay on;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_body_temp_path @FOLDER@/body;
+    proxy_temp_path @FOLDER@/proxy;
+    fastcgi_temp_path @FOLDER@/fastcgi;
+    uwsgi_temp_path @FOLDER@/uwsgi;
+    scgi_temp_path @FOLDER@/scgi;
+    upstream bench {
+        server @UPSTREAM@;
+        keepalive 64;
+        keepalive_timeout 1h;
+        keepalive_requests 1000000000;
+    }
+    server {
+        listen @LISTEN@ backlog=4096;
+        location / {
+            proxy_pass http://bench;
+            proxy_http_version 1.1;
+            proxy_set_header Connection '';
+            proxy_buffering off;
+            proxy_read_timeout 1h;
+            proxy_send_timeout 1h;
+        }
+    }
+}
+";
+
+const INSPECT: &str = r#"listen = "@LISTEN@"
+admin = "@ADMIN@"
+
+[[upstreams]]
+name = "bench"
+url = "http://@UPSTREAM@/mcp"
+"#;
+
+/// A pointer that nothing in the benchmark's messages matches: every message is read, none changed.
+const INTERCEPTOR: &str = r#"
+[[interceptors]]
+kind = "redact"
+pointer = "/params/absent@NUMBER@"
+"#;

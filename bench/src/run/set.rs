@@ -1,0 +1,175 @@
+//! The sets of measurements.
+
+use super::target::Target;
+use crate::message::Call;
+
+/// One kind of measurement, done to each of its targets.
+pub(crate) struct Set {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) work: Work,
+    pub(crate) targets: &'static [Target],
+    /// Rounds are cut to this many, for what is slow and hardly varies.
+    pub(crate) rounds: usize,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    Load(Load),
+    /// This many clients hold a listening stream on which nothing happens.
+    Idle {
+        streams: usize,
+    },
+    /// This many clients stop reading a stream without end.
+    Stalled {
+        streams: usize,
+    },
+    /// The process is started and asked at once.
+    Start,
+}
+
+/// Calls over a number of connections, one session and one call at a time on each.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) connections: u32,
+    pub(crate) call: Call,
+    pub(crate) drive: Drive,
+    pub(crate) stateless: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Drive {
+    /// Each connection's next call follows its last answer.
+    Closed,
+    /// Calls by the clock, this many a second over all connections.
+    Open { rate: f64 },
+    /// Each call is answered by a stream of events.
+    Stream,
+}
+
+/// Every set, in the order in which they run. `rate` is that of the open loop, calls a second.
+pub(crate) fn all(rate: f64) -> Vec<Set> {
+    let mut sets = loads(rate);
+    let mut add = |name, about, work, targets, rounds| {
+        sets.push(Set {
+            name,
+            about,
+            work,
+            targets,
+            rounds,
+        });
+    };
+    for (name, streams, rounds) in [("idle1000", 1_000, 3), ("idle9500", 9_500, 2)] {
+        let about = "GET streams with nothing on them, one session each, in a fresh process";
+        add(name, about, Work::Idle { streams }, PROXIES, rounds);
+    }
+    let about =
+        "eight clients stop reading an endless stream of 1,000-byte events for 6 s, fresh process";
+    add("slow", about, Work::Stalled { streams: 8 }, PROXIES, 3);
+    let about = "from the start of the process to the first answer through it, median of 5 starts";
+    add("start", about, Work::Start, PROXIES, usize::MAX);
+    sets
+}
+
+fn loads(rate: f64) -> Vec<Set> {
+    let json = |bytes| Call {
+        bytes,
+        ..Call::default()
+    };
+    let events = |bytes, events, rate, batch| Call {
+        bytes,
+        events,
+        rate,
+        batch,
+        ..Call::default()
+    };
+    let closed = Drive::Closed;
+    let load = |connections, call, drive| Load {
+        connections,
+        call,
+        drive,
+        stateless: false,
+    };
+    let stateless = Load {
+        stateless: true,
+        ..load(32, json(200), closed)
+    };
+    let table: [(_, _, _, &[Target]); 8] = [
+        (
+            "json",
+            "closed loop, 32 connections, 200-byte results",
+            load(32, json(200), closed),
+            ALL,
+        ),
+        (
+            "json16k",
+            "closed loop, 32 connections, 16 KiB results",
+            load(32, json(16_384), closed),
+            ALL,
+        ),
+        (
+            "stateless",
+            "as json, in revision 2026-07-28 without sessions",
+            stateless,
+            ALL,
+        ),
+        (
+            "open",
+            "open loop, 32 connections, calls by the clock; latency from when a call was due",
+            load(32, json(200), Drive::Open { rate }),
+            ALL,
+        ),
+        (
+            "sse",
+            "8 streams flat out, events with 200 bytes of text, one write each",
+            load(8, events(200, 5_000, 0.0, 1), Drive::Stream),
+            ALL,
+        ),
+        (
+            "bulk",
+            "8 streams flat out, 4 KiB events, 8 a write",
+            load(8, events(4_096, 5_000, 0.0, 8), Drive::Stream),
+            ALL,
+        ),
+        (
+            "paced",
+            "32 streams of 300 events/s each; age of an event on arrival",
+            load(32, events(200, 600, 300.0, 1), Drive::Stream),
+            ALL,
+        ),
+        (
+            "chain",
+            "32 streams of 313 events/s each (10,000 in all) through 0, 1, 5 and 10 interceptors",
+            load(32, events(200, 626, 313.0, 1), Drive::Stream),
+            CHAINS,
+        ),
+    ];
+    let set = |(name, about, load, targets)| Set {
+        name,
+        about,
+        work: Work::Load(load),
+        targets,
+        rounds: usize::MAX,
+    };
+    table.into_iter().map(set).collect()
+}
+
+const ALL: &[Target] = &[
+    Target::Direct,
+    Target::Floor,
+    Target::Nginx,
+    Target::Pass,
+    Target::Inspect(3),
+];
+const PROXIES: &[Target] = &[
+    Target::Floor,
+    Target::Nginx,
+    Target::Pass,
+    Target::Inspect(3),
+];
+const CHAINS: &[Target] = &[
+    Target::Pass,
+    Target::Inspect(1),
+    Target::Inspect(5),
+    Target::Inspect(10),
+];

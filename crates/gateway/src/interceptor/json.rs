@@ -1,0 +1,398 @@
+//! A walk over JSON text that an outline has already accepted: no allocation, no decoding, and
+//! members that are there twice are seen twice, because a policy must not overlook the second.
+//!
+//! On text that is not JSON the walk ends early; it never panics.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// A value: the text it lies in, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Value<'a> {
+    text: &'a [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Value<'a> {
+    /// The value that `text` consists of.
+    pub(super) fn root(text: &'a [u8]) -> Self {
+        let start = skip_space(text, 0);
+        Self {
+            text,
+            start,
+            end: value_end(text, start),
+        }
+    }
+
+    /// Where it lies.
+    pub(super) fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// Its text.
+    pub(super) fn raw(self) -> &'a [u8] {
+        self.text.get(self.range()).unwrap_or_default()
+    }
+
+    /// Its members, in order; none if it is no object.
+    pub(super) fn members(self) -> Members<'a> {
+        Members(self.entries(b'{'))
+    }
+
+    /// Its elements, in order; none if it is no array.
+    pub(super) fn elements(self) -> Elements<'a> {
+        Elements(self.entries(b'['))
+    }
+
+    /// The members of this name: one, or none, or (in objects that nobody checked) several.
+    pub(super) fn all(self, name: &'a str) -> impl Iterator<Item = Value<'a>> {
+        self.members()
+            .filter(move |member| member.is_named(name))
+            .map(|member| member.value)
+    }
+
+    /// What a string says, escapes resolved; `None` if it is no string.
+    pub(super) fn string(self) -> Option<Cow<'a, str>> {
+        match self.raw() {
+            [b'"', content @ .., b'"'] => Some(unescape(content)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.raw().first() == Some(&b'{')
+    }
+
+    pub(super) fn is_array(self) -> bool {
+        self.raw().first() == Some(&b'[')
+    }
+
+    fn entries(self, open: u8) -> Entries<'a> {
+        let inside = self.raw().first() == Some(&open);
+        Entries {
+            text: self.text,
+            at: if inside { self.start + 1 } else { usize::MAX },
+        }
+    }
+}
+
+/// A member of an object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'a> {
+    /// Its name, as a string value.
+    pub(super) name: Value<'a>,
+    /// Its value.
+    pub(super) value: Value<'a>,
+}
+
+impl Member<'_> {
+    /// Whether it has this name, however that is escaped.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        let [b'"', content @ .., b'"'] = self.name.raw() else {
+            return false;
+        };
+        if memchr::memchr(b'\\', content).is_none() {
+            content == name.as_bytes()
+        } else {
+            unescape(content) == name
+        }
+    }
+}
+
+/// The members of an object.
+pub(super) struct Members<'a>(Entries<'a>);
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Member<'a>;
+
+    fn next(&mut self) -> Option<Member<'a>> {
+        let name = self.0.value()?;
+        let text = self.0.text;
+        let colon = skip_space(text, name.end);
+        if text.get(colon) != Some(&b':') {
+            return None;
+        }
+        self.0.at = colon + 1;
+        let value = self.0.value()?;
+        self.0.separator();
+        Some(Member { name, value })
+    }
+}
+
+/// The elements of an array.
+pub(super) struct Elements<'a>(Entries<'a>);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        let value = self.0.value()?;
+        self.0.separator();
+        Some(value)
+    }
+}
+
+/// The inside of an object or array; past the text once it is through.
+struct Entries<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Entries<'a> {
+    fn value(&mut self) -> Option<Value<'a>> {
+        let start = skip_space(self.text, self.at);
+        let end = value_end(self.text, start);
+        if end == start {
+            return None;
+        }
+        self.at = end;
+        Some(Value {
+            text: self.text,
+            start,
+            end,
+        })
+    }
+
+    fn separator(&mut self) {
+        let at = skip_space(self.text, self.at);
+        self.at = match self.text.get(at) {
+            Some(b',') => at + 1,
+            _ => usize::MAX,
+        };
+    }
+}
+
+/// One change: this part of the text, and what stands there instead.
+pub(super) type Edit<'a> = (Range<usize>, Cow<'a, [u8]>);
+
+/// The text with these changes, which are in order and do not overlap.
+pub(super) fn splice(text: &[u8], edits: &[Edit<'_>]) -> Bytes {
+    let added: usize = edits.iter().map(|(_, with)| with.len()).sum();
+    let mut out = Vec::with_capacity(text.len() + added);
+    write_edited(&mut out, text, 0..text.len(), edits);
+    Bytes::from(out)
+}
+
+/// The change that leaves only some elements in an array: their bytes stay as they are.
+pub(super) fn keep<'a>(array: Value<'_>, kept: &[Value<'_>]) -> Edit<'a> {
+    keep_edited(array, kept, &[])
+}
+
+/// The change that leaves only some elements in an array, with changes inside of them.
+pub(super) fn keep_edited<'a>(
+    array: Value<'_>,
+    kept: &[Value<'_>],
+    edits: &[Edit<'_>],
+) -> Edit<'a> {
+    let mut out = Vec::with_capacity(array.raw().len());
+    out.push(b'[');
+    for (index, element) in kept.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let range = element.range();
+        let first = edits.partition_point(|(edit, _)| edit.start < range.start);
+        let end = edits.partition_point(|(edit, _)| edit.start < range.end);
+        write_edited(
+            &mut out,
+            array.text,
+            range,
+            edits.get(first..end).unwrap_or_default(),
+        );
+    }
+    out.push(b']');
+    (array.range(), Cow::Owned(out))
+}
+
+/// Writes a part of the text with the changes in it.
+fn write_edited(out: &mut Vec<u8>, text: &[u8], part: Range<usize>, edits: &[Edit<'_>]) {
+    let mut at = part.start;
+    for (range, with) in edits {
+        out.extend_from_slice(text.get(at..range.start).unwrap_or_default());
+        out.extend_from_slice(with);
+        at = range.end;
+    }
+    out.extend_from_slice(text.get(at..part.end).unwrap_or_default());
+}
+
+/// A JSON string that says this.
+pub(super) fn quoted(text: &str) -> Vec<u8> {
+    // Writing a string into memory has no way to fail; an empty string would be the answer.
+    serde_json::to_vec(text).unwrap_or_else(|_| b"\"\"".to_vec())
+}
+
+/// Resolves escapes; half a surrogate pair becomes U+FFFD, as bytes that are no UTF-8 do.
+pub(super) fn unescape(content: &[u8]) -> Cow<'_, str> {
+    let Some(first) = memchr::memchr(b'\\', content) else {
+        return String::from_utf8_lossy(content);
+    };
+    let mut out = String::with_capacity(content.len());
+    let (plain, mut rest) = content.split_at(first);
+    out.push_str(&String::from_utf8_lossy(plain));
+    while let [b'\\', escape, tail @ ..] = rest {
+        rest = tail;
+        let plain = match escape {
+            b'n' => '\n',
+            b't' => '\t',
+            b'r' => '\r',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'u' => {
+                let (decoded, after) = unicode_escape(rest);
+                rest = after;
+                decoded
+            }
+            other => char::from(*other),
+        };
+        out.push(plain);
+        let next = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+        let (plain, tail) = rest.split_at(next);
+        out.push_str(&String::from_utf8_lossy(plain));
+        rest = tail;
+    }
+    Cow::Owned(out)
+}
+
+/// The character after `\u`, and what follows it; takes the second half of a pair along.
+fn unicode_escape(rest: &[u8]) -> (char, &[u8]) {
+    let unit = |digits: Option<&[u8]>| {
+        let digits = std::str::from_utf8(digits?).ok()?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let Some(high) = unit(rest.get(..4)) else {
+        return (char::REPLACEMENT_CHARACTER, &[]);
+    };
+    let after = rest.get(4..).unwrap_or_default();
+    if let (0xd800..0xdc00, Some(b"\\u")) = (high, after.get(..2))
+        && let Some(low @ 0xdc00..0xe000) = unit(after.get(2..6))
+    {
+        let both = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        let decoded = char::from_u32(both).unwrap_or(char::REPLACEMENT_CHARACTER);
+        return (decoded, after.get(6..).unwrap_or_default());
+    }
+    let decoded = char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER);
+    (decoded, after)
+}
+
+fn skip_space(text: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Where the value that begins at `start` ends; `start` itself if none begins there.
+fn value_end(text: &[u8], start: usize) -> usize {
+    match text.get(start) {
+        Some(b'"') => string_end(text, start),
+        Some(b'{' | b'[') => container_end(text, start),
+        Some(_) => {
+            let rest = text.get(start..).unwrap_or_default();
+            let ends = |byte: &u8| b",]}: \t\r\n".contains(byte);
+            start + rest.iter().position(ends).unwrap_or(rest.len())
+        }
+        None => start,
+    }
+}
+
+fn string_end(text: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
+        let position = at + found;
+        if text.get(position) == Some(&b'"') {
+            return position + 1;
+        }
+        at = position + 2;
+    }
+    text.len()
+}
+
+fn container_end(text: &[u8], start: usize) -> usize {
+    let mut depth = 0usize;
+    let mut at = start;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(text, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_elements_are_seen_in_order_and_twice_if_they_are_there_twice() {
+        let text = br#" { "a" : [ 1 , "]" , {"x":[]} ] , "\u0061":"b\"c\\", "n":-1.5e3 } "#;
+        let root = Value::root(text);
+        let values: Vec<_> = root.all("a").map(|value| value.raw().to_vec()).collect();
+        assert_eq!(values.len(), 2);
+        assert_eq!(values[1], br#""b\"c\\""#);
+        let first = root.all("a").next().unwrap();
+        let elements: Vec<_> = first.elements().map(|value| value.raw()).collect();
+        assert_eq!(elements, [&b"1"[..], br#""]""#, br#"{"x":[]}"#]);
+        let number = root.all("n").next().unwrap();
+        assert_eq!(number.raw(), b"-1.5e3");
+        assert!(number.elements().next().is_none() && number.members().next().is_none());
+    }
+
+    #[test]
+    fn escapes_are_resolved_as_serde_json_does() {
+        for text in [
+            r#""plain é""#,
+            r#""\u0041\n\t\r\b\f\/\\\"z""#,
+            r#""a\ud83d\ude00b""#,
+            r#""""#,
+        ] {
+            let expected: String = serde_json::from_str(text).unwrap();
+            assert_eq!(Value::root(text.as_bytes()).string().unwrap(), expected);
+        }
+        let half = br#""\ud83d\u0041""#;
+        assert_eq!(Value::root(half).string().unwrap(), "\u{fffd}A");
+    }
+
+    #[test]
+    fn text_that_is_no_json_ends_the_walk_and_never_panics() {
+        let text = br#"{"a":[1,{"b":"c\u00e9\""}],"d":"\ud800"}"#;
+        for end in 0..text.len() {
+            for start in 0..=end {
+                let root = Value::root(&text[start..end]);
+                let _ = root.string();
+                for member in root.members() {
+                    let _ = (member.is_named("a"), member.value.elements().count());
+                }
+                let _ = root.elements().count();
+            }
+        }
+        assert_eq!(Value::root(b"}]").members().count(), 0);
+    }
+
+    #[test]
+    fn only_edited_bytes_change() {
+        let text = br#"{"keep": 1.0, "list":[ 1, 22 ,3 ]}"#;
+        let list = Value::root(text).all("list").next().unwrap();
+        let kept: Vec<_> = list.elements().filter(|e| e.raw() != b"1").collect();
+        let changed = splice(text, &[keep(list, &kept)]);
+        assert_eq!(&changed[..], br#"{"keep": 1.0, "list":[22,3]}"#);
+        assert_eq!(
+            &splice(text, &[keep(list, &[])])[..],
+            br#"{"keep": 1.0, "list":[]}"#
+        );
+    }
+}

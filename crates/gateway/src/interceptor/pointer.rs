@@ -1,0 +1,179 @@
+//! JSON pointers (RFC 6901) on text, with `*` as a segment that stands for every member or element.
+
+use std::ops::ControlFlow;
+
+use super::json::Value;
+
+/// A pointer, taken apart once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pointer(Box<[Segment]>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Segment {
+    name: Box<str>,
+    /// The name read as an index into an array.
+    index: Option<usize>,
+    every: bool,
+}
+
+impl Pointer {
+    /// Takes a pointer apart. It has to begin with `/`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix('/') else {
+            return Err("a JSON pointer begins with /".into());
+        };
+        path.split('/')
+            .map(Segment::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The first segment.
+    pub(super) fn first(&self) -> &str {
+        self.0.first().map_or("", |segment| &segment.name)
+    }
+
+    /// How many segments it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it has a `*`.
+    pub(super) fn has_wildcard(&self) -> bool {
+        self.0.iter().any(|segment| segment.every)
+    }
+
+    /// The pointer to what holds the value, and the value's name in it.
+    pub(super) fn parent(&self) -> Option<(Self, &str)> {
+        let (last, holder) = self.0.split_last()?;
+        Some((Self(holder.into()), &last.name))
+    }
+
+    /// Shows each value that it points at in `root`, in the order of the text, until told to stop.
+    pub(super) fn visit<'a>(
+        &self,
+        root: Value<'a>,
+        found: &mut impl FnMut(Value<'a>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        visit(root, &self.0, found)
+    }
+
+    /// Whether any value that it points at satisfies this.
+    pub(super) fn any<'a>(
+        &self,
+        root: Value<'a>,
+        mut satisfies: impl FnMut(Value<'a>) -> bool,
+    ) -> bool {
+        let mut found = |value| match satisfies(value) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        self.visit(root, &mut found).is_break()
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut name = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((plain, escaped)) = rest.split_once('~') {
+            name.push_str(plain);
+            rest = match escaped.as_bytes().first() {
+                Some(b'0') => {
+                    name.push('~');
+                    &escaped[1..]
+                }
+                Some(b'1') => {
+                    name.push('/');
+                    &escaped[1..]
+                }
+                _ => {
+                    return Err("in a JSON pointer, ~ is written ~0, and / within a name ~1".into());
+                }
+            };
+        }
+        name.push_str(rest);
+        // RFC 6901 4: no leading zeros; anything else is the name of a member.
+        let is_index = name == "0"
+            || (!name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit()));
+        Ok(Self {
+            index: if is_index { name.parse().ok() } else { None },
+            every: name == "*",
+            name: name.into(),
+        })
+    }
+}
+
+fn visit<'a>(
+    value: Value<'a>,
+    path: &[Segment],
+    found: &mut impl FnMut(Value<'a>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some((segment, path)) = path.split_first() else {
+        return found(value);
+    };
+    // A member that is there twice is visited twice: nobody knows which of them the reader takes.
+    for member in value.members() {
+        if segment.every || member.is_named(&segment.name) {
+            visit(member.value, path, found)?;
+        }
+    }
+    if segment.every {
+        for element in value.elements() {
+            visit(element, path, found)?;
+        }
+    } else if let Some(index) = segment.index
+        && let Some(element) = value.elements().nth(index)
+    {
+        visit(element, path, found)?;
+    }
+    ControlFlow::Continue(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(pointer: &str, text: &str) -> Vec<String> {
+        let mut values = Vec::new();
+        let root = Value::root(text.as_bytes());
+        let _ = Pointer::parse(pointer).unwrap().visit(root, &mut |value| {
+            values.push(String::from_utf8(value.raw().to_vec()).unwrap());
+            ControlFlow::Continue(())
+        });
+        values
+    }
+
+    /// RFC 6901 section 5.
+    #[test]
+    fn the_examples_of_the_standard() {
+        let text = r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#;
+        for (pointer, value) in [
+            ("/foo", r#"["bar","baz"]"#),
+            ("/foo/0", r#""bar""#),
+            ("/", "0"),
+            ("/a~1b", "1"),
+            ("/c%d", "2"),
+            ("/e^f", "3"),
+            ("/g|h", "4"),
+            ("/i\\j", "5"),
+            ("/k\"l", "6"),
+            ("/ ", "7"),
+            ("/m~0n", "8"),
+        ] {
+            assert_eq!(at(pointer, text), [value], "{pointer}");
+        }
+        assert!(at("/foo/2", text).is_empty() && at("/foo/-", text).is_empty());
+        assert!(at("/foo/01", text).is_empty() && at("/foo/bar", text).is_empty());
+        assert!(Pointer::parse("foo").is_err() && Pointer::parse("/~2").is_err());
+    }
+
+    #[test]
+    fn a_star_visits_members_and_elements_and_a_repeated_member_is_visited_twice() {
+        let text = r#"{"a":[{"x":1},{"x":2,"y":3}],"b":{"x":4},"x":5,"x":6}"#;
+        assert_eq!(at("/a/*/x", text), ["1", "2"]);
+        assert_eq!(at("/*/x", text), ["4"]);
+        assert_eq!(at("/*/*/x", text), ["1", "2"]);
+        assert_eq!(at("/x", text), ["5", "6"]);
+    }
+}

@@ -1,0 +1,46 @@
+//! What is known of methods by their names.
+
+/// Whether revision 2026-07-28 defines a method for clients' requests (protocol notes 2.0). The
+/// methods of extensions are not among them.
+#[must_use]
+pub fn modern_method_known(method: &str) -> bool {
+    is_cacheable_method(method)
+        || matches!(
+            method,
+            "tools/call" | "prompts/get" | "completion/complete" | "subscriptions/listen"
+        )
+}
+
+/// Whether complete results carry `ttlMs` and `cacheScope` (2026-07-28; protocol notes 2.3.5).
+#[must_use]
+pub fn is_cacheable_method(method: &str) -> bool {
+    matches!(
+        method,
+        "server/discover"
+            | "tools/list"
+            | "prompts/list"
+            | "resources/list"
+            | "resources/templates/list"
+            | "resources/read"
+    )
+}
+
+/// Whether a request only reads, so that sending it twice does no harm.
+#[must_use]
+pub fn is_read_only_method(method: &str) -> bool {
+    is_cacheable_method(method)
+        || matches!(
+            method,
+            "prompts/get" | "completion/complete" | "ping" | "tasks/get" | "tasks/list"
+        )
+}
+
+/// The member of `params` that `Mcp-Name` repeats, for the methods that have the header.
+#[must_use]
+pub fn name_param(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        _ => None,
+    }
+}

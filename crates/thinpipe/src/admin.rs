@@ -1,0 +1,229 @@
+//! The admin address: `/health`, `/ready`, `/metrics`, `/status`. It reads, and changes nothing.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_transport::server::Server;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backend::Backend;
+use crate::figures;
+use crate::metrics::{self, Metrics};
+
+/// Admin connections at one time; probes and scrapers need few.
+const MAX_CONNECTIONS: usize = 64;
+/// For a request's head to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection lives no longer than this, so that it cannot be parked.
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// Answers on the admin address.
+pub(crate) struct Admin {
+    server: Server,
+    backend: Arc<dyn Backend>,
+    metrics: Metrics,
+    access: AccessPolicy,
+    workers: usize,
+    started: Instant,
+}
+
+impl Admin {
+    /// The admin side of a server and what stands behind it, on this address.
+    pub(crate) fn new(
+        server: Server,
+        backend: Arc<dyn Backend>,
+        workers: usize,
+        address: SocketAddr,
+    ) -> Self {
+        let loopback = address.ip().is_loopback();
+        // On loopback, web pages must not read it through DNS rebinding. Elsewhere it is asked by
+        // addresses that nobody can list (container probes), and holds no secret.
+        let access = AccessPolicy { loopback, any_host: !loopback, ..AccessPolicy::default() };
+        let metrics = Metrics::new(server.clone(), Arc::clone(&backend));
+        Self { server, backend, metrics, access, workers, started: Instant::now() }
+    }
+
+    /// Serves connections until `stop` is cancelled.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                // Both are cancel-safe: a connection that was not returned stays in the backlog.
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting an admin connection failed");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            // One connection too many is closed at once.
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let admin = Arc::clone(&self);
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                let _place = place;
+                tokio::select! {
+                    // Dropping the connection closes it; nothing of it is needed then.
+                    () = stop.cancelled() => {}
+                    () = admin.connection(stream) => {}
+                }
+            });
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(move |request| {
+            let answer = self.answer(&request);
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        match tokio::time::timeout(LIFETIME, connection).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "an admin connection failed"),
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+        let origin = request.headers().get(header::ORIGIN).map(HeaderValue::as_bytes);
+        if !self.access.allows_host(host) || !self.access.allows_origin(origin) {
+            return text(StatusCode::FORBIDDEN, "this Host or Origin is not served here\n");
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match request.uri().path() {
+            "/health" => self.health(),
+            "/ready" => self.ready(),
+            "/metrics" => self.metrics(),
+            "/status" => json_answer(StatusCode::OK, &self.status()),
+            _ => text(StatusCode::NOT_FOUND, "/health, /ready, /metrics or /status\n"),
+        }
+    }
+
+    /// The process is up, and in this state.
+    fn health(&self) -> Response<Full<Bytes>> {
+        let upstreams: Vec<_> = self
+            .backend
+            .upstreams()
+            .into_iter()
+            .map(|upstream| json!({ "name": upstream.name, "healthy": upstream.healthy }))
+            .collect();
+        let body = json!({
+            "status": self.state().0,
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "upstreams": upstreams,
+        });
+        json_answer(StatusCode::OK, &body)
+    }
+
+    /// Whether new requests should be sent here.
+    fn ready(&self) -> Response<Full<Bytes>> {
+        let (state, ready) = self.state();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        json_answer(status, &json!({ "ready": ready, "status": state }))
+    }
+
+    fn state(&self) -> (&'static str, bool) {
+        let upstreams = self.backend.upstreams();
+        let healthy = upstreams.iter().filter(|upstream| upstream.healthy).count();
+        if self.server.draining().is_cancelled() {
+            ("draining", false)
+        } else if healthy == upstreams.len() {
+            ("ok", true)
+        } else if healthy > 0 {
+            ("degraded", true)
+        } else {
+            ("unhealthy", false)
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        match self.metrics.scrape() {
+            Ok(body) => {
+                let mut answer = Response::new(Full::from(body));
+                let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);
+                answer.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                answer
+            }
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
+        }
+    }
+
+    fn status(&self) -> Value {
+        let sessions = self.server.sessions().stats();
+        let by_name = |figures: &[figures::Figure]| -> Value {
+            let entries = figures.iter().map(|figure| {
+                let name = match figure.label {
+                    Some((_, value)) => format!("{}_{value}", figure.name),
+                    None => figure.name.to_owned(),
+                };
+                (name, Value::from(figure.value))
+            });
+            Value::Object(entries.collect())
+        };
+        let upstreams = self.backend.upstreams().into_iter().map(|upstream| {
+            json!({
+                "name": upstream.name,
+                "path": upstream.path,
+                "healthy": upstream.healthy,
+                "figures": by_name(&upstream.figures),
+            })
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "status": self.state().0,
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "workers": self.workers,
+            "sessions": { "live": sessions.live, "max": sessions.max },
+            "server": by_name(&figures::of_server(&self.server.stats())),
+            "process": by_name(&figures::of_process()),
+            "upstreams": upstreams.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let media_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    answer
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::from(format!("{body:#}\n")));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

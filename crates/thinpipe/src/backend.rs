@@ -1,0 +1,99 @@
+//! What stands behind the server side, as far as the binary has to know it.
+//!
+//! This is the one seam to the gateway: running, admin and metrics know it by [`Backend`] only.
+
+use std::sync::Arc;
+
+use thinpipe_gateway::{Gateway, GatewayConfig, GatewayError, describe};
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::server::{Server, ServerConfig};
+
+use crate::figures::Figure;
+
+/// Whatever answers the requests that the server takes.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// The state of each upstream. Reading it changes nothing.
+    fn upstreams(&self) -> Vec<UpstreamState>;
+
+    /// Asks each upstream what it speaks: a line for people each, in the order of
+    /// [`upstreams`](Self::upstreams).
+    fn probe(&self) -> BoxFuture<Vec<Result<String, String>>>;
+
+    /// Waits for what still runs after the server has shut down.
+    fn finish(&self) -> BoxFuture<()>;
+}
+
+/// What is known of an upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct UpstreamState {
+    /// Its name.
+    pub(crate) name: String,
+    /// Path of its endpoint here.
+    pub(crate) path: String,
+    /// Whether it answers its health checks.
+    pub(crate) healthy: bool,
+    /// What was counted.
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// A server with the gateway mounted on it, and the gateway. Must be called inside a runtime that
+/// lives as long as both.
+///
+/// # Errors
+/// What the gateway refuses.
+pub(crate) fn gateway(
+    server: ServerConfig,
+    gateway: GatewayConfig,
+) -> Result<(Server, Arc<dyn Backend>), GatewayError> {
+    let gateway = Gateway::new(gateway)?;
+    let server = gateway.mount(Server::builder(server)).build();
+    gateway.start(&server);
+    Ok((server, Arc::new(gateway)))
+}
+
+impl Backend for Gateway {
+    fn upstreams(&self) -> Vec<UpstreamState> {
+        let states = self.routes().iter().map(|route| {
+            let route_stats = route.route_stats();
+            let pool = route.upstream().stats();
+            let figures = vec![
+                Figure::counter("exchanges", "Exchanges handled", route_stats.exchanges),
+                Figure::counter("passed", "Answers whose bytes went through unread", route_stats.passed),
+                Figure::counter("inspected", "Answers that interceptors read", route_stats.inspected),
+                Figure::counter("failed", "Exchanges answered with an error of the gateway's own", route_stats.failed),
+                Figure::counter("streams_resumed", "Upstream streams that were resumed", route_stats.streams_resumed),
+                Figure::counter("streams_lost", "Upstream streams that ended early and could not be resumed", route_stats.streams_lost),
+                Figure::counter("sessions_lost", "Upstream sessions that were gone when needed", route_stats.sessions_lost),
+                Figure::counter("sessions_reestablished", "Upstream sessions opened anew", route_stats.sessions_reestablished),
+                Figure::counter("connects", "Connections opened to the upstream", pool.connects),
+                Figure::counter("reused", "Requests over a connection opened before", pool.reused),
+                Figure::gauge("connections_open", "Connections to the upstream, idle ones too", pool.open as u64),
+                Figure::gauge("connections_idle", "Connections that wait for a request", pool.idle as u64),
+                Figure::gauge("streams_open", "Event streams read from the upstream", pool.streams as u64),
+            ];
+            UpstreamState {
+                name: route.name().to_owned(),
+                path: route.path().to_owned(),
+                healthy: route.is_healthy(),
+                figures,
+            }
+        });
+        states.collect()
+    }
+
+    fn probe(&self) -> BoxFuture<Vec<Result<String, String>>> {
+        let routes = self.routes().to_vec();
+        Box::pin(async move {
+            let mut lines = Vec::with_capacity(routes.len());
+            for route in routes {
+                lines.push(route.probe().await.map(|verdict| describe(&verdict)));
+            }
+            lines
+        })
+    }
+
+    fn finish(&self) -> BoxFuture<()> {
+        let gateway = self.clone();
+        Box::pin(async move { gateway.finish().await })
+    }
+}

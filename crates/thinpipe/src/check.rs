@@ -1,0 +1,20 @@
+//! `thinpipe check`: what is wrong with a file, or what it comes to.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::config::{self, Settings};
+
+/// Prints the effective configuration.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn run(file: &Path, settings: &Settings) -> anyhow::Result<()> {
+    let loaded = config::load(file, settings, &|name| std::env::var(name).ok())?;
+    // What the gateway alone can judge: patterns and rules of interceptors.
+    thinpipe_gateway::Gateway::new(loaded.config.gateway.clone())?;
+    let shown = loaded.to_toml()?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "# {} is valid. All settings, defaults included:\n\n{shown}", file.display())?;
+    Ok(())
+}

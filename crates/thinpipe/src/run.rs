@@ -1,0 +1,198 @@
+//! One run of the gateway: start, serve, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use thinpipe_transport::server::Server;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::Admin;
+use crate::announce::Announcer;
+use crate::backend::{self, Backend};
+use crate::config::{Config, Period};
+use crate::signals;
+use crate::workers::Workers;
+
+/// Connections the kernel holds until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// Runs the gateway until a signal, on this thread and its workers.
+///
+/// # Errors
+/// What keeps it from starting, or from ending cleanly.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = main_runtime()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        // Watched to the very end: the second signal may come while the first one is obeyed.
+        TaskTracker::new().spawn(signals::watch(stop.clone()));
+        let announcer = Announcer::new(config.log.format);
+        let running = Running::start(config, announcer).await?;
+        running.until(stop).await
+    })
+}
+
+/// The runtime of accepting, admin and health checks.
+///
+/// # Errors
+/// If the system gives none.
+pub(crate) fn main_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// A gateway that listens.
+pub(crate) struct Running {
+    /// Address that clients connect to, as bound.
+    pub(crate) listen: SocketAddr,
+    listener: TcpListener,
+    server: Server,
+    backend: Arc<dyn Backend>,
+    workers: Workers,
+    announcer: Announcer,
+    drain: Duration,
+    tasks: TaskTracker,
+    /// Ends what only accompanies: admin and probe.
+    background: CancellationToken,
+}
+
+impl Running {
+    /// Binds, starts the workers and says so.
+    ///
+    /// # Errors
+    /// An address that cannot be bound; a gateway that cannot be built.
+    pub(crate) async fn start(
+        config: Config,
+        announcer: Announcer,
+    ) -> anyhow::Result<Self> {
+        let tasks = TaskTracker::new();
+        let (server, backend) = backend::gateway(config.server.clone(), config.gateway.clone())?;
+        let listener = bind(config.listen).with_context(|| cannot_listen(config.listen))?;
+        let listen = listener.local_addr()?;
+        let admin = match config.admin {
+            Some(address) => Some(bind(address).with_context(|| cannot_listen(address))?),
+            None => None,
+        };
+        let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        let workers = Workers::start(config.workers, &server).context("cannot start workers")?;
+
+        let background = CancellationToken::new();
+        if let (Some(listener), Some(address)) = (admin, admin_address) {
+            let workers = config.workers.get();
+            let admin = Admin::new(server.clone(), Arc::clone(&backend), workers, address);
+            let admin = Arc::new(admin);
+            tasks.spawn(admin.serve(listener, tasks.clone(), background.clone()));
+        }
+        announcer.started(&config, listen, admin_address);
+        tasks.spawn(probe(Arc::clone(&backend), announcer, background.clone()));
+        let drain = config.server.limits.drain;
+        Ok(Self {
+            listen,
+            listener,
+            server,
+            backend,
+            workers,
+            announcer,
+            drain,
+            tasks,
+            background,
+        })
+    }
+
+    /// Serves until `stop` is cancelled, then drains.
+    ///
+    /// # Errors
+    /// If connections had to be cut, or a worker panicked.
+    pub(crate) async fn until(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let accepting = self.accept(&stop).await;
+        if accepting.is_ok() {
+            let drain = Period(self.drain);
+            self.announcer.say(&format!("stopping: what runs has {drain} to end"));
+        }
+        let Self { listener, server, backend, mut workers, tasks, background, announcer, .. } =
+            self;
+        take_backlog(listener, &mut workers).await;
+        let workers = workers.close().await;
+        server.shut_down().await;
+        backend.finish().await;
+        let cut = server.stats().connections_open;
+        background.cancel();
+        tasks.close();
+        tasks.wait().await;
+        let panicked = workers.join();
+        accepting.context("accepting connections failed")?;
+        anyhow::ensure!(panicked == 0, "{panicked} workers had panicked");
+        anyhow::ensure!(cut == 0, "{cut} connections had to be cut");
+        announcer.say("stopped");
+        Ok(())
+    }
+
+    async fn accept(&mut self, stop: &CancellationToken) -> io::Result<()> {
+        loop {
+            let accepted = tokio::select! {
+                // Both are cancel-safe: a connection that was not returned stays in the backlog.
+                () = stop.cancelled() => return Ok(()),
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.workers.give(stream.into_std()?, peer).await?,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    // Out of descriptors: give those that serve the time to give some back.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Connections that the kernel has completed would be reset with the listener: they are taken, and
+/// told that there is no service any more.
+async fn take_backlog(listener: TcpListener, workers: &mut Workers) {
+    // Not through the runtime, which may not have heard of the last ones yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_err() {
+            continue;
+        }
+        if workers.give(stream, peer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Says what the upstreams speak, as soon as that is known.
+async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, stop: CancellationToken) {
+    let names = backend.upstreams();
+    let verdicts = tokio::select! {
+        // Nothing is lost: whoever needs to know asks again.
+        () = stop.cancelled() => return,
+        verdicts = backend.probe() => verdicts,
+    };
+    for (upstream, verdict) in names.iter().zip(verdicts) {
+        match verdict {
+            Ok(speaks) => announcer.say(&format!("{} speaks {speaks}", upstream.name)),
+            Err(error) => announcer.say(&format!("{} does not answer yet: {error}", upstream.name)),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for connections of the run before to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn cannot_listen(address: SocketAddr) -> String {
+    format!("cannot listen on {address}")
+}

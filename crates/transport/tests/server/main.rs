@@ -1,0 +1,9 @@
+//! The server side over real sockets, with a plain MCP server as its handler: no gateway anywhere.
+
+mod batch;
+mod http2;
+mod ladder;
+mod lifetime;
+mod limits;
+mod sessions;
+mod support;

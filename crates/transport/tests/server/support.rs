@@ -1,0 +1,197 @@
+//! A small MCP server on the transport crate alone (B13: usable on its own).
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Kind, Message, code};
+use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::server::{
+    Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session, SessionEnd,
+};
+use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// What the handler saw, and how the test steers it.
+#[derive(Default)]
+pub(crate) struct Sample {
+    /// `tools/call` of the tool `wait` is answered when this opens.
+    pub(crate) gate: Mutex<Gate>,
+    /// Calls that ran to their end.
+    pub(crate) finished: AtomicUsize,
+    /// Calls that began.
+    pub(crate) begun: AtomicUsize,
+    pub(crate) ended: Mutex<Vec<SessionEnd>>,
+    pub(crate) streams: Mutex<Vec<mpsc::Sender<Bytes>>>,
+}
+
+impl Sample {
+    async fn answer(self: Arc<Self>, exchange: Exchange) -> Answer {
+        match exchange.inbound {
+            Inbound::Initialize(message, slot) => {
+                let asked = message.param_str("protocolVersion").unwrap_or_default();
+                if asked == "refuse" {
+                    let text = "no";
+                    return Answer::error(StatusCode::OK, message.id(), -32602, text, None);
+                }
+                let revision = Revision::from_bytes(asked.as_bytes())
+                    .filter(|r| !r.is_modern())
+                    .unwrap_or(Revision::NEWEST_LEGACY);
+                let initialize_params = message.params().unwrap_or_default();
+                let opened = slot.open(Negotiated {
+                    revision,
+                    initialize_params,
+                    upstream_session: None,
+                });
+                let session = opened.await.expect("the memory store does not fail");
+                let result = format!(
+                    r#"{{"protocolVersion":"{revision}","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"sample","version":"1"}}}}"#
+                );
+                result_of(&message, &result).with_session(session.id().clone())
+            }
+            Inbound::Message(message, _) | Inbound::Stateless(message) => self.message(message).await,
+            Inbound::StatelessNotification(_) => Answer::accepted(),
+            Inbound::Listen(..) => Answer::events(self.stream()),
+            Inbound::Terminate(_) => Answer::accepted(),
+        }
+    }
+
+    async fn message(self: Arc<Self>, message: Message) -> Answer {
+        if message.kind() != Kind::Request {
+            return Answer::accepted();
+        }
+        if message.method() != Some("tools/call") {
+            return Answer::error(
+                StatusCode::OK,
+                message.id(),
+                code::METHOD_NOT_FOUND,
+                "no such method",
+                None,
+            );
+        }
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        match message.param_str("name").as_deref() {
+            Some("wait") => {
+                let gate = self.gate.lock().unwrap().clone();
+                gate.pass().await;
+                self.finished.fetch_add(1, Ordering::SeqCst);
+                result_of(&message, r#"{"content":[]}"#)
+            }
+            Some("stream") => Answer::events(self.stream()),
+            _ => result_of(&message, r#"{"content":[{"type":"text","text":"done"}]}"#),
+        }
+    }
+
+    fn stream(&self) -> Channel {
+        let (sender, receiver) = mpsc::channel(1);
+        self.streams.lock().unwrap().push(sender);
+        Channel(receiver)
+    }
+
+    /// The sender of the newest stream.
+    pub(crate) fn newest_stream(&self) -> mpsc::Sender<Bytes> {
+        self.streams.lock().unwrap().last().cloned().expect("a stream was opened")
+    }
+}
+
+impl Handler for Sample {
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
+        Box::pin(self.answer(exchange))
+    }
+
+    fn session_ended(self: Arc<Self>, _: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
+        self.ended.lock().unwrap().push(why);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A stream of whatever the test sends.
+pub(crate) struct Channel(mpsc::Receiver<Bytes>);
+
+impl BodyStream for Channel {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<Filled, BodyError>> {
+        Poll::Ready(match std::task::ready!(self.0.poll_recv(cx)) {
+            Some(bytes) => {
+                out.extend_from_slice(&bytes);
+                Ok(Filled::More)
+            }
+            None => Ok(Filled::End),
+        })
+    }
+
+    fn shut_down(&mut self, _: bool, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(b"retry: 1000\n\n");
+        true
+    }
+}
+
+fn result_of(message: &Message, result: &str) -> Answer {
+    let id = String::from_utf8_lossy(message.id().expect("a request has an id").as_json()).into_owned();
+    Answer::json(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)))
+}
+
+/// A running server.
+pub(crate) struct Running {
+    pub(crate) server: Server,
+    pub(crate) sample: Arc<Sample>,
+    pub(crate) address: SocketAddr,
+    pub(crate) url: String,
+}
+
+/// The defaults, for a loopback listener.
+pub(crate) fn config() -> ServerConfig {
+    let access = AccessPolicy { loopback: true, ..AccessPolicy::default() };
+    ServerConfig { access, ..ServerConfig::default() }
+}
+
+/// Starts a server with this configuration on a free port.
+pub(crate) async fn start(config: ServerConfig) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sample = Arc::new(Sample::default());
+    let handler: Arc<dyn Handler> = Arc::clone(&sample) as _;
+    let server = Server::builder(config).endpoint("/mcp", "sample", handler).build();
+    let accepting = server.clone();
+    server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
+    Running { server, sample, address, url: format!("http://{address}/mcp") }
+}
+
+impl Running {
+    /// A client with a session of this revision.
+    pub(crate) async fn client(&self, revision: &str) -> Client {
+        let mut client = Client::new(&self.url);
+        client.initialize(revision).await;
+        client
+    }
+
+    /// A client without a session.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::new(&self.url)
+    }
+}
+
+/// Waits until a condition of this process holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, wait).await.is_ok(), "never came true: {what}");
+}
+
+/// A plain call.
+pub(crate) fn call(id: u64, tool: &str) -> String {
+    rpc::call(id, tool)
+}
