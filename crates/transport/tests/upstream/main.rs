@@ -10,3 +10,5 @@ mod probing;
 mod redirects;
 mod sockets;
 mod timeouts;
+#[cfg(feature = "tls")]
+mod tls;
