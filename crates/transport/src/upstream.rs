@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode, header};
 use thinpipe_proto::header::MediaType;
 
-pub mod probe;
 mod answer;
 mod budget;
 mod config;
@@ -27,6 +26,7 @@ mod head;
 mod http2;
 mod message;
 mod pool;
+pub mod probe;
 mod redirect;
 
 pub use config::UpstreamConfig;
