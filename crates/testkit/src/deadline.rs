@@ -29,9 +29,9 @@ pub(crate) async fn within<T>(
 /// # Panics
 /// After [`DEADLINE`], with `what` and the last answer.
 #[track_caller]
-pub fn eventually<T, F>(what: &str, mut condition: F) -> impl Future<Output = T>
+pub fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> impl Future<Output = T>
 where
-    F: AsyncFnMut() -> Result<T, String>,
+    F: Future<Output = Result<T, String>>,
 {
     let at = Location::caller();
     async move {

@@ -7,7 +7,10 @@
 //! - [`Upstream`]: an MCP server that counts what it gets and does what a [`Script`] says.
 //! - [`Client`]: an MCP client that sends exactly what a test wants, and sees what came, and when.
 //! - [`Gate`]: where a script waits until the test goes on. No test needs to sleep.
-//! - [`rpc`]: messages of every revision.
+//! - [`rpc`]: messages of every revision; [`samples`]: event streams that show the rules of the standard.
+//! - [`Process`]: a built binary with what it writes; [`Usage`] and [`assert_returns_to_baseline`]: what it
+//!   holds, and whether it gives it back.
+//! - [`scenarios`]: what a gateway must do, one function each, for any gateway that has a URL.
 //!
 //! Everything that waits panics after [`DEADLINE`] and says what it waited for and where. Use it in
 //! runtimes with real time: a paused clock would jump over the deadlines.
@@ -49,16 +52,22 @@ mod client;
 mod deadline;
 mod event;
 mod gate;
+mod process;
 pub mod rpc;
+pub mod samples;
+pub mod scenarios;
 mod sockets;
 mod upstream;
+mod usage;
 mod wire;
 
 pub use client::{Client, Connection, Cutoff, Piece, RequestBuilder, Response};
 pub use deadline::{DEADLINE, eventually};
 pub use event::{Event, EventReader};
 pub use gate::Gate;
+pub use process::Process;
 pub use upstream::{
     Behaviour, Cut, Era, Outcome, Record, Request, Response as UpstreamResponse, Script, Upstream,
 };
+pub use usage::{Baseline, Usage, assert_returns_to_baseline};
 pub use wire::Headers;

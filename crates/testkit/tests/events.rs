@@ -47,3 +47,21 @@ fn what_is_written_is_read_back() {
     assert!(Event::comment("x").is_comment());
     assert!(!Event::priming("1").has_message());
 }
+
+#[test]
+fn samples_deliver_what_they_say() {
+    for sample in thinpipe_testkit::samples::SAMPLES {
+        for step in [1, 3, sample.bytes.len()] {
+            let delivered = thinpipe_testkit::samples::delivered(&read(sample.bytes, step));
+            let delivered: Vec<_> = delivered
+                .iter()
+                .map(|(kind, data, id)| (kind.as_str(), data.as_str(), id.as_str()))
+                .collect();
+            assert_eq!(
+                delivered, sample.delivered,
+                "{} in steps of {step}",
+                sample.name
+            );
+        }
+    }
+}

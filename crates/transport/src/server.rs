@@ -107,7 +107,8 @@ impl ServerBuilder {
         let tasks = TaskTracker::new();
         let limits = self.config.limits;
         let sessions = SessionManager::new(self.store, self.config.sessions, tasks.clone());
-        sessions.start_sweeping();
+        let draining = CancellationToken::new();
+        sessions.start_sweeping(draining.clone());
         let legacy = self.config.legacy == LegacyMode::Served;
         let shared = Shared {
             served: Served {
@@ -122,7 +123,7 @@ impl ServerBuilder {
             detached: Budget::new(limits.max_detached),
             counters: Counters::default(),
             tasks,
-            draining: CancellationToken::new(),
+            draining,
             forced: CancellationToken::new(),
             config: self.config,
         };

@@ -26,6 +26,7 @@ mod head;
 mod http2;
 mod message;
 mod pool;
+pub mod probe;
 mod redirect;
 
 pub use config::UpstreamConfig;
@@ -200,7 +201,7 @@ impl Inner {
         repeatable: bool,
     ) -> Result<Reply, UpstreamError> {
         if self.config.http2 {
-            let answered = self.ask_http2(call, repeatable).await?;
+            let answered = Box::pin(self.ask_http2(call, repeatable)).await?;
             return Ok(Reply::Http2(Box::new(answered)));
         }
         if let Some(mut connection) = self.pool.checkout() {
@@ -215,7 +216,8 @@ impl Inner {
                 Err(failure) => return Err(self.failed(failure)),
             }
         }
-        let mut connection = self.connect().await?;
+        // Boxed, like HTTP/2: a request that waits for its answer does not carry what is rare.
+        let mut connection = Box::pin(self.connect()).await?;
         match call.run(&mut connection).await {
             Ok(answered) => Ok(Reply::http1(answered, connection)),
             Err(failure) => Err(self.failed(failure)),

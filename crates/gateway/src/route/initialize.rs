@@ -44,7 +44,7 @@ impl Route {
         };
         let mut headers = headers::end_to_end(&call.headers);
         headers::for_post(&mut headers);
-        self.edit_headers(&context, &mut headers);
+        self.edit_headers(&context, &mut headers)?;
         let response = self.send(Method::POST, headers, message.source().clone(), false).await?;
         let upstream_session = response.session_id.clone();
         if !response.status.is_success() {

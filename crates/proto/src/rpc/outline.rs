@@ -1,6 +1,5 @@
 //! One pass over a message: validates it, finds its parts, refuses duplicate members.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::rpc::scan::{Fault, Refused, Scan, Scanner, Span, Text};
@@ -12,9 +11,6 @@ pub(super) const MAX_MEMBERS: usize = 65_536;
 
 /// Members kept without an allocation of their own; more than known methods have.
 const INLINE: usize = 6;
-
-/// Up to here every pair of names is compared; above, names are sorted.
-const PAIRWISE: usize = 16;
 
 const TWICE_IN_MESSAGE: &str = "a member of the message is there twice";
 
@@ -108,21 +104,21 @@ impl Members {
 
     /// Whether two members have the same name, escapes resolved.
     pub(super) fn has_duplicates(&self, source: &[u8]) -> bool {
-        if self.count > PAIRWISE {
-            let mut names: Vec<Span> = self.iter().map(|member| member.name).collect();
-            let compare = |a: &Span, b: &Span| text::compare(a.of(source), b.of(source));
-            names.sort_unstable_by(compare);
-            return names
-                .windows(2)
-                .any(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal);
+        let name = |member: &Member| member.name.of(source);
+        // Each pair of a few, the sorted names of many: no number of members makes it slow.
+        if let Some(few) = self.first.get(..self.count) {
+            let same = |a: &Member, b: &Member| {
+                name(a) == name(b)
+                    || self.escaped && text::compare(name(a), name(b)) == Ordering::Equal
+            };
+            return (1..few.len()).any(|n| few[..n].iter().any(|other| same(&few[n], other)));
         }
-        let same = |a: &Member, b: &Member| {
-            let (a, b) = (a.name.of(source), b.name.of(source));
-            a == b || self.escaped && text::compare(a, b) == Ordering::Equal
-        };
-        self.iter()
-            .enumerate()
-            .any(|(n, one)| self.iter().take(n).any(|other| same(one, other)))
+        let mut names: Vec<Span> = self.iter().map(|member| member.name).collect();
+        let compare = |a: &Span, b: &Span| text::compare(a.of(source), b.of(source));
+        names.sort_unstable_by(compare);
+        names
+            .windows(2)
+            .any(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal)
     }
 }
 
@@ -257,10 +253,9 @@ impl Outline {
             .id_at
             .and_then(|at| RequestId::from_valid(at.of(source)));
         self.kind = self.shape(notes, source)?;
-        if let Some(method) = self.method
-            && let Some(Cow::Owned(decoded)) = text::string_of(method.of(source))
-        {
-            self.method_decoded = Some(decoded.into());
+        let method = self.method.map(|at| at.of(source)).unwrap_or_default();
+        if memchr::memchr(b'\\', method).is_some() {
+            self.method_decoded = text::string_of(method).map(|decoded| decoded.into());
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::encode::data_of;
-use super::line::{self, BOM, Field, Head, LineEnd, Start};
+use super::line::{self, BOM, Ends, Field, Head, LineEnd, Start};
 
 /// An incremental decoder. Push bytes, then take items until `None`.
 ///
@@ -209,6 +209,7 @@ const MAX_COMMENT: usize = 4096;
 #[derive(Debug)]
 struct Reader {
     start: Start,
+    ends: Ends,
     /// The first byte of the chunk not yet read.
     at: usize,
     /// The first byte of the chunk that belongs to the open block and is not in `held`.
@@ -276,6 +277,7 @@ impl Reader {
     fn new() -> Self {
         Self {
             start: Start::Bom(0),
+            ends: Ends::Any,
             at: 0,
             from: 0,
             held: Vec::new(),
@@ -311,13 +313,13 @@ impl Reader {
                     }
                 },
                 Line::Field(start) => {
-                    let Some(end) = line::find_end(chunk, self.at) else {
+                    let Some(end) = self.ends.find(chunk, self.at) else {
                         return self.run_out(chunk);
                     };
                     self.end_field(chunk, start, end);
                 }
                 Line::Comment => {
-                    let found = line::find_end(chunk, self.at);
+                    let found = self.ends.find(chunk, self.at);
                     let content = found.map_or(chunk.len(), |end| end.content);
                     self.long_comment |= self.position(content) > MAX_COMMENT;
                     let Some(end) = found else {
@@ -326,7 +328,7 @@ impl Reader {
                     return Step::Comment(end);
                 }
                 Line::InnerComment => {
-                    let Some(end) = line::find_end(chunk, self.at) else {
+                    let Some(end) = self.ends.find(chunk, self.at) else {
                         return self.run_out(chunk);
                     };
                     self.line = Line::Start;
@@ -340,6 +342,7 @@ impl Reader {
 
     /// Deals with what the chunk before left over: part of a BOM, or a CR whose LF may come now.
     fn begin_chunk(&mut self, chunk: &[u8]) {
+        self.ends = Ends::of(chunk);
         if self.start != Start::Past {
             match self.start.read(chunk) {
                 Head::Unfinished => self.at = chunk.len(),

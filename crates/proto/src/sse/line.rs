@@ -56,8 +56,42 @@ pub(super) struct LineEnd {
 /// Finds the end of the line that `chunk[from..]` begins or continues.
 #[inline]
 pub(super) fn find_end(chunk: &[u8], from: usize) -> Option<LineEnd> {
-    let content = from + memchr::memchr2(b'\n', b'\r', chunk.get(from..)?)?;
-    Some(end_at(chunk, content))
+    Ends::Any.find(chunk, from)
+}
+
+/// Which line ends a chunk has. Most have no CR, and looking for one byte, then for the other, is
+/// faster than looking for both at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ends {
+    Lf,
+    Any,
+}
+
+impl Ends {
+    pub(super) fn of(chunk: &[u8]) -> Self {
+        if memchr::memchr(b'\r', chunk).is_some() {
+            Self::Any
+        } else {
+            Self::Lf
+        }
+    }
+
+    /// Finds the end of the line that `chunk[from..]` begins or continues.
+    #[inline]
+    pub(super) fn find(self, chunk: &[u8], from: usize) -> Option<LineEnd> {
+        let rest = chunk.get(from..)?;
+        match self {
+            Self::Lf => {
+                let content = from + memchr::memchr(b'\n', rest)?;
+                Some(LineEnd {
+                    content,
+                    end: content + 1,
+                    bare_cr: false,
+                })
+            }
+            Self::Any => Some(end_at(chunk, from + memchr::memchr2(b'\n', b'\r', rest)?)),
+        }
+    }
 }
 
 /// The end of the line whose terminator begins at `content`.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::line::{self, Field, Head, LineEnd, MAX_RETRY_DIGITS, Start};
+use super::line::{self, Ends, Field, Head, LineEnd, MAX_RETRY_DIGITS, Start};
 
 /// Finds event boundaries without assembling events: a few bytes of state and the last id.
 #[derive(Debug, Clone)]
@@ -73,6 +73,7 @@ impl Scanner {
         }
         let mut pass = Pass {
             chunk,
+            ends: Ends::of(chunk),
             at: 0,
             start: -self.back.cast_signed(),
             found: Scan::default(),
@@ -132,7 +133,7 @@ impl Scanner {
         if matches!(self.line, Line::Start) {
             return;
         }
-        let found = line::find_end(pass.chunk, pass.at);
+        let found = pass.ends.find(pass.chunk, pass.at);
         let part = &pass.chunk[pass.at..found.map_or(pass.chunk.len(), |end| end.content)];
         pass.at = found.map_or(pass.chunk.len(), |end| end.end);
         if matches!(self.line, Line::Kept) {
@@ -167,7 +168,7 @@ impl Scanner {
                 self.open = true;
                 pass.start = from.cast_signed();
             }
-            let Some(end) = line::find_end(chunk, from) else {
+            let Some(end) = pass.ends.find(chunk, from) else {
                 pass.at = chunk.len();
                 self.begin_rest(&chunk[from..]);
                 return;
@@ -290,6 +291,7 @@ const MAX_LINE_NAME: usize = b"retry: ".len();
 /// One pass over a chunk.
 struct Pass<'a> {
     chunk: &'a [u8],
+    ends: Ends,
     /// The first byte not yet read.
     at: usize,
     /// Where the open block began; negative if before the chunk.
@@ -322,3 +324,6 @@ enum Overflow {
     /// There was a NUL in it.
     Nul,
 }
+
+#[cfg(test)]
+mod tests;

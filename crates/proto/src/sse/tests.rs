@@ -191,6 +191,12 @@ fn r165_data_may_be_empty() {
 }
 
 #[test]
+fn r165_an_empty_event_type_is_none() {
+    let events = events_of(&[b"event: a\nevent:\ndata\n\n"]);
+    assert_eq!(said(&events[0]).0, None);
+}
+
+#[test]
 fn r166_a_block_without_data_commits_its_id_and_delivers_nothing() {
     let events = events_of(&[b"id: 5\n\n"]);
     assert_eq!(said(&events[0]), (None, None, some("5"), None));
@@ -218,19 +224,6 @@ fn r167_an_id_persists_over_events() {
 }
 
 #[test]
-fn r167_an_id_too_long_voids_the_cursor() {
-    for cut in 0..14 {
-        let mut scanner = Scanner::new(4);
-        let (head, tail) = b"id: 1\n\nid: 12345\n\n".split_at(cut);
-        scanner.scan(head);
-        scanner.scan(tail);
-        assert_eq!(scanner.last_event_id(), None, "cut at {cut}");
-        scanner.scan(b"id: 1234\n\n");
-        assert_eq!(scanner.last_event_id(), Some(&b"1234"[..]));
-    }
-}
-
-#[test]
 fn r168_retry_is_digits_only_and_clamped() {
     let retry = |value: &str| {
         let stream = format!("retry: {value}\ndata\n\n");
@@ -247,15 +240,6 @@ fn r168_retry_is_digits_only_and_clamped() {
     }
     assert_eq!(retry("300001"), Some(300_000));
     assert_eq!(retry("99999999999999999999999999"), Some(300_000));
-}
-
-#[test]
-fn r168_retry_takes_effect_at_once() {
-    let mut scanner = Scanner::default();
-    scanner.scan(b"data: a\nretry: 15");
-    assert_eq!(scanner.retry(), None);
-    scanner.scan(b"00\n");
-    assert_eq!(scanner.retry(), Some(Duration::from_millis(1500)));
 }
 
 #[test]
@@ -464,25 +448,6 @@ fn d1_chunks_pushed_at_once_are_read_in_order() {
         assert_eq!(event.data.unwrap(), data);
     }
     assert_eq!(decoder.next_item().unwrap(), None);
-}
-
-#[test]
-fn d1_the_scanner_says_where_the_last_event_lies() {
-    let mut scanner = Scanner::default();
-    let first = scanner.scan(b": ka\n\ndata: a\n\ndata: b\n: c");
-    assert_eq!(first.boundary, Some(15));
-    assert_eq!(
-        (first.last_event_start, first.last_event_end),
-        (Some(6), Some(15))
-    );
-    assert_eq!(scanner.scan(b"c"), Scan::default());
-    let second = scanner.scan(b"\n\n: ka\n\ndata");
-    assert_eq!(second.boundary, Some(8));
-    assert_eq!(
-        (second.last_event_start, second.last_event_end),
-        (Some(-12), Some(2))
-    );
-    assert!(!scanner.at_boundary());
 }
 
 #[test]

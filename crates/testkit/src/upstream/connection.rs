@@ -215,6 +215,11 @@ impl<'a> Player<'a> {
                     let bytes = self.filled(event).to_bytes();
                     self.body(&bytes[..length.min(bytes.len())]).await?;
                 }
+                Step::RestOfEvent(event, length) => {
+                    let bytes = self.filled(event).to_bytes();
+                    self.body(&bytes[length.min(bytes.len())..]).await?;
+                    self.event_taken();
+                }
                 Step::Fill(part, times) => self.fill(&part, times).await?,
                 Step::Pieces(pieces) => {
                     for piece in pieces {

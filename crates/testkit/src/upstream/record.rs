@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub struct Request {
     pub headers: Headers,
     /// The body without its framing.
     pub body: Bytes,
+    /// When all of it was there.
+    pub at: Instant,
     pub(crate) json: Value,
     pub(crate) id: Option<String>,
 }
@@ -46,6 +49,7 @@ impl Request {
             target,
             headers,
             body,
+            at: Instant::now(),
             json,
             id,
         }
@@ -169,6 +173,8 @@ pub struct Response {
     pub blocked: bool,
     /// How it ended; `None` while it goes on.
     pub outcome: Option<Outcome>,
+    /// When it ended.
+    pub ended: Option<Instant>,
 }
 
 /// What an upstream saw and did.
@@ -245,6 +251,7 @@ impl Record {
             return;
         }
         response.outcome = Some(outcome);
+        response.ended = Some(Instant::now());
         response.blocked = false;
         if response.is_stream {
             self.open_streams -= 1;

@@ -43,6 +43,8 @@ pub(crate) enum Step {
     Event(Event),
     /// The first bytes of an event.
     PartOfEvent(Event, usize),
+    /// What comes after them.
+    RestOfEvent(Event, usize),
     /// The same bytes again and again.
     Fill(Bytes, u64),
     /// Parts of the body, each read by the peer before the next is sent.
@@ -68,7 +70,9 @@ impl Step {
             Self::Wait(_) | Self::WaitForAnswer(_) | Self::ReadByPeer => false,
             Self::Stall | Self::Cut(_) | Self::Close => false,
             Self::Head | Self::Body(_) | Self::Whole(_) | Self::Event(_) => true,
-            Self::PartOfEvent(..) | Self::Fill(..) | Self::Pieces(_) => true,
+            Self::PartOfEvent(..) | Self::RestOfEvent(..) | Self::Fill(..) | Self::Pieces(_) => {
+                true
+            }
             Self::Raw(_) | Self::Stream(..) => true,
         }
     }
@@ -224,6 +228,11 @@ impl Script {
     /// The first `bytes` bytes of an event and no more of it.
     pub fn part_of(self, event: Event, bytes: usize) -> Self {
         self.step(Step::PartOfEvent(event, bytes))
+    }
+
+    /// What comes after the first `bytes` bytes of an event.
+    pub fn rest_of(self, event: Event, bytes: usize) -> Self {
+        self.step(Step::RestOfEvent(event, bytes))
     }
 
     /// The same part of the body so many times; `u64::MAX`: without end.

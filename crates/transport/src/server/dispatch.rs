@@ -306,6 +306,7 @@ pub(crate) fn begin(
     let limit = shared.config.limits.max_requests_per_session;
     if session.in_flight() >= limit {
         return Err(busy(
+            message.id(),
             "too many requests are running in this session",
             Some(limit),
         ));
@@ -328,6 +329,7 @@ async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, An
     };
     if shared.streams.used() >= shared.streams.limit() {
         return Err(busy(
+            None,
             "too many event streams are open",
             Some(shared.streams.limit()),
         ));

@@ -75,6 +75,7 @@ pub(crate) async fn serve(
 pub(crate) async fn refuse(shared: &Arc<Shared>, io: Box<dyn Io>) {
     let mut connection = Connection::new(Arc::clone(shared), io, None);
     let answer = ladder::busy(
+        None,
         "too many connections are open",
         Some(shared.connections.limit()),
     );

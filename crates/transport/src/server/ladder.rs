@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 use thinpipe_proto::classify::{self, Class};
 use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX};
-use thinpipe_proto::rpc::code;
+use thinpipe_proto::rpc::{RequestId, code};
 use thinpipe_proto::session::Principal;
 
 use crate::body::Body;
@@ -69,10 +69,11 @@ pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Ans
         Some(_) => {}
     }
     if shared.draining.is_cancelled() {
-        return Err(busy("this server is shutting down", None));
+        return Err(busy(None, "this server is shutting down", None));
     }
     let permit = shared.requests.take().ok_or_else(|| {
         busy(
+            None,
             "too many requests are being answered",
             Some(shared.requests.limit()),
         )
@@ -92,12 +93,12 @@ pub(crate) fn refuse(status: StatusCode, message: &str) -> Answer {
 }
 
 /// 503: the client may come back.
-pub(crate) fn busy(message: &str, limit: Option<usize>) -> Answer {
+pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) -> Answer {
     let text = limit.map_or_else(|| message.to_owned(), |n| format!("{message} (limit {n})"));
     let data = r#"{"reason":"overloaded"}"#;
     let mut answer = Answer::error(
         StatusCode::SERVICE_UNAVAILABLE,
-        None,
+        id,
         code::SERVER_ERROR,
         &text,
         Some(data),

@@ -204,3 +204,15 @@ impl Drop for Unread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C9: thousands of streams wait at a time; each is these two values and a timer.
+    #[test]
+    fn c9_a_stream_that_waits_is_small() {
+        let bytes = size_of::<Unread>() + size_of::<Connection>();
+        assert!(bytes <= 320, "{bytes}");
+    }
+}

@@ -2,6 +2,8 @@
 
 use thinpipe_testkit::{Connection, rpc};
 use thinpipe_transport::server::LegacyMode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{call, config, start};
 
@@ -232,9 +234,9 @@ async fn split_and_pipelined_requests() {
     let running = start(config()).await;
     let client = running.client("2025-11-25").await;
     let request = client.post(call(1, "echo")).to_bytes();
-    let offsets: Vec<usize> = (1..request.len()).step_by(7).collect();
+    let pieces: Vec<&[u8]> = request.chunks(7).collect();
     let mut connection = Connection::open(running.address).await;
-    connection.send_pieces(request.clone(), &offsets).await;
+    connection.send_pieces(&pieces).await;
     let response = connection.response().await;
     assert_eq!(response.status, 200);
     let mut first = response;
@@ -253,17 +255,18 @@ async fn split_and_pipelined_requests() {
 async fn expect_continue() {
     let running = start(config()).await;
     let body = rpc::initialize(1, "2025-11-25");
-    let mut connection = Connection::open(running.address).await;
-    connection
-        .send(format!(
-            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        ))
-        .await;
-    let response = connection.response().await;
-    assert_eq!(response.status, 100);
-    let mut connection = response.into_connection();
-    connection.send(body).await;
-    assert_eq!(connection.response().await.status, 200);
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }

@@ -279,3 +279,11 @@ async fn compressed_answers_are_refused() {
     assert!(error.contains("Content-Encoding is \"gzip\""), "{error}");
     assert_eq!(peer.rest().await, b"");
 }
+
+/// Requests that wait for their answer are many too.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_is_small() {
+    let (upstream, _network) = network(|_| {});
+    let bytes = size_of_val(&upstream.send(post("{}")));
+    assert!(bytes <= 1024, "{bytes}");
+}

@@ -5,6 +5,7 @@ mod broken;
 mod http2;
 mod peer;
 mod pool;
+mod probing;
 mod redirects;
 mod sockets;
 mod timeouts;

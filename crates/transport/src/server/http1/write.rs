@@ -77,6 +77,8 @@ thread_local! {
 struct Writing {
     coding: Coding,
     stream: Option<Box<Running>>,
+    /// `output` is the head, which waits for the first bytes of the body to leave in one write.
+    holds_head: bool,
     stalled: Option<Instant>,
     broken: bool,
 }
@@ -105,6 +107,7 @@ impl Connection {
         };
         let mut writing = Writing {
             coding,
+            holds_head: stream.is_some(),
             stream,
             stalled: None,
             broken: false,
@@ -131,9 +134,7 @@ impl Connection {
         writing: &mut Writing,
     ) -> Poll<Result<(), WriteFault>> {
         loop {
-            let first = writing.stream.is_some() && self.sent == 0 && !self.output.is_empty();
-            // The head waits for the first bytes of its body, so that both leave in one write.
-            if !first || writing.stalled.is_some() {
+            if !writing.holds_head {
                 match self.poll_flush_output(cx, &mut writing.stalled) {
                     Poll::Ready(flushed) => flushed?,
                     Poll::Pending => return self.gone_or_pending(cx),
@@ -145,7 +146,8 @@ impl Connection {
             if writing.stream.is_none() && self.output.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if writing.stream.is_some() && !self.fill(cx, writing) && self.output.is_empty() {
+            writing.holds_head = false;
+            if writing.stream.is_some() && !self.fill(cx, writing) {
                 return self.gone_or_pending(cx);
             }
         }
@@ -182,8 +184,9 @@ impl Connection {
         if ready {
             self.write_now(cx, &out[from..]);
         }
-        // A stream that waits keeps no large buffer alive in a thread that has many of them.
-        out.truncate(0);
+        // One huge event must not keep its room for as long as the thread lives.
+        out.clear();
+        out.shrink_to(4 * READ_SIZE);
         OUT.set(out);
         ready || ended || writing.broken
     }

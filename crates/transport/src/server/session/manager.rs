@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
 use thinpipe_store::{SessionRecord, SessionStore, StoreError, Version};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Negotiated, Session, SessionEnd, SessionError, lock, unix_ms};
@@ -234,11 +235,14 @@ impl SessionManager {
         }
     }
 
-    /// Sweeps at the configured interval until the manager is dropped.
-    pub fn start_sweeping(&self) {
+    /// Sweeps at the configured interval until `stop` is cancelled or the manager is dropped.
+    pub fn start_sweeping(&self, stop: CancellationToken) {
         let weak = Arc::downgrade(&self.inner);
         let every = self.inner.limits.sweep;
-        self.inner.tasks.spawn(sweep_loop(weak, every));
+        self.inner.tasks.spawn(async move {
+            // Cancel-safe: a sweep that is cut off is made up for by whoever ends the sessions.
+            let _ = stop.run_until_cancelled(sweep_loop(weak, every)).await;
+        });
     }
 
     async fn keep(&self, session: &Arc<Session>, idle: Duration) -> Result<(), SessionError> {
