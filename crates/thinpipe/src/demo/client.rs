@@ -59,16 +59,12 @@ impl Client {
     /// A client of the endpoint at a URL.
     pub(crate) fn new(url: Uri) -> Self {
         let upstream = Upstream::new(UpstreamConfig::new("gateway".into(), url));
-<<<<<<< HEAD
         Self {
             upstream,
             session: None,
             revision: Revision::NEWEST_LEGACY,
             last_id: 0,
         }
-=======
-        Self { upstream, session: None, revision: Revision::NEWEST_LEGACY, last_id: 0 }
->>>>>>> main
     }
 
     /// Opens a session. Gives the answer and the session's id, if the server gave one.
@@ -85,7 +81,6 @@ impl Client {
         let answer = self.send(Method::POST, &request, HeaderMap::new()).await?;
         ensure!(answer.status == StatusCode::OK, "status {}", answer.status);
         self.session = answer.headers.get(mcp::SESSION_ID).cloned();
-<<<<<<< HEAD
         let id = self
             .session
             .as_ref()
@@ -97,11 +92,6 @@ impl Client {
             .await?;
         self.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
             .await?;
-=======
-        let id = self.session.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let (response, _) = Messages::of(answer, Instant::now()).await?.response().await?;
-        self.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await?;
->>>>>>> main
         Ok((response, id))
     }
 
@@ -128,12 +118,8 @@ impl Client {
         let version = Revision::NEWEST.as_str();
         let meta = &mut params["_meta"];
         meta["io.modelcontextprotocol/protocolVersion"] = version.into();
-<<<<<<< HEAD
         meta["io.modelcontextprotocol/clientCapabilities"] =
             json!({ "elicitation": { "form": {} } });
-=======
-        meta["io.modelcontextprotocol/clientCapabilities"] = json!({ "elicitation": { "form": {} } });
->>>>>>> main
         meta["io.modelcontextprotocol/clientInfo"] = client_info();
         let mut headers = HeaderMap::new();
         headers.insert(mcp::PROTOCOL_VERSION, HeaderValue::from_static(version));
@@ -153,15 +139,11 @@ impl Client {
     /// Anything else than 202.
     pub(crate) async fn post(&self, message: &Value) -> anyhow::Result<()> {
         let answer = self.send(Method::POST, message, HeaderMap::new()).await?;
-<<<<<<< HEAD
         ensure!(
             answer.status == StatusCode::ACCEPTED,
             "202 expected, not {}",
             answer.status
         );
-=======
-        ensure!(answer.status == StatusCode::ACCEPTED, "202 expected, not {}", answer.status);
->>>>>>> main
         Ok(())
     }
 
@@ -170,14 +152,10 @@ impl Client {
     /// # Errors
     /// No response.
     pub(crate) async fn delete(&self) -> anyhow::Result<StatusCode> {
-<<<<<<< HEAD
         Ok(self
             .send(Method::DELETE, &Value::Null, HeaderMap::new())
             .await?
             .status)
-=======
-        Ok(self.send(Method::DELETE, &Value::Null, HeaderMap::new()).await?.status)
->>>>>>> main
     }
 
     /// The status that a request of the session gets.
@@ -186,14 +164,10 @@ impl Client {
     /// No response.
     pub(crate) async fn status(&mut self, method: &str) -> anyhow::Result<StatusCode> {
         let request = self.request(method, json!({}));
-<<<<<<< HEAD
         Ok(self
             .send(Method::POST, &request, HeaderMap::new())
             .await?
             .status)
-=======
-        Ok(self.send(Method::POST, &request, HeaderMap::new()).await?.status)
->>>>>>> main
     }
 
     fn request(&mut self, method: &str, params: Value) -> Value {
@@ -223,16 +197,12 @@ impl Client {
                 Bytes::from(message.to_string())
             }
         };
-<<<<<<< HEAD
         let request = UpstreamRequest {
             method,
             headers,
             body,
             repeatable: false,
         };
-=======
-        let request = UpstreamRequest { method, headers, body, repeatable: false };
->>>>>>> main
         Ok(self.upstream.send(request).await?)
     }
 }
@@ -246,7 +216,6 @@ impl Messages {
                 Body::Empty | Body::Full(_) => None,
             };
             let decoder = Decoder::new(sse::DEFAULT_MAX_EVENT);
-<<<<<<< HEAD
             let stream = Stream {
                 body,
                 decoder,
@@ -263,14 +232,6 @@ impl Messages {
             source: Source::Single(Some(message)),
             asked,
         })
-=======
-            let stream = Stream { body, decoder, ready: VecDeque::new() };
-            return Ok(Self { source: Source::Stream(Box::new(stream)), asked });
-        }
-        let body = answer.collect(MAX_BODY).await?;
-        let message = serde_json::from_slice(&body).with_context(|| format!("status {status}"))?;
-        Ok(Self { source: Source::Single(Some(message)), asked })
->>>>>>> main
     }
 
     /// The next message; `None` at the end.
@@ -282,14 +243,10 @@ impl Messages {
             Source::Single(message) => message.take(),
             Source::Stream(stream) => stream.next().await?,
         };
-<<<<<<< HEAD
         Ok(message.map(|message| Arrived {
             message,
             after: self.asked.elapsed(),
         }))
-=======
-        Ok(message.map(|message| Arrived { message, after: self.asked.elapsed() }))
->>>>>>> main
     }
 
     /// Whether the answer is a stream of events.
@@ -319,13 +276,9 @@ impl Stream {
             if let Some(message) = self.ready.pop_front() {
                 return Ok(Some(message));
             }
-<<<<<<< HEAD
             let Some(body) = &mut self.body else {
                 return Ok(None);
             };
-=======
-            let Some(body) = &mut self.body else { return Ok(None) };
->>>>>>> main
             let mut chunk = Vec::new();
             let filled = poll_fn(|cx| body.poll_fill(cx, &mut chunk)).await?;
             if filled == Filled::End {

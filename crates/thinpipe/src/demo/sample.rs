@@ -50,13 +50,9 @@ impl Handler for Sample {
 }
 
 async fn initialize(message: &Message, slot: SessionSlot) -> Answer {
-<<<<<<< HEAD
     let Some(id) = message.id().cloned() else {
         return Answer::accepted();
     };
-=======
-    let Some(id) = message.id().cloned() else { return Answer::accepted() };
->>>>>>> main
     let asked = message.param_str("protocolVersion").unwrap_or_default();
     let revision = match Revision::from_bytes(asked.as_bytes()) {
         Some(revision) if !revision.is_modern() => revision,
@@ -78,7 +74,6 @@ async fn initialize(message: &Message, slot: SessionSlot) -> Answer {
         }
         Err(error) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-<<<<<<< HEAD
             Answer::error(
                 status,
                 Some(&id),
@@ -86,9 +81,6 @@ async fn initialize(message: &Message, slot: SessionSlot) -> Answer {
                 &error.to_string(),
                 None,
             )
-=======
-            Answer::error(status, Some(&id), code::INTERNAL_ERROR, &error.to_string(), None)
->>>>>>> main
         }
     }
 }
@@ -122,7 +114,6 @@ fn in_session(message: &Message, session: Option<Arc<Session>>) -> Answer {
         },
         _ => {
             let text = "unknown method";
-<<<<<<< HEAD
             Answer::error(
                 StatusCode::OK,
                 Some(&id),
@@ -130,21 +121,14 @@ fn in_session(message: &Message, session: Option<Arc<Session>>) -> Answer {
                 text,
                 None,
             )
-=======
-            Answer::error(StatusCode::OK, Some(&id), code::METHOD_NOT_FOUND, text, None)
->>>>>>> main
         }
     }
 }
 
 fn stateless(message: &Message) -> Answer {
-<<<<<<< HEAD
     let Some(id) = message.id().cloned() else {
         return Answer::accepted();
     };
-=======
-    let Some(id) = message.id().cloned() else { return Answer::accepted() };
->>>>>>> main
     match message.method() {
         Some("server/discover") => {
             let result = json!({
@@ -202,7 +186,6 @@ fn tools() -> Value {
     };
     json!([
         tool("echo", "Says what it is told", "text", "string"),
-<<<<<<< HEAD
         tool(
             "count",
             "Counts aloud, one step every 100 ms",
@@ -215,10 +198,6 @@ fn tools() -> Value {
             "question",
             "string"
         ),
-=======
-        tool("count", "Counts aloud, one step every 100 ms", "to", "integer"),
-        tool("ask", "Asks the user a question before it answers", "question", "string"),
->>>>>>> main
     ])
 }
 
@@ -234,12 +213,8 @@ fn count(id: RequestId, to: u64, token: Option<Value>, modern: bool) -> Answer {
         }
         let result = said(&format!("counted to {to}"));
         let result = if modern { complete(result) } else { result };
-<<<<<<< HEAD
         sink.send(&response(&id, result.to_string().as_bytes()))
             .await;
-=======
-        sink.send(&response(&id, result.to_string().as_bytes())).await;
->>>>>>> main
     }))
 }
 
@@ -254,12 +229,8 @@ fn ask_in_session(id: RequestId, question: String, session: Arc<Session>) -> Ans
                 result
             }
         };
-<<<<<<< HEAD
         sink.send(&response(&id, result.to_string().as_bytes()))
             .await;
-=======
-        sink.send(&response(&id, result.to_string().as_bytes())).await;
->>>>>>> main
     }))
 }
 
@@ -267,14 +238,10 @@ async fn ask(sink: &Sink, question: &str, session: &Session) -> Option<String> {
     let (tell, told) = oneshot::channel();
     let name = {
         let questions = session.state(Questions::default)?;
-<<<<<<< HEAD
         let mut asked = questions
             .asked
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-=======
-        let mut asked = questions.asked.lock().unwrap_or_else(PoisonError::into_inner);
->>>>>>> main
         asked.0 += 1;
         let name = format!("question-{}", asked.0);
         asked.1.insert(name.clone(), tell);
@@ -292,7 +259,6 @@ fn take_answer(session: Option<&Session>, id: &RequestId, message: &Message) {
     let Some(questions) = session.and_then(|session| session.state(Questions::default)) else {
         return;
     };
-<<<<<<< HEAD
     let Ok(name) = serde_json::from_slice::<String>(id.as_json()) else {
         return;
     };
@@ -300,10 +266,6 @@ fn take_answer(session: Option<&Session>, id: &RequestId, message: &Message) {
         .asked
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-=======
-    let Ok(name) = serde_json::from_slice::<String>(id.as_json()) else { return };
-    let mut asked = questions.asked.lock().unwrap_or_else(PoisonError::into_inner);
->>>>>>> main
     if let Some(tell) = asked.1.remove(&name) {
         // Who asked may have left meanwhile.
         let _ = tell.send(message.result().unwrap_or_default());
@@ -336,13 +298,9 @@ fn form(question: &str) -> Value {
 }
 
 fn name_in(answer: &Value) -> Option<String> {
-<<<<<<< HEAD
     (answer["action"] == "accept")
         .then(|| answer["content"]["name"].as_str())?
         .map(str::to_owned)
-=======
-    (answer["action"] == "accept").then(|| answer["content"]["name"].as_str())?.map(str::to_owned)
->>>>>>> main
 }
 
 fn token(message: &Message) -> Option<Value> {
@@ -350,14 +308,10 @@ fn token(message: &Message) -> Option<Value> {
 }
 
 fn params(message: &Message) -> Value {
-<<<<<<< HEAD
     message
         .params()
         .and_then(|params| serde_json::from_slice(&params).ok())
         .unwrap_or_default()
-=======
-    message.params().and_then(|params| serde_json::from_slice(&params).ok()).unwrap_or_default()
->>>>>>> main
 }
 
 fn said(text: &str) -> Value {
