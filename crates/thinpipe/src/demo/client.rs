@@ -59,7 +59,12 @@ impl Client {
     /// A client of the endpoint at a URL.
     pub(crate) fn new(url: Uri) -> Self {
         let upstream = Upstream::new(UpstreamConfig::new("gateway".into(), url));
-        Self { upstream, session: None, revision: Revision::NEWEST_LEGACY, last_id: 0 }
+        Self {
+            upstream,
+            session: None,
+            revision: Revision::NEWEST_LEGACY,
+            last_id: 0,
+        }
     }
 
     /// Opens a session. Gives the answer and the session's id, if the server gave one.
@@ -76,9 +81,17 @@ impl Client {
         let answer = self.send(Method::POST, &request, HeaderMap::new()).await?;
         ensure!(answer.status == StatusCode::OK, "status {}", answer.status);
         self.session = answer.headers.get(mcp::SESSION_ID).cloned();
-        let id = self.session.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let (response, _) = Messages::of(answer, Instant::now()).await?.response().await?;
-        self.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await?;
+        let id = self
+            .session
+            .as_ref()
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
+        let (response, _) = Messages::of(answer, Instant::now())
+            .await?
+            .response()
+            .await?;
+        self.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
+            .await?;
         Ok((response, id))
     }
 
@@ -105,7 +118,8 @@ impl Client {
         let version = Revision::NEWEST.as_str();
         let meta = &mut params["_meta"];
         meta["io.modelcontextprotocol/protocolVersion"] = version.into();
-        meta["io.modelcontextprotocol/clientCapabilities"] = json!({ "elicitation": { "form": {} } });
+        meta["io.modelcontextprotocol/clientCapabilities"] =
+            json!({ "elicitation": { "form": {} } });
         meta["io.modelcontextprotocol/clientInfo"] = client_info();
         let mut headers = HeaderMap::new();
         headers.insert(mcp::PROTOCOL_VERSION, HeaderValue::from_static(version));
@@ -125,7 +139,11 @@ impl Client {
     /// Anything else than 202.
     pub(crate) async fn post(&self, message: &Value) -> anyhow::Result<()> {
         let answer = self.send(Method::POST, message, HeaderMap::new()).await?;
-        ensure!(answer.status == StatusCode::ACCEPTED, "202 expected, not {}", answer.status);
+        ensure!(
+            answer.status == StatusCode::ACCEPTED,
+            "202 expected, not {}",
+            answer.status
+        );
         Ok(())
     }
 
@@ -134,7 +152,10 @@ impl Client {
     /// # Errors
     /// No response.
     pub(crate) async fn delete(&self) -> anyhow::Result<StatusCode> {
-        Ok(self.send(Method::DELETE, &Value::Null, HeaderMap::new()).await?.status)
+        Ok(self
+            .send(Method::DELETE, &Value::Null, HeaderMap::new())
+            .await?
+            .status)
     }
 
     /// The status that a request of the session gets.
@@ -143,7 +164,10 @@ impl Client {
     /// No response.
     pub(crate) async fn status(&mut self, method: &str) -> anyhow::Result<StatusCode> {
         let request = self.request(method, json!({}));
-        Ok(self.send(Method::POST, &request, HeaderMap::new()).await?.status)
+        Ok(self
+            .send(Method::POST, &request, HeaderMap::new())
+            .await?
+            .status)
     }
 
     fn request(&mut self, method: &str, params: Value) -> Value {
@@ -173,7 +197,12 @@ impl Client {
                 Bytes::from(message.to_string())
             }
         };
-        let request = UpstreamRequest { method, headers, body, repeatable: false };
+        let request = UpstreamRequest {
+            method,
+            headers,
+            body,
+            repeatable: false,
+        };
         Ok(self.upstream.send(request).await?)
     }
 }
@@ -187,12 +216,22 @@ impl Messages {
                 Body::Empty | Body::Full(_) => None,
             };
             let decoder = Decoder::new(sse::DEFAULT_MAX_EVENT);
-            let stream = Stream { body, decoder, ready: VecDeque::new() };
-            return Ok(Self { source: Source::Stream(Box::new(stream)), asked });
+            let stream = Stream {
+                body,
+                decoder,
+                ready: VecDeque::new(),
+            };
+            return Ok(Self {
+                source: Source::Stream(Box::new(stream)),
+                asked,
+            });
         }
         let body = answer.collect(MAX_BODY).await?;
         let message = serde_json::from_slice(&body).with_context(|| format!("status {status}"))?;
-        Ok(Self { source: Source::Single(Some(message)), asked })
+        Ok(Self {
+            source: Source::Single(Some(message)),
+            asked,
+        })
     }
 
     /// The next message; `None` at the end.
@@ -204,7 +243,10 @@ impl Messages {
             Source::Single(message) => message.take(),
             Source::Stream(stream) => stream.next().await?,
         };
-        Ok(message.map(|message| Arrived { message, after: self.asked.elapsed() }))
+        Ok(message.map(|message| Arrived {
+            message,
+            after: self.asked.elapsed(),
+        }))
     }
 
     /// Whether the answer is a stream of events.
@@ -234,7 +276,9 @@ impl Stream {
             if let Some(message) = self.ready.pop_front() {
                 return Ok(Some(message));
             }
-            let Some(body) = &mut self.body else { return Ok(None) };
+            let Some(body) = &mut self.body else {
+                return Ok(None);
+            };
             let mut chunk = Vec::new();
             let filled = poll_fn(|cx| body.poll_fill(cx, &mut chunk)).await?;
             if filled == Filled::End {

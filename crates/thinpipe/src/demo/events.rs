@@ -30,7 +30,10 @@ impl Events {
     {
         // One event: the script waits until it is taken.
         let (events, ready) = mpsc::channel(1);
-        Self { script: Some(Box::pin(script(Sink { events }))), ready }
+        Self {
+            script: Some(Box::pin(script(Sink { events }))),
+            ready,
+        }
     }
 }
 
@@ -106,13 +109,19 @@ mod tests {
             }
         });
         let text = read(events).await;
-        let data: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        let data: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .collect();
         assert_eq!(data, ["0", "1", "2", "3", "4"]);
     }
 
     #[tokio::test]
     async fn a_script_that_sends_nothing_ends_the_stream() {
-        assert_eq!(read(Events::new(|sink| async move { drop(sink) })).await, "");
+        assert_eq!(
+            read(Events::new(|sink| async move { drop(sink) })).await,
+            ""
+        );
     }
 
     /// C25: a reader that does not read stops the writer, with one event on its way.

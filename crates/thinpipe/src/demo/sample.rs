@@ -50,7 +50,9 @@ impl Handler for Sample {
 }
 
 async fn initialize(message: &Message, slot: SessionSlot) -> Answer {
-    let Some(id) = message.id().cloned() else { return Answer::accepted() };
+    let Some(id) = message.id().cloned() else {
+        return Answer::accepted();
+    };
     let asked = message.param_str("protocolVersion").unwrap_or_default();
     let revision = match Revision::from_bytes(asked.as_bytes()) {
         Some(revision) if !revision.is_modern() => revision,
@@ -72,7 +74,13 @@ async fn initialize(message: &Message, slot: SessionSlot) -> Answer {
         }
         Err(error) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            Answer::error(status, Some(&id), code::INTERNAL_ERROR, &error.to_string(), None)
+            Answer::error(
+                status,
+                Some(&id),
+                code::INTERNAL_ERROR,
+                &error.to_string(),
+                None,
+            )
         }
     }
 }
@@ -106,13 +114,21 @@ fn in_session(message: &Message, session: Option<Arc<Session>>) -> Answer {
         },
         _ => {
             let text = "unknown method";
-            Answer::error(StatusCode::OK, Some(&id), code::METHOD_NOT_FOUND, text, None)
+            Answer::error(
+                StatusCode::OK,
+                Some(&id),
+                code::METHOD_NOT_FOUND,
+                text,
+                None,
+            )
         }
     }
 }
 
 fn stateless(message: &Message) -> Answer {
-    let Some(id) = message.id().cloned() else { return Answer::accepted() };
+    let Some(id) = message.id().cloned() else {
+        return Answer::accepted();
+    };
     match message.method() {
         Some("server/discover") => {
             let result = json!({
@@ -170,8 +186,18 @@ fn tools() -> Value {
     };
     json!([
         tool("echo", "Says what it is told", "text", "string"),
-        tool("count", "Counts aloud, one step every 100 ms", "to", "integer"),
-        tool("ask", "Asks the user a question before it answers", "question", "string"),
+        tool(
+            "count",
+            "Counts aloud, one step every 100 ms",
+            "to",
+            "integer"
+        ),
+        tool(
+            "ask",
+            "Asks the user a question before it answers",
+            "question",
+            "string"
+        ),
     ])
 }
 
@@ -187,7 +213,8 @@ fn count(id: RequestId, to: u64, token: Option<Value>, modern: bool) -> Answer {
         }
         let result = said(&format!("counted to {to}"));
         let result = if modern { complete(result) } else { result };
-        sink.send(&response(&id, result.to_string().as_bytes())).await;
+        sink.send(&response(&id, result.to_string().as_bytes()))
+            .await;
     }))
 }
 
@@ -202,7 +229,8 @@ fn ask_in_session(id: RequestId, question: String, session: Arc<Session>) -> Ans
                 result
             }
         };
-        sink.send(&response(&id, result.to_string().as_bytes())).await;
+        sink.send(&response(&id, result.to_string().as_bytes()))
+            .await;
     }))
 }
 
@@ -210,7 +238,10 @@ async fn ask(sink: &Sink, question: &str, session: &Session) -> Option<String> {
     let (tell, told) = oneshot::channel();
     let name = {
         let questions = session.state(Questions::default)?;
-        let mut asked = questions.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = questions
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         asked.0 += 1;
         let name = format!("question-{}", asked.0);
         asked.1.insert(name.clone(), tell);
@@ -228,8 +259,13 @@ fn take_answer(session: Option<&Session>, id: &RequestId, message: &Message) {
     let Some(questions) = session.and_then(|session| session.state(Questions::default)) else {
         return;
     };
-    let Ok(name) = serde_json::from_slice::<String>(id.as_json()) else { return };
-    let mut asked = questions.asked.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(name) = serde_json::from_slice::<String>(id.as_json()) else {
+        return;
+    };
+    let mut asked = questions
+        .asked
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(tell) = asked.1.remove(&name) {
         // Who asked may have left meanwhile.
         let _ = tell.send(message.result().unwrap_or_default());
@@ -262,7 +298,9 @@ fn form(question: &str) -> Value {
 }
 
 fn name_in(answer: &Value) -> Option<String> {
-    (answer["action"] == "accept").then(|| answer["content"]["name"].as_str())?.map(str::to_owned)
+    (answer["action"] == "accept")
+        .then(|| answer["content"]["name"].as_str())?
+        .map(str::to_owned)
 }
 
 fn token(message: &Message) -> Option<Value> {
@@ -270,7 +308,10 @@ fn token(message: &Message) -> Option<Value> {
 }
 
 fn params(message: &Message) -> Value {
-    message.params().and_then(|params| serde_json::from_slice(&params).ok()).unwrap_or_default()
+    message
+        .params()
+        .and_then(|params| serde_json::from_slice(&params).ok())
+        .unwrap_or_default()
 }
 
 fn said(text: &str) -> Value {

@@ -44,9 +44,16 @@ async fn open(client: &mut Client) -> anyhow::Result<()> {
     println!("   <- {name} speaks 2025-11-25; the session's id begins with {session}\n");
 
     println!("2. tools/list");
-    let (answer, _) = client.call("tools/list", json!({})).await?.response().await?;
+    let (answer, _) = client
+        .call("tools/list", json!({}))
+        .await?
+        .response()
+        .await?;
     let names = tool_names(&answer["result"]);
-    ensure!(names == ["echo", "count", "ask"], "unexpected tools {names:?}");
+    ensure!(
+        names == ["echo", "count", "ask"],
+        "unexpected tools {names:?}"
+    );
     println!("   <- {}\n", names.join(", "));
     Ok(())
 }
@@ -61,16 +68,30 @@ async fn ask(client: &mut Client) -> anyhow::Result<()> {
     let mut answer = client.call("tools/call", asking()).await?;
     let asked = next(&mut answer).await?;
     let question = &asked.message;
-    ensure!(question["method"] == "elicitation/create", "unexpected message {question}");
-    println!("   <- {}  the server asks: {}", at(&asked), text(&question["params"]["message"]));
+    ensure!(
+        question["method"] == "elicitation/create",
+        "unexpected message {question}"
+    );
+    println!(
+        "   <- {}  the server asks: {}",
+        at(&asked),
+        text(&question["params"]["message"])
+    );
     let reply = json!({
         "jsonrpc": "2.0", "id": question["id"],
         "result": { "action": "accept", "content": { "name": "Ada" } },
     });
-    client.post(&reply).await.context("the answer to the server's question")?;
+    client
+        .post(&reply)
+        .await
+        .context("the answer to the server's question")?;
     println!("   ->          the client answers, in a request of its own: 202");
     let last = next(&mut answer).await?;
-    ensure!(said(&last.message) == "Hello, Ada", "unexpected result {}", last.message);
+    ensure!(
+        said(&last.message) == "Hello, Ada",
+        "unexpected result {}",
+        last.message
+    );
     println!("   <- {}  result: {}\n", at(&last), said(&last.message));
     Ok(())
 }
@@ -81,14 +102,25 @@ async fn stateless(client: &mut Client) -> anyhow::Result<()> {
 
     println!("6. tools/call ask as of 2026-07-28: the question is a result");
     let mut params = asking();
-    let (answer, _) = client.call_stateless("tools/call", params.clone()).await?.response().await?;
+    let (answer, _) = client
+        .call_stateless("tools/call", params.clone())
+        .await?
+        .response()
+        .await?;
     let result = &answer["result"];
-    ensure!(result["resultType"] == "input_required", "unexpected result {answer}");
+    ensure!(
+        result["resultType"] == "input_required",
+        "unexpected result {answer}"
+    );
     let question = &result["inputRequests"]["name"]["params"]["message"];
     println!("   <- input required: {}", text(question));
     params["inputResponses"] =
         json!({ "name": { "action": "accept", "content": { "name": "Ada" } } });
-    let (answer, _) = client.call_stateless("tools/call", params).await?.response().await?;
+    let (answer, _) = client
+        .call_stateless("tools/call", params)
+        .await?
+        .response()
+        .await?;
     ensure!(said(&answer) == "Hello, Ada", "unexpected result {answer}");
     println!("   -> the same call again, with the answer");
     println!("   <- result: {}\n", said(&answer));
@@ -100,8 +132,15 @@ async fn end(client: &mut Client) -> anyhow::Result<()> {
     let status = client.delete().await?;
     ensure!(status.is_success(), "DELETE gets {status}");
     let after = client.status("tools/list").await?;
-    ensure!(after == StatusCode::NOT_FOUND, "a request after DELETE gets {after}");
-    println!("   <- {}; another request with its id gets {}\n", status.as_u16(), after.as_u16());
+    ensure!(
+        after == StatusCode::NOT_FOUND,
+        "a request after DELETE gets {after}"
+    );
+    println!(
+        "   <- {}; another request with its id gets {}\n",
+        status.as_u16(),
+        after.as_u16()
+    );
     Ok(())
 }
 
@@ -128,18 +167,27 @@ async fn show_counting(mut answer: Messages) -> anyhow::Result<()> {
             println!("   <- {}  progress {step} of {total}", at(&arrived));
             continue;
         }
-        ensure!(said(message) == "counted to 3", "unexpected result {message}");
+        ensure!(
+            said(message) == "counted to 3",
+            "unexpected result {message}"
+        );
         println!("   <- {}  result: {}\n", at(&arrived), said(message));
         ensure!(steps == 3, "{steps} progress notifications instead of 3");
         // All at once at the end would mean that somebody on the way had kept them back.
         let spread = arrived.after.saturating_sub(first.unwrap_or(arrived.after));
-        ensure!(spread >= Duration::from_millis(100), "the events came together, at the end");
+        ensure!(
+            spread >= Duration::from_millis(100),
+            "the events came together, at the end"
+        );
         return Ok(());
     }
 }
 
 async fn next(answer: &mut Messages) -> anyhow::Result<Arrived> {
-    answer.next().await?.context("the stream ended without a response")
+    answer
+        .next()
+        .await?
+        .context("the stream ended without a response")
 }
 
 fn at(arrived: &Arrived) -> String {
@@ -147,7 +195,9 @@ fn at(arrived: &Arrived) -> String {
 }
 
 fn said(message: &Value) -> &str {
-    message["result"]["content"][0]["text"].as_str().unwrap_or_default()
+    message["result"]["content"][0]["text"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 fn text(value: &Value) -> &str {
@@ -155,6 +205,12 @@ fn text(value: &Value) -> &str {
 }
 
 fn tool_names(result: &Value) -> Vec<&str> {
-    let tools = result["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
-    tools.iter().filter_map(|tool| tool["name"].as_str()).collect()
+    let tools = result["tools"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    tools
+        .iter()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect()
 }
