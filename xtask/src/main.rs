@@ -1,16 +1,101 @@
-//! Chores of the workspace: `cargo xtask fuzz [SECONDS] [TARGET]`.
+//! Chores of the workspace: `cargo xtask <chore>`.
+//!
+//! Nothing here is needed to build or to use Thinpipe. What a chore needs from outside it installs
+//! itself, into the target folder where that is possible.
 
+mod arrows;
+mod bench;
 mod fuzz;
+mod install;
+mod lint;
+mod rows;
+mod test;
+mod workspace;
 
-use std::env;
 use std::error::Error;
+use std::process::ExitCode;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["fuzz"] => fuzz::run(60, None),
-        ["fuzz", seconds] => fuzz::run(seconds.parse()?, None),
-        ["fuzz", seconds, target] => fuzz::run(seconds.parse()?, Some(target)),
-        _ => Err("usage: cargo xtask fuzz [SECONDS] [TARGET]".into()),
+/// What every chore returns; the message is for the person who typed the command.
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Outcome {
+    let (chore, rest) = match arguments.split_first() {
+        Some((chore, rest)) => (chore.as_str(), rest),
+        None => ("help", arguments),
+    };
+    match chore {
+        "test" => test::run(rest),
+        "install" => install::all_that_tests_need(),
+        "fuzz" => {
+            let (seconds, target) = fuzz_arguments(rest)?;
+            fuzz::run(seconds, target)
+        }
+        "bench" => bench::run(rest),
+        "arrows" => arrows::run(),
+        "lint" => lint::run(),
+        "rows" => rows::run(rest),
+        "deny" => install::deny().and_then(|deny| lint::deny(&deny)),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => Err(format!("no chore is called {other:?}\n\n{HELP}").into()),
+    }
+}
+
+/// `cargo xtask fuzz [SECONDS] [TARGET]`, in either order.
+fn fuzz_arguments(arguments: &[String]) -> Outcome<(u64, Option<&str>)> {
+    let mut seconds = FUZZ_SECONDS;
+    let mut target = None;
+    for argument in arguments {
+        match argument.parse() {
+            Ok(number) => seconds = number,
+            Err(_) if target.is_none() => target = Some(argument.as_str()),
+            Err(_) => {
+                return Err(format!("one fuzz target at a time, not also {argument:?}").into());
+            }
+        }
+    }
+    Ok((seconds, target))
+}
+
+/// How long each fuzz target runs when nobody says.
+const FUZZ_SECONDS: u64 = 30;
+
+const HELP: &str = "\
+cargo xtask <chore>
+
+  test [ARGS]              install what the tests need, then run every test
+                           (ARGS go to `cargo nextest run`)
+  install                  only install what the tests need
+  fuzz [SECONDS] [TARGET]  run the fuzz targets
+  bench [ARGS]             measure the gateway beside its rivals
+  arrows                   check which crate depends on which
+  lint                     check what clippy cannot: file lengths, leftovers, lock files
+  rows [ROW|FROM-TO ...]   which requirement rows the tests name; fails if one asked for is missing
+  deny                     licences, sources, duplicate versions, and known vulnerabilities
+                           where the advisory database can be reached";
+
+#[cfg(test)]
+mod tests {
+    use super::fuzz_arguments;
+
+    #[test]
+    fn fuzz_takes_its_arguments_in_either_order() {
+        let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        assert_eq!(fuzz_arguments(&words("5 sse")).unwrap(), (5, Some("sse")));
+        assert_eq!(fuzz_arguments(&words("sse 5")).unwrap(), (5, Some("sse")));
+        assert!(fuzz_arguments(&words("sse rpc")).is_err());
     }
 }

@@ -8,6 +8,8 @@ use thinpipe_proto::sse;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::UpstreamError;
 
+use crate::interceptor::Rejection;
+
 /// A failure, with the stable name clients see in `data.reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -33,6 +35,8 @@ pub(crate) enum Reason {
     Binding,
     /// The gateway shuts down.
     ShuttingDown,
+    /// An interceptor failed over the headers.
+    Interceptor,
 }
 
 impl Reason {
@@ -49,6 +53,7 @@ impl Reason {
             Self::NotFound => "upstream_not_found",
             Self::Binding => "binding_mismatch",
             Self::ShuttingDown => "shutting_down",
+            Self::Interceptor => "interceptor_failed",
         }
     }
 
@@ -57,6 +62,7 @@ impl Reason {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Binding => StatusCode::BAD_REQUEST,
+            Self::Interceptor => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -134,6 +140,12 @@ impl From<&UpstreamError> for Failure {
             _ => Reason::Unavailable,
         };
         Self::new(reason, with_causes(error))
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self::new(Reason::Interceptor, rejection.message)
     }
 }
 

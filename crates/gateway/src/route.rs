@@ -222,7 +222,7 @@ impl Route {
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message);
-        self.edit_headers(context, &mut headers);
+        self.edit_headers(context, &mut headers)?;
         let repeatable = message.method().is_some_and(is_read_only_method);
         self.send(Method::POST, headers, message.source().clone(), repeatable)
             .await
@@ -272,7 +272,7 @@ impl Route {
         let mut headers = headers::end_to_end(&call.headers);
         headers::for_post(&mut headers);
         headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
-        self.edit_headers(context, &mut headers);
+        self.edit_headers(context, &mut headers)?;
         let repeatable = message.method().is_some_and(is_read_only_method);
         self.send(Method::POST, headers, message.source().clone(), repeatable)
             .await
@@ -474,10 +474,12 @@ impl Route {
         }
     }
 
-    fn edit_headers(&self, context: &MessageContext, headers: &mut HeaderMap) {
-        if self.chain.wants_headers(Direction::ToUpstream) {
-            self.chain.headers(context, headers);
-        }
+    fn edit_headers(
+        &self,
+        context: &MessageContext,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Failure> {
+        Ok(self.chain.headers(context, headers)?)
     }
 
     fn context(

@@ -11,12 +11,14 @@
 //! - [`classify`]: which binding and revision an HTTP request belongs to.
 //! - [`access`]: Host and Origin allow-lists.
 //! - [`session`]: typed identifiers.
+//! - [`probe`]: which revisions a server speaks, found out by asking.
 //! - [`backoff`]: delays between reconnections, as a pure function.
 
 pub mod access;
 pub mod backoff;
 pub mod classify;
 pub mod header;
+pub mod probe;
 pub mod revision;
 pub mod rpc;
 pub mod session;

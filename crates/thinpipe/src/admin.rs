@@ -52,9 +52,20 @@ impl Admin {
         let loopback = address.ip().is_loopback();
         // On loopback, web pages must not read it through DNS rebinding. Elsewhere it is asked by
         // addresses that nobody can list (container probes), and holds no secret.
-        let access = AccessPolicy { loopback, any_host: !loopback, ..AccessPolicy::default() };
+        let access = AccessPolicy {
+            loopback,
+            any_host: !loopback,
+            ..AccessPolicy::default()
+        };
         let metrics = Metrics::new(server.clone(), Arc::clone(&backend));
-        Self { server, backend, metrics, access, workers, started: Instant::now() }
+        Self {
+            server,
+            backend,
+            metrics,
+            access,
+            workers,
+            started: Instant::now(),
+        }
     }
 
     /// Serves connections until `stop` is cancelled.
@@ -80,7 +91,9 @@ impl Admin {
                 }
             };
             // One connection too many is closed at once.
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                continue;
+            };
             let admin = Arc::clone(&self);
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -110,14 +123,25 @@ impl Admin {
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
-        let origin = request.headers().get(header::ORIGIN).map(HeaderValue::as_bytes);
+        let host = request
+            .headers()
+            .get(header::HOST)
+            .map(HeaderValue::as_bytes);
+        let origin = request
+            .headers()
+            .get(header::ORIGIN)
+            .map(HeaderValue::as_bytes);
         if !self.access.allows_host(host) || !self.access.allows_origin(origin) {
-            return text(StatusCode::FORBIDDEN, "this Host or Origin is not served here\n");
+            return text(
+                StatusCode::FORBIDDEN,
+                "this Host or Origin is not served here\n",
+            );
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            answer
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
         match request.uri().path() {
@@ -125,7 +149,10 @@ impl Admin {
             "/ready" => self.ready(),
             "/metrics" => self.metrics(),
             "/status" => json_answer(StatusCode::OK, &self.status()),
-            _ => text(StatusCode::NOT_FOUND, "/health, /ready, /metrics or /status\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "/health, /ready, /metrics or /status\n",
+            ),
         }
     }
 
@@ -148,7 +175,11 @@ impl Admin {
     /// Whether new requests should be sent here.
     fn ready(&self) -> Response<Full<Bytes>> {
         let (state, ready) = self.state();
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
         json_answer(status, &json!({ "ready": ready, "status": state }))
     }
 
@@ -171,10 +202,15 @@ impl Admin {
             Ok(body) => {
                 let mut answer = Response::new(Full::from(body));
                 let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);
-                answer.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                answer
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, media_type);
                 answer
             }
-            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
+            Err(_) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the metrics cannot be written\n",
+            ),
         }
     }
 
@@ -215,7 +251,9 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
     let media_type = HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
     answer
 }
 
@@ -223,7 +261,10 @@ fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::from(format!("{body:#}\n")));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }

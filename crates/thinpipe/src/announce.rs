@@ -17,7 +17,9 @@ pub(crate) struct Announcer {
 impl Announcer {
     /// Speaks in the format of the logs.
     pub(crate) fn new(format: LogFormat) -> Self {
-        Self { format: Some(format) }
+        Self {
+            format: Some(format),
+        }
     }
 
     /// Says nothing.
@@ -78,8 +80,14 @@ fn reachable(config: &Config, listen: SocketAddr) -> String {
     if !config.server.access.loopback
         && let Some(host) = config.server.access.hosts.first()
     {
-        let has_port = host.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok());
-        return if has_port { host.clone() } else { format!("{host}:{port}") };
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, p)| p.parse::<u16>().is_ok());
+        return if has_port {
+            host.clone()
+        } else {
+            format!("{host}:{port}")
+        };
     }
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -108,8 +116,16 @@ mod tests {
         for (listen, hosts, url) in [
             ("127.0.0.1:8080", &[][..], "http://127.0.0.1:8080/mcp"),
             ("[::1]:8080", &[], "http://[::1]:8080/mcp"),
-            ("0.0.0.0:80", &["mcp.example.com"], "http://mcp.example.com:80/mcp"),
-            ("0.0.0.0:80", &["mcp.example.com:8443"], "http://mcp.example.com:8443/mcp"),
+            (
+                "0.0.0.0:80",
+                &["mcp.example.com"],
+                "http://mcp.example.com:80/mcp",
+            ),
+            (
+                "0.0.0.0:80",
+                &["mcp.example.com:8443"],
+                "http://mcp.example.com:8443/mcp",
+            ),
             ("0.0.0.0:80", &["*"], "http://127.0.0.1:80/mcp"),
         ] {
             let entry = client_entry(&config(listen, hosts), listen.parse().unwrap());
@@ -121,10 +137,13 @@ mod tests {
     #[test]
     fn the_entry_never_shows_a_token() {
         let mut config = config("127.0.0.1:8080", &[]);
-        config.server.tokens.push(thinpipe_transport::server::AccessToken {
-            principal: "alice".to_owned(),
-            token: "0123456789abcdef".to_owned(),
-        });
+        config
+            .server
+            .tokens
+            .push(thinpipe_transport::server::AccessToken {
+                principal: "alice".to_owned(),
+                token: "0123456789abcdef".to_owned(),
+            });
         let entry = client_entry(&config, config.listen).to_string();
         assert!(!entry.contains("0123456789abcdef"), "{entry}");
         assert!(entry.contains("Bearer <token>"), "{entry}");

@@ -58,18 +58,66 @@ impl Backend for Gateway {
             let pool = route.upstream().stats();
             let figures = vec![
                 Figure::counter("exchanges", "Exchanges handled", route_stats.exchanges),
-                Figure::counter("passed", "Answers whose bytes went through unread", route_stats.passed),
-                Figure::counter("inspected", "Answers that interceptors read", route_stats.inspected),
-                Figure::counter("failed", "Exchanges answered with an error of the gateway's own", route_stats.failed),
-                Figure::counter("streams_resumed", "Upstream streams that were resumed", route_stats.streams_resumed),
-                Figure::counter("streams_lost", "Upstream streams that ended early and could not be resumed", route_stats.streams_lost),
-                Figure::counter("sessions_lost", "Upstream sessions that were gone when needed", route_stats.sessions_lost),
-                Figure::counter("sessions_reestablished", "Upstream sessions opened anew", route_stats.sessions_reestablished),
-                Figure::counter("connects", "Connections opened to the upstream", pool.connects),
-                Figure::counter("reused", "Requests over a connection opened before", pool.reused),
-                Figure::gauge("connections_open", "Connections to the upstream, idle ones too", pool.open as u64),
-                Figure::gauge("connections_idle", "Connections that wait for a request", pool.idle as u64),
-                Figure::gauge("streams_open", "Event streams read from the upstream", pool.streams as u64),
+                Figure::counter(
+                    "passed",
+                    "Answers whose bytes went through unread",
+                    route_stats.passed,
+                ),
+                Figure::counter(
+                    "inspected",
+                    "Answers that interceptors read",
+                    route_stats.inspected,
+                ),
+                Figure::counter(
+                    "failed",
+                    "Exchanges answered with an error of the gateway's own",
+                    route_stats.failed,
+                ),
+                Figure::counter(
+                    "streams_resumed",
+                    "Upstream streams that were resumed",
+                    route_stats.streams_resumed,
+                ),
+                Figure::counter(
+                    "streams_lost",
+                    "Upstream streams that ended early and could not be resumed",
+                    route_stats.streams_lost,
+                ),
+                Figure::counter(
+                    "sessions_lost",
+                    "Upstream sessions that were gone when needed",
+                    route_stats.sessions_lost,
+                ),
+                Figure::counter(
+                    "sessions_reestablished",
+                    "Upstream sessions opened anew",
+                    route_stats.sessions_reestablished,
+                ),
+                Figure::counter(
+                    "connects",
+                    "Connections opened to the upstream",
+                    pool.connects,
+                ),
+                Figure::counter(
+                    "reused",
+                    "Requests over a connection opened before",
+                    pool.reused,
+                ),
+                Figure::gauge(
+                    "connections_open",
+                    "Connections to the upstream, idle ones too",
+                    pool.open as u64,
+                ),
+                Figure::gauge(
+                    "connections_idle",
+                    "Connections that wait for a request",
+                    pool.idle as u64,
+                ),
+                Figure::gauge(
+                    "streams_open",
+                    "Event streams read from the upstream",
+                    pool.streams as u64,
+                ),
             ];
             UpstreamState {
                 name: route.name().to_owned(),

@@ -15,6 +15,10 @@ pub(crate) fn run(file: &Path, settings: &Settings) -> anyhow::Result<()> {
     thinpipe_gateway::Gateway::new(loaded.config.gateway.clone())?;
     let shown = loaded.to_toml()?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "# {} is valid. All settings, defaults included:\n\n{shown}", file.display())?;
+    writeln!(
+        out,
+        "# {} is valid. All settings, defaults included:\n\n{shown}",
+        file.display()
+    )?;
     Ok(())
 }

@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Settings;
 
-const ABOUT: &str = "A gateway for the Model Context Protocol: stands between MCP clients and MCP servers";
+const ABOUT: &str =
+    "A gateway for the Model Context Protocol: stands between MCP clients and MCP servers";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,7 +127,14 @@ mod tests {
     #[test]
     fn the_help_shows_every_way_to_run_it() {
         let help = Cli::command().render_help().to_string();
-        for word in ["demo", "serve", "check", "THINPIPE_LISTEN", "Examples:", "--allow-host"] {
+        for word in [
+            "demo",
+            "serve",
+            "check",
+            "THINPIPE_LISTEN",
+            "Examples:",
+            "--allow-host",
+        ] {
             assert!(help.contains(word), "{word} is not in:\n{help}");
         }
     }

@@ -34,7 +34,9 @@ pub(crate) fn run(keep: bool, listen: &str) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         // Watched to the very end: the second signal may come while the first one is obeyed.
         TaskTracker::new().spawn(signals::watch(stop.clone()));
-        let (sample, address) = start_sample().await.context("cannot start the sample server")?;
+        let (sample, address) = start_sample()
+            .await
+            .context("cannot start the sample server")?;
         let config = gateway_config(address, listen)?;
         log::init(&config.log);
         let gateway = Running::start(config, Announcer::silent()).await?;
@@ -69,10 +71,17 @@ async fn within(
 
 /// The sample server on a free port, its connections on this thread.
 async fn start_sample() -> anyhow::Result<(Server, SocketAddr)> {
-    let access = AccessPolicy { loopback: true, ..AccessPolicy::default() };
-    let config = ServerConfig { access, ..ServerConfig::default() };
-    let server =
-        Server::builder(config).endpoint("/mcp", "sample", Arc::new(sample::Sample)).build();
+    let access = AccessPolicy {
+        loopback: true,
+        ..AccessPolicy::default()
+    };
+    let config = ServerConfig {
+        access,
+        ..ServerConfig::default()
+    };
+    let server = Server::builder(config)
+        .endpoint("/mcp", "sample", Arc::new(sample::Sample))
+        .build();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let accepting = server.clone();
@@ -97,5 +106,10 @@ fn gateway_config(sample: SocketAddr, listen: &str) -> anyhow::Result<Config> {
         ("THINPIPE_LOG", None) => Some("warn".to_owned()),
         (_, value) => value,
     };
-    Ok(config::for_url(&url, Some("sample".to_owned()), &flags, &variable)?)
+    Ok(config::for_url(
+        &url,
+        Some("sample".to_owned()),
+        &flags,
+        &variable,
+    )?)
 }

@@ -29,16 +29,28 @@ pub(crate) enum Kind {
 impl Figure {
     /// A figure that only grows.
     pub(crate) fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self { name, help, kind: Kind::Counter, label: None, value }
+        Self {
+            name,
+            help,
+            kind: Kind::Counter,
+            label: None,
+            value,
+        }
     }
 
     /// A figure that goes up and down.
     pub(crate) fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self { kind: Kind::Gauge, ..Self::counter(name, help, value) }
+        Self {
+            kind: Kind::Gauge,
+            ..Self::counter(name, help, value)
+        }
     }
 
     fn labelled(self, label: &'static str, value: &'static str) -> Self {
-        Self { label: Some((label, value)), ..self }
+        Self {
+            label: Some((label, value)),
+            ..self
+        }
     }
 }
 
@@ -51,11 +63,23 @@ pub(crate) fn of_server(stats: &ServerStats) -> Vec<Figure> {
             "Connections refused because all places were taken",
             stats.connections_refused,
         ),
-        Figure::gauge("connections_open", "Connections open now", stats.connections_open as u64),
+        Figure::gauge(
+            "connections_open",
+            "Connections open now",
+            stats.connections_open as u64,
+        ),
         Figure::counter("requests", "Requests from clients", stats.requests),
-        Figure::gauge("requests_open", "Requests being answered now", stats.requests_open as u64),
+        Figure::gauge(
+            "requests_open",
+            "Requests being answered now",
+            stats.requests_open as u64,
+        ),
         Figure::counter("streams", "Event streams to clients", stats.streams),
-        Figure::gauge("streams_open", "Event streams being written now", stats.streams_open as u64),
+        Figure::gauge(
+            "streams_open",
+            "Event streams being written now",
+            stats.streams_open as u64,
+        ),
         Figure::counter(
             "clients_stalled",
             "Clients disconnected because they did not read",
@@ -66,7 +90,11 @@ pub(crate) fn of_server(stats: &ServerStats) -> Vec<Figure> {
             "Answers run to their end after their client had left",
             stats.detached,
         ),
-        Figure::counter("keep_alives", "Keep-alive comments written", stats.keep_alives),
+        Figure::counter(
+            "keep_alives",
+            "Keep-alive comments written",
+            stats.keep_alives,
+        ),
         Figure::gauge("sessions_live", "Sessions now", stats.sessions as u64),
     ];
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -81,19 +109,29 @@ pub(crate) fn of_server(stats: &ServerStats) -> Vec<Figure> {
 pub(crate) fn of_process() -> Vec<Figure> {
     let mut figures = Vec::new();
     if let Some(bytes) = resident_bytes() {
-        figures.push(Figure::gauge("process_resident_bytes", "Memory in use", bytes));
+        figures.push(Figure::gauge(
+            "process_resident_bytes",
+            "Memory in use",
+            bytes,
+        ));
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
         // Reading the directory opens one descriptor more.
         let open = entries.count().saturating_sub(1) as u64;
-        figures.push(Figure::gauge("process_open_descriptors", "Descriptors open now", open));
+        figures.push(Figure::gauge(
+            "process_open_descriptors",
+            "Descriptors open now",
+            open,
+        ));
     }
     figures
 }
 
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }

@@ -27,12 +27,24 @@ use config::Config;
 
 fn main() -> ExitCode {
     let done = match Cli::parse() {
-        Cli { command: Some(Command::Check { file, settings }), .. } => check::run(&file, &settings),
-        Cli { command: Some(Command::Demo { keep, listen }), .. } => demo::run(keep, &listen),
-        Cli { command: Some(Command::Serve { config, settings }), .. } => {
-            config::load(&config, &settings, &variable).map(|loaded| loaded.config).and_then(start)
-        }
-        Cli { command: None, direct } => direct_config(direct).and_then(start),
+        Cli {
+            command: Some(Command::Check { file, settings }),
+            ..
+        } => check::run(&file, &settings),
+        Cli {
+            command: Some(Command::Demo { keep, listen }),
+            ..
+        } => demo::run(keep, &listen),
+        Cli {
+            command: Some(Command::Serve { config, settings }),
+            ..
+        } => config::load(&config, &settings, &variable)
+            .map(|loaded| loaded.config)
+            .and_then(start),
+        Cli {
+            command: None,
+            direct,
+        } => direct_config(direct).and_then(start),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,7 +68,12 @@ fn direct_config(direct: Direct) -> anyhow::Result<Config> {
     {
         anyhow::bail!("`{url}` is neither a URL nor a command; did you mean `thinpipe {command}`?");
     }
-    Ok(config::for_url(&url, direct.name, &direct.settings, &variable)?)
+    Ok(config::for_url(
+        &url,
+        direct.name,
+        &direct.settings,
+        &variable,
+    )?)
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use thinpipe_transport::server::Server;
 
@@ -66,7 +66,9 @@ impl Collector for Figures {
         let mut upstreams = self.backend.upstreams();
         for upstream in &mut upstreams {
             let healthy = u64::from(upstream.healthy);
-            upstream.figures.push(Figure::gauge("up", "Whether the upstream answers", healthy));
+            upstream
+                .figures
+                .push(Figure::gauge("up", "Whether the upstream answers", healthy));
         }
         let of_upstreams: Vec<_> = upstreams.iter().flat_map(labelled).collect();
         write(&mut encoder, "upstream_", &of_upstreams)
@@ -91,8 +93,13 @@ fn write(
         }
     }
     for name in names {
-        let mut same = figures.iter().filter(|(figure, _)| figure.name == name).peekable();
-        let Some((first, _)) = same.peek() else { continue };
+        let mut same = figures
+            .iter()
+            .filter(|(figure, _)| figure.name == name)
+            .peekable();
+        let Some((first, _)) = same.peek() else {
+            continue;
+        };
         let kind = match first.kind {
             Kind::Counter => MetricType::Counter,
             Kind::Gauge => MetricType::Gauge,
@@ -100,8 +107,11 @@ fn write(
         let full = format!("{prefix}{name}");
         let mut metric = encoder.encode_descriptor(&full, first.help, None, kind)?;
         for (figure, upstream) in same {
-            let labels: Vec<(&str, &str)> =
-                upstream.map(|name| ("upstream", name)).into_iter().chain(figure.label).collect();
+            let labels: Vec<(&str, &str)> = upstream
+                .map(|name| ("upstream", name))
+                .into_iter()
+                .chain(figure.label)
+                .collect();
             let value = match labels.is_empty() {
                 true => metric.encode_family(&NO_LABELS)?,
                 false => metric.encode_family(&labels)?,

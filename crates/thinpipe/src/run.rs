@@ -42,7 +42,9 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 /// # Errors
 /// If the system gives none.
 pub(crate) fn main_runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// A gateway that listens.
@@ -65,10 +67,7 @@ impl Running {
     ///
     /// # Errors
     /// An address that cannot be bound; a gateway that cannot be built.
-    pub(crate) async fn start(
-        config: Config,
-        announcer: Announcer,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: Config, announcer: Announcer) -> anyhow::Result<Self> {
         let tasks = TaskTracker::new();
         let (server, backend) = backend::gateway(config.server.clone(), config.gateway.clone())?;
         let listener = bind(config.listen).with_context(|| cannot_listen(config.listen))?;
@@ -111,10 +110,19 @@ impl Running {
         let accepting = self.accept(&stop).await;
         if accepting.is_ok() {
             let drain = Period(self.drain);
-            self.announcer.say(&format!("stopping: what runs has {drain} to end"));
+            self.announcer
+                .say(&format!("stopping: what runs has {drain} to end"));
         }
-        let Self { listener, server, backend, mut workers, tasks, background, announcer, .. } =
-            self;
+        let Self {
+            listener,
+            server,
+            backend,
+            mut workers,
+            tasks,
+            background,
+            announcer,
+            ..
+        } = self;
         take_backlog(listener, &mut workers).await;
         let workers = workers.close().await;
         server.shut_down().await;
@@ -155,7 +163,9 @@ impl Running {
 /// told that there is no service any more.
 async fn take_backlog(listener: TcpListener, workers: &mut Workers) {
     // Not through the runtime, which may not have heard of the last ones yet.
-    let Ok(listener) = listener.into_std() else { return };
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
     while let Ok((stream, peer)) = listener.accept() {
         if stream.set_nonblocking(true).is_err() {
             continue;

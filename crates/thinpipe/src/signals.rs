@@ -5,14 +5,16 @@ use tokio_util::sync::CancellationToken;
 
 /// Cancels `stop` at the first signal; at the second the process ends, with the status shells know.
 pub(crate) async fn watch(stop: CancellationToken) {
-    let (mut interrupt, mut terminate) =
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "signals cannot be received; stop the process otherwise");
-                return;
-            }
-        };
+    let (mut interrupt, mut terminate) = match (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(%error, "signals cannot be received; stop the process otherwise");
+            return;
+        }
+    };
     next(&mut interrupt, &mut terminate).await;
     stop.cancel();
     let number = next(&mut interrupt, &mut terminate).await;

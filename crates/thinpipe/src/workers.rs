@@ -52,14 +52,22 @@ impl Workers {
         let list = (0..count.get())
             .map(|index| Worker::start(index, server.clone(), stop.clone()))
             .collect::<io::Result<_>>()?;
-        Ok(Self { list, next: 0, stop })
+        Ok(Self {
+            list,
+            next: 0,
+            stop,
+        })
     }
 
     /// Gives a connection (in non-blocking mode) to the next worker.
     ///
     /// # Errors
     /// If no worker is left.
-    pub(crate) async fn give(&mut self, stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
+    pub(crate) async fn give(
+        &mut self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+    ) -> io::Result<()> {
         let mut connection = (stream, peer);
         for _ in 0..self.list.len() {
             self.next = (self.next + 1) % self.list.len();
@@ -75,13 +83,21 @@ impl Workers {
     /// Takes no more, and returns once every connection that was given is being served.
     pub(crate) async fn close(self) -> Closed {
         let mut threads = Vec::with_capacity(self.list.len());
-        for Worker { intake, took_all, thread } in self.list {
+        for Worker {
+            intake,
+            took_all,
+            thread,
+        } in self.list
+        {
             drop(intake);
             // An error means that the worker is gone, and so is what it served.
             let _ = took_all.await;
             threads.push(thread);
         }
-        Closed { threads, stop: self.stop }
+        Closed {
+            threads,
+            stop: self.stop,
+        }
     }
 }
 
@@ -89,7 +105,10 @@ impl Closed {
     /// Ends the threads with whatever still runs on them. Returns how many had panicked.
     pub(crate) fn join(self) -> usize {
         self.stop.cancel();
-        self.threads.into_iter().filter_map(|thread| thread.join().err()).count()
+        self.threads
+            .into_iter()
+            .filter_map(|thread| thread.join().err())
+            .count()
     }
 }
 
@@ -101,7 +120,11 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || runtime.block_on(serve(server, accepted, took, stop)))?;
-        Ok(Self { intake, took_all, thread })
+        Ok(Self {
+            intake,
+            took_all,
+            thread,
+        })
     }
 }
 

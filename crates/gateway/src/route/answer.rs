@@ -54,9 +54,7 @@ impl Route {
             ..context
         };
         let mut extra = headers::for_client(&response.headers);
-        if self.chain().wants_headers(Direction::ToClient) {
-            self.chain().headers(&context, &mut extra);
-        }
+        self.chain().headers(&context, &mut extra)?;
         let mut answer = match response.media_type {
             MediaType::EventStream if status == StatusCode::OK => {
                 let body = into_stream(response.into_body());

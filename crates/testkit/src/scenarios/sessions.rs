@@ -251,7 +251,7 @@ pub async fn pending_id_is_refused(gateway: &str, upstream: &Upstream) {
     assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
 }
 
-/// C1 of the SDKs' flow: a server's request in mid-stream is answered by a POST of its own, and the answer
+/// B20, R079: a server's request in mid-stream is answered by a POST of its own, and the answer
 /// reaches the upstream with its id.
 pub async fn server_request_is_answered_in_mid_stream(gateway: &str, upstream: &Upstream) {
     for ids in [false, true] {

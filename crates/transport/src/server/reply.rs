@@ -37,8 +37,9 @@ pub(crate) enum ReplyBody {
     Stream(Box<Running>),
 }
 
-/// What a running reply holds on to.
+/// What a running reply holds on to, for as long as it runs.
 #[derive(Debug, Default)]
+#[expect(dead_code, reason = "guards: what matters is when they are dropped")]
 pub(crate) struct Holds {
     /// Its place among the requests; given back when an event stream begins.
     pub(crate) request: Option<Permit>,
