@@ -149,7 +149,7 @@ impl Interceptor for Redact {
         }
         // Of two values one of which holds the other, the outer one is replaced; of two rules about
         // one value, the first (the sort is stable).
-        edits.sort_by_key(|(range, _)| (range.start, usize::MAX - range.end));
+        edits.sort_by_key(|(range, _)| range.start);
         let mut end = 0;
         edits.retain(|(range, _)| {
             let outside = range.start >= end;

@@ -127,12 +127,10 @@ impl Sanitize {
         let mut kept = Vec::new();
         let mut refused = 0;
         for entry in list.elements() {
-            let before = inside.len();
             if self.walk(entry, Strip::Descriptions, &mut inside).is_ok() {
                 kept.push(entry);
                 continue;
             }
-            inside.truncate(before);
             refused += 1;
             let name = entry.all("name").next().and_then(Value::string);
             tracing::warn!(

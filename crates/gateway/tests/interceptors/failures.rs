@@ -13,7 +13,9 @@ use thinpipe_gateway::interceptor::{
 use thinpipe_proto::rpc::{Message, code};
 use tokio::time::Instant;
 
-use super::{Call, TO_CLIENT, TO_UPSTREAM, call, cx, finish, forwarded, message, rejected, text};
+use super::{
+    Call, TO_CLIENT, TO_UPSTREAM, call, cx, finish, forwarded, message, rejected, run, text,
+};
 
 const REJECT: OnFailure = OnFailure::Reject;
 const CONTINUE: OnFailure = OnFailure::Continue;
@@ -159,6 +161,24 @@ async fn e5_a_replacement_that_is_another_message_is_never_passed_on() {
             "interceptor_failed",
         )
         .await;
+    }
+}
+
+/// E5: the same for responses; an error does not become a result, nor a result an error.
+#[test]
+fn e5_a_response_stays_a_response_of_its_kind() {
+    let result = r#"{"jsonrpc":"2.0","id":7,"result":{}}"#;
+    let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"m"}}"#;
+    let note = r#"{"jsonrpc":"2.0","method":"tools/call"}"#;
+    for (given, replaced) in [
+        (result, error),
+        (error, result),
+        (result, note),
+        (note, result),
+    ] {
+        let chain = chain_of(REJECT, || Action::Replace(replaced.into()));
+        let outcome = run(&chain, &cx(TO_CLIENT, "tools/call"), &message(given));
+        assert_eq!(rejected(outcome).reason, "interceptor_failed", "{replaced}");
     }
 }
 
