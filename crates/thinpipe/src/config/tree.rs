@@ -53,17 +53,6 @@ pub(crate) enum Step {
 }
 
 impl Node {
-    pub(crate) fn text(span: Range<usize>, value: impl Into<String>) -> Self {
-        let text = Text {
-            value: value.into(),
-            template: None,
-        };
-        Self {
-            span,
-            value: Value::Text(text),
-        }
-    }
-
     /// An empty table: the configuration of somebody who wrote none.
     pub(crate) fn empty() -> Self {
         Self {
