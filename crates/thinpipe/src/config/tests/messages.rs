@@ -443,3 +443,15 @@ fn interceptors_are_checked_by_name() {
         "did you mean `log`?",
     );
 }
+
+/// E6: what cannot work is refused before anything is served, at its line.
+#[test]
+fn e6_interceptors_that_cannot_work_are_shown_with_their_line() {
+    let text = "[[upstreams]]\nurl = \"http://h/mcp\"\n[[upstreams.interceptors]]\ntype = \"headers\"\nrequest = { set = { \"a b\" = \"x\" } }\n";
+    let error = toml(text).unwrap_err().to_string();
+    assert!(
+        error.starts_with("error: upstreams[0].interceptors[0].request.set.a b: "),
+        "{error}"
+    );
+    assert!(error.contains("t.toml:5:"), "{error}");
+}
