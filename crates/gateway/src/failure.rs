@@ -77,15 +77,17 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(reason: Reason, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into() }
+        Self {
+            reason,
+            text: text.into(),
+        }
     }
 
     /// Before the response's head is committed: a status, and a JSON-RPC error as body.
     pub(crate) fn answer(&self, id: Option<&RequestId>, upstream: &str) -> Answer {
         let data = self.data(upstream);
         let status = self.reason.status();
-        let mut answer =
-            Answer::error(status, id, code::INTERNAL_ERROR, &self.text, Some(&data));
+        let mut answer = Answer::error(status, id, code::INTERNAL_ERROR, &self.text, Some(&data));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let value = HeaderValue::from_static("1");
             answer.headers.insert(http::header::RETRY_AFTER, value);
@@ -98,14 +100,22 @@ impl Failure {
         let text = format!("{upstream} does not answer its health checks");
         let mut answer = Self::new(Reason::Unavailable, text).answer(id, upstream);
         answer.status = StatusCode::SERVICE_UNAVAILABLE;
-        answer.headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("2"));
+        answer
+            .headers
+            .insert(http::header::RETRY_AFTER, HeaderValue::from_static("2"));
         answer
     }
 
     /// After commit: the error as an event in band.
     pub(crate) fn event(&self, id: &RequestId, upstream: &str) -> Bytes {
         let mut event = BytesMut::new();
-        sse::encode(&mut event, None, None, None, Some(&self.message(Some(id), upstream)));
+        sse::encode(
+            &mut event,
+            None,
+            None,
+            None,
+            Some(&self.message(Some(id), upstream)),
+        );
         event.freeze()
     }
 

@@ -63,7 +63,10 @@ impl Gateway {
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
         for spec in config.upstreams {
-            let keys = [("path", spec.path.clone()), ("name", spec.client.name.to_string())];
+            let keys = [
+                ("path", spec.path.clone()),
+                ("name", spec.client.name.to_string()),
+            ];
             for (what, value) in keys {
                 if !seen.insert((what, value.clone())) {
                     return Err(GatewayError::Duplicate { what, value });

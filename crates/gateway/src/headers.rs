@@ -49,7 +49,10 @@ pub(crate) fn for_session(
     revision: Revision,
     session: Option<&UpstreamSessionId>,
 ) {
-    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+    headers.insert(
+        PROTOCOL_VERSION,
+        HeaderValue::from_static(revision.as_str()),
+    );
     let id = session.and_then(|id| HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok());
     if let Some(value) = id {
         headers.insert(SESSION_ID, value);

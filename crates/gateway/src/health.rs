@@ -61,20 +61,30 @@ impl Health {
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= self.config.failures && !self.down.swap(true, Ordering::Relaxed) {
-            tracing::warn!(upstream, failures, "the upstream does not answer; it gets no requests");
+            tracing::warn!(
+                upstream,
+                failures,
+                "the upstream does not answer; it gets no requests"
+            );
         }
     }
 
     fn interval(&self) -> Duration {
         let failing = self.failures.load(Ordering::Relaxed) > 0;
-        if failing { self.config.interval.min(RECOVERY_INTERVAL) } else { self.config.interval }
+        if failing {
+            self.config.interval.min(RECOVERY_INTERVAL)
+        } else {
+            self.config.interval
+        }
     }
 }
 
 /// Checks an upstream until `stop` is cancelled or the route is dropped.
 pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
     loop {
-        let Some(strong) = route.upgrade() else { return };
+        let Some(strong) = route.upgrade() else {
+            return;
+        };
         let interval = strong.health().interval();
         if interval.is_zero() {
             return;
@@ -104,7 +114,9 @@ async fn check(route: &Arc<Route>) -> bool {
     headers::for_post(&mut headers);
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
     let body = probe::discover_request();
-    let Ok(message) = Message::parse(body.clone()) else { return false };
+    let Ok(message) = Message::parse(body.clone()) else {
+        return false;
+    };
     headers::for_stateless(&mut headers, &version, &message);
     let sent = route.send(Method::POST, headers, body, true);
     match tokio::time::timeout(route.health().config.timeout, sent).await {
@@ -125,7 +137,10 @@ impl Era {
         let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         let now = tokio::time::Instant::now().into_std();
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < VERDICT_LIFETIME;
-        verdict.as_ref().filter(|(_, at)| fresh(at)).map(|(verdict, _)| Arc::clone(verdict))
+        verdict
+            .as_ref()
+            .filter(|(_, at)| fresh(at))
+            .map(|(verdict, _)| Arc::clone(verdict))
     }
 
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
@@ -161,7 +176,10 @@ impl Route {
         let verdict = match self.era().known() {
             Some(verdict) => verdict,
             None => self.probe().await.map_err(|error| {
-                Failure::new(Reason::Unavailable, format!("{} cannot be probed: {error}", self.name()))
+                Failure::new(
+                    Reason::Unavailable,
+                    format!("{} cannot be probed: {error}", self.name()),
+                )
             })?,
         };
         if verdict.modern.is_some() {
@@ -175,13 +193,18 @@ impl Route {
             describe(&verdict),
         );
         let requested = Revision::NEWEST.as_str();
-        Ok(Some(crate::route::unsupported(message, &text, &supported, requested)))
+        Ok(Some(crate::route::unsupported(
+            message, &text, &supported, requested,
+        )))
     }
 
     /// `initialize` reaches only servers that speak a revision with sessions.
     pub(crate) fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
         let verdict = self.era().known()?;
-        let modern = verdict.modern.as_ref().filter(|_| verdict.legacy.is_none())?;
+        let modern = verdict
+            .modern
+            .as_ref()
+            .filter(|_| verdict.legacy.is_none())?;
         let text = format!(
             "the client speaks Streamable HTTP with sessions, the server {} speaks {}; \
              they cannot be connected yet",
@@ -189,7 +212,9 @@ impl Route {
             describe(&verdict),
         );
         let requested = message.param_str("protocolVersion").unwrap_or_default();
-        Some(crate::route::unsupported(message, &text, modern, &requested))
+        Some(crate::route::unsupported(
+            message, &text, modern, &requested,
+        ))
     }
 }
 
@@ -200,7 +225,9 @@ pub fn describe(verdict: &Verdict) -> String {
         let names: Vec<_> = versions.iter().map(|v| v.as_str()).collect();
         format!("stateless Streamable HTTP ({})", names.join(", "))
     });
-    let legacy = verdict.legacy.map(|v| format!("Streamable HTTP with sessions (up to {v})"));
+    let legacy = verdict
+        .legacy
+        .map(|v| format!("Streamable HTTP with sessions (up to {v})"));
     match (modern, legacy) {
         (Some(modern), Some(legacy)) => format!("{modern} and {legacy}"),
         (Some(one), None) | (None, Some(one)) => one,

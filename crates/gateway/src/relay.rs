@@ -111,7 +111,10 @@ impl Line {
 
     /// What the client sees when the process shuts down; `true`: the stream is over.
     pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
-        let primes = self.session.as_ref().is_some_and(|s| s.revision().primes_streams());
+        let primes = self
+            .session
+            .as_ref()
+            .is_some_and(|s| s.revision().primes_streams());
         if resumable && primes && self.purpose.is_resumable() {
             // The client waits that long and resumes, here or at another instance.
             out.extend_from_slice(b"retry: 1000\n\n");

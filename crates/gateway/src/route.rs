@@ -134,8 +134,18 @@ impl Route {
 
     async fn handle_exchange(self: Arc<Self>, exchange: Exchange) -> Answer {
         self.counters.exchange();
-        let Exchange { inbound, revision, principal, headers, .. } = exchange;
-        let call = Incoming { revision, principal, headers };
+        let Exchange {
+            inbound,
+            revision,
+            principal,
+            headers,
+            ..
+        } = exchange;
+        let call = Incoming {
+            revision,
+            principal,
+            headers,
+        };
         let id = request_id(&inbound).cloned();
         if !self.health.is_healthy() && !matches!(inbound, Inbound::Terminate(_)) {
             self.counters.failed();
@@ -184,7 +194,8 @@ impl Route {
             (Some(id), _) => Purpose::Stateless(id),
             (None, _) => Purpose::Standalone,
         };
-        self.relay(response, self.line(None, purpose), context).await
+        self.relay(response, self.line(None, purpose), context)
+            .await
     }
 
     async fn stateless_notification(
@@ -197,7 +208,8 @@ impl Route {
             return Ok(Answer::accepted());
         };
         let response = self.send_stateless(&call, &context, &message).await?;
-        self.relay(response, self.line(None, Purpose::Standalone), context).await
+        self.relay(response, self.line(None, Purpose::Standalone), context)
+            .await
     }
 
     async fn send_stateless(
@@ -212,7 +224,8 @@ impl Route {
         headers::for_stateless(&mut headers, &version, message);
         self.edit_headers(context, &mut headers)?;
         let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable).await
+        self.send(Method::POST, headers, message.source().clone(), repeatable)
+            .await
     }
 
     /// Revisions with sessions: a request, notification or response.
@@ -226,13 +239,17 @@ impl Route {
         let message = match self.intercept(&context, message).await {
             Ok(message) => message,
             Err((message, rejection)) => {
-                return self.refuse_in_session(&call, session.as_ref(), &message, &rejection).await;
+                return self
+                    .refuse_in_session(&call, session.as_ref(), &message, &rejection)
+                    .await;
             }
         };
         if let Some(session) = &session {
             self.note(session, &context, &message);
         }
-        let response = self.post_in_session(&call, &context, session.as_ref(), &message).await?;
+        let response = self
+            .post_in_session(&call, &context, session.as_ref(), &message)
+            .await?;
         if response.status == StatusCode::NOT_FOUND {
             return self.not_found(call, context, session, message).await;
         }
@@ -240,7 +257,8 @@ impl Route {
             (Kind::Request, Some(id)) => Purpose::Request(id.clone()),
             _ => Purpose::Resumed,
         };
-        self.relay(response, self.line(session, purpose), context).await
+        self.relay(response, self.line(session, purpose), context)
+            .await
     }
 
     async fn post_in_session(
@@ -256,7 +274,8 @@ impl Route {
         headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
         self.edit_headers(context, &mut headers)?;
         let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable).await
+        self.send(Method::POST, headers, message.source().clone(), repeatable)
+            .await
     }
 
     /// The upstream answered 404: its session is gone, or it is not where it should be.
@@ -277,14 +296,17 @@ impl Route {
             && session.in_flight() <= usize::from(message.kind() == Kind::Request);
         if may_reopen && self.reestablish(&session).await {
             // A 404 to a session id proves that the request did not run.
-            let response =
-                self.post_in_session(&call, &context, Some(&session), &message).await?;
+            let response = self
+                .post_in_session(&call, &context, Some(&session), &message)
+                .await?;
             if response.status != StatusCode::NOT_FOUND {
                 let purpose = match message.id().filter(|_| message.kind() == Kind::Request) {
                     Some(id) => Purpose::Request(id.clone()),
                     None => Purpose::Resumed,
                 };
-                return self.relay(response, self.line(Some(session), purpose), context).await;
+                return self
+                    .relay(response, self.line(Some(session), purpose), context)
+                    .await;
             }
         }
         self.end_session(&session, SessionEnd::UpstreamGone).await;
@@ -322,7 +344,10 @@ impl Route {
         last: Option<EventId>,
     ) -> Result<Answer, Failure> {
         let Some(state) = session.state(SessionState::default) else {
-            return Err(Failure::new(Reason::Invalid, "the session belongs to another handler"));
+            return Err(Failure::new(
+                Reason::Invalid,
+                "the session belongs to another handler",
+            ));
         };
         let replaced = match &last {
             Some(id) => state.replace_carrier_of(id.as_bytes()).await,
@@ -331,7 +356,9 @@ impl Route {
                 Err(Contended) => return Ok(answer::contended()),
             },
         };
-        let response = self.open_listen(&call, &session, last.as_ref(), replaced).await?;
+        let response = self
+            .open_listen(&call, &session, last.as_ref(), replaced)
+            .await?;
         if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
             self.counters.session_lost();
             let reopens = self.spec.session_lost == SessionLost::Reestablish;
@@ -352,7 +379,11 @@ impl Route {
         session: Arc<Session>,
         last: Option<EventId>,
     ) -> Result<Answer, Failure> {
-        let purpose = if last.is_some() { Purpose::Resumed } else { Purpose::Standalone };
+        let purpose = if last.is_some() {
+            Purpose::Resumed
+        } else {
+            Purpose::Standalone
+        };
         let context = MessageContext {
             direction: Direction::ToClient,
             carrier: Carrier::Event,
@@ -364,16 +395,13 @@ impl Route {
             name: None,
             sequence: 0,
         };
-        self.relay_stream(response, self.line(Some(session), purpose), context, last).await
+        self.relay_stream(response, self.line(Some(session), purpose), context, last)
+            .await
     }
 
     /// DELETE: the upstream's session ends too. That it knows no DELETE, or is down, is no reason to
     /// keep ours.
-    async fn terminate(
-        &self,
-        call: Incoming,
-        session: Arc<Session>,
-    ) -> Result<Answer, Failure> {
+    async fn terminate(&self, call: Incoming, session: Arc<Session>) -> Result<Answer, Failure> {
         if let Some(id) = session.upstream_session() {
             let headers = headers::end_to_end(&call.headers);
             self.delete_upstream(headers, &session, &id).await;
@@ -409,7 +437,12 @@ impl Route {
         body: Bytes,
         repeatable: bool,
     ) -> Result<UpstreamResponse, Failure> {
-        let request = UpstreamRequest { method, headers, body, repeatable };
+        let request = UpstreamRequest {
+            method,
+            headers,
+            body,
+            repeatable,
+        };
         let sent = self.upstream.send(request).await;
         sent.map_err(|error| {
             if matches!(error, UpstreamError::Connect { .. }) {
@@ -425,7 +458,10 @@ impl Route {
         context: &MessageContext,
         message: Message,
     ) -> Result<Message, (Message, Rejection)> {
-        if !self.chain.wants(Direction::ToUpstream, context.method.as_deref()) {
+        if !self
+            .chain
+            .wants(Direction::ToUpstream, context.method.as_deref())
+        {
             return Ok(message);
         }
         let outcome = match self.chain.run(context, message.clone()) {
@@ -477,7 +513,9 @@ impl Route {
         if !reestablishes && !reads {
             return;
         }
-        let Some(state) = session.state(SessionState::default) else { return };
+        let Some(state) = session.state(SessionState::default) else {
+            return;
+        };
         if reestablishes {
             state.note_setup(message);
         }
@@ -513,7 +551,9 @@ impl Route {
     }
 
     pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {
-        let Some(sessions) = self.sessions.get() else { return };
+        let Some(sessions) = self.sessions.get() else {
+            return;
+        };
         if let Err(error) = sessions.end(session, why).await {
             tracing::warn!(session = ?session.id(), %error, "a session's record stays behind");
         }
@@ -525,7 +565,13 @@ impl Route {
 
     fn line(self: &Arc<Self>, session: Option<Arc<Session>>, purpose: Purpose) -> Line {
         let backoff = thinpipe_proto::backoff::Backoff::new();
-        Line { route: Arc::clone(self), session, purpose, answered: false, backoff }
+        Line {
+            route: Arc::clone(self),
+            session,
+            purpose,
+            answered: false,
+            backoff,
+        }
     }
 }
 
@@ -552,7 +598,10 @@ impl Handler for Route {
 
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Route").field("name", &self.name()).field("path", &self.path()).finish()
+        f.debug_struct("Route")
+            .field("name", &self.name())
+            .field("path", &self.path())
+            .finish()
     }
 }
 
@@ -567,9 +616,7 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
     match inbound {
         Inbound::Stateless(message)
         | Inbound::Initialize(message, _)
-        | Inbound::Message(message, _) => {
-            message.id().filter(|_| message.kind() == Kind::Request)
-        }
+        | Inbound::Message(message, _) => message.id().filter(|_| message.kind() == Kind::Request),
         _ => None,
     }
 }

@@ -109,7 +109,11 @@ impl SessionState {
     pub(crate) async fn replace_standalone(&self, now: Instant) -> Result<bool, Contended> {
         let old = {
             let mut streams = lock(&self.streams);
-            let Some(old) = streams.standalone.and_then(|id| streams.live.get(&id)).cloned() else {
+            let Some(old) = streams
+                .standalone
+                .and_then(|id| streams.live.get(&id))
+                .cloned()
+            else {
                 return Ok(false);
             };
             let recent = |at: &Instant| now.saturating_duration_since(*at) < REPLACEMENT_WINDOW;
@@ -222,13 +226,23 @@ impl SessionState {
 impl LiveStream {
     /// A stream outside of any session: nobody resumes or replaces it.
     pub(crate) fn unregistered(stop: CancellationToken) -> Self {
-        let live = Live { stop, gone: CancellationToken::new(), ids: Mutex::default() };
-        Self { id: StreamId(0), live: Arc::new(live), owner: None }
+        let live = Live {
+            stop,
+            gone: CancellationToken::new(),
+            ids: Mutex::default(),
+        };
+        Self {
+            id: StreamId(0),
+            live: Arc::new(live),
+            owner: None,
+        }
     }
 
     /// Remembers the last id the stream carried.
     pub(crate) fn note_id(&self, id: Option<&[u8]>) {
-        let Some(id) = id.filter(|_| self.owner.is_some()) else { return };
+        let Some(id) = id.filter(|_| self.owner.is_some()) else {
+            return;
+        };
         let id = hash(id);
         let mut ids = lock(&self.live.ids);
         if ids.back() == Some(&id) {
@@ -261,7 +275,10 @@ impl Drop for LiveStream {
 async fn stop(live: &Live) {
     live.stop.cancel();
     let gone = live.gone.cancelled();
-    if tokio::time::timeout(Duration::from_secs(1), gone).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(1), gone)
+        .await
+        .is_err()
+    {
         tracing::debug!("a replaced stream is slow to close");
     }
 }
@@ -298,7 +315,11 @@ mod tests {
     async fn r111_fourth_replacement_within_ten_seconds_is_refused() {
         let state = SessionState::default();
         let now = || tokio::time::Instant::now().into_std();
-        assert_eq!(state.replace_standalone(now()).await, Ok(false), "there was none");
+        assert_eq!(
+            state.replace_standalone(now()).await,
+            Ok(false),
+            "there was none"
+        );
         for _ in 0..3 {
             let (live, task) = obedient(&state);
             assert_eq!(state.replace_standalone(now()).await, Ok(true));
@@ -308,7 +329,11 @@ mod tests {
         let (_live, task) = obedient(&state);
         assert_eq!(state.replace_standalone(now()).await, Err(Contended));
         tokio::time::advance(REPLACEMENT_WINDOW).await;
-        assert_eq!(state.replace_standalone(now()).await, Ok(true), "the window has passed");
+        assert_eq!(
+            state.replace_standalone(now()).await,
+            Ok(true),
+            "the window has passed"
+        );
         task.await.unwrap();
     }
 
@@ -320,7 +345,10 @@ mod tests {
             state.remember_call(&id, ("tools/call".into(), None));
         }
         let calls = lock(&state.calls);
-        assert_eq!((calls.order.len(), calls.methods.len()), (MAX_CALLS, MAX_CALLS));
+        assert_eq!(
+            (calls.order.len(), calls.methods.len()),
+            (MAX_CALLS, MAX_CALLS)
+        );
         drop(calls);
         assert_eq!(state.live(), 0);
     }

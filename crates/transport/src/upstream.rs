@@ -28,11 +28,15 @@ mod message;
 mod pool;
 pub mod probe;
 mod redirect;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use config::UpstreamConfig;
 pub use connect::Connect;
 pub use error::UpstreamError;
 pub use message::{UpstreamRequest, UpstreamResponse};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 use answer::Patience;
 use budget::{Budget, Permit};
@@ -78,7 +82,7 @@ impl Upstream {
     /// An upstream that has no connection yet.
     #[must_use]
     pub fn new(config: UpstreamConfig) -> Self {
-        let connector = connect::by_scheme(&config.url);
+        let connector = connect::by_scheme(&config.url, config.http2);
         Self::build(config, connector)
     }
 

@@ -4,7 +4,7 @@
 //! On text that is not JSON the walk ends early; it never panics.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
 
@@ -91,14 +91,22 @@ pub(super) struct Member<'a> {
 impl Member<'_> {
     /// Whether it has this name, however that is escaped.
     pub(super) fn is_named(&self, name: &str) -> bool {
-        let [b'"', content @ .., b'"'] = self.name.raw() else {
-            return false;
-        };
-        if memchr::memchr(b'\\', content).is_none() {
-            content == name.as_bytes()
-        } else {
-            unescape(content) == name
-        }
+        is_string(self.name.raw(), name)
+    }
+}
+
+/// Whether the text of a string says `expected`, however that is escaped.
+fn is_string(raw: &[u8], expected: &str) -> bool {
+    let [b'"', content @ .., b'"'] = raw else {
+        return false;
+    };
+    // An escape is longer than what it stands for.
+    if content.len() < expected.len() {
+        false
+    } else if content.contains(&b'\\') {
+        unescape(content) == expected
+    } else {
+        content == expected.as_bytes()
     }
 }
 
@@ -165,6 +173,83 @@ impl<'a> Entries<'a> {
     }
 }
 
+/// A value whose end nobody looked for yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    text: &'a [u8],
+    start: usize,
+}
+
+/// What an entry of an object or array is called.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Key<'a> {
+    Name(&'a [u8]),
+    Index(usize),
+}
+
+impl Key<'_> {
+    /// Whether it is a member of this name, however that is escaped.
+    pub(super) fn is_named(self, name: &str) -> bool {
+        matches!(self, Self::Name(raw) if is_string(raw, name))
+    }
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of(value: Value<'a>) -> Self {
+        Self {
+            text: value.text,
+            start: value.start,
+        }
+    }
+
+    /// The value, with its end.
+    pub(super) fn value(self) -> Value<'a> {
+        Value {
+            text: self.text,
+            start: self.start,
+            end: value_end(self.text, self.start),
+        }
+    }
+
+    /// Shows each entry of an object or array, none of anything else, and gives the end of the value.
+    /// `each` gives the end of the entry, so that no byte is looked at twice.
+    pub(super) fn entries(
+        self,
+        mut each: impl FnMut(Key<'_>, Self) -> ControlFlow<(), usize>,
+    ) -> ControlFlow<(), usize> {
+        let text = self.text;
+        let is_object = match text.get(self.start) {
+            Some(b'{') => true,
+            Some(b'[') => false,
+            _ => return ControlFlow::Continue(value_end(text, self.start)),
+        };
+        let mut at = skip_space(text, self.start + 1);
+        for index in 0.. {
+            let key = if is_object {
+                if text.get(at) != Some(&b'"') {
+                    break;
+                }
+                let end = string_end(text, at);
+                let name = text.get(at..end).unwrap_or_default();
+                // Past the colon.
+                at = skip_space(text, skip_space(text, end) + 1);
+                Key::Name(name)
+            } else {
+                if matches!(text.get(at), None | Some(b']')) {
+                    break;
+                }
+                Key::Index(index)
+            };
+            at = skip_space(text, each(key, Self { text, start: at })?);
+            if text.get(at) != Some(&b',') {
+                break;
+            }
+            at = skip_space(text, at + 1);
+        }
+        ControlFlow::Continue(at + 1)
+    }
+}
+
 /// One change: this part of the text, and what stands there instead.
 pub(super) type Edit<'a> = (Range<usize>, Cow<'a, [u8]>);
 
@@ -220,8 +305,14 @@ fn write_edited(out: &mut Vec<u8>, text: &[u8], part: Range<usize>, edits: &[Edi
 
 /// A JSON string that says this.
 pub(super) fn quoted(text: &str) -> Vec<u8> {
-    // Writing a string into memory has no way to fail; an empty string would be the answer.
-    serde_json::to_vec(text).unwrap_or_else(|_| b"\"\"".to_vec())
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_quoted(&mut out, text);
+    out
+}
+
+/// Appends a JSON string that says this, escaping only what has to be escaped.
+pub(super) fn write_quoted(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("text can always be written into memory");
 }
 
 /// Resolves escapes; half a surrogate pair becomes U+FFFD, as bytes that are no UTF-8 do.
@@ -299,7 +390,21 @@ fn value_end(text: &[u8], start: usize) -> usize {
 }
 
 fn string_end(text: &[u8], start: usize) -> usize {
+    // Most strings, and most of the ways between escapes, are shorter than a search is worth.
+    const SHORT: usize = 24;
     let mut at = start + 1;
+    let mut search_from = at + SHORT;
+    while at < search_from {
+        match text.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => {
+                at += 2;
+                search_from = at + SHORT;
+            }
+            Some(_) => at += 1,
+            None => return text.len(),
+        }
+    }
     while let Some(found) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
         let position = at + found;
         if text.get(position) == Some(&b'"') {
@@ -378,9 +483,41 @@ mod tests {
                     let _ = (member.is_named("a"), member.value.elements().count());
                 }
                 let _ = root.elements().count();
+                let _ = Place::of(root).entries(|_, entry| {
+                    entry.entries(|_, inner| ControlFlow::Continue(inner.value().range().end))
+                });
             }
         }
         assert_eq!(Value::root(b"}]").members().count(), 0);
+    }
+
+    #[test]
+    fn entries_are_those_that_the_iterators_give() {
+        let shown = |place: Place<'_>| {
+            let mut shown = Vec::new();
+            let end = place.entries(|key, entry| {
+                let value = entry.value();
+                shown.push((format!("{key:?}"), value.range()));
+                ControlFlow::Continue(value.range().end)
+            });
+            (shown, end)
+        };
+        for text in [
+            r#"{}"#,
+            r#" [ ] "#,
+            r#"{ "a" : [1,{"b":2}] , "c\\\"" : "}" , "long name of more than 24 characters":null } "#,
+            r#"[ 1 , "a]" , [[]],{"a":{}} ]"#,
+            "1",
+        ] {
+            let root = Value::root(text.as_bytes());
+            let (shown, end) = shown(Place::of(root));
+            assert_eq!(end, ControlFlow::Continue(root.range().end), "{text}");
+            let members = root.members().map(|member| member.value.range());
+            let elements = root.elements().map(Value::range);
+            let expected: Vec<_> = members.chain(elements).collect();
+            let ranges: Vec<_> = shown.into_iter().map(|(_, range)| range).collect();
+            assert_eq!(ranges, expected, "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::json::Value;
+use super::json::{Key, Place, Value};
 
 /// A pointer, taken apart once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Pointer {
         root: Value<'a>,
         found: &mut impl FnMut(Value<'a>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        visit(root, &self.0, found)
+        visit(Place::of(root), &self.0, found).map_continue(|_end| ())
     }
 
     /// Whether any value that it points at satisfies this.
@@ -102,32 +102,32 @@ impl Segment {
             name: name.into(),
         })
     }
+
+    fn fits(&self, key: Key<'_>) -> bool {
+        self.every
+            || match key {
+                Key::Name(_) => key.is_named(&self.name),
+                Key::Index(index) => self.index == Some(index),
+            }
+    }
 }
 
+/// Gives the end of the value.
 fn visit<'a>(
-    value: Value<'a>,
+    place: Place<'a>,
     path: &[Segment],
     found: &mut impl FnMut(Value<'a>) -> ControlFlow<()>,
-) -> ControlFlow<()> {
+) -> ControlFlow<(), usize> {
     let Some((segment, path)) = path.split_first() else {
-        return found(value);
+        let value = place.value();
+        found(value)?;
+        return ControlFlow::Continue(value.range().end);
     };
     // A member that is there twice is visited twice: nobody knows which of them the reader takes.
-    for member in value.members() {
-        if segment.every || member.is_named(&segment.name) {
-            visit(member.value, path, found)?;
-        }
-    }
-    if segment.every {
-        for element in value.elements() {
-            visit(element, path, found)?;
-        }
-    } else if let Some(index) = segment.index
-        && let Some(element) = value.elements().nth(index)
-    {
-        visit(element, path, found)?;
-    }
-    ControlFlow::Continue(())
+    place.entries(|key, entry| match segment.fits(key) {
+        true => visit(entry, path, found),
+        false => ControlFlow::Continue(entry.value().range().end),
+    })
 }
 
 #[cfg(test)]

@@ -58,12 +58,18 @@ impl InspectEvents {
         prefix: Vec<u8>,
     ) -> Self {
         let max_event = line.route.max_message();
-        let call = context.method.clone().map(|method| (method, context.name.clone()));
+        let call = context
+            .method
+            .clone()
+            .map(|method| (method, context.name.clone()));
         Self {
             source,
             line,
             live,
-            context: MessageContext { carrier: Carrier::Event, ..context },
+            context: MessageContext {
+                carrier: Carrier::Event,
+                ..context
+            },
             call,
             max_event,
             decoder: Decoder::new(max_event),
@@ -109,7 +115,10 @@ impl InspectEvents {
         self.live.note_id(event.id.as_deref());
         self.retry = event.retry.or(self.retry);
         let is_message = event.kind.as_deref().is_none_or(|kind| kind == b"message");
-        let data = event.data.clone().filter(|data| !data.is_empty() && is_message);
+        let data = event
+            .data
+            .clone()
+            .filter(|data| !data.is_empty() && is_message);
         let Some(data) = data else {
             // Priming events, cursors, foreign types: not messages.
             out.extend_from_slice(&event.raw);
@@ -118,11 +127,21 @@ impl InspectEvents {
         match Payload::parse(data) {
             Ok(Payload::Single(message)) => {
                 let waiting = VecDeque::from([message]);
-                self.current = Some(Current { event, waiting, deciding: None, split: false });
+                self.current = Some(Current {
+                    event,
+                    waiting,
+                    deciding: None,
+                    split: false,
+                });
             }
             Ok(Payload::Batch(messages)) => {
                 let waiting = VecDeque::from(messages);
-                self.current = Some(Current { event, waiting, deciding: None, split: true });
+                self.current = Some(Current {
+                    event,
+                    waiting,
+                    deciding: None,
+                    split: true,
+                });
             }
             Err(error) => {
                 let upstream = self.line.route.name();
@@ -144,7 +163,9 @@ impl InspectEvents {
                     }
                 },
                 None => {
-                    let Some(message) = current.waiting.pop_front() else { continue };
+                    let Some(message) = current.waiting.pop_front() else {
+                        continue;
+                    };
                     match self.decide(&message) {
                         Step::Done(outcome) => (message, outcome),
                         Step::Wait(future) => {
@@ -186,12 +207,18 @@ impl InspectEvents {
             context.name = None;
             return;
         }
-        let own = self.line.purpose.request().is_some_and(|id| message.id() == Some(id));
+        let own = self
+            .line
+            .purpose
+            .request()
+            .is_some_and(|id| message.id() == Some(id));
         let call = if own {
             self.call.clone()
         } else {
             let session = self.line.session.as_ref();
-            session.zip(message.id()).and_then(|(s, id)| self.line.route.call_of(s, id))
+            session
+                .zip(message.id())
+                .and_then(|(s, id)| self.line.route.call_of(s, id))
         };
         (context.method, context.name) = match call {
             Some((method, name)) => (Some(method), name),
@@ -291,7 +318,9 @@ impl BodyStream for InspectEvents {
             ready!(decided);
             self.input.clear();
             match ready!(self.source.poll(cx, &mut self.line, &mut self.input)) {
-                Got::Bytes => self.decoder.push(Bytes::from(std::mem::take(&mut self.input))),
+                Got::Bytes => self
+                    .decoder
+                    .push(Bytes::from(std::mem::take(&mut self.input))),
                 Got::End => {
                     let last = self.last_id();
                     let retry = self.retry;
@@ -338,5 +367,10 @@ fn keep_cursor(event: &Event, out: &mut Vec<u8>) {
 /// The JSON-RPC error for a refused message.
 pub(crate) fn rejection_message(message: &Message, rejection: &Rejection) -> Bytes {
     let data = serde_json::json!({ "reason": rejection.reason }).to_string();
-    rpc::error_response(message.id(), rejection.code, &rejection.message, Some(data.as_bytes()))
+    rpc::error_response(
+        message.id(),
+        rejection.code,
+        &rejection.message,
+        Some(data.as_bytes()),
+    )
 }

@@ -101,8 +101,12 @@ impl PassEvents {
 
     /// Remembers whether the last complete event was the response: then the stream may end.
     fn note_last_event(&mut self, scan: &Scan, events: &[u8], held: usize) {
-        let (Some(start), Some(end)) = (scan.last_event_start, scan.last_event_end) else { return };
-        let start = start.checked_add_unsigned(held).and_then(|at| usize::try_from(at).ok());
+        let (Some(start), Some(end)) = (scan.last_event_start, scan.last_event_end) else {
+            return;
+        };
+        let start = start
+            .checked_add_unsigned(held)
+            .and_then(|at| usize::try_from(at).ok());
         let response = match start {
             Some(start) => events.get(start..end + held).is_some_and(is_response),
             // It began before what was held back, so it is the long one.
@@ -115,7 +119,9 @@ impl PassEvents {
         self.over = true;
         if self.long.is_some() && !self.line.answered {
             // Half an event is out already: only the end of the connection tells the client.
-            return Err(BodyError::Aborted("the upstream broke off inside an event".to_owned()));
+            return Err(BodyError::Aborted(
+                "the upstream broke off inside an event".to_owned(),
+            ));
         }
         if let Ending::Fail(event) = ending {
             out.extend_from_slice(event);
@@ -187,7 +193,9 @@ impl BodyStream for PassEvents {
 
 /// Whether a raw event (or its beginning) carries a response.
 fn is_response(raw: &[u8]) -> bool {
-    let Some(data) = sse::data_of(raw) else { return false };
+    let Some(data) = sse::data_of(raw) else {
+        return false;
+    };
     // 2025-03-26 allows arrays of responses.
     let data = data.trim_ascii_start();
     let data = data.strip_prefix(b"[").unwrap_or(data);

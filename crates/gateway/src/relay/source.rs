@@ -65,7 +65,10 @@ pub(crate) enum Got {
 
 impl Source {
     pub(crate) fn new(body: Box<dyn BodyStream>, stop: CancellationToken) -> Self {
-        Self { state: State::Reading(body), stopped: Box::pin(stop.cancelled_owned()) }
+        Self {
+            state: State::Reading(body),
+            stopped: Box::pin(stop.cancelled_owned()),
+        }
     }
 
     /// Appends what the upstream has ready to `out`.
@@ -85,12 +88,20 @@ impl Source {
                 Ok(Filled::More) => Poll::Ready(Got::Bytes),
                 Ok(Filled::End) => {
                     self.state = State::Over;
-                    Poll::Ready(if out.len() > before { Got::Bytes } else { Got::End })
+                    Poll::Ready(if out.len() > before {
+                        Got::Bytes
+                    } else {
+                        Got::End
+                    })
                 }
                 Err(error) => {
                     tracing::debug!(upstream = line.route.name(), %error, "a stream broke off");
                     self.state = State::Over;
-                    Poll::Ready(if out.len() > before { Got::Bytes } else { Got::End })
+                    Poll::Ready(if out.len() > before {
+                        Got::Bytes
+                    } else {
+                        Got::End
+                    })
                 }
             },
             State::Resuming(future) => match ready!(future.as_mut().poll(cx)) {
@@ -142,7 +153,11 @@ pub(crate) struct Bounded {
 
 impl Bounded {
     pub(crate) fn new(stream: Box<dyn BodyStream>, limit: u64) -> Self {
-        Self { stream, left: limit, limit }
+        Self {
+            stream,
+            left: limit,
+            limit,
+        }
     }
 }
 

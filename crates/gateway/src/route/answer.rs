@@ -43,10 +43,16 @@ impl Route {
     ) -> Result<Answer, Failure> {
         let status = response.status;
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let text = format!("{} answers {status}: its credentials are wrong", self.name());
+            let text = format!(
+                "{} answers {status}: its credentials are wrong",
+                self.name()
+            );
             return Err(Failure::new(Reason::Auth, text));
         }
-        let context = MessageContext { direction: Direction::ToClient, ..context };
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            ..context
+        };
         let mut extra = headers::for_client(&response.headers);
         self.chain().headers(&context, &mut extra)?;
         let mut answer = match response.media_type {
@@ -66,7 +72,8 @@ impl Route {
     }
 
     fn reads(&self, context: &MessageContext) -> bool {
-        self.chain().wants(Direction::ToClient, context.method.as_deref())
+        self.chain()
+            .wants(Direction::ToClient, context.method.as_deref())
     }
 
     /// Whether a stream's events must be read: notifications of any kind may be on it.
@@ -95,7 +102,9 @@ impl Route {
     /// What a stream begins with before anything the upstream sends.
     fn opening(&self, line: &Line, resumed_after: Option<&EventId>) -> Vec<u8> {
         let mut prefix = bytes::BytesMut::new();
-        let Some(session) = &line.session else { return Vec::new() };
+        let Some(session) = &line.session else {
+            return Vec::new();
+        };
         // R117: a client that resumes and is cut again before any event still knows where it was.
         if let Some(id) = resumed_after.filter(|_| session.revision().primes_streams()) {
             sse::encode(&mut prefix, None, Some(id.as_bytes()), None, Some(b""));
@@ -118,7 +127,10 @@ impl Route {
     ) -> Result<Answer, Failure> {
         self.stats().inspected();
         let status = response.status;
-        let body = response.collect(self.max_message()).await.map_err(|e| body_failure(&e))?;
+        let body = response
+            .collect(self.max_message())
+            .await
+            .map_err(|e| body_failure(&e))?;
         if body.is_empty() {
             return Ok(Answer::new(status, Content::Json, Body::Empty));
         }
@@ -136,7 +148,10 @@ impl Route {
         if let (Some(session), Some(id)) = (&line.session, message.id()) {
             self.forget_call(session, id);
         }
-        let context = MessageContext { carrier: Carrier::Body, ..context.clone() };
+        let context = MessageContext {
+            carrier: Carrier::Body,
+            ..context.clone()
+        };
         let outcome = match self.chain().run(&context, message.clone()) {
             Step::Done(outcome) => outcome,
             Step::Wait(future) => future.await,
@@ -185,7 +200,10 @@ fn register(
     body: Box<dyn thinpipe_transport::body::BodyStream>,
     line: &Line,
 ) -> (Source, LiveStream) {
-    let state = line.session.as_ref().and_then(|s| Some((s, s.state(SessionState::default)?)));
+    let state = line
+        .session
+        .as_ref()
+        .and_then(|s| Some((s, s.state(SessionState::default)?)));
     match state {
         Some((session, state)) => {
             let stop = session.closed().child_token();
@@ -195,7 +213,10 @@ fn register(
         }
         None => {
             let stop = CancellationToken::new();
-            (Source::new(body, stop.clone()), LiveStream::unregistered(stop))
+            (
+                Source::new(body, stop.clone()),
+                LiveStream::unregistered(stop),
+            )
         }
     }
 }
@@ -212,7 +233,13 @@ pub(super) fn body_failure(error: &BodyError) -> Failure {
 /// 404: to a client of a session this means one thing only.
 pub(super) fn session_gone(id: Option<&RequestId>) -> Answer {
     let text = "the session has ended; send initialize to start anew";
-    Answer::error(StatusCode::NOT_FOUND, id, code::SESSION_NOT_FOUND, text, None)
+    Answer::error(
+        StatusCode::NOT_FOUND,
+        id,
+        code::SESSION_NOT_FOUND,
+        text,
+        None,
+    )
 }
 
 /// 409: standalone streams of one session replace each other too fast.

@@ -36,7 +36,9 @@ impl Route {
             if response.status != StatusCode::CONFLICT || !replaces {
                 return Ok(response);
             }
-            let Some(delay) = delays.next() else { return Ok(response) };
+            let Some(delay) = delays.next() else {
+                return Ok(response);
+            };
             tokio::time::sleep(Duration::from_millis(*delay)).await;
         }
     }
@@ -50,7 +52,8 @@ impl Route {
         headers::for_listen(headers, last);
         let id = session.upstream_session();
         headers::for_session(headers, session.revision(), id.as_ref());
-        self.send(Method::GET, std::mem::take(headers), Bytes::new(), true).await
+        self.send(Method::GET, std::mem::take(headers), Bytes::new(), true)
+            .await
     }
 
     /// Asks for a stream again after its last event, with growing delays, until it goes on or the
@@ -88,7 +91,11 @@ impl Route {
                 status if is_passing(status) => told = retry_after(&response).or(told),
                 status => {
                     let status = status.as_u16();
-                    tracing::debug!(upstream = self.name(), status, "the stream cannot be resumed");
+                    tracing::debug!(
+                        upstream = self.name(),
+                        status,
+                        "the stream cannot be resumed"
+                    );
                     return Resumed::Lost;
                 }
             }
@@ -106,7 +113,11 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 fn retry_after(response: &UpstreamResponse) -> Option<Duration> {
-    let value = response.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    let value = response
+        .headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
 }
 

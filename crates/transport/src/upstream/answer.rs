@@ -1,5 +1,6 @@
 //! The body of an HTTP/1.1 response, and the way of its connection back into the pool.
 
+use std::io::ErrorKind;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -115,6 +116,10 @@ impl Live {
                     }
                 }
                 Poll::Ready(Ok(Err(error))) => return Poll::Ready(Err(error)),
+                // TLS says so where TCP merely ends.
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(Err(BodyError::Incomplete));
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(BodyError::Io(error))),
                 Poll::Pending => return Poll::Pending,
             }

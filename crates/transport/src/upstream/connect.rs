@@ -50,16 +50,32 @@ impl Connect for Unsupported {
 }
 
 /// The way to reach this URL, by its scheme.
-pub(super) fn by_scheme(url: &Uri) -> Arc<dyn Connect> {
+pub(super) fn by_scheme(url: &Uri, http2: bool) -> Arc<dyn Connect> {
     match url.scheme_str() {
         Some("http") => Arc::new(Tcp),
+        Some("https") => secure(http2),
         Some(other) => Arc::new(Unsupported(format!("no way to reach a {other} URL"))),
         None => Arc::new(Unsupported("the URL has no scheme".to_owned())),
     }
 }
 
+#[cfg(feature = "tls")]
+fn secure(http2: bool) -> Arc<dyn Connect> {
+    match super::Tls::new() {
+        Ok(tls) => Arc::new(tls.with_http2(http2)),
+        Err(error) => Arc::new(Unsupported(format!("no TLS: {error}"))),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn secure(_: bool) -> Arc<dyn Connect> {
+    Arc::new(Unsupported(
+        "compiled without TLS (feature `tls`)".to_owned(),
+    ))
+}
+
 /// Host (without the brackets of IPv6) and port.
-fn address(url: &Uri, port: u16) -> io::Result<(String, u16)> {
+pub(super) fn address(url: &Uri, port: u16) -> io::Result<(String, u16)> {
     let host = url.host().unwrap_or_default();
     let host = host
         .strip_prefix('[')
@@ -72,7 +88,7 @@ fn address(url: &Uri, port: u16) -> io::Result<(String, u16)> {
     Ok((host.to_owned(), url.port_u16().unwrap_or(port)))
 }
 
-async fn open(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(super) async fn open(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     // Heads and bodies are written whole: waiting to fill a segment would only add a round trip.
     stream.set_nodelay(true)?;

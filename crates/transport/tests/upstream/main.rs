@@ -1,4 +1,5 @@
 //! The client side against scripted servers, byte by byte.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod answers;
 mod broken;
@@ -9,3 +10,5 @@ mod probing;
 mod redirects;
 mod sockets;
 mod timeouts;
+#[cfg(feature = "tls")]
+mod tls;

@@ -91,7 +91,7 @@ fn write_canonical(value: Value<'_>, out: &mut Vec<u8>) -> Option<()> {
             if index > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(&json::quoted(name));
+            json::write_quoted(out, name);
             out.push(b':');
             write_canonical(*value, out)?;
         }
@@ -105,10 +105,12 @@ fn write_canonical(value: Value<'_>, out: &mut Vec<u8>) -> Option<()> {
             write_canonical(element, out)?;
         }
         out.push(b']');
-    } else if let Some(text) = value.string() {
-        out.extend_from_slice(&json::quoted(&text));
     } else {
-        out.extend_from_slice(value.raw());
+        match value.string() {
+            Some(Cow::Owned(text)) => json::write_quoted(out, &text),
+            // A string without escapes is as it would be written.
+            _ => out.extend_from_slice(value.raw()),
+        }
     }
     Some(())
 }
