@@ -282,7 +282,7 @@ fn urls_that_cannot_be_an_upstreams() {
 fn upstreams_that_are_in_each_others_way() {
     wrong(
         "listen = \"127.0.0.1:1\"",
-        ": there is no server to stand in front of",
+        "there is no server to stand in front of",
         "add one: `[[upstreams]]` and `url = \"http://127.0.0.1:3001/mcp\"`",
     );
     let two = |first: &str, second: &str| {

@@ -1,5 +1,10 @@
 //! Programs under test, and a client that is nothing but a socket.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is a test, but in no function marked as one"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
