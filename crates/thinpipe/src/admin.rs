@@ -218,7 +218,7 @@ impl Admin {
         let sessions = self.server.sessions().stats();
         let by_name = |figures: &[figures::Figure]| -> Value {
             let entries = figures.iter().map(|figure| {
-                let name = match figure.label {
+                let name = match &figure.label {
                     Some((_, value)) => format!("{}_{value}", figure.name),
                     None => figure.name.to_owned(),
                 };

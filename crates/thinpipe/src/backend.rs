@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use thinpipe_gateway::interceptor::InterceptorStats;
 use thinpipe_gateway::{Gateway, GatewayConfig, GatewayError, describe};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
@@ -56,7 +57,7 @@ impl Backend for Gateway {
         let states = self.routes().iter().map(|route| {
             let route_stats = route.route_stats();
             let pool = route.upstream().stats();
-            let figures = vec![
+            let mut figures = vec![
                 Figure::counter("exchanges", "Exchanges handled", route_stats.exchanges),
                 Figure::counter(
                     "passed",
@@ -119,6 +120,9 @@ impl Backend for Gateway {
                     pool.streams as u64,
                 ),
             ];
+            for stats in route.chain().stats() {
+                figures.extend(of_interceptor(&stats));
+            }
             UpstreamState {
                 name: route.name().to_owned(),
                 path: route.path().to_owned(),
@@ -144,4 +148,30 @@ impl Backend for Gateway {
         let gateway = self.clone();
         Box::pin(async move { gateway.finish().await })
     }
+}
+
+fn of_interceptor(stats: &InterceptorStats) -> [Figure; 4] {
+    [
+        Figure::counter(
+            "interceptor_seen",
+            "Messages an interceptor was shown",
+            stats.seen,
+        ),
+        Figure::counter(
+            "interceptor_changed",
+            "Messages an interceptor changed",
+            stats.changed,
+        ),
+        Figure::counter(
+            "interceptor_rejected",
+            "Messages an interceptor refused",
+            stats.rejected,
+        ),
+        Figure::counter(
+            "interceptor_failed",
+            "Times an interceptor failed",
+            stats.failed,
+        ),
+    ]
+    .map(|figure| figure.labelled("interceptor", stats.name.clone()))
 }

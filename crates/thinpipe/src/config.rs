@@ -133,7 +133,7 @@ pub(crate) fn for_url(
     let config = build.config(raw, &layers);
     match build.problems.is_empty() {
         true => Ok(config),
-        false => Err(Problems::new(build.problems, None, Node::empty())),
+        false => Err(Problems::of_settings(build.problems)),
     }
 }
 
@@ -145,13 +145,13 @@ fn parse(
 ) -> Result<Loaded, Problems> {
     let (raw, tree) = match read(&source.text, format, environment) {
         Ok(read) => read,
-        Err(problems) => return Err(Problems::new(problems, Some(source), Node::empty())),
+        Err(problems) => return Err(Problems::of_file(problems, source, Node::empty())),
     };
     let mut build = Build::default();
     let config = build.config(raw, &layers(flags, environment));
     match build.problems.is_empty() {
         true => Ok(Loaded { config, tree }),
-        false => Err(Problems::new(build.problems, Some(source), tree)),
+        false => Err(Problems::of_file(build.problems, source, tree)),
     }
 }
 

@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::announce::Announcer;
 use crate::config::{self, Config, Settings};
+use crate::log;
 use crate::run::{self, Running};
-use crate::{log, signals};
+use crate::signals::Signals;
 
 mod client;
 mod events;
@@ -33,7 +34,7 @@ pub(crate) fn run(keep: bool, listen: &str) -> anyhow::Result<()> {
     run::main_runtime()?.block_on(async {
         let stop = CancellationToken::new();
         // Watched to the very end: the second signal may come while the first one is obeyed.
-        TaskTracker::new().spawn(signals::watch(stop.clone()));
+        TaskTracker::new().spawn(Signals::new()?.watch(stop.clone()));
         let (sample, address) = start_sample()
             .await
             .context("cannot start the sample server")?;

@@ -1,9 +1,11 @@
 //! Figures on their way from whoever counts them to whoever shows them.
 
+use std::borrow::Cow;
+
 use thinpipe_transport::server::ServerStats;
 
 /// One number, with what it counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Figure {
     /// Name, without prefix: "connections_open".
     pub(crate) name: &'static str,
@@ -12,7 +14,7 @@ pub(crate) struct Figure {
     /// Whether it only grows.
     pub(crate) kind: Kind,
     /// What it is told apart by from others of its name: ("status", "2xx").
-    pub(crate) label: Option<(&'static str, &'static str)>,
+    pub(crate) label: Option<(&'static str, Cow<'static, str>)>,
     /// The number.
     pub(crate) value: u64,
 }
@@ -46,9 +48,10 @@ impl Figure {
         }
     }
 
-    fn labelled(self, label: &'static str, value: &'static str) -> Self {
+    /// The same, told apart from others of its name.
+    pub(crate) fn labelled(self, label: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            label: Some((label, value)),
+            label: Some((label, value.into())),
             ..self
         }
     }

@@ -110,7 +110,7 @@ fn write(
             let labels: Vec<(&str, &str)> = upstream
                 .map(|name| ("upstream", name))
                 .into_iter()
-                .chain(figure.label)
+                .chain(figure.label.as_ref().map(|(name, value)| (*name, &**value)))
                 .collect();
             let value = match labels.is_empty() {
                 true => metric.encode_family(&NO_LABELS)?,

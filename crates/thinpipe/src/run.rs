@@ -15,7 +15,7 @@ use crate::admin::Admin;
 use crate::announce::Announcer;
 use crate::backend::{self, Backend};
 use crate::config::{Config, Period};
-use crate::signals;
+use crate::signals::Signals;
 use crate::workers::Workers;
 
 /// Connections the kernel holds until they are accepted.
@@ -30,7 +30,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         // Watched to the very end: the second signal may come while the first one is obeyed.
-        TaskTracker::new().spawn(signals::watch(stop.clone()));
+        TaskTracker::new().spawn(Signals::new()?.watch(stop.clone()));
         let announcer = Announcer::new(config.log.format);
         let running = Running::start(config, announcer).await?;
         running.until(stop).await

@@ -179,7 +179,7 @@ impl Build {
             Some(other) => {
                 let message = format!("`{other}` is no format of log lines");
                 let place = given.as_ref().map(|given| given.place.clone());
-                let place = place.unwrap_or(Place::Path(Path::default()));
+                let place = place.unwrap_or_else(|| Place::Path(Path::default()));
                 self.add(Problem::new(place, message).suggest(other, &["text", "json"]));
                 LogFormat::Text
             }

@@ -38,8 +38,14 @@ pub(crate) struct Source {
 /// All that is wrong with a configuration. Printed, it shows each place with its line.
 #[derive(Debug)]
 pub(crate) struct Problems {
-    pub(crate) list: Vec<Problem>,
-    source: Option<Source>,
+    list: Vec<Problem>,
+    file: Option<Box<File>>,
+}
+
+/// The file that is wrong, for excerpts.
+#[derive(Debug)]
+struct File {
+    source: Source,
     tree: Node,
 }
 
@@ -81,8 +87,14 @@ impl Problem {
 
 impl Problems {
     /// Problems of a file.
-    pub(crate) fn new(list: Vec<Problem>, source: Option<Source>, tree: Node) -> Self {
-        Self { list, source, tree }
+    pub(crate) fn of_file(list: Vec<Problem>, source: Source, tree: Node) -> Self {
+        let file = Some(Box::new(File { source, tree }));
+        Self { list, file }
+    }
+
+    /// Problems of settings that stand in no file.
+    pub(crate) fn of_settings(list: Vec<Problem>) -> Self {
+        Self { list, file: None }
     }
 
     fn write_one(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
@@ -91,16 +103,22 @@ impl Problems {
                 write!(f, "error: {name}: {}", problem.message)?;
                 None
             }
+            Place::Path(path) if *path == Path::default() => {
+                // The whole file: no line of it is wrong, something is missing.
+                write!(f, "error: {}", problem.message)?;
+                self.file.as_ref().map(|_| 0..0)
+            }
             Place::Path(path) => {
                 write!(f, "error: {path}: {}", problem.message)?;
-                Some(self.tree.nearest(path))
+                self.file.as_ref().map(|file| file.tree.nearest(path))
             }
             Place::Span(span) => {
                 write!(f, "error: {}", problem.message)?;
                 Some(span.clone())
             }
         };
-        if let (Some(span), Some(source)) = (at, &self.source) {
+        if let (Some(span), Some(file)) = (at, &self.file) {
+            let source = &file.source;
             write!(f, "\n{}", Excerpt { source, span })?;
         }
         if let Some(mend) = &problem.mend {

@@ -103,7 +103,7 @@ fn write_in_units(
 ) -> fmt::Result {
     let fitting = units
         .iter()
-        .find(|(_, factor)| value >= *factor && value % factor == 0);
+        .find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
     match fitting {
         Some((unit, factor)) => write!(f, "{}{gap}{unit}", value / factor),
         None => f.write_str("0"),

@@ -53,17 +53,6 @@ pub(crate) enum Step {
 }
 
 impl Node {
-    pub(crate) fn text(span: Range<usize>, value: impl Into<String>) -> Self {
-        let text = Text {
-            value: value.into(),
-            template: None,
-        };
-        Self {
-            span,
-            value: Value::Text(text),
-        }
-    }
-
     /// An empty table: the configuration of somebody who wrote none.
     pub(crate) fn empty() -> Self {
         Self {
@@ -134,6 +123,22 @@ impl Path {
         self.with(Step::Index(index))
     }
 
+    /// This path and, behind it, one that is written out: `tools.allow[0]`.
+    pub(crate) fn join(&self, written: &str) -> Self {
+        let mut path = self.clone();
+        for part in written.split('.').filter(|part| !part.is_empty()) {
+            let (name, indexes) = part.split_once('[').unwrap_or((part, ""));
+            path = path.key(name);
+            for index in indexes
+                .split(['[', ']'])
+                .filter_map(|index| index.parse().ok())
+            {
+                path = path.index(index);
+            }
+        }
+        path
+    }
+
     /// Puts a step before the path, as errors do on their way up.
     pub(crate) fn prepend(&mut self, step: Step) {
         self.0.insert(0, step);
@@ -156,5 +161,17 @@ impl fmt::Display for Path {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_as_it_is_written() {
+        let written = "a.b[0][12].c";
+        assert_eq!(Path::default().join(written).to_string(), written);
+        assert_eq!(Path::default().key("x").join("").to_string(), "x");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use thinpipe_gateway::interceptor::{ChainConfig, OnFailure};
+use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, OnFailure};
 use thinpipe_gateway::{HealthConfig, Resume, SessionLost, UpstreamSpec};
 use thinpipe_transport::upstream::UpstreamConfig;
 
@@ -129,6 +129,7 @@ impl Build {
         spec.health = self.health(&raw.health, &path.key("health"));
         spec.chain = self.chain(&raw.chain, &path.key("chain"));
         spec.interceptors = raw.interceptors;
+        self.interceptors(&spec, path);
         let at = path.key("max_message");
         spec.max_message = self.bytes(&at, raw.max_message, spec.max_message, 1 << 10, 1 << 30);
         let at = path.key("max_passed_body");
@@ -136,6 +137,24 @@ impl Build {
         let (low, high) = (Size(1 << 10), Size(1 << 40));
         spec.max_passed_body = self.within(&at, raw.max_passed_body, passed, low, high).0;
         Some(spec)
+    }
+
+    /// Patterns, pointers and rules: what only the gateway can judge.
+    fn interceptors(&mut self, spec: &UpstreamSpec, path: &Path) {
+        let problem = match Chain::build(&spec.interceptors, Vec::new(), &spec.chain) {
+            Ok(_) => return,
+            Err(ChainError::Interceptor {
+                index,
+                field,
+                reason,
+                ..
+            }) => {
+                let at = path.key("interceptors").index(index);
+                Problem::at(at.join(&field), reason)
+            }
+            Err(error) => Problem::at(path.key("chain"), error.to_string()),
+        };
+        self.add(problem);
     }
 
     fn name(&mut self, given: Option<String>, path: &Path, several: bool) -> Option<String> {

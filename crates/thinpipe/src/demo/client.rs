@@ -79,7 +79,11 @@ impl Client {
         });
         let request = self.request("initialize", params);
         let answer = self.send(Method::POST, &request, HeaderMap::new()).await?;
-        ensure!(answer.status == StatusCode::OK, "status {}", answer.status);
+        if answer.status != StatusCode::OK {
+            let status = answer.status;
+            let body = answer.collect(MAX_BODY).await?;
+            anyhow::bail!("{status}: {}", String::from_utf8_lossy(&body));
+        }
         self.session = answer.headers.get(mcp::SESSION_ID).cloned();
         let id = self
             .session

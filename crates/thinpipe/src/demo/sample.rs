@@ -132,7 +132,7 @@ fn stateless(message: &Message) -> Answer {
     match message.method() {
         Some("server/discover") => {
             let result = json!({
-                "supportedVersions": [Revision::NEWEST.as_str()],
+                "supportedVersions": revisions(),
                 "capabilities": { "tools": {} },
                 "ttlMs": 60_000,
                 "cacheScope": "public",
@@ -174,6 +174,16 @@ fn call_of(message: &Message) -> Call {
         "ask" => Call::Ask(text("question", "What is your name?")),
         other => Call::Unknown(other.to_owned()),
     }
+}
+
+/// All that can be spoken here, the newest first.
+fn revisions() -> Vec<&'static str> {
+    let served = |revision: &Revision| *revision >= Revision::V2025_03_26;
+    Revision::ALL
+        .into_iter()
+        .filter(served)
+        .map(Revision::as_str)
+        .collect()
 }
 
 fn tools() -> Value {

@@ -94,8 +94,8 @@ fn convert(parsed: Spanned<Parsed>, text: &str) -> Result<Node, Problem> {
 /// What the YAML library gives; its own limits bound depth and aliases.
 enum Parsed {
     Scalar(Value),
-    List(Vec<Spanned<Parsed>>),
-    Table(Vec<(Spanned<String>, Spanned<Parsed>)>),
+    List(Vec<Spanned<Self>>),
+    Table(Vec<(Spanned<String>, Spanned<Self>)>),
 }
 
 impl<'de> Deserialize<'de> for Parsed {

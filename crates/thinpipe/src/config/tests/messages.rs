@@ -282,7 +282,7 @@ fn urls_that_cannot_be_an_upstreams() {
 fn upstreams_that_are_in_each_others_way() {
     wrong(
         "listen = \"127.0.0.1:1\"",
-        ": there is no server to stand in front of",
+        "there is no server to stand in front of",
         "add one: `[[upstreams]]` and `url = \"http://127.0.0.1:3001/mcp\"`",
     );
     let two = |first: &str, second: &str| {
@@ -442,4 +442,16 @@ fn interceptors_are_checked_by_name() {
         "upstreams[0].interceptors[0].type: `lgo` is not known here",
         "did you mean `log`?",
     );
+}
+
+/// E6: what cannot work is refused before anything is served, at its line.
+#[test]
+fn e6_interceptors_that_cannot_work_are_shown_with_their_line() {
+    let text = "[[upstreams]]\nurl = \"http://h/mcp\"\n[[upstreams.interceptors]]\ntype = \"headers\"\nrequest = { set = { \"a b\" = \"x\" } }\n";
+    let error = toml(text).unwrap_err().to_string();
+    assert!(
+        error.starts_with("error: upstreams[0].interceptors[0].request.set.a b: "),
+        "{error}"
+    );
+    assert!(error.contains("t.toml:5:"), "{error}");
 }

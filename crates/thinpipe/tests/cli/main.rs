@@ -1,0 +1,430 @@
+//! The program as its users meet it: a process, its output, its exit code.
+
+use std::time::Duration;
+
+mod support;
+
+use support::{Gateway, Program, Sample, run, temporary};
+
+const STATELESS_COUNT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"count","arguments":{"to":STEPS},"_meta":{"progressToken":"t","io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+
+fn count_to(steps: u32) -> String {
+    STATELESS_COUNT.replace("STEPS", &steps.to_string())
+}
+
+#[test]
+fn help_shows_what_to_type() {
+    let done = run(&["--help"], &[]);
+    assert_eq!(done.code, 0);
+    for word in [
+        "Usage: thinpipe",
+        "thinpipe demo",
+        "--allow-host",
+        "THINPIPE_LISTEN",
+    ] {
+        assert!(
+            done.stdout.contains(word),
+            "{word} is not in:\n{}",
+            done.stdout
+        );
+    }
+    assert_eq!(run(&["--version"], &[]).stdout.trim(), "thinpipe 0.1.0");
+}
+
+#[test]
+fn nothing_at_all_shows_the_help() {
+    let done = run(&[], &[]);
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("Examples:"), "{}", done.stderr);
+}
+
+#[test]
+fn a_misspelt_command_is_not_taken_for_a_url() {
+    let done = run(&["serv"], &[]);
+    assert_eq!(done.code, 1);
+    assert_eq!(
+        done.stderr.trim(),
+        "error: `serv` is neither a URL nor a command; did you mean `thinpipe serve`?"
+    );
+}
+
+#[test]
+fn check_says_what_is_wrong_where_and_how_to_mend_it() {
+    let file = temporary("wrong.toml", "lsiten = \"127.0.0.1:0\"\n");
+    let done = run(&["check", file.path()], &[]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stderr.starts_with("error: unknown key `lsiten`\n"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("wrong.toml:1:1"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("did you mean `listen`?"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(done.stdout, "");
+    // What is wrong with a file keeps it from being served, in the same words.
+    assert_eq!(
+        run(&["serve", "--config", file.path()], &[]).stderr,
+        done.stderr
+    );
+}
+
+#[test]
+fn check_shows_everything_that_is_in_effect_but_no_secret() {
+    let file = temporary(
+        "right.yaml",
+        "tokens: [{principal: alice, token: 0123456789abcdef-hunter2}]\nupstreams: [{url: 'http://h/mcp', headers: {X-Key: \"${KEY}\"}}]\n",
+    );
+    let done = run(
+        &["check", file.path()],
+        &[("KEY", "s3cret"), ("THINPIPE_WORKERS", "3")],
+    );
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(
+        done.stdout.contains("listen = \"127.0.0.1:8080\""),
+        "{}",
+        done.stdout
+    );
+    assert!(done.stdout.contains("workers = 3"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("x-key = \"${KEY}\""),
+        "{}",
+        done.stdout
+    );
+    assert!(!done.stdout.contains("hunter2") && !done.stdout.contains("s3cret"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let done = run(&["check", "/nowhere/thinpipe.toml"], &[]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stderr
+            .starts_with("error: cannot read /nowhere/thinpipe.toml: "),
+        "{}",
+        done.stderr
+    );
+}
+
+/// B18
+#[test]
+fn b18_other_machines_are_served_by_name_only() {
+    let done = run(&["--listen", "0.0.0.0:0", "http://h/mcp"], &[]);
+    assert_eq!(done.code, 1);
+    assert!(done.stderr.contains("DNS rebinding"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("--allow-host mcp.example.com"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let done = run(
+        &[
+            "--listen",
+            &address,
+            "--admin",
+            "off",
+            "http://127.0.0.1:1/mcp",
+        ],
+        &[],
+    );
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stderr
+            .contains(&format!("error: cannot listen on {address}: ")),
+        "{}",
+        done.stderr
+    );
+}
+
+/// I5: the command line goes before the environment.
+#[test]
+fn i5_flags_go_before_the_environment() {
+    let variables = [
+        ("THINPIPE_LISTEN", "127.0.0.2:0"),
+        ("THINPIPE_ADMIN", "off"),
+    ];
+    let gateway = Gateway::start(&["http://127.0.0.1:1/mcp"], &variables);
+    assert!(
+        gateway.url.starts_with("http://127.0.0.2:"),
+        "{}",
+        gateway.url
+    );
+    let gateway = Gateway::start(
+        &["--listen", "127.0.0.1:0", "http://127.0.0.1:1/mcp"],
+        &variables,
+    );
+    assert!(
+        gateway.url.starts_with("http://127.0.0.1:"),
+        "{}",
+        gateway.url
+    );
+}
+
+#[test]
+fn the_demonstration_runs_to_its_end() {
+    let done = run(&["demo"], &[]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("progress 3 of 3"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("the server asks: What is your name?"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("another request with its id gets 404"),
+        "{}",
+        done.stdout
+    );
+    assert!(done.stdout.contains("All of it worked."), "{}", done.stdout);
+    assert_eq!(done.stderr, "");
+}
+
+#[test]
+fn it_says_where_it_listens_what_stands_behind_it_and_what_to_tell_a_client() {
+    let sample = Sample::start();
+    let gateway = Gateway::to(&sample, &["--name", "files", "--admin", "127.0.0.1:0"]);
+    let said = gateway.program.said_until("files speaks ");
+    assert!(
+        said.contains(&format!("\"url\": \"{}\"", gateway.url)),
+        "{said}"
+    );
+    assert!(said.contains("\"files\": {"), "{said}");
+    assert!(said.contains("admin on http://127.0.0.1:"), "{said}");
+    assert!(
+        said.contains("stateless Streamable HTTP (2026-07-28)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn json_logs_are_json_from_the_first_line_to_the_last() {
+    let sample = Sample::start();
+    let mut gateway = Gateway::to(&sample, &["--log-format", "json"]);
+    assert_eq!(gateway.post(&count_to(1)).status, 200);
+    gateway.program.said_until("speaks");
+    let (code, said) = gateway.program.stop();
+    assert_eq!(code, Some(0));
+    for line in said.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(
+            record["level"].is_string() && record["message"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(said.contains("listening on http://"), "{said}");
+    assert!(
+        said.contains("\"status\":200"),
+        "one line for the exchange: {said}"
+    );
+}
+
+/// B5: health and readiness say how things are; B18: not to web pages.
+#[test]
+fn b5_the_admin_address_reports_the_real_state() {
+    let config = "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[[upstreams]]\nname = \"gone\"\nurl = \"http://127.0.0.1:1/mcp\"\nhealth = { interval = \"20ms\", timeout = \"1s\", failures = 2 }\n";
+    let file = temporary("gone.toml", config);
+    let gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+    let ready = gateway.admin_until("/ready", |answer| answer.status == 503);
+    assert!(ready.body.contains("\"unhealthy\""), "{}", ready.body);
+    let health = gateway.admin("/health");
+    assert_eq!(health.status, 200);
+    assert!(
+        health.body.contains("\"healthy\": false"),
+        "{}",
+        health.body
+    );
+    let metrics = gateway.admin("/metrics");
+    assert!(
+        metrics
+            .body
+            .contains("thinpipe_upstream_up{upstream=\"gone\"} 0"),
+        "{}",
+        metrics.body
+    );
+    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+
+    assert_eq!(gateway.admin("/nothing").status, 404);
+    assert_eq!(
+        gateway.admin_request("POST", "/health", "127.0.0.1").status,
+        405
+    );
+    assert_eq!(
+        gateway
+            .admin_request("GET", "/status", "evil.example")
+            .status,
+        403
+    );
+}
+
+/// B5: a scrape has no side effects, and counts what went through.
+#[test]
+fn b5_metrics_count_and_are_safe_to_scrape() {
+    let sample = Sample::start();
+    let gateway = Gateway::to(&sample, &["--name", "files", "--admin", "127.0.0.1:0"]);
+    assert_eq!(gateway.admin("/ready").status, 200);
+    for _ in 0..3 {
+        assert!(gateway.post(&count_to(1)).body.contains("counted to 1"));
+    }
+    let line = "thinpipe_upstream_exchanges_total{upstream=\"files\"} 3";
+    assert!(gateway.admin("/metrics").body.contains(line));
+    assert!(gateway.admin("/metrics").body.contains(line));
+    let status: serde_json::Value = serde_json::from_str(&gateway.admin("/status").body).unwrap();
+    assert_eq!(status["server"]["answers_2xx"], 3);
+    assert_eq!(status["server"]["streams"], 3);
+    assert_eq!(status["upstreams"][0]["path"], "/mcp");
+}
+
+/// C22: what was accepted is brought to its end, and the exit is clean.
+#[test]
+fn c22_a_signal_drains_what_runs() {
+    let sample = Sample::start();
+    let mut gateway = Gateway::to(&sample, &["--admin", "127.0.0.1:0"]);
+    let mut running = gateway.open(&count_to(6));
+    running.read_until("\"progress\":1,");
+    gateway.program.signal("TERM");
+    let ready = gateway.admin_until("/ready", |answer| answer.status == 503);
+    assert!(ready.body.contains("draining"), "{}", ready.body);
+    let rest = running.read_to_end();
+    assert!(rest.contains("counted to 6"), "the call was cut: {rest}");
+    let (code, said) = gateway.program.wait();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("stopping: what runs has 30s to end") && said.ends_with("stopped\n"),
+        "{said}"
+    );
+}
+
+/// C22: the time to drain is bounded, and who is cut off hears why.
+#[test]
+fn c22_draining_has_an_end() {
+    let sample = Sample::start();
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nadmin = \"off\"\nlimits = {{ drain = \"100ms\" }}\n[[upstreams]]\nurl = \"{}\"\n",
+        sample.url
+    );
+    let file = temporary("drain.toml", &config);
+    let mut gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+    let mut running = gateway.open(&count_to(100));
+    running.read_until("\"progress\":1,");
+    gateway.program.signal("INT");
+    let rest = running.read_to_end();
+    assert!(
+        rest.contains("\"error\"") && !rest.contains("counted to"),
+        "{rest}"
+    );
+    let (code, said) = gateway.program.wait();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// C22: the second signal does not wait.
+#[test]
+fn c22_a_second_signal_stops_at_once() {
+    let sample = Sample::start();
+    let mut gateway = Gateway::to(&sample, &[]);
+    let mut running = gateway.open(&count_to(100));
+    running.read_until("\"progress\":1,");
+    gateway.program.signal("TERM");
+    gateway.program.said_until("stopping");
+    gateway.program.signal("TERM");
+    let (code, _) = gateway.program.wait();
+    assert_eq!(code, Some(128 + 15));
+    assert!(!running.read_to_end().contains("counted to 100"));
+}
+
+/// B4: every worker serves; connections that arrive together are all answered.
+#[test]
+fn b4_connections_are_spread_over_the_workers() {
+    let sample = Sample::start();
+    let gateway = Gateway::to(&sample, &["--workers", "3"]);
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| gateway.post(&count_to(1))))
+            .collect();
+        for call in calls {
+            assert!(call.join().unwrap().body.contains("counted to 1"));
+        }
+    });
+    let threads = gateway.program.threads();
+    for name in ["worker-0", "worker-1", "worker-2"] {
+        assert!(threads.iter().any(|thread| thread == name), "{threads:?}");
+    }
+}
+
+/// Nobody sees a session id or token in the logs, whatever the level.
+#[test]
+fn logs_show_no_session_id_and_no_token_in_full() {
+    let sample = Sample::start();
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nadmin = \"off\"\nlog = {{ level = \"trace\" }}\n[[tokens]]\nprincipal = \"alice\"\ntoken = \"0123456789abcdef-hunter2\"\n[[upstreams]]\nurl = \"{}\"\nheaders = {{ X-Api-Key = \"upstream-s3cret\" }}\n",
+        sample.url
+    );
+    let file = temporary("secret.toml", &config);
+    let mut gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+    assert_eq!(gateway.post(&count_to(1)).status, 401);
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+    let answer = gateway.post_with(
+        initialize,
+        &["Authorization: Bearer 0123456789abcdef-hunter2"],
+    );
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let session = answer.header("mcp-session-id").expect("a session");
+    gateway.program.said_until("initialize");
+    let (code, said) = gateway.program.stop();
+    assert_eq!(code, Some(0), "{said}");
+    for secret in [session.as_str(), "hunter2", "s3cret"] {
+        assert!(!said.contains(secret), "{secret} is in:\n{said}");
+    }
+    assert!(
+        said.contains(&session[..6]),
+        "the beginning of the id tells sessions apart: {said}"
+    );
+}
+
+/// A program that is asked to stop before anything happened stops.
+#[test]
+fn c22_starting_and_stopping_ten_times() {
+    for _ in 0..10 {
+        let started = std::time::Instant::now();
+        let mut gateway = Gateway::start(
+            &[
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "off",
+                "http://127.0.0.1:1/mcp",
+            ],
+            &[],
+        );
+        let (code, said) = gateway.program.stop();
+        assert_eq!(code, Some(0), "{said}");
+        // Nothing to drain: far less than the time for draining.
+        assert!(started.elapsed() < Duration::from_secs(20), "{said}");
+    }
+}
+
+#[test]
+fn programs_are_ended_with_their_tests() {
+    let id = {
+        let gateway = Gateway::start(
+            &[
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "off",
+                "http://127.0.0.1:1/mcp",
+            ],
+            &[],
+        );
+        gateway.program.id()
+    };
+    assert!(!Program::exists(id));
+}
