@@ -15,16 +15,15 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// The client's end-to-end headers that may reach an upstream.
-pub(crate) fn end_to_end(client: &HeaderMap) -> HeaderMap {
-    let listed = connection_listed(client);
-    let mut headers = HeaderMap::with_capacity(client.len() + 4);
-    for (name, value) in client {
-        if forwardable_request_header(name) && !listed.contains(name) {
-            headers.append(name.clone(), value.clone());
-        }
+/// The client's end-to-end headers that may reach an upstream: what may not is taken out.
+pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
+    let mut doomed = connection_listed(&client);
+    let private = |name: &&HeaderName| !forwardable_request_header(name);
+    doomed.extend(client.keys().filter(private).cloned());
+    for name in &doomed {
+        client.remove(name);
     }
-    headers
+    client
 }
 
 /// Headers of a POST: both media types are always accepted, since servers insist on their names.

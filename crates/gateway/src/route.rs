@@ -1,7 +1,7 @@
 //! One upstream on one path: the handler of its exchanges.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
+use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Purpose};
 use crate::session::{Call, Contended, SessionState};
@@ -28,7 +29,6 @@ use crate::stats::{Counters, RouteStats};
 
 mod answer;
 mod initialize;
-mod log;
 mod resume;
 
 pub(crate) use initialize::unsupported;
@@ -41,8 +41,9 @@ pub struct Route {
     health: Health,
     era: Era,
     counters: Counters,
-    sessions: std::sync::OnceLock<SessionManager>,
+    sessions: OnceLock<SessionManager>,
     tasks: TaskTracker,
+    log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
 impl Route {
@@ -56,8 +57,9 @@ impl Route {
             health,
             era: Era::default(),
             counters: Counters::default(),
-            sessions: std::sync::OnceLock::new(),
+            sessions: OnceLock::new(),
             tasks,
+            log: OnceLock::new(),
         }
     }
 
@@ -125,6 +127,11 @@ impl Route {
         self.spec.resume == Resume::Upstream
     }
 
+    pub(crate) fn log_to(&self, log: Arc<dyn ExchangeLog>) {
+        // The first log stays: records of one route do not change place in the middle.
+        let _ = self.log.set(log);
+    }
+
     /// The manager of the sessions this route takes part in; set when it is mounted.
     pub(crate) fn attach(&self, sessions: SessionManager) {
         // A route is mounted once; a second server would have sessions of its own to end.
@@ -132,26 +139,41 @@ impl Route {
         debug_assert!(first, "a route belongs to one server");
     }
 
-    async fn handle_exchange(self: Arc<Self>, exchange: Exchange) -> Answer {
+    /// Answers an exchange. The future of the common one, a message in a session, is kept small: it
+    /// is allocated for every request, and allocators are slow beyond a kilobyte.
+    fn answer(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         self.counters.exchange();
-        let Exchange {
-            inbound,
-            revision,
-            principal,
-            headers,
-            ..
-        } = exchange;
-        let call = Incoming {
-            revision,
-            principal,
-            headers,
-        };
-        let id = request_id(&inbound).cloned();
-        if !self.health.is_healthy() && !matches!(inbound, Inbound::Terminate(_)) {
+        let begun = self.log.get().map(|_| Box::new(Begun::new(&exchange)));
+        let id = request_id(&exchange.inbound).cloned();
+        if !self.health.is_healthy() && !matches!(exchange.inbound, Inbound::Terminate(_)) {
             self.counters.failed();
-            return Failure::unhealthy(id.as_ref(), self.name());
+            let answer = Failure::unhealthy(id.as_ref(), self.name());
+            self.log(begun.as_deref(), &answer);
+            return Box::pin(std::future::ready(answer));
         }
-        let answered = match inbound {
+        let call = Incoming {
+            revision: exchange.revision,
+            principal: exchange.principal,
+            headers: exchange.headers,
+        };
+        match exchange.inbound {
+            Inbound::Message(message, session) => Box::pin(async move {
+                let answered = self.in_session(call, message, session).await;
+                self.finished(answered, id.as_ref(), begun.as_deref())
+            }),
+            inbound => Box::pin(async move {
+                let answered = self.uncommon(call, inbound).await;
+                self.finished(answered, id.as_ref(), begun.as_deref())
+            }),
+        }
+    }
+
+    async fn uncommon(
+        self: &Arc<Self>,
+        call: Incoming,
+        inbound: Inbound,
+    ) -> Result<Answer, Failure> {
+        match inbound {
             Inbound::Stateless(message) => self.stateless(call, message).await,
             Inbound::StatelessNotification(message) => {
                 self.stateless_notification(call, message).await
@@ -160,17 +182,35 @@ impl Route {
             Inbound::Message(message, session) => self.in_session(call, message, session).await,
             Inbound::Listen(session, last) => self.listen(call, session, last).await,
             Inbound::Terminate(session) => self.terminate(call, session).await,
-        };
-        answered.unwrap_or_else(|failure| {
-            self.counters.failed();
-            tracing::warn!(
-                upstream = self.name(),
-                reason = failure.reason.as_str(),
-                error = %failure.text,
-                "an exchange failed"
-            );
-            failure.answer(id.as_ref(), self.name())
-        })
+        }
+    }
+
+    fn finished(
+        &self,
+        answered: Result<Answer, Failure>,
+        id: Option<&RequestId>,
+        begun: Option<&Begun>,
+    ) -> Answer {
+        let answer = answered.unwrap_or_else(|failure| self.failed(&failure, id));
+        self.log(begun, &answer);
+        answer
+    }
+
+    fn log(&self, begun: Option<&Begun>, answer: &Answer) {
+        if let (Some(log), Some(begun)) = (self.log.get(), begun) {
+            begun.record(&**log, self.name(), answer);
+        }
+    }
+
+    fn failed(&self, failure: &Failure, id: Option<&RequestId>) -> Answer {
+        self.counters.failed();
+        tracing::warn!(
+            upstream = self.name(),
+            reason = failure.reason.as_str(),
+            error = %failure.text,
+            "an exchange failed"
+        );
+        failure.answer(id, self.name())
     }
 
     /// 2026-07-28: self-describing, forwarded with headers made from the message.
@@ -218,7 +258,7 @@ impl Route {
         context: &MessageContext,
         message: &Message,
     ) -> Result<UpstreamResponse, Failure> {
-        let mut headers = headers::end_to_end(&call.headers);
+        let mut headers = headers::end_to_end(call.headers.clone());
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message);
@@ -236,52 +276,59 @@ impl Route {
         session: Option<Arc<Session>>,
     ) -> Result<Answer, Failure> {
         let context = self.context(&call, session.as_ref(), &message);
-        let message = match self.intercept(&context, message).await {
-            Ok(message) => message,
-            Err((message, rejection)) => {
-                return self
-                    .refuse_in_session(&call, session.as_ref(), &message, &rejection)
-                    .await;
-            }
+        let message = match self.intercept_now(&context, message) {
+            Intercepted::Passes(message) => message,
+            Intercepted::Later(future) => match future.await {
+                Ok(message) => message,
+                Err((message, rejection)) => {
+                    let refused =
+                        self.refuse_in_session(&call, session.as_ref(), &message, &rejection);
+                    return Box::pin(refused).await;
+                }
+            },
         };
         if let Some(session) = &session {
             self.note(session, &context, &message);
         }
-        let response = self
-            .post_in_session(&call, &context, session.as_ref(), &message)
-            .await?;
+        // Only a session that may be opened anew ever needs the client's headers again.
+        let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
+        let again = reestablishes.then(|| Box::new(call.clone()));
+        let request = self.request_in_session(call, &context, session.as_ref(), &message)?;
+        let response = self.upstream.send(request).await.map_err(|e| self.unsent(&e))?;
         if response.status == StatusCode::NOT_FOUND {
-            return self.not_found(call, context, session, message).await;
+            return Box::pin(self.not_found(again, context, session, message)).await;
         }
-        let purpose = match (message.kind(), message.id()) {
-            (Kind::Request, Some(id)) => Purpose::Request(id.clone()),
-            _ => Purpose::Resumed,
-        };
-        self.relay(response, self.line(session, purpose), context)
-            .await
+        let line = self.line(session, purpose_of(&message));
+        match self.relay_now(response, line, context, None) {
+            Relayed::Now(answer) => answer,
+            Relayed::Later(future) => future.await,
+        }
     }
 
-    async fn post_in_session(
+    fn request_in_session(
         &self,
-        call: &Incoming,
+        call: Incoming,
         context: &MessageContext,
         session: Option<&Arc<Session>>,
         message: &Message,
-    ) -> Result<UpstreamResponse, Failure> {
+    ) -> Result<UpstreamRequest, Failure> {
         let upstream_session = session.and_then(|s| s.upstream_session());
-        let mut headers = headers::end_to_end(&call.headers);
+        let mut headers = headers::end_to_end(call.headers);
         headers::for_post(&mut headers);
         headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
         self.edit_headers(context, &mut headers)?;
-        let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable)
-            .await
+        Ok(UpstreamRequest {
+            method: Method::POST,
+            headers,
+            body: message.source().clone(),
+            repeatable: message.method().is_some_and(is_read_only_method),
+        })
     }
 
     /// The upstream answered 404: its session is gone, or it is not where it should be.
     async fn not_found(
         self: &Arc<Self>,
-        call: Incoming,
+        again: Option<Box<Incoming>>,
         context: MessageContext,
         session: Option<Arc<Session>>,
         message: Message,
@@ -292,21 +339,17 @@ impl Route {
             return Err(Failure::new(Reason::NotFound, text));
         };
         self.counters.session_lost();
-        let may_reopen = self.spec.session_lost == SessionLost::Reestablish
-            && session.in_flight() <= usize::from(message.kind() == Kind::Request);
-        if may_reopen && self.reestablish(&session).await {
+        let own = usize::from(message.kind() == Kind::Request);
+        let again = again.filter(|_| session.in_flight() <= own);
+        if let Some(call) = again
+            && self.reestablish(&session).await
+        {
             // A 404 to a session id proves that the request did not run.
-            let response = self
-                .post_in_session(&call, &context, Some(&session), &message)
-                .await?;
+            let request = self.request_in_session(*call, &context, Some(&session), &message)?;
+            let response = self.upstream.send(request).await.map_err(|e| self.unsent(&e))?;
             if response.status != StatusCode::NOT_FOUND {
-                let purpose = match message.id().filter(|_| message.kind() == Kind::Request) {
-                    Some(id) => Purpose::Request(id.clone()),
-                    None => Purpose::Resumed,
-                };
-                return self
-                    .relay(response, self.line(Some(session), purpose), context)
-                    .await;
+                let line = self.line(Some(session), purpose_of(&message));
+                return self.relay(response, line, context).await;
             }
         }
         self.end_session(&session, SessionEnd::UpstreamGone).await;
@@ -327,7 +370,7 @@ impl Route {
             Kind::Response | Kind::ErrorResponse => {
                 let body = rejection_message(message, rejection);
                 let upstream_session = session.and_then(|s| s.upstream_session());
-                let mut headers = headers::end_to_end(&call.headers);
+                let mut headers = headers::end_to_end(call.headers.clone());
                 headers::for_post(&mut headers);
                 headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
                 self.send(Method::POST, headers, body, false).await?;
@@ -403,7 +446,7 @@ impl Route {
     /// keep ours.
     async fn terminate(&self, call: Incoming, session: Arc<Session>) -> Result<Answer, Failure> {
         if let Some(id) = session.upstream_session() {
-            let headers = headers::end_to_end(&call.headers);
+            let headers = headers::end_to_end(call.headers.clone());
             self.delete_upstream(headers, &session, &id).await;
         }
         let body = thinpipe_transport::body::Body::Empty;
@@ -444,12 +487,15 @@ impl Route {
             repeatable,
         };
         let sent = self.upstream.send(request).await;
-        sent.map_err(|error| {
-            if matches!(error, UpstreamError::Connect { .. }) {
-                self.health.suspect();
-            }
-            Failure::from(&error)
-        })
+        sent.map_err(|error| self.unsent(&error))
+    }
+
+    /// What a request that got no response means for its client, and for the upstream's health.
+    fn unsent(&self, error: &UpstreamError) -> Failure {
+        if matches!(error, UpstreamError::Connect { .. }) {
+            self.health.suspect();
+        }
+        Failure::from(error)
     }
 
     /// Runs the chain over a message from the client. `Err`: it was refused.
@@ -458,19 +504,29 @@ impl Route {
         context: &MessageContext,
         message: Message,
     ) -> Result<Message, (Message, Rejection)> {
-        if !self
-            .chain
-            .wants(Direction::ToUpstream, context.method.as_deref())
-        {
-            return Ok(message);
+        match self.intercept_now(context, message) {
+            Intercepted::Passes(message) => Ok(message),
+            Intercepted::Later(future) => future.await,
         }
-        let outcome = match self.chain.run(context, message.clone()) {
-            Step::Done(outcome) => outcome,
-            Step::Wait(future) => future.await,
-        };
-        match outcome {
+    }
+
+    /// As [`intercept`](Self::intercept), without a future where none is needed.
+    fn intercept_now(&self, context: &MessageContext, message: Message) -> Intercepted {
+        if !self.chain.wants(Direction::ToUpstream, context.method.as_deref()) {
+            return Intercepted::Passes(message);
+        }
+        let decided = |outcome, message| match outcome {
             Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
             Outcome::Rejected(rejection) => Err((message, rejection)),
+        };
+        match self.chain.run(context, message.clone()) {
+            Step::Done(outcome) => match decided(outcome, message) {
+                Ok(message) => Intercepted::Passes(message),
+                refused => Intercepted::Later(Box::pin(std::future::ready(refused))),
+            },
+            Step::Wait(future) => {
+                Intercepted::Later(Box::pin(async move { decided(future.await, message) }))
+            }
         }
     }
 
@@ -577,10 +633,7 @@ impl Route {
 
 impl Handler for Route {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
-        if log::is_on() {
-            return Box::pin(log::logged(self, exchange));
-        }
-        Box::pin(self.handle_exchange(exchange))
+        self.answer(exchange)
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
@@ -605,11 +658,33 @@ impl fmt::Debug for Route {
     }
 }
 
+/// What the chain says of a message from the client.
+enum Intercepted {
+    /// It goes on.
+    Passes(Message),
+    /// It is refused, or that is not decided yet.
+    Later(BoxFuture<Result<Message, (Message, Rejection)>>),
+}
+
+/// An answer, or the future of one that interceptors have to read first.
+pub(crate) enum Relayed {
+    Now(Result<Answer, Failure>),
+    Later(BoxFuture<Result<Answer, Failure>>),
+}
+
 /// Everything of an exchange but its message.
+#[derive(Clone)]
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
     pub(crate) headers: HeaderMap,
+}
+
+fn purpose_of(message: &Message) -> Purpose {
+    match message.id().filter(|_| message.kind() == Kind::Request) {
+        Some(id) => Purpose::Request(id.clone()),
+        None => Purpose::Resumed,
+    }
 }
 
 fn request_id(inbound: &Inbound) -> Option<&RequestId> {

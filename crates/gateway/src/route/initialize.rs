@@ -42,7 +42,7 @@ impl Route {
                 return Ok(Answer::json(body));
             }
         };
-        let mut headers = headers::end_to_end(&call.headers);
+        let mut headers = headers::end_to_end(call.headers.clone());
         headers::for_post(&mut headers);
         self.edit_headers(&context, &mut headers)?;
         let response = self.send(Method::POST, headers, message.source().clone(), false).await?;
