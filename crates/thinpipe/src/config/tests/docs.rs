@@ -80,7 +80,7 @@ fn i5_the_reference_names_all_keys_and_no_others() {
 /// I5: the documented defaults are the real ones.
 #[test]
 fn i5_the_reference_gives_the_real_defaults() {
-    let shown = super::toml(ONE).unwrap().to_toml().unwrap();
+    let shown = toml(ONE).unwrap().to_toml().unwrap();
     let effective: ::toml::Value = ::toml::from_str(&shown).unwrap();
     let mut compared = 0;
     for (key, cell) in documented() {
