@@ -7,6 +7,7 @@
 //! to_upstream(&SessionId::from_random([0; 16]));
 //! ```
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -46,6 +47,13 @@ macro_rules! identifier {
             /// The identifier as bytes, for a header.
             #[must_use]
             pub fn as_bytes(&self) -> &Bytes {
+                &self.0
+            }
+        }
+
+        /// Tables can be asked with bytes from a header, without making an identifier first.
+        impl Borrow<[u8]> for $name {
+            fn borrow(&self) -> &[u8] {
                 &self.0
             }
         }

@@ -1,23 +1,36 @@
 //! Heads of requests: tokenized by `httparse`, with the framing of the body decided strictly.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use httparse::ParserConfig;
 
 use crate::http1::framing::{Chunked, Framing};
+
+/// Header fields the tokenizer has room for, whatever the configured limit.
+const MAX_FIELDS: usize = 128;
 
 /// The head of a request, whichever HTTP version brought it.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// Path without query.
-    pub(crate) path: String,
-    /// `Host`, or `:authority`.
-    pub(crate) host: Option<Bytes>,
+    pub(crate) path: Bytes,
+    /// The authority of the request target, which goes before `Host` (RFC 9112 3.2.2).
+    pub(crate) authority: Option<Bytes>,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+}
+
+impl RequestHead {
+    /// The host that the client means.
+    pub(crate) fn host(&self) -> Option<&[u8]> {
+        let header = || self.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+        self.authority.as_deref().or_else(header)
+    }
 }
 
 /// What HTTP/1 adds to a head.
@@ -55,9 +68,11 @@ pub(crate) fn parse(
     max_headers: usize,
     peer: Option<SocketAddr>,
 ) -> Result<Option<Http1Head>, HeadError> {
-    let mut space = [httparse::EMPTY_HEADER; 128];
-    let mut request = httparse::Request::new(&mut space);
-    let length = match request.parse(input) {
+    let mut space = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = ParserConfig::default()
+        .parse_request_with_uninit_headers(&mut request, input, &mut space);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY),
@@ -81,7 +96,8 @@ pub(crate) fn parse(
     }
     let http11 = request.version == Some(1);
     let framing = framing(&headers, http11)?;
-    let (path, host) = target(request.path.unwrap_or("/"), &headers)?;
+    let target_of = request.path.ok_or(bad("no request target"))?;
+    let (path, authority) = target(input, target_of, &headers)?;
     let keep_alive = keep_alive(&headers, http11);
     let expects_continue = http11
         && headers
@@ -90,7 +106,7 @@ pub(crate) fn parse(
     let head = RequestHead {
         method,
         path,
-        host,
+        authority,
         headers,
         peer,
     };
@@ -140,26 +156,25 @@ fn framing(headers: &HeaderMap, http11: bool) -> Result<Framing, HeadError> {
     Ok(Framing::Length(number))
 }
 
-/// Splits the request target (RFC 9112 3.2) into path and host.
-fn target(target: &str, headers: &HeaderMap) -> Result<(String, Option<Bytes>), HeadError> {
-    let mut hosts = headers.get_all(http::header::HOST).iter();
-    let host = hosts.next().map(|h| Bytes::copy_from_slice(h.as_bytes()));
-    if hosts.next().is_some() {
+/// Splits the request target (RFC 9112 3.2) into path and authority.
+fn target(
+    input: &Bytes,
+    target: &str,
+    headers: &HeaderMap,
+) -> Result<(Bytes, Option<Bytes>), HeadError> {
+    if headers.get_all(http::header::HOST).iter().nth(1).is_some() {
         return Err(bad("Host repeats"));
     }
-    let without_query = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
+    let slice = |text: &str| input.slice_ref(text.as_bytes());
+    let without_query = |path: &str| slice(path.split('?').next().unwrap_or_default());
     if target.starts_with('/') {
-        return Ok((without_query(target), host));
+        return Ok((without_query(target), None));
     }
-    // The absolute form's authority replaces Host (RFC 9112 3.2.2), so that is what is checked.
     let Some((_, rest)) = target.split_once("://") else {
         return Err(bad("unsupported request target"));
     };
-    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    Ok((
-        without_query(path),
-        Some(Bytes::copy_from_slice(authority.as_bytes())),
-    ))
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    Ok((without_query(path), Some(slice(authority))))
 }
 
 fn keep_alive(headers: &HeaderMap, http11: bool) -> bool {
@@ -188,7 +203,7 @@ mod tests {
     fn a_plain_request() {
         let h = head("POST /mcp?a=b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello");
         let h = h.unwrap().unwrap();
-        assert_eq!((h.head.path.as_str(), h.length), ("/mcp", 61));
+        assert_eq!((&h.head.path[..], h.length), (&b"/mcp"[..], 62));
         assert_eq!(h.framing, Framing::Length(5));
         assert!(h.keep_alive && h.chunked_allowed && !h.expects_continue);
     }
@@ -222,7 +237,7 @@ mod tests {
     fn the_absolute_form_names_the_host() {
         let h = head("GET http://evil.example/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let h = h.unwrap().unwrap();
-        assert_eq!(h.head.host.as_deref(), Some(&b"evil.example"[..]));
-        assert_eq!(h.head.path, "/mcp");
+        assert_eq!(h.head.host(), Some(&b"evil.example"[..]));
+        assert_eq!(&h.head.path[..], b"/mcp");
     }
 }

@@ -25,7 +25,8 @@ use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
 use crate::server::permit::add;
 use crate::server::reply::{Holds, Reply, ReplyBody, Running};
-use crate::server::{Shared, dispatch, ladder};
+use crate::server::dispatch::{self, Dispatched};
+use crate::server::{Shared, ladder};
 
 /// Bytes of one stream that may be on their way to a client that has not read them.
 const STREAM_BUFFER: usize = 32 << 10;
@@ -88,25 +89,19 @@ async fn answer(
 ) -> Response<ReplyStream> {
     let (parts, body) = request.into_parts();
     let origin = parts.headers.get(ORIGIN).cloned();
-    let host = parts
-        .uri
-        .authority()
-        .map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
-    let host = host.or_else(|| {
-        let header = parts.headers.get(http::header::HOST)?;
-        Some(Bytes::copy_from_slice(header.as_bytes()))
-    });
+    let authority = parts.uri.authority();
+    let authority = authority.map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
     let head = RequestHead {
         method: parts.method,
-        path: parts.uri.path().to_owned(),
-        host,
+        path: Bytes::copy_from_slice(parts.uri.path().as_bytes()),
+        authority,
         headers: parts.headers,
         peer,
     };
     let too_many = head.headers.len() > shared.config.limits.max_headers;
     let admitted = if too_many {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Err(ladder::refuse(status, "too many header fields"))
+        Err(Box::new(ladder::refuse(status, "too many header fields")))
     } else {
         ladder::admit(&shared, &head)
     };
@@ -114,14 +109,13 @@ async fn answer(
     let mut reply = match admitted {
         Err(answer) => {
             may_read = answer.status != StatusCode::FORBIDDEN;
-            Reply::new(&shared, answer, Holds::default())
+            Reply::new(&shared, *answer, Holds::default())
         }
         Ok(admitted) => match read_body(&shared, body).await {
-            Ok(body) => {
-                dispatch::dispatch(&shared, admitted, head, body)
-                    .await
-                    .await
-            }
+            Ok(body) => match dispatch::dispatch(&shared, admitted, head, body) {
+                Dispatched::Now(answering) => answering.await,
+                Dispatched::Later(later) => later.await.await,
+            },
             Err(answer) => Reply::new(&shared, answer, Holds::default()),
         },
     };

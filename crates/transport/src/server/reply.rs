@@ -147,6 +147,8 @@ pub(crate) struct Running {
 
 /// How far the end of the process has come for this reply.
 enum Shutdown {
+    /// Nothing waits yet: most replies are complete before anything could.
+    Unwatched,
     Draining(Pin<Box<WaitForCancellationFutureOwned>>),
     Forced(Pin<Box<WaitForCancellationFutureOwned>>),
 }
@@ -159,14 +161,13 @@ impl Running {
         stream: Option<Permit>,
         holds: Holds,
     ) -> Self {
-        let draining = shared.draining.clone().cancelled_owned();
         Self {
             body: Some(body),
             shared: Arc::clone(shared),
             is_events,
             last_byte: now(),
             timer: LazyTimer::default(),
-            shutdown: Shutdown::Draining(Box::pin(draining)),
+            shutdown: Shutdown::Unwatched,
             holds,
             _stream: stream,
         }
@@ -209,6 +210,10 @@ impl Running {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
         loop {
             match &mut self.shutdown {
+                Shutdown::Unwatched => {
+                    let draining = self.shared.draining.clone().cancelled_owned();
+                    self.shutdown = Shutdown::Draining(Box::pin(draining));
+                }
                 Shutdown::Draining(wait) => {
                     if wait.as_mut().poll(cx).is_pending() {
                         return false;
