@@ -73,7 +73,12 @@ impl Running {
         let listener = bind(config.listen).with_context(|| cannot_listen(config.listen))?;
         let listen = listener.local_addr()?;
         let admin = match config.admin {
-            Some(address) => Some(bind(address).with_context(|| cannot_listen(address))?),
+            Some(address) => Some(bind(address).with_context(|| {
+                format!(
+                    "{} for the admin side (`--admin off` does without)",
+                    cannot_listen(address)
+                )
+            })?),
             None => None,
         };
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;

@@ -455,3 +455,22 @@ fn e6_interceptors_that_cannot_work_are_shown_with_their_line() {
     );
     assert!(error.contains("t.toml:5:"), "{error}");
 }
+
+/// E6: what all upstreams share is told once, where it stands.
+#[test]
+fn e6_shared_interceptors_are_shown_where_they_stand() {
+    let text = "chain = { timeout_ms = 0 }\n[[upstreams]]\nname = \"a\"\nurl = \"http://h/a\"\n[[upstreams]]\nname = \"b\"\nurl = \"http://h/b\"\n";
+    let error = toml(text).unwrap_err().to_string();
+    assert_eq!(error.matches("error: ").count(), 1, "{error}");
+    assert!(error.starts_with("error: chain.timeout_ms: "), "{error}");
+    assert!(error.contains("t.toml:1:24"), "{error}");
+    let text = text.replace(
+        "chain = { timeout_ms = 0 }",
+        "interceptors = [{ type = \"log\" }, { type = \"headers\" }]",
+    );
+    let error = toml(&text).unwrap_err().to_string();
+    assert!(
+        error.starts_with("error: interceptors[1].request: "),
+        "{error}"
+    );
+}
