@@ -1,8 +1,9 @@
 //! Logs go to standard error, as text for people or as JSON for programs.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use thinpipe_gateway::ExchangeLog;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -10,6 +11,7 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::{LogConfig, LogFormat};
 
+mod exchange;
 mod spool;
 
 use spool::Spool;
@@ -47,6 +49,19 @@ pub(crate) fn init(config: &LogConfig) -> std::io::Result<()> {
         let _ = SPOOL.set(spool);
     }
     Ok(())
+}
+
+/// Where the gateway's records of exchanges go; `None` if the log level leaves them out.
+pub(crate) fn exchanges(config: &LogConfig) -> Option<Arc<dyn ExchangeLog>> {
+    let levels: Targets = config.level.parse().unwrap_or_default();
+    if !levels.would_enable(exchange::TARGET, &tracing::Level::INFO) {
+        return None;
+    }
+    let spool = SPOOL.get()?.clone();
+    Some(Arc::new(exchange::ExchangeLines {
+        format: config.format,
+        spool,
+    }))
 }
 
 /// Waits until what was logged has been written, but not for long. For the end of the process.

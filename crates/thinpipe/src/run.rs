@@ -15,6 +15,7 @@ use crate::admin::Admin;
 use crate::announce::Announcer;
 use crate::backend::{self, Backend};
 use crate::config::{Config, Period};
+use crate::log;
 use crate::signals::Signals;
 use crate::workers::Workers;
 
@@ -69,7 +70,11 @@ impl Running {
     /// An address that cannot be bound; a gateway that cannot be built.
     pub(crate) async fn start(config: Config, announcer: Announcer) -> anyhow::Result<Self> {
         let tasks = TaskTracker::new();
-        let (server, backend) = backend::gateway(config.server.clone(), config.gateway.clone())?;
+        let (server, backend) = backend::gateway(
+            config.server.clone(),
+            config.gateway.clone(),
+            log::exchanges(&config.log),
+        )?;
         let listener = bind(config.listen).with_context(|| cannot_listen(config.listen))?;
         let listen = listener.local_addr()?;
         let admin = match config.admin {

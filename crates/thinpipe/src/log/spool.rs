@@ -11,6 +11,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes that wait to be written.
 const CAPACITY: usize = 1 << 20;
+/// Lines are at most so old when they are written, so that many are written at once.
+const DELAY: Duration = Duration::from_millis(50);
 /// How long the end of the process waits for the last lines.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,8 @@ struct State {
     lines: Vec<u8>,
     dropped: u64,
     writing: bool,
+    /// Somebody waits in [`Spool::flush`].
+    hurries: bool,
 }
 
 impl Spool {
@@ -53,13 +57,16 @@ impl Spool {
 
     /// Waits until everything is written, but not for long.
     pub(crate) fn flush(&self) {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
+        state.hurries = true;
+        self.shared.filled.notify_one();
         let busy = |state: &mut State| state.writing || !state.lines.is_empty();
         // Whether it was in time makes no difference any more.
         drop(self.shared.emptied.wait_timeout_while(state, FLUSH, busy));
     }
 
-    fn add(&self, line: &[u8]) {
+    /// Adds a line, or counts it as dropped. Never waits for whoever reads.
+    pub(super) fn add(&self, line: &[u8]) {
         let mut state = self.shared.lock();
         if state.lines.len() + line.len() > CAPACITY {
             state.dropped += 1;
@@ -92,7 +99,14 @@ impl Shared {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
             }
+            // The first line of a batch woke us; the rest of it may come.
+            let gathers = |state: &mut State| !state.hurries && state.lines.len() < CAPACITY / 2;
+            state = match self.filled.wait_timeout_while(state, DELAY, gathers) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
             state.writing = true;
+            state.hurries = false;
             std::mem::swap(&mut lines, &mut state.lines);
             let dropped = std::mem::take(&mut state.dropped);
             drop(state);

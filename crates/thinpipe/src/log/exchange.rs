@@ -1,144 +1,31 @@
-//! The exchange log on standard error: formatted by hand and written in batches, because a log line
-//! for each exchange is worth having and a system call for each is not.
+//! The exchange log: one line for each exchange, formatted by hand, because a log framework costs more
+//! than relaying a small request does.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use thinpipe_gateway::{ExchangeLog, ExchangeRecord};
 
+use super::spool::Spool;
 use crate::config::LogFormat;
 
 /// Target of the lines, for the log level: `info,thinpipe::exchange=off` silences them.
-pub(crate) const TARGET: &str = "thinpipe::exchange";
+pub(super) const TARGET: &str = "thinpipe::exchange";
 
-/// Lines are at most so old when they are written.
-const DELAY: Duration = Duration::from_millis(100);
-
-/// Bytes that wait at most; lines beyond are dropped and counted, since serving goes before logging.
-const MAX_WAITING: usize = 4 << 20;
-
-/// The log, and the thread that writes it.
-pub(crate) struct ExchangeWriter {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    format: LogFormat,
-    state: Mutex<State>,
-    filled: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: Vec<u8>,
-    dropped: u64,
-    over: bool,
+/// Writes records to the spool.
+pub(super) struct ExchangeLines {
+    pub(super) format: LogFormat,
+    pub(super) spool: Spool,
 }
 
 thread_local! {
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
-    /// The second that was formatted last, and its text up to the seconds.
+    /// The second that was formatted last, and its text.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-impl ExchangeWriter {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// If the system gives none.
-    pub(crate) fn start(format: LogFormat) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            format,
-            state: Mutex::default(),
-            filled: Condvar::new(),
-        });
-        let writer = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("exchange-log".to_owned())
-            .stack_size(64 << 10)
-            .spawn(move || writer.run())?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    /// Where the gateway puts its records.
-    pub(crate) fn log(&self) -> Arc<dyn ExchangeLog> {
-        Arc::clone(&self.shared) as _
-    }
-}
-
-/// What was recorded is written before the process ends.
-impl Drop for ExchangeWriter {
-    fn drop(&mut self) {
-        self.shared.state().over = true;
-        self.shared.filled.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the exchange log has panicked");
-        }
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run(&self) {
-        let mut batch = Vec::new();
-        loop {
-            let mut state = self.state();
-            while state.waiting.is_empty() && !state.over {
-                state = self
-                    .filled
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-            if !state.over {
-                // Let a batch gather: the first line of it woke us.
-                let waited = self.filled.wait_timeout_while(state, DELAY, |s| !s.over);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            std::mem::swap(&mut batch, &mut state.waiting);
-            let (dropped, over) = (std::mem::take(&mut state.dropped), state.over);
-            drop(state);
-            // Nobody can be told that standard error is closed.
-            let _ = std::io::stderr().lock().write_all(&batch);
-            if dropped > 0 {
-                tracing::warn!(dropped, "the exchange log could not keep up");
-            }
-            batch.clear();
-            batch.shrink_to(256 << 10);
-            if over {
-                return;
-            }
-        }
-    }
-
-    fn put(&self, line: &str) {
-        let mut state = self.state();
-        if state.waiting.len() + line.len() > MAX_WAITING {
-            state.dropped += 1;
-            return;
-        }
-        let wakes = state.waiting.is_empty();
-        state.waiting.extend_from_slice(line.as_bytes());
-        drop(state);
-        if wakes {
-            self.filled.notify_one();
-        }
-    }
-}
-
-impl ExchangeLog for Shared {
+impl ExchangeLog for ExchangeLines {
     fn record(&self, record: &ExchangeRecord<'_>) {
         LINE.with_borrow_mut(|line| {
             line.clear();
@@ -147,7 +34,7 @@ impl ExchangeLog for Shared {
                 LogFormat::Text => text(line, record),
                 LogFormat::Json => json(line, record),
             };
-            self.put(line);
+            self.spool.add(line.as_bytes());
         });
     }
 }
@@ -235,6 +122,8 @@ fn date_and_time(text: &mut String, seconds: u64) -> std::fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
