@@ -2,7 +2,7 @@
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use thinpipe_proto::classify::name_param;
+use thinpipe_proto::classify::mirrored_param;
 use thinpipe_proto::header::{
     LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value,
     forwardable_request_header, forwardable_response_header,
@@ -66,7 +66,7 @@ pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, mes
     if let Ok(value) = HeaderValue::from_str(method) {
         headers.insert(METHOD, value);
     }
-    let name = name_param(method).and_then(|param| message.param_str(param));
+    let name = mirrored_param(method).and_then(|param| message.param_str(param));
     let value = name.and_then(|name| HeaderValue::from_str(&encode_value(&name)).ok());
     if let Some(value) = value {
         headers.insert(NAME, value);
@@ -96,4 +96,37 @@ fn connection_listed(headers: &HeaderMap) -> Vec<HeaderName> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R121, R126, R248: what a header repeats is taken from the message, whatever the client sent.
+    #[test]
+    fn r248_mirrored_headers_are_made_from_the_message() {
+        for (method, param, value, expected) in [
+            ("tools/call", "name", "echo", Some("echo")),
+            (
+                "resources/read",
+                "uri",
+                "file:///é",
+                Some("=?base64?ZmlsZTovLy/DqQ==?="),
+            ),
+            ("tasks/get", "taskId", "t-1", Some("t-1")),
+            ("tasks/cancel", "taskId", "t-1", Some("t-1")),
+            ("tools/list", "name", "echo", None),
+        ] {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"{param}":"{value}"}}}}"#
+            );
+            let message = Message::parse(text.into()).expect("a message");
+            let mut headers = HeaderMap::new();
+            let revision = HeaderValue::from_static(Revision::NEWEST.as_str());
+            for_stateless(&mut headers, &revision, &message);
+            assert_eq!(headers[METHOD], method);
+            let name = headers.get(NAME).map(|value| value.as_bytes());
+            assert_eq!(name, expected.map(str::as_bytes), "{method}");
+        }
+    }
 }

@@ -198,9 +198,12 @@ impl Route {
         )))
     }
 
-    /// `initialize` reaches only servers that speak a revision with sessions.
-    pub(crate) fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
-        let verdict = self.era().known()?;
+    /// Why the upstream refused `initialize`, if that is because it speaks no revision with sessions.
+    ///
+    /// Only asked afterwards: a server may serve them and list what it serves statelessly alone, as
+    /// the official Python SDK does.
+    pub(crate) async fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
+        let verdict = self.probe().await.ok()?;
         let modern = verdict
             .modern
             .as_ref()

@@ -121,7 +121,10 @@ impl Route {
             return Vec::new();
         };
         // R117: a client that resumes and is cut again before any event still knows where it was.
-        if let Some(id) = resumed_after.filter(|_| session.revision().primes_streams()) {
+        // Ids from clients that encode headers in Latin-1 are left out: event streams are UTF-8.
+        let is_text = |id: &&EventId| std::str::from_utf8(id.as_bytes()).is_ok();
+        let primes = session.revision().primes_streams();
+        if let Some(id) = resumed_after.filter(|_| primes).filter(is_text) {
             sse::encode(&mut prefix, None, Some(id.as_bytes()), None, Some(b""));
         }
         if matches!(line.purpose, Purpose::Standalone)

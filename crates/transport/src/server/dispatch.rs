@@ -366,7 +366,7 @@ async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, An
         Some(value) if value.is_empty() => None,
         Some(value) => {
             let id = EventId::from_bytes(Bytes::copy_from_slice(value.as_bytes()));
-            Some(id.map_err(|_| invalid(None, "Last-Event-ID is not a valid event id"))?)
+            Some(id.map_err(|_| invalid(None, "Last-Event-ID is no event id: it is too long"))?)
         }
     };
     if shared.streams.used() >= shared.streams.limit() {
