@@ -68,6 +68,10 @@ impl Route {
         for (name, value) in &extra {
             answer.headers.append(name, value.clone());
         }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allow = HeaderValue::from_static("POST, DELETE");
+            answer.headers.insert(http::header::ALLOW, allow);
+        }
         Ok(answer)
     }
 
@@ -187,12 +191,7 @@ impl Route {
             }
             body => body,
         };
-        let mut answer = Answer::new(status, content, body);
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            let allow = HeaderValue::from_static("POST, DELETE");
-            answer.headers.insert(http::header::ALLOW, allow);
-        }
-        Ok(answer)
+        Ok(Answer::new(status, content, body))
     }
 }
 
