@@ -44,7 +44,8 @@ impl Gateway {
 
     /// With this file; addresses and logging are added.
     pub(crate) async fn with_file(text: &str) -> Self {
-        let text = format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\nlog.level = \"off\"\n{text}");
+        let text =
+            format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\nlog.level = \"off\"\n{text}");
         let file = File::new(&text);
         let arguments = [Path::new("serve"), Path::new("--config"), &file.path];
         let process = Process::start(env!("CARGO_BIN_EXE_thinpipe"), arguments);
