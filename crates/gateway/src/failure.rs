@@ -19,8 +19,6 @@ pub(crate) enum Reason {
     Timeout,
     /// The answer broke off; whether the call ran to its end is not known.
     StreamLost,
-    /// The connection was lost after the request had been written.
-    OutcomeUnknown,
     /// The upstream wants other credentials.
     Auth,
     /// The upstream answered something that is not MCP.
@@ -45,7 +43,6 @@ impl Reason {
             Self::Unavailable => "upstream_unavailable",
             Self::Timeout => "upstream_timeout",
             Self::StreamLost => "upstream_stream_lost",
-            Self::OutcomeUnknown => "outcome_unknown",
             Self::Auth => "upstream_auth",
             Self::Invalid => "upstream_invalid",
             Self::TooLarge => "message_too_large",
@@ -133,7 +130,10 @@ impl Failure {
 impl From<&UpstreamError> for Failure {
     fn from(error: &UpstreamError) -> Self {
         let reason = match error {
-            UpstreamError::Lost { .. } => Reason::OutcomeUnknown,
+            UpstreamError::Lost { .. } => {
+                let text = with_causes(error) + "; the call may have run";
+                return Self::new(Reason::StreamLost, text);
+            }
             UpstreamError::TimedOut { .. } => Reason::Timeout,
             UpstreamError::Exhausted { .. } => Reason::Overloaded,
             UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. } => Reason::Invalid,

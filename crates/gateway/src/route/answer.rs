@@ -205,16 +205,14 @@ impl Route {
             }
             body => body,
         };
-        let mut answer = Answer::new(status, content, body);
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            let allow = HeaderValue::from_static("POST, DELETE");
-            answer.headers.insert(http::header::ALLOW, allow);
-        }
-        Ok(answer)
+        Ok(Answer::new(status, content, body))
     }
 }
 
-fn with_headers(mut answer: Answer, extra: HeaderMap) -> Answer {
+fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
+    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+        extra.insert(http::header::ALLOW, HeaderValue::from_static("POST, DELETE"));
+    }
     if answer.headers.is_empty() {
         answer.headers = extra;
     } else {

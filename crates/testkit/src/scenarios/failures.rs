@@ -71,7 +71,7 @@ pub async fn upstream_401_becomes_502(gateway: &str, upstream: &Upstream) {
 }
 
 /// R193: an upstream that is not there: 502 with the id of the request, in a session, without one, and
-/// statelessly; when it is back, the session goes on.
+/// statelessly; when it is back, the session goes on. Health checks must be off: they make it 503.
 pub async fn dead_upstream_502_with_id(gateway: &str, upstream: &Upstream) {
     let client = in_session(gateway).await;
     upstream.die().await;
@@ -216,7 +216,7 @@ pub async fn malformed_upstream_is_502(gateway: &str, upstream: &Upstream) {
         assert_own_error(
             &answer,
             index,
-            &["upstream_unavailable", "upstream_stream_lost"],
+            &["upstream_invalid", "upstream_stream_lost"],
         );
         let mut other = other;
         assert_eq!(other.answer().await["id"], format!("other {index}"));
@@ -238,6 +238,7 @@ pub async fn malformed_chunks_give_in_band_error(gateway: &str, upstream: &Upstr
     {
         let script = Script::events()
             .message(rpc::progress(1, 2))
+            .read_by_peer()
             .raw(garbage)
             .read_by_peer();
         upstream.once("tools/call", script.cut(Cut::Fin));

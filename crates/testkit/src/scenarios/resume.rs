@@ -148,7 +148,8 @@ pub async fn upstream_cut_inside_long_event_ends_client_connection(
     );
     let (rest, end) = client.resume("long-0").await.events_to_end().await;
     assert_eq!(end, Ok(()));
-    seen.extend(rest);
+    // R117: what the client resumes after may come once more, without data.
+    seen.extend(rest.into_iter().filter(Event::has_message));
     assert_numbered(&seen, "long", 4, 1);
     assert_eq!(seen[1].data, events[1].data);
 }

@@ -1,0 +1,104 @@
+//! A gateway as its users run it: the program, with a configuration file.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use thinpipe_testkit::{Process, Upstream};
+
+/// Whether anything looks at the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nobody does: bytes go through.
+    Pass,
+    /// Three interceptors read every message, and change none.
+    Inspect,
+}
+
+/// What stands in the file beside addresses: TOML before the upstream's table, and within it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Settings<'a> {
+    pub(crate) gateway: &'a str,
+    pub(crate) upstream: &'a str,
+}
+
+/// A running gateway. It is killed with its test.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) url: String,
+    pub(crate) process: Process,
+    _file: File,
+}
+
+impl Gateway {
+    pub(crate) async fn start(upstream: &Upstream, mode: Mode, settings: Settings<'_>) -> Self {
+        let Settings {
+            gateway,
+            upstream: more,
+        } = settings;
+        let (url, interceptors) = (upstream.url(), interceptors(mode));
+        Self::with_file(&format!(
+            "{gateway}\n[[upstreams]]\nurl = \"{url}\"\n{more}\n{interceptors}"
+        ))
+        .await
+    }
+
+    /// With this file; addresses and logging are added.
+    pub(crate) async fn with_file(text: &str) -> Self {
+        let text =
+            format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\nlog.level = \"off\"\n{text}");
+        let file = File::new(&text);
+        let arguments = [Path::new("serve"), Path::new("--config"), &file.path];
+        let process = Process::start(env!("CARGO_BIN_EXE_thinpipe"), arguments);
+        let url = process.word_after("listening on ").await;
+        Self {
+            url,
+            process,
+            _file: file,
+        }
+    }
+}
+
+fn interceptors(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Pass => "",
+        Mode::Inspect => READING,
+    }
+}
+
+/// Three that read everything, in both directions. None of them finds anything in the tests' messages.
+const READING: &str = r#"
+[[upstreams.interceptors]]
+type = "log"
+level = "trace"
+
+[[upstreams.interceptors]]
+type = "redact"
+rules = [{ pointer = "/params/arguments/no such argument" }, { pointer = "/result/no such member" }]
+
+[[upstreams.interceptors]]
+type = "rules"
+rules = [{ when = { methods = ["no such method"] }, then = [{ reject = {} }] }]
+"#;
+
+/// A configuration file that goes with its gateway.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("thinpipe-gateway-{}-{number}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("a file can be written");
+        Self { path }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
