@@ -187,7 +187,7 @@ impl Route {
         }
         let supported: Vec<_> = verdict.legacy.into_iter().collect();
         let text = format!(
-            "the client speaks stateless Streamable HTTP (2026-07-28), the server {} speaks {}; \
+            "the client speaks stateless Streamable HTTP (2026-07-28), but {} speaks {}; \
              they cannot be connected yet",
             self.name(),
             describe(&verdict),
@@ -209,7 +209,7 @@ impl Route {
             .as_ref()
             .filter(|_| verdict.legacy.is_none())?;
         let text = format!(
-            "the client speaks Streamable HTTP with sessions, the server {} speaks {}; \
+            "the client speaks Streamable HTTP with sessions, but {} speaks {}; \
              they cannot be connected yet",
             self.name(),
             describe(&verdict),

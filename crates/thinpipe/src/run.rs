@@ -197,7 +197,7 @@ async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, stop: Cancellati
     for (upstream, verdict) in names.iter().zip(verdicts) {
         match verdict {
             Ok(speaks) => announcer.say(&format!("{} speaks {speaks}", upstream.name)),
-            Err(error) => announcer.say(&format!("{} does not answer yet: {error}", upstream.name)),
+            Err(error) => announcer.say(&format!("{} cannot be used yet: {error}", upstream.name)),
         }
     }
 }

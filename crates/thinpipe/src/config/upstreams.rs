@@ -370,11 +370,7 @@ fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
             "put credentials into `headers`: `Authorization = \"Basic ${CREDENTIALS}\"`".to_owned(),
         ));
     }
-    if url.scheme() == Some(&Scheme::HTTPS) {
-        let mend = "use its http address, or a local TLS proxy in front of it".to_owned();
-        return wrong("needs TLS, which is not spoken to upstreams yet", mend);
-    }
-    if url.scheme() != Some(&Scheme::HTTP) {
+    if url.scheme() != Some(&Scheme::HTTP) && url.scheme() != Some(&Scheme::HTTPS) {
         return wrong(
             "has a scheme that is not served",
             format!("write it as in {example}"),
