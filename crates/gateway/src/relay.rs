@@ -121,6 +121,13 @@ impl Line {
         Ending::Fail(failure.event(id, self.route.name()))
     }
 
+    /// The end of a stream that was told to stop. If its session is over, nobody will answer its request
+    /// any more; if another connection took its place, that one will.
+    pub(crate) fn stopped(&self) -> Ending {
+        let over = self.session.as_ref().is_some_and(|s| s.is_ended());
+        if over { self.lost() } else { Ending::Complete }
+    }
+
     /// What the client sees when the process shuts down; `true`: the stream is over.
     pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
         let primes = self

@@ -338,8 +338,8 @@ impl BodyStream for InspectEvents {
                     return Poll::Ready(Ok(self.end(&ending, out)));
                 }
                 Got::Stopped => {
-                    self.over = true;
-                    return Poll::Ready(Ok(Filled::End));
+                    let ending = self.line.stopped();
+                    return Poll::Ready(Ok(self.end(&ending, out)));
                 }
             }
         }

@@ -168,8 +168,8 @@ impl BodyStream for PassEvents {
                     return Poll::Ready(self.end(&ending, out));
                 }
                 Got::Stopped => {
-                    self.over = true;
-                    return Poll::Ready(Ok(Filled::End));
+                    let ending = self.line.stopped();
+                    return Poll::Ready(self.end(&ending, out));
                 }
             }
         }
