@@ -206,7 +206,7 @@ async fn g2_only_get_resumes_and_only_with_an_issued_id() {
     }
 }
 
-/// G7: a server that takes every connection, says where the stream stands, and drops it, makes no progress: the
+/// D7, G7: a server that takes every connection, says where the stream stands, and drops it, makes no progress: the
 /// pauses grow, whatever it asks for.
 #[tokio::test]
 async fn g7_accepting_and_dropping_is_no_progress() {
@@ -305,8 +305,8 @@ async fn h6_connections_are_replaced() {
     assert!((5..=10).contains(&record.connections), "{on_connection:?}");
 }
 
-/// D4: an `initialize` that is answered by an event stream opens the session as one answered by JSON does, and
-/// every later answer may be either.
+/// B11, D4: an `initialize` that is answered by an event stream opens the session as one answered by JSON does, and
+/// every later answer is what the server chose, whatever the URL says.
 #[tokio::test]
 async fn d4_answers_are_json_or_streams() {
     for mode in [Mode::Pass, Mode::Inspect] {
@@ -316,6 +316,9 @@ async fn d4_answers_are_json_or_streams() {
         let mut client: Client = gateway.client().await;
         assert!(client.session().is_some());
         assert!(client.post(rpc::call(1, "echo")).await.is_stream());
+        let mut asking = Client::new(&format!("{}?mode=json", gateway.url));
+        asking.initialize("2025-11-25").await;
+        assert!(asking.post(rpc::call(1, "echo")).await.is_stream());
         upstream.set(|behaviour| behaviour.always_stream = false);
         assert!(!client.post(rpc::call(2, "echo")).await.is_stream());
         client.initialize("2025-06-18").await;
@@ -323,5 +326,37 @@ async fn d4_answers_are_json_or_streams() {
             client.post(rpc::call(3, "echo")).await.answer().await["id"],
             3
         );
+    }
+}
+
+/// R071, R114: when a session ends, by DELETE or because the server lost it, a request that is still being
+/// answered on a stream gets an error with its id: nobody would answer it later.
+#[tokio::test]
+async fn r071_requests_of_a_session_that_ends_are_answered() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let upstream = Upstream::start().await;
+        let gateway = Gateway::start(&upstream, mode, Settings::default()).await;
+        upstream.on(
+            "tools/call:ask",
+            Script::events().message(rpc::progress(1, 2)).stall(),
+        );
+        for deleted in [true, false] {
+            let client = gateway.client().await;
+            let mut running = client.post(rpc::call("running", "ask")).await;
+            assert_eq!(running.next_message().await["params"]["progress"], 1);
+            if deleted {
+                assert_eq!(client.delete().await.status, 200);
+            } else {
+                upstream.forget(&upstream.sessions().pop().expect("a session"));
+                assert_eq!(client.post(rpc::call("lost", "echo")).await.status, 404);
+            }
+            let answer = running.next_message().await;
+            let reason = &answer["error"]["data"]["reason"];
+            assert_eq!(
+                (&answer["id"], reason),
+                (&json!("running"), &json!("upstream_stream_lost"))
+            );
+            assert_eq!(running.next_event().await, None);
+        }
     }
 }

@@ -4,6 +4,7 @@ mod cycles;
 mod eras;
 mod inspect;
 mod isolation;
+mod process;
 mod reestablish;
 mod scenarios;
 mod sizes;
