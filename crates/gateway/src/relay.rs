@@ -76,6 +76,18 @@ pub(crate) enum Resumed {
 }
 
 impl Line {
+    /// An event has come: the delays start anew if it takes the stream on from where it was resumed.
+    /// One that only says where that is does not, or a server that takes and drops every connection
+    /// would be asked without end (G7).
+    pub(crate) fn note_progress(&mut self, at: Option<&[u8]>, resumed_after: Option<&EventId>) {
+        let Some(resumed_after) = resumed_after else {
+            return;
+        };
+        if at.is_some_and(|id| id != &resumed_after.as_bytes()[..]) {
+            self.backoff.reset();
+        }
+    }
+
     /// Decides what follows the end of the upstream's body. `retry` is what the server asked for.
     pub(crate) fn ending(&self, last: Option<EventId>, retry: Option<Duration>) -> Ending {
         if self.answered {
@@ -107,6 +119,13 @@ impl Line {
         let failure = Failure::new(Reason::StreamLost, text);
         self.route.stats().streams_lost();
         Ending::Fail(failure.event(id, self.route.name()))
+    }
+
+    /// The end of a stream that was told to stop. If its session is over, nobody will answer its request
+    /// any more; if another connection took its place, that one will.
+    pub(crate) fn stopped(&self) -> Ending {
+        let over = self.session.as_ref().is_some_and(|s| s.is_ended());
+        if over { self.lost() } else { Ending::Complete }
     }
 
     /// What the client sees when the process shuts down; `true`: the stream is over.

@@ -111,7 +111,8 @@ impl InspectEvents {
     }
 
     fn begin(&mut self, event: Event, out: &mut Vec<u8>) {
-        self.line.backoff.reset();
+        let at = self.decoder.last_event_id().map(|id| &id[..]);
+        self.line.note_progress(at, self.earlier_id.as_ref());
         self.live.note_id(event.id.as_deref());
         self.retry = event.retry.or(self.retry);
         let is_message = event.kind.as_deref().is_none_or(|kind| kind == b"message");
@@ -337,8 +338,8 @@ impl BodyStream for InspectEvents {
                     return Poll::Ready(Ok(self.end(&ending, out)));
                 }
                 Got::Stopped => {
-                    self.over = true;
-                    return Poll::Ready(Ok(Filled::End));
+                    let ending = self.line.stopped();
+                    return Poll::Ready(Ok(self.end(&ending, out)));
                 }
             }
         }

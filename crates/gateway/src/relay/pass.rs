@@ -75,7 +75,8 @@ impl PassEvents {
         }
         self.note_last_event(&scan, &out[start..], held);
         self.long = None;
-        self.line.backoff.reset();
+        let at = self.scanner.last_event_id();
+        self.line.note_progress(at, self.earlier_id.as_ref());
         self.live.note_id(self.scanner.last_event_id());
         self.tail = rest;
         self.flush_long_tail(out);
@@ -168,8 +169,8 @@ impl BodyStream for PassEvents {
                     return Poll::Ready(self.end(&ending, out));
                 }
                 Got::Stopped => {
-                    self.over = true;
-                    return Poll::Ready(Ok(Filled::End));
+                    let ending = self.line.stopped();
+                    return Poll::Ready(self.end(&ending, out));
                 }
             }
         }

@@ -74,7 +74,7 @@ impl Route {
             Ok(session) => session,
             Err(error) => {
                 // Nobody will ever use the session the upstream has just opened.
-                self.discard_upstream_session(negotiated);
+                self.discard_upstream_session(negotiated.revision, negotiated.upstream_session);
                 return Err(Failure::new(Reason::Overloaded, error.to_string()));
             }
         };
@@ -182,17 +182,17 @@ impl Route {
         answer
     }
 
-    fn discard_upstream_session(self: &Arc<Self>, negotiated: Negotiated) {
-        let Some(id) = negotiated.upstream_session else {
-            return;
-        };
+    fn discard_upstream_session(
+        self: &Arc<Self>,
+        revision: Revision,
+        id: Option<UpstreamSessionId>,
+    ) {
+        let Some(id) = id else { return };
         let route = Arc::clone(self);
         self.tasks().spawn(async move {
             let mut headers = HeaderMap::new();
-            headers::for_session(&mut headers, negotiated.revision, Some(&id));
-            let sent = route
-                .send(Method::DELETE, headers, Bytes::new(), true)
-                .await;
+            headers::for_session(&mut headers, revision, Some(&id));
+            let sent = route.send(Method::DELETE, headers, Bytes::new(), true).await;
             if let Err(failure) = sent {
                 tracing::debug!(error = %failure.text, "an unused session stays at the upstream");
             }
@@ -244,6 +244,22 @@ impl Route {
             let text = format!("initialize was answered {}", response.status);
             return Err(Failure::new(Reason::Invalid, text));
         }
+        let id = response.session_id.clone();
+        let adopted = self.adopt(session, state, response).await;
+        if adopted.is_err() {
+            // Nobody will ever use the session the upstream has just opened.
+            self.discard_upstream_session(session.revision(), id);
+        }
+        adopted
+    }
+
+    /// Puts the upstream's new session in the place of the lost one, if it is its equal.
+    async fn adopt(
+        &self,
+        session: &Session,
+        state: &SessionState,
+        response: UpstreamResponse,
+    ) -> Result<(), Failure> {
         let id = response.session_id.clone();
         let answer = self.initialize_answer(response, None).await?;
         if negotiated(&answer.message)? != Some(session.revision()) {

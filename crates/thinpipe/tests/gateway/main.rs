@@ -1,4 +1,11 @@
 //! The gateway as a whole: the program in front of an upstream that counts, and clients that see every byte.
 
+mod cycles;
+mod eras;
+mod inspect;
+mod isolation;
+mod process;
+mod reestablish;
 mod scenarios;
+mod sizes;
 mod support;

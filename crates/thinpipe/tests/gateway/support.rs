@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use thinpipe_testkit::{Process, Upstream};
+use serde_json::Value;
+use thinpipe_testkit::{Client, Process, Upstream, rpc};
 
 /// Whether anything looks at the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,19 +43,64 @@ impl Gateway {
         .await
     }
 
-    /// With this file; addresses and logging are added.
-    pub(crate) async fn with_file(text: &str) -> Self {
-        let text =
-            format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\nlog.level = \"off\"\n{text}");
+    /// With interceptors of its own: `interceptors` is TOML.
+    pub(crate) async fn with_interceptors(upstream: &Upstream, interceptors: &str) -> Self {
+        Self::start(
+            upstream,
+            Mode::Pass,
+            Settings {
+                gateway: "",
+                upstream: interceptors,
+            },
+        )
+        .await
+    }
+
+    async fn with_file(text: &str) -> Self {
+        let text = format!("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{text}");
         let file = File::new(&text);
         let arguments = [Path::new("serve"), Path::new("--config"), &file.path];
         let process = Process::start(env!("CARGO_BIN_EXE_thinpipe"), arguments);
         let url = process.word_after("listening on ").await;
+        // In a log of JSON, the text is a string in an object.
+        let url = url.split('"').next().unwrap_or_default().to_owned();
         Self {
             url,
             process,
             _file: file,
         }
+    }
+
+    /// A client in a session of the newest revision that has them.
+    pub(crate) async fn client(&self) -> Client {
+        self.client_of(rpc::LEGACY[0]).await
+    }
+
+    /// A client in a session of this revision.
+    pub(crate) async fn client_of(&self, revision: &str) -> Client {
+        let mut client = Client::new(&self.url);
+        client.initialize(revision).await;
+        client
+    }
+
+    /// A client outside of any session.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::new(&self.url)
+    }
+
+    /// What `/status` says.
+    pub(crate) async fn status(&self) -> Value {
+        let admin = self.process.word_after("admin on ").await;
+        Client::new(&format!("{admin}/status"))
+            .get()
+            .await
+            .json()
+            .await
+    }
+
+    /// Until the upstream has been asked what it speaks, and has answered.
+    pub(crate) async fn knows_upstream(&self) {
+        self.process.line_with("speaks").await;
     }
 }
 

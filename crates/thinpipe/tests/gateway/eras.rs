@@ -1,0 +1,251 @@
+//! Two eras on one endpoint.
+
+use serde_json::{Value, json};
+use thinpipe_testkit::{Client, Era, Upstream, rpc};
+
+use crate::support::{Gateway, Mode, Settings};
+
+async fn gateway_to(era: Era) -> (Upstream, Gateway) {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| behaviour.era = era);
+    let gateway = Gateway::start(&upstream, Mode::Pass, Settings::default()).await;
+    (upstream, gateway)
+}
+
+/// K1: both kinds of client in front of all three kinds of server: connected where both sides speak the
+/// same, and refused at once, naming what each side speaks, where they do not. The server is asked once.
+#[tokio::test]
+async fn k1_every_client_meets_every_server() {
+    for era in [Era::Both, Era::Sessions, Era::Stateless] {
+        let (upstream, gateway) = gateway_to(era).await;
+        gateway.knows_upstream().await;
+        let probes = upstream.record().count("server/discover");
+        for round in 0..3 {
+            let initialize = rpc::initialize(format!("i{round}"), "2025-11-25");
+            let mut legacy = gateway.stranger().post(initialize).await;
+            let answer = legacy.json().await;
+            if era == Era::Stateless {
+                let refused = (legacy.status, &answer["id"]);
+                assert_eq!(refused, (400, &json!(format!("i{round}"))), "{answer}");
+                assert_eq!(answer["error"]["code"], -32022, "R009: {answer}");
+                assert_eq!(answer["error"]["data"]["supported"], json!([rpc::MODERN]));
+                assert_names_both(&answer);
+            } else {
+                assert_eq!(
+                    (legacy.status, &answer["result"]["protocolVersion"]),
+                    (200, &json!("2025-11-25"))
+                );
+            }
+            let call = rpc::modern_call(format!("m{round}"), "echo");
+            let mut modern = gateway.stranger().post_modern(&call).await;
+            let answer = modern.json().await;
+            assert_eq!(answer["id"], format!("m{round}"));
+            if era == Era::Sessions {
+                assert_eq!(
+                    (modern.status, &answer["error"]["code"]),
+                    (400, &json!(-32022)),
+                    "{answer}"
+                );
+                assert_eq!(
+                    answer["error"]["data"]["supported"][0], "2025-11-25",
+                    "{answer}"
+                );
+                assert_names_both(&answer);
+            } else {
+                assert_eq!(
+                    (modern.status, &answer["result"]["resultType"]),
+                    (200, &json!("complete"))
+                );
+            }
+        }
+        let record = upstream.record();
+        assert_eq!(record.count("server/discover"), probes, "{record}");
+        let calls = if era == Era::Sessions { 0 } else { 3 };
+        assert_eq!(record.count("tools/call"), calls, "{record}");
+    }
+}
+
+#[track_caller]
+fn assert_names_both(answer: &Value) {
+    let text = answer["error"]["message"].as_str().unwrap_or_default();
+    for word in ["client speaks", "server", "with sessions", "2026-07-28"] {
+        assert!(text.contains(word), "{word:?} in {text:?}");
+    }
+}
+
+/// K2, R120, R121: headers that say something else than the body are refused, and the server is not asked.
+#[tokio::test]
+async fn k2_headers_that_differ_from_the_body_are_refused() {
+    let (upstream, gateway) = gateway_to(Era::Both).await;
+    let client = gateway.stranger();
+    let call = rpc::modern_call("k2", "echo");
+    for (name, value) in [
+        ("MCP-Protocol-Version", Some("2025-11-25")),
+        ("Mcp-Method", Some("tools/list")),
+        ("Mcp-Method", Some("Tools/Call")),
+        ("Mcp-Method", None),
+        ("Mcp-Name", Some("other")),
+        ("Mcp-Name", Some("=?base64?!?=")),
+        ("Mcp-Name", None),
+    ] {
+        let request = client.post_modern(&call).without(name);
+        let request = match value {
+            Some(value) => request.header(name, value),
+            None => request,
+        };
+        let mut response = request.await;
+        let answer = response.json().await;
+        assert_eq!(response.status, 400, "{name}: {value:?}");
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!("k2"), &json!(-32020)),
+            "{answer}"
+        );
+    }
+    assert_eq!(upstream.record().count("tools/call"), 0);
+    let encoded = client
+        .post_modern(&call)
+        .replace("Mcp-Name", "=?base64?ZWNobw==?=");
+    assert_eq!(
+        encoded.await.status,
+        200,
+        "R122: a sentinel that says the same"
+    );
+}
+
+/// K4: in revisions that do not tie headers to the body, nobody believes them: neither the interceptor
+/// that decides by name, nor the server, which does not get to see them.
+#[tokio::test]
+async fn k4_headers_of_older_revisions_are_not_believed() {
+    let upstream = Upstream::start().await;
+    let denying =
+        "[[upstreams.interceptors]]\ntype = \"access\"\ntools = { deny = [\"progress\"] }";
+    let gateway = Gateway::with_interceptors(&upstream, denying).await;
+    let client = gateway.client().await;
+    let lie = |id: u64, tool: &str, said: &str| {
+        let call = client.post(rpc::call(id, tool));
+        call.header("Mcp-Method", "ping").header("Mcp-Name", said)
+    };
+    let answer = lie(1, "progress", "echo").await.answer().await;
+    assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    let answer = lie(2, "echo", "progress").await.answer().await;
+    assert!(answer["result"].is_object(), "{answer}");
+    let calls = upstream.requests("tools/call");
+    assert_eq!(calls.len(), 1);
+    assert!(!calls[0].headers.contains("Mcp-Method") && !calls[0].headers.contains("Mcp-Name"));
+}
+
+/// K5, R008: a revision nobody serves is refused with those that are.
+#[tokio::test]
+async fn k5_unknown_revision_names_what_is_served() {
+    let (upstream, gateway) = gateway_to(Era::Both).await;
+    let call = rpc::modern_at("2031-01-01", 5, "tools/call", json!({"name": "echo"}));
+    let mut response = gateway.stranger().post_modern(&call).await;
+    let answer = response.json().await;
+    assert_eq!((response.status, &answer["id"]), (400, &json!(5)));
+    assert_eq!(answer["error"]["code"], -32022);
+    assert_eq!(answer["error"]["data"]["requested"], "2031-01-01");
+    let supported = answer["error"]["data"]["supported"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert!(supported.contains(&json!(rpc::MODERN)), "{answer}");
+    assert_eq!(upstream.record().count("tools/call"), 0);
+}
+
+/// K6, R137: the stateless endpoint has no GET and no DELETE, knows no sessions and no cursors, and says
+/// 404 to a method that nobody knows.
+#[tokio::test]
+async fn k6_stateless_requests_have_no_session() {
+    let (upstream, gateway) = gateway_to(Era::Both).await;
+    let in_session = gateway.client().await;
+    let session = in_session.session().unwrap_or_default().to_owned();
+    let client = gateway.stranger();
+    for request in [client.get(), client.delete()] {
+        let response = request.header("MCP-Protocol-Version", rpc::MODERN).await;
+        assert_eq!(
+            (response.status, response.header("Allow")),
+            (405, Some("POST"))
+        );
+    }
+    let call = rpc::modern_call(1, "echo");
+    for id in [session.as_str(), "invented"] {
+        let call = client.post_modern(&call).header("Mcp-Session-Id", id);
+        let response = call.header("Last-Event-ID", "call-1-0").await;
+        assert_eq!(
+            (response.status, response.header("Mcp-Session-Id")),
+            (200, None)
+        );
+    }
+    for call in upstream.requests("tools/call") {
+        assert_eq!((call.session(), call.last_event_id()), (None, None));
+    }
+    for method in ["ping", "logging/setLevel", "resources/subscribe", "no/such"] {
+        let request = rpc::modern("unknown", method, json!({"uri": "x", "level": "info"}));
+        let mut response = client.post_modern(&request).await;
+        let answer = response.json().await;
+        assert_eq!(response.status, 404, "R128: {method}: {answer}");
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!("unknown"), &json!(-32601)),
+            "{answer}"
+        );
+    }
+}
+
+/// K8, R145, R148: a subscription begins with its acknowledgement, is tagged with its own id, keeps two of
+/// one client apart, counts as a stream, and can be asked for again after a break.
+#[tokio::test]
+async fn k8_subscriptions_are_long_streams() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let upstream = Upstream::start().await;
+        let settings = Settings {
+            gateway: "limits.max_streams = 2",
+            upstream: "",
+        };
+        let gateway = Gateway::start(&upstream, mode, settings).await;
+        let client = gateway.stranger();
+        let mut first = listen(&client, json!("a")).await;
+        let mut second = listen(&client, json!(7)).await;
+        for (stream, id) in [(&mut first, json!("a")), (&mut second, json!(7))] {
+            let message = stream.next_message().await;
+            assert_eq!(
+                message["method"],
+                "notifications/subscriptions/acknowledged"
+            );
+            assert_eq!(
+                message["params"]["_meta"][rpc::SUBSCRIPTION],
+                id,
+                "{message}"
+            );
+        }
+        assert_eq!(
+            listen(&client, json!("third")).await.status,
+            503,
+            "the limit of streams"
+        );
+        // The server goes, and comes back: what was listened to is lost, and asked for again.
+        upstream.die().await;
+        for (stream, id) in [(&mut first, json!("a")), (&mut second, json!(7))] {
+            let message = stream.next_message().await;
+            assert_eq!(
+                (&message["id"], &message["error"]["data"]["reason"]),
+                (&id, &json!("upstream_stream_lost"))
+            );
+            assert_eq!(stream.next_event().await, None);
+        }
+        upstream.come_back();
+        let mut again = listen(&client, json!("again")).await;
+        assert_eq!(
+            again.next_message().await["params"]["_meta"][rpc::SUBSCRIPTION],
+            "again"
+        );
+    }
+}
+
+async fn listen(client: &Client, id: Value) -> thinpipe_testkit::Response {
+    let params = json!({"notifications": {"toolsListChanged": true}});
+    client
+        .post_modern(&rpc::modern(id, "subscriptions/listen", params))
+        .await
+}

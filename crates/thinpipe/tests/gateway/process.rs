@@ -1,0 +1,138 @@
+//! The process: what it holds, and how it ends.
+
+use serde_json::json;
+use thinpipe_testkit::{Client, Event, Script, Upstream, rpc};
+
+use crate::support::{Gateway, Mode, Settings};
+
+/// B7, J5: a session that waits costs about a kilobyte.
+#[tokio::test]
+async fn b7_a_session_is_small() {
+    const SESSIONS: u64 = 4000;
+    const EACH: u64 = 2 << 10;
+    let upstream = Upstream::start().await;
+    let settings = Settings {
+        gateway: "workers = 1",
+        upstream: "",
+    };
+    let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
+    open_sessions(&gateway, SESSIONS / 4).await;
+    let before = gateway.process.usage().rss_bytes;
+    open_sessions(&gateway, SESSIONS).await;
+    let growth = gateway.process.usage().rss_bytes.saturating_sub(before);
+    let live = gateway.status().await["sessions"]["live"].as_u64();
+    assert_eq!(live, Some(SESSIONS + SESSIONS / 4));
+    assert!(
+        growth <= SESSIONS * EACH,
+        "{} bytes a session",
+        growth / SESSIONS
+    );
+}
+
+async fn open_sessions(gateway: &Gateway, count: u64) {
+    let client = gateway.stranger();
+    let mut connection = client.connect().await;
+    for id in 0..count {
+        let opened = client.post(rpc::initialize(id, "2025-11-25"));
+        let mut response = opened.on(connection).await;
+        assert_eq!(response.status, 200);
+        response.read_to_end().await;
+        connection = response.into_connection();
+    }
+}
+
+/// D6, C22: many streams: they are counted, there is a cap, and at the end each one is closed as it should be: a
+/// resumable one with a `retry`, a subscription with its result, what cannot be resumed with its answer; and
+/// nothing new is taken.
+#[tokio::test]
+async fn d6_streams_are_counted_capped_and_closed() {
+    const STREAMS: usize = 60;
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| behaviour.event_ids = true);
+        let settings = Settings {
+            gateway: "limits = { max_streams = 60, drain = \"5s\" }",
+            upstream: "",
+        };
+        let mut gateway = Gateway::start(&upstream, mode, settings).await;
+        let client = gateway.client().await;
+        let event = Event::message(rpc::progress(1, 2));
+        let last = Script::events().event(event.clone());
+        let gate = thinpipe_testkit::Gate::new();
+        let last = last.wait(&gate).message(rpc::text_result("in time"));
+        upstream.on("tools/call:slow", last);
+        let endless = Script::events().event(event.with_id("endless-0"));
+        upstream.on("tools/call:echo", endless.stall());
+        let mut plain = client.post(rpc::call("plain", "slow")).await;
+        plain.next_message().await;
+        let mut listening = listen(&client).await;
+        listening.next_message().await;
+        let mut resumable = Vec::new();
+        for id in 0..STREAMS - 2 {
+            let mut stream = client.post(rpc::call(id, "echo")).await;
+            stream.next_message().await;
+            resumable.push(stream);
+        }
+        assert_eq!(gateway.status().await["server"]["streams_open"], STREAMS);
+        let refused = client.post(rpc::call("one more", "echo")).await;
+        assert_eq!(
+            (refused.status, refused.header("Retry-After").is_some()),
+            (503, true)
+        );
+
+        gateway.process.signal("TERM").await;
+        for stream in &mut resumable {
+            let (events, end) = stream.events_to_end().await;
+            assert_eq!(end, Ok(()));
+            assert!(events.len() == 1 && events[0].retry.is_some(), "{events:?}");
+        }
+        let (events, end) = listening.events_to_end().await;
+        assert_eq!((events.len(), end), (1, Ok(())));
+        assert_eq!(events[0].json()["id"], "L", "R147");
+        assert!(events[0].json()["result"].is_object());
+        gate.open();
+        assert_eq!(plain.next_message().await["id"], "plain");
+        assert_eq!(plain.next_event().await, None);
+        assert!(gateway.process.wait().await.success());
+    }
+}
+
+async fn listen(client: &Client) -> thinpipe_testkit::Response {
+    let params = json!({"notifications": {"toolsListChanged": true}});
+    client
+        .post_modern(&rpc::modern("L", "subscriptions/listen", params))
+        .await
+}
+
+/// C17: a body that stops in its middle is given up after the time between two bytes: with a status if nothing
+/// was said yet, else so that it cannot be taken for whole.
+#[tokio::test]
+async fn c17_a_body_that_stops_is_given_up() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let upstream = Upstream::start().await;
+        let settings = Settings {
+            gateway: "",
+            upstream: "timeouts = { idle = \"300ms\" }",
+        };
+        let gateway = Gateway::start(&upstream, mode, settings).await;
+        let client = gateway.client().await;
+        let script = Script::status(200)
+            .content_type("application/json")
+            .length(100);
+        upstream.on("tools/call", script.body("{\"jsonrpc\":").stall());
+        let mut response = client.post(rpc::call(17, "echo")).await;
+        if mode == Mode::Pass {
+            let (_, end) = response.try_read_to_end().await;
+            assert!(end.is_err(), "half a body was passed off as a whole one");
+        } else {
+            let answer = response.json().await;
+            let reason = &answer["error"]["data"]["reason"];
+            assert_eq!(
+                (response.status, reason),
+                (504, &json!("upstream_timeout")),
+                "{answer}"
+            );
+            assert_eq!(answer["id"], 17);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `session_lost = "reestablish"`: the server forgot its session, and the client need not know.
+
+use serde_json::json;
+use thinpipe_testkit::{Client, Script, Upstream, rpc};
+
+use crate::support::{Gateway, Mode, Settings};
+
+async fn start(mode: Mode) -> (Upstream, Gateway, Client) {
+    let upstream = Upstream::start().await;
+    for method in ["resources/subscribe", "resources/unsubscribe"] {
+        upstream.on(method, Script::json(rpc::result(json!({}))));
+    }
+    let settings = Settings {
+        gateway: "",
+        upstream: "session_lost = \"reestablish\"",
+    };
+    let gateway = Gateway::start(&upstream, mode, settings).await;
+    let client = gateway.client().await;
+    (upstream, gateway, client)
+}
+
+fn newest(upstream: &Upstream) -> String {
+    upstream.sessions().pop().expect("a session was opened")
+}
+
+fn forget(upstream: &Upstream) {
+    upstream.forget(&newest(upstream));
+}
+
+async fn set_up(client: &Client) {
+    let subscription = |id: u64, method: &str, uri: &str| {
+        client.post(rpc::request(id, method, &json!({"uri": uri})))
+    };
+    for request in [
+        client.post(rpc::request(
+            90,
+            "logging/setLevel",
+            &json!({"level": "error"}),
+        )),
+        client.post(rpc::request(
+            91,
+            "logging/setLevel",
+            &json!({"level": "debug"}),
+        )),
+        subscription(92, "resources/subscribe", "file:///a"),
+        subscription(93, "resources/subscribe", "file:///b"),
+        subscription(94, "resources/subscribe", "file:///c"),
+        subscription(95, "resources/unsubscribe", "file:///b"),
+    ] {
+        assert_eq!(request.await.status, 200);
+    }
+}
+
+/// R076, architecture "Failover": the session is opened anew with the client's own parameters, its log level
+/// and its subscriptions are repeated, the request is sent once more, and nothing of all that is seen.
+#[tokio::test]
+async fn lost_session_is_reestablished_with_its_state() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let (upstream, _gateway, client) = start(mode).await;
+        let session = client.session().unwrap_or_default().to_owned();
+        set_up(&client).await;
+        forget(&upstream);
+        let before = upstream.record().received.len();
+        let mut response = client.post(rpc::call("again", "echo")).await;
+        assert_eq!(
+            (
+                response.status,
+                response.header("Mcp-Session-Id").unwrap_or(&session)
+            ),
+            (200, session.as_str())
+        );
+        assert_eq!(response.json().await["id"], "again");
+
+        let record = upstream.record();
+        let sent: Vec<_> = record.received[before..]
+            .iter()
+            .map(|request| {
+                (
+                    request.rpc_method().unwrap_or_default(),
+                    request.json()["params"]["uri"].as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            sent,
+            [
+                ("tools/call", None),
+                ("initialize", None),
+                ("notifications/initialized", None),
+                ("logging/setLevel", None),
+                ("resources/subscribe", Some("file:///a")),
+                ("resources/subscribe", Some("file:///c")),
+                ("tools/call", None),
+            ]
+        );
+        let opened: Vec<_> = record
+            .all("initialize")
+            .map(|request| request.json()["params"].clone())
+            .collect();
+        assert_eq!(
+            opened.last(),
+            opened
+                .first()
+                .filter(|_| opened.len() >= 2)
+                .map(|_| &opened[opened.len() - 2])
+        );
+        let level = record
+            .last("logging/setLevel")
+            .map(|request| request.json()["params"]["level"].clone());
+        assert_eq!(level, Some(json!("debug")));
+        let fresh = newest(&upstream);
+        for request in &record.received[before + 2..] {
+            assert_eq!(request.session(), Some(fresh.as_str()));
+        }
+        assert_eq!(
+            record.received[before].body,
+            record.received[before + 6].body
+        );
+    }
+}
+
+/// Architecture "Failover": what the client must read again it is told on its next standalone stream; one
+/// that was open ends.
+#[tokio::test]
+async fn reestablished_session_tells_what_to_read_again() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let (upstream, _gateway, client) = start(mode).await;
+        let mut old = client.get().await;
+        forget(&upstream);
+        assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
+        let _ = old.events_to_end().await;
+        let mut stream = client.get().await;
+        assert_eq!(
+            stream.next_message().await["method"],
+            "notifications/tools/list_changed"
+        );
+        let note = rpc::notification("notifications/message", &json!({"data": "live"}));
+        upstream.notify(&newest(&upstream), note);
+        assert_eq!(stream.next_message().await["params"]["data"], "live");
+        drop(stream);
+        // They are told once.
+        let mut stream = client.get().await;
+        let note = rpc::notification("notifications/message", &json!({"data": "later"}));
+        upstream.notify(&newest(&upstream), note);
+        let mut seen = Vec::new();
+        while seen.last() != Some(&json!("later")) {
+            let message = stream.next_message().await;
+            assert_ne!(message["method"], "notifications/tools/list_changed");
+            seen.push(message["params"]["data"].clone());
+        }
+    }
+}
+
+/// A standalone stream that finds the session lost opens it anew, too.
+#[tokio::test]
+async fn standalone_stream_reestablishes_the_session() {
+    let (upstream, _gateway, client) = start(Mode::Pass).await;
+    forget(&upstream);
+    let mut stream = client.get().await;
+    assert_eq!(stream.status, 200);
+    assert_eq!(
+        stream.next_message().await["method"],
+        "notifications/tools/list_changed"
+    );
+    assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
+}
+
+/// Architecture "Failover": while another request is in flight the session is not opened anew: its outcome
+/// would be lost without a word.
+#[tokio::test]
+async fn nothing_is_reestablished_while_a_request_is_in_flight() {
+    let (upstream, gateway, mut client) = start(Mode::Pass).await;
+    let slow = client.post(rpc::call("slow", "slow")).send().await;
+    upstream.gate("slow").reached().await;
+    let before = upstream.record().count("initialize");
+    forget(&upstream);
+    assert_eq!(client.post(rpc::call(1, "echo")).await.status, 404);
+    assert_eq!(
+        client.post(rpc::call(2, "echo")).await.status,
+        404,
+        "the session has ended"
+    );
+    assert_eq!(upstream.record().count("initialize"), before);
+    upstream.gate("slow").open();
+    let _ = slow.response().await;
+    client.initialize("2025-11-25").await;
+    assert_eq!(client.post(rpc::call(3, "echo")).await.status, 200);
+    drop(gateway);
+}
+
+/// Architecture "Failover": a server that came back as another one is not taken for the same: the client gets
+/// 404 and starts anew, and the server's new session, which nobody uses, is given back.
+#[tokio::test]
+async fn changed_capabilities_end_the_session() {
+    let (upstream, _gateway, client) = start(Mode::Pass).await;
+    forget(&upstream);
+    let result = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"tools": {}, "prompts": {}},
+        "serverInfo": {"name": "another", "version": "2"},
+    });
+    upstream.once(
+        "initialize",
+        Script::json(rpc::result(result)).header("Mcp-Session-Id", "unused"),
+    );
+    assert_eq!(client.post(rpc::call(1, "echo")).await.status, 404);
+    upstream
+        .wait_until(|seen| {
+            seen.last("DELETE")
+                .is_some_and(|delete| delete.session() == Some("unused"))
+        })
+        .await;
+    assert_eq!(upstream.record().count("tools/call"), 1);
+}
