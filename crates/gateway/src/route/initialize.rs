@@ -192,7 +192,9 @@ impl Route {
         self.tasks().spawn(async move {
             let mut headers = HeaderMap::new();
             headers::for_session(&mut headers, revision, Some(&id));
-            let sent = route.send(Method::DELETE, headers, Bytes::new(), true).await;
+            let sent = route
+                .send(Method::DELETE, headers, Bytes::new(), true)
+                .await;
             if let Err(failure) = sent {
                 tracing::debug!(error = %failure.text, "an unused session stays at the upstream");
             }
