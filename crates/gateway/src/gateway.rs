@@ -8,8 +8,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::GatewayConfig;
 use crate::health;
-use crate::log::ExchangeLog;
 use crate::interceptor::{Chain, ChainError, Interceptor};
+use crate::log::ExchangeLog;
 use crate::route::Route;
 
 /// A gateway in front of one or several MCP servers.

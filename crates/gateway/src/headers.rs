@@ -15,15 +15,29 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// The client's end-to-end headers that may reach an upstream: what may not is taken out.
+/// The client's end-to-end headers that may reach an upstream: what may not is taken out. Session id
+/// and revision are left to [`for_session`] and [`for_stateless`], one of which follows.
 pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
     let mut doomed = connection_listed(&client);
-    let private = |name: &&HeaderName| !forwardable_request_header(name);
+    let private = |name: &&HeaderName| !forwardable_request_header(name) && !is_replaced(name);
     doomed.extend(client.keys().filter(private).cloned());
     for name in &doomed {
         client.remove(name);
     }
     client
+}
+
+/// Headers of either side's own session, which are set or taken out, never passed.
+fn is_replaced(name: &HeaderName) -> bool {
+    *name == SESSION_ID || *name == PROTOCOL_VERSION
+}
+
+/// As [`end_to_end`], without anything of a session: for `initialize`.
+pub(crate) fn without_session(client: HeaderMap) -> HeaderMap {
+    let mut headers = end_to_end(client);
+    headers.remove(SESSION_ID);
+    headers.remove(PROTOCOL_VERSION);
+    headers
 }
 
 /// Headers of a POST: both media types are always accepted, since servers insist on their names.
@@ -53,14 +67,16 @@ pub(crate) fn for_session(
         HeaderValue::from_static(revision.as_str()),
     );
     let id = session.and_then(|id| HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok());
-    if let Some(value) = id {
-        headers.insert(SESSION_ID, value);
-    }
+    match id {
+        Some(value) => headers.insert(SESSION_ID, value),
+        None => headers.remove(SESSION_ID),
+    };
 }
 
 /// The mirrored headers of a self-describing message, made from the message itself, so that they are
 /// true whatever was changed on the way.
 pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, message: &Message) {
+    headers.remove(SESSION_ID);
     headers.insert(PROTOCOL_VERSION, revision.clone());
     let method = message.method().unwrap_or_default();
     if let Ok(value) = HeaderValue::from_str(method) {

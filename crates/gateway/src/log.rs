@@ -82,7 +82,10 @@ impl Begun {
             Subject::Fixed(name) => (*name, None),
             Subject::Message(message) => {
                 let method = message.method().unwrap_or("response");
-                (method, name_param(method).and_then(|p| message.param_str(p)))
+                (
+                    method,
+                    name_param(method).and_then(|p| message.param_str(p)),
+                )
             }
         };
         let session = self.session.as_ref().map(|session| {
@@ -98,7 +101,9 @@ impl Begun {
             revision: self.revision,
             session,
             peer: self.peer,
-            took: tokio::time::Instant::now().into_std().saturating_duration_since(self.at),
+            took: tokio::time::Instant::now()
+                .into_std()
+                .saturating_duration_since(self.at),
         });
     }
 }

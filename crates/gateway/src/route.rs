@@ -348,7 +348,11 @@ impl Route {
         {
             // A 404 to a session id proves that the request did not run.
             let request = self.request_in_session(*call, &context, Some(&session), &message)?;
-            let response = self.upstream.send(request).await.map_err(|e| self.unsent(&e))?;
+            let response = self
+                .upstream
+                .send(request)
+                .await
+                .map_err(|e| self.unsent(&e))?;
             if response.status != StatusCode::NOT_FOUND {
                 let line = self.line(Some(session), purpose_of(&message));
                 return self.relay(response, line, context).await;
@@ -514,7 +518,10 @@ impl Route {
 
     /// As [`intercept`](Self::intercept), without a future where none is needed.
     fn intercept_now(&self, context: &MessageContext, message: Message) -> Intercepted {
-        if !self.chain.wants(Direction::ToUpstream, context.method.as_deref()) {
+        if !self
+            .chain
+            .wants(Direction::ToUpstream, context.method.as_deref())
+        {
             return Intercepted::Passes(message);
         }
         let decided = |outcome, message| match outcome {

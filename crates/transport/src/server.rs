@@ -289,7 +289,9 @@ impl fmt::Debug for Server {
 impl Shared {
     pub(crate) fn route(&self, path: &[u8]) -> Option<&Arc<Endpoint>> {
         let mut routes = self.routes.iter();
-        routes.find(|(known, _)| known.as_bytes() == path).map(|(_, endpoint)| endpoint)
+        routes
+            .find(|(known, _)| known.as_bytes() == path)
+            .map(|(_, endpoint)| endpoint)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

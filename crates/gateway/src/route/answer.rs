@@ -211,7 +211,10 @@ impl Route {
 
 fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
     if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-        extra.insert(http::header::ALLOW, HeaderValue::from_static("POST, DELETE"));
+        extra.insert(
+            http::header::ALLOW,
+            HeaderValue::from_static("POST, DELETE"),
+        );
     }
     if answer.headers.is_empty() {
         answer.headers = extra;

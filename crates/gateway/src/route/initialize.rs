@@ -39,7 +39,7 @@ impl Route {
                 return Ok(Answer::json(body));
             }
         };
-        let mut headers = headers::end_to_end(call.headers.clone());
+        let mut headers = headers::without_session(call.headers.clone());
         headers::for_post(&mut headers);
         self.edit_headers(&context, &mut headers)?;
         let response = self

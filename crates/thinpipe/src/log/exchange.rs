@@ -112,7 +112,10 @@ fn number(line: &mut String, mut value: u64, width: usize) {
 fn json(line: &mut String, record: &ExchangeRecord<'_>) -> std::fmt::Result {
     line.push_str("{\"timestamp\":\"");
     timestamp(line)?;
-    write!(line, "\",\"level\":\"INFO\",\"target\":\"{TARGET}\",\"upstream\":")?;
+    write!(
+        line,
+        "\",\"level\":\"INFO\",\"target\":\"{TARGET}\",\"upstream\":"
+    )?;
     quoted(line, record.upstream)?;
     line.push_str(",\"message\":");
     quoted(line, record.message)?;
@@ -121,7 +124,11 @@ fn json(line: &mut String, record: &ExchangeRecord<'_>) -> std::fmt::Result {
         quoted(line, name)?;
     }
     let (status, took) = (record.status, record.took.as_micros());
-    write!(line, ",\"status\":{status},\"took_us\":{took},\"stream\":{}", record.is_stream)?;
+    write!(
+        line,
+        ",\"status\":{status},\"took_us\":{took},\"stream\":{}",
+        record.is_stream
+    )?;
     write!(line, ",\"revision\":\"{}\"", record.revision.as_str())?;
     if let Some(session) = record.session {
         write!(line, ",\"session\":\"{session}…\"")?;
@@ -141,7 +148,9 @@ fn quoted(line: &mut String, value: &str) -> std::fmt::Result {
 
 /// RFC 3339 in UTC, with microseconds, as the other log lines have it.
 fn timestamp(line: &mut String) -> std::fmt::Result {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     SECOND.with_borrow_mut(|(second, text)| {
         if *second != since.as_secs() {
             *second = since.as_secs();
@@ -165,11 +174,18 @@ fn date_and_time(text: &mut String, seconds: u64) -> std::fmt::Result {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let of_day = seconds % 86_400;
     let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    write!(
+        text,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+    )
 }
 
 #[cfg(test)]
@@ -222,6 +238,9 @@ mod tests {
         let mut line = String::new();
         json(&mut line, &record).unwrap();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&value["name"], &value["status"]), (&"add\u{1b}[2J".into(), &200.into()));
+        assert_eq!(
+            (&value["name"], &value["status"]),
+            (&"add\u{1b}[2J".into(), &200.into())
+        );
     }
 }

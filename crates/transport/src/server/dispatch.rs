@@ -162,11 +162,7 @@ fn later(shared: &Arc<Shared>, envelope: Envelope, class: Class, permit: Permit)
     }))
 }
 
-fn start(
-    shared: &Arc<Shared>,
-    prepared: Result<Prepared, Answer>,
-    permit: Permit,
-) -> Answering {
+fn start(shared: &Arc<Shared>, prepared: Result<Prepared, Answer>, permit: Permit) -> Answering {
     prepared
         .unwrap_or_else(Prepared::done)
         .start(shared, permit)

@@ -4,7 +4,6 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use httparse::ParserConfig;
 
@@ -19,7 +18,7 @@ pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// Path without query.
     pub(crate) path: Bytes,
-    /// The authority of the request target, which goes before `Host` (RFC 9112 3.2.2).
+    /// Whom the client means: the authority of the request target, or `Host` (RFC 9112 3.2.2).
     pub(crate) authority: Option<Bytes>,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
@@ -28,7 +27,11 @@ pub(crate) struct RequestHead {
 impl RequestHead {
     /// The host that the client means.
     pub(crate) fn host(&self) -> Option<&[u8]> {
-        let header = || self.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+        let header = || {
+            self.headers
+                .get(http::header::HOST)
+                .map(HeaderValue::as_bytes)
+        };
         self.authority.as_deref().or_else(header)
     }
 }
@@ -70,8 +73,8 @@ pub(crate) fn parse(
 ) -> Result<Option<Http1Head>, HeadError> {
     let mut space = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = ParserConfig::default()
-        .parse_request_with_uninit_headers(&mut request, input, &mut space);
+    let parsed =
+        ParserConfig::default().parse_request_with_uninit_headers(&mut request, input, &mut space);
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
@@ -85,8 +88,13 @@ pub(crate) fn parse(
         .method
         .and_then(|m| Method::from_bytes(m.as_bytes()).ok());
     let method = method.ok_or(bad("malformed method"))?;
+    let http11 = request.version == Some(1);
+    let mut own = ConnectionFields::default();
     let mut headers = HeaderMap::with_capacity(request.headers.len());
     for header in request.headers.iter() {
+        if own.take(header.name, header.value) {
+            continue;
+        }
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
         let (Ok(name), Ok(value)) = (name, value) else {
@@ -94,15 +102,12 @@ pub(crate) fn parse(
         };
         headers.append(name, value);
     }
-    let http11 = request.version == Some(1);
-    let framing = framing(&headers, http11)?;
+    let framing = own.framing(http11)?;
     let target_of = request.path.ok_or(bad("no request target"))?;
-    let (path, authority) = target(input, target_of, &headers)?;
-    let keep_alive = keep_alive(&headers, http11);
-    let expects_continue = http11
-        && headers
-            .get(EXPECT)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let host = own.host.one().map_err(|()| bad("Host repeats"))?;
+    let (path, authority) = target(input, target_of, host)?;
+    let keep_alive = own.keep_alive(http11, &mut headers);
+    let expects_continue = http11 && own.expects_continue;
     let head = RequestHead {
         method,
         path,
@@ -126,29 +131,109 @@ const TOO_MANY: HeadError = HeadError {
     reason: "too many header fields",
 };
 
-/// RFC 9112 6.3, with everything refused that two readers could take differently.
-fn framing(headers: &HeaderMap, http11: bool) -> Result<Framing, HeadError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(coding) = codings.next() {
-        if !http11 || codings.next().is_some() || lengths.next().is_some() {
-            return Err(bad("ambiguous body length"));
+/// Fields that are about this connection and its framing. They go no further than here, whoever
+/// handles the request (RFC 9110 7.6.1).
+#[derive(Default)]
+struct ConnectionFields<'a> {
+    host: Field<'a>,
+    length: Field<'a>,
+    coding: Field<'a>,
+    connection: Vec<&'a [u8]>,
+    expects_continue: bool,
+}
+
+/// A field that may come once.
+#[derive(Default, Clone, Copy)]
+enum Field<'a> {
+    #[default]
+    Absent,
+    Once(&'a [u8]),
+    Repeated,
+}
+
+impl<'a> Field<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
+    }
+
+    fn one(self) -> Result<Option<&'a [u8]>, ()> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Once(value) => Ok(Some(value)),
+            Self::Repeated => Err(()),
         }
-        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+    }
+}
+
+impl<'a> ConnectionFields<'a> {
+    /// Takes a field if it is one of these. By length first: most fields are none of them.
+    fn take(&mut self, name: &str, value: &'a [u8]) -> bool {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is("host") => self.host.add(value),
+            6 if is("expect") => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            10 if is("connection") => self.connection.push(value),
+            10 if is("keep-alive") => {}
+            14 if is("content-length") => self.length.add(value),
+            17 if is("transfer-encoding") => self.coding.add(value),
+            _ => return false,
+        }
+        true
+    }
+
+    /// RFC 9112 6.3, with everything refused that two readers could take differently.
+    fn framing(&self, http11: bool) -> Result<Framing, HeadError> {
+        let coding = self.coding.one().map_err(|()| AMBIGUOUS)?;
+        let length = self
+            .length
+            .one()
+            .map_err(|()| bad("Content-Length repeats"))?;
+        let Some(coding) = coding else {
+            return length.map_or(Ok(Framing::Length(0)), content_length);
+        };
+        if !http11 || length.is_some() {
+            return Err(AMBIGUOUS);
+        }
+        if !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(HeadError {
                 status: 501,
                 reason: "unknown transfer coding",
             });
         }
-        return Ok(Framing::Chunked(Chunked::default()));
+        Ok(Framing::Chunked(Chunked::default()))
     }
-    let Some(length) = lengths.next() else {
-        return Ok(Framing::Length(0));
-    };
-    if lengths.next().is_some() {
-        return Err(bad("Content-Length repeats"));
+
+    /// Whether the connection may be used again. Fields that `Connection` names go no further either.
+    fn keep_alive(&self, http11: bool, headers: &mut HeaderMap) -> bool {
+        let mut keep = http11;
+        let mut close = false;
+        for token in self
+            .connection
+            .iter()
+            .flat_map(|value| value.split(|b| *b == b','))
+        {
+            match token.trim_ascii() {
+                t if t.eq_ignore_ascii_case(b"close") => close = true,
+                t if t.eq_ignore_ascii_case(b"keep-alive") => keep = true,
+                named => {
+                    if let Ok(name) = HeaderName::from_bytes(named) {
+                        headers.remove(name);
+                    }
+                }
+            }
+        }
+        keep && !close
     }
-    let digits = length.as_bytes();
+}
+
+const AMBIGUOUS: HeadError = bad("ambiguous body length");
+
+fn content_length(digits: &[u8]) -> Result<Framing, HeadError> {
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(bad("malformed Content-Length"));
     }
@@ -156,39 +241,22 @@ fn framing(headers: &HeaderMap, http11: bool) -> Result<Framing, HeadError> {
     Ok(Framing::Length(number))
 }
 
-/// Splits the request target (RFC 9112 3.2) into path and authority.
+/// Splits the request target (RFC 9112 3.2) into path and authority, which goes before `Host`.
 fn target(
     input: &Bytes,
     target: &str,
-    headers: &HeaderMap,
+    host: Option<&[u8]>,
 ) -> Result<(Bytes, Option<Bytes>), HeadError> {
-    if headers.get_all(http::header::HOST).iter().nth(1).is_some() {
-        return Err(bad("Host repeats"));
-    }
     let slice = |text: &str| input.slice_ref(text.as_bytes());
     let without_query = |path: &str| slice(path.split('?').next().unwrap_or_default());
     if target.starts_with('/') {
-        return Ok((without_query(target), None));
+        return Ok((without_query(target), host.map(|h| input.slice_ref(h))));
     }
     let Some((_, rest)) = target.split_once("://") else {
         return Err(bad("unsupported request target"));
     };
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     Ok((without_query(path), Some(slice(authority))))
-}
-
-fn keep_alive(headers: &HeaderMap, http11: bool) -> bool {
-    let mut keep = http11;
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|b| *b == b',') {
-            match token.trim_ascii() {
-                t if t.eq_ignore_ascii_case(b"close") => return false,
-                t if t.eq_ignore_ascii_case(b"keep-alive") => keep = true,
-                _ => {}
-            }
-        }
-    }
-    keep
 }
 
 #[cfg(test)]

@@ -17,12 +17,12 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::http1::framing::Framing;
 use crate::io::{Io, LazyTimer, READ_SIZE, now, poll_read_scratch};
+use crate::server::dispatch::Dispatched;
 use crate::server::exchange::Answer;
 use crate::server::head::{self, HeadError, Http1Head};
+use crate::server::ladder::Admitted;
 use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
-use crate::server::dispatch::Dispatched;
-use crate::server::ladder::Admitted;
 use crate::server::{Shared, dispatch, http2, ladder};
 
 use write::Shape;
@@ -296,7 +296,12 @@ impl Connection {
             }
         };
         match self.read_body(&request, rest).await {
-            Ok(body) => Some(Ok(dispatch::dispatch(&shared, admitted, request.head, body))),
+            Ok(body) => Some(Ok(dispatch::dispatch(
+                &shared,
+                admitted,
+                request.head,
+                body,
+            ))),
             Err(BodyFault::Closed) => None,
             Err(fault) => {
                 shape.keep_alive = false;
@@ -335,11 +340,7 @@ impl Connection {
         Poll::Pending
     }
 
-    async fn read_body(
-        &mut self,
-        request: &Http1Head,
-        rest: Bytes,
-    ) -> Result<Bytes, BodyFault> {
+    async fn read_body(&mut self, request: &Http1Head, rest: Bytes) -> Result<Bytes, BodyFault> {
         let limits = self.shared.config.limits;
         let mut framing = request.framing.clone();
         if let Framing::Length(length) = framing

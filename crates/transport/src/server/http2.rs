@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::ORIGIN;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -21,11 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body::{BodyError, Filled};
 use crate::io::{Io, now};
+use crate::server::dispatch::{self, Dispatched};
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
 use crate::server::permit::add;
 use crate::server::reply::{Holds, Reply, ReplyBody, Running};
-use crate::server::dispatch::{self, Dispatched};
 use crate::server::{Shared, ladder};
 
 /// Bytes of one stream that may be on their way to a client that has not read them.
@@ -151,6 +151,8 @@ async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, Answer> {
 }
 
 fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
+    let mut fields = HeaderMap::new();
+    reply.type_fields(|name, value| drop(fields.insert(name, value.clone())));
     let body = match reply.body {
         ReplyBody::Empty => ReplyStream::Whole(None),
         ReplyBody::Full(bytes) => ReplyStream::Whole(Some(bytes)),
@@ -158,7 +160,8 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
+    fields.extend(reply.headers);
+    *response.headers_mut() = fields;
     response
 }
 

@@ -113,7 +113,11 @@ pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) 
 }
 
 fn no_such_path(shared: &Shared) -> Answer {
-    let mut paths: Vec<_> = shared.routes.iter().map(|(path, _)| path.as_str()).collect();
+    let mut paths: Vec<_> = shared
+        .routes
+        .iter()
+        .map(|(path, _)| path.as_str())
+        .collect();
     paths.sort_unstable();
     refuse(
         StatusCode::NOT_FOUND,

@@ -26,6 +26,7 @@ use crate::server::session::{Activity, InFlight};
 /// Head and body of an HTTP response, ready to be framed by either HTTP version.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    content: Content,
     pub(crate) headers: HeaderMap,
     pub(crate) body: ReplyBody,
 }
@@ -67,7 +68,11 @@ impl Reply {
         }
         shared.counters.answered(answer.status);
         let mut headers = answer.headers;
-        set_type(&mut headers, &answer.content);
+        if is_stream {
+            // Ours is the last word on whether a stream may be held back.
+            headers.remove(CACHE_CONTROL);
+            headers.remove("x-accel-buffering");
+        }
         if let Some(id) = &answer.session
             && let Ok(value) = HeaderValue::from_maybe_shared(id.as_bytes().clone())
         {
@@ -83,8 +88,35 @@ impl Reply {
         };
         Self {
             status: answer.status,
+            content: answer.content,
             headers,
             body,
+        }
+    }
+
+    /// The fields that follow from the type of the body. They are not in `headers`, since making a
+    /// map for two fields of nearly every reply would cost more than writing them.
+    pub(crate) fn type_fields(&self, mut field: impl FnMut(HeaderName, &HeaderValue)) {
+        const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        const EVENTS: HeaderValue = HeaderValue::from_static(sse::MEDIA_TYPE);
+        match &self.content {
+            Content::Json => {
+                field(CONTENT_TYPE, &JSON);
+                if !self.headers.contains_key(CACHE_CONTROL) {
+                    field(CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+                }
+            }
+            Content::EventStream => {
+                field(CONTENT_TYPE, &EVENTS);
+                field(
+                    CACHE_CONTROL,
+                    &HeaderValue::from_static("no-cache, no-transform"),
+                );
+                field(ACCEL, &HeaderValue::from_static("no"));
+            }
+            Content::Other(Some(value)) => field(CONTENT_TYPE, value),
+            Content::Other(None) => {}
         }
     }
 
@@ -108,27 +140,6 @@ impl Reply {
             ReplyBody::Full(bytes) => Some(bytes.len() as u64),
             ReplyBody::Stream(running) => running.body.as_ref().and_then(|b| b.remaining()),
         }
-    }
-}
-
-fn set_type(headers: &mut HeaderMap, content: &Content) {
-    let no_store = HeaderValue::from_static("no-store");
-    match content {
-        Content::Json => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.entry(CACHE_CONTROL).or_insert(no_store);
-        }
-        Content::EventStream => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(sse::MEDIA_TYPE));
-            let value = HeaderValue::from_static("no-cache, no-transform");
-            headers.insert(CACHE_CONTROL, value);
-            const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
-            headers.insert(ACCEL, HeaderValue::from_static("no"));
-        }
-        Content::Other(Some(value)) => {
-            headers.insert(CONTENT_TYPE, value.clone());
-        }
-        Content::Other(None) => {}
     }
 }
 

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::{After, Connection};
@@ -96,7 +96,13 @@ impl Connection {
         if coding == Coding::UntilClose {
             shape.keep_alive = false;
         }
-        let mut writing = Writing { coding, begun: false, stream: None, stalled: None, broken: false };
+        let mut writing = Writing {
+            coding,
+            begun: false,
+            stream: None,
+            stalled: None,
+            broken: false,
+        };
         let mut reply = Some(reply);
         let written = poll_fn(|cx| {
             if let Some(reply) = reply.take() {
@@ -319,11 +325,15 @@ fn render_head(out: &mut Vec<u8>, reply: &Reply, coding: Coding, shape: Shape) {
     );
     out.extend_from_slice(b"\r\ndate: ");
     out.extend_from_slice(&date());
-    for (name, value) in &reply.headers {
+    let mut field = |name: &HeaderName, value: &HeaderValue| {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
+    };
+    reply.type_fields(|name, value| field(&name, value));
+    for (name, value) in &reply.headers {
+        field(name, value);
     }
     match coding {
         Coding::Chunked => out.extend_from_slice(b"\r\ntransfer-encoding: chunked"),
