@@ -64,10 +64,8 @@ pub trait SessionStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// The record and its version; `None` if there is none or it has expired.
-    fn get<'a>(
-        &'a self,
-        id: &'a SessionId,
-    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
+    fn get<'a>(&'a self, id: &'a SessionId)
+    -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
 
     /// Several records at once, in the order of the ids (F3).
     fn get_many<'a>(
