@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
@@ -20,15 +21,15 @@ use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
 use crate::log::{Begun, ExchangeLog};
+use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Purpose};
-use crate::session::{Call, SessionState};
 use crate::stats::{Counters, RouteStats};
 
 mod answer;
 mod initialize;
+mod listen;
 mod resume;
-mod sessions;
-mod stateless;
+mod session;
 
 pub(crate) use initialize::unsupported;
 
@@ -212,6 +213,120 @@ impl Route {
         failure.answer(id, self.name())
     }
 
+    /// 2026-07-28: self-describing, forwarded with headers made from the message.
+    async fn stateless(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        if let Some(refused) = self.refuse_modern(&message).await? {
+            return Ok(refused);
+        }
+        let context = self.context(&call, None, &message);
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
+        };
+        let response = self.send_stateless(&call, &context, &message).await?;
+        let id = message.id().cloned();
+        let purpose = match (id, message.method()) {
+            (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
+            (Some(id), _) => Purpose::Stateless(id),
+            (None, _) => Purpose::Standalone,
+        };
+        self.relay(response, self.line(None, purpose), context)
+            .await
+    }
+
+    async fn stateless_notification(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        let context = self.context(&call, None, &message);
+        let Ok(message) = self.intercept(&context, message).await else {
+            return Ok(Answer::accepted());
+        };
+        let response = self.send_stateless(&call, &context, &message).await?;
+        self.relay(response, self.line(None, Purpose::Standalone), context)
+            .await
+    }
+
+    async fn send_stateless(
+        &self,
+        call: &Incoming,
+        context: &MessageContext,
+        message: &Message,
+    ) -> Result<UpstreamResponse, Failure> {
+        let mut headers = headers::end_to_end(call.headers.clone());
+        headers::for_post(&mut headers);
+        let version = http::HeaderValue::from_static(call.revision.as_str());
+        headers::for_stateless(&mut headers, &version, message);
+        self.edit_headers(context, &mut headers)?;
+        let repeatable = message.method().is_some_and(is_read_only_method);
+        self.send(Method::POST, headers, message.source().clone(), repeatable)
+            .await
+    }
+
+    /// Revisions with sessions: a request, notification or response.
+    async fn in_session(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+        session: Option<Arc<Session>>,
+    ) -> Result<Answer, Failure> {
+        let context = self.context(&call, session.as_ref(), &message);
+        let message = match self.intercept_now(&context, message) {
+            Intercepted::Passes(message) => message,
+            Intercepted::Later(future) => match future.await {
+                Ok(message) => message,
+                Err((message, rejection)) => {
+                    let refused =
+                        self.refuse_in_session(&call, session.as_ref(), &message, &rejection);
+                    return Box::pin(refused).await;
+                }
+            },
+        };
+        if let Some(session) = &session {
+            self.note(session, &context, &message);
+        }
+        // Only a session that may be opened anew ever needs the client's headers again.
+        let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
+        let again = reestablishes.then(|| Box::new(call.clone()));
+        let request = self.request_in_session(call, &context, session.as_ref(), &message)?;
+        // Two boxes below a kilobyte are cheaper than one above.
+        let sent = Box::pin(self.upstream.send(request)).await;
+        let response = sent.map_err(|e| self.unsent(&e))?;
+        if response.status == StatusCode::NOT_FOUND {
+            return Box::pin(self.not_found(again, context, session, message)).await;
+        }
+        let line = self.line(session, purpose_of(&message));
+        match self.relay_now(response, line, context, None) {
+            Relayed::Now(answer) => answer,
+            Relayed::Later(future) => future.await,
+        }
+    }
+
+    fn request_in_session(
+        &self,
+        call: Incoming,
+        context: &MessageContext,
+        session: Option<&Arc<Session>>,
+        message: &Message,
+    ) -> Result<UpstreamRequest, Failure> {
+        let upstream_session = session.and_then(|s| s.upstream_session());
+        let mut headers = headers::end_to_end(call.headers);
+        headers::for_post(&mut headers);
+        headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
+        self.edit_headers(context, &mut headers)?;
+        Ok(UpstreamRequest {
+            method: Method::POST,
+            headers,
+            body: message.source().clone(),
+            repeatable: message.method().is_some_and(is_read_only_method),
+        })
+    }
+
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -304,63 +419,6 @@ impl Route {
         }
     }
 
-    /// Remembers what later exchanges of the session need to know of this one.
-    fn note(&self, session: &Arc<Session>, context: &MessageContext, message: &Message) {
-        let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
-        let reads = self.chain.wants_any(Direction::ToClient);
-        if !reestablishes && !reads {
-            return;
-        }
-        let Some(state) = session.state(SessionState::default) else {
-            return;
-        };
-        if reestablishes {
-            state.note_setup(message);
-        }
-        if let (true, Some(id), Some(method)) = (reads, message.id(), &context.method) {
-            state.remember_call(id, (Arc::clone(method), context.name.clone()));
-        }
-    }
-
-    pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
-        session.state(SessionState::default)?.call_of(id)
-    }
-
-    pub(crate) fn forget_call(&self, session: &Arc<Session>, id: &RequestId) {
-        if let Some(state) = session.state(SessionState::default) {
-            state.forget_call(id);
-        }
-    }
-
-    /// Answers a server's request that the client does not get to see.
-    pub(crate) fn answer_upstream(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
-        let route = Arc::clone(self);
-        let session = Arc::clone(session);
-        self.tasks.spawn(async move {
-            let mut headers = HeaderMap::new();
-            headers::for_post(&mut headers);
-            let id = session.upstream_session();
-            headers::for_session(&mut headers, session.revision(), id.as_ref());
-            if let Err(failure) = route.send(Method::POST, headers, error, false).await {
-                let error = failure.text;
-                tracing::warn!(upstream = route.name(), %error, "a refusal did not arrive");
-            }
-        });
-    }
-
-    pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {
-        let Some(sessions) = self.sessions.get() else {
-            return;
-        };
-        if let Err(error) = sessions.end(session, why).await {
-            tracing::warn!(session = ?session.id(), %error, "a session's record stays behind");
-        }
-    }
-
-    pub(crate) fn sessions(&self) -> Option<&SessionManager> {
-        self.sessions.get()
-    }
-
     fn line(self: &Arc<Self>, session: Option<Arc<Session>>, purpose: Purpose) -> Line {
         let backoff = thinpipe_proto::backoff::Backoff::new();
         Line {
@@ -422,6 +480,13 @@ pub(crate) struct Incoming {
     pub(crate) headers: HeaderMap,
 }
 
+fn purpose_of(message: &Message) -> Purpose {
+    match message.id().filter(|_| message.kind() == Kind::Request) {
+        Some(id) => Purpose::Request(id.clone()),
+        None => Purpose::Resumed,
+    }
+}
+
 fn request_id(inbound: &Inbound) -> Option<&RequestId> {
     match inbound {
         Inbound::Stateless(message)
@@ -429,6 +494,14 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
         | Inbound::Message(message, _) => message.id().filter(|_| message.kind() == Kind::Request),
         _ => None,
     }
+}
+
+fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
+    let mut answer = Answer::json(rejection_message(message, rejection));
+    if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
+        answer.status = StatusCode::NOT_FOUND;
+    }
+    answer
 }
 
 /// Enough of a session's id to follow it in a log, too little to use it.

@@ -22,6 +22,9 @@ pub use record::{SessionRecord, Version};
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A record, and the version that an update of it must name.
+pub type Versioned = (SessionRecord, Version);
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,16 +64,14 @@ pub trait SessionStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// The record and its version; `None` if there is none or it has expired.
-    fn get<'a>(
-        &'a self,
-        id: &'a SessionId,
-    ) -> BoxFuture<'a, Result<Option<(SessionRecord, Version)>, StoreError>>;
+    fn get<'a>(&'a self, id: &'a SessionId)
+    -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
 
     /// Several records at once, in the order of the ids (F3).
     fn get_many<'a>(
         &'a self,
         ids: &'a [SessionId],
-    ) -> BoxFuture<'a, Result<Vec<Option<(SessionRecord, Version)>>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>>;
 
     /// Replaces a record if its version is still `expected` (compare-and-set).
     ///

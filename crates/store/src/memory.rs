@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use thinpipe_proto::session::SessionId;
 
-use crate::{BoxFuture, SessionRecord, SessionStore, StoreError, Version};
+use crate::{BoxFuture, SessionRecord, SessionStore, StoreError, Version, Versioned};
 
 /// Sessions in memory. They end with the process.
 ///
@@ -59,7 +59,7 @@ impl MemoryStore {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live(&self, id: &SessionId) -> Option<(SessionRecord, Version)> {
+    fn live(&self, id: &SessionId) -> Option<Versioned> {
         let now = (self.now)();
         let entries = self.entries();
         let entry = entries.get(id).filter(|e| e.expires > now)?;
@@ -109,14 +109,14 @@ impl SessionStore for MemoryStore {
     fn get<'a>(
         &'a self,
         id: &'a SessionId,
-    ) -> BoxFuture<'a, Result<Option<(SessionRecord, Version)>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
         ready(Ok(self.live(id)))
     }
 
     fn get_many<'a>(
         &'a self,
         ids: &'a [SessionId],
-    ) -> BoxFuture<'a, Result<Vec<Option<(SessionRecord, Version)>>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>> {
         ready(Ok(ids.iter().map(|id| self.live(id)).collect()))
     }
 

@@ -329,14 +329,14 @@ const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initiali
 struct Initialized {
     message: Message,
     /// What came as events: the raw bytes up to the response, and what may still follow.
-    events: Option<(Vec<u8>, Option<Box<dyn BodyStream>>)>,
+    events: Option<Replayed>,
     changed: bool,
 }
 
 impl Initialized {
     fn relay(self, session: Option<&Arc<Session>>) -> Answer {
         let mut answer = match self.events {
-            Some((raw, rest)) if !self.changed => Answer::events(Replayed { raw, rest }),
+            Some(events) if !self.changed => Answer::events(events),
             _ => Answer::json(self.message.source().clone()),
         };
         answer.session = session.map(|s| s.id().clone());
@@ -402,10 +402,10 @@ async fn read_response(
             let message = data.and_then(|data| Message::parse(data).ok());
             let message = message.filter(|m| m.kind().is_response());
             if let Some(message) = message.filter(|m| id.is_none() || m.id() == id) {
-                let events = Some((raw, trailing(decoder, body)?));
+                let rest = trailing(decoder, body)?;
                 return Ok(Initialized {
                     message,
-                    events,
+                    events: Some(Replayed { raw, rest }),
                     changed: false,
                 });
             }

@@ -150,6 +150,10 @@ pub(crate) fn dispatch(
     Dispatched::Now(start(shared, prepared, permit))
 }
 
+#[expect(
+    clippy::async_yields_async,
+    reason = "what comes later is the start of an answering, which its connection then drives"
+)]
 fn later(shared: &Arc<Shared>, envelope: Envelope, class: Class, permit: Permit) -> Dispatched {
     let shared = Arc::clone(shared);
     Dispatched::Later(Box::pin(async move {

@@ -1,5 +1,7 @@
 //! The server side over real sockets, with a plain MCP server as its handler: no gateway anywhere.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod batch;
 mod http2;
 mod ladder;

@@ -1,0 +1,80 @@
+//! GET: a session's standalone stream, or another stream of it after an event.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use thinpipe_proto::session::EventId;
+use thinpipe_transport::server::{Answer, Session, SessionEnd};
+use thinpipe_transport::upstream::UpstreamResponse;
+
+use super::{Incoming, Route, answer, now, short};
+use crate::config::SessionLost;
+use crate::failure::{Failure, Reason};
+use crate::interceptor::{Carrier, Direction, MessageContext};
+use crate::relay::Purpose;
+use crate::session::{Contended, SessionState};
+
+impl Route {
+    /// GET: the standalone stream, or another stream of the session after an event.
+    pub(super) async fn listen(
+        self: &Arc<Self>,
+        call: Incoming,
+        session: Arc<Session>,
+        last: Option<EventId>,
+    ) -> Result<Answer, Failure> {
+        let Some(state) = session.state(SessionState::default) else {
+            return Err(Failure::new(
+                Reason::Invalid,
+                "the session belongs to another handler",
+            ));
+        };
+        let replaced = match &last {
+            Some(id) => state.replace_carrier_of(id.as_bytes()).await,
+            None => match state.replace_standalone(now()).await {
+                Ok(replaced) => replaced,
+                Err(Contended) => return Ok(answer::contended()),
+            },
+        };
+        let response = self
+            .open_listen(&call, &session, last.as_ref(), replaced)
+            .await?;
+        if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
+            self.counters.session_lost();
+            let reopens = self.spec.session_lost == SessionLost::Reestablish;
+            if !reopens || session.in_flight() > 0 || !self.reestablish(&session).await {
+                self.end_session(&session, SessionEnd::UpstreamGone).await;
+                return Ok(answer::session_gone(None));
+            }
+            let response = self.open_listen(&call, &session, None, true).await?;
+            return self.relay_listen(response, &call, session, None).await;
+        }
+        self.relay_listen(response, &call, session, last).await
+    }
+
+    pub(super) async fn relay_listen(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        call: &Incoming,
+        session: Arc<Session>,
+        last: Option<EventId>,
+    ) -> Result<Answer, Failure> {
+        let purpose = if last.is_some() {
+            Purpose::Resumed
+        } else {
+            Purpose::Standalone
+        };
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            carrier: Carrier::Event,
+            revision: call.revision,
+            upstream: Arc::clone(&self.spec.client.name),
+            principal: call.principal.clone(),
+            session: Some(short(&session)),
+            method: None,
+            name: None,
+            sequence: 0,
+        };
+        self.relay_stream(response, self.line(Some(session), purpose), context, last)
+            .await
+    }
+}

@@ -1,0 +1,169 @@
+//! What a session needs beside its exchanges: memory, and its end from any side.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::session::UpstreamSessionId;
+use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
+
+use super::{Incoming, Route, answer, purpose_of};
+use crate::config::SessionLost;
+use crate::failure::{Failure, Reason};
+use crate::headers;
+use crate::interceptor::{Direction, MessageContext, Rejection};
+use crate::relay::inspect::rejection_message;
+use crate::session::{Call, SessionState};
+
+impl Route {
+    /// The upstream answered 404: its session is gone, or it is not where it should be.
+    pub(super) async fn not_found(
+        self: &Arc<Self>,
+        again: Option<Box<Incoming>>,
+        context: MessageContext,
+        session: Option<Arc<Session>>,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        let session = session.filter(|s| s.upstream_session().is_some());
+        let Some(session) = session else {
+            let text = format!("{} answers 404 at its configured URL", self.name());
+            return Err(Failure::new(Reason::NotFound, text));
+        };
+        self.counters.session_lost();
+        let own = usize::from(message.kind() == Kind::Request);
+        let again = again.filter(|_| session.in_flight() <= own);
+        if let Some(call) = again
+            && self.reestablish(&session).await
+        {
+            // A 404 to a session id proves that the request did not run.
+            let request = self.request_in_session(*call, &context, Some(&session), &message)?;
+            let response = self
+                .upstream
+                .send(request)
+                .await
+                .map_err(|e| self.unsent(&e))?;
+            if response.status != StatusCode::NOT_FOUND {
+                let line = self.line(Some(session), purpose_of(&message));
+                return self.relay(response, line, context).await;
+            }
+        }
+        self.end_session(&session, SessionEnd::UpstreamGone).await;
+        Ok(answer::session_gone(message.id()))
+    }
+
+    pub(super) async fn refuse_in_session(
+        self: &Arc<Self>,
+        call: &Incoming,
+        session: Option<&Arc<Session>>,
+        message: &Message,
+        rejection: &Rejection,
+    ) -> Result<Answer, Failure> {
+        match message.kind() {
+            Kind::Request => Ok(Answer::json(rejection_message(message, rejection))),
+            Kind::Notification => Ok(Answer::accepted()),
+            // The server waits for an answer; it gets the refusal instead.
+            Kind::Response | Kind::ErrorResponse => {
+                let body = rejection_message(message, rejection);
+                let upstream_session = session.and_then(|s| s.upstream_session());
+                let mut headers = headers::end_to_end(call.headers.clone());
+                headers::for_post(&mut headers);
+                headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
+                self.send(Method::POST, headers, body, false).await?;
+                Ok(Answer::accepted())
+            }
+        }
+    }
+
+    /// DELETE: the upstream's session ends too. That it knows no DELETE, or is down, is no reason to
+    /// keep ours.
+    pub(super) async fn terminate(
+        &self,
+        call: Incoming,
+        session: Arc<Session>,
+    ) -> Result<Answer, Failure> {
+        if let Some(id) = session.upstream_session() {
+            let headers = headers::end_to_end(call.headers.clone());
+            self.delete_upstream(headers, &session, &id).await;
+        }
+        let body = thinpipe_transport::body::Body::Empty;
+        let content = thinpipe_transport::server::Content::Other(None);
+        Ok(Answer::new(StatusCode::OK, content, body))
+    }
+
+    pub(super) async fn delete_upstream(
+        &self,
+        mut headers: HeaderMap,
+        session: &Session,
+        id: &UpstreamSessionId,
+    ) {
+        headers::for_session(&mut headers, session.revision(), Some(id));
+        match self.send(Method::DELETE, headers, Bytes::new(), true).await {
+            Ok(response) if response.status.is_success() => {}
+            Ok(response) => {
+                let status = response.status.as_u16();
+                tracing::debug!(upstream = self.name(), status, "DELETE was not accepted");
+            }
+            Err(failure) => {
+                tracing::debug!(upstream = self.name(), error = %failure.text, "DELETE failed");
+            }
+        }
+    }
+
+    /// Remembers what later exchanges of the session need to know of this one.
+    pub(super) fn note(&self, session: &Arc<Session>, context: &MessageContext, message: &Message) {
+        let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
+        let reads = self.chain.wants_any(Direction::ToClient);
+        if !reestablishes && !reads {
+            return;
+        }
+        let Some(state) = session.state(SessionState::default) else {
+            return;
+        };
+        if reestablishes {
+            state.note_setup(message);
+        }
+        if let (true, Some(id), Some(method)) = (reads, message.id(), &context.method) {
+            state.remember_call(id, (Arc::clone(method), context.name.clone()));
+        }
+    }
+
+    pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
+        session.state(SessionState::default)?.call_of(id)
+    }
+
+    pub(crate) fn forget_call(&self, session: &Arc<Session>, id: &RequestId) {
+        if let Some(state) = session.state(SessionState::default) {
+            state.forget_call(id);
+        }
+    }
+
+    /// Answers a server's request that the client does not get to see.
+    pub(crate) fn answer_upstream(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
+        let route = Arc::clone(self);
+        let session = Arc::clone(session);
+        self.tasks.spawn(async move {
+            let mut headers = HeaderMap::new();
+            headers::for_post(&mut headers);
+            let id = session.upstream_session();
+            headers::for_session(&mut headers, session.revision(), id.as_ref());
+            if let Err(failure) = route.send(Method::POST, headers, error, false).await {
+                let error = failure.text;
+                tracing::warn!(upstream = route.name(), %error, "a refusal did not arrive");
+            }
+        });
+    }
+
+    pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {
+        let Some(sessions) = self.sessions.get() else {
+            return;
+        };
+        if let Err(error) = sessions.end(session, why).await {
+            tracing::warn!(session = ?session.id(), %error, "a session's record stays behind");
+        }
+    }
+
+    pub(crate) fn sessions(&self) -> Option<&SessionManager> {
+        self.sessions.get()
+    }
+}
