@@ -6,4 +6,5 @@ mod ladder;
 mod lifetime;
 mod limits;
 mod sessions;
+mod store;
 mod support;
