@@ -291,7 +291,9 @@ async fn h5_one_stream_too_many_is_refused_alone() {
     let client = gateway.client().await;
     let mut stream = client.get().await;
     assert!(stream.is_stream());
-    let mut refused = client.post(rpc::call(1, "progress")).await;
+    let endless = Script::events().message(rpc::progress(1, 2)).stall();
+    upstream.once("tools/call", endless);
+    let mut refused = client.post(rpc::call(1, "echo")).await;
     let answer = refused.json().await;
     let reason = &answer["error"]["data"]["reason"];
     assert_eq!(
