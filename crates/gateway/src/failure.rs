@@ -80,6 +80,10 @@ impl Failure {
         }
     }
 
+    fn may_have_run(reason: Reason, error: &UpstreamError) -> Self {
+        Self::new(reason, with_causes(error) + "; the call may have run")
+    }
+
     /// Before the response's head is committed: a status, and a JSON-RPC error as body.
     pub(crate) fn answer(&self, id: Option<&RequestId>, upstream: &str) -> Answer {
         let data = self.data(upstream);
@@ -130,9 +134,9 @@ impl Failure {
 impl From<&UpstreamError> for Failure {
     fn from(error: &UpstreamError) -> Self {
         let reason = match error {
-            UpstreamError::Lost { .. } => {
-                let text = with_causes(error) + "; the call may have run";
-                return Self::new(Reason::StreamLost, text);
+            UpstreamError::Lost { .. } => return Self::may_have_run(Reason::StreamLost, error),
+            UpstreamError::TooManyStreams { .. } => {
+                return Self::may_have_run(Reason::Overloaded, error);
             }
             UpstreamError::TimedOut { .. } => Reason::Timeout,
             UpstreamError::Exhausted { .. } => Reason::Overloaded,

@@ -211,6 +211,22 @@ mod tests {
         assert!(SessionId::from_bytes(id.as_bytes().clone()).is_ok());
     }
 
+    /// F19: what is a type of its own cannot be swapped for another; the example at the top of this
+    /// module shows that such code does not compile.
+    #[test]
+    fn f19_every_identifier_is_a_type_of_its_own() {
+        use std::any::TypeId;
+        let types = [
+            TypeId::of::<SessionId>(),
+            TypeId::of::<UpstreamSessionId>(),
+            TypeId::of::<StreamId>(),
+            TypeId::of::<EventId>(),
+            TypeId::of::<Principal>(),
+        ];
+        let distinct: std::collections::HashSet<_> = types.into_iter().collect();
+        assert_eq!(distinct.len(), types.len());
+    }
+
     /// A13: logs do not show ids in full.
     #[test]
     fn a13_debug_output_is_cut() {

@@ -279,6 +279,41 @@ async fn h5_no_call_starves_for_a_connection() {
     assert_eq!(upstream.record().count("tools/call"), CALLS);
 }
 
+/// H5: streams have a budget of their own: one stream too many is refused with its reason, short requests go on.
+#[tokio::test]
+async fn h5_one_stream_too_many_is_refused_alone() {
+    let upstream = Upstream::start().await;
+    let settings = Settings {
+        gateway: "",
+        upstream: "pool = { max_streams = 1 }",
+    };
+    let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
+    let client = gateway.client().await;
+    let mut stream = client.get().await;
+    assert!(stream.is_stream());
+    let endless = Script::events().message(rpc::progress(1, 2)).stall();
+    upstream.once("tools/call", endless);
+    let mut refused = client.post(rpc::call(1, "echo")).await;
+    let answer = refused.json().await;
+    let reason = &answer["error"]["data"]["reason"];
+    assert_eq!(
+        (refused.status, reason),
+        (503, &json!("upstream_overloaded")),
+        "{answer}"
+    );
+    assert_eq!(
+        (&answer["id"], refused.header("Retry-After").is_some()),
+        (&json!(1), true)
+    );
+    assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
+    let session = upstream.sessions().pop().expect("a session");
+    upstream.notify(
+        &session,
+        rpc::notification("notifications/message", &json!({"data": 1})),
+    );
+    assert_eq!(stream.next_message().await["params"]["data"], 1);
+}
+
 /// H6: connections are replaced after so many requests, so that a new backend behind the same address gets
 /// its share.
 #[tokio::test]

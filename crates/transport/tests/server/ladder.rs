@@ -313,18 +313,32 @@ async fn i3_malformed_http_is_refused() {
     }
 }
 
-/// Requests that arrive split at any byte, and two in one segment, are answered all the same.
+/// B9: requests that arrive split at any byte, and two in one segment, are answered all the same.
 #[tokio::test]
-async fn split_and_pipelined_requests() {
+async fn b9_split_and_pipelined_requests() {
     let running = start(config()).await;
     let client = running.client("2025-11-25").await;
     let request = client.post(call(1, "echo")).to_bytes();
-    let pieces: Vec<&[u8]> = request.chunks(7).collect();
+    // Cut in two at every byte.
+    let mut cuts = tokio::task::JoinSet::new();
+    for at in 1..request.len() {
+        let request = client.post(call(1000 + at as u64, "echo")).to_bytes();
+        let mut connection = Connection::open(running.address).await;
+        cuts.spawn(async move {
+            let (head, tail) = request.split_at(at);
+            connection.send_pieces(&[head, tail]).await;
+            let mut response = connection.response().await;
+            assert_eq!((response.status, response.json().await["id"].as_u64()), (200, Some(1000 + at as u64)));
+        });
+    }
+    while let Some(cut) = cuts.join_next().await {
+        cut.expect("an answer wherever it is cut");
+    }
     let mut connection = Connection::open(running.address).await;
+    let pieces: Vec<&[u8]> = request.chunks(7).collect();
     connection.send_pieces(&pieces).await;
-    let response = connection.response().await;
-    assert_eq!(response.status, 200);
-    let mut first = response;
+    let mut first = connection.response().await;
+    assert_eq!(first.status, 200);
     assert_eq!(first.json().await["id"], 1);
     let mut connection = first.into_connection();
     let two = [request, client.post(call(2, "echo")).to_bytes()].concat();

@@ -8,4 +8,5 @@ mod ladder;
 mod lifetime;
 mod limits;
 mod sessions;
+mod store;
 mod support;

@@ -11,7 +11,7 @@ use http::StatusCode;
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, code};
-use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
+use thinpipe_store::{MemoryStore, SessionStore};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session, SessionEnd,
@@ -173,13 +173,16 @@ pub(crate) fn config() -> ServerConfig {
 
 /// Starts a server with this configuration on a free port.
 pub(crate) async fn start(config: ServerConfig) -> Running {
+    start_with_store(config, Arc::new(MemoryStore::new())).await
+}
+
+/// As [`start`], with sessions in this store.
+pub(crate) async fn start_with_store(config: ServerConfig, store: Arc<dyn SessionStore>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let sample = Arc::new(Sample::default());
     let handler: Arc<dyn Handler> = Arc::clone(&sample) as _;
-    let server = Server::builder(config)
-        .endpoint("/mcp", "sample", handler)
-        .build();
+    let server = Server::builder(config).endpoint("/mcp", "sample", handler).store(store).build();
     let accepting = server.clone();
     server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
     Running {

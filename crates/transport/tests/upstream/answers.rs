@@ -287,3 +287,19 @@ async fn a_request_that_waits_is_small() {
     let bytes = size_of_val(&upstream.send(post("{}")));
     assert!(bytes <= 1024, "{bytes}");
 }
+
+/// C4: the four messages of an exchange are types of their own, so that none is taken for another.
+#[test]
+fn c4_requests_and_responses_of_both_sides_are_types_of_their_own() {
+    use std::any::TypeId;
+    use thinpipe_transport::server::{Answer, Exchange};
+    use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
+    let types = [
+        TypeId::of::<Exchange>(),
+        TypeId::of::<UpstreamRequest>(),
+        TypeId::of::<UpstreamResponse>(),
+        TypeId::of::<Answer>(),
+    ];
+    let distinct: std::collections::HashSet<_> = types.into_iter().collect();
+    assert_eq!(distinct.len(), types.len());
+}
