@@ -328,7 +328,10 @@ async fn b9_split_and_pipelined_requests() {
             let (head, tail) = request.split_at(at);
             connection.send_pieces(&[head, tail]).await;
             let mut response = connection.response().await;
-            assert_eq!((response.status, response.json().await["id"].as_u64()), (200, Some(1000 + at as u64)));
+            assert_eq!(
+                (response.status, response.json().await["id"].as_u64()),
+                (200, Some(1000 + at as u64))
+            );
         });
     }
     while let Some(cut) = cuts.join_next().await {

@@ -12,6 +12,7 @@ use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, code};
 use thinpipe_store::{MemoryStore, SessionStore};
+use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session, SessionEnd,
@@ -177,12 +178,18 @@ pub(crate) async fn start(config: ServerConfig) -> Running {
 }
 
 /// As [`start`], with sessions in this store.
-pub(crate) async fn start_with_store(config: ServerConfig, store: Arc<dyn SessionStore>) -> Running {
+pub(crate) async fn start_with_store(
+    config: ServerConfig,
+    store: Arc<dyn SessionStore>,
+) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let sample = Arc::new(Sample::default());
     let handler: Arc<dyn Handler> = Arc::clone(&sample) as _;
-    let server = Server::builder(config).endpoint("/mcp", "sample", handler).store(store).build();
+    let server = Server::builder(config)
+        .endpoint("/mcp", "sample", handler)
+        .store(store)
+        .build();
     let accepting = server.clone();
     server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
     Running {
