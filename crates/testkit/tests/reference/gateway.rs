@@ -34,9 +34,9 @@ struct Inbound {
 async fn serve(mut client: TcpStream, upstream: Client) -> Option<()> {
     let inbound = read(&mut client).await?;
     let id = id_of(&inbound.body);
-    let Some(response) = ask(&upstream, &inbound, None).await else {
-        // Which of the two it is does not matter to anybody yet.
-        return refuse(&mut client, &id, "upstream_unavailable").await;
+    let response = match ask(&upstream, &inbound, None).await {
+        Ok(response) => response,
+        Err(reason) => return refuse(&mut client, &id, reason).await,
     };
     if [401, 403].contains(&response.status) {
         return refuse(&mut client, &id, "upstream_auth").await;
@@ -81,8 +81,15 @@ async fn read(client: &mut TcpStream) -> Option<Inbound> {
 }
 
 /// One request to the upstream: the client's, or a GET after an event.
-async fn ask(upstream: &Client, inbound: &Inbound, after: Option<&str>) -> Option<Response> {
-    let connection = Connection::try_open(upstream.address(), None).await.ok()?;
+/// Passes a request on; without a response, the reason.
+async fn ask(
+    upstream: &Client,
+    inbound: &Inbound,
+    after: Option<&str>,
+) -> Result<Response, &'static str> {
+    let connection = Connection::try_open(upstream.address(), None)
+        .await
+        .map_err(|_| "upstream_unavailable")?;
     let method = if after.is_some() {
         "GET"
     } else {
@@ -105,13 +112,17 @@ async fn ask(upstream: &Client, inbound: &Inbound, after: Option<&str>) -> Optio
         .await
         .try_response()
         .await
-        .ok()?;
+        .map_err(|_| "upstream_stream_lost")?;
     let head: usize = response
         .headers
         .iter()
         .map(|(name, value)| name.len() + value.len())
         .sum();
-    (head < 64 << 10).then_some(response)
+    if head < 64 << 10 {
+        Ok(response)
+    } else {
+        Err("upstream_invalid")
+    }
 }
 
 async fn stream(
@@ -144,7 +155,7 @@ async fn stream(
             break;
         };
         tokio::time::sleep(Duration::from_millis(retry)).await;
-        response = ask(&upstream, &inbound, Some(id)).await?;
+        response = ask(&upstream, &inbound, Some(id)).await.ok()?;
     }
     client.write_all(b"0\r\n\r\n").await.ok()
 }
