@@ -77,6 +77,6 @@ url = "http://@UPSTREAM@/mcp"
 /// A pointer that nothing in the benchmark's messages matches: every message is read, none changed.
 const INTERCEPTOR: &str = r#"
 [[interceptors]]
-kind = "redact"
-pointer = "/params/absent@NUMBER@"
+type = "redact"
+rules = [{ pointer = "/params/arguments/secret-@NUMBER@", replace = "[redacted]" }, { pointer = "/result/secret-@NUMBER@", replace = "[redacted]" }]
 "#;
