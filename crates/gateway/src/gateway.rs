@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::GatewayConfig;
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
+use crate::log::ExchangeLog;
 use crate::route::Route;
 
 /// A gateway in front of one or several MCP servers.
@@ -89,6 +90,13 @@ impl Gateway {
             server = server.endpoint(route.path(), route.name(), handler);
         }
         server
+    }
+
+    /// Gives a record of every exchange to `log`. Call it before the server is given connections.
+    pub fn log_exchanges(&self, log: &Arc<dyn ExchangeLog>) {
+        for route in &self.routes {
+            route.log_to(Arc::clone(log));
+        }
     }
 
     /// Begins to watch the upstreams, until the server shuts down. Call it once, with the server the

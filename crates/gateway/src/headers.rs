@@ -2,7 +2,7 @@
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use thinpipe_proto::classify::name_param;
+use thinpipe_proto::classify::mirrored_param;
 use thinpipe_proto::header::{
     LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value,
     forwardable_request_header, forwardable_response_header,
@@ -15,15 +15,28 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// The client's end-to-end headers that may reach an upstream.
-pub(crate) fn end_to_end(client: &HeaderMap) -> HeaderMap {
-    let listed = connection_listed(client);
-    let mut headers = HeaderMap::with_capacity(client.len() + 4);
-    for (name, value) in client {
-        if forwardable_request_header(name) && !listed.contains(name) {
-            headers.append(name.clone(), value.clone());
-        }
+/// The client's end-to-end headers that may reach an upstream: what may not is taken out. Session id
+/// and revision are left to [`for_session`] and [`for_stateless`], one of which follows.
+pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
+    let mut doomed = connection_listed(&client);
+    let private = |name: &&HeaderName| !forwardable_request_header(name) && !is_replaced(name);
+    doomed.extend(client.keys().filter(private).cloned());
+    for name in &doomed {
+        client.remove(name);
     }
+    client
+}
+
+/// Headers of either side's own session, which are set or taken out, never passed.
+fn is_replaced(name: &HeaderName) -> bool {
+    *name == SESSION_ID || *name == PROTOCOL_VERSION
+}
+
+/// As [`end_to_end`], without anything of a session: for `initialize`.
+pub(crate) fn without_session(client: HeaderMap) -> HeaderMap {
+    let mut headers = end_to_end(client);
+    headers.remove(SESSION_ID);
+    headers.remove(PROTOCOL_VERSION);
     headers
 }
 
@@ -54,20 +67,22 @@ pub(crate) fn for_session(
         HeaderValue::from_static(revision.as_str()),
     );
     let id = session.and_then(|id| HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok());
-    if let Some(value) = id {
-        headers.insert(SESSION_ID, value);
-    }
+    match id {
+        Some(value) => headers.insert(SESSION_ID, value),
+        None => headers.remove(SESSION_ID),
+    };
 }
 
 /// The mirrored headers of a self-describing message, made from the message itself, so that they are
 /// true whatever was changed on the way.
 pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, message: &Message) {
+    headers.remove(SESSION_ID);
     headers.insert(PROTOCOL_VERSION, revision.clone());
     let method = message.method().unwrap_or_default();
     if let Ok(value) = HeaderValue::from_str(method) {
         headers.insert(METHOD, value);
     }
-    let name = name_param(method).and_then(|param| message.param_str(param));
+    let name = mirrored_param(method).and_then(|param| message.param_str(param));
     let value = name.and_then(|name| HeaderValue::from_str(&encode_value(&name)).ok());
     if let Some(value) = value {
         headers.insert(NAME, value);
@@ -97,4 +112,37 @@ fn connection_listed(headers: &HeaderMap) -> Vec<HeaderName> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R121, R126, R248: what a header repeats is taken from the message, whatever the client sent.
+    #[test]
+    fn r248_mirrored_headers_are_made_from_the_message() {
+        for (method, param, value, expected) in [
+            ("tools/call", "name", "echo", Some("echo")),
+            (
+                "resources/read",
+                "uri",
+                "file:///é",
+                Some("=?base64?ZmlsZTovLy/DqQ==?="),
+            ),
+            ("tasks/get", "taskId", "t-1", Some("t-1")),
+            ("tasks/cancel", "taskId", "t-1", Some("t-1")),
+            ("tools/list", "name", "echo", None),
+        ] {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"{param}":"{value}"}}}}"#
+            );
+            let message = Message::parse(text.into()).expect("a message");
+            let mut headers = HeaderMap::new();
+            let revision = HeaderValue::from_static(Revision::NEWEST.as_str());
+            for_stateless(&mut headers, &revision, &message);
+            assert_eq!(headers[METHOD], method);
+            let name = headers.get(NAME).map(|value| value.as_bytes());
+            assert_eq!(name, expected.map(str::as_bytes), "{method}");
+        }
+    }
 }

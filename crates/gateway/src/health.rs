@@ -187,7 +187,7 @@ impl Route {
         }
         let supported: Vec<_> = verdict.legacy.into_iter().collect();
         let text = format!(
-            "the client speaks stateless Streamable HTTP (2026-07-28), the server {} speaks {}; \
+            "the client speaks stateless Streamable HTTP (2026-07-28), but {} speaks {}; \
              they cannot be connected yet",
             self.name(),
             describe(&verdict),
@@ -198,15 +198,18 @@ impl Route {
         )))
     }
 
-    /// `initialize` reaches only servers that speak a revision with sessions.
-    pub(crate) fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
-        let verdict = self.era().known()?;
+    /// Why the upstream refused `initialize`, if that is because it speaks no revision with sessions.
+    ///
+    /// Only asked afterwards: a server may serve them and list what it serves statelessly alone, as
+    /// the official Python SDK does.
+    pub(crate) async fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
+        let verdict = self.probe().await.ok()?;
         let modern = verdict
             .modern
             .as_ref()
             .filter(|_| verdict.legacy.is_none())?;
         let text = format!(
-            "the client speaks Streamable HTTP with sessions, the server {} speaks {}; \
+            "the client speaks Streamable HTTP with sessions, but {} speaks {}; \
              they cannot be connected yet",
             self.name(),
             describe(&verdict),

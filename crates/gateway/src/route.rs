@@ -1,14 +1,12 @@
 //! One upstream on one path: the handler of its exchanges.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::classify::is_read_only_method;
+use http::{HeaderMap, Method};
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
-use thinpipe_proto::session::{EventId, UpstreamSessionId};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
@@ -17,19 +15,20 @@ use thinpipe_transport::upstream::{Upstream, UpstreamError, UpstreamRequest, Ups
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Resume, SessionLost, UpstreamSpec};
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
-use crate::relay::inspect::rejection_message;
+use crate::log::{Begun, ExchangeLog};
 use crate::relay::{Line, Purpose};
-use crate::session::{Call, Contended, SessionState};
+use crate::session::{Call, SessionState};
 use crate::stats::{Counters, RouteStats};
 
 mod answer;
 mod initialize;
-mod log;
 mod resume;
+mod sessions;
+mod stateless;
 
 pub(crate) use initialize::unsupported;
 
@@ -41,8 +40,9 @@ pub struct Route {
     health: Health,
     era: Era,
     counters: Counters,
-    sessions: std::sync::OnceLock<SessionManager>,
+    sessions: OnceLock<SessionManager>,
     tasks: TaskTracker,
+    log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
 impl Route {
@@ -56,8 +56,9 @@ impl Route {
             health,
             era: Era::default(),
             counters: Counters::default(),
-            sessions: std::sync::OnceLock::new(),
+            sessions: OnceLock::new(),
             tasks,
+            log: OnceLock::new(),
         }
     }
 
@@ -125,6 +126,11 @@ impl Route {
         self.spec.resume == Resume::Upstream
     }
 
+    pub(crate) fn log_to(&self, log: Arc<dyn ExchangeLog>) {
+        // The first log stays: records of one route do not change place in the middle.
+        let _ = self.log.set(log);
+    }
+
     /// The manager of the sessions this route takes part in; set when it is mounted.
     pub(crate) fn attach(&self, sessions: SessionManager) {
         // A route is mounted once; a second server would have sessions of its own to end.
@@ -132,26 +138,41 @@ impl Route {
         debug_assert!(first, "a route belongs to one server");
     }
 
-    async fn handle_exchange(self: Arc<Self>, exchange: Exchange) -> Answer {
+    /// Answers an exchange. The future of the common one, a message in a session, is kept small: it
+    /// is allocated for every request, and allocators are slow beyond a kilobyte.
+    fn answer(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         self.counters.exchange();
-        let Exchange {
-            inbound,
-            revision,
-            principal,
-            headers,
-            ..
-        } = exchange;
-        let call = Incoming {
-            revision,
-            principal,
-            headers,
-        };
-        let id = request_id(&inbound).cloned();
-        if !self.health.is_healthy() && !matches!(inbound, Inbound::Terminate(_)) {
+        let begun = self.log.get().map(|_| Box::new(Begun::new(&exchange)));
+        let id = request_id(&exchange.inbound).cloned();
+        if !self.health.is_healthy() && !matches!(exchange.inbound, Inbound::Terminate(_)) {
             self.counters.failed();
-            return Failure::unhealthy(id.as_ref(), self.name());
+            let answer = Failure::unhealthy(id.as_ref(), self.name());
+            self.log(begun.as_deref(), &answer);
+            return Box::pin(std::future::ready(answer));
         }
-        let answered = match inbound {
+        let call = Incoming {
+            revision: exchange.revision,
+            principal: exchange.principal,
+            headers: exchange.headers,
+        };
+        match exchange.inbound {
+            Inbound::Message(message, session) => Box::pin(async move {
+                let answered = self.in_session(call, message, session).await;
+                self.finished(answered, id.as_ref(), begun.as_deref())
+            }),
+            inbound => Box::pin(async move {
+                let answered = self.uncommon(call, inbound).await;
+                self.finished(answered, id.as_ref(), begun.as_deref())
+            }),
+        }
+    }
+
+    async fn uncommon(
+        self: &Arc<Self>,
+        call: Incoming,
+        inbound: Inbound,
+    ) -> Result<Answer, Failure> {
+        match inbound {
             Inbound::Stateless(message) => self.stateless(call, message).await,
             Inbound::StatelessNotification(message) => {
                 self.stateless_notification(call, message).await
@@ -160,274 +181,35 @@ impl Route {
             Inbound::Message(message, session) => self.in_session(call, message, session).await,
             Inbound::Listen(session, last) => self.listen(call, session, last).await,
             Inbound::Terminate(session) => self.terminate(call, session).await,
-        };
-        answered.unwrap_or_else(|failure| {
-            self.counters.failed();
-            tracing::warn!(
-                upstream = self.name(),
-                reason = failure.reason.as_str(),
-                error = %failure.text,
-                "an exchange failed"
-            );
-            failure.answer(id.as_ref(), self.name())
-        })
-    }
-
-    /// 2026-07-28: self-describing, forwarded with headers made from the message.
-    async fn stateless(
-        self: &Arc<Self>,
-        call: Incoming,
-        message: Message,
-    ) -> Result<Answer, Failure> {
-        if let Some(refused) = self.refuse_modern(&message).await? {
-            return Ok(refused);
         }
-        let context = self.context(&call, None, &message);
-        let message = match self.intercept(&context, message).await {
-            Ok(message) => message,
-            Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
-        };
-        let response = self.send_stateless(&call, &context, &message).await?;
-        let id = message.id().cloned();
-        let purpose = match (id, message.method()) {
-            (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
-            (Some(id), _) => Purpose::Stateless(id),
-            (None, _) => Purpose::Standalone,
-        };
-        self.relay(response, self.line(None, purpose), context)
-            .await
     }
 
-    async fn stateless_notification(
-        self: &Arc<Self>,
-        call: Incoming,
-        message: Message,
-    ) -> Result<Answer, Failure> {
-        let context = self.context(&call, None, &message);
-        let Ok(message) = self.intercept(&context, message).await else {
-            return Ok(Answer::accepted());
-        };
-        let response = self.send_stateless(&call, &context, &message).await?;
-        self.relay(response, self.line(None, Purpose::Standalone), context)
-            .await
-    }
-
-    async fn send_stateless(
+    fn finished(
         &self,
-        call: &Incoming,
-        context: &MessageContext,
-        message: &Message,
-    ) -> Result<UpstreamResponse, Failure> {
-        let mut headers = headers::end_to_end(&call.headers);
-        headers::for_post(&mut headers);
-        let version = http::HeaderValue::from_static(call.revision.as_str());
-        headers::for_stateless(&mut headers, &version, message);
-        self.edit_headers(context, &mut headers)?;
-        let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable)
-            .await
+        answered: Result<Answer, Failure>,
+        id: Option<&RequestId>,
+        begun: Option<&Begun>,
+    ) -> Answer {
+        let answer = answered.unwrap_or_else(|failure| self.failed(&failure, id));
+        self.log(begun, &answer);
+        answer
     }
 
-    /// Revisions with sessions: a request, notification or response.
-    async fn in_session(
-        self: &Arc<Self>,
-        call: Incoming,
-        message: Message,
-        session: Option<Arc<Session>>,
-    ) -> Result<Answer, Failure> {
-        let context = self.context(&call, session.as_ref(), &message);
-        let message = match self.intercept(&context, message).await {
-            Ok(message) => message,
-            Err((message, rejection)) => {
-                return self
-                    .refuse_in_session(&call, session.as_ref(), &message, &rejection)
-                    .await;
-            }
-        };
-        if let Some(session) = &session {
-            self.note(session, &context, &message);
-        }
-        let response = self
-            .post_in_session(&call, &context, session.as_ref(), &message)
-            .await?;
-        if response.status == StatusCode::NOT_FOUND {
-            return self.not_found(call, context, session, message).await;
-        }
-        let purpose = match (message.kind(), message.id()) {
-            (Kind::Request, Some(id)) => Purpose::Request(id.clone()),
-            _ => Purpose::Resumed,
-        };
-        self.relay(response, self.line(session, purpose), context)
-            .await
-    }
-
-    async fn post_in_session(
-        &self,
-        call: &Incoming,
-        context: &MessageContext,
-        session: Option<&Arc<Session>>,
-        message: &Message,
-    ) -> Result<UpstreamResponse, Failure> {
-        let upstream_session = session.and_then(|s| s.upstream_session());
-        let mut headers = headers::end_to_end(&call.headers);
-        headers::for_post(&mut headers);
-        headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
-        self.edit_headers(context, &mut headers)?;
-        let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable)
-            .await
-    }
-
-    /// The upstream answered 404: its session is gone, or it is not where it should be.
-    async fn not_found(
-        self: &Arc<Self>,
-        call: Incoming,
-        context: MessageContext,
-        session: Option<Arc<Session>>,
-        message: Message,
-    ) -> Result<Answer, Failure> {
-        let session = session.filter(|s| s.upstream_session().is_some());
-        let Some(session) = session else {
-            let text = format!("{} answers 404 at its configured URL", self.name());
-            return Err(Failure::new(Reason::NotFound, text));
-        };
-        self.counters.session_lost();
-        let may_reopen = self.spec.session_lost == SessionLost::Reestablish
-            && session.in_flight() <= usize::from(message.kind() == Kind::Request);
-        if may_reopen && self.reestablish(&session).await {
-            // A 404 to a session id proves that the request did not run.
-            let response = self
-                .post_in_session(&call, &context, Some(&session), &message)
-                .await?;
-            if response.status != StatusCode::NOT_FOUND {
-                let purpose = match message.id().filter(|_| message.kind() == Kind::Request) {
-                    Some(id) => Purpose::Request(id.clone()),
-                    None => Purpose::Resumed,
-                };
-                return self
-                    .relay(response, self.line(Some(session), purpose), context)
-                    .await;
-            }
-        }
-        self.end_session(&session, SessionEnd::UpstreamGone).await;
-        Ok(answer::session_gone(message.id()))
-    }
-
-    async fn refuse_in_session(
-        self: &Arc<Self>,
-        call: &Incoming,
-        session: Option<&Arc<Session>>,
-        message: &Message,
-        rejection: &Rejection,
-    ) -> Result<Answer, Failure> {
-        match message.kind() {
-            Kind::Request => Ok(Answer::json(rejection_message(message, rejection))),
-            Kind::Notification => Ok(Answer::accepted()),
-            // The server waits for an answer; it gets the refusal instead.
-            Kind::Response | Kind::ErrorResponse => {
-                let body = rejection_message(message, rejection);
-                let upstream_session = session.and_then(|s| s.upstream_session());
-                let mut headers = headers::end_to_end(&call.headers);
-                headers::for_post(&mut headers);
-                headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
-                self.send(Method::POST, headers, body, false).await?;
-                Ok(Answer::accepted())
-            }
+    fn log(&self, begun: Option<&Begun>, answer: &Answer) {
+        if let (Some(log), Some(begun)) = (self.log.get(), begun) {
+            begun.record(&**log, self.name(), answer);
         }
     }
 
-    /// GET: the standalone stream, or another stream of the session after an event.
-    async fn listen(
-        self: &Arc<Self>,
-        call: Incoming,
-        session: Arc<Session>,
-        last: Option<EventId>,
-    ) -> Result<Answer, Failure> {
-        let Some(state) = session.state(SessionState::default) else {
-            return Err(Failure::new(
-                Reason::Invalid,
-                "the session belongs to another handler",
-            ));
-        };
-        let replaced = match &last {
-            Some(id) => state.replace_carrier_of(id.as_bytes()).await,
-            None => match state.replace_standalone(now()).await {
-                Ok(replaced) => replaced,
-                Err(Contended) => return Ok(answer::contended()),
-            },
-        };
-        let response = self
-            .open_listen(&call, &session, last.as_ref(), replaced)
-            .await?;
-        if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
-            self.counters.session_lost();
-            let reopens = self.spec.session_lost == SessionLost::Reestablish;
-            if !reopens || session.in_flight() > 0 || !self.reestablish(&session).await {
-                self.end_session(&session, SessionEnd::UpstreamGone).await;
-                return Ok(answer::session_gone(None));
-            }
-            let response = self.open_listen(&call, &session, None, true).await?;
-            return self.relay_listen(response, &call, session, None).await;
-        }
-        self.relay_listen(response, &call, session, last).await
-    }
-
-    async fn relay_listen(
-        self: &Arc<Self>,
-        response: UpstreamResponse,
-        call: &Incoming,
-        session: Arc<Session>,
-        last: Option<EventId>,
-    ) -> Result<Answer, Failure> {
-        let purpose = if last.is_some() {
-            Purpose::Resumed
-        } else {
-            Purpose::Standalone
-        };
-        let context = MessageContext {
-            direction: Direction::ToClient,
-            carrier: Carrier::Event,
-            revision: call.revision,
-            upstream: Arc::clone(&self.spec.client.name),
-            principal: call.principal.clone(),
-            session: Some(short(&session)),
-            method: None,
-            name: None,
-            sequence: 0,
-        };
-        self.relay_stream(response, self.line(Some(session), purpose), context, last)
-            .await
-    }
-
-    /// DELETE: the upstream's session ends too. That it knows no DELETE, or is down, is no reason to
-    /// keep ours.
-    async fn terminate(&self, call: Incoming, session: Arc<Session>) -> Result<Answer, Failure> {
-        if let Some(id) = session.upstream_session() {
-            let headers = headers::end_to_end(&call.headers);
-            self.delete_upstream(headers, &session, &id).await;
-        }
-        let body = thinpipe_transport::body::Body::Empty;
-        let content = thinpipe_transport::server::Content::Other(None);
-        Ok(Answer::new(StatusCode::OK, content, body))
-    }
-
-    async fn delete_upstream(
-        &self,
-        mut headers: HeaderMap,
-        session: &Session,
-        id: &UpstreamSessionId,
-    ) {
-        headers::for_session(&mut headers, session.revision(), Some(id));
-        match self.send(Method::DELETE, headers, Bytes::new(), true).await {
-            Ok(response) if response.status.is_success() => {}
-            Ok(response) => {
-                let status = response.status.as_u16();
-                tracing::debug!(upstream = self.name(), status, "DELETE was not accepted");
-            }
-            Err(failure) => {
-                tracing::debug!(upstream = self.name(), error = %failure.text, "DELETE failed");
-            }
-        }
+    fn failed(&self, failure: &Failure, id: Option<&RequestId>) -> Answer {
+        self.counters.failed();
+        tracing::warn!(
+            upstream = self.name(),
+            reason = failure.reason.as_str(),
+            error = %failure.text,
+            "an exchange failed"
+        );
+        failure.answer(id, self.name())
     }
 
     pub(crate) async fn send(
@@ -444,12 +226,15 @@ impl Route {
             repeatable,
         };
         let sent = self.upstream.send(request).await;
-        sent.map_err(|error| {
-            if matches!(error, UpstreamError::Connect { .. }) {
-                self.health.suspect();
-            }
-            Failure::from(&error)
-        })
+        sent.map_err(|error| self.unsent(&error))
+    }
+
+    /// What a request that got no response means for its client, and for the upstream's health.
+    fn unsent(&self, error: &UpstreamError) -> Failure {
+        if matches!(error, UpstreamError::Connect { .. }) {
+            self.health.suspect();
+        }
+        Failure::from(error)
     }
 
     /// Runs the chain over a message from the client. `Err`: it was refused.
@@ -458,19 +243,32 @@ impl Route {
         context: &MessageContext,
         message: Message,
     ) -> Result<Message, (Message, Rejection)> {
+        match self.intercept_now(context, message) {
+            Intercepted::Passes(message) => Ok(message),
+            Intercepted::Later(future) => future.await,
+        }
+    }
+
+    /// As [`intercept`](Self::intercept), without a future where none is needed.
+    fn intercept_now(&self, context: &MessageContext, message: Message) -> Intercepted {
         if !self
             .chain
             .wants(Direction::ToUpstream, context.method.as_deref())
         {
-            return Ok(message);
+            return Intercepted::Passes(message);
         }
-        let outcome = match self.chain.run(context, message.clone()) {
-            Step::Done(outcome) => outcome,
-            Step::Wait(future) => future.await,
-        };
-        match outcome {
+        let decided = |outcome, message| match outcome {
             Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
             Outcome::Rejected(rejection) => Err((message, rejection)),
+        };
+        match self.chain.run(context, message.clone()) {
+            Step::Done(outcome) => match decided(outcome, message) {
+                Ok(message) => Intercepted::Passes(message),
+                refused => Intercepted::Later(Box::pin(std::future::ready(refused))),
+            },
+            Step::Wait(future) => {
+                Intercepted::Later(Box::pin(async move { decided(future.await, message) }))
+            }
         }
     }
 
@@ -577,10 +375,7 @@ impl Route {
 
 impl Handler for Route {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
-        if log::is_on() {
-            return Box::pin(log::logged(self, exchange));
-        }
-        Box::pin(self.handle_exchange(exchange))
+        self.answer(exchange)
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
@@ -605,7 +400,22 @@ impl fmt::Debug for Route {
     }
 }
 
+/// What the chain says of a message from the client.
+enum Intercepted {
+    /// It goes on.
+    Passes(Message),
+    /// It is refused, or that is not decided yet.
+    Later(BoxFuture<Result<Message, (Message, Rejection)>>),
+}
+
+/// An answer, or the future of one that interceptors have to read first.
+pub(crate) enum Relayed {
+    Now(Result<Answer, Failure>),
+    Later(BoxFuture<Result<Answer, Failure>>),
+}
+
 /// Everything of an exchange but its message.
+#[derive(Clone)]
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
@@ -619,14 +429,6 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
         | Inbound::Message(message, _) => message.id().filter(|_| message.kind() == Kind::Request),
         _ => None,
     }
-}
-
-fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
-    let mut answer = Answer::json(rejection_message(message, rejection));
-    if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
-        answer.status = StatusCode::NOT_FOUND;
-    }
-    answer
 }
 
 /// Enough of a session's id to follow it in a log, too little to use it.

@@ -7,6 +7,7 @@
 //! to_upstream(&SessionId::from_random([0; 16]));
 //! ```
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -18,6 +19,11 @@ pub const MAX_ID: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("identifiers are 1 to {MAX_ID} characters of visible ASCII")]
 pub struct InvalidId;
+
+/// An event id that no header can carry, so that nothing can be resumed after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("resumable event ids are 1 to {MAX_ID} bytes without control characters and outer blanks")]
+pub struct InvalidEventId;
 
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
@@ -50,6 +56,13 @@ macro_rules! identifier {
             }
         }
 
+        /// Tables can be asked with bytes from a header, without making an identifier first.
+        impl Borrow<[u8]> for $name {
+            fn borrow(&self) -> &[u8] {
+                &self.0
+            }
+        }
+
         /// Shows the first six characters only: ids are secrets and logs are not.
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,9 +81,48 @@ identifier! {
     /// The session id an upstream server issued; never shown to a client.
     UpstreamSessionId
 }
-identifier! {
-    /// An SSE event id.
-    EventId
+/// An SSE event id that a `Last-Event-ID` header can carry back.
+///
+/// WHATWG HTML allows nearly any text as an id, spaces and other scripts included, and a header nearly
+/// any bytes; how a client encodes the one in the other differs (UTF-8 in browsers, Latin-1 in Node).
+/// So the bytes are opaque here, and are only kept from breaking a header.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(Bytes);
+
+impl EventId {
+    /// Takes bytes that came from a peer.
+    ///
+    /// # Errors
+    /// [`InvalidEventId`] unless they are 1 to [`MAX_ID`] bytes that a header's value can hold
+    /// (RFC 9110 5.5): no control characters but the tab, and no blank at either end, where a
+    /// recipient would drop it.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, InvalidEventId> {
+        let is_blank = |b: Option<&u8>| b.is_none_or(|b| matches!(b, b' ' | b'\t'));
+        let fits = |b: &u8| (*b >= 0x20 && *b != 0x7f) || *b == b'\t';
+        let valid = bytes.len() <= MAX_ID
+            && !is_blank(bytes.first())
+            && !is_blank(bytes.last())
+            && bytes.iter().all(fits);
+        if valid {
+            Ok(Self(bytes))
+        } else {
+            Err(InvalidEventId)
+        }
+    }
+
+    /// The id as bytes, for a header.
+    #[must_use]
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+/// Shows the first six characters only, as for session ids.
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(6)];
+        write!(f, "{}…", shown.escape_ascii())
+    }
 }
 
 impl SessionId {
@@ -122,6 +174,35 @@ mod tests {
         }
     }
 
+    /// R115, R161: what a header can carry is taken as it is, whatever a server numbers its events by.
+    #[test]
+    fn r115_event_ids_are_what_a_header_can_carry() {
+        let taken = |id: &[u8]| EventId::from_bytes(Bytes::copy_from_slice(id)).is_ok();
+        for id in [
+            &b"0/0"[..],
+            b"stream 1, event 2",
+            b"a\tb",
+            "événement-7".as_bytes(),
+            b"\xe9v",
+            &[b'a'; MAX_ID],
+        ] {
+            assert!(taken(id), "{}", id.escape_ascii());
+        }
+        for id in [
+            &b""[..],
+            b" ",
+            b" a",
+            b"a ",
+            b"\ta",
+            b"a\x01b",
+            b"a\x7f",
+            b"a\nb",
+            &[b'a'; MAX_ID + 1],
+        ] {
+            assert!(!taken(id), "{}", id.escape_ascii());
+        }
+    }
+
     #[test]
     fn an_id_of_our_own_carries_all_its_random_bits() {
         let id = SessionId::from_random(*b"\x00\x01\x0f\x10\xff56789abcdef");
@@ -157,5 +238,6 @@ mod tests {
         };
         assert_eq!(debug("secret-session"), "secret…");
         assert_eq!(debug("abc"), "abc…");
+        assert_eq!(debug("a é bcd"), "a \\xc3\\xa9 b…");
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use thinpipe_gateway::interceptor::InterceptorStats;
-use thinpipe_gateway::{Gateway, GatewayConfig, GatewayError, describe};
+use thinpipe_gateway::{ExchangeLog, Gateway, GatewayConfig, GatewayError, describe};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
 
@@ -45,8 +45,12 @@ pub(crate) struct UpstreamState {
 pub(crate) fn gateway(
     server: ServerConfig,
     gateway: GatewayConfig,
+    log: Option<Arc<dyn ExchangeLog>>,
 ) -> Result<(Server, Arc<dyn Backend>), GatewayError> {
     let gateway = Gateway::new(gateway)?;
+    if let Some(log) = &log {
+        gateway.log_exchanges(log);
+    }
     let server = gateway.mount(Server::builder(server)).build();
     gateway.start(&server);
     Ok((server, Arc::new(gateway)))

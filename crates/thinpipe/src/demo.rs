@@ -39,7 +39,7 @@ pub(crate) fn run(keep: bool, listen: &str) -> anyhow::Result<()> {
             .await
             .context("cannot start the sample server")?;
         let config = gateway_config(address, listen)?;
-        log::init(&config.log);
+        log::init(&config.log)?;
         let gateway = Running::start(config, Announcer::silent()).await?;
         let url = format!("http://{}/mcp", gateway.listen);
         let story = async {

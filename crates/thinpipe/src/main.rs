@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             direct,
         } => direct_config(direct).and_then(start),
     };
+    log::flush();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
 }
 
 fn start(config: Config) -> anyhow::Result<()> {
-    log::init(&config.log);
+    log::init(&config.log)?;
     run::run(config)
 }
 

@@ -15,6 +15,7 @@ use crate::admin::Admin;
 use crate::announce::Announcer;
 use crate::backend::{self, Backend};
 use crate::config::{Config, Period};
+use crate::log;
 use crate::signals::Signals;
 use crate::workers::Workers;
 
@@ -69,11 +70,20 @@ impl Running {
     /// An address that cannot be bound; a gateway that cannot be built.
     pub(crate) async fn start(config: Config, announcer: Announcer) -> anyhow::Result<Self> {
         let tasks = TaskTracker::new();
-        let (server, backend) = backend::gateway(config.server.clone(), config.gateway.clone())?;
+        let (server, backend) = backend::gateway(
+            config.server.clone(),
+            config.gateway.clone(),
+            log::exchanges(&config.log),
+        )?;
         let listener = bind(config.listen).with_context(|| cannot_listen(config.listen))?;
         let listen = listener.local_addr()?;
         let admin = match config.admin {
-            Some(address) => Some(bind(address).with_context(|| cannot_listen(address))?),
+            Some(address) => Some(bind(address).with_context(|| {
+                format!(
+                    "{} for the admin side (`--admin off` does without)",
+                    cannot_listen(address)
+                )
+            })?),
             None => None,
         };
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -187,7 +197,7 @@ async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, stop: Cancellati
     for (upstream, verdict) in names.iter().zip(verdicts) {
         match verdict {
             Ok(speaks) => announcer.say(&format!("{} speaks {speaks}", upstream.name)),
-            Err(error) => announcer.say(&format!("{} does not answer yet: {error}", upstream.name)),
+            Err(error) => announcer.say(&format!("{} cannot be used yet: {error}", upstream.name)),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::log;
+
 /// Receives signals from the moment it is made.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -32,6 +34,7 @@ impl Signals {
         stop.cancel();
         let number = self.next().await;
         tracing::warn!("second signal: stopping at once");
+        log::flush();
         std::process::exit(128 + number);
     }
 

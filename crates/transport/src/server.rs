@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thinpipe_proto::classify::Served;
@@ -56,7 +56,8 @@ pub(crate) struct Endpoint {
 pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) served: Served,
-    pub(crate) routes: HashMap<String, Arc<Endpoint>>,
+    /// Few, so looking through them is quicker than hashing.
+    pub(crate) routes: Vec<(String, Arc<Endpoint>)>,
     pub(crate) sessions: SessionManager,
     pub(crate) connections: Budget,
     pub(crate) requests: Budget,
@@ -64,10 +65,11 @@ pub(crate) struct Shared {
     pub(crate) detached: Budget,
     pub(crate) counters: Counters,
     pub(crate) tasks: TaskTracker,
-    /// No new work.
+    /// No new work; `is_draining` is the same for those who only look, at the price of a load.
     pub(crate) draining: CancellationToken,
     /// The time for draining is over.
     pub(crate) forced: CancellationToken,
+    is_draining: AtomicBool,
 }
 
 /// Builds a [`Server`].
@@ -115,7 +117,7 @@ impl ServerBuilder {
                 legacy,
                 modern: true,
             },
-            routes: self.routes,
+            routes: self.routes.into_iter().collect(),
             sessions,
             connections: Budget::new(limits.max_connections),
             requests: Budget::new(limits.max_requests),
@@ -125,6 +127,7 @@ impl ServerBuilder {
             tasks,
             draining,
             forced: CancellationToken::new(),
+            is_draining: AtomicBool::new(false),
             config: self.config,
         };
         Server {
@@ -246,6 +249,7 @@ impl Server {
     /// Shuts down: accepts nothing more, lets what runs end within [`Limits::drain`], ends the rest
     /// with an error in band, and returns when every task is done.
     pub async fn shut_down(&self) {
+        self.shared.is_draining.store(true, Ordering::Release);
         self.shared.draining.cancel();
         self.shared.tasks.close();
         let drained = tokio::time::timeout(self.shared.config.limits.drain, self.idle()).await;
@@ -283,6 +287,17 @@ impl fmt::Debug for Server {
 }
 
 impl Shared {
+    pub(crate) fn route(&self, path: &[u8]) -> Option<&Arc<Endpoint>> {
+        let mut routes = self.routes.iter();
+        routes
+            .find(|(known, _)| known.as_bytes() == path)
+            .map(|(_, endpoint)| endpoint)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
     /// Runs on what a client left behind, within bounds.
     pub(crate) fn detach(self: &Arc<Self>, rest: BoxFuture<()>, holds: Holds) {
         let Some(permit) = self.detached.take() else {

@@ -57,7 +57,8 @@ impl PassEvents {
     }
 
     fn is_resumable(&self) -> bool {
-        self.scanner.last_event_id().is_some() || self.earlier_id.is_some()
+        // Not with an id that no header can carry: its client cannot come back with it either.
+        self.last_id().is_some()
     }
 
     /// Sorts the bytes from `start` on: whole events stay in `out`, an unfinished one is held back.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::rpc::{Message, RequestId, code};
 use thinpipe_proto::session::EventId;
@@ -12,7 +12,7 @@ use thinpipe_transport::server::{Answer, Content};
 use thinpipe_transport::upstream::UpstreamResponse;
 use tokio_util::sync::CancellationToken;
 
-use super::Route;
+use super::{Relayed, Route};
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Step};
@@ -41,38 +41,49 @@ impl Route {
         context: MessageContext,
         resumed_after: Option<EventId>,
     ) -> Result<Answer, Failure> {
+        match self.relay_now(response, line, context, resumed_after.as_ref()) {
+            Relayed::Now(answer) => answer,
+            Relayed::Later(future) => future.await,
+        }
+    }
+
+    /// The same without a future, unless a body has to be read first.
+    pub(super) fn relay_now(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        line: Line,
+        mut context: MessageContext,
+        resumed_after: Option<&EventId>,
+    ) -> Relayed {
         let status = response.status;
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let text = format!(
-                "{} answers {status}: its credentials are wrong",
-                self.name()
-            );
-            return Err(Failure::new(Reason::Auth, text));
+            let name = self.name();
+            let text = format!("{name} answers {status}: its credentials are wrong");
+            return Relayed::Now(Err(Failure::new(Reason::Auth, text)));
         }
-        let context = MessageContext {
-            direction: Direction::ToClient,
-            ..context
-        };
+        context.direction = Direction::ToClient;
         let mut extra = headers::for_client(&response.headers);
-        self.chain().headers(&context, &mut extra)?;
-        let mut answer = match response.media_type {
+        if let Err(rejection) = self.chain().headers(&context, &mut extra) {
+            return Relayed::Now(Err(rejection.into()));
+        }
+        match response.media_type {
             MediaType::EventStream if status == StatusCode::OK => {
                 let body = into_stream(response.into_body());
-                self.events(body, line, context, resumed_after.as_ref())
+                let answer = self.events(body, line, context, resumed_after);
+                Relayed::Now(Ok(with_headers(answer, extra)))
             }
             MediaType::Json if self.reads(&context) => {
-                self.inspect_json(response, &context, line).await?
+                let route = Arc::clone(self);
+                Relayed::Later(Box::pin(async move {
+                    let answer = route.inspect_json(response, &context, line).await?;
+                    Ok(with_headers(answer, extra))
+                }))
             }
-            media_type => self.pass_whole(response, media_type)?,
-        };
-        for (name, value) in &extra {
-            answer.headers.append(name, value.clone());
+            media_type => {
+                let answer = self.pass_whole(response, media_type);
+                Relayed::Now(answer.map(|answer| with_headers(answer, extra)))
+            }
         }
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            let allow = HeaderValue::from_static("POST, DELETE");
-            answer.headers.insert(http::header::ALLOW, allow);
-        }
-        Ok(answer)
     }
 
     fn reads(&self, context: &MessageContext) -> bool {
@@ -110,7 +121,10 @@ impl Route {
             return Vec::new();
         };
         // R117: a client that resumes and is cut again before any event still knows where it was.
-        if let Some(id) = resumed_after.filter(|_| session.revision().primes_streams()) {
+        // Ids from clients that encode headers in Latin-1 are left out: event streams are UTF-8.
+        let is_text = |id: &&EventId| std::str::from_utf8(id.as_bytes()).is_ok();
+        let primes = session.revision().primes_streams();
+        if let Some(id) = resumed_after.filter(|_| primes).filter(is_text) {
             sse::encode(&mut prefix, None, Some(id.as_bytes()), None, Some(b""));
         }
         if matches!(line.purpose, Purpose::Standalone)
@@ -193,6 +207,21 @@ impl Route {
         };
         Ok(Answer::new(status, content, body))
     }
+}
+
+fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
+    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+        extra.insert(
+            http::header::ALLOW,
+            HeaderValue::from_static("POST, DELETE"),
+        );
+    }
+    if answer.headers.is_empty() {
+        answer.headers = extra;
+    } else {
+        answer.headers.extend(extra);
+    }
+    answer
 }
 
 fn register(

@@ -31,9 +31,6 @@ impl Route {
         message: Message,
         slot: SessionSlot,
     ) -> Result<Answer, Failure> {
-        if let Some(refused) = self.refuse_legacy(&message) {
-            return Ok(refused);
-        }
         let context = self.context(&call, None, &message);
         let message = match self.intercept(&context, message).await {
             Ok(message) => message,
@@ -42,19 +39,30 @@ impl Route {
                 return Ok(Answer::json(body));
             }
         };
-        let mut headers = headers::end_to_end(&call.headers);
+        let mut headers = headers::without_session(call.headers.clone());
         headers::for_post(&mut headers);
         self.edit_headers(&context, &mut headers)?;
-        let response = self.send(Method::POST, headers, message.source().clone(), false).await?;
+        let response = self
+            .send(Method::POST, headers, message.source().clone(), false)
+            .await?;
         let upstream_session = response.session_id.clone();
         if !response.status.is_success() {
-            return self.refused_initialize(response, context).await;
+            return self.refused_initialize(response, context, &message).await;
         }
         let answer = self.initialize_answer(response, message.id()).await?;
         let Some(revision) = negotiated(&answer.message)? else {
-            return Ok(answer.relay(None));
+            let refused = if is_unknown_here(&answer.message) {
+                self.refuse_legacy(&message).await
+            } else {
+                None
+            };
+            return Ok(refused.unwrap_or_else(|| answer.relay(None)));
         };
-        let context = MessageContext { direction: Direction::ToClient, revision, ..context };
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            revision,
+            ..context
+        };
         let answer = self.inspect_initialize(&context, answer).await;
         let negotiated = Negotiated {
             revision,
@@ -85,7 +93,14 @@ impl Route {
         self: &Arc<Self>,
         response: UpstreamResponse,
         context: MessageContext,
+        message: &Message,
     ) -> Result<Answer, Failure> {
+        // Statuses with which a server without sessions refuses them.
+        if matches!(response.status.as_u16(), 400 | 404 | 405)
+            && let Some(refused) = self.refuse_legacy(message).await
+        {
+            return Ok(refused);
+        }
         if response.status == StatusCode::NOT_FOUND {
             let text = format!("{} answers 404 at its configured URL", self.name());
             return Err(Failure::new(Reason::NotFound, text));
@@ -105,7 +120,11 @@ impl Route {
                 let body = response.collect(self.max_message()).await;
                 let body = body.map_err(|error| body_failure(&error))?;
                 let message = Message::parse(body).map_err(|error| self.no_answer(&error))?;
-                Ok(Initialized { message, events: None, changed: false })
+                Ok(Initialized {
+                    message,
+                    events: None,
+                    changed: false,
+                })
             }
             MediaType::EventStream => {
                 let body = into_stream(response.into_body());
@@ -117,7 +136,10 @@ impl Route {
                 })?
             }
             MediaType::Other => {
-                let text = format!("{} answers initialize with neither JSON nor events", self.name());
+                let text = format!(
+                    "{} answers initialize with neither JSON nor events",
+                    self.name()
+                );
                 Err(Failure::new(Reason::Invalid, text))
             }
         }
@@ -133,7 +155,10 @@ impl Route {
         context: &MessageContext,
         mut answer: Initialized,
     ) -> Initialized {
-        if !self.chain().wants(Direction::ToClient, context.method.as_deref()) {
+        if !self
+            .chain()
+            .wants(Direction::ToClient, context.method.as_deref())
+        {
             return answer;
         }
         let outcome = match self.chain().run(context, answer.message.clone()) {
@@ -167,7 +192,9 @@ impl Route {
         self.tasks().spawn(async move {
             let mut headers = HeaderMap::new();
             headers::for_session(&mut headers, revision, Some(&id));
-            let sent = route.send(Method::DELETE, headers, Bytes::new(), true).await;
+            let sent = route
+                .send(Method::DELETE, headers, Bytes::new(), true)
+                .await;
             if let Err(failure) = sent {
                 tracing::debug!(error = %failure.text, "an unused session stays at the upstream");
             }
@@ -177,7 +204,9 @@ impl Route {
     /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
     /// are what they were; what the client must read again it is told by notifications.
     pub(super) async fn reestablish(self: &Arc<Self>, session: &Arc<Session>) -> bool {
-        let Some(state) = session.state(SessionState::default) else { return false };
+        let Some(state) = session.state(SessionState::default) else {
+            return false;
+        };
         let lost = session.upstream_session();
         let _one_at_a_time = state.reestablishing.lock().await;
         if session.upstream_session() != lost {
@@ -197,14 +226,22 @@ impl Route {
         }
     }
 
-    async fn reopen(self: &Arc<Self>, session: &Session, state: &SessionState) -> Result<(), Failure> {
+    async fn reopen(
+        self: &Arc<Self>,
+        session: &Session,
+        state: &SessionState,
+    ) -> Result<(), Failure> {
         let params = session.initialize_params();
-        let mut request = BytesMut::from(&br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..]);
+        let mut request = BytesMut::from(
+            &br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..],
+        );
         request.extend_from_slice(&params);
         request.extend_from_slice(b"}");
         let mut headers = HeaderMap::new();
         headers::for_post(&mut headers);
-        let response = self.send(Method::POST, headers, request.freeze(), false).await?;
+        let response = self
+            .send(Method::POST, headers, request.freeze(), false)
+            .await?;
         if !response.status.is_success() {
             let text = format!("initialize was answered {}", response.status);
             return Err(Failure::new(Reason::Invalid, text));
@@ -228,19 +265,32 @@ impl Route {
         let id = response.session_id.clone();
         let answer = self.initialize_answer(response, None).await?;
         if negotiated(&answer.message)? != Some(session.revision()) {
-            return Err(Failure::new(Reason::Invalid, "another revision was negotiated"));
+            return Err(Failure::new(
+                Reason::Invalid,
+                "another revision was negotiated",
+            ));
         }
         let setup = state.setup();
-        if setup.capabilities.is_some_and(|before| before != capabilities(&answer.message)) {
-            return Err(Failure::new(Reason::Invalid, "the server's capabilities have changed"));
+        if setup
+            .capabilities
+            .is_some_and(|before| before != capabilities(&answer.message))
+        {
+            return Err(Failure::new(
+                Reason::Invalid,
+                "the server's capabilities have changed",
+            ));
         }
         self.tell(session, id.as_ref(), INITIALIZED).await?;
-        for message in setup.log_level.into_iter().chain(setup.subscriptions.into_values()) {
+        for message in setup
+            .log_level
+            .into_iter()
+            .chain(setup.subscriptions.into_values())
+        {
             self.tell(session, id.as_ref(), &message).await?;
         }
-        let sessions = self.sessions().ok_or_else(|| {
-            Failure::new(Reason::Invalid, "the route is not mounted on a server")
-        })?;
+        let sessions = self
+            .sessions()
+            .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
         let stored = sessions.set_upstream_session(session, id).await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         state.queue_notices(refresh_notices(&answer.message));
@@ -265,7 +315,10 @@ impl Route {
             let read = response.collect(self.max_message()).await;
             return read.map(drop).map_err(|error| body_failure(&error));
         }
-        let text = format!("a message of the session's set-up was answered {}", response.status);
+        let text = format!(
+            "a message of the session's set-up was answered {}",
+            response.status
+        );
         Err(Failure::new(Reason::Invalid, text))
     }
 }
@@ -308,7 +361,9 @@ impl BodyStream for Replayed {
             self.raw = Vec::new();
             return std::task::Poll::Ready(Ok(Filled::More));
         }
-        let Some(rest) = &mut self.rest else { return std::task::Poll::Ready(Ok(Filled::End)) };
+        let Some(rest) = &mut self.rest else {
+            return std::task::Poll::Ready(Ok(Filled::End));
+        };
         match std::task::ready!(rest.poll_fill(cx, out)) {
             Ok(Filled::More) => std::task::Poll::Ready(Ok(Filled::More)),
             // The response has passed: how the stream ends tells nothing more.
@@ -338,14 +393,21 @@ async fn read_response(
             };
             raw.extend_from_slice(&event.raw);
             if raw.len() > max {
-                return Err(Failure::new(Reason::TooLarge, "initialize was answered at length"));
+                return Err(Failure::new(
+                    Reason::TooLarge,
+                    "initialize was answered at length",
+                ));
             }
             let data = event.data.filter(|data| !data.is_empty());
             let message = data.and_then(|data| Message::parse(data).ok());
             let message = message.filter(|m| m.kind().is_response());
             if let Some(message) = message.filter(|m| id.is_none() || m.id() == id) {
                 let events = Some((raw, trailing(decoder, body)?));
-                return Ok(Initialized { message, events, changed: false });
+                return Ok(Initialized {
+                    message,
+                    events,
+                    changed: false,
+                });
             }
         }
         let mut chunk = Vec::new();
@@ -370,7 +432,9 @@ fn trailing(
 }
 
 fn next_item(decoder: &mut Decoder) -> Result<Option<Item>, Failure> {
-    decoder.next_item().map_err(|error| Failure::new(Reason::TooLarge, error.to_string()))
+    decoder
+        .next_item()
+        .map_err(|error| Failure::new(Reason::TooLarge, error.to_string()))
 }
 
 /// The revision of a successful answer; `None` if it is an error.
@@ -380,10 +444,14 @@ fn negotiated(message: &Message) -> Result<Option<Revision>, Failure> {
     }
     let result = message.result().unwrap_or_default();
     let version: Option<String> = rpc::members(&result).ok().and_then(|members| {
-        let (_, value) = members.into_iter().find(|(name, _)| name == "protocolVersion")?;
+        let (_, value) = members
+            .into_iter()
+            .find(|(name, _)| name == "protocolVersion")?;
         serde_json::from_slice(&value).ok()
     });
-    let known = version.as_deref().and_then(|v| Revision::from_bytes(v.as_bytes()));
+    let known = version
+        .as_deref()
+        .and_then(|v| Revision::from_bytes(v.as_bytes()));
     match known.filter(|revision| !revision.is_modern()) {
         Some(revision) => Ok(Some(revision)),
         None => {
@@ -413,12 +481,31 @@ fn refresh_notices(answer: &Message) -> Vec<Bytes> {
         .collect()
 }
 
+/// Whether an error says that the server does not know `initialize`.
+fn is_unknown_here(answer: &Message) -> bool {
+    let error = answer.error().unwrap_or_default();
+    let code = rpc::member(&error, "code");
+    let code = code.and_then(|code| std::str::from_utf8(&code).ok()?.parse().ok());
+    code.is_some_and(|code: i32| matches!(code, code::UNSUPPORTED_VERSION | code::METHOD_NOT_FOUND))
+}
+
 /// The error for a client whose binding the upstream does not speak.
-pub(crate) fn unsupported(message: &Message, text: &str, supported: &[Revision], requested: &str) -> Answer {
+pub(crate) fn unsupported(
+    message: &Message,
+    text: &str,
+    supported: &[Revision],
+    requested: &str,
+) -> Answer {
     let supported: Vec<_> = supported.iter().map(|r| r.as_str()).collect();
     let data = serde_json::json!({
         "supported": supported, "requested": requested, "reason": Reason::Binding.as_str(),
     });
     let status = StatusCode::BAD_REQUEST;
-    Answer::error(status, message.id(), code::UNSUPPORTED_VERSION, text, Some(&data.to_string()))
+    Answer::error(
+        status,
+        message.id(),
+        code::UNSUPPORTED_VERSION,
+        text,
+        Some(&data.to_string()),
+    )
 }

@@ -35,7 +35,17 @@ pub fn is_read_only_method(method: &str) -> bool {
         )
 }
 
-/// The member of `params` that `Mcp-Name` repeats, for the methods that have the header.
+/// The member of `params` that `Mcp-Name` repeats, for the methods that have the header: those that
+/// name a tool, prompt or resource, and those of the tasks extension.
+#[must_use]
+pub fn mirrored_param(method: &str) -> Option<&'static str> {
+    match method {
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => name_param(method),
+    }
+}
+
+/// The member of `params` that names a tool, prompt or resource.
 #[must_use]
 pub fn name_param(method: &str) -> Option<&'static str> {
     match method {

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::classify::{Refusal, Served, name_param};
+use crate::classify::{Refusal, Served, mirrored_param};
 use crate::header::{self, trim};
 use crate::rpc::{Message, code, meta_key};
 
@@ -42,7 +42,7 @@ pub(super) fn check(
     version_is_there(headers)?;
     let method = message.method().unwrap_or_default();
     mirrors(headers, &header::METHOD, Some(method))?;
-    match name_param(method) {
+    match mirrored_param(method) {
         Some(param) => mirrors(headers, &header::NAME, message.param_text(param).as_deref()),
         None => Ok(()),
     }

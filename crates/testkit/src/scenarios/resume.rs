@@ -289,3 +289,51 @@ pub async fn last_event_id_reaches_upstream_stream(gateway: &str, upstream: &Ups
         .wait_until(|seen| seen.outcome("tools/call") == Some(Outcome::Complete))
         .await;
 }
+
+/// G1, R112, R115: servers number events as they like (WHATWG HTML 9.2.6); whatever a header can carry
+/// resumes a stream, for the gateway and for the client.
+pub async fn ids_of_any_text_resume_a_stream(gateway: &str, upstream: &Upstream) {
+    const NAME: &str = "событие 0/0, №";
+    let client = in_session_with_ids(gateway, upstream).await;
+    let mut events = numbered(NAME, 6);
+    events[0].retry = Some(10);
+    upstream.publish(NAME, events);
+    let part = || Script::stream_part(NAME, 3).read_by_peer().cut(Cut::Fin);
+    upstream.on("tools/call", part());
+    upstream.once("GET", part());
+    let mut response = client.post(rpc::call(NAME, "echo")).await;
+    let (events, end) = response.events_to_end().await;
+    assert_eq!(end, Ok(()));
+    assert_numbered(&events, NAME, 6, NAME);
+    let resumed_after = |index| Some(format!("{NAME}-{index}"));
+    let last_id = || {
+        let get = upstream.record().last("GET").cloned();
+        get.and_then(|get| get.last_event_id().map(str::to_owned))
+    };
+    assert_eq!(last_id(), resumed_after(2));
+
+    upstream.once("GET", Script::stream(NAME));
+    let mut response = client.resume(&format!("{NAME}-4")).await;
+    let (events, _) = response.events_to_end().await;
+    assert_eq!(last_id(), resumed_after(4));
+    let ids: Vec<_> = events.into_iter().map(|event| event.id).collect();
+    assert_eq!(ids.last(), Some(&resumed_after(5)));
+}
+
+/// G3, R112: an id that no header can carry passes like any other, and nothing is resumed after it.
+pub async fn ids_no_header_can_carry_pass(gateway: &str, upstream: &Upstream) {
+    let client = in_session_with_ids(gateway, upstream).await;
+    for (index, id) in [" outer blanks ", "\u{7f}", &"x".repeat(2000)]
+        .into_iter()
+        .enumerate()
+    {
+        let event = Event::message(rpc::notification("x", &json!({ "n": index }))).with_id(id);
+        let script = Script::events().event(event.clone()).read_by_peer();
+        upstream.once("tools/call", script.cut(Cut::Fin));
+        let mut response = client.post(rpc::call(index, "echo")).await;
+        assert_eq!(response.next_event().await, Some(event));
+        let answer = response.next_message().await;
+        assert_own_error(&answer, index, &["upstream_stream_lost"]);
+    }
+    assert_eq!(upstream.record().count("GET"), 0);
+}

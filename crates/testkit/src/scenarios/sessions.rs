@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, Response};
 use crate::gate::Gate;
 use crate::rpc;
-use crate::scenarios::{in_session, in_session_with_ids, last_session};
+use crate::scenarios::{NEWEST, in_session, in_session_with_ids, last_session};
 use crate::upstream::{Script, Upstream};
 
 /// R070, R071, R074: DELETE ends the session on both sides; its id is 404 from then on, on every method,
@@ -280,4 +280,50 @@ pub async fn server_request_is_answered_in_mid_stream(gateway: &str, upstream: &
             "the answer as it was"
         );
     }
+}
+
+/// Protocol notes 1.3: a server may serve sessions and name in `server/discover` only what it serves
+/// statelessly, as the official Python SDK does; clients of both kinds reach it.
+pub async fn sessions_that_discovery_does_not_list_are_served(gateway: &str, upstream: &Upstream) {
+    let discovered = json!({
+        "resultType": "complete",
+        "supportedVersions": [rpc::MODERN],
+        "capabilities": {"tools": {}},
+        "ttlMs": 0,
+        "cacheScope": "private",
+    });
+    upstream.on("server/discover", Script::json(rpc::result(discovered)));
+    let client = in_session(gateway).await;
+    let modern = client.post_modern(&rpc::modern_call(1, "echo")).await;
+    assert_eq!(modern.status, 200);
+    assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
+    // And again, now that the gateway knows what discovery lists.
+    let client = in_session(gateway).await;
+    assert_eq!(client.post(rpc::call(3, "echo")).await.status, 200);
+}
+
+/// B14, protocol notes 1.2: a client with sessions and a server without them are told apart by an error
+/// that names what each side speaks. The upstream must have been [stateless](crate::Era::Stateless) when
+/// the gateway started.
+pub async fn server_without_sessions_is_named(gateway: &str, upstream: &Upstream) {
+    let client = Client::new(gateway);
+    for id in [1, 2] {
+        let mut response = client.post(rpc::initialize(id, NEWEST)).await;
+        assert_eq!(
+            (response.status, response.header("Mcp-Session-Id")),
+            (400, None)
+        );
+        let answer = response.json().await;
+        assert_eq!(answer["id"], id);
+        let error = &answer["error"];
+        assert_eq!(error["code"], -32022, "{answer}");
+        assert_eq!(error["data"]["supported"], json!([rpc::MODERN]), "{answer}");
+        assert_eq!(error["data"]["requested"], NEWEST, "{answer}");
+        let text = error["message"].as_str().unwrap_or_default();
+        assert!(
+            text.contains("with sessions") && text.contains(rpc::MODERN),
+            "{answer}"
+        );
+    }
+    assert_eq!(upstream.sessions(), [""; 0]);
 }

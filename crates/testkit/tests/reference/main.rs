@@ -39,6 +39,7 @@ passes! {
     resume::upstream_cut_without_ids_gives_in_band_error_with_id
     resume::upstream_cut_e2_gives_in_band_error_with_id
     resume::last_event_id_reaches_upstream_stream
+    resume::ids_of_any_text_resume_a_stream
     failures::upstream_5xx_body_unchanged
     failures::notifications_are_answered_as_upstream_does
     failures::upstream_401_becomes_502

@@ -15,6 +15,7 @@ use super::quantity::{Period, Size};
 use super::raw::{LogFormat, RawConfig, RawLegacy, RawLimits, RawSessions, RawToken};
 use super::settings::{Given, Layers, Names};
 use super::tree::Path;
+use super::upstreams::Common;
 use super::{Config, LogConfig, access};
 
 /// The address that clients connect to.
@@ -57,7 +58,11 @@ impl Build {
                 Some(RawLegacy::Served) | None => LegacyMode::Served,
             },
         };
-        let upstreams = self.upstreams(raw.upstreams, raw.mcp_servers, listen.value);
+        let common = Common {
+            interceptors: raw.interceptors,
+            chain: raw.chain,
+        };
+        let upstreams = self.upstreams(raw.upstreams, raw.mcp_servers, &common, listen.value);
         Config {
             listen: listen.value,
             admin,

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use thinpipe_gateway::interceptor::OnFailure;
 use thinpipe_gateway::{Resume, SessionLost, UpstreamSpec};
 use thinpipe_transport::server::{LegacyMode, Limits, SessionLimits};
 
 use super::Config;
 use super::quantity::{Period, Size};
 use super::raw::{
-    RawChain, RawConfig, RawHealth, RawLegacy, RawLimits, RawLog, RawOnFailure, RawPool, RawResume,
-    RawSessionLost, RawSessions, RawTimeouts, RawToken, RawUpstream,
+    RawConfig, RawHealth, RawLegacy, RawLimits, RawLog, RawPool, RawResume, RawSessionLost,
+    RawSessions, RawTimeouts, RawToken, RawUpstream,
 };
 use super::tree::{Node, Path, Text, Value};
 
@@ -49,6 +48,10 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
         },
         limits: limits(&config.server.limits),
         sessions: sessions(&config.server.sessions),
+        interceptors: Vec::new(),
+        interceptors_shown: interceptors_of(tree),
+        // Shown with each upstream.
+        chain: None,
         tokens: tokens(config, tree),
         upstreams: config
             .gateway
@@ -108,7 +111,6 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
         let value = table.and_then(|table| entry(table, name.as_str()));
         (name.as_str().to_owned(), hidden(value))
     });
-    let interceptors = written.and_then(|node| node.at(&Path::default().key("interceptors")));
     RawUpstream {
         name: Some(client.name.to_string()),
         url: Some(client.url.to_string()),
@@ -145,16 +147,15 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
             timeout: period(spec.health.timeout),
             failures: Some(spec.health.failures.into()),
         },
-        chain: RawChain {
-            timeout: period(spec.chain.timeout()),
-            on_failure: Some(match spec.chain.on_failure {
-                OnFailure::Reject => RawOnFailure::Reject,
-                OnFailure::Continue => RawOnFailure::Continue,
-            }),
-        },
+        chain: Some(spec.chain.clone()),
         interceptors: Vec::new(),
-        interceptors_shown: interceptors.and_then(|node| shown(node, false)),
+        interceptors_shown: written.and_then(interceptors_of),
     }
+}
+
+/// The interceptors in a table of the file.
+fn interceptors_of(table: &Node) -> Option<toml::Value> {
+    shown(table.at(&Path::default().key("interceptors"))?, false)
 }
 
 /// Where an upstream of this name stands in the file.

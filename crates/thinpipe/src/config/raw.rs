@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use thinpipe_gateway::interceptor::InterceptorConfig;
+use thinpipe_gateway::interceptor::{ChainConfig, InterceptorConfig};
 
 use super::clients::RawMcpServer;
 use super::quantity::{Period, Size};
@@ -34,6 +34,19 @@ pub(crate) struct RawConfig {
     pub(crate) limits: RawLimits,
     /// Sessions.
     pub(crate) sessions: RawSessions,
+    /// What looks at the messages of every upstream, nearer to the client than its own.
+    #[serde(skip_serializing)]
+    pub(crate) interceptors: Vec<InterceptorConfig>,
+    /// These as they were written: only the gateway knows what stands in them.
+    #[serde(
+        rename = "interceptors",
+        skip_deserializing,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) interceptors_shown: Option<toml::Value>,
+    /// How the chains of upstreams behave that say nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chain: Option<ChainConfig>,
     /// Who may connect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tokens: Vec<RawToken>,
@@ -143,8 +156,9 @@ pub(crate) struct RawUpstream {
     pub(crate) pool: RawPool,
     /// How its health is watched.
     pub(crate) health: RawHealth,
-    /// How the chain of interceptors behaves.
-    pub(crate) chain: RawChain,
+    /// How its chain of interceptors behaves, in the gateway's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chain: Option<ChainConfig>,
     /// What looks at its messages, in order.
     #[serde(skip_serializing)]
     pub(crate) interceptors: Vec<InterceptorConfig>,
@@ -203,20 +217,4 @@ pub(crate) struct RawHealth {
     pub(crate) interval: Option<Period>,
     pub(crate) timeout: Option<Period>,
     pub(crate) failures: Option<u64>,
-}
-
-/// `[upstreams.chain]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawChain {
-    pub(crate) timeout: Option<Period>,
-    pub(crate) on_failure: Option<RawOnFailure>,
-}
-
-/// `on_failure`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawOnFailure {
-    Reject,
-    Continue,
 }

@@ -165,7 +165,7 @@ max_passed_body = 2048
 timeouts = { connect = "1s", stream_idle = "1h" }
 pool = { max_streams = 3, rotate_after = "90s" }
 health = { interval = "0s", failures = 5 }
-chain = { timeout = "250ms", on_failure = "continue" }
+chain = { timeout_ms = 250, on_failure = "continue" }
 interceptors = [{ type = "log" }]
 "#;
     let config = toml(text).unwrap().config;
@@ -204,6 +204,37 @@ interceptors = [{ type = "log" }]
     );
     assert_eq!(spec.chain.timeout_ms, 250);
     assert_eq!(spec.interceptors.len(), 1);
+}
+
+/// What stands at the top holds for every upstream, also for those of clients; what an upstream has
+/// of its own comes behind it.
+#[test]
+fn interceptors_at_the_top_are_everybodys() {
+    let text = r#"
+interceptors = [{ type = "sanitize" }]
+chain = { timeout_ms = 7 }
+[[upstreams]]
+name = "a"
+url = "http://h/a"
+chain = { on_failure = "continue" }
+interceptors = [{ type = "log" }]
+[mcpServers.b]
+url = "http://h/b"
+"#;
+    let config = toml(text).unwrap().config;
+    let kinds = |at: usize| -> Vec<_> {
+        let spec = &config.gateway.upstreams[at];
+        spec.interceptors
+            .iter()
+            .map(|config| config.kind())
+            .collect()
+    };
+    assert_eq!(kinds(0), ["sanitize", "log"]);
+    assert_eq!(kinds(1), ["sanitize"]);
+    assert_eq!(config.gateway.upstreams[0].chain.timeout_ms, 5000);
+    assert_eq!(config.gateway.upstreams[1].chain.timeout_ms, 7);
+    let shown = toml(text).unwrap().to_toml().unwrap();
+    assert_eq!(toml(&shown).unwrap().to_toml().unwrap(), shown);
 }
 
 #[test]

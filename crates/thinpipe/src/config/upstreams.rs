@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, OnFailure};
+use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
 use thinpipe_gateway::{HealthConfig, Resume, SessionLost, UpstreamSpec};
 use thinpipe_transport::upstream::UpstreamConfig;
 
@@ -14,15 +14,19 @@ use super::build::{Build, DAY, HOUR};
 use super::clients::{self, RawMcpServer};
 use super::problem::{Place, Problem};
 use super::quantity::{Period, Size};
-use super::raw::{
-    RawChain, RawHealth, RawOnFailure, RawPool, RawResume, RawSessionLost, RawTimeouts, RawUpstream,
-};
+use super::raw::{RawHealth, RawPool, RawResume, RawSessionLost, RawTimeouts, RawUpstream};
 use super::tree::Path;
 
 /// Name of an upstream that was given none.
 const DEFAULT_NAME: &str = "server";
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
+
+/// What all upstreams have.
+pub(super) struct Common {
+    pub(super) interceptors: Vec<InterceptorConfig>,
+    pub(super) chain: Option<ChainConfig>,
+}
 
 /// An upstream with the place it was written at.
 struct Entry {
@@ -36,6 +40,7 @@ impl Build {
         &mut self,
         raw: Vec<RawUpstream>,
         servers: BTreeMap<String, RawMcpServer>,
+        common: &Common,
         listen: SocketAddr,
     ) -> Vec<UpstreamSpec> {
         let entries = self.entries(raw, servers);
@@ -48,7 +53,7 @@ impl Build {
         }
         let mut specs: Vec<UpstreamSpec> = Vec::with_capacity(entries.len());
         for Entry { raw, path } in entries {
-            let Some(spec) = self.upstream(raw, &path, several, listen) else {
+            let Some(spec) = self.upstream(raw, &path, several, common, listen) else {
                 continue;
             };
             if specs
@@ -101,6 +106,7 @@ impl Build {
         raw: RawUpstream,
         path: &Path,
         several: bool,
+        common: &Common,
         listen: SocketAddr,
     ) -> Option<UpstreamSpec> {
         let url = self.url(raw.url.as_deref(), path, listen);
@@ -127,9 +133,14 @@ impl Build {
             Some(RawResume::Upstream) | None => Resume::Upstream,
         };
         spec.health = self.health(&raw.health, &path.key("health"));
-        spec.chain = self.chain(&raw.chain, &path.key("chain"));
-        spec.interceptors = raw.interceptors;
-        self.interceptors(&spec, path);
+        let own = raw.chain.is_some();
+        spec.chain = raw
+            .chain
+            .or_else(|| common.chain.clone())
+            .unwrap_or_default();
+        spec.interceptors = common.interceptors.clone();
+        spec.interceptors.extend(raw.interceptors);
+        self.interceptors(&spec, common, path, own);
         let at = path.key("max_message");
         spec.max_message = self.bytes(&at, raw.max_message, spec.max_message, 1 << 10, 1 << 30);
         let at = path.key("max_passed_body");
@@ -140,7 +151,7 @@ impl Build {
     }
 
     /// Patterns, pointers and rules: what only the gateway can judge.
-    fn interceptors(&mut self, spec: &UpstreamSpec, path: &Path) {
+    fn interceptors(&mut self, spec: &UpstreamSpec, common: &Common, path: &Path, own_chain: bool) {
         let problem = match Chain::build(&spec.interceptors, Vec::new(), &spec.chain) {
             Ok(_) => return,
             Err(ChainError::Interceptor {
@@ -149,12 +160,23 @@ impl Build {
                 reason,
                 ..
             }) => {
-                let at = path.key("interceptors").index(index);
+                let (table, index) = match index.checked_sub(common.interceptors.len()) {
+                    Some(own) => (path, own),
+                    None => (&Path::default(), index),
+                };
+                let at = table.key("interceptors").index(index);
                 Problem::at(at.join(&field), reason)
             }
-            Err(error) => Problem::at(path.key("chain"), error.to_string()),
+            Err(ChainError::Setting { field, reason }) => {
+                let table = if own_chain { path } else { &Path::default() };
+                Problem::at(table.key("chain").key(field), reason)
+            }
+            Err(error) => Problem::at(path.clone(), error.to_string()),
         };
-        self.add(problem);
+        // What all upstreams share is wrong once, not once for each of them.
+        if !self.problems.contains(&problem) {
+            self.add(problem);
+        }
     }
 
     fn name(&mut self, given: Option<String>, path: &Path, several: bool) -> Option<String> {
@@ -313,25 +335,6 @@ impl Build {
             failures: self.within(&at.key("failures"), failures, d.failures, 1, 1000),
         }
     }
-
-    fn chain(&mut self, raw: &RawChain, at: &Path) -> ChainConfig {
-        let mut chain = ChainConfig::default();
-        let timeout = self.period(
-            &at.key("timeout"),
-            raw.timeout,
-            chain.timeout(),
-            MIN_TIMEOUT,
-            HOUR,
-        );
-        chain.timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        if let Some(on_failure) = raw.on_failure {
-            chain.on_failure = match on_failure {
-                RawOnFailure::Reject => OnFailure::Reject,
-                RawOnFailure::Continue => OnFailure::Continue,
-            };
-        }
-        chain
-    }
 }
 
 /// A URL that can be an upstream's, or what is wrong with it and how to mend it.
@@ -367,11 +370,7 @@ fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
             "put credentials into `headers`: `Authorization = \"Basic ${CREDENTIALS}\"`".to_owned(),
         ));
     }
-    if url.scheme() == Some(&Scheme::HTTPS) {
-        let mend = "use its http address, or a local TLS proxy in front of it".to_owned();
-        return wrong("needs TLS, which is not spoken to upstreams yet", mend);
-    }
-    if url.scheme() != Some(&Scheme::HTTP) {
+    if url.scheme() != Some(&Scheme::HTTP) && url.scheme() != Some(&Scheme::HTTPS) {
         return wrong(
             "has a scheme that is not served",
             format!("write it as in {example}"),

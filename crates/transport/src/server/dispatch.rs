@@ -104,13 +104,24 @@ impl Envelope {
     }
 }
 
+/// A request handed to its handler, or about to be.
+pub(crate) enum Dispatched {
+    /// It is being answered.
+    Now(Answering),
+    /// The session has to be looked for, or opened, first.
+    Later(BoxFuture<Answering>),
+}
+
 /// Hands a request to its handler. `body` is empty for GET and DELETE.
-pub(crate) async fn dispatch(
+///
+/// What happens thousands of times a second, a message in a session that is live here, needs neither
+/// an await nor an allocation of its own.
+pub(crate) fn dispatch(
     shared: &Arc<Shared>,
     admitted: Admitted,
     head: RequestHead,
     body: Bytes,
-) -> Answering {
+) -> Dispatched {
     add(&shared.counters.requests);
     let Admitted {
         endpoint,
@@ -129,13 +140,40 @@ pub(crate) async fn dispatch(
         Step::ReadBody => classify_body(shared, body, &envelope.headers),
     };
     let prepared = match class {
-        Ok(class) => prepare(shared, envelope, class).await,
+        Ok(Class::Message(message)) => match live_session(shared, &envelope) {
+            Some(session) => in_session(shared, envelope, message, Some(session)),
+            None => return later(shared, envelope, Class::Message(message), permit),
+        },
+        Ok(class) => return later(shared, envelope, class, permit),
         Err(answer) => Err(answer),
     };
-    match prepared {
-        Ok(prepared) => prepared.start(shared, permit),
-        Err(answer) => Prepared::done(answer).start(shared, permit),
+    Dispatched::Now(start(shared, prepared, permit))
+}
+
+fn later(shared: &Arc<Shared>, envelope: Envelope, class: Class, permit: Permit) -> Dispatched {
+    let shared = Arc::clone(shared);
+    Dispatched::Later(Box::pin(async move {
+        let prepared = prepare(&shared, envelope, class).await;
+        start(&shared, prepared, permit)
+    }))
+}
+
+fn start(shared: &Arc<Shared>, prepared: Result<Prepared, Answer>, permit: Permit) -> Answering {
+    prepared
+        .unwrap_or_else(Prepared::done)
+        .start(shared, permit)
+}
+
+fn live_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<Session>> {
+    let mut ids = envelope.headers.get_all(SESSION_ID).iter();
+    let id = ids.next()?;
+    if ids.next().is_some() {
+        return None;
     }
+    let name = &envelope.endpoint.name;
+    shared
+        .sessions
+        .live(id.as_bytes(), &envelope.principal, name)
 }
 
 fn classify_body(shared: &Shared, body: Bytes, headers: &HeaderMap) -> Result<Class, Answer> {
@@ -324,7 +362,7 @@ async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, An
         Some(value) if value.is_empty() => None,
         Some(value) => {
             let id = EventId::from_bytes(Bytes::copy_from_slice(value.as_bytes()));
-            Some(id.map_err(|_| invalid(None, "Last-Event-ID is not a valid event id"))?)
+            Some(id.map_err(|_| invalid(None, "Last-Event-ID is no event id: it is too long"))?)
         }
     };
     if shared.streams.used() >= shared.streams.limit() {

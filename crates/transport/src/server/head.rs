@@ -1,23 +1,39 @@
 //! Heads of requests: tokenized by `httparse`, with the framing of the body decided strictly.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use httparse::ParserConfig;
 
 use crate::http1::framing::{Chunked, Framing};
+
+/// Header fields the tokenizer has room for, whatever the configured limit.
+const MAX_FIELDS: usize = 128;
 
 /// The head of a request, whichever HTTP version brought it.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// Path without query.
-    pub(crate) path: String,
-    /// `Host`, or `:authority`.
-    pub(crate) host: Option<Bytes>,
+    pub(crate) path: Bytes,
+    /// Whom the client means: the authority of the request target, or `Host` (RFC 9112 3.2.2).
+    pub(crate) authority: Option<Bytes>,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+}
+
+impl RequestHead {
+    /// The host that the client means.
+    pub(crate) fn host(&self) -> Option<&[u8]> {
+        let header = || {
+            self.headers
+                .get(http::header::HOST)
+                .map(HeaderValue::as_bytes)
+        };
+        self.authority.as_deref().or_else(header)
+    }
 }
 
 /// What HTTP/1 adds to a head.
@@ -55,9 +71,11 @@ pub(crate) fn parse(
     max_headers: usize,
     peer: Option<SocketAddr>,
 ) -> Result<Option<Http1Head>, HeadError> {
-    let mut space = [httparse::EMPTY_HEADER; 128];
-    let mut request = httparse::Request::new(&mut space);
-    let length = match request.parse(input) {
+    let mut space = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed =
+        ParserConfig::default().parse_request_with_uninit_headers(&mut request, input, &mut space);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY),
@@ -70,8 +88,13 @@ pub(crate) fn parse(
         .method
         .and_then(|m| Method::from_bytes(m.as_bytes()).ok());
     let method = method.ok_or(bad("malformed method"))?;
+    let http11 = request.version == Some(1);
+    let mut own = ConnectionFields::default();
     let mut headers = HeaderMap::with_capacity(request.headers.len());
     for header in request.headers.iter() {
+        if own.take(header.name, header.value) {
+            continue;
+        }
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
         let (Ok(name), Ok(value)) = (name, value) else {
@@ -79,18 +102,16 @@ pub(crate) fn parse(
         };
         headers.append(name, value);
     }
-    let http11 = request.version == Some(1);
-    let framing = framing(&headers, http11)?;
-    let (path, host) = target(request.path.unwrap_or("/"), &headers)?;
-    let keep_alive = keep_alive(&headers, http11);
-    let expects_continue = http11
-        && headers
-            .get(EXPECT)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let framing = own.framing(http11)?;
+    let target_of = request.path.ok_or(bad("no request target"))?;
+    let host = own.host.one().map_err(|()| bad("Host repeats"))?;
+    let (path, authority) = target(input, target_of, host)?;
+    let keep_alive = own.keep_alive(http11, &mut headers);
+    let expects_continue = http11 && own.expects_continue;
     let head = RequestHead {
         method,
         path,
-        host,
+        authority,
         headers,
         peer,
     };
@@ -110,29 +131,109 @@ const TOO_MANY: HeadError = HeadError {
     reason: "too many header fields",
 };
 
-/// RFC 9112 6.3, with everything refused that two readers could take differently.
-fn framing(headers: &HeaderMap, http11: bool) -> Result<Framing, HeadError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(coding) = codings.next() {
-        if !http11 || codings.next().is_some() || lengths.next().is_some() {
-            return Err(bad("ambiguous body length"));
+/// Fields that are about this connection and its framing. They go no further than here, whoever
+/// handles the request (RFC 9110 7.6.1).
+#[derive(Default)]
+struct ConnectionFields<'a> {
+    host: Field<'a>,
+    length: Field<'a>,
+    coding: Field<'a>,
+    connection: Vec<&'a [u8]>,
+    expects_continue: bool,
+}
+
+/// A field that may come once.
+#[derive(Default, Clone, Copy)]
+enum Field<'a> {
+    #[default]
+    Absent,
+    Once(&'a [u8]),
+    Repeated,
+}
+
+impl<'a> Field<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
+    }
+
+    fn one(self) -> Result<Option<&'a [u8]>, ()> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Once(value) => Ok(Some(value)),
+            Self::Repeated => Err(()),
         }
-        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+    }
+}
+
+impl<'a> ConnectionFields<'a> {
+    /// Takes a field if it is one of these. By length first: most fields are none of them.
+    fn take(&mut self, name: &str, value: &'a [u8]) -> bool {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is("host") => self.host.add(value),
+            6 if is("expect") => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            10 if is("connection") => self.connection.push(value),
+            10 if is("keep-alive") => {}
+            14 if is("content-length") => self.length.add(value),
+            17 if is("transfer-encoding") => self.coding.add(value),
+            _ => return false,
+        }
+        true
+    }
+
+    /// RFC 9112 6.3, with everything refused that two readers could take differently.
+    fn framing(&self, http11: bool) -> Result<Framing, HeadError> {
+        let coding = self.coding.one().map_err(|()| AMBIGUOUS)?;
+        let length = self
+            .length
+            .one()
+            .map_err(|()| bad("Content-Length repeats"))?;
+        let Some(coding) = coding else {
+            return length.map_or(Ok(Framing::Length(0)), content_length);
+        };
+        if !http11 || length.is_some() {
+            return Err(AMBIGUOUS);
+        }
+        if !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(HeadError {
                 status: 501,
                 reason: "unknown transfer coding",
             });
         }
-        return Ok(Framing::Chunked(Chunked::default()));
+        Ok(Framing::Chunked(Chunked::default()))
     }
-    let Some(length) = lengths.next() else {
-        return Ok(Framing::Length(0));
-    };
-    if lengths.next().is_some() {
-        return Err(bad("Content-Length repeats"));
+
+    /// Whether the connection may be used again. Fields that `Connection` names go no further either.
+    fn keep_alive(&self, http11: bool, headers: &mut HeaderMap) -> bool {
+        let mut keep = http11;
+        let mut close = false;
+        for token in self
+            .connection
+            .iter()
+            .flat_map(|value| value.split(|b| *b == b','))
+        {
+            match token.trim_ascii() {
+                t if t.eq_ignore_ascii_case(b"close") => close = true,
+                t if t.eq_ignore_ascii_case(b"keep-alive") => keep = true,
+                named => {
+                    if let Ok(name) = HeaderName::from_bytes(named) {
+                        headers.remove(name);
+                    }
+                }
+            }
+        }
+        keep && !close
     }
-    let digits = length.as_bytes();
+}
+
+const AMBIGUOUS: HeadError = bad("ambiguous body length");
+
+fn content_length(digits: &[u8]) -> Result<Framing, HeadError> {
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(bad("malformed Content-Length"));
     }
@@ -140,40 +241,22 @@ fn framing(headers: &HeaderMap, http11: bool) -> Result<Framing, HeadError> {
     Ok(Framing::Length(number))
 }
 
-/// Splits the request target (RFC 9112 3.2) into path and host.
-fn target(target: &str, headers: &HeaderMap) -> Result<(String, Option<Bytes>), HeadError> {
-    let mut hosts = headers.get_all(http::header::HOST).iter();
-    let host = hosts.next().map(|h| Bytes::copy_from_slice(h.as_bytes()));
-    if hosts.next().is_some() {
-        return Err(bad("Host repeats"));
-    }
-    let without_query = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
+/// Splits the request target (RFC 9112 3.2) into path and authority, which goes before `Host`.
+fn target(
+    input: &Bytes,
+    target: &str,
+    host: Option<&[u8]>,
+) -> Result<(Bytes, Option<Bytes>), HeadError> {
+    let slice = |text: &str| input.slice_ref(text.as_bytes());
+    let without_query = |path: &str| slice(path.split('?').next().unwrap_or_default());
     if target.starts_with('/') {
-        return Ok((without_query(target), host));
+        return Ok((without_query(target), host.map(|h| input.slice_ref(h))));
     }
-    // The absolute form's authority replaces Host (RFC 9112 3.2.2), so that is what is checked.
     let Some((_, rest)) = target.split_once("://") else {
         return Err(bad("unsupported request target"));
     };
-    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    Ok((
-        without_query(path),
-        Some(Bytes::copy_from_slice(authority.as_bytes())),
-    ))
-}
-
-fn keep_alive(headers: &HeaderMap, http11: bool) -> bool {
-    let mut keep = http11;
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|b| *b == b',') {
-            match token.trim_ascii() {
-                t if t.eq_ignore_ascii_case(b"close") => return false,
-                t if t.eq_ignore_ascii_case(b"keep-alive") => keep = true,
-                _ => {}
-            }
-        }
-    }
-    keep
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    Ok((without_query(path), Some(slice(authority))))
 }
 
 #[cfg(test)]
@@ -188,7 +271,7 @@ mod tests {
     fn a_plain_request() {
         let h = head("POST /mcp?a=b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello");
         let h = h.unwrap().unwrap();
-        assert_eq!((h.head.path.as_str(), h.length), ("/mcp", 61));
+        assert_eq!((&h.head.path[..], h.length), (&b"/mcp"[..], 62));
         assert_eq!(h.framing, Framing::Length(5));
         assert!(h.keep_alive && h.chunked_allowed && !h.expects_continue);
     }
@@ -222,7 +305,7 @@ mod tests {
     fn the_absolute_form_names_the_host() {
         let h = head("GET http://evil.example/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let h = h.unwrap().unwrap();
-        assert_eq!(h.head.host.as_deref(), Some(&b"evil.example"[..]));
-        assert_eq!(h.head.path, "/mcp");
+        assert_eq!(h.head.host(), Some(&b"evil.example"[..]));
+        assert_eq!(&h.head.path[..], b"/mcp");
     }
 }

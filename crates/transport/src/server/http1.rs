@@ -17,8 +17,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::http1::framing::Framing;
 use crate::io::{Io, LazyTimer, READ_SIZE, now, poll_read_scratch};
+use crate::server::dispatch::Dispatched;
 use crate::server::exchange::Answer;
 use crate::server::head::{self, HeadError, Http1Head};
+use crate::server::ladder::Admitted;
 use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
 use crate::server::{Shared, dispatch, http2, ladder};
@@ -47,10 +49,8 @@ pub(crate) async fn serve(
     loop {
         let next = connection.next_head().await;
         match next {
-            Next::Head(head) => {
-                // Boxed, so that a connection that only streams does not carry the room for a request.
-                let answered = Box::pin(connection.answer(head)).await;
-                let Some((reply, shape)) = answered else {
+            Next::Head(request, rest) => {
+                let Some((reply, shape)) = connection.answer(*request, rest).await else {
                     return;
                 };
                 if connection.write(reply, shape).await != After::Continue {
@@ -91,7 +91,8 @@ enum After {
 }
 
 enum Next {
-    Head(Box<(Http1Head, Bytes)>),
+    /// A head, and what was read behind it.
+    Head(Box<Http1Head>, Bytes),
     Http2,
     Refused(HeadError),
     Closed,
@@ -147,7 +148,7 @@ impl Connection {
             }
             let waits = self.input.is_empty();
             let read = poll_fn(|cx| {
-                if waits && self.draining.as_mut().poll(cx).is_ready() {
+                if waits && self.shared.is_draining() {
                     return Poll::Ready(Err(Next::Closed));
                 }
                 let input = &mut self.input;
@@ -159,6 +160,9 @@ impl Connection {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Next::Closed)),
                     Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
                     Poll::Pending => {}
+                }
+                if waits && self.draining.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Next::Closed));
                 }
                 std::task::ready!(self.timer.poll_until(cx, deadline));
                 let late = HeadError {
@@ -213,7 +217,7 @@ impl Connection {
         Some(match parsed {
             Ok(Some(head)) => {
                 let rest = bytes.slice(head.length..);
-                Next::Head(Box::new((head, rest)))
+                Next::Head(Box::new(head), rest)
             }
             Ok(None) => {
                 let reason = "malformed request head";
@@ -227,8 +231,7 @@ impl Connection {
     }
 
     /// From a head to its reply; `None`: the client has left.
-    async fn answer(&mut self, next: Box<(Http1Head, Bytes)>) -> Option<(Reply, Shape)> {
-        let (request, rest) = *next;
+    async fn answer(&mut self, request: Http1Head, rest: Bytes) -> Option<(Reply, Shape)> {
         let mut shape = Shape {
             keep_alive: request.keep_alive,
             chunked_allowed: request.chunked_allowed,
@@ -236,33 +239,76 @@ impl Connection {
         };
         let origin = request.head.headers.get(ORIGIN).cloned();
         let shared = Arc::clone(&self.shared);
-        let mut may_read_origin = true;
-        let mut reply = match ladder::admit(&shared, &request.head) {
-            Err(answer) => {
-                // Whoever is refused for its origin must not read why.
-                may_read_origin = answer.status != StatusCode::FORBIDDEN;
-                self.skip_body(&request, rest, &mut shape).await;
-                Reply::new(&shared, answer, Holds::default())
+        let admitted = ladder::admit(&shared, &request.head);
+        // Whoever is refused for its origin must not read why.
+        let refused = admitted.as_ref().err().map(|answer| answer.status);
+        let origin = origin.filter(|_| refused != Some(StatusCode::FORBIDDEN));
+        let dispatched = match (admitted, self.whole_body(&request, &rest)) {
+            (Ok(admitted), Some(body)) => {
+                Ok(dispatch::dispatch(&shared, admitted, request.head, body))
             }
-            Ok(admitted) => match self.read_body(&request, rest).await {
-                Ok(body) => {
-                    let dispatched = dispatch::dispatch(&shared, admitted, request.head, body);
-                    let answering = dispatched.await;
-                    self.unless_gone(answering).await?
-                }
-                Err(BodyFault::Closed) => return None,
-                Err(fault) => {
-                    shape.keep_alive = false;
-                    shape.lingers = true;
-                    let answer = self.body_refusal(&fault);
-                    Reply::new(&shared, answer, Holds::default())
-                }
-            },
+            // Boxed, so that a connection that streams does not carry the room for this.
+            (admitted, _) => {
+                Box::pin(self.read_and_dispatch(admitted, request, rest, &mut shape)).await?
+            }
         };
-        if let Some(origin) = origin.filter(|_| may_read_origin) {
-            reply.allow_origin(&origin);
+        let mut reply = match dispatched {
+            Ok(Dispatched::Now(answering)) => self.unless_gone(answering).await?,
+            Ok(Dispatched::Later(later)) => {
+                let answering = later.await;
+                self.unless_gone(answering).await?
+            }
+            Err(answer) => Reply::new(&shared, answer, Holds::default()),
+        };
+        if let Some(origin) = &origin {
+            reply.allow_origin(origin);
         }
         Some((reply, shape))
+    }
+
+    /// The body, if all of it was read with the head. What follows it is kept.
+    fn whole_body(&mut self, request: &Http1Head, rest: &Bytes) -> Option<Bytes> {
+        let Framing::Length(length) = request.framing else {
+            return None;
+        };
+        let length = usize::try_from(length).ok()?;
+        if length > self.shared.config.limits.max_body || rest.len() < length {
+            return None;
+        }
+        self.input = rest[length..].to_vec();
+        Some(rest.slice(..length))
+    }
+
+    /// The long way: a body that is still on its way, or a refusal. `None`: the client has left.
+    async fn read_and_dispatch(
+        &mut self,
+        admitted: Result<Admitted, Box<Answer>>,
+        request: Http1Head,
+        rest: Bytes,
+        shape: &mut Shape,
+    ) -> Option<Result<Dispatched, Answer>> {
+        let shared = Arc::clone(&self.shared);
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(answer) => {
+                self.skip_body(&request, rest, shape).await;
+                return Some(Err(*answer));
+            }
+        };
+        match self.read_body(&request, rest).await {
+            Ok(body) => Some(Ok(dispatch::dispatch(
+                &shared,
+                admitted,
+                request.head,
+                body,
+            ))),
+            Err(BodyFault::Closed) => None,
+            Err(fault) => {
+                shape.keep_alive = false;
+                shape.lingers = true;
+                Some(Err(self.body_refusal(&fault)))
+            }
+        }
     }
 
     /// Waits for `future` as long as the client is there.
@@ -294,22 +340,13 @@ impl Connection {
         Poll::Pending
     }
 
-    async fn read_body(
-        &mut self,
-        request: &Http1Head,
-        mut rest: Bytes,
-    ) -> Result<Bytes, BodyFault> {
+    async fn read_body(&mut self, request: &Http1Head, rest: Bytes) -> Result<Bytes, BodyFault> {
         let limits = self.shared.config.limits;
         let mut framing = request.framing.clone();
-        if let Framing::Length(length) = framing {
-            if length > limits.max_body as u64 {
-                return Err(BodyFault::TooLarge);
-            }
-            if rest.len() as u64 >= length {
-                let body = rest.split_to(length as usize);
-                self.input = rest.to_vec();
-                return Ok(body);
-            }
+        if let Framing::Length(length) = framing
+            && length > limits.max_body as u64
+        {
+            return Err(BodyFault::TooLarge);
         }
         if request.expects_continue {
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;

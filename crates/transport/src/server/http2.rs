@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::ORIGIN;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -21,11 +21,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body::{BodyError, Filled};
 use crate::io::{Io, now};
+use crate::server::dispatch::{self, Dispatched};
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
 use crate::server::permit::add;
 use crate::server::reply::{Holds, Reply, ReplyBody, Running};
-use crate::server::{Shared, dispatch, ladder};
+use crate::server::{Shared, ladder};
 
 /// Bytes of one stream that may be on their way to a client that has not read them.
 const STREAM_BUFFER: usize = 32 << 10;
@@ -88,25 +89,19 @@ async fn answer(
 ) -> Response<ReplyStream> {
     let (parts, body) = request.into_parts();
     let origin = parts.headers.get(ORIGIN).cloned();
-    let host = parts
-        .uri
-        .authority()
-        .map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
-    let host = host.or_else(|| {
-        let header = parts.headers.get(http::header::HOST)?;
-        Some(Bytes::copy_from_slice(header.as_bytes()))
-    });
+    let authority = parts.uri.authority();
+    let authority = authority.map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
     let head = RequestHead {
         method: parts.method,
-        path: parts.uri.path().to_owned(),
-        host,
+        path: Bytes::copy_from_slice(parts.uri.path().as_bytes()),
+        authority,
         headers: parts.headers,
         peer,
     };
     let too_many = head.headers.len() > shared.config.limits.max_headers;
     let admitted = if too_many {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Err(ladder::refuse(status, "too many header fields"))
+        Err(Box::new(ladder::refuse(status, "too many header fields")))
     } else {
         ladder::admit(&shared, &head)
     };
@@ -114,14 +109,13 @@ async fn answer(
     let mut reply = match admitted {
         Err(answer) => {
             may_read = answer.status != StatusCode::FORBIDDEN;
-            Reply::new(&shared, answer, Holds::default())
+            Reply::new(&shared, *answer, Holds::default())
         }
         Ok(admitted) => match read_body(&shared, body).await {
-            Ok(body) => {
-                dispatch::dispatch(&shared, admitted, head, body)
-                    .await
-                    .await
-            }
+            Ok(body) => match dispatch::dispatch(&shared, admitted, head, body) {
+                Dispatched::Now(answering) => answering.await,
+                Dispatched::Later(later) => later.await.await,
+            },
             Err(answer) => Reply::new(&shared, answer, Holds::default()),
         },
     };
@@ -157,6 +151,8 @@ async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, Answer> {
 }
 
 fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
+    let mut fields = HeaderMap::new();
+    reply.type_fields(|name, value| drop(fields.insert(name, value.clone())));
     let body = match reply.body {
         ReplyBody::Empty => ReplyStream::Whole(None),
         ReplyBody::Full(bytes) => ReplyStream::Whole(Some(bytes)),
@@ -164,7 +160,8 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
+    fields.extend(reply.headers);
+    *response.headers_mut() = fields;
     response
 }
 

@@ -26,6 +26,7 @@ use crate::server::session::{Activity, InFlight};
 /// Head and body of an HTTP response, ready to be framed by either HTTP version.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    content: Content,
     pub(crate) headers: HeaderMap,
     pub(crate) body: ReplyBody,
 }
@@ -67,7 +68,11 @@ impl Reply {
         }
         shared.counters.answered(answer.status);
         let mut headers = answer.headers;
-        set_type(&mut headers, &answer.content);
+        if is_stream {
+            // Ours is the last word on whether a stream may be held back.
+            headers.remove(CACHE_CONTROL);
+            headers.remove("x-accel-buffering");
+        }
         if let Some(id) = &answer.session
             && let Ok(value) = HeaderValue::from_maybe_shared(id.as_bytes().clone())
         {
@@ -83,8 +88,35 @@ impl Reply {
         };
         Self {
             status: answer.status,
+            content: answer.content,
             headers,
             body,
+        }
+    }
+
+    /// The fields that follow from the type of the body. They are not in `headers`, since making a
+    /// map for two fields of nearly every reply would cost more than writing them.
+    pub(crate) fn type_fields(&self, mut field: impl FnMut(HeaderName, &HeaderValue)) {
+        const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        const EVENTS: HeaderValue = HeaderValue::from_static(sse::MEDIA_TYPE);
+        match &self.content {
+            Content::Json => {
+                field(CONTENT_TYPE, &JSON);
+                if !self.headers.contains_key(CACHE_CONTROL) {
+                    field(CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+                }
+            }
+            Content::EventStream => {
+                field(CONTENT_TYPE, &EVENTS);
+                field(
+                    CACHE_CONTROL,
+                    &HeaderValue::from_static("no-cache, no-transform"),
+                );
+                field(ACCEL, &HeaderValue::from_static("no"));
+            }
+            Content::Other(Some(value)) => field(CONTENT_TYPE, value),
+            Content::Other(None) => {}
         }
     }
 
@@ -111,27 +143,6 @@ impl Reply {
     }
 }
 
-fn set_type(headers: &mut HeaderMap, content: &Content) {
-    let no_store = HeaderValue::from_static("no-store");
-    match content {
-        Content::Json => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.entry(CACHE_CONTROL).or_insert(no_store);
-        }
-        Content::EventStream => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(sse::MEDIA_TYPE));
-            let value = HeaderValue::from_static("no-cache, no-transform");
-            headers.insert(CACHE_CONTROL, value);
-            const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
-            headers.insert(ACCEL, HeaderValue::from_static("no"));
-        }
-        Content::Other(Some(value)) => {
-            headers.insert(CONTENT_TYPE, value.clone());
-        }
-        Content::Other(None) => {}
-    }
-}
-
 /// A streamed body with everything that can happen to it beside its own bytes.
 pub(crate) struct Running {
     body: Option<Box<dyn BodyStream>>,
@@ -147,6 +158,8 @@ pub(crate) struct Running {
 
 /// How far the end of the process has come for this reply.
 enum Shutdown {
+    /// Nothing waits yet: most replies are complete before anything could.
+    Unwatched,
     Draining(Pin<Box<WaitForCancellationFutureOwned>>),
     Forced(Pin<Box<WaitForCancellationFutureOwned>>),
 }
@@ -159,14 +172,13 @@ impl Running {
         stream: Option<Permit>,
         holds: Holds,
     ) -> Self {
-        let draining = shared.draining.clone().cancelled_owned();
         Self {
             body: Some(body),
             shared: Arc::clone(shared),
             is_events,
             last_byte: now(),
             timer: LazyTimer::default(),
-            shutdown: Shutdown::Draining(Box::pin(draining)),
+            shutdown: Shutdown::Unwatched,
             holds,
             _stream: stream,
         }
@@ -209,6 +221,10 @@ impl Running {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
         loop {
             match &mut self.shutdown {
+                Shutdown::Unwatched => {
+                    let draining = self.shared.draining.clone().cancelled_owned();
+                    self.shutdown = Shutdown::Draining(Box::pin(draining));
+                }
                 Shutdown::Draining(wait) => {
                     if wait.as_mut().poll(cx).is_pending() {
                         return false;

@@ -56,6 +56,7 @@ pub struct Session {
     id: SessionId,
     principal: Principal,
     endpoint: Arc<str>,
+    revision: Revision,
     record: Mutex<(SessionRecord, Version)>,
     owner: Arc<dyn Handler>,
     state: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -78,6 +79,7 @@ impl Session {
             id: record.id.clone(),
             principal: record.principal.clone(),
             endpoint,
+            revision: record.revision,
             record: Mutex::new((record, version)),
             owner,
             state: OnceLock::new(),
@@ -111,7 +113,7 @@ impl Session {
     /// The negotiated revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        lock(&self.record).0.revision
+        self.revision
     }
 
     /// The client's `initialize` params.

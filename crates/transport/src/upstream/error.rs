@@ -167,7 +167,10 @@ mod tests {
             | UpstreamError::Redirect { .. } => true,
         };
         let upstream: Arc<str> = "server".into();
-        let lost = UpstreamError::Lost { upstream, source: None };
+        let lost = UpstreamError::Lost {
+            upstream,
+            source: None,
+        };
         assert!(is_failure(&lost) && !lost.is_unsent());
     }
 }

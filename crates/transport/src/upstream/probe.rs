@@ -28,7 +28,7 @@ pub enum ProbeError {
     #[error(transparent)]
     Failed(#[from] ProbeFailure),
     /// It did not answer.
-    #[error("the server did not answer the probe")]
+    #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// Its answer broke off.
     #[error("the server's answer to the probe broke off")]

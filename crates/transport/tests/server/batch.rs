@@ -17,11 +17,21 @@ async fn r085_requests_of_a_batch_are_all_answered() {
     let body = array(&[call(1, "echo"), rpc::initialized(), call(2, "echo")]);
     let mut response = client.post(body).await;
     assert_eq!(response.status, 200);
-    let ids: Vec<Value> =
-        response.json().await.as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
+    let ids: Vec<Value> = response
+        .json()
+        .await
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["id"].clone())
+        .collect();
     assert_eq!(ids, [json!(1), json!(2)]);
     let mut single = client.post(array(&[call(3, "echo")])).await;
-    assert_eq!(single.json().await.as_array().map(Vec::len), Some(1), "one is an array too");
+    assert_eq!(
+        single.json().await.as_array().map(Vec::len),
+        Some(1),
+        "one is an array too"
+    );
 }
 
 /// R085: with an answer that streams, all answers travel as events of one stream.
@@ -29,15 +39,24 @@ async fn r085_requests_of_a_batch_are_all_answered() {
 async fn r085_batch_with_a_stream_is_one_stream() {
     let running = start(config()).await;
     let client = running.client("2025-03-26").await;
-    let mut response = client.post(array(&[call(1, "stream"), call(2, "echo")])).await;
+    let mut response = client
+        .post(array(&[call(1, "stream"), call(2, "echo")]))
+        .await;
     assert!(response.is_stream());
     assert_eq!(response.next_message().await["id"], 2);
     let sender = running.sample.newest_stream();
     running.sample.streams.lock().unwrap().clear();
-    sender.send("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n".into()).await.unwrap();
+    sender
+        .send("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n".into())
+        .await
+        .unwrap();
     drop(sender);
     assert_eq!(response.next_message().await["id"], 1);
-    assert_eq!(response.next_event().await, None, "and then the stream ends");
+    assert_eq!(
+        response.next_event().await,
+        None,
+        "and then the stream ends"
+    );
 }
 
 /// R086: notifications and responses alone get 202.
@@ -46,7 +65,13 @@ async fn r086_batch_without_requests_gets_202() {
     let running = start(config()).await;
     let client = running.client("2025-03-26").await;
     let response = rpc::response(1, &json!({}));
-    assert_eq!(client.post(array(&[rpc::initialized(), rpc::initialized()])).await.status, 202);
+    assert_eq!(
+        client
+            .post(array(&[rpc::initialized(), rpc::initialized()]))
+            .await
+            .status,
+        202
+    );
     assert_eq!(client.post(array(&[response])).await.status, 202);
 }
 
@@ -56,7 +81,12 @@ async fn r089_batches_that_are_refused() {
     let running = start(config()).await;
     let old = running.client("2025-03-26").await;
     let initialize = rpc::initialize(9, "2025-03-26");
-    for body in ["[]".to_owned(), array(&[initialize]), array(&[call(1, "a"), call(1, "a")]), "[1]".into()] {
+    for body in [
+        "[]".to_owned(),
+        array(&[initialize]),
+        array(&[call(1, "a"), call(1, "a")]),
+        "[1]".into(),
+    ] {
         let mut refused = old.post(&body).await;
         assert_eq!(refused.status, 400, "{body}");
         assert_eq!(refused.json().await["error"]["code"], -32600, "{body}");

@@ -14,8 +14,9 @@ type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 async fn connect(running: &Running) -> Sender {
     let stream = TcpStream::connect(running.address).await.unwrap();
     let io = TokioIo::new(stream);
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
     running.server.spawn(async move {
         // The connection ends with the test.
         let _ = connection.await;
@@ -38,24 +39,48 @@ fn post(running: &Running, session: Option<&str>, body: String) -> Request<Full<
 async fn http2_serves_the_same() {
     let running = start(config()).await;
     let mut sender = connect(&running).await;
-    let opened = sender.send_request(post(&running, None, rpc::initialize(1, "2025-11-25"))).await;
+    let opened = sender
+        .send_request(post(&running, None, rpc::initialize(1, "2025-11-25")))
+        .await;
     let opened = opened.unwrap();
     assert_eq!(opened.status(), 200);
-    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    let answered = sender.send_request(post(&running, Some(&session), call(2, "echo"))).await;
-    let body = answered.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let session = opened.headers()["mcp-session-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let answered = sender
+        .send_request(post(&running, Some(&session), call(2, "echo")))
+        .await;
+    let body = answered
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
     assert!(body.starts_with(b"{\"jsonrpc\":\"2.0\",\"id\":2"));
 
-    let streaming = sender.send_request(post(&running, Some(&session), call(3, "stream"))).await;
+    let streaming = sender
+        .send_request(post(&running, Some(&session), call(3, "stream")))
+        .await;
     let mut streaming = streaming.unwrap().into_body();
     let events = running.sample.newest_stream();
     events.send("data: {\"n\":1}\n\n".into()).await.unwrap();
     let frame = streaming.frame().await.unwrap().unwrap();
-    assert_eq!(frame.into_data().unwrap(), "data: {\"n\":1}\n\n", "before the stream has ended");
+    assert_eq!(
+        frame.into_data().unwrap(),
+        "data: {\"n\":1}\n\n",
+        "before the stream has ended"
+    );
     drop(streaming);
-    until("the stream is gone", || running.server.stats().streams_open == 0).await;
+    until("the stream is gone", || {
+        running.server.stats().streams_open == 0
+    })
+    .await;
 
-    let refused = sender.send_request(post(&running, Some("unknown"), call(4, "echo"))).await;
+    let refused = sender
+        .send_request(post(&running, Some("unknown"), call(4, "echo")))
+        .await;
     assert_eq!(refused.unwrap().status(), 404);
 }
 
@@ -66,9 +91,16 @@ async fn c26_http2_stream_that_is_not_read_is_closed() {
     config.limits.write_stall = std::time::Duration::from_millis(100);
     let running = start(config).await;
     let mut sender = connect(&running).await;
-    let opened = sender.send_request(post(&running, None, rpc::initialize(1, "2025-11-25"))).await;
-    let session = opened.unwrap().headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    let unread = sender.send_request(post(&running, Some(&session), call(3, "stream"))).await;
+    let opened = sender
+        .send_request(post(&running, None, rpc::initialize(1, "2025-11-25")))
+        .await;
+    let session = opened.unwrap().headers()["mcp-session-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let unread = sender
+        .send_request(post(&running, Some(&session), call(3, "stream")))
+        .await;
     let events = running.sample.newest_stream();
     let event = Bytes::from(format!("data: {}\n\n", "x".repeat(16 << 10)));
     while events.send(event.clone()).await.is_ok() {}

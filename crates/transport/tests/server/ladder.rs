@@ -21,11 +21,19 @@ async fn r183_foreign_host_gets_403() {
         ("127.0.0.1", 200),
         ("[::1]:1", 200),
     ] {
-        let post = client.post(rpc::initialize(1, "2025-11-25")).replace("host", host);
+        let post = client
+            .post(rpc::initialize(1, "2025-11-25"))
+            .replace("host", host);
         assert_eq!(post.await.status, status, "{host}");
     }
-    assert_eq!(client.get().replace("host", "evil.example").await.status, 403);
-    assert_eq!(client.delete().replace("host", "evil.example").await.status, 403);
+    assert_eq!(
+        client.get().replace("host", "evil.example").await.status,
+        403
+    );
+    assert_eq!(
+        client.delete().replace("host", "evil.example").await.status,
+        403
+    );
 }
 
 /// R182: a foreign Origin is refused on every method, and may not even read why.
@@ -33,7 +41,11 @@ async fn r183_foreign_host_gets_403() {
 async fn r182_foreign_origin_gets_403() {
     let running = start(config()).await;
     let client = running.client("2025-11-25").await;
-    for origin in ["http://evil.example", "null", "https://localhost.evil.example"] {
+    for origin in [
+        "http://evil.example",
+        "null",
+        "https://localhost.evil.example",
+    ] {
         let refused = client.post(call(1, "echo")).header("origin", origin).await;
         assert_eq!(refused.status, 403, "{origin}");
         assert_eq!(refused.header("access-control-allow-origin"), None);
@@ -43,7 +55,10 @@ async fn r182_foreign_origin_gets_403() {
     let own = format!("http://localhost:{}", running.address.port());
     let allowed = client.post(call(1, "echo")).header("origin", &own).await;
     assert_eq!(allowed.status, 200);
-    assert_eq!(allowed.header("access-control-allow-origin"), Some(own.as_str()));
+    assert_eq!(
+        allowed.header("access-control-allow-origin"),
+        Some(own.as_str())
+    );
 }
 
 /// R194: a preflight allows the MCP headers, for allowed origins only.
@@ -56,14 +71,22 @@ async fn r194_preflight() {
             .request("OPTIONS")
             .header("origin", origin)
             .header("access-control-request-method", "POST")
-            .header("access-control-request-headers", "mcp-session-id, Mcp-Param-Tenant, x-other")
+            .header(
+                "access-control-request-headers",
+                "mcp-session-id, Mcp-Param-Tenant, x-other",
+            )
     };
     let allowed = ask("http://localhost:3000").await;
     assert_eq!(allowed.status, 204);
     let headers = allowed.header("access-control-allow-headers").unwrap();
     assert!(headers.contains("mcp-session-id") && headers.contains("mcp-param-tenant"));
     assert!(!headers.contains("x-other"));
-    assert!(allowed.header("access-control-expose-headers").unwrap().contains("Mcp-Session-Id"));
+    assert!(
+        allowed
+            .header("access-control-expose-headers")
+            .unwrap()
+            .contains("Mcp-Session-Id")
+    );
     assert_eq!(ask("http://evil.example").await.status, 403);
 }
 
@@ -78,7 +101,10 @@ async fn r019_other_methods_get_405() {
         assert!(refused.header("allow").is_some(), "{method}");
     }
     for method in ["GET", "DELETE"] {
-        let modern = client.request(method).replace("mcp-protocol-version", "2026-07-28").await;
+        let modern = client
+            .request(method)
+            .replace("mcp-protocol-version", "2026-07-28")
+            .await;
         assert_eq!(modern.status, 405, "{method}");
         assert_eq!(modern.header("allow"), Some("POST"));
     }
@@ -91,10 +117,19 @@ async fn r062_media_types() {
     let client = running.client("2025-11-25").await;
     let post = || client.post(call(1, "echo"));
     for content_type in ["text/plain", "application/json-seq", "multipart/form-data"] {
-        assert_eq!(post().replace("content-type", content_type).await.status, 415);
+        assert_eq!(
+            post().replace("content-type", content_type).await.status,
+            415
+        );
     }
     assert_eq!(post().without("content-type").await.status, 415);
-    assert_eq!(post().replace("content-type", "application/json; charset=utf-8").await.status, 200);
+    assert_eq!(
+        post()
+            .replace("content-type", "application/json; charset=utf-8")
+            .await
+            .status,
+        200
+    );
     for (accept, status) in [
         ("application/json", 406),
         ("text/event-stream", 406),
@@ -104,10 +139,25 @@ async fn r062_media_types() {
         ("text/event-stream;q=0.5, application/json", 200),
         ("application/json, text/event-stream;q=0", 406),
     ] {
-        assert_eq!(post().replace("accept", accept).await.status, status, "{accept}");
+        assert_eq!(
+            post().replace("accept", accept).await.status,
+            status,
+            "{accept}"
+        );
     }
-    assert_eq!(post().without("accept").await.status, 200, "absent means all");
-    assert_eq!(client.get().replace("accept", "application/json").await.status, 406);
+    assert_eq!(
+        post().without("accept").await.status,
+        200,
+        "absent means all"
+    );
+    assert_eq!(
+        client
+            .get()
+            .replace("accept", "application/json")
+            .await
+            .status,
+        406
+    );
 }
 
 /// R065, R187: what is no message is refused with the code that says why.
@@ -126,9 +176,15 @@ async fn r065_bodies_that_are_no_message() {
         (r#"{"jsonrpc":"1.0","id":1,"method":"a"}"#, -32600),
         (r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#, -32600),
         (r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":[]}"#, -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":[]}"#,
+            -32600,
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"a"}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":1,"x":2}}"#, -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":1,"x":2}}"#,
+            -32600,
+        ),
     ] {
         let mut refused = client.post(body).await;
         assert_eq!(refused.status, 400, "{body}");
@@ -147,8 +203,14 @@ async fn r061_plain_answers() {
     let mut taken = client.post(rpc::initialized()).await;
     assert_eq!((taken.status, taken.read_to_end().await.len()), (202, 0));
     let mut response = client.post(rpc::response(1, &serde_json::json!({}))).await;
-    assert_eq!((response.status, response.read_to_end().await.len()), (202, 0), "R080");
-    let mut unknown = client.post(rpc::request(4, "no/such", &serde_json::json!({}))).await;
+    assert_eq!(
+        (response.status, response.read_to_end().await.len()),
+        (202, 0),
+        "R080"
+    );
+    let mut unknown = client
+        .post(rpc::request(4, "no/such", &serde_json::json!({})))
+        .await;
     assert_eq!(unknown.status, 200, "R067: never 404");
     assert_eq!(unknown.json().await["error"]["code"], -32601);
 }
@@ -159,8 +221,14 @@ async fn r001_stateless_requests() {
     let running = start(config()).await;
     let client = running.stranger();
     let request = rpc::modern_call(1, "echo");
-    let served = client.post_modern(&request).header("mcp-session-id", "whatever").await;
-    assert_eq!((served.status, served.header("mcp-session-id")), (200, None));
+    let served = client
+        .post_modern(&request)
+        .header("mcp-session-id", "whatever")
+        .await;
+    assert_eq!(
+        (served.status, served.header("mcp-session-id")),
+        (200, None)
+    );
     for (name, value, code) in [
         ("mcp-protocol-version", None, -32020),
         ("mcp-method", None, -32020),
@@ -177,7 +245,11 @@ async fn r001_stateless_requests() {
         let mut refused = post.await;
         assert_eq!(refused.status, 400, "{name} {value:?}");
         let body = refused.json().await;
-        assert_eq!((&body["error"]["code"], &body["id"]), (&code.into(), &1.into()), "{name}");
+        assert_eq!(
+            (&body["error"]["code"], &body["id"]),
+            (&code.into(), &1.into()),
+            "{name}"
+        );
     }
 }
 
@@ -187,11 +259,17 @@ async fn r017_modern_only_mode() {
     let mut config = config();
     config.legacy = LegacyMode::Refused;
     let running = start(config).await;
-    let mut refused = running.stranger().post(rpc::initialize(1, "2025-11-25")).await;
+    let mut refused = running
+        .stranger()
+        .post(rpc::initialize(1, "2025-11-25"))
+        .await;
     assert_eq!(refused.status, 400);
     let error = refused.json().await["error"].clone();
     assert_eq!(error["code"], -32022);
-    assert_eq!(error["data"]["supported"], serde_json::json!(["2026-07-28"]));
+    assert_eq!(
+        error["data"]["supported"],
+        serde_json::json!(["2026-07-28"])
+    );
     assert_eq!(error["data"]["requested"], "2025-11-25");
 }
 
@@ -200,10 +278,17 @@ async fn r017_modern_only_mode() {
 async fn an_unknown_path_names_the_known_ones() {
     let running = start(config()).await;
     let mut connection = Connection::open(running.address).await;
-    connection.send("GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    connection
+        .send("GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let mut response = connection.response().await;
     assert_eq!(response.status, 404);
-    assert!(response.json().await["error"]["message"].as_str().unwrap().contains("/mcp"));
+    assert!(
+        response.json().await["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("/mcp")
+    );
 }
 
 /// I3: requests that smuggle, tear or garble get a clean refusal and a closed connection.
@@ -243,7 +328,10 @@ async fn b9_split_and_pipelined_requests() {
             let (head, tail) = request.split_at(at);
             connection.send_pieces(&[head, tail]).await;
             let mut response = connection.response().await;
-            assert_eq!((response.status, response.json().await["id"].as_u64()), (200, Some(1000 + at as u64)));
+            assert_eq!(
+                (response.status, response.json().await["id"].as_u64()),
+                (200, Some(1000 + at as u64))
+            );
         });
     }
     while let Some(cut) = cuts.join_next().await {

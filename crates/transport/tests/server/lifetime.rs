@@ -15,25 +15,43 @@ async fn c22_shut_down_drains() {
     let waiting = client.post(call(1, "wait")).send().await;
     let idle = client.connect().await;
     let busy = client.post(call(2, "echo")).await;
-    until("it runs", || running.sample.begun.load(Ordering::SeqCst) == 2).await;
+    until("it runs", || {
+        running.sample.begun.load(Ordering::SeqCst) == 2
+    })
+    .await;
     let server = running.server.clone();
     let mut down = Box::pin(async move { server.shut_down().await });
     let mut gate = Box::pin(async {
         assert!(stream.next_event().await.is_none_or(|e| e.retry.is_some()));
         running.sample.gate.lock().unwrap().open();
         let mut answered = waiting.response().await;
-        assert_eq!((answered.status, answered.header("connection")), (200, Some("close")));
+        assert_eq!(
+            (answered.status, answered.header("connection")),
+            (200, Some("close"))
+        );
         assert_eq!(answered.json().await["id"], 1);
-        assert!(idle.closed().await.is_empty(), "connections without a request are closed");
+        assert!(
+            idle.closed().await.is_empty(),
+            "connections without a request are closed"
+        );
         drop(busy);
     });
     tokio::select! {
         () = &mut down => panic!("it must wait for the running request"),
         () = &mut gate => {}
     }
-    tokio::time::timeout(thinpipe_testkit::DEADLINE, down).await.expect("every task ends");
+    tokio::time::timeout(thinpipe_testkit::DEADLINE, down)
+        .await
+        .expect("every task ends");
     let stats = running.server.stats();
-    assert_eq!((stats.connections_open, stats.requests_open, stats.streams_open), (0, 0, 0));
+    assert_eq!(
+        (
+            stats.connections_open,
+            stats.requests_open,
+            stats.streams_open
+        ),
+        (0, 0, 0)
+    );
     assert_eq!(stats.sessions, 0);
 }
 
@@ -46,9 +64,14 @@ async fn c22_draining_has_an_end() {
     let running = start(config).await;
     let client = running.client("2025-11-25").await;
     client.post(call(1, "wait")).send().await.close();
-    until("it runs on without its client", || running.server.stats().detached == 1).await;
+    until("it runs on without its client", || {
+        running.server.stats().detached == 1
+    })
+    .await;
     let down = running.server.shut_down();
-    tokio::time::timeout(thinpipe_testkit::DEADLINE, down).await.expect("it ends all the same");
+    tokio::time::timeout(thinpipe_testkit::DEADLINE, down)
+        .await
+        .expect("it ends all the same");
     assert_eq!(running.sample.finished.load(Ordering::SeqCst), 0);
 }
 
@@ -61,7 +84,9 @@ async fn c22_ten_start_stop_cycles() {
         let _stream = client.get().await;
         assert_eq!(client.post(call(1, "echo")).await.status, 200);
         let down = running.server.shut_down();
-        tokio::time::timeout(thinpipe_testkit::DEADLINE, down).await.expect("every task ends");
+        tokio::time::timeout(thinpipe_testkit::DEADLINE, down)
+            .await
+            .expect("every task ends");
     }
 }
 

@@ -21,29 +21,64 @@ async fn b10_one_connection_too_many_gets_503() {
     let running = start(with(|l| l.max_connections = 2)).await;
     let first = Connection::open(running.address).await;
     let _second = Connection::open(running.address).await;
-    until("both are counted", || running.server.stats().connections_open == 2).await;
-    let mut refused = running.stranger().post(rpc::initialize(1, "2025-11-25")).await;
+    until("both are counted", || {
+        running.server.stats().connections_open == 2
+    })
+    .await;
+    let mut refused = running
+        .stranger()
+        .post(rpc::initialize(1, "2025-11-25"))
+        .await;
     assert_eq!(refused.status, 503);
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(refused.json().await["error"]["data"]["reason"], "overloaded");
+    assert_eq!(
+        refused.json().await["error"]["data"]["reason"],
+        "overloaded"
+    );
     first.close();
-    until("the place is free", || running.server.stats().connections_open == 1).await;
-    assert_eq!(running.stranger().post(rpc::initialize(1, "2025-11-25")).await.status, 200);
+    until("the place is free", || {
+        running.server.stats().connections_open == 1
+    })
+    .await;
+    assert_eq!(
+        running
+            .stranger()
+            .post(rpc::initialize(1, "2025-11-25"))
+            .await
+            .status,
+        200
+    );
 }
 
 /// B6: one session too many gets 503; a deleted one makes room.
 #[tokio::test]
 async fn b6_one_session_too_many_gets_503() {
     let mut config = config();
-    config.sessions = SessionLimits { max: 1, ..SessionLimits::default() };
+    config.sessions = SessionLimits {
+        max: 1,
+        ..SessionLimits::default()
+    };
     let running = start(config).await;
     let client = running.client("2025-11-25").await;
-    let mut refused = running.stranger().post(rpc::initialize(9, "2025-11-25")).await;
+    let mut refused = running
+        .stranger()
+        .post(rpc::initialize(9, "2025-11-25"))
+        .await;
     assert_eq!(refused.status, 503);
     let body = refused.json().await;
-    assert_eq!((&body["id"], &body["error"]["data"]["reason"]), (&9.into(), &"too_many_sessions".into()));
+    assert_eq!(
+        (&body["id"], &body["error"]["data"]["reason"]),
+        (&9.into(), &"too_many_sessions".into())
+    );
     assert!(client.delete().await.status < 300);
-    assert_eq!(running.stranger().post(rpc::initialize(1, "2025-11-25")).await.status, 200);
+    assert_eq!(
+        running
+            .stranger()
+            .post(rpc::initialize(1, "2025-11-25"))
+            .await
+            .status,
+        200
+    );
 }
 
 /// One stream too many gets 503; one that ends makes room.
@@ -56,9 +91,17 @@ async fn one_stream_too_many_gets_503() {
     assert_eq!(client.get().await.status, 503);
     let mut post = client.post(call(5, "stream")).await;
     assert_eq!(post.status, 503, "the answer to a POST counts too");
-    assert!(post.json().await["error"]["message"].as_str().unwrap().contains("limit 1"));
+    assert!(
+        post.json().await["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("limit 1")
+    );
     stream.close();
-    until("the stream is gone", || running.server.stats().streams_open == 0).await;
+    until("the stream is gone", || {
+        running.server.stats().streams_open == 0
+    })
+    .await;
     assert_eq!(client.get().await.status, 200);
 }
 
@@ -80,7 +123,11 @@ async fn one_request_too_many_gets_503() {
     let _waiting = client.post(call(1, "wait")).send().await;
     until("it runs", || running.server.stats().requests_open == 1).await;
     assert_eq!(client.post(call(2, "echo")).await.status, 503);
-    assert_eq!(other.post(call(2, "echo")).await.status, 200, "other sessions are not disturbed");
+    assert_eq!(
+        other.post(call(2, "echo")).await.status,
+        200,
+        "other sessions are not disturbed"
+    );
 }
 
 /// B2, R066: a body over the limit gets 413 before it is read, announced or chunked.
@@ -92,16 +139,29 @@ async fn r066_body_over_the_limit_gets_413() {
                      Content-Length: 1001\r\n\r\n";
     let mut connection = Connection::open(running.address).await;
     connection.send(announced).await;
-    assert_eq!(connection.response().await.status, 413, "not a byte of it was sent");
+    assert_eq!(
+        connection.response().await.status,
+        413,
+        "not a byte of it was sent"
+    );
 
     let chunked = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
                    Transfer-Encoding: chunked\r\n\r\n";
     let mut connection = Connection::open(running.address).await;
-    connection.send(format!("{chunked}400\r\n{}\r\n0\r\n\r\n", " ".repeat(0x400))).await;
+    connection
+        .send(format!(
+            "{chunked}400\r\n{}\r\n0\r\n\r\n",
+            " ".repeat(0x400)
+        ))
+        .await;
     assert_eq!(connection.response().await.status, 413);
 
     let padded = format!("{:<1000}", call(1, "echo"));
-    assert_eq!(client.post(padded).await.status, 200, "exactly the limit passes");
+    assert_eq!(
+        client.post(padded).await.status,
+        200,
+        "exactly the limit passes"
+    );
 }
 
 /// A head over the limit, in bytes or in fields, gets 431.
@@ -109,11 +169,15 @@ async fn r066_body_over_the_limit_gets_413() {
 async fn a_head_over_the_limit_gets_431() {
     let running = start(with(|l| (l.max_head, l.max_headers) = (2000, 10))).await;
     let mut connection = Connection::open(running.address).await;
-    connection.send(format!("GET /mcp HTTP/1.1\r\nX: {}", "x".repeat(2000))).await;
+    connection
+        .send(format!("GET /mcp HTTP/1.1\r\nX: {}", "x".repeat(2000)))
+        .await;
     assert_eq!(connection.response().await.status, 431);
     let mut connection = Connection::open(running.address).await;
     let fields: String = (0..11).map(|n| format!("X-{n}: 1\r\n")).collect();
-    connection.send(format!("GET /mcp HTTP/1.1\r\n{fields}\r\n")).await;
+    connection
+        .send(format!("GET /mcp HTTP/1.1\r\n{fields}\r\n"))
+        .await;
     assert_eq!(connection.response().await.status, 431);
 }
 
@@ -153,8 +217,14 @@ async fn c26_a_client_that_does_not_read_is_disconnected() {
     let event = bytes::Bytes::from(format!("data: {}\n\n", "x".repeat(16 << 10)));
     while sender.send(event.clone()).await.is_ok() {}
     assert_eq!(running.server.stats().stalled, 1);
-    other.send("data: {\"still\":true}\n\n".into()).await.unwrap();
-    assert_eq!(reader.next_message().await, serde_json::json!({ "still": true }));
+    other
+        .send("data: {\"still\":true}\n\n".into())
+        .await
+        .unwrap();
+    assert_eq!(
+        reader.next_message().await,
+        serde_json::json!({ "still": true })
+    );
     drop(stuck);
 }
 

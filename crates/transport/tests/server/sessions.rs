@@ -15,13 +15,25 @@ async fn r068_session_id_only_on_success() {
     let mut failed = running.stranger().post(rpc::initialize(1, "refuse")).await;
     assert_eq!(failed.header("mcp-session-id"), None);
     assert_eq!(failed.json().await["error"]["code"], -32602);
-    until("the place is free again", || running.server.stats().sessions == 0).await;
-    let one = running.stranger().post(rpc::initialize(1, "2025-11-25")).await;
-    let two = running.stranger().post(rpc::initialize(1, "2025-11-25")).await;
+    until("the place is free again", || {
+        running.server.stats().sessions == 0
+    })
+    .await;
+    let one = running
+        .stranger()
+        .post(rpc::initialize(1, "2025-11-25"))
+        .await;
+    let two = running
+        .stranger()
+        .post(rpc::initialize(1, "2025-11-25"))
+        .await;
     let (one, two) = (one.header("mcp-session-id"), two.header("mcp-session-id"));
     assert!(one.is_some() && two.is_some() && one != two);
     let id = one.unwrap();
-    assert!(id.len() >= 22 && id.bytes().all(|b| (0x21..=0x7e).contains(&b)), "{id}");
+    assert!(
+        id.len() >= 22 && id.bytes().all(|b| (0x21..=0x7e).contains(&b)),
+        "{id}"
+    );
 }
 
 /// R069, R070, R071: missing 400, unknown 404, ended 404, on POST, GET and DELETE alike.
@@ -29,13 +41,30 @@ async fn r068_session_id_only_on_success() {
 async fn r070_unknown_and_ended_sessions_get_404() {
     let running = start(config()).await;
     let client = running.client("2025-11-25").await;
-    assert_eq!(client.post(call(1, "echo")).without("mcp-session-id").await.status, 400);
+    assert_eq!(
+        client
+            .post(call(1, "echo"))
+            .without("mcp-session-id")
+            .await
+            .status,
+        400
+    );
     assert_eq!(client.get().without("mcp-session-id").await.status, 400);
     assert_eq!(client.delete().without("mcp-session-id").await.status, 400);
     for id in ["invented", "00000000000000000000000000000000"] {
-        assert_eq!(client.post(call(1, "echo")).replace("mcp-session-id", id).await.status, 404);
+        assert_eq!(
+            client
+                .post(call(1, "echo"))
+                .replace("mcp-session-id", id)
+                .await
+                .status,
+            404
+        );
         assert_eq!(client.get().replace("mcp-session-id", id).await.status, 404);
-        assert_eq!(client.delete().replace("mcp-session-id", id).await.status, 404);
+        assert_eq!(
+            client.delete().replace("mcp-session-id", id).await.status,
+            404
+        );
     }
     assert!(client.delete().await.status < 300);
     let mut gone = client.post(call(8, "echo")).await;
@@ -65,10 +94,16 @@ async fn r072_second_initialize_is_refused() {
 async fn r073_another_principals_session_does_not_exist() {
     let mut config = config();
     config.tokens = ["alice", "bob"]
-        .map(|name| AccessToken { principal: name.into(), token: format!("{name}-secret") })
+        .map(|name| AccessToken {
+            principal: name.into(),
+            token: format!("{name}-secret"),
+        })
         .into();
     let running = start(config).await;
-    let anonymous = running.stranger().post(rpc::initialize(1, "2025-11-25")).await;
+    let anonymous = running
+        .stranger()
+        .post(rpc::initialize(1, "2025-11-25"))
+        .await;
     assert_eq!(anonymous.status, 401);
     assert_eq!(anonymous.header("www-authenticate"), Some("Bearer"));
     let opened = running
@@ -76,16 +111,24 @@ async fn r073_another_principals_session_does_not_exist() {
         .post(rpc::initialize(1, "2025-11-25"))
         .header("authorization", "Bearer alice-secret")
         .await;
-    let id = opened.header("mcp-session-id").expect("a session").to_owned();
+    let id = opened
+        .header("mcp-session-id")
+        .expect("a session")
+        .to_owned();
     let as_who = |token: &str| {
         let request = Client::new(&running.url).post(call(1, "echo"));
-        request.header("mcp-session-id", &id).header("authorization", token)
+        request
+            .header("mcp-session-id", &id)
+            .header("authorization", token)
     };
     assert_eq!(as_who("Bearer alice-secret").await.status, 200);
     assert_eq!(as_who("Bearer bob-secret").await.status, 404);
     let wrong = as_who("Bearer mallory").await;
     assert_eq!(wrong.status, 401);
-    assert_eq!(wrong.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+    assert_eq!(
+        wrong.header("www-authenticate"),
+        Some("Bearer error=\"invalid_token\"")
+    );
 }
 
 /// F11: a session that nobody uses ends; one with an open stream does not.
@@ -101,7 +144,10 @@ async fn f11_idle_sessions_end_and_used_ones_stay() {
     let listening = running.client("2025-11-25").await;
     let _stream = listening.get().await;
     let idle = running.client("2025-11-25").await;
-    until("the idle one is gone", || running.server.stats().sessions == 1).await;
+    until("the idle one is gone", || {
+        running.server.stats().sessions == 1
+    })
+    .await;
     assert_eq!(idle.post(call(1, "echo")).await.status, 404);
     assert_eq!(listening.post(call(1, "echo")).await.status, 200);
     assert_eq!(*running.sample.ended.lock().unwrap(), [SessionEnd::Expired]);
@@ -113,12 +159,19 @@ async fn a_running_id_is_taken() {
     let running = start(config()).await;
     let client = running.client("2025-11-25").await;
     let waiting = client.post(call(1, "wait")).send().await;
-    until("it runs", || running.sample.begun.load(Ordering::SeqCst) == 1).await;
+    until("it runs", || {
+        running.sample.begun.load(Ordering::SeqCst) == 1
+    })
+    .await;
     let mut twice = client.post(call(1, "echo")).await;
     assert_eq!(twice.status, 400);
     assert_eq!(twice.json().await["error"]["code"], -32600);
     let text = rpc::call("1", "echo");
-    assert_eq!(client.post(text).await.status, 200, "\"1\" is another id than 1");
+    assert_eq!(
+        client.post(text).await.status,
+        200,
+        "\"1\" is another id than 1"
+    );
     running.sample.gate.lock().unwrap().open();
     assert_eq!(waiting.response().await.status, 200);
     assert_eq!(client.post(call(1, "echo")).await.status, 200);
@@ -132,14 +185,27 @@ async fn r107_leaving_cancels_only_stateless_calls() {
     let begun = || running.sample.begun.load(Ordering::SeqCst);
     let finished = || running.sample.finished.load(Ordering::SeqCst);
     client.post(call(1, "wait")).send().await.close();
-    until("it runs on without its client", || running.server.stats().detached == 1).await;
-    let stateless = running.stranger().post_modern(&rpc::modern_call(2, "wait")).send().await;
+    until("it runs on without its client", || {
+        running.server.stats().detached == 1
+    })
+    .await;
+    let stateless = running
+        .stranger()
+        .post_modern(&rpc::modern_call(2, "wait"))
+        .send()
+        .await;
     until("the other one runs", || begun() == 2).await;
     stateless.close();
-    until("its connection is gone", || running.server.stats().requests_open == 1).await;
+    until("its connection is gone", || {
+        running.server.stats().requests_open == 1
+    })
+    .await;
     running.sample.gate.lock().unwrap().open();
     until("the first call is finished", || finished() == 1).await;
-    until("nothing is left", || running.server.stats().requests_open == 0).await;
+    until("nothing is left", || {
+        running.server.stats().requests_open == 0
+    })
+    .await;
     assert_eq!(finished(), 1, "the second was dropped");
 }
 
@@ -149,12 +215,27 @@ async fn b16_protocol_version_header() {
     let running = start(config()).await;
     let client = running.client("2025-06-18").await;
     let with = |version: &'static str| {
-        client.post(call(1, "echo")).replace("mcp-protocol-version", version)
+        client
+            .post(call(1, "echo"))
+            .replace("mcp-protocol-version", version)
     };
-    assert_eq!(client.post(call(1, "echo")).without("mcp-protocol-version").await.status, 200);
+    assert_eq!(
+        client
+            .post(call(1, "echo"))
+            .without("mcp-protocol-version")
+            .await
+            .status,
+        200
+    );
     assert_eq!(with("2025-06-18").await.status, 200);
     assert_eq!(with("1999-01-01").await.status, 400);
     assert_eq!(with("garbage").await.status, 400);
     let old = running.client("2024-11-05").await;
-    assert_eq!(old.post(call(1, "echo")).replace("mcp-protocol-version", "2024-11-05").await.status, 200);
+    assert_eq!(
+        old.post(call(1, "echo"))
+            .replace("mcp-protocol-version", "2024-11-05")
+            .await
+            .status,
+        200
+    );
 }

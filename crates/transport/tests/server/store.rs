@@ -1,7 +1,7 @@
 //! Sessions in a store that the transport knows nothing of.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use thinpipe_proto::session::SessionId;
@@ -93,7 +93,10 @@ async fn f2_sessions_live_in_the_store_that_was_given() {
     let client = running.client("2025-11-25").await;
     assert_eq!(store.seen()[0], 1);
     let ids = store.list(None, 10).await.expect("memory does not fail");
-    assert_eq!(ids.iter().map(SessionId::as_str).collect::<Vec<_>>(), client.session().as_slice());
+    assert_eq!(
+        ids.iter().map(SessionId::as_str).collect::<Vec<_>>(),
+        client.session().as_slice()
+    );
 
     let stream = client.get().await;
     let before = store.seen();
@@ -103,8 +106,15 @@ async fn f2_sessions_live_in_the_store_that_was_given() {
     assert_eq!(store.seen(), before, "trap 18: no look-up for a message");
 
     assert_eq!(client.delete().await.status, 202);
-    assert_eq!((store.seen()[1], SessionStore::count(&*store).await.ok()), (1, Some(0)));
-    assert_eq!(client.get().await.status, 404, "there is no stream without a session");
+    assert_eq!(
+        (store.seen()[1], SessionStore::count(&*store).await.ok()),
+        (1, Some(0))
+    );
+    assert_eq!(
+        client.get().await.status,
+        404,
+        "there is no stream without a session"
+    );
     drop(stream);
 }
 
@@ -129,8 +139,13 @@ async fn f4_no_message_is_stored() {
         upstream_session,
         created_ms: _,
     } = stored.expect("a record").0;
-    assert_eq!((id, endpoint.as_str(), revision.as_str()), (ids[0].clone(), "sample", "2025-11-25"));
+    assert_eq!(
+        (id, endpoint.as_str(), revision.as_str()),
+        (ids[0].clone(), "sample", "2025-11-25")
+    );
     assert_eq!(upstream_session, None);
     let params = String::from_utf8_lossy(&initialize_params);
-    assert!(params.contains("clientInfo") && !params.contains("secret") && !params.contains("cursor"));
+    assert!(
+        params.contains("clientInfo") && !params.contains("secret") && !params.contains("cursor")
+    );
 }

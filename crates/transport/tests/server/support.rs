@@ -12,11 +12,11 @@ use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, code};
 use thinpipe_store::{MemoryStore, SessionStore};
+use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session, SessionEnd,
 };
-use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -57,7 +57,9 @@ impl Sample {
                 );
                 result_of(&message, &result).with_session(session.id().clone())
             }
-            Inbound::Message(message, _) | Inbound::Stateless(message) => self.message(message).await,
+            Inbound::Message(message, _) | Inbound::Stateless(message) => {
+                self.message(message).await
+            }
             Inbound::StatelessNotification(_) => Answer::accepted(),
             Inbound::Listen(..) => Answer::events(self.stream()),
             Inbound::Terminate(_) => Answer::accepted(),
@@ -98,7 +100,12 @@ impl Sample {
 
     /// The sender of the newest stream.
     pub(crate) fn newest_stream(&self) -> mpsc::Sender<Bytes> {
-        self.streams.lock().unwrap().last().cloned().expect("a stream was opened")
+        self.streams
+            .lock()
+            .unwrap()
+            .last()
+            .cloned()
+            .expect("a stream was opened")
     }
 }
 
@@ -138,8 +145,11 @@ impl BodyStream for Channel {
 }
 
 fn result_of(message: &Message, result: &str) -> Answer {
-    let id = String::from_utf8_lossy(message.id().expect("a request has an id").as_json()).into_owned();
-    Answer::json(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)))
+    let id =
+        String::from_utf8_lossy(message.id().expect("a request has an id").as_json()).into_owned();
+    Answer::json(Bytes::from(format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
+    )))
 }
 
 /// A running server.
@@ -152,8 +162,14 @@ pub(crate) struct Running {
 
 /// The defaults, for a loopback listener.
 pub(crate) fn config() -> ServerConfig {
-    let access = AccessPolicy { loopback: true, ..AccessPolicy::default() };
-    ServerConfig { access, ..ServerConfig::default() }
+    let access = AccessPolicy {
+        loopback: true,
+        ..AccessPolicy::default()
+    };
+    ServerConfig {
+        access,
+        ..ServerConfig::default()
+    }
 }
 
 /// Starts a server with this configuration on a free port.
@@ -162,15 +178,26 @@ pub(crate) async fn start(config: ServerConfig) -> Running {
 }
 
 /// As [`start`], with sessions in this store.
-pub(crate) async fn start_with_store(config: ServerConfig, store: Arc<dyn SessionStore>) -> Running {
+pub(crate) async fn start_with_store(
+    config: ServerConfig,
+    store: Arc<dyn SessionStore>,
+) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let sample = Arc::new(Sample::default());
     let handler: Arc<dyn Handler> = Arc::clone(&sample) as _;
-    let server = Server::builder(config).endpoint("/mcp", "sample", handler).store(store).build();
+    let server = Server::builder(config)
+        .endpoint("/mcp", "sample", handler)
+        .store(store)
+        .build();
     let accepting = server.clone();
     server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
-    Running { server, sample, address, url: format!("http://{address}/mcp") }
+    Running {
+        server,
+        sample,
+        address,
+        url: format!("http://{address}/mcp"),
+    }
 }
 
 impl Running {
@@ -194,7 +221,10 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(tokio::time::timeout(DEADLINE, wait).await.is_ok(), "never came true: {what}");
+    assert!(
+        tokio::time::timeout(DEADLINE, wait).await.is_ok(),
+        "never came true: {what}"
+    );
 }
 
 /// A plain call.

@@ -226,13 +226,16 @@ fn r120_the_method_header_must_be_there_and_equal() {
     }
 }
 
-/// R121
+/// R121, R248
 #[test]
-fn r121_the_name_header_must_be_there_and_equal_for_three_methods() {
+fn r121_the_name_header_must_be_there_and_equal_where_it_is_defined() {
     for (method, param) in [
         ("tools/call", "name"),
         ("prompts/get", "name"),
         ("resources/read", "uri"),
+        ("tasks/get", "taskId"),
+        ("tasks/update", "taskId"),
+        ("tasks/cancel", "taskId"),
     ] {
         let body = request(method, &claiming(CLAIM, &format!(r#","{param}":"book""#)));
         let with = |list: Headers<'_>| {
@@ -382,5 +385,10 @@ fn r128_methods_are_known_by_name() {
     assert_eq!(
         (name_param("resources/read"), name_param("tools/list")),
         (Some("uri"), None)
+    );
+    // Repeated in a header, but no name that rules could be about.
+    assert_eq!(
+        (name_param("tasks/get"), mirrored_param("tasks/get")),
+        (None, Some("taskId"))
     );
 }

@@ -1,1 +1,204 @@
-//! The documentation says what the program does.
+//! The documentation says what the program does: every key, every default, every example.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::config::problem::Place;
+
+const REFERENCE: &str = include_str!("../../../../../docs/src/configuration.md");
+
+/// Keys of the file's tables, by what the reader of the file itself says is known there.
+fn known_keys() -> BTreeSet<String> {
+    let tables = [
+        ("", "{X}"),
+        ("log", "{log: {X}}"),
+        ("limits", "{limits: {X}}"),
+        ("sessions", "{sessions: {X}}"),
+        ("tokens", "{tokens: [{X}]}"),
+        ("upstreams", "{upstreams: [{X}]}"),
+        ("upstreams.timeouts", "{upstreams: [{timeouts: {X}}]}"),
+        ("upstreams.pool", "{upstreams: [{pool: {X}}]}"),
+        ("upstreams.health", "{upstreams: [{health: {X}}]}"),
+        ("upstreams.chain", "{upstreams: [{chain: {X}}]}"),
+        ("mcpServers.<name>", "{mcpServers: {a: {X}}}"),
+    ];
+    let mut keys = BTreeSet::new();
+    for (table, text) in tables {
+        let text = text.replace('X', "q-q-q-q-q-q-q-q-q: 1");
+        let problems = read(&text, Format::Yaml, &|_| None).unwrap_err();
+        assert!(matches!(problems[0].place, Place::Span(_)), "{problems:?}");
+        let mend = problems[0].mend.clone().unwrap();
+        let known = mend.strip_prefix("known here: ").expect(&mend);
+        for key in known.split(", ") {
+            let whole = if table.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{table}.{key}")
+            };
+            keys.insert(whole);
+        }
+    }
+    // Other spellings of keys that stand there.
+    keys.remove("mcpServers.<name>.transport");
+    keys.remove("mcpServers.<name>.serverUrl");
+    keys
+}
+
+/// Rows of the reference's tables of keys: key and default.
+fn documented() -> BTreeMap<String, String> {
+    let mut rows = BTreeMap::new();
+    let reference = REFERENCE
+        .split_once("## Top level")
+        .expect("the tables of keys")
+        .1;
+    for line in reference.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let key = cells[1].trim_matches('`').to_owned();
+        assert!(!cells[3].is_empty(), "{key} is not explained");
+        assert!(
+            rows.insert(key.clone(), cells[2].to_owned()).is_none(),
+            "{key} stands twice"
+        );
+    }
+    rows
+}
+
+/// I5: every key is documented, and every documented key exists.
+#[test]
+fn i5_the_reference_names_all_keys_and_no_others() {
+    let documented: BTreeSet<_> = documented().into_keys().collect();
+    let known = known_keys();
+    let missing: Vec<_> = known.difference(&documented).collect();
+    let invented: Vec<_> = documented.difference(&known).collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
+    assert!(
+        invented.is_empty(),
+        "documented, but not there: {invented:?}"
+    );
+}
+
+/// I5: the documented defaults are the real ones.
+#[test]
+fn i5_the_reference_gives_the_real_defaults() {
+    let shown = toml(ONE).unwrap().to_toml().unwrap();
+    let effective: ::toml::Value = ::toml::from_str(&shown).unwrap();
+    let mut compared = 0;
+    for (key, cell) in documented() {
+        let Some(default) = cell
+            .strip_prefix('`')
+            .and_then(|cell| cell.strip_suffix('`'))
+        else {
+            continue;
+        };
+        if key.starts_with("mcpServers") {
+            continue;
+        }
+        let mut value = &effective;
+        for part in key.split('.') {
+            value = &value[part];
+            if let Some(items) = value.as_array().filter(|items| !items.is_empty()) {
+                value = &items[0];
+            }
+        }
+        assert_eq!(default, value.to_string(), "default of {key}");
+        compared += 1;
+    }
+    assert!(compared > 45, "only {compared} defaults were compared");
+}
+
+/// The command line's table names options and variables that exist.
+#[test]
+fn i5_the_reference_names_all_options_and_variables() {
+    let help = <crate::cli::Cli as clap::CommandFactory>::command()
+        .render_long_help()
+        .to_string();
+    for line in REFERENCE.lines().filter(|line| line.starts_with("| `--")) {
+        for word in line.split('`').filter(|word| {
+            word.starts_with("THINPIPE_") || (word.starts_with("--") && !word.contains("config"))
+        }) {
+            let word = word.split(' ').next().unwrap();
+            assert!(help.contains(word), "{word} is not in the help");
+        }
+    }
+    let documented = REFERENCE.matches("`THINPIPE_").count();
+    assert_eq!(documented, help.matches("THINPIPE_").count());
+}
+
+/// I2: the examples in the documentation are configurations that are served.
+#[test]
+fn i2_every_example_of_the_documentation_is_valid() {
+    let chapters = [
+        ("README.md", include_str!("../../../../../README.md")),
+        (
+            "quick-start.md",
+            include_str!("../../../../../docs/src/quick-start.md"),
+        ),
+        ("configuration.md", REFERENCE),
+        (
+            "interceptors.md",
+            include_str!("../../../../../docs/src/interceptors.md"),
+        ),
+    ];
+    let mut read = 0;
+    for (name, chapter) in chapters {
+        for (language, text) in fenced(chapter) {
+            if !["toml", "yaml", "json"].contains(&language) {
+                continue;
+            }
+            // A chapter on interceptors shows these alone.
+            let text = match (language, name) {
+                ("toml", "interceptors.md") => format!("{text}\n{ONE}"),
+                _ => text.to_owned(),
+            };
+            let loaded = load_text(&format!("{name}.{language}"), &text, &Settings::default());
+            if let Err(problems) = loaded {
+                panic!("{name}:\n{text}\n{problems}");
+            }
+            read += 1;
+        }
+    }
+    assert!(read >= 12, "only {read} examples were found");
+}
+
+/// Every reason that the gateway gives is explained.
+#[test]
+fn every_reason_is_explained() {
+    let operations = include_str!("../../../../../docs/src/operations.md");
+    let failures = include_str!("../../../../gateway/src/failure.rs");
+    let names = failures
+        .split_once("fn as_str(self)")
+        .expect("the names of reasons")
+        .1;
+    let names = names
+        .split_once("\n    }\n")
+        .expect("the end of the function")
+        .0;
+    let reasons: Vec<_> = names.split('"').skip(1).step_by(2).collect();
+    assert!(reasons.len() >= 10, "{reasons:?}");
+    for reason in reasons {
+        assert!(
+            operations.contains(&format!("| `{reason}` |")),
+            "{reason} is not explained"
+        );
+    }
+}
+
+/// The error that the quick start shows is the one that is given.
+#[test]
+fn the_error_in_the_quick_start_is_real() {
+    let text = "# mine\nlsiten = \"127.0.0.1:8080\"\n";
+    let error = load_text("thinpipe.toml", text, &Settings::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        include_str!("../../../../../docs/src/quick-start.md").contains(&error),
+        "{error}"
+    );
+}
+
+/// Fenced blocks with their language.
+fn fenced(chapter: &str) -> Vec<(&str, &str)> {
+    let parts = chapter.split("```").collect::<Vec<_>>();
+    let inside = parts.iter().skip(1).step_by(2);
+    inside.filter_map(|block| block.split_once('\n')).collect()
+}

@@ -225,10 +225,10 @@ fn settings_of_the_command_line_and_environment_are_named_as_such() {
         ]
     );
     assert!(error.contains("did you mean `json`?"), "{error}");
-    let error = for_url("https://h/mcp", None, &Settings::default(), &|_| None);
+    let error = for_url("ftp://h/mcp", None, &Settings::default(), &|_| None);
     let error = error.unwrap_err().to_string();
     assert!(
-        error.starts_with("error: URL: `https://h/mcp` needs TLS"),
+        error.starts_with("error: URL: `ftp://h/mcp` has a scheme"),
         "{error}"
     );
 }
@@ -247,11 +247,6 @@ fn urls_that_cannot_be_an_upstreams() {
             "ftp://h/",
             "`ftp://h/` has a scheme that is not served",
             example,
-        ),
-        (
-            "https://h/",
-            "`https://h/` needs TLS, which is not spoken to upstreams yet",
-            "use its http address, or a local TLS proxy in front of it",
         ),
         (
             "http://h/#x",
@@ -454,4 +449,23 @@ fn e6_interceptors_that_cannot_work_are_shown_with_their_line() {
         "{error}"
     );
     assert!(error.contains("t.toml:5:"), "{error}");
+}
+
+/// E6: what all upstreams share is told once, where it stands.
+#[test]
+fn e6_shared_interceptors_are_shown_where_they_stand() {
+    let text = "chain = { timeout_ms = 0 }\n[[upstreams]]\nname = \"a\"\nurl = \"http://h/a\"\n[[upstreams]]\nname = \"b\"\nurl = \"http://h/b\"\n";
+    let error = toml(text).unwrap_err().to_string();
+    assert_eq!(error.matches("error: ").count(), 1, "{error}");
+    assert!(error.starts_with("error: chain.timeout_ms: "), "{error}");
+    assert!(error.contains("t.toml:1:24"), "{error}");
+    let text = text.replace(
+        "chain = { timeout_ms = 0 }",
+        "interceptors = [{ type = \"log\" }, { type = \"headers\" }]",
+    );
+    let error = toml(&text).unwrap_err().to_string();
+    assert!(
+        error.starts_with("error: interceptors[1].request: "),
+        "{error}"
+    );
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::{After, Connection};
@@ -76,16 +76,16 @@ thread_local! {
 /// A reply being written.
 struct Writing {
     coding: Coding,
+    /// The head has been rendered.
+    begun: bool,
     stream: Option<Box<Running>>,
-    /// `output` is the head, which waits for the first bytes of the body to leave in one write.
-    holds_head: bool,
     stalled: Option<Instant>,
     broken: bool,
 }
 
 impl Connection {
     pub(super) async fn write(&mut self, reply: Reply, mut shape: Shape) -> After {
-        if self.shared.draining.is_cancelled() {
+        if self.shared.is_draining() {
             shape.keep_alive = false;
         }
         let coding = match reply.length() {
@@ -96,24 +96,21 @@ impl Connection {
         if coding == Coding::UntilClose {
             shape.keep_alive = false;
         }
-        render_head(&mut self.output, &reply, coding, shape);
-        let stream = match reply.body {
-            ReplyBody::Empty => None,
-            ReplyBody::Full(bytes) => {
-                self.output.extend_from_slice(&bytes);
-                None
-            }
-            ReplyBody::Stream(stream) => Some(stream),
-        };
         let mut writing = Writing {
             coding,
-            holds_head: stream.is_some(),
-            stream,
+            begun: false,
+            stream: None,
             stalled: None,
             broken: false,
         };
-        let written = poll_fn(|cx| self.poll_reply(cx, &mut writing)).await;
-        if let Err(fault) = written {
+        let mut reply = Some(reply);
+        let written = poll_fn(|cx| {
+            if let Some(reply) = reply.take() {
+                self.begin(cx, reply, shape, &mut writing);
+            }
+            self.poll_reply(cx, &mut writing)
+        });
+        if let Err(fault) = written.await {
             if matches!(fault, WriteFault::Stalled) {
                 add(&self.shared.counters.stalled);
                 tracing::info!(peer = ?self.peer, "a client does not read; its connection is closed");
@@ -127,27 +124,44 @@ impl Connection {
         After::Close
     }
 
+    /// Head and first bytes of the body, assembled in one buffer and written in one go.
+    fn begin(&mut self, cx: &mut Context<'_>, reply: Reply, shape: Shape, writing: &mut Writing) {
+        let mut out = OUT.take();
+        out.clear();
+        // What a stalled write left of an interim response goes first.
+        out.extend_from_slice(&self.output[self.sent..]);
+        (self.output, self.sent) = (Vec::new(), 0);
+        render_head(&mut out, &reply, writing.coding, shape);
+        match reply.body {
+            ReplyBody::Empty => {}
+            ReplyBody::Full(bytes) => out.extend_from_slice(&bytes),
+            ReplyBody::Stream(stream) => writing.stream = Some(stream),
+        }
+        writing.begun = true;
+        self.fill(cx, writing, out);
+    }
+
     /// Moves the reply on: what is waiting is written first, then the body is asked for more.
     fn poll_reply(
         &mut self,
         cx: &mut Context<'_>,
         writing: &mut Writing,
     ) -> Poll<Result<(), WriteFault>> {
+        debug_assert!(writing.begun, "the head goes first");
         loop {
-            if !writing.holds_head {
-                match self.poll_flush_output(cx, &mut writing.stalled) {
-                    Poll::Ready(flushed) => flushed?,
-                    Poll::Pending => return self.gone_or_pending(cx),
-                }
+            match self.poll_flush_output(cx, &mut writing.stalled) {
+                Poll::Ready(flushed) => flushed?,
+                Poll::Pending => return self.gone_or_pending(cx),
             }
             if writing.broken {
                 return Poll::Ready(Err(WriteFault::Broken));
             }
-            if writing.stream.is_none() && self.output.is_empty() {
+            if writing.stream.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            writing.holds_head = false;
-            if writing.stream.is_some() && !self.fill(cx, writing) {
+            let mut out = OUT.take();
+            out.clear();
+            if !self.fill(cx, writing, out) {
                 return self.gone_or_pending(cx);
             }
         }
@@ -157,26 +171,21 @@ impl Connection {
         self.poll_gone(cx).map(|()| Err(WriteFault::Gone))
     }
 
-    /// Asks the body for what is ready, frames it and writes it. What the socket does not take goes
-    /// to `output`. `false`: nothing was ready.
-    fn fill(&mut self, cx: &mut Context<'_>, writing: &mut Writing) -> bool {
-        let mut out = OUT.take();
-        out.clear();
-        let head = std::mem::take(&mut self.output);
-        out.extend_from_slice(&head);
-        let chunked = writing.coding == Coding::Chunked;
-        let start = if chunked {
-            head.len() + CHUNK_ROOM
-        } else {
-            head.len()
-        };
-        out.resize(start, 0);
-        let ended = gather(cx, writing, &mut out);
-        let from = if chunked {
-            frame_chunk(&mut out, head.len(), start, ended)
-        } else {
-            0
-        };
+    /// Asks the body for what is ready, frames it behind what is in `out` already, and writes it all.
+    /// What the socket does not take goes to `output`. `false`: nothing was ready.
+    fn fill(&mut self, cx: &mut Context<'_>, writing: &mut Writing, mut out: Vec<u8>) -> bool {
+        let head = out.len();
+        let mut from = 0;
+        let mut ended = false;
+        if writing.stream.is_some() {
+            let chunked = writing.coding == Coding::Chunked;
+            let start = if chunked { head + CHUNK_ROOM } else { head };
+            out.resize(start, 0);
+            ended = gather(cx, writing, &mut out);
+            if chunked {
+                from = frame_chunk(&mut out, head, start, ended);
+            }
+        }
         if ended {
             writing.stream = None;
         }
@@ -198,8 +207,10 @@ impl Connection {
             // A failed write is met again, and reported, by the flush of what is left.
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         };
-        self.sent = 0;
-        self.output = bytes[written..].to_vec();
+        if written < bytes.len() {
+            self.sent = 0;
+            self.output = bytes[written..].to_vec();
+        }
     }
 
     /// `Ready` when nothing waits to be written.
@@ -208,6 +219,10 @@ impl Connection {
         cx: &mut Context<'_>,
         stalled: &mut Option<Instant>,
     ) -> Poll<Result<(), WriteFault>> {
+        if self.output.is_empty() {
+            *stalled = None;
+            return Poll::Ready(Ok(()));
+        }
         while self.sent < self.output.len() {
             match Pin::new(&mut self.io).poll_write(cx, &self.output[self.sent..]) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(WriteFault::Gone)),
@@ -310,11 +325,15 @@ fn render_head(out: &mut Vec<u8>, reply: &Reply, coding: Coding, shape: Shape) {
     );
     out.extend_from_slice(b"\r\ndate: ");
     out.extend_from_slice(&date());
-    for (name, value) in &reply.headers {
+    let mut field = |name: &HeaderName, value: &HeaderValue| {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
+    };
+    reply.type_fields(|name, value| field(&name, value));
+    for (name, value) in &reply.headers {
+        field(name, value);
     }
     match coding {
         Coding::Chunked => out.extend_from_slice(b"\r\ntransfer-encoding: chunked"),

@@ -153,8 +153,21 @@ impl SessionManager {
         })
     }
 
-    /// The live session with this id, if it belongs to this principal and endpoint; anything else is
-    /// a session that does not exist. One that is only in the store is taken up.
+    /// The session with this id that is live here, if it belongs to this principal and endpoint.
+    /// Costs no allocation and does not ask the store.
+    #[must_use]
+    pub fn live(
+        &self,
+        id: &[u8],
+        principal: &Principal,
+        endpoint: &Arc<str>,
+    ) -> Option<Arc<Session>> {
+        let session = self.inner.live.pin().get(id).cloned()?;
+        belongs(&session, principal, endpoint).then_some(session)
+    }
+
+    /// The session with this id, if it belongs to this principal and endpoint; anything else is a
+    /// session that does not exist. One that is only in the store is taken up.
     ///
     /// # Errors
     /// [`SessionError::Store`], [`SessionError::Full`].
@@ -173,10 +186,7 @@ impl SessionManager {
                 None => return Ok(None),
             },
         };
-        let own = session.principal() == principal
-            && session.endpoint() == endpoint
-            && !session.is_ended();
-        Ok(own.then_some(session))
+        Ok(belongs(&session, principal, endpoint).then_some(session))
     }
 
     /// Ends a session: its streams close, its record goes, its handler is told. Only the first call
@@ -310,6 +320,11 @@ impl SessionManager {
                 places: Some(Arc::clone(&self.inner.places)),
             })
     }
+}
+
+/// To another principal, or on another endpoint, a session does not exist.
+fn belongs(session: &Session, principal: &Principal, endpoint: &Arc<str>) -> bool {
+    session.principal() == principal && session.endpoint() == endpoint && !session.is_ended()
 }
 
 async fn sweep_loop(manager: Weak<Inner>, every: Duration) {

@@ -1,0 +1,109 @@
+//! The exchange log: one record for each exchange, given to whoever wants to write it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thinpipe_proto::classify::name_param;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::Message;
+use thinpipe_transport::server::{Answer, Content, Exchange, Inbound, Session};
+
+/// One exchange, as a log shows it. No session id in full, no arguments, no tokens.
+#[derive(Debug, Clone)]
+pub struct ExchangeRecord<'a> {
+    /// Name of the upstream.
+    pub upstream: &'a str,
+    /// Method of the message; `response` for a client's response, `GET` and `DELETE` for those.
+    pub message: &'a str,
+    /// The tool, prompt or resource it names: the client's own text, control characters and all.
+    pub name: Option<&'a str>,
+    /// HTTP status of the answer.
+    pub status: u16,
+    /// The answer is an event stream, which goes on after this.
+    pub is_stream: bool,
+    /// Revision of the message.
+    pub revision: Revision,
+    /// First characters of the session's id.
+    pub session: Option<&'a str>,
+    /// Address of the client.
+    pub peer: Option<SocketAddr>,
+    /// From the request read to the head of its answer known.
+    pub took: Duration,
+}
+
+/// Writes the exchange log. Called on the threads that serve, so it must not block.
+pub trait ExchangeLog: Send + Sync + 'static {
+    /// Takes one record.
+    fn record(&self, record: &ExchangeRecord<'_>);
+}
+
+/// What is kept of an exchange until its record can be made.
+pub(crate) struct Begun {
+    subject: Subject,
+    session: Option<Arc<Session>>,
+    revision: Revision,
+    peer: Option<SocketAddr>,
+    at: Instant,
+}
+
+enum Subject {
+    Message(Message),
+    Fixed(&'static str),
+}
+
+impl Begun {
+    pub(crate) fn new(exchange: &Exchange) -> Self {
+        let (subject, session) = match &exchange.inbound {
+            Inbound::Stateless(message)
+            | Inbound::StatelessNotification(message)
+            | Inbound::Initialize(message, _) => (Subject::Message(message.clone()), None),
+            Inbound::Message(message, session) => {
+                (Subject::Message(message.clone()), session.clone())
+            }
+            Inbound::Listen(session, None) => (Subject::Fixed("GET"), Some(Arc::clone(session))),
+            Inbound::Listen(session, Some(_)) => {
+                (Subject::Fixed("GET (resume)"), Some(Arc::clone(session)))
+            }
+            Inbound::Terminate(session) => (Subject::Fixed("DELETE"), Some(Arc::clone(session))),
+        };
+        let at = tokio::time::Instant::now().into_std();
+        Self {
+            subject,
+            session,
+            revision: exchange.revision,
+            peer: exchange.peer,
+            at,
+        }
+    }
+
+    pub(crate) fn record(&self, log: &dyn ExchangeLog, upstream: &str, answer: &Answer) {
+        let (message, name) = match &self.subject {
+            Subject::Fixed(name) => (*name, None),
+            Subject::Message(message) => {
+                let method = message.method().unwrap_or("response");
+                (
+                    method,
+                    name_param(method).and_then(|p| message.param_str(p)),
+                )
+            }
+        };
+        let session = self.session.as_ref().map(|session| {
+            let id = session.id().as_str();
+            &id[..id.len().min(6)]
+        });
+        log.record(&ExchangeRecord {
+            upstream,
+            message,
+            name: name.as_deref(),
+            status: answer.status.as_u16(),
+            is_stream: answer.content == Content::EventStream,
+            revision: self.revision,
+            session,
+            peer: self.peer,
+            took: tokio::time::Instant::now()
+                .into_std()
+                .saturating_duration_since(self.at),
+        });
+    }
+}
