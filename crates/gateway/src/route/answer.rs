@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use thinpipe_proto::header::MediaType;
-use thinpipe_proto::rpc::{Message, RequestId, code};
+use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 use thinpipe_transport::body::{Body, BodyError};
@@ -152,33 +153,69 @@ impl Route {
         if body.is_empty() {
             return Ok(Answer::new(status, Content::Json, Body::Empty));
         }
-        let message = match Message::parse(body.clone()) {
-            Ok(message) => message,
+        let messages = match Payload::parse(body.clone()) {
+            Ok(Payload::Single(message)) => {
+                let decided = self.inspect_body(&message, context, &line).await;
+                // A body that nobody may see is no body.
+                let body = decided.map_or(Body::Empty, Body::Full);
+                return Ok(Answer::new(status, Content::Json, body));
+            }
+            Ok(Payload::Batch(messages)) if context.revision.allows_batches() => messages,
             // An error page under a wrong name: nothing an interceptor could have wanted.
             Err(_) if !status.is_success() => {
                 return Ok(Answer::new(status, Content::Json, Body::Full(body)));
+            }
+            Ok(Payload::Batch(_)) => {
+                let text = format!("{} answered an array of messages", self.name());
+                return Err(Failure::new(Reason::Invalid, text));
             }
             Err(error) => {
                 let text = format!("{} answered no JSON-RPC message: {error}", self.name());
                 return Err(Failure::new(Reason::Invalid, text));
             }
         };
-        if let (Some(session), Some(id)) = (&line.session, message.id()) {
+        let mut decided = Vec::with_capacity(messages.len());
+        for message in &messages {
+            decided.extend(self.inspect_body(message, context, &line).await);
+        }
+        let body = [&b"["[..], &decided.join(&b","[..]), b"]"].concat().into();
+        Ok(Answer::new(status, Content::Json, Body::Full(body)))
+    }
+
+    /// What becomes of a message in a JSON body; `None`: the client does not get to see it.
+    async fn inspect_body(
+        self: &Arc<Self>,
+        message: &Message,
+        context: &MessageContext,
+        line: &Line,
+    ) -> Option<Bytes> {
+        let is_response = message.kind().is_response();
+        if let (Some(session), Some(id), true) = (&line.session, message.id(), is_response) {
             self.forget_call(session, id);
         }
-        let context = MessageContext {
+        let mut context = MessageContext {
             carrier: Carrier::Body,
             ..context.clone()
         };
+        if let Some(method) = message.method() {
+            (context.method, context.name) = (Some(method.into()), None);
+        }
         let outcome = match self.chain().run(&context, message.clone()) {
             Step::Done(outcome) => outcome,
             Step::Wait(future) => future.await,
         };
-        let bytes = match outcome {
-            Outcome::Forward(message) | Outcome::Changed(message) => message.source().clone(),
-            Outcome::Rejected(rejection) => rejection_message(&message, &rejection),
-        };
-        Ok(Answer::new(status, Content::Json, Body::Full(bytes)))
+        match outcome {
+            Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
+            Outcome::Rejected(rejection) if is_response => {
+                Some(rejection_message(message, &rejection))
+            }
+            Outcome::Rejected(rejection) => {
+                if let (Some(session), Kind::Request) = (&line.session, message.kind()) {
+                    self.answer_upstream(session, rejection_message(message, &rejection));
+                }
+                None
+            }
+        }
     }
 
     /// Anything that is not read: status, type and bytes as they came.

@@ -15,7 +15,7 @@ const CLIENTS: usize = 40;
 
 /// A31, C8, J10: nothing is left (tasks, descriptors, sessions, map entries) after ten thousand clients came and
 /// left: before their answer, in the middle of it, with and without a session.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn nothing_is_left_after_ten_thousand_cycles() {
     let upstream = Upstream::start().await;
     let settings = Settings {

@@ -200,6 +200,56 @@ async fn r091_arrays_in_events_are_split() {
     assert_eq!(ids, ["b-0", "b-1"], "{seen:?}");
 }
 
+/// R091: so is an array in a JSON body; where no revision has them, it is no answer.
+#[tokio::test]
+async fn r091_arrays_in_bodies_are_taken_apart() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with_interceptors(&upstream, REFUSING).await;
+    for (revision, secret) in [
+        ("2025-03-26", "done"),
+        ("2025-03-26", "secret"),
+        ("2025-06-18", "done"),
+    ] {
+        let client = gateway.client_of(revision).await;
+        let result = rpc::text_result(secret);
+        let array = format!("[{},{},{result}]", rpc::progress(1, 2), note("removed"));
+        upstream.once("tools/call", Script::json(array));
+        let mut response = client.post(rpc::call(1, "echo")).await;
+        let answer = response.json().await;
+        if revision == "2025-06-18" {
+            let reason = &answer["error"]["data"]["reason"];
+            assert_eq!(
+                (response.status, reason),
+                (502, &json!("upstream_invalid")),
+                "{answer}"
+            );
+            continue;
+        }
+        let kept: Vec<_> = answer
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|message| &message["method"])
+            .collect();
+        assert_eq!(
+            kept,
+            [&json!("notifications/progress"), &json!(null)],
+            "{answer}"
+        );
+        assert_eq!(answer[1]["id"], 1);
+        assert_eq!(
+            answer[1]["result"].is_object(),
+            secret == "done",
+            "{answer}"
+        );
+        assert_eq!(
+            answer[1]["error"].is_object(),
+            secret == "secret",
+            "{answer}"
+        );
+    }
+}
+
 /// E1, E2: a server's request that is refused never reaches the client, and the server gets an answer.
 #[tokio::test]
 async fn e2_refused_server_requests_are_answered_upstream() {
