@@ -216,7 +216,11 @@ pub async fn malformed_upstream_is_502(gateway: &str, upstream: &Upstream) {
         assert_own_error(
             &answer,
             index,
-            &["upstream_invalid", "upstream_stream_lost"],
+            &[
+                "upstream_invalid",
+                "upstream_stream_lost",
+                "upstream_unavailable",
+            ],
         );
         let mut other = other;
         assert_eq!(other.answer().await["id"], format!("other {index}"));
