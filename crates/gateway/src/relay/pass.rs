@@ -3,9 +3,10 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use memchr::memmem;
 use thinpipe_proto::rpc;
 use thinpipe_proto::session::{EventId, MAX_ID};
-use thinpipe_proto::sse::{self, Scan, Scanner};
+use thinpipe_proto::sse::{self, Decoder, Item, Scan, Scanner};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
 
 use super::source::{Got, Source};
@@ -73,7 +74,12 @@ impl PassEvents {
             // What was held back goes in front of what completes it.
             out.splice(start..start, std::mem::take(&mut self.tail));
         }
+        // The event that was under way ends at the first boundary, whatever follows it.
+        self.line.answered |= self.long == Some(true);
         self.note_last_event(&scan, &out[start..], held);
+        if !self.line.answered && self.line.purpose.request().is_some() {
+            self.line.answered = holds_response(&out[start..]);
+        }
         self.long = None;
         let at = self.scanner.last_event_id();
         self.line.note_progress(at, self.earlier_id.as_ref());
@@ -193,13 +199,53 @@ impl BodyStream for PassEvents {
     }
 }
 
+/// Whether any of these events carries a response. A response should be the last message of its
+/// stream, but servers send a `retry` or a notification behind it. Every response has an `id`, which
+/// hardly any notification holds, so the events are looked at one by one only if there is one.
+fn holds_response(events: &[u8]) -> bool {
+    if memmem::find(events, b"\"id\"").is_none() {
+        return false;
+    }
+    let mut decoder = Decoder::new(sse::DEFAULT_MAX_EVENT);
+    decoder.push(Bytes::copy_from_slice(events));
+    while let Ok(Some(item)) = decoder.next_item() {
+        if let Item::Event(event) = item
+            && event.data.is_some_and(|data| is_response_data(&data))
+        {
+            return true;
+        }
+    }
+    false
+}
+
 /// Whether a raw event (or its beginning) carries a response.
 fn is_response(raw: &[u8]) -> bool {
-    let Some(data) = sse::data_of(raw) else {
-        return false;
-    };
+    sse::data_of(raw).is_some_and(|data| is_response_data(&data))
+}
+
+fn is_response_data(data: &[u8]) -> bool {
     // 2025-03-26 allows arrays of responses.
     let data = data.trim_ascii_start();
     let data = data.strip_prefix(b"[").unwrap_or(data);
     rpc::peek_is_response(data).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_found_wherever_it_stands() {
+        let response = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+        let progress = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n";
+        let request = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n\n";
+        for (events, expected) in [
+            ([progress, response, progress], true),
+            ([response, "retry: 100\n\n", "id: 5\ndata:\n\n"], true),
+            ([progress, request, progress], false),
+            ([progress, progress, progress], false),
+        ] {
+            assert_eq!(holds_response(events.concat().as_bytes()), expected, "{events:?}");
+        }
+    }
 }

@@ -137,16 +137,20 @@ impl Connection {
     /// Waits for the head of the next request.
     async fn next_head(&mut self) -> Next {
         let limits = self.shared.config.limits;
-        let mut deadline = now() + limits.idle_timeout;
+        let idle_until = now() + limits.idle_timeout;
+        let mut head_until = None;
         let mut searched = 0;
-        if !self.input.is_empty() {
-            deadline = now() + limits.head_timeout;
-        }
         loop {
             if let Some(next) = self.try_head(&mut searched) {
                 return next;
             }
             let waits = self.input.is_empty();
+            // Neither deadline moves: blank lines and single bytes buy nobody time.
+            let deadline = if waits {
+                idle_until
+            } else {
+                *head_until.get_or_insert_with(|| now() + limits.head_timeout)
+            };
             let read = poll_fn(|cx| {
                 if waits && self.shared.is_draining() {
                     return Poll::Ready(Err(Next::Closed));
@@ -175,10 +179,8 @@ impl Connection {
                     Next::Refused(late)
                 }))
             });
-            match read.await {
-                Ok(()) if waits => deadline = now() + limits.head_timeout,
-                Ok(()) => {}
-                Err(next) => return next,
+            if let Err(next) = read.await {
+                return next;
             }
         }
     }
@@ -205,9 +207,16 @@ impl Connection {
                 reason,
             }));
         }
-        if end.is_none() {
+        let Some(end) = end else {
             *searched = self.input.len();
             return None;
+        };
+        if has_bare_line_feed(&self.input[..end]) {
+            let reason = "a line of the request head ends without CR";
+            return Some(Next::Refused(HeadError {
+                status: 400,
+                reason,
+            }));
         }
         if self.input.starts_with(HTTP2_PREFACE) {
             return Some(Next::Http2);
@@ -447,4 +456,10 @@ fn find_head_end(input: &[u8]) -> Option<usize> {
         Some([b'\r', b'\n', ..]) => Some(at + 3),
         _ => None,
     })
+}
+
+/// A front end that does not take a lone LF for the end of a line sees another request than one that
+/// does (RFC 9112 2.2 lets a recipient refuse it).
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }

@@ -297,6 +297,8 @@ async fn i3_malformed_http_is_refused() {
     let running = start(config()).await;
     for request in [
         "GARBAGE\r\n\r\n",
+        "POST /mcp HTTP/1.1\nHost: localhost\n\n",
+        "GET /mcp HTTP/1.1\r\nHost: localhost\r\nX: y\n\nPOST /mcp HTTP/1.1\r\n\r\n",
         "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         "POST /mcp HTTP/1.1\r\nHost : localhost\r\n\r\n",
