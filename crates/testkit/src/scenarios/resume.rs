@@ -247,6 +247,22 @@ pub async fn upstream_cut_e2_gives_in_band_error_with_id(gateway: &str, upstream
     );
 }
 
+/// C8, C12: a server that sends something right behind its response has answered all the same; nothing
+/// is added and nothing is asked again.
+pub async fn events_behind_the_response_change_nothing(gateway: &str, upstream: &Upstream) {
+    let client = in_session(gateway).await;
+    let answer = rpc::text_result("done").replace(rpc::REQUEST_ID, "5");
+    let tail = format!("id: 1\ndata: {answer}\n\nretry: 100\n\nid: 2\ndata:\n\n");
+    upstream.on("tools/call", Script::events().body(tail));
+    let mut response = client.post(rpc::call(5, "echo")).await;
+    assert_eq!(response.next_message().await["id"], 5);
+    let (rest, end) = response.events_to_end().await;
+    assert!(end.is_ok() && !rest.iter().any(crate::Event::has_message), "{rest:?}");
+    let record = upstream.record();
+    let asked = (record.count("tools/call"), record.count("GET"));
+    assert_eq!(asked, (1, 0), "{record}");
+}
+
 /// R101, R102, R115: a client's `Last-Event-ID` reaches the upstream's stream that it belongs to; what the
 /// upstream refuses is refused, and the session goes on.
 pub async fn last_event_id_reaches_upstream_stream(gateway: &str, upstream: &Upstream) {

@@ -77,6 +77,7 @@ scenarios! {
         g3_r170_pass_cut_inside_tail_is_invisible: resume::upstream_cut_inside_tail_is_invisible;
         r170_pass_cut_inside_long_event_ends_connection: resume::upstream_cut_inside_long_event_ends_client_connection;
         c8_r114_pass_cut_without_ids_is_error_in_band: resume::upstream_cut_without_ids_gives_in_band_error_with_id;
+        c8_c12_pass_events_behind_the_response: resume::events_behind_the_response_change_nothing;
         c8_pass_cut_stateless_is_error_in_band: resume::upstream_cut_e2_gives_in_band_error_with_id;
         f18_r101_r102_r115_pass_last_event_id: resume::last_event_id_reaches_upstream_stream;
 
@@ -132,6 +133,7 @@ scenarios! {
         r113_inspect_graceful_end_is_resumed: resume::graceful_end_before_response_is_resumed;
         g3_r170_inspect_cut_inside_tail_is_invisible: resume::upstream_cut_inside_tail_is_invisible;
         c8_r114_inspect_cut_without_ids_is_error_in_band: resume::upstream_cut_without_ids_gives_in_band_error_with_id;
+        c8_c12_inspect_events_behind_the_response: resume::events_behind_the_response_change_nothing;
         c8_inspect_cut_stateless_is_error_in_band: resume::upstream_cut_e2_gives_in_band_error_with_id;
         f18_r101_r102_r115_inspect_last_event_id: resume::last_event_id_reaches_upstream_stream;
 
