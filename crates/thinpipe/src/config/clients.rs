@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::format::Format;
 use super::problem::Problem;
 use super::raw::RawUpstream;
+use super::suggest::closest;
 use super::tree::{Key, Node, Path, Value};
 
 /// One entry of `mcpServers`.
@@ -106,7 +107,8 @@ fn pass_over_entry(entries: &mut Vec<(Key, Node)>) -> Vec<String> {
         "headers" | "disabled" | "command" => true,
         "type" | "transport" => Some(name) == kind,
         "url" | "httpUrl" | "serverUrl" => Some(name) == url,
-        _ => false,
+        // Somebody who has no URL and something like it hears of that.
+        _ => url.is_none() && !stdio && closest(name, &["url"]).is_some(),
     };
     let mut strangers = take(entries, known);
     if stdio {
