@@ -89,6 +89,58 @@ pub(crate) enum Command {
     },
 }
 
+/// Whether somebody who wrote this meant a configuration file.
+pub(crate) fn is_file(argument: &str) -> bool {
+    let path = std::path::Path::new(argument);
+    let named = path.extension().is_some_and(|ending| {
+        ["toml", "yaml", "yml", "json"]
+            .iter()
+            .any(|known| ending.eq_ignore_ascii_case(known))
+    });
+    !argument.contains("://") && (named || path.is_file())
+}
+
+/// Says what is wrong with a command line, and ends the process as clap does.
+pub(crate) fn explain(error: &clap::Error) -> ! {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match advice(error, &arguments) {
+        Some(advice) => {
+            eprintln!("error: {advice}");
+            std::process::exit(2)
+        }
+        None => error.exit(),
+    }
+}
+
+/// What to tell those who write what is near at hand and not there.
+fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
+    use clap::error::ErrorKind;
+
+    if !matches!(
+        error.kind(),
+        ErrorKind::UnknownArgument
+            | ErrorKind::InvalidSubcommand
+            | ErrorKind::MissingRequiredArgument
+            | ErrorKind::ArgumentConflict
+    ) {
+        return None;
+    }
+    let urls = arguments.iter().filter(|word| word.contains("://"));
+    match arguments {
+        [serve, rest @ ..] if serve == "serve" => {
+            let file = rest.iter().find(|word| is_file(word))?;
+            let given = rest.iter().any(|word| word.starts_with("--config") || word == "-c");
+            (!given).then(|| format!("write `thinpipe serve --config {file}`"))
+        }
+        _ if urls.count() > 1 => Some(
+            "one URL is one server; for several, list them in a file (`[[upstreams]]` with `name` and \
+             `url` for each) and write `thinpipe serve --config FILE`"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

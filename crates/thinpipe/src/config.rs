@@ -3,6 +3,7 @@
 //! text → [`tree`] (with places) → [`raw`] (typed, every key optional) → [`Config`] (checked). Nothing
 //! behind `Config` checks a setting again.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -70,6 +71,8 @@ pub(crate) struct LogConfig {
 pub(crate) struct Loaded {
     /// What is meant.
     pub(crate) config: Config,
+    /// What was passed over.
+    pub(crate) warnings: Vec<String>,
     tree: Node,
 }
 
@@ -143,32 +146,48 @@ fn parse(
     flags: &Settings,
     environment: Environment<'_>,
 ) -> Result<Loaded, Problems> {
-    let (raw, tree) = match read(&source.text, format, environment) {
-        Ok(read) => read,
-        Err(problems) => return Err(Problems::of_file(problems, source, Node::empty())),
+    let mut tree = match format.parse(&source.text) {
+        Ok(tree) => tree,
+        Err(problem) => return Err(Problems::of_file(vec![problem], source, Node::empty())),
+    };
+    let warnings = clients::pass_over(&mut tree, format);
+    let taken = RefCell::new(Vec::new());
+    let recording = |name: &str| {
+        let value = environment(name)?;
+        taken.borrow_mut().push((name.to_owned(), value.clone()));
+        Some(value)
     };
     let mut build = Build::default();
-    let config = build.config(raw, &layers(flags, environment));
-    match build.problems.is_empty() {
-        true => Ok(Loaded { config, tree }),
-        false => Err(Problems::of_file(build.problems, source, tree)),
+    let config = match read(&mut tree, &recording) {
+        Ok(raw) => Some(build.config(raw, &layers(flags, environment))),
+        Err(problems) => {
+            build.problems = problems;
+            None
+        }
+    };
+    match config {
+        Some(config) if build.problems.is_empty() => Ok(Loaded {
+            config,
+            warnings,
+            tree,
+        }),
+        _ => {
+            // Messages quote values; what came from the environment is nobody's to read.
+            let taken = taken.into_inner();
+            let problems = Problems::of_file(build.problems, source, tree.clone());
+            Err(problems.rewritten(|text| substitute::conceal(text, &tree, &taken)))
+        }
     }
 }
 
-/// What is written in a text, `${..}` replaced, nothing checked but its shape.
-fn read(
-    text: &str,
-    format: Format,
-    environment: Environment<'_>,
-) -> Result<(RawConfig, Node), Vec<Problem>> {
-    let mut tree = format.parse(text).map_err(|problem| vec![problem])?;
+/// What is written in a tree, `${..}` replaced, nothing checked but its shape.
+fn read(tree: &mut Node, environment: Environment<'_>) -> Result<RawConfig, Vec<Problem>> {
     let mut problems = Vec::new();
-    substitute::substitute(&mut tree, environment, &mut problems);
+    substitute::substitute(tree, environment, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let raw = de::from_node(&tree).map_err(|problem| vec![problem])?;
-    Ok((raw, tree))
+    de::from_node(tree).map_err(|problem| vec![problem])
 }
 
 fn layers(flags: &Settings, environment: Environment<'_>) -> Layers {

@@ -26,7 +26,8 @@ use cli::{Cli, Command, Direct};
 use config::Config;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse() {
+    let cli = Cli::try_parse().unwrap_or_else(|error| cli::explain(&error));
+    let done = match cli {
         Cli {
             command: Some(Command::Check { file, settings }),
             ..
@@ -39,12 +40,11 @@ fn main() -> ExitCode {
             command: Some(Command::Serve { config, settings }),
             ..
         } => config::load(&config, &settings, &variable)
-            .map(|loaded| loaded.config)
-            .and_then(start),
+            .and_then(|loaded| start(loaded.config, &loaded.warnings)),
         Cli {
             command: None,
             direct,
-        } => direct_config(direct).and_then(start),
+        } => direct_config(direct).and_then(|config| start(config, &[])),
     };
     log::flush();
     match done {
@@ -56,14 +56,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(config: Config) -> anyhow::Result<()> {
+fn start(config: Config, warnings: &[String]) -> anyhow::Result<()> {
     log::init(&config.log)?;
+    let announcer = announce::Announcer::new(config.log.format);
+    for warning in warnings {
+        announcer.say(&format!("warning: {warning}"));
+    }
     run::run(config)
 }
 
 fn direct_config(direct: Direct) -> anyhow::Result<Config> {
     // Clap lets nobody through without a URL or a command.
     let url = direct.url.unwrap_or_default();
+    if cli::is_file(&url) {
+        anyhow::bail!(
+            "`{url}` is a file and no URL; serve it with `thinpipe serve --config {url}`"
+        );
+    }
     if !url.contains("://")
         && let Some(command) = config::closest(&url, &["serve", "check", "demo"])
     {

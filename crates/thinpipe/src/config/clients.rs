@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::format::Format;
 use super::problem::Problem;
 use super::raw::RawUpstream;
-use super::tree::Path;
+use super::suggest::closest;
+use super::tree::{Key, Node, Path, Value};
 
 /// One entry of `mcpServers`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -16,7 +18,7 @@ pub(crate) struct RawMcpServer {
     #[serde(rename = "type", alias = "transport")]
     pub(crate) kind: Option<String>,
     /// URL of the MCP endpoint.
-    #[serde(alias = "serverUrl")]
+    #[serde(alias = "serverUrl", alias = "httpUrl")]
     pub(crate) url: Option<String>,
     /// Headers added to every request to the server.
     pub(crate) headers: BTreeMap<String, String>,
@@ -30,6 +32,112 @@ pub(crate) struct RawMcpServer {
     pub(crate) env: Option<BTreeMap<String, String>>,
     /// Of stdio servers.
     pub(crate) cwd: Option<String>,
+}
+
+/// Takes out of a file what stands there for a client alone, and says so: keys of entries of
+/// `mcpServers` that are not known, and, in JSON with an `mcpServers`, keys beside it. It is done before
+/// `${..}` is replaced, since what nobody uses need not be set.
+pub(crate) fn pass_over(tree: &mut Node, format: Format) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Value::Table(top) = &mut tree.value else {
+        return warnings;
+    };
+    if !top.iter().any(|(key, _)| key.name == "mcpServers") {
+        return warnings;
+    }
+    if format == Format::Json {
+        let strangers = take(top, |name| TOP_KEYS.contains(&name));
+        warn(&mut warnings, "beside `mcpServers`", &strangers);
+    }
+    let servers = top.iter_mut().find(|(key, _)| key.name == "mcpServers");
+    if let Some((_, servers)) = servers
+        && let Value::Table(servers) = &mut servers.value
+    {
+        for (name, server) in servers {
+            if let Value::Table(entries) = &mut server.value {
+                let strangers = pass_over_entry(entries);
+                warn(
+                    &mut warnings,
+                    &format!("in mcpServers.{}", name.name),
+                    &strangers,
+                );
+            }
+        }
+    }
+    warnings
+}
+
+/// Keys of a file, as far as they may stand beside `mcpServers`.
+const TOP_KEYS: [&str; 15] = [
+    "mcpServers",
+    "listen",
+    "admin",
+    "workers",
+    "allow_hosts",
+    "allow_origins",
+    "allow_sessionless",
+    "legacy",
+    "log",
+    "limits",
+    "sessions",
+    "interceptors",
+    "chain",
+    "tokens",
+    "upstreams",
+];
+
+fn pass_over_entry(entries: &mut Vec<(Key, Node)>) -> Vec<String> {
+    let is = |wanted: &str, value: &Value| {
+        entries
+            .iter()
+            .any(|(key, node)| key.name == wanted && node.value == *value)
+    };
+    let has = |wanted: &str| entries.iter().any(|(key, _)| key.name == wanted);
+    if is("disabled", &Value::Bool(true)) {
+        take(entries, |name| name == "disabled");
+        return Vec::new();
+    }
+    let stdio = has("command");
+    // Where there are several URLs, the one for Streamable HTTP is `httpUrl`.
+    let url = ["httpUrl", "url", "serverUrl"]
+        .into_iter()
+        .find(|&name| has(name));
+    let kind = ["type", "transport"].into_iter().find(|&name| has(name));
+    let known = |name: &str| match name {
+        "headers" | "disabled" | "command" => true,
+        "type" | "transport" => Some(name) == kind,
+        "url" | "httpUrl" | "serverUrl" => Some(name) == url,
+        // Somebody who has no URL and something like it hears of that.
+        _ => url.is_none() && !stdio && closest(name, &["url"]).is_some(),
+    };
+    let mut strangers = take(entries, known);
+    if stdio {
+        // Refused as a whole, whatever else stands there.
+        strangers.retain(|name| !["args", "env", "cwd"].contains(&name.as_str()));
+    }
+    for (key, _) in entries {
+        match key.name.as_str() {
+            "httpUrl" | "serverUrl" => "url".clone_into(&mut key.name),
+            "transport" => "type".clone_into(&mut key.name),
+            _ => {}
+        }
+    }
+    strangers
+}
+
+/// Removes what is not known; the names of what was removed.
+fn take(entries: &mut Vec<(Key, Node)>, known: impl Fn(&str) -> bool) -> Vec<String> {
+    let strangers = entries.extract_if(.., |(key, _)| !known(&key.name));
+    strangers.map(|(key, _)| key.name).collect()
+}
+
+fn warn(warnings: &mut Vec<String>, place: &str, names: &[String]) {
+    if !names.is_empty() {
+        let names = names.join("`, `");
+        warnings.push(format!(
+            "{place}: `{names}` mean nothing to the gateway and are passed over"
+        ));
+    }
 }
 
 /// The entry as an upstream; `None` if it is disabled.

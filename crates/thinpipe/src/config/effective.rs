@@ -15,7 +15,8 @@ use super::raw::{
 use super::tree::{Node, Path, Text, Value};
 
 /// What stands for a secret.
-const HIDDEN: &str = "***";
+/// It is refused when it is read again.
+const HIDDEN: &str = "${REDACTED}";
 
 /// The configuration as TOML. `tree` is the file it came from: what was taken from the environment is
 /// shown as it was written there.
@@ -97,7 +98,11 @@ fn tokens(config: &Config, tree: &Node) -> Vec<RawToken> {
     let tokens = config.server.tokens.iter().enumerate();
     tokens
         .map(|(index, token)| RawToken {
-            principal: token.principal.clone(),
+            principal: plain(
+                tree.at(&list.index(index)),
+                "principal",
+                token.principal.clone(),
+            ),
             token: hidden(tree.at(&list.index(index).key("token"))),
         })
         .collect()
@@ -112,9 +117,9 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
         (name.as_str().to_owned(), hidden(value))
     });
     RawUpstream {
-        name: Some(client.name.to_string()),
-        url: Some(client.url.to_string()),
-        path: Some(spec.path.clone()),
+        name: Some(plain(written, "name", client.name.to_string())),
+        url: Some(plain(written, "url", client.url.to_string())),
+        path: Some(plain(written, "path", spec.path.clone())),
         http2: Some(client.http2),
         session_lost: Some(match spec.session_lost {
             SessionLost::End => RawSessionLost::End,
@@ -192,6 +197,18 @@ fn hidden(node: Option<&Node>) -> String {
             ..
         })) => template.clone(),
         _ => HIDDEN.to_owned(),
+    }
+}
+
+/// A value that is no secret, unless it came from the environment: then it is shown as it was written.
+fn plain(table: Option<&Node>, key: &str, value: String) -> String {
+    let node = table.and_then(|table| table.at(&Path::default().key(key)));
+    match node.map(|node| &node.value) {
+        Some(Value::Text(Text {
+            template: Some(template),
+            ..
+        })) => template.clone(),
+        _ => value,
     }
 }
 

@@ -97,6 +97,15 @@ impl Problems {
         Self { list, file: None }
     }
 
+    /// The same, with other words: `say` is given each message and each mend.
+    pub(crate) fn rewritten(mut self, say: impl Fn(&str) -> String) -> Self {
+        for problem in &mut self.list {
+            problem.message = say(&problem.message);
+            problem.mend = problem.mend.as_deref().map(&say);
+        }
+        self
+    }
+
     fn write_one(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
         let at = match &problem.place {
             Place::Setting(name) => {
@@ -191,6 +200,8 @@ fn hide_secret(line: &str) -> String {
     ]
     .iter()
     .any(|word| lower.contains(word));
+    // A URL with a user name, and most likely a password.
+    let secret = secret || (line.contains('@') && (lower.contains("url") || line.contains("://")));
     match line.find(['=', ':']) {
         Some(at) if secret && !line[at + 1..].trim().is_empty() => {
             format!("{} ***", &line[..=at])
@@ -245,9 +256,14 @@ mod tests {
 
     #[test]
     fn lines_with_secrets_are_masked() {
-        let text = "token = \"hunter2\"";
-        let shown = show(text, 8..17);
-        assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(shown.contains("token = ***"), "{shown}");
+        for (text, masked) in [
+            ("token = \"hunter2\"", "token = ***"),
+            ("url = \"http://u:hunter2@h/\"", "url = ***"),
+            ("url: u:hunter2@h", "url: ***"),
+        ] {
+            let shown = show(text, 8..text.len());
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(shown.contains(masked), "{shown}");
+        }
     }
 }

@@ -3,6 +3,54 @@
 use super::problem::Problem;
 use super::tree::{Node, Text, Value};
 
+/// The variable that stands for secrets that are not shown. It never has a value, so that what
+/// `thinpipe check` prints cannot be sent to a server by mistake.
+pub(crate) const REDACTED: &str = "REDACTED";
+
+/// Puts back what was written: `text`, with every value that came from the environment replaced by
+/// its `${NAME}`. `taken` are names and values of variables.
+pub(crate) fn conceal(text: &str, tree: &Node, taken: &[(String, String)]) -> String {
+    let mut pairs = Vec::new();
+    templates(tree, &mut pairs);
+    let variables = taken
+        .iter()
+        .map(|(name, value)| (value.clone(), format!("${{{name}}}")));
+    pairs.extend(variables);
+    // The longest first: one value may be a part of another.
+    pairs.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    let mut text = text.to_owned();
+    for (value, written) in pairs.iter().filter(|(value, _)| !value.is_empty()) {
+        let escaped = value.escape_debug().to_string();
+        for (quote, value) in [("`", value), ("\"", value), ("\"", &escaped)] {
+            let (from, to) = (
+                format!("{quote}{value}{quote}"),
+                format!("{quote}{written}{quote}"),
+            );
+            text = text.replace(&from, &to);
+        }
+        // Shorter ones would be found in words that have nothing to do with them.
+        if value.len() >= 4 {
+            text = text.replace(value.as_str(), written);
+        }
+    }
+    text
+}
+
+/// Values of strings in which something was replaced, and what stands in the file.
+fn templates(node: &Node, pairs: &mut Vec<(String, String)>) {
+    match &node.value {
+        Value::Text(Text {
+            value,
+            template: Some(template),
+        }) => pairs.push((value.clone(), template.clone())),
+        Value::List(items) => items.iter().for_each(|item| templates(item, pairs)),
+        Value::Table(entries) => entries
+            .iter()
+            .for_each(|(_, value)| templates(value, pairs)),
+        _ => {}
+    }
+}
+
 /// Replaces `${NAME}` and `${NAME:-default}` in every string below a node; `$${` is a plain `${`.
 /// Keys are left alone.
 pub(crate) fn substitute(
@@ -64,6 +112,25 @@ fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<St
             Some((name, default)) => (name, Some(default)),
             None => (&inside[..end], None),
         };
+        if name == REDACTED {
+            return Err(Wrong {
+                message: format!(
+                    "`${{{REDACTED}}}` stands where `thinpipe check` showed no secret"
+                ),
+                mend:
+                    "put the secret here, or the name of a variable that holds it: `${API_TOKEN}`"
+                        .to_owned(),
+            });
+        }
+        if let Some(input) = name.strip_prefix("input:") {
+            return Err(Wrong {
+                message: format!(
+                    "`${{input:{input}}}` is asked of a client's user, and the gateway has none to ask"
+                ),
+                mend: "write the name of an environment variable, as in `${API_TOKEN}`, and set it"
+                    .to_owned(),
+            });
+        }
         if !is_name(name) {
             return Err(Wrong {
                 message: format!("`{name}` is not the name of an environment variable"),

@@ -138,6 +138,74 @@ fn the_json_that_clients_use_is_served_as_it_is() {
     assert!(value.is_sensitive());
 }
 
+/// Files of real clients hold what only clients need.
+#[test]
+fn what_only_clients_need_is_passed_over_with_a_warning() {
+    let text = r#"{ "globalShortcut": "Ctrl+Space", "inputs": [{ "id": "key", "x": "${input:key}" }],
+        "mcpServers": {
+        "a": { "httpUrl": "http://127.0.0.1:3001/mcp", "url": "http://127.0.0.1:3001/sse",
+               "autoApprove": ["x"], "timeout": 60, "description": "${NOT_SET}", "env": {} },
+        "b": { "serverUrl": "http://127.0.0.1:3002/mcp", "transport": "http" },
+        "c": { "command": "npx", "env": { "K": "${input:key}" }, "disabled": true } } }"#;
+    let loaded = load_text("mcp.json", text, &Settings::default()).unwrap();
+    let specs = loaded.config.gateway.upstreams.iter();
+    let urls: Vec<_> = specs.map(|spec| spec.client.url.to_string()).collect();
+    assert_eq!(
+        urls,
+        ["http://127.0.0.1:3001/mcp", "http://127.0.0.1:3002/mcp"]
+    );
+    let [top, entry] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings);
+    };
+    assert!(top.starts_with("beside `mcpServers`: `globalShortcut`, `inputs` "));
+    assert!(
+        entry
+            .starts_with("in mcpServers.a: `url`, `autoApprove`, `timeout`, `description`, `env` "),
+        "{entry}"
+    );
+    // The formats of its own stay strict.
+    assert!(toml("lsiten = \"x\"\n[mcpServers.a]\nurl = \"http://h/mcp\"\n").is_err());
+    for (entry, said) in [
+        (
+            r#""command": "npx", "timeout": 1"#,
+            "stdio are not served yet",
+        ),
+        (r#""type": "sse", "url": "http://h/sse""#, "HTTP+SSE"),
+        (
+            r#""url": "http://h/mcp", "headers": { "A": "${input:key}" }"#,
+            "`${input:key}` is asked of a client's user",
+        ),
+    ] {
+        let text = format!("{{\"mcpServers\": {{\"a\": {{{entry}}}}}}}");
+        let error = load_text("mcp.json", &text, &Settings::default()).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn values_of_the_environment_and_passwords_are_in_no_message() {
+    for text in [
+        "[[upstreams]]\nname = \"a/${API_TOKEN}\"\nurl = \"http://h/mcp\"\n",
+        "[[upstreams]]\nurl = \"ftp://h/${API_TOKEN}\"\n",
+        "listen = \"${API_TOKEN}\"\n",
+        "[limits]\nmax_body = \"${API_TOKEN}\"\n",
+        "legacy = \"${API_TOKEN}\"\n",
+        "[[upstreams]]\nurl = \"ftp://u:s3cret@h/\"\n",
+        "[[upstreams]]\nurl = \"http://u:s3cret@h/#x\"\n",
+        "[[upstreams]]\nurl = \"u:s3cret@h/\"\n",
+    ] {
+        let error = toml(text).unwrap_err().to_string();
+        assert!(!error.contains("s3cret"), "{error}");
+        assert!(
+            error.contains("${API_TOKEN}") || error.contains("***"),
+            "{error}"
+        );
+    }
+    let shown = toml("[[upstreams]]\nurl = \"http://h/${API_TOKEN}\"\n").unwrap();
+    let shown = shown.to_toml().unwrap();
+    assert!(shown.contains("url = \"http://h/${API_TOKEN}\""), "{shown}");
+}
+
 #[test]
 fn every_setting_reaches_its_place() {
     let text = r#"
@@ -262,7 +330,10 @@ url = "http://h/b"
         "{shown}"
     );
     assert!(shown.contains("type = \"log\""), "{shown}");
-    let visible = shown.replace("token = \"***\"", "token = \"0123456789abcdef\"");
+    // What is printed is never sent to a server by mistake.
+    let refused = toml(&shown).unwrap_err().to_string();
+    assert!(refused.contains("showed no secret"), "{refused}");
+    let visible = shown.replace("${REDACTED}", "0123456789abcdef");
     let again = toml(&visible).unwrap().to_toml().unwrap();
     assert_eq!(again, shown);
 }

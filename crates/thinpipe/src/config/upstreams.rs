@@ -341,6 +341,18 @@ impl Build {
 fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
     let example = "http://127.0.0.1:3001/mcp";
     let wrong = |what: &str, mend: String| Err((format!("`{text}` {what}"), mend));
+    let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
+    if authority
+        .split(['/', '?', '#'])
+        .next()
+        .is_some_and(|authority| authority.contains('@'))
+    {
+        // Before anything else is said: the URL itself would show the password.
+        return Err((
+            "the URL holds a user name or a password".to_owned(),
+            "put credentials into `headers`: `Authorization = \"Basic ${CREDENTIALS}\"`".to_owned(),
+        ));
+    }
     if !text.contains("://") {
         let mend = match format!("http://{text}").parse::<Uri>() {
             Ok(url)
@@ -360,15 +372,8 @@ fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
     let Ok(url) = text.parse::<Uri>() else {
         return wrong("is no URL", format!("write it as in {example}"));
     };
-    let Some(authority) = url.authority() else {
+    if url.authority().is_none() {
         return wrong("names no host", format!("write it as in {example}"));
-    };
-    if authority.as_str().contains('@') {
-        // The URL itself would show the password.
-        return Err((
-            "the URL holds a user name or a password".to_owned(),
-            "put credentials into `headers`: `Authorization = \"Basic ${CREDENTIALS}\"`".to_owned(),
-        ));
     }
     if url.scheme() != Some(&Scheme::HTTP) && url.scheme() != Some(&Scheme::HTTPS) {
         return wrong(

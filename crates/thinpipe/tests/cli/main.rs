@@ -109,6 +109,74 @@ fn a_file_that_is_not_there_is_named() {
     );
 }
 
+#[test]
+fn what_is_near_at_hand_but_not_there_is_explained() {
+    for (arguments, code, said) in [
+        (
+            &["thinpipe.toml"][..],
+            1,
+            "`thinpipe serve --config thinpipe.toml`",
+        ),
+        (
+            &["serve", "my.yaml"],
+            2,
+            "error: write `thinpipe serve --config my.yaml`",
+        ),
+        (
+            &["http://h:1/mcp", "http://u:hunter2@h:2/mcp"],
+            2,
+            "for several, list them in a file",
+        ),
+    ] {
+        let done = run(arguments, &[]);
+        assert_eq!(done.code, code, "{arguments:?}: {}", done.stderr);
+        assert!(done.stderr.contains(said), "{}", done.stderr);
+        assert!(!done.stderr.contains("hunter2"), "{}", done.stderr);
+    }
+}
+
+/// Exit codes as operations.md has them: a value that cannot be used, a line that is none.
+#[test]
+fn exit_codes_are_the_documented_ones() {
+    assert_eq!(run(&["--listen", "x", "http://h/mcp"], &[]).code, 1);
+    assert_eq!(run(&["--lsiten", "x", "http://h/mcp"], &[]).code, 2);
+}
+
+/// The demonstration's server stands for one of another transport: what matters is the URL.
+#[test]
+fn a_url_that_ends_in_sse_hints_at_the_transport() {
+    let sample = Sample::start();
+    let url = sample.url.replace("/mcp", "/sse");
+    let arguments = ["--listen", "127.0.0.1:0", "--admin", "off", &url];
+    let gateway = Gateway::start(&arguments, &[]);
+    let said = gateway.program.said_until("HTTP+SSE (2024-11-05)");
+    assert!(said.contains("server cannot be used yet: "), "{said}");
+}
+
+/// Files of clients are served, with a line on what was passed over.
+#[test]
+fn warnings_are_said_when_serving_and_when_checking() {
+    let file = temporary(
+        "mcp.json",
+        r#"{"inputs": [], "listen": "127.0.0.1:0", "admin": "off", "mcpServers": {"a": {"httpUrl": "http://127.0.0.1:1/mcp", "timeout": 5}}}"#,
+    );
+    let done = run(&["check", file.path()], &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let lines: Vec<_> = done.stderr.lines().collect();
+    assert!(
+        lines[0].starts_with("warning: beside `mcpServers`: `inputs`"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with("warning: in mcpServers.a: `timeout`"),
+        "{lines:?}"
+    );
+    let gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+    gateway
+        .program
+        .said_until("warning: in mcpServers.a: `timeout`");
+}
+
 /// B18
 #[test]
 fn b18_other_machines_are_served_by_name_only() {
@@ -334,7 +402,7 @@ fn c22_a_second_signal_stops_at_once() {
     running.read_until("\"progress\":1,");
     gateway.program.signal("TERM");
     gateway.program.said_until("stopping");
-    gateway.program.signal("TERM");
+    gateway.program.signal_until_it_ends("TERM");
     let (code, _) = gateway.program.wait();
     assert_eq!(code, Some(128 + 15));
     assert!(!running.read_to_end().contains("counted to 100"));

@@ -164,6 +164,13 @@ impl Program {
         assert!(sent.success());
     }
 
+    /// Sends signals until it ends: those that come with the first one do not count.
+    pub(crate) fn signal_until_it_ends(&self, name: &str) {
+        while !self.said.0.lock().unwrap().1 {
+            self.signal(name);
+        }
+    }
+
     /// Waits for its end; gives its exit code and everything it said.
     pub(crate) fn wait(&mut self) -> (Option<i32>, String) {
         let said = self.said.0.lock().unwrap();
