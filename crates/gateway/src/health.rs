@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::server::Answer;
+use thinpipe_transport::upstream::UpstreamRequest;
 use thinpipe_transport::upstream::probe::{self, Verdict};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -89,10 +90,13 @@ pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
         if interval.is_zero() {
             return;
         }
+        // Suspicions come with every request that fails; they must not set the pace.
+        let gap = interval.min(RECOVERY_INTERVAL);
         let look = async {
+            tokio::time::sleep(gap).await;
             tokio::select! {
                 // Both are cancel-safe: nothing is lost but a wake-up.
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(interval - gap) => {}
                 () = strong.health().suspicion.notified() => {}
             }
         };
@@ -108,8 +112,8 @@ pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
 }
 
 /// A real request without side effects. Any answer of MCP or HTTP but a server error is an answer:
-/// most servers refuse this one.
-async fn check(route: &Arc<Route>) -> bool {
+/// most servers refuse this one. It goes past [`Route::send`], whose failures ask for another check.
+async fn check(route: &Route) -> bool {
     let mut headers = HeaderMap::new();
     headers::for_post(&mut headers);
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
@@ -118,7 +122,13 @@ async fn check(route: &Arc<Route>) -> bool {
         return false;
     };
     headers::for_stateless(&mut headers, &version, &message);
-    let sent = route.send(Method::POST, headers, body, true);
+    let request = UpstreamRequest {
+        method: Method::POST,
+        headers,
+        body,
+        repeatable: true,
+    };
+    let sent = route.upstream().send(request);
     match tokio::time::timeout(route.health().config.timeout, sent).await {
         Ok(Ok(response)) => !response.status.is_server_error(),
         Ok(Err(_)) | Err(_) => false,
@@ -237,3 +247,6 @@ pub fn describe(verdict: &Verdict) -> String {
         (None, None) => "nothing that is known".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

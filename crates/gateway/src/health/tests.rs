@@ -1,0 +1,60 @@
+use std::sync::atomic::AtomicUsize;
+
+use thinpipe_transport::upstream::UpstreamConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::config::UpstreamSpec;
+use crate::interceptor::Chain;
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:1/mcp";
+
+fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
+    let client = UpstreamConfig::new("up".into(), url.parse().unwrap());
+    let mut spec = UpstreamSpec::new("/mcp", client);
+    change(&mut spec);
+    let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
+    Arc::new(Route::new(spec, chain, TaskTracker::new()))
+}
+
+/// A server that gives every request this answer (none: it is silent) and counts the requests.
+async fn server(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = Arc::clone(&counting);
+            tokio::spawn(async move {
+                let mut request = vec![0; 8192];
+                // The requests are small: each comes in one piece.
+                while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (url, count)
+}
+
+/// B5: requests that fail ask for checks, checks do not; and whoever asks, a second lies between two.
+#[tokio::test(start_paused = true)]
+async fn b5_checks_of_a_dead_server_keep_their_distance() {
+    let route = route(NOWHERE, |spec| spec.health.failures = 1000);
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    for _ in 0..600 {
+        route.health().suspect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let failures = route.health().failures.load(Ordering::Relaxed);
+    assert!(
+        (2..=61).contains(&failures),
+        "{failures} checks in a minute"
+    );
+    watching.abort();
+}
