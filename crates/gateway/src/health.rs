@@ -80,16 +80,20 @@ impl Health {
     }
 }
 
-/// Checks an upstream until `stop` is cancelled or the route is dropped.
+/// Checks an upstream until `stop` is cancelled or the route is dropped. The first check is made at once,
+/// so that readiness is true from the start.
 pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
     loop {
         let Some(strong) = route.upgrade() else {
             return;
         };
-        let interval = strong.health().interval();
-        if interval.is_zero() {
+        if strong.health().config.interval.is_zero() {
             return;
         }
+        let answered = check(&strong).await;
+        strong.health().record(answered, strong.name());
+        strong.upstream().prune();
+        let interval = strong.health().interval();
         // Suspicions come with every request that fails; they must not set the pace.
         let gap = interval.min(RECOVERY_INTERVAL);
         let look = async {
@@ -105,9 +109,6 @@ pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = look => {}
         }
-        let answered = check(&strong).await;
-        strong.health().record(answered, strong.name());
-        strong.upstream().prune();
     }
 }
 

@@ -58,3 +58,15 @@ async fn b5_checks_of_a_dead_server_keep_their_distance() {
     );
     watching.abort();
 }
+
+/// B5: readiness does not wait for the interval.
+#[tokio::test(start_paused = true)]
+async fn b5_the_first_check_is_made_at_once() {
+    let route = route(NOWHERE, |spec| {
+        spec.health.interval = Duration::from_secs(24 * 3600);
+    });
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!route.is_healthy());
+    watching.abort();
+}
