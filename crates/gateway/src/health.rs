@@ -21,6 +21,9 @@ use crate::route::Route;
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Idle connections are looked at this often, beside the checks.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A verdict that refuses somebody is doubted after this, since servers are upgraded.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -80,35 +83,49 @@ impl Health {
     }
 }
 
-/// Checks an upstream until `stop` is cancelled or the route is dropped. The first check is made at once,
-/// so that readiness is true from the start.
+/// Checks an upstream until `stop` is cancelled or the route is dropped.
 pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
+    let Some(health) = route.upgrade().map(|route| Arc::clone(route.health())) else {
+        return;
+    };
+    tokio::select! {
+        // Cancel-safe: a check or a look at idle connections that was cut short is not missed.
+        () = stop.cancelled() => {}
+        _ = async { tokio::join!(keep_checking(&route, &health), keep_pruning(&route)) } => {}
+    }
+}
+
+/// The first check is made at once, so that readiness is true from the start.
+async fn keep_checking(route: &Weak<Route>, health: &Health) {
+    if health.config.interval.is_zero() {
+        return;
+    }
+    // The route is held for the check only: whoever drops it does not wait for the interval.
+    while let Some(strong) = route.upgrade() {
+        let answered = check(&strong).await;
+        health.record(answered, strong.name());
+        strong.upstream().prune();
+        drop(strong);
+        let interval = health.interval();
+        // Suspicions come with every request that fails; they must not set the pace.
+        let gap = interval.min(RECOVERY_INTERVAL);
+        tokio::time::sleep(gap).await;
+        tokio::select! {
+            // Both are cancel-safe: nothing is lost but a wake-up.
+            () = tokio::time::sleep(interval - gap) => {}
+            () = health.suspicion.notified() => {}
+        }
+    }
+}
+
+/// Idle connections age whether or not anybody checks.
+async fn keep_pruning(route: &Weak<Route>) {
     loop {
+        tokio::time::sleep(PRUNE_INTERVAL).await;
         let Some(strong) = route.upgrade() else {
             return;
         };
-        if strong.health().config.interval.is_zero() {
-            return;
-        }
-        let answered = check(&strong).await;
-        strong.health().record(answered, strong.name());
         strong.upstream().prune();
-        let interval = strong.health().interval();
-        // Suspicions come with every request that fails; they must not set the pace.
-        let gap = interval.min(RECOVERY_INTERVAL);
-        let look = async {
-            tokio::time::sleep(gap).await;
-            tokio::select! {
-                // Both are cancel-safe: nothing is lost but a wake-up.
-                () = tokio::time::sleep(interval - gap) => {}
-                () = strong.health().suspicion.notified() => {}
-            }
-        };
-        tokio::select! {
-            // Cancel-safe, as above.
-            () = stop.cancelled() => return,
-            () = look => {}
-        }
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Route {
     spec: UpstreamSpec,
     upstream: Upstream,
     chain: Chain,
-    health: Health,
+    health: Arc<Health>,
     era: Era,
     counters: Counters,
     sessions: OnceLock<SessionManager>,
@@ -49,7 +49,7 @@ pub struct Route {
 impl Route {
     pub(crate) fn new(spec: UpstreamSpec, chain: Chain, tasks: TaskTracker) -> Self {
         let upstream = Upstream::new(spec.client.clone());
-        let health = Health::new(spec.health);
+        let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
             upstream,
@@ -103,7 +103,7 @@ impl Route {
         &self.spec
     }
 
-    pub(crate) fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &Arc<Health> {
         &self.health
     }
 

@@ -70,3 +70,30 @@ async fn b5_the_first_check_is_made_at_once() {
     assert!(!route.is_healthy());
     watching.abort();
 }
+
+/// A31: who watches a route does not keep it.
+#[tokio::test(start_paused = true)]
+async fn a31_a_watched_route_is_dropped_at_once() {
+    let route = route(NOWHERE, |_| {});
+    let weak = Arc::downgrade(&route);
+    let watching = tokio::spawn(watch(weak.clone(), CancellationToken::new()));
+    // On the half second, between checks that are made on the second.
+    tokio::time::sleep(Duration::from_millis(20_500)).await;
+    drop(route);
+    assert_eq!(weak.strong_count(), 0);
+    watching.await.unwrap();
+}
+
+/// B5: without checks, idle connections are still closed when their time has come.
+#[tokio::test]
+async fn b5_idle_connections_are_closed_without_checks() {
+    let (url, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let route = route(&url, |spec| spec.health.interval = Duration::ZERO);
+    assert!(check(&route).await);
+    assert_eq!(route.upstream().stats().idle, 1);
+    tokio::time::pause();
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_eq!(route.upstream().stats().idle, 0);
+    watching.abort();
+}
