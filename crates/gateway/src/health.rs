@@ -8,8 +8,8 @@ use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::server::Answer;
-use thinpipe_transport::upstream::UpstreamRequest;
 use thinpipe_transport::upstream::probe::{self, Verdict};
+use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,9 @@ const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Idle connections are looked at this often, beside the checks.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes of an error that a check reads.
+const MAX_REFUSAL: usize = 64 << 10;
 
 /// A verdict that refuses somebody is doubted after this, since servers are upgraded.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -102,8 +105,9 @@ async fn keep_checking(route: &Weak<Route>, health: &Health) {
     }
     // The route is held for the check only: whoever drops it does not wait for the interval.
     while let Some(strong) = route.upgrade() {
-        let answered = check(&strong).await;
-        health.record(answered, strong.name());
+        if let Some(answered) = check(&strong).await {
+            health.record(answered, strong.name());
+        }
         strong.upstream().prune();
         drop(strong);
         let interval = health.interval();
@@ -129,16 +133,14 @@ async fn keep_pruning(route: &Weak<Route>) {
     }
 }
 
-/// A real request without side effects. Any answer of MCP or HTTP but a server error is an answer:
-/// most servers refuse this one. It goes past [`Route::send`], whose failures ask for another check.
-async fn check(route: &Route) -> bool {
+/// A real request without side effects: whether it was answered, `None` if that cannot be told. It
+/// goes past [`Route::send`], whose failures ask for another check.
+async fn check(route: &Route) -> Option<bool> {
     let mut headers = HeaderMap::new();
     headers::for_post(&mut headers);
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
     let body = probe::discover_request();
-    let Ok(message) = Message::parse(body.clone()) else {
-        return false;
-    };
+    let message = Message::parse(body.clone()).ok()?;
     headers::for_stateless(&mut headers, &version, &message);
     let request = UpstreamRequest {
         method: Method::POST,
@@ -146,11 +148,30 @@ async fn check(route: &Route) -> bool {
         body,
         repeatable: true,
     };
-    let sent = route.upstream().send(request);
-    match tokio::time::timeout(route.health().config.timeout, sent).await {
-        Ok(Ok(response)) => !response.status.is_server_error(),
-        Ok(Err(_)) | Err(_) => false,
+    let asking = async {
+        match route.upstream().send(request).await {
+            Ok(response) => Some(is_alive(response).await),
+            // What came back is for the requests to complain about, each in its own words.
+            Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(true),
+            // It got as far as the head of an event stream.
+            Err(UpstreamError::TooManyStreams { .. }) => Some(true),
+            // The gateway's own budget: nothing was asked.
+            Err(UpstreamError::Exhausted { .. }) => None,
+            Err(_) => Some(false),
+        }
+    };
+    let asked = tokio::time::timeout(route.health().config.timeout, asking).await;
+    asked.unwrap_or(Some(false))
+}
+
+/// Most servers refuse the request of a check, and some fail over it: what is not from a proxy in
+/// front of a dead server is an answer.
+async fn is_alive(response: UpstreamResponse) -> bool {
+    if !matches!(response.status.as_u16(), 502..=504) {
+        return true;
     }
+    let body = response.collect(MAX_REFUSAL).await;
+    body.is_ok_and(|body| Message::parse(body).is_ok())
 }
 
 /// What an upstream speaks, once that has been found out.

@@ -89,11 +89,38 @@ async fn a31_a_watched_route_is_dropped_at_once() {
 async fn b5_idle_connections_are_closed_without_checks() {
     let (url, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let route = route(&url, |spec| spec.health.interval = Duration::ZERO);
-    assert!(check(&route).await);
+    assert_eq!(check(&route).await, Some(true));
     assert_eq!(route.upstream().stats().idle, 1);
     tokio::time::pause();
     let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
     tokio::time::sleep(Duration::from_secs(200)).await;
     assert_eq!(route.upstream().stats().idle, 0);
     watching.abort();
+}
+
+/// B5: a server that fails over a request it does not know is alive; a proxy before a dead one, and
+/// one that says nothing, are not.
+#[tokio::test]
+async fn b5_only_what_no_server_says_is_a_failure() {
+    for (answer, alive) in [
+        ("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", true),
+        ("HTTP/1.1 501 What\r\nContent-Length: 0\r\n\r\n", true),
+        ("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", true),
+        (
+            "HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: 64\r\n\r\n\
+             {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-1,\"message\":\"busy\"}}",
+            true,
+        ),
+        ("HTTP/1.1 502 Proxy\r\nContent-Length: 4\r\n\r\ngone", false),
+        ("HTTP/1.1 503 Proxy\r\nContent-Length: 0\r\n\r\n", false),
+        ("HTTP/1.1 504 Proxy\r\nContent-Length: 2\r\n\r\n{}", false),
+        ("", false),
+    ] {
+        let (url, _) = server(answer).await;
+        let route = route(&url, |spec| {
+            spec.health.timeout = Duration::from_millis(500);
+        });
+        assert_eq!(check(&route).await, Some(alive), "{answer:?}");
+    }
+    assert_eq!(check(&route(NOWHERE, |_| {})).await, Some(false));
 }
