@@ -1,14 +1,15 @@
 //! What is known of an upstream without asking it: whether it answers, and which revisions it speaks.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
+use thinpipe_transport::body::BodyError;
 use thinpipe_transport::server::Answer;
-use thinpipe_transport::upstream::probe::{self, Verdict};
+use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -178,8 +179,13 @@ async fn is_alive(response: UpstreamResponse) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Era {
     verdict: Mutex<Option<(Arc<Verdict>, Instant)>>,
-    probing: tokio::sync::Mutex<()>,
+    /// Held while the server is asked; how the last asking ended.
+    probing: tokio::sync::Mutex<Option<Found>>,
+    /// Askings that have ended.
+    ended: AtomicU64,
 }
+
+type Found = Result<Arc<Verdict>, Failure>;
 
 impl Era {
     pub(crate) fn known(&self) -> Option<Arc<Verdict>> {
@@ -207,30 +213,43 @@ impl Route {
     /// # Errors
     /// Why it could not be found out, for people.
     pub async fn probe(&self) -> Result<Arc<Verdict>, String> {
-        if let Some(verdict) = self.era().known() {
+        self.find_out().await.map_err(|failure| failure.text)
+    }
+
+    async fn find_out(&self) -> Found {
+        let era = self.era();
+        if let Some(verdict) = era.known() {
             return Ok(verdict);
         }
-        let _one_at_a_time = self.era().probing.lock().await;
-        if let Some(verdict) = self.era().known() {
-            return Ok(verdict);
+        let before = era.ended.load(Ordering::Acquire);
+        let mut last = era.probing.lock().await;
+        // Whoever waited for an asking takes what came of it, a failure too: else everybody would wait
+        // for a silent server in turn.
+        if era.ended.load(Ordering::Acquire) != before
+            && let Some(found) = &*last
+        {
+            return found.clone();
         }
-        match probe::probe(self.upstream()).await {
-            Ok(verdict) => Ok(self.era().learn(verdict)),
-            Err(error) => Err(with_causes(&error)),
-        }
+        let found = match probe::probe(self.upstream()).await {
+            Ok(verdict) => Ok(era.learn(verdict)),
+            Err(error) => {
+                if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
+                    self.health().suspect();
+                }
+                Err(Failure::new(reason_of(&error), with_causes(&error)))
+            }
+        };
+        *last = Some(found.clone());
+        era.ended.fetch_add(1, Ordering::Release);
+        found
     }
 
     /// A stateless request reaches only servers that speak 2026-07-28.
     pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
-        let verdict = match self.era().known() {
-            Some(verdict) => verdict,
-            None => self.probe().await.map_err(|error| {
-                Failure::new(
-                    Reason::Unavailable,
-                    format!("{} cannot be probed: {error}", self.name()),
-                )
-            })?,
-        };
+        let verdict = self.find_out().await.map_err(|failure| {
+            let text = format!("{} cannot be probed: {}", self.name(), failure.text);
+            Failure::new(failure.reason, text)
+        })?;
         if verdict.modern.is_some() {
             return Ok(None);
         }
@@ -267,6 +286,21 @@ impl Route {
         Some(crate::route::unsupported(
             message, &text, modern, &requested,
         ))
+    }
+}
+
+/// Why there is no verdict, as clients are told. A probe runs nothing, so that nothing is lost with it.
+fn reason_of(error: &ProbeError) -> Reason {
+    match error {
+        ProbeError::Failed(ProbeFailure::Unauthorized { .. }) => Reason::Auth,
+        ProbeError::Failed(failure) if !failure.is_passing() => Reason::Invalid,
+        ProbeError::Upstream(UpstreamError::TimedOut { .. })
+        | ProbeError::Body(BodyError::TimedOut) => Reason::Timeout,
+        ProbeError::Upstream(UpstreamError::Exhausted { .. }) => Reason::Overloaded,
+        ProbeError::Upstream(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => {
+            Reason::Invalid
+        }
+        _ => Reason::Unavailable,
     }
 }
 

@@ -124,3 +124,34 @@ async fn b5_only_what_no_server_says_is_a_failure() {
     }
     assert_eq!(check(&route(NOWHERE, |_| {})).await, Some(false));
 }
+
+/// K1, R199: the server is asked once for all who wait, who all learn why it failed; whoever comes later
+/// asks again.
+#[tokio::test]
+async fn k1_who_waits_for_a_probe_shares_its_failure() {
+    let refusal = "HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n";
+    let outage = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+    for (answer, reason) in [
+        (refusal, Reason::Auth),
+        (outage, Reason::Unavailable),
+        ("", Reason::Timeout),
+    ] {
+        let (url, count) = server(answer).await;
+        let route = route(&url, |spec| {
+            spec.client.first_byte_timeout = Duration::from_millis(300);
+        });
+        for round in 1..=2 {
+            let mut waiting = tokio::task::JoinSet::new();
+            for _ in 0..20 {
+                let route = Arc::clone(&route);
+                waiting.spawn(async move { route.find_out().await });
+            }
+            for found in waiting.join_all().await {
+                assert_eq!(found.unwrap_err().reason, reason);
+            }
+            assert_eq!(count.load(Ordering::Relaxed), round, "{reason:?}");
+        }
+    }
+    let nowhere = route(NOWHERE, |_| {}).find_out().await;
+    assert_eq!(nowhere.unwrap_err().reason, Reason::Unavailable);
+}
