@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::Message;
-use thinpipe_transport::body::BodyError;
+use thinpipe_proto::rpc::{self, Message};
+use thinpipe_transport::body::{Body, BodyError};
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
@@ -261,9 +261,7 @@ impl Route {
             describe(&verdict),
         );
         let requested = Revision::NEWEST.as_str();
-        Ok(Some(crate::route::unsupported(
-            message, &text, &supported, requested,
-        )))
+        Ok(Some(self.mismatch(message, &text, &supported, requested)))
     }
 
     /// Why the upstream refused `initialize`, if that is because it speaks no revision with sessions.
@@ -283,9 +281,33 @@ impl Route {
             describe(&verdict),
         );
         let requested = message.param_str("protocolVersion").unwrap_or_default();
-        Some(crate::route::unsupported(
-            message, &text, modern, &requested,
-        ))
+        Some(self.mismatch(message, &text, modern, &requested))
+    }
+
+    /// The gateway's own refusal: it counts as a failure, and `data` says which upstream it is about.
+    fn mismatch(
+        &self,
+        message: &Message,
+        text: &str,
+        supported: &[Revision],
+        requested: &str,
+    ) -> Answer {
+        self.stats().failed();
+        let mut answer = crate::route::unsupported(message, text, supported, requested);
+        let data = match &answer.body {
+            Body::Full(body) => Message::parse(body.clone()).ok(),
+            _ => None,
+        };
+        let data = data.and_then(|answer| rpc::member(&answer.error()?, "data"));
+        let data = data.and_then(|data| serde_json::from_slice::<serde_json::Value>(&data).ok());
+        if let Some(mut data) = data {
+            data["upstream"] = self.name().into();
+            let data = data.to_string();
+            let code = rpc::code::UNSUPPORTED_VERSION;
+            let body = rpc::error_response(message.id(), code, text, Some(data.as_bytes()));
+            answer.body = Body::Full(body);
+        }
+        answer
     }
 }
 

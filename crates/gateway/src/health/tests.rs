@@ -155,3 +155,36 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
     let nowhere = route(NOWHERE, |_| {}).find_out().await;
     assert_eq!(nowhere.unwrap_err().reason, Reason::Unavailable);
 }
+
+/// K1: a refusal for its binding names the upstream, keeps the id as it was, and counts.
+#[tokio::test]
+async fn k1_refused_bindings_name_the_upstream_and_count() {
+    let route = route(NOWHERE, |_| {});
+    route
+        .era()
+        .learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    let call = br#"{"jsonrpc":"2.0","id":"\u0061","method":"tools/list"}"#;
+    let call = Message::parse(bytes::Bytes::from_static(call)).unwrap();
+    let refused = route.refuse_modern(&call).await.unwrap().unwrap();
+    let Body::Full(body) = refused.body else {
+        panic!("a whole body");
+    };
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains(r#""id":"\u0061""#), "{text}");
+    let error = serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let data = &error["error"]["data"];
+    assert_eq!(data["reason"], "binding_mismatch");
+    assert_eq!(data["upstream"], "up");
+    assert_eq!(data["supported"][0], Revision::NEWEST_LEGACY.as_str());
+    assert_eq!(route.route_stats().failed, 1);
+}
+
+fn verdict(modern: Option<Vec<Revision>>, legacy: Option<Revision>) -> Verdict {
+    Verdict {
+        modern,
+        legacy,
+        server_name: None,
+        server_version: None,
+        discover: None,
+    }
+}
