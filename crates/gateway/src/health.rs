@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Message};
 use thinpipe_transport::body::{Body, BodyError};
-use thinpipe_transport::server::Answer;
+use thinpipe_transport::server::{Answer, Content};
 use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio::sync::Notify;
@@ -28,7 +28,8 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of an error that a check reads.
 const MAX_REFUSAL: usize = 64 << 10;
 
-/// A verdict that refuses somebody is doubted after this, since servers are upgraded.
+/// The server is asked anew after this, since servers are upgraded, and one that refuses a revision
+/// does not contradict itself when it learns it. A modern verdict that is contradicted falls at once.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Whether an upstream answers.
@@ -198,6 +199,13 @@ impl Era {
             .map(|(verdict, _)| Arc::clone(verdict))
     }
 
+    /// The server does not know the endpoint of a stateless request: if that was thought to be there,
+    /// the next request asks anew. True for a server that was replaced by an older one.
+    pub(crate) fn contradicted(&self) {
+        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|(verdict, _)| verdict.modern.is_some());
+    }
+
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
         let verdict = Arc::new(verdict);
         let now = tokio::time::Instant::now().into_std();
@@ -324,6 +332,17 @@ fn reason_of(error: &ProbeError) -> Reason {
         }
         _ => Reason::Unavailable,
     }
+}
+
+/// Whether this answer to a stateless request denies its endpoint: 404 that no MCP server gives, since
+/// theirs have a JSON-RPC error. Bodies that are still to come are believed by their type.
+pub(crate) fn denies_endpoint(answer: &Answer) -> bool {
+    answer.status == http::StatusCode::NOT_FOUND
+        && match (&answer.content, &answer.body) {
+            (_, Body::Full(body)) => Message::parse(body.clone()).is_err(),
+            (_, Body::Empty) => true,
+            (content, Body::Stream(_)) => *content != Content::Json,
+        }
 }
 
 /// What a server speaks, for people.

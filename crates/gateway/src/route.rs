@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Resume, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
-use crate::health::{Era, Health};
+use crate::health::{Era, Health, denies_endpoint};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
 use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
@@ -234,8 +234,13 @@ impl Route {
             (Some(id), _) => Purpose::Stateless(id),
             (None, _) => Purpose::Standalone,
         };
-        self.relay(response, self.line(None, purpose), context)
-            .await
+        let answer = self
+            .relay(response, self.line(None, purpose), context)
+            .await?;
+        if denies_endpoint(&answer) {
+            self.era.contradicted();
+        }
+        Ok(answer)
     }
 
     async fn stateless_notification(

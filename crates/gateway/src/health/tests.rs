@@ -188,3 +188,25 @@ fn verdict(modern: Option<Vec<Revision>>, legacy: Option<Revision>) -> Verdict {
         discover: None,
     }
 }
+
+/// K1: 404 without JSON-RPC contradicts a modern verdict, and no other.
+#[test]
+fn k1_a_contradicted_verdict_falls() {
+    let not_found = |content, body: &'static str| {
+        let body = Body::Full(bytes::Bytes::from_static(body.as_bytes()));
+        Answer::new(http::StatusCode::NOT_FOUND, content, body)
+    };
+    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such method"}}"#;
+    assert!(!denies_endpoint(&not_found(Content::Json, error)));
+    assert!(denies_endpoint(&not_found(Content::Json, "{}")));
+    assert!(denies_endpoint(&not_found(Content::Other(None), "nothing")));
+    assert!(!denies_endpoint(&Answer::accepted()));
+
+    let era = Era::default();
+    era.learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    era.contradicted();
+    assert!(era.known().is_some());
+    era.learn(verdict(Some(vec![Revision::NEWEST]), None));
+    era.contradicted();
+    assert!(era.known().is_none());
+}
