@@ -25,6 +25,9 @@ const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 /// Idle connections are looked at this often, beside the checks.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The id of checks, as JSON text: a probe that is open at the same time has another one.
+const CHECK_ID: &str = "\"thinpipe-check\"";
+
 /// Bytes of an error that a check reads.
 const MAX_REFUSAL: usize = 64 << 10;
 
@@ -141,7 +144,7 @@ async fn check(route: &Route) -> Option<bool> {
     let mut headers = HeaderMap::new();
     headers::for_post(&mut headers);
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
-    let body = probe::discover_request();
+    let body = thinpipe_proto::probe::discover_request(CHECK_ID, Revision::NEWEST);
     let message = Message::parse(body.clone()).ok()?;
     headers::for_stateless(&mut headers, &version, &message);
     let request = UpstreamRequest {
