@@ -1,14 +1,16 @@
 //! What is known of an upstream without asking it: whether it answers, and which revisions it speaks.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::Message;
-use thinpipe_transport::server::Answer;
-use thinpipe_transport::upstream::probe::{self, Verdict};
+use thinpipe_proto::rpc::{self, Message};
+use thinpipe_transport::body::{Body, BodyError};
+use thinpipe_transport::server::{Answer, Content};
+use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
+use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +22,17 @@ use crate::route::Route;
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A verdict that refuses somebody is doubted after this, since servers are upgraded.
+/// Idle connections are looked at this often, beside the checks.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The id of checks, as JSON text: a probe that is open at the same time has another one.
+const CHECK_ID: &str = "\"thinpipe-check\"";
+
+/// Bytes of an error that a check reads.
+const MAX_REFUSAL: usize = 64 << 10;
+
+/// The server is asked anew after this, since servers are upgraded, and one that refuses a revision
+/// does not contradict itself when it learns it. A modern verdict that is contradicted falls at once.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Whether an upstream answers.
@@ -81,56 +93,103 @@ impl Health {
 
 /// Checks an upstream until `stop` is cancelled or the route is dropped.
 pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
+    let Some(health) = route.upgrade().map(|route| Arc::clone(route.health())) else {
+        return;
+    };
+    tokio::select! {
+        // Cancel-safe: a check or a look at idle connections that was cut short is not missed.
+        () = stop.cancelled() => {}
+        _ = async { tokio::join!(keep_checking(&route, &health), keep_pruning(&route)) } => {}
+    }
+}
+
+/// The first check is made at once, so that readiness is true from the start.
+async fn keep_checking(route: &Weak<Route>, health: &Health) {
+    if health.config.interval.is_zero() {
+        return;
+    }
+    // The route is held for the check only: whoever drops it does not wait for the interval.
+    while let Some(strong) = route.upgrade() {
+        if let Some(answered) = check(&strong).await {
+            health.record(answered, strong.name());
+        }
+        strong.upstream().prune();
+        drop(strong);
+        let interval = health.interval();
+        // Suspicions come with every request that fails; they must not set the pace.
+        let gap = interval.min(RECOVERY_INTERVAL);
+        tokio::time::sleep(gap).await;
+        tokio::select! {
+            // Both are cancel-safe: nothing is lost but a wake-up.
+            () = tokio::time::sleep(interval - gap) => {}
+            () = health.suspicion.notified() => {}
+        }
+    }
+}
+
+/// Idle connections age whether or not anybody checks.
+async fn keep_pruning(route: &Weak<Route>) {
     loop {
+        tokio::time::sleep(PRUNE_INTERVAL).await;
         let Some(strong) = route.upgrade() else {
             return;
         };
-        let interval = strong.health().interval();
-        if interval.is_zero() {
-            return;
-        }
-        let look = async {
-            tokio::select! {
-                // Both are cancel-safe: nothing is lost but a wake-up.
-                () = tokio::time::sleep(interval) => {}
-                () = strong.health().suspicion.notified() => {}
-            }
-        };
-        tokio::select! {
-            // Cancel-safe, as above.
-            () = stop.cancelled() => return,
-            () = look => {}
-        }
-        let answered = check(&strong).await;
-        strong.health().record(answered, strong.name());
         strong.upstream().prune();
     }
 }
 
-/// A real request without side effects. Any answer of MCP or HTTP but a server error is an answer:
-/// most servers refuse this one.
-async fn check(route: &Arc<Route>) -> bool {
+/// A real request without side effects: whether it was answered, `None` if that cannot be told. It
+/// goes past [`Route::send`], whose failures ask for another check.
+async fn check(route: &Route) -> Option<bool> {
     let mut headers = HeaderMap::new();
     headers::for_post(&mut headers);
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
-    let body = probe::discover_request();
-    let Ok(message) = Message::parse(body.clone()) else {
-        return false;
-    };
+    let body = thinpipe_proto::probe::discover_request(CHECK_ID, Revision::NEWEST);
+    let message = Message::parse(body.clone()).ok()?;
     headers::for_stateless(&mut headers, &version, &message);
-    let sent = route.send(Method::POST, headers, body, true);
-    match tokio::time::timeout(route.health().config.timeout, sent).await {
-        Ok(Ok(response)) => !response.status.is_server_error(),
-        Ok(Err(_)) | Err(_) => false,
+    let request = UpstreamRequest {
+        method: Method::POST,
+        headers,
+        body,
+        repeatable: true,
+    };
+    let asking = async {
+        match route.upstream().send(request).await {
+            Ok(response) => Some(is_alive(response).await),
+            // What came back is for the requests to complain about, each in its own words.
+            Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(true),
+            // It got as far as the head of an event stream.
+            Err(UpstreamError::TooManyStreams { .. }) => Some(true),
+            // The gateway's own budget: nothing was asked.
+            Err(UpstreamError::Exhausted { .. }) => None,
+            Err(_) => Some(false),
+        }
+    };
+    let asked = tokio::time::timeout(route.health().config.timeout, asking).await;
+    asked.unwrap_or(Some(false))
+}
+
+/// Most servers refuse the request of a check, and some fail over it: what is not from a proxy in
+/// front of a dead server is an answer.
+async fn is_alive(response: UpstreamResponse) -> bool {
+    if !matches!(response.status.as_u16(), 502..=504) {
+        return true;
     }
+    let body = response.collect(MAX_REFUSAL).await;
+    body.is_ok_and(|body| Message::parse(body).is_ok())
 }
 
 /// What an upstream speaks, once that has been found out.
 #[derive(Debug, Default)]
 pub(crate) struct Era {
     verdict: Mutex<Option<(Arc<Verdict>, Instant)>>,
-    probing: tokio::sync::Mutex<()>,
+    /// Held while the server is asked; how the last asking ended.
+    probing: tokio::sync::Mutex<Option<Found>>,
+    /// Askings that have ended.
+    ended: AtomicU64,
 }
+
+type Found = Result<Arc<Verdict>, Failure>;
 
 impl Era {
     pub(crate) fn known(&self) -> Option<Arc<Verdict>> {
@@ -141,6 +200,13 @@ impl Era {
             .as_ref()
             .filter(|(_, at)| fresh(at))
             .map(|(verdict, _)| Arc::clone(verdict))
+    }
+
+    /// The server does not know the endpoint of a stateless request: if that was thought to be there,
+    /// the next request asks anew. True for a server that was replaced by an older one.
+    pub(crate) fn contradicted(&self) {
+        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|(verdict, _)| verdict.modern.is_some());
     }
 
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
@@ -158,30 +224,43 @@ impl Route {
     /// # Errors
     /// Why it could not be found out, for people.
     pub async fn probe(&self) -> Result<Arc<Verdict>, String> {
-        if let Some(verdict) = self.era().known() {
+        self.find_out().await.map_err(|failure| failure.text)
+    }
+
+    async fn find_out(&self) -> Found {
+        let era = self.era();
+        if let Some(verdict) = era.known() {
             return Ok(verdict);
         }
-        let _one_at_a_time = self.era().probing.lock().await;
-        if let Some(verdict) = self.era().known() {
-            return Ok(verdict);
+        let before = era.ended.load(Ordering::Acquire);
+        let mut last = era.probing.lock().await;
+        // Whoever waited for an asking takes what came of it, a failure too: else everybody would wait
+        // for a silent server in turn.
+        if era.ended.load(Ordering::Acquire) != before
+            && let Some(found) = &*last
+        {
+            return found.clone();
         }
-        match probe::probe(self.upstream()).await {
-            Ok(verdict) => Ok(self.era().learn(verdict)),
-            Err(error) => Err(with_causes(&error)),
-        }
+        let found = match probe::probe(self.upstream()).await {
+            Ok(verdict) => Ok(era.learn(verdict)),
+            Err(error) => {
+                if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
+                    self.health().suspect();
+                }
+                Err(Failure::new(reason_of(&error), with_causes(&error)))
+            }
+        };
+        *last = Some(found.clone());
+        era.ended.fetch_add(1, Ordering::Release);
+        found
     }
 
     /// A stateless request reaches only servers that speak 2026-07-28.
     pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
-        let verdict = match self.era().known() {
-            Some(verdict) => verdict,
-            None => self.probe().await.map_err(|error| {
-                Failure::new(
-                    Reason::Unavailable,
-                    format!("{} cannot be probed: {error}", self.name()),
-                )
-            })?,
-        };
+        let verdict = self.find_out().await.map_err(|failure| {
+            let text = format!("{} cannot be probed: {}", self.name(), failure.text);
+            Failure::new(failure.reason, text)
+        })?;
         if verdict.modern.is_some() {
             return Ok(None);
         }
@@ -193,9 +272,7 @@ impl Route {
             describe(&verdict),
         );
         let requested = Revision::NEWEST.as_str();
-        Ok(Some(crate::route::unsupported(
-            message, &text, &supported, requested,
-        )))
+        Ok(Some(self.mismatch(message, &text, &supported, requested)))
     }
 
     /// Why the upstream refused `initialize`, if that is because it speaks no revision with sessions.
@@ -215,10 +292,60 @@ impl Route {
             describe(&verdict),
         );
         let requested = message.param_str("protocolVersion").unwrap_or_default();
-        Some(crate::route::unsupported(
-            message, &text, modern, &requested,
-        ))
+        Some(self.mismatch(message, &text, modern, &requested))
     }
+
+    /// The gateway's own refusal: it counts as a failure, and `data` says which upstream it is about.
+    fn mismatch(
+        &self,
+        message: &Message,
+        text: &str,
+        supported: &[Revision],
+        requested: &str,
+    ) -> Answer {
+        self.stats().failed();
+        let mut answer = crate::route::unsupported(message, text, supported, requested);
+        let data = match &answer.body {
+            Body::Full(body) => Message::parse(body.clone()).ok(),
+            _ => None,
+        };
+        let data = data.and_then(|answer| rpc::member(&answer.error()?, "data"));
+        let data = data.and_then(|data| serde_json::from_slice::<serde_json::Value>(&data).ok());
+        if let Some(mut data) = data {
+            data["upstream"] = self.name().into();
+            let data = data.to_string();
+            let code = rpc::code::UNSUPPORTED_VERSION;
+            let body = rpc::error_response(message.id(), code, text, Some(data.as_bytes()));
+            answer.body = Body::Full(body);
+        }
+        answer
+    }
+}
+
+/// Why there is no verdict, as clients are told. A probe runs nothing, so that nothing is lost with it.
+fn reason_of(error: &ProbeError) -> Reason {
+    match error {
+        ProbeError::Failed(ProbeFailure::Unauthorized { .. }) => Reason::Auth,
+        ProbeError::Failed(failure) if !failure.is_passing() => Reason::Invalid,
+        ProbeError::Upstream(UpstreamError::TimedOut { .. })
+        | ProbeError::Body(BodyError::TimedOut) => Reason::Timeout,
+        ProbeError::Upstream(UpstreamError::Exhausted { .. }) => Reason::Overloaded,
+        ProbeError::Upstream(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => {
+            Reason::Invalid
+        }
+        _ => Reason::Unavailable,
+    }
+}
+
+/// Whether this answer to a stateless request denies its endpoint: 404 that no MCP server gives, since
+/// theirs have a JSON-RPC error. Bodies that are still to come are believed by their type.
+pub(crate) fn denies_endpoint(answer: &Answer) -> bool {
+    answer.status == http::StatusCode::NOT_FOUND
+        && match (&answer.content, &answer.body) {
+            (_, Body::Full(body)) => Message::parse(body.clone()).is_err(),
+            (_, Body::Empty) => true,
+            (content, Body::Stream(_)) => *content != Content::Json,
+        }
 }
 
 /// What a server speaks, for people.
@@ -237,3 +364,6 @@ pub fn describe(verdict: &Verdict) -> String {
         (None, None) => "nothing that is known".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

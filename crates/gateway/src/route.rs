@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Resume, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
-use crate::health::{Era, Health};
+use crate::health::{Era, Health, denies_endpoint};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
 use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
@@ -38,7 +38,7 @@ pub struct Route {
     spec: UpstreamSpec,
     upstream: Upstream,
     chain: Chain,
-    health: Health,
+    health: Arc<Health>,
     era: Era,
     counters: Counters,
     sessions: OnceLock<SessionManager>,
@@ -49,7 +49,7 @@ pub struct Route {
 impl Route {
     pub(crate) fn new(spec: UpstreamSpec, chain: Chain, tasks: TaskTracker) -> Self {
         let upstream = Upstream::new(spec.client.clone());
-        let health = Health::new(spec.health);
+        let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
             upstream,
@@ -103,7 +103,7 @@ impl Route {
         &self.spec
     }
 
-    pub(crate) fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &Arc<Health> {
         &self.health
     }
 
@@ -234,8 +234,13 @@ impl Route {
             (Some(id), _) => Purpose::Stateless(id),
             (None, _) => Purpose::Standalone,
         };
-        self.relay(response, self.line(None, purpose), context)
-            .await
+        let answer = self
+            .relay(response, self.line(None, purpose), context)
+            .await?;
+        if denies_endpoint(&answer) {
+            self.era.contradicted();
+        }
+        Ok(answer)
     }
 
     async fn stateless_notification(

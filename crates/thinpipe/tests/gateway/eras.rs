@@ -1,14 +1,19 @@
 //! Two eras on one endpoint.
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Client, Era, Upstream, rpc};
+use thinpipe_testkit::{Client, Era, Script, Upstream, rpc};
 
 use crate::support::{Gateway, Mode, Settings};
 
 async fn gateway_to(era: Era) -> (Upstream, Gateway) {
     let upstream = Upstream::start().await;
     upstream.set(|behaviour| behaviour.era = era);
-    let gateway = Gateway::start(&upstream, Mode::Pass, Settings::default()).await;
+    // Health checks are the same request as probes, which are counted here.
+    let settings = Settings {
+        gateway: "",
+        upstream: r#"health = { interval = "0" }"#,
+    };
+    let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
     (upstream, gateway)
 }
 
@@ -63,6 +68,23 @@ async fn k1_every_client_meets_every_server() {
         let calls = if era == Era::Sessions { 0 } else { 3 };
         assert_eq!(record.count("tools/call"), calls, "{record}");
     }
+}
+
+/// K1: a server that was replaced by an older one says so by 404; the next request finds that out.
+#[tokio::test]
+async fn k1_contradicted_verdict_is_asked_for_again() {
+    let (upstream, gateway) = gateway_to(Era::Both).await;
+    gateway.knows_upstream().await;
+    upstream.set(|behaviour| behaviour.era = Era::Sessions);
+    let nothing = Script::status(404).content_type("text/plain");
+    upstream.once("tools/call", nothing.whole("no such path"));
+    let call = rpc::modern_call("before", "echo");
+    let first = gateway.stranger().post_modern(&call).await;
+    assert_eq!(first.status, 404);
+    let call = rpc::modern_call("after", "echo");
+    let answer = gateway.stranger().post_modern(&call).await.json().await;
+    assert_eq!(answer["error"]["code"], -32022, "{answer}");
+    assert_eq!(upstream.record().count("tools/call"), 1);
 }
 
 #[track_caller]

@@ -1,0 +1,212 @@
+use std::sync::atomic::AtomicUsize;
+
+use thinpipe_transport::upstream::UpstreamConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::config::UpstreamSpec;
+use crate::interceptor::Chain;
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:1/mcp";
+
+fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
+    let client = UpstreamConfig::new("up".into(), url.parse().unwrap());
+    let mut spec = UpstreamSpec::new("/mcp", client);
+    change(&mut spec);
+    let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
+    Arc::new(Route::new(spec, chain, TaskTracker::new()))
+}
+
+/// A server that gives every request this answer (none: it is silent) and counts the requests.
+async fn server(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = Arc::clone(&counting);
+            tokio::spawn(async move {
+                let mut request = vec![0; 8192];
+                // The requests are small: each comes in one piece.
+                while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (url, count)
+}
+
+/// B5: requests that fail ask for checks, checks do not; and whoever asks, a second lies between two.
+#[tokio::test(start_paused = true)]
+async fn b5_checks_of_a_dead_server_keep_their_distance() {
+    let route = route(NOWHERE, |spec| spec.health.failures = 1000);
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    for _ in 0..600 {
+        route.health().suspect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let failures = route.health().failures.load(Ordering::Relaxed);
+    assert!(
+        (2..=61).contains(&failures),
+        "{failures} checks in a minute"
+    );
+    watching.abort();
+}
+
+/// B5: readiness does not wait for the interval.
+#[tokio::test(start_paused = true)]
+async fn b5_the_first_check_is_made_at_once() {
+    let route = route(NOWHERE, |spec| {
+        spec.health.interval = Duration::from_secs(24 * 3600);
+    });
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!route.is_healthy());
+    watching.abort();
+}
+
+/// A31: who watches a route does not keep it.
+#[tokio::test(start_paused = true)]
+async fn a31_a_watched_route_is_dropped_at_once() {
+    let route = route(NOWHERE, |_| {});
+    let weak = Arc::downgrade(&route);
+    let watching = tokio::spawn(watch(weak.clone(), CancellationToken::new()));
+    // On the half second, between checks that are made on the second.
+    tokio::time::sleep(Duration::from_millis(20_500)).await;
+    drop(route);
+    assert_eq!(weak.strong_count(), 0);
+    watching.await.unwrap();
+}
+
+/// B5: without checks, idle connections are still closed when their time has come.
+#[tokio::test]
+async fn b5_idle_connections_are_closed_without_checks() {
+    let (url, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let route = route(&url, |spec| spec.health.interval = Duration::ZERO);
+    assert_eq!(check(&route).await, Some(true));
+    assert_eq!(route.upstream().stats().idle, 1);
+    tokio::time::pause();
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_eq!(route.upstream().stats().idle, 0);
+    watching.abort();
+}
+
+/// B5: a server that fails over a request it does not know is alive; a proxy before a dead one, and
+/// one that says nothing, are not.
+#[tokio::test]
+async fn b5_only_what_no_server_says_is_a_failure() {
+    for (answer, alive) in [
+        ("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", true),
+        ("HTTP/1.1 501 What\r\nContent-Length: 0\r\n\r\n", true),
+        ("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", true),
+        (
+            "HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: 64\r\n\r\n\
+             {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-1,\"message\":\"busy\"}}",
+            true,
+        ),
+        ("HTTP/1.1 502 Proxy\r\nContent-Length: 4\r\n\r\ngone", false),
+        ("HTTP/1.1 503 Proxy\r\nContent-Length: 0\r\n\r\n", false),
+        ("HTTP/1.1 504 Proxy\r\nContent-Length: 2\r\n\r\n{}", false),
+        ("", false),
+    ] {
+        let (url, _) = server(answer).await;
+        let route = route(&url, |spec| {
+            spec.health.timeout = Duration::from_millis(500);
+        });
+        assert_eq!(check(&route).await, Some(alive), "{answer:?}");
+    }
+    assert_eq!(check(&route(NOWHERE, |_| {})).await, Some(false));
+}
+
+/// K1, R199: the server is asked once for all who wait, who all learn why it failed; whoever comes later
+/// asks again.
+#[tokio::test]
+async fn k1_who_waits_for_a_probe_shares_its_failure() {
+    let refusal = "HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n";
+    let outage = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+    for (answer, reason) in [
+        (refusal, Reason::Auth),
+        (outage, Reason::Unavailable),
+        ("", Reason::Timeout),
+    ] {
+        let (url, count) = server(answer).await;
+        let route = route(&url, |spec| {
+            spec.client.first_byte_timeout = Duration::from_millis(300);
+        });
+        for round in 1..=2 {
+            let mut waiting = tokio::task::JoinSet::new();
+            for _ in 0..20 {
+                let route = Arc::clone(&route);
+                waiting.spawn(async move { route.find_out().await });
+            }
+            for found in waiting.join_all().await {
+                assert_eq!(found.unwrap_err().reason, reason);
+            }
+            assert_eq!(count.load(Ordering::Relaxed), round, "{reason:?}");
+        }
+    }
+    let nowhere = route(NOWHERE, |_| {}).find_out().await;
+    assert_eq!(nowhere.unwrap_err().reason, Reason::Unavailable);
+}
+
+/// K1: a refusal for its binding names the upstream, keeps the id as it was, and counts.
+#[tokio::test]
+async fn k1_refused_bindings_name_the_upstream_and_count() {
+    let route = route(NOWHERE, |_| {});
+    route
+        .era()
+        .learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    let call = br#"{"jsonrpc":"2.0","id":"\u0061","method":"tools/list"}"#;
+    let call = Message::parse(bytes::Bytes::from_static(call)).unwrap();
+    let refused = route.refuse_modern(&call).await.unwrap().unwrap();
+    let Body::Full(body) = refused.body else {
+        panic!("a whole body");
+    };
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains(r#""id":"\u0061""#), "{text}");
+    let error = serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let data = &error["error"]["data"];
+    assert_eq!(data["reason"], "binding_mismatch");
+    assert_eq!(data["upstream"], "up");
+    assert_eq!(data["supported"][0], Revision::NEWEST_LEGACY.as_str());
+    assert_eq!(route.route_stats().failed, 1);
+}
+
+fn verdict(modern: Option<Vec<Revision>>, legacy: Option<Revision>) -> Verdict {
+    Verdict {
+        modern,
+        legacy,
+        server_name: None,
+        server_version: None,
+        discover: None,
+    }
+}
+
+/// K1: 404 without JSON-RPC contradicts a modern verdict, and no other.
+#[test]
+fn k1_a_contradicted_verdict_falls() {
+    let not_found = |content, body: &'static str| {
+        let body = Body::Full(bytes::Bytes::from_static(body.as_bytes()));
+        Answer::new(http::StatusCode::NOT_FOUND, content, body)
+    };
+    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such method"}}"#;
+    assert!(!denies_endpoint(&not_found(Content::Json, error)));
+    assert!(denies_endpoint(&not_found(Content::Json, "{}")));
+    assert!(denies_endpoint(&not_found(Content::Other(None), "nothing")));
+    assert!(!denies_endpoint(&Answer::accepted()));
+
+    let era = Era::default();
+    era.learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    era.contradicted();
+    assert!(era.known().is_some());
+    era.learn(verdict(Some(vec![Revision::NEWEST]), None));
+    era.contradicted();
+    assert!(era.known().is_none());
+}
