@@ -1,3 +1,8 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tasks of a test end with its runtime"
+)]
+
 use std::sync::atomic::AtomicUsize;
 
 use thinpipe_transport::upstream::UpstreamConfig;
