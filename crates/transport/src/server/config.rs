@@ -55,7 +55,10 @@ impl std::fmt::Debug for AccessToken {
 pub struct Limits {
     /// Open connections. Default: 16,384. One more is answered 503 and closed.
     pub max_connections: usize,
-    /// Event streams being written at one time. Default: 16,384. One more gets 503.
+    /// Event streams being written at one time. Default: 16,384. One more GET gets 503 with
+    /// `Retry-After`. That a POST is answered with a stream shows only when its call runs already: it
+    /// is not refused up front, and gets 502 with `data.reason` `too_many_streams` instead of its
+    /// stream, without an invitation to call again.
     pub max_streams: usize,
     /// Requests being answered at one time, streams not counted. Default: 4,096. One more gets 503.
     pub max_requests: usize,
