@@ -71,11 +71,26 @@ impl Drop for Answering {
 }
 
 /// What must still be done for an answer that no client will see.
-pub(crate) fn left_behind(_shared: &Arc<Shared>, answer: Answer) -> Option<BoxFuture<()>> {
-    match answer.body {
+///
+/// A session it opens is ended: nobody knows its id.
+pub(crate) fn left_behind(shared: &Arc<Shared>, answer: Answer) -> Option<BoxFuture<()>> {
+    let rest = match answer.body {
         Body::Stream(body) => body.abandon(),
         Body::Empty | Body::Full(_) => None,
-    }
+    };
+    let Some(id) = answer.session else {
+        return rest;
+    };
+    let shared = Arc::clone(shared);
+    Some(Box::pin(async move {
+        if let Some(rest) = rest {
+            rest.await;
+        }
+        let sessions = shared.sessions.list();
+        if let Some(session) = sessions.iter().find(|s| *s.id() == id) {
+            shared.end_session(session, SessionEnd::Deleted).await;
+        }
+    }))
 }
 
 /// Everything about a request but its message.

@@ -42,6 +42,11 @@ impl Sample {
                     let text = "no";
                     return Answer::error(StatusCode::OK, message.id(), -32602, text, None);
                 }
+                if asked == "2024-11-05" {
+                    self.begun.fetch_add(1, Ordering::SeqCst);
+                    let gate = self.gate.lock().unwrap().clone();
+                    gate.pass().await;
+                }
                 let revision = Revision::from_bytes(asked.as_bytes())
                     .filter(|r| !r.is_modern())
                     .unwrap_or(Revision::NEWEST_LEGACY);
