@@ -93,6 +93,8 @@ impl Sample {
                 result_of(&message, r#"{"content":[]}"#)
             }
             Some("stream") => Answer::events(self.stream()),
+            Some("nothing") => Answer::accepted(),
+            Some("nonsense") => Answer::json(Bytes::from_static(b"<html>")),
             Some("stream on") => {
                 let mut stream = self.stream();
                 stream.runs_on = true;
