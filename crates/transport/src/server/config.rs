@@ -69,7 +69,7 @@ pub struct Limits {
     pub max_body: usize,
     /// Bytes of a request's head. Default: 32 KiB. More gets 431.
     pub max_head: usize,
-    /// Header fields of a request. Default: 100. More gets 431.
+    /// Header fields of a request, at most 128: more are never read. Default: 100. More gets 431.
     pub max_headers: usize,
     /// From the first byte of a head to its last. Default: 10 s. Then 408.
     pub head_timeout: Duration,
