@@ -48,7 +48,8 @@ pub(crate) struct Holds {
     pub(crate) request: Option<Permit>,
     /// Its session, kept from expiring.
     pub(crate) activity: Option<Activity>,
-    /// Its id, taken until the answer has been written.
+    /// Its id, taken until a streamed body is at its end. A whole body gives it back before it is
+    /// written: the client cannot have seen the answer yet, and may use the id again when it has.
     pub(crate) running: Option<InFlight>,
     /// What it answers, for the case that the answer cannot be passed.
     pub(crate) asked: Asked,
