@@ -172,13 +172,7 @@ fn no_stream(limit: usize, asked: &Asked) -> Answer {
             let text = format!("{text} (limit {limit}); the call may have run");
             let data = r#"{"reason":"too_many_streams"}"#;
             let status = StatusCode::BAD_GATEWAY;
-            Answer::error(
-                status,
-                id.as_ref(),
-                code::INTERNAL_ERROR,
-                &text,
-                Some(data),
-            )
+            Answer::error(status, id.as_ref(), code::INTERNAL_ERROR, &text, Some(data))
         }
     }
 }

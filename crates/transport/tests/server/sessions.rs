@@ -244,14 +244,10 @@ async fn b16_protocol_version_header() {
 #[tokio::test]
 async fn b6_session_that_nobody_knows_is_ended() {
     let running = start(config()).await;
-    let leaving = running.stranger().post(rpc::initialize(1, "2024-11-05"));
+    let leaving = running.stranger().post(rpc::initialize(1, "wait"));
     let connection = leaving.send().await;
     until("it runs", || {
-        running
-            .sample
-            .begun
-            .load(std::sync::atomic::Ordering::SeqCst)
-            == 1
+        running.sample.begun.load(Ordering::SeqCst) == 1
     })
     .await;
     connection.close();

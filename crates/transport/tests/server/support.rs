@@ -42,7 +42,7 @@ impl Sample {
                     let text = "no";
                     return Answer::error(StatusCode::OK, message.id(), -32602, text, None);
                 }
-                if asked == "2024-11-05" {
+                if asked == "wait" {
                     self.begun.fetch_add(1, Ordering::SeqCst);
                     let gate = self.gate.lock().unwrap().clone();
                     gate.pass().await;
@@ -139,7 +139,7 @@ impl Handler for Sample {
 pub(crate) struct Channel {
     receiver: mpsc::Receiver<Bytes>,
     runs_on: bool,
-};
+}
 
 impl BodyStream for Channel {
     fn poll_fill(
