@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     TooLarge,
     /// All connections to the upstream are taken.
     Overloaded,
+    /// All event streams of the upstream are taken, and the answer is one: the call may have run.
+    TooManyStreams,
     /// The upstream is not at the configured URL.
     NotFound,
     /// Client and server speak different bindings.
@@ -47,6 +49,7 @@ impl Reason {
             Self::Invalid => "upstream_invalid",
             Self::TooLarge => "message_too_large",
             Self::Overloaded => "upstream_overloaded",
+            Self::TooManyStreams => "too_many_streams",
             Self::NotFound => "upstream_not_found",
             Self::Binding => "binding_mismatch",
             Self::ShuttingDown => "shutting_down",
@@ -136,7 +139,7 @@ impl From<&UpstreamError> for Failure {
         let reason = match error {
             UpstreamError::Lost { .. } => return Self::may_have_run(Reason::StreamLost, error),
             UpstreamError::TooManyStreams { .. } => {
-                return Self::may_have_run(Reason::Overloaded, error);
+                return Self::may_have_run(Reason::TooManyStreams, error);
             }
             UpstreamError::TimedOut { .. } => Reason::Timeout,
             UpstreamError::Exhausted { .. } => Reason::Overloaded,
@@ -163,4 +166,23 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// H5: what may have run invites no retry.
+    #[test]
+    fn h5_a_stream_without_room_invites_no_retry() {
+        let error = UpstreamError::TooManyStreams {
+            upstream: "u".into(),
+            limit: 1,
+        };
+        let failure = Failure::from(&error);
+        assert!(failure.text.ends_with("the call may have run"));
+        let answer = failure.answer(None, "u");
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+        assert!(!answer.headers.contains_key(http::header::RETRY_AFTER));
+    }
 }

@@ -337,7 +337,8 @@ impl Build {
                 raw.max_headers,
                 d.max_headers,
                 8,
-                10_000,
+                // The reader of heads has room for no more.
+                128,
             ),
             head_timeout: self.period(
                 &at.key("head_timeout"),

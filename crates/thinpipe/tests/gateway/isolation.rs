@@ -298,12 +298,12 @@ async fn h5_one_stream_too_many_is_refused_alone() {
     let reason = &answer["error"]["data"]["reason"];
     assert_eq!(
         (refused.status, reason),
-        (503, &json!("upstream_overloaded")),
+        (502, &json!("too_many_streams")),
         "{answer}"
     );
     assert_eq!(
         (&answer["id"], refused.header("Retry-After").is_some()),
-        (&json!(1), true)
+        (&json!(1), false)
     );
     assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
     let session = upstream.sessions().pop().expect("a session");

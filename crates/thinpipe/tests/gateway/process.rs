@@ -77,7 +77,8 @@ async fn d6_streams_are_counted_capped_and_closed() {
         let refused = client.post(rpc::call("one more", "echo")).await;
         assert_eq!(
             (refused.status, refused.header("Retry-After").is_some()),
-            (503, true)
+            (502, false),
+            "its call may have run"
         );
 
         gateway.process.signal("TERM").await;

@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
+use thinpipe_proto::classify;
 use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
 use thinpipe_proto::sse;
 
@@ -26,8 +27,12 @@ pub(crate) fn prepare(
     session: Option<Arc<Session>>,
 ) -> Result<Prepared, Answer> {
     let revision = legacy_revision(&envelope.headers, session.as_ref())?;
-    if !revision.allows_batches() {
-        let text = format!("revision {revision} has no batches; send one message at a time");
+    classify::batch_allowed(revision).map_err(|refusal| Answer::refused(&refusal))?;
+    // More than this never fits, in a session or outside of one: trying again would not help.
+    let limit = shared.config.limits.max_requests_per_session;
+    let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
+    if requests.count() > limit {
+        let text = format!("a batch has at most {limit} requests");
         return Err(invalid(None, &text));
     }
     let mut parts = Vec::with_capacity(messages.len());
@@ -85,6 +90,7 @@ impl Part {
                 State::Waiting(future) => {
                     let answer = std::task::ready!(future.as_mut().poll(cx));
                     self.state = State::of(answer);
+                    self.check_whole();
                 }
                 State::Message(stream, buffer) => {
                     let filled = std::task::ready!(stream.poll_fill(cx, buffer));
@@ -93,12 +99,27 @@ impl Part {
                         Ok(Filled::More) if !too_large => {}
                         Ok(Filled::End) if !too_large => {
                             self.state = State::Whole(std::mem::take(buffer));
+                            self.check_whole();
                         }
                         _ => self.state = State::Whole(self.broken()),
                     }
                 }
                 State::Events(_) | State::Whole(_) | State::Done => return Poll::Ready(()),
             }
+        }
+    }
+
+    /// Whatever is no response to its request would spoil the array for all the others.
+    fn check_whole(&mut self) {
+        let (Some(id), State::Whole(bytes)) = (&self.id, &self.state) else {
+            return;
+        };
+        let message = Message::parse(Bytes::copy_from_slice(bytes));
+        let answers = message.is_ok_and(|m| {
+            matches!(m.kind(), Kind::Response | Kind::ErrorResponse) && m.id() == Some(id)
+        });
+        if !answers {
+            self.state = State::Whole(self.broken());
         }
     }
 
@@ -111,7 +132,7 @@ impl Part {
     /// What an answered element adds to the array; nothing for a notification.
     fn take_whole(&mut self) -> Option<Vec<u8>> {
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Whole(bytes) if self.id.is_some() && !bytes.is_empty() => Some(bytes),
+            State::Whole(bytes) if self.id.is_some() => Some(bytes),
             _ => None,
         }
     }

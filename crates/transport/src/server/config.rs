@@ -55,7 +55,10 @@ impl std::fmt::Debug for AccessToken {
 pub struct Limits {
     /// Open connections. Default: 16,384. One more is answered 503 and closed.
     pub max_connections: usize,
-    /// Event streams being written at one time. Default: 16,384. One more gets 503.
+    /// Event streams being written at one time. Default: 16,384. One more GET gets 503 with
+    /// `Retry-After`. That a POST is answered with a stream shows only when its call runs already: it
+    /// is not refused up front, and gets 502 with `data.reason` `too_many_streams` instead of its
+    /// stream, without an invitation to call again.
     pub max_streams: usize,
     /// Requests being answered at one time, streams not counted. Default: 4,096. One more gets 503.
     pub max_requests: usize,
@@ -66,7 +69,7 @@ pub struct Limits {
     pub max_body: usize,
     /// Bytes of a request's head. Default: 32 KiB. More gets 431.
     pub max_head: usize,
-    /// Header fields of a request. Default: 100. More gets 431.
+    /// Header fields of a request, at most 128: more are never read. Default: 100. More gets 431.
     pub max_headers: usize,
     /// From the first byte of a head to its last. Default: 10 s. Then 408.
     pub head_timeout: Duration,

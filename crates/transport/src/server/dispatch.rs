@@ -14,12 +14,12 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::{EventId, Principal, SessionId};
 
-use crate::body::BoxFuture;
+use crate::body::{Body, BoxFuture};
 use crate::server::exchange::{Answer, Exchange, Inbound};
 use crate::server::head::RequestHead;
 use crate::server::ladder::{Admitted, Step, busy};
 use crate::server::permit::{Permit, add};
-use crate::server::reply::{Holds, Reply};
+use crate::server::reply::{Asked, Holds, Reply};
 use crate::server::session::{InFlight, Session, SessionEnd, SessionError};
 use crate::server::{Endpoint, Shared, batch};
 
@@ -59,17 +59,38 @@ impl Drop for Answering {
         let Some(future) = self.future.take().filter(|_| self.runs_on) else {
             return;
         };
+        let shared = Arc::clone(&self.shared);
         let rest = async move {
-            let answer = future.await;
-            if let crate::body::Body::Stream(body) = answer.body
-                && let Some(rest) = body.abandon()
-            {
+            if let Some(rest) = left_behind(&shared, future.await) {
                 rest.await;
             }
         };
         self.shared
             .detach(Box::pin(rest), std::mem::take(&mut self.holds));
     }
+}
+
+/// What must still be done for an answer that no client will see.
+///
+/// A session it opens is ended: nobody knows its id.
+pub(crate) fn left_behind(shared: &Arc<Shared>, answer: Answer) -> Option<BoxFuture<()>> {
+    let rest = match answer.body {
+        Body::Stream(body) => body.abandon(),
+        Body::Empty | Body::Full(_) => None,
+    };
+    let Some(id) = answer.session else {
+        return rest;
+    };
+    let shared = Arc::clone(shared);
+    Some(Box::pin(async move {
+        if let Some(rest) = rest {
+            rest.await;
+        }
+        let sessions = shared.sessions.list();
+        if let Some(session) = sessions.iter().find(|s| *s.id() == id) {
+            shared.end_session(session, SessionEnd::Deleted).await;
+        }
+    }))
 }
 
 /// Everything about a request but its message.
@@ -139,15 +160,19 @@ pub(crate) fn dispatch(
         Step::Bodiless(class) => Ok(class),
         Step::ReadBody => classify_body(shared, body, &envelope.headers),
     };
-    let prepared = match class {
+    let refused = match class {
         Ok(Class::Message(message)) => match live_session(shared, &envelope) {
-            Some(session) => in_session(shared, envelope, message, Some(session)),
+            Some(session) => {
+                let asked = Asked::Call(message.id().cloned());
+                let prepared = in_session(shared, envelope, message, Some(session));
+                return Dispatched::Now(start(shared, prepared, permit, asked));
+            }
             None => return later(shared, envelope, Class::Message(message), permit),
         },
         Ok(class) => return later(shared, envelope, class, permit),
         Err(answer) => Err(answer),
     };
-    Dispatched::Now(start(shared, prepared, permit))
+    Dispatched::Now(start(shared, refused, permit, Asked::Safe))
 }
 
 #[expect(
@@ -156,16 +181,29 @@ pub(crate) fn dispatch(
 )]
 fn later(shared: &Arc<Shared>, envelope: Envelope, class: Class, permit: Permit) -> Dispatched {
     let shared = Arc::clone(shared);
+    let asked = match &class {
+        Class::Stateless(message)
+        | Class::StatelessNotification(message)
+        | Class::Initialize(message)
+        | Class::Message(message) => Asked::Call(message.id().cloned()),
+        Class::Batch(_) => Asked::Call(None),
+        Class::Listen | Class::Terminate => Asked::Safe,
+    };
     Dispatched::Later(Box::pin(async move {
         let prepared = prepare(&shared, envelope, class).await;
-        start(&shared, prepared, permit)
+        start(&shared, prepared, permit, asked)
     }))
 }
 
-fn start(shared: &Arc<Shared>, prepared: Result<Prepared, Answer>, permit: Permit) -> Answering {
+fn start(
+    shared: &Arc<Shared>,
+    prepared: Result<Prepared, Answer>,
+    permit: Permit,
+    asked: Asked,
+) -> Answering {
     prepared
         .unwrap_or_else(Prepared::done)
-        .start(shared, permit)
+        .start(shared, permit, asked)
 }
 
 fn live_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<Session>> {
@@ -231,12 +269,13 @@ impl Prepared {
         }
     }
 
-    fn start(self, shared: &Arc<Shared>, permit: Permit) -> Answering {
+    fn start(self, shared: &Arc<Shared>, permit: Permit, asked: Asked) -> Answering {
         let activity = self.session.as_ref().map(Session::enter);
         let holds = Holds {
             request: Some(permit),
             activity,
             running: self.running,
+            asked,
         };
         let shared = Arc::clone(shared);
         Answering {

@@ -13,12 +13,14 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use thinpipe_proto::header::SESSION_ID;
+use thinpipe_proto::rpc::{RequestId, code};
 use thinpipe_proto::sse;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::body::{Body, BodyError, BodyStream, Filled};
 use crate::io::{LazyTimer, now};
 use crate::server::Shared;
+use crate::server::dispatch::left_behind;
 use crate::server::exchange::{Answer, Content};
 use crate::server::permit::{Permit, add};
 use crate::server::session::{Activity, InFlight};
@@ -46,21 +48,39 @@ pub(crate) struct Holds {
     pub(crate) request: Option<Permit>,
     /// Its session, kept from expiring.
     pub(crate) activity: Option<Activity>,
-    /// Its id, taken until the answer has been written.
+    /// Its id, taken until a streamed body is at its end. A whole body gives it back before it is
+    /// written: the client cannot have seen the answer yet, and may use the id again when it has.
     pub(crate) running: Option<InFlight>,
+    /// What it answers, for the case that the answer cannot be passed.
+    pub(crate) asked: Asked,
+}
+
+/// What a reply answers.
+#[derive(Debug, Default)]
+pub(crate) enum Asked {
+    /// Something that can be asked again without harm.
+    #[default]
+    Safe,
+    /// A POST, with the id of its request: when its answer is there, the call has run or runs.
+    Call(Option<RequestId>),
 }
 
 impl Reply {
     /// Turns an answer into a reply: transport headers added, an event stream counted.
+    ///
+    /// Whether an answer is a stream is known only when it is there. If no more streams may be open
+    /// then, a GET is refused and may be tried again; a call is answered with an error that invites
+    /// no retry, and what is left of its answer is seen to without the client.
     pub(crate) fn new(shared: &Arc<Shared>, answer: Answer, mut holds: Holds) -> Self {
         let is_stream = answer.content == Content::EventStream;
         let mut stream_permit = None;
         if is_stream && matches!(answer.body, Body::Stream(_)) {
             let Some(permit) = shared.streams.take() else {
-                drop(answer);
-                let text = "too many event streams are open";
-                let busy = super::ladder::busy(None, text, Some(shared.streams.limit()));
-                return Self::new(shared, busy, holds);
+                let refusal = no_stream(shared.streams.limit(), &holds.asked);
+                if let Some(rest) = left_behind(shared, answer) {
+                    shared.detach(rest, std::mem::take(&mut holds));
+                }
+                return Self::new(shared, refusal, holds);
             };
             add(&shared.counters.streams);
             stream_permit = Some(permit);
@@ -139,6 +159,20 @@ impl Reply {
             ReplyBody::Empty => Some(0),
             ReplyBody::Full(bytes) => Some(bytes.len() as u64),
             ReplyBody::Stream(running) => running.body.as_ref().and_then(|b| b.remaining()),
+        }
+    }
+}
+
+/// The answer in place of a stream for which there is no room.
+fn no_stream(limit: usize, asked: &Asked) -> Answer {
+    let text = "too many event streams are open";
+    match asked {
+        Asked::Safe => super::ladder::busy(None, text, Some(limit)),
+        Asked::Call(id) => {
+            let text = format!("{text} (limit {limit}); the call may have run");
+            let data = r#"{"reason":"too_many_streams"}"#;
+            let status = StatusCode::BAD_GATEWAY;
+            Answer::error(status, id.as_ref(), code::INTERNAL_ERROR, &text, Some(data))
         }
     }
 }

@@ -98,3 +98,34 @@ async fn r089_batches_that_are_refused() {
         assert_eq!(refused.json().await["error"]["code"], -32600);
     }
 }
+
+/// R085: what is no response to its request becomes an error with its id.
+#[tokio::test]
+async fn r085_elements_that_are_no_response_become_errors() {
+    let running = start(config()).await;
+    let client = running.client("2025-03-26").await;
+    let body = array(&[call(1, "nothing"), call(2, "nonsense"), call(3, "echo")]);
+    let answers = client.post(body).await.json().await;
+    for (at, id) in [(0, 1), (1, 2)] {
+        assert_eq!(answers[at]["id"], id, "{answers}");
+        assert_eq!(answers[at]["error"]["code"], -32603, "{answers}");
+    }
+    assert!(answers[2]["result"].is_object(), "{answers}");
+}
+
+/// B10: a batch cannot get around the limit of requests, outside of a session either.
+#[tokio::test]
+async fn b10_batch_is_bounded_without_a_session() {
+    let mut config = config();
+    config.allow_sessionless = true;
+    config.limits.max_requests_per_session = 2;
+    let running = start(config).await;
+    let post = |body| {
+        let stranger = running.stranger().post(body);
+        stranger.header("mcp-protocol-version", "2025-03-26")
+    };
+    let two = array(&[call(1, "echo"), call(2, "echo")]);
+    assert_eq!(post(two).await.status, 200);
+    let three = array(&[call(1, "echo"), call(2, "echo"), call(3, "echo")]);
+    assert_eq!(post(three).await.status, 400);
+}

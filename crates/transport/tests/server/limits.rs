@@ -81,22 +81,33 @@ async fn b6_one_session_too_many_gets_503() {
     );
 }
 
-/// One stream too many gets 503; one that ends makes room.
+/// One stream too many gets 503, or 502 if it answers a call, which has run by then; one that ends
+/// makes room.
 #[tokio::test]
-async fn one_stream_too_many_gets_503() {
+async fn one_stream_too_many_is_refused() {
     let running = start(with(|l| l.max_streams = 1)).await;
     let client = running.client("2025-11-25").await;
     let stream = client.get().await;
     assert_eq!(stream.status, 200);
     assert_eq!(client.get().await.status, 503);
-    let mut post = client.post(call(5, "stream")).await;
-    assert_eq!(post.status, 503, "the answer to a POST counts too");
-    assert!(
-        post.json().await["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("limit 1")
+    let mut post = client.post(call(5, "stream on")).await;
+    assert_eq!(
+        (post.status, post.header("retry-after")),
+        (502, None),
+        "the answer to a POST counts too, and its call has run"
     );
+    let refusal = post.json().await;
+    let error = &refusal["error"];
+    assert_eq!(
+        (&refusal["id"], &error["data"]["reason"]),
+        (&5.into(), &"too_many_streams".into())
+    );
+    let text = error["message"].as_str().unwrap();
+    assert!(text.contains("limit 1") && text.contains("may have run"));
+    until("what is left of it runs to its end", || {
+        running.server.stats().detached == 1
+    })
+    .await;
     stream.close();
     until("the stream is gone", || {
         running.server.stats().streams_open == 0

@@ -239,3 +239,23 @@ async fn b16_protocol_version_header() {
         200
     );
 }
+
+/// B6: a session whose client left before it learned the id does not stay.
+#[tokio::test]
+async fn b6_session_that_nobody_knows_is_ended() {
+    let running = start(config()).await;
+    let leaving = running.stranger().post(rpc::initialize(1, "wait"));
+    let connection = leaving.send().await;
+    until("it runs", || {
+        running.sample.begun.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    connection.close();
+    until("it runs on", || running.server.stats().detached == 1).await;
+    running.sample.gate.lock().unwrap().open();
+    until("it is ended", || {
+        *running.sample.ended.lock().unwrap() == [SessionEnd::Deleted]
+    })
+    .await;
+    assert_eq!(running.server.stats().sessions, 0);
+}

@@ -42,6 +42,11 @@ impl Sample {
                     let text = "no";
                     return Answer::error(StatusCode::OK, message.id(), -32602, text, None);
                 }
+                if asked == "wait" {
+                    self.begun.fetch_add(1, Ordering::SeqCst);
+                    let gate = self.gate.lock().unwrap().clone();
+                    gate.pass().await;
+                }
                 let revision = Revision::from_bytes(asked.as_bytes())
                     .filter(|r| !r.is_modern())
                     .unwrap_or(Revision::NEWEST_LEGACY);
@@ -88,6 +93,13 @@ impl Sample {
                 result_of(&message, r#"{"content":[]}"#)
             }
             Some("stream") => Answer::events(self.stream()),
+            Some("nothing") => Answer::accepted(),
+            Some("nonsense") => Answer::json(Bytes::from_static(b"<html>")),
+            Some("stream on") => {
+                let mut stream = self.stream();
+                stream.runs_on = true;
+                Answer::events(stream)
+            }
             _ => result_of(&message, r#"{"content":[{"type":"text","text":"done"}]}"#),
         }
     }
@@ -95,7 +107,10 @@ impl Sample {
     fn stream(&self) -> Channel {
         let (sender, receiver) = mpsc::channel(1);
         self.streams.lock().unwrap().push(sender);
-        Channel(receiver)
+        Channel {
+            receiver,
+            runs_on: false,
+        }
     }
 
     /// The sender of the newest stream.
@@ -120,8 +135,11 @@ impl Handler for Sample {
     }
 }
 
-/// A stream of whatever the test sends.
-pub(crate) struct Channel(mpsc::Receiver<Bytes>);
+/// A stream of whatever the test sends; `runs_on`: also without its client.
+pub(crate) struct Channel {
+    receiver: mpsc::Receiver<Bytes>,
+    runs_on: bool,
+}
 
 impl BodyStream for Channel {
     fn poll_fill(
@@ -129,12 +147,19 @@ impl BodyStream for Channel {
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Poll<Result<Filled, BodyError>> {
-        Poll::Ready(match std::task::ready!(self.0.poll_recv(cx)) {
+        Poll::Ready(match std::task::ready!(self.receiver.poll_recv(cx)) {
             Some(bytes) => {
                 out.extend_from_slice(&bytes);
                 Ok(Filled::More)
             }
             None => Ok(Filled::End),
+        })
+    }
+
+    fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
+        let mut receiver = self.receiver;
+        self.runs_on.then(|| -> BoxFuture<()> {
+            Box::pin(async move { while receiver.recv().await.is_some() {} })
         })
     }
 

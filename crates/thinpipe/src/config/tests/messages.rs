@@ -149,6 +149,11 @@ error: sessions.idle: 48h is longer than a session can grow old (24h)
         "workers: `0` is no number from 1 to 1024",
         "one worker for each CPU is the default: leave it out",
     );
+    wrong(
+        "[limits]\nmax_headers = 129\n[[upstreams]]\nurl=\"http://h/\"",
+        "limits.max_headers: 129 is not from 8 to 128",
+        "the default is 100",
+    );
     upstream_says(
         "max_message = 1",
         "upstreams[0].max_message: 1 B is not from 1 KiB to 1 GiB",
