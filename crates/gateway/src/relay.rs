@@ -15,6 +15,7 @@ use crate::route::Route;
 
 pub(crate) mod inspect;
 pub(crate) mod pass;
+mod shape;
 pub(crate) mod source;
 
 /// What a stream is for, which decides how it may end.

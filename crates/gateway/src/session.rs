@@ -54,7 +54,8 @@ struct Live {
 #[derive(Debug, Default)]
 struct Calls {
     order: VecDeque<RequestId>,
-    methods: HashMap<RequestId, Call>,
+    /// `None`: several requests had this id.
+    methods: HashMap<RequestId, Option<Call>>,
 }
 
 /// Method of a request, and the tool, prompt or resource it names.
@@ -164,11 +165,17 @@ impl SessionState {
         std::mem::take(&mut lock(&self.streams).notices)
     }
 
-    /// Remembers which method a request has, for responses that come on another stream.
+    /// Remembers which method a request has, for responses that come on another stream, also when
+    /// they come a second time. A client that uses an id twice leaves unknown which one is answered.
     pub(crate) fn remember_call(&self, id: &RequestId, call: Call) {
         let mut calls = lock(&self.calls);
-        if calls.methods.insert(id.clone(), call).is_none() {
-            calls.order.push_back(id.clone());
+        match calls.methods.get_mut(id) {
+            Some(known) if known.as_ref() != Some(&call) => *known = None,
+            Some(_) => {}
+            None => {
+                calls.methods.insert(id.clone(), Some(call));
+                calls.order.push_back(id.clone());
+            }
         }
         while calls.order.len() > MAX_CALLS {
             if let Some(oldest) = calls.order.pop_front() {
@@ -178,14 +185,7 @@ impl SessionState {
     }
 
     pub(crate) fn call_of(&self, id: &RequestId) -> Option<Call> {
-        lock(&self.calls).methods.get(id).cloned()
-    }
-
-    pub(crate) fn forget_call(&self, id: &RequestId) {
-        let mut calls = lock(&self.calls);
-        if calls.methods.remove(id).is_some() {
-            calls.order.retain(|other| other != id);
-        }
+        lock(&self.calls).methods.get(id).cloned().flatten()
     }
 
     /// Remembers what the server said it can do.
@@ -335,6 +335,19 @@ mod tests {
             "the window has passed"
         );
         task.await.unwrap();
+    }
+
+    #[test]
+    fn an_id_used_for_two_calls_is_of_neither() {
+        let state = SessionState::default();
+        let id = RequestId::parse(Bytes::from_static(b"1")).unwrap();
+        let call = |method: &str| (Arc::from(method), None);
+        state.remember_call(&id, call("tools/list"));
+        assert_eq!(state.call_of(&id), Some(call("tools/list")));
+        state.remember_call(&id, call("ping"));
+        assert_eq!(state.call_of(&id), None);
+        state.remember_call(&id, call("ping"));
+        assert_eq!(state.call_of(&id), None);
     }
 
     #[test]

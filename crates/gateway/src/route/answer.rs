@@ -190,9 +190,6 @@ impl Route {
         line: &Line,
     ) -> Option<Bytes> {
         let is_response = message.kind().is_response();
-        if let (Some(session), Some(id), true) = (&line.session, message.id(), is_response) {
-            self.forget_call(session, id);
-        }
         let mut context = MessageContext {
             carrier: Carrier::Body,
             ..context.clone()

@@ -132,12 +132,6 @@ impl Route {
         session.state(SessionState::default)?.call_of(id)
     }
 
-    pub(crate) fn forget_call(&self, session: &Arc<Session>, id: &RequestId) {
-        if let Some(state) = session.state(SessionState::default) {
-            state.forget_call(id);
-        }
-    }
-
     /// Answers a server's request that the client does not get to see.
     pub(crate) fn answer_upstream(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
         let route = Arc::clone(self);

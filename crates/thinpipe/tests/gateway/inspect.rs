@@ -156,6 +156,47 @@ async fn e2_refused_answers_still_answer() {
     }
 }
 
+/// E3, R101: a response that is sent again because its client asks for it is looked at again, also when its
+/// id was used for something else meanwhile, and when its request is long forgotten.
+#[tokio::test]
+async fn e3_repeated_responses_are_inspected_again() {
+    for meanwhile in [0, 1, 300] {
+        let upstream = Upstream::start().await;
+        let denying =
+            "[[upstreams.interceptors]]\ntype = \"access\"\ntools = { deny = [\"hidden\"] }";
+        let gateway = Gateway::with_interceptors(&upstream, denying).await;
+        let client = gateway.client().await;
+        let tools = rpc::result(json!({"tools": [
+            {"name": "hidden", "inputSchema": {"type": "object"}},
+            {"name": "shown", "inputSchema": {"type": "object"}},
+        ]}));
+        let events = vec![
+            Event::message(note("first")).with_id("again-0"),
+            Event::message(tools.replace(rpc::REQUEST_ID, "1")).with_id("again-1"),
+        ];
+        upstream.publish("again", events);
+        upstream.once("tools/list", Script::stream_part("again", 2));
+        let list = rpc::request(1, "tools/list", &json!({}));
+        let (seen, _) = client.post(list).await.events_to_end().await;
+        let mut answers = vec![seen[1].json()];
+        for id in 0..meanwhile {
+            let ping = rpc::request(id + 1, "ping", &json!({}));
+            client.post(ping).await.read_to_end().await;
+        }
+        let mut again = client.resume("again-0").await;
+        answers.push(again.next_message().await);
+        for answer in answers {
+            let tools = &answer["result"]["tools"];
+            assert_eq!(
+                tools.as_array().map(Vec::len),
+                Some(1),
+                "{meanwhile} {answer}"
+            );
+            assert_eq!(tools[0]["name"], "shown");
+        }
+    }
+}
+
 /// R091: an array in an event is split into messages, of which each is looked at; the cursor moves with the
 /// last of them.
 #[tokio::test]
