@@ -46,6 +46,11 @@ impl Route {
             .send(Method::POST, headers, message.source().clone(), false)
             .await?;
         let upstream_session = response.session_id.clone();
+        let mut unused = Unused {
+            route: Arc::clone(self),
+            revision: call.revision,
+            id: upstream_session.clone(),
+        };
         if !response.status.is_success() {
             return self.refused_initialize(response, context, &message).await;
         }
@@ -58,26 +63,26 @@ impl Route {
             };
             return Ok(refused.unwrap_or_else(|| answer.relay(None)));
         };
+        unused.revision = revision;
         let context = MessageContext {
             direction: Direction::ToClient,
             revision,
             ..context
         };
-        let answer = self.inspect_initialize(&context, answer).await;
+        let answer = match self.inspect_initialize(&context, answer).await {
+            Ok(answer) => answer,
+            // What the client must not see the answer of, it must not use either.
+            Err(body) => return Ok(Answer::json(body)),
+        };
         let negotiated = Negotiated {
             revision,
             initialize_params: message.params().unwrap_or_default(),
             upstream_session,
         };
-        let opened = slot.open(negotiated.clone()).await;
-        let session = match opened {
-            Ok(session) => session,
-            Err(error) => {
-                // Nobody will ever use the session the upstream has just opened.
-                self.discard_upstream_session(negotiated.revision, negotiated.upstream_session);
-                return Err(Failure::new(Reason::Overloaded, error.to_string()));
-            }
-        };
+        let opened = slot.open(negotiated).await;
+        let session =
+            opened.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;
+        unused.id = None;
         if self.spec().session_lost == SessionLost::Reestablish
             && let Some(state) = session.state(SessionState::default)
         {
@@ -150,16 +155,17 @@ impl Route {
         Failure::new(Reason::Invalid, text)
     }
 
+    /// `Err`: the answer is refused, and this is the error that takes its place.
     async fn inspect_initialize(
         &self,
         context: &MessageContext,
         mut answer: Initialized,
-    ) -> Initialized {
+    ) -> Result<Initialized, Bytes> {
         if !self
             .chain()
             .wants(Direction::ToClient, context.method.as_deref())
         {
-            return answer;
+            return Ok(answer);
         }
         let outcome = match self.chain().run(context, answer.message.clone()) {
             Step::Done(outcome) => outcome,
@@ -172,14 +178,13 @@ impl Route {
                 answer.changed = true;
             }
             Outcome::Rejected(rejection) => {
-                let body = crate::relay::inspect::rejection_message(&answer.message, &rejection);
-                if let Ok(message) = Message::parse(body) {
-                    answer.message = message;
-                    answer.changed = true;
-                }
+                let message = &answer.message;
+                return Err(crate::relay::inspect::rejection_message(
+                    message, &rejection,
+                ));
             }
         }
-        answer
+        Ok(answer)
     }
 
     fn discard_upstream_session(
@@ -324,6 +329,23 @@ impl Route {
 }
 
 const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// A session the upstream has just opened, and nobody uses: it is given back when this is dropped.
+struct Unused {
+    route: Arc<Route>,
+    revision: Revision,
+    /// `None` once it is in use.
+    id: Option<UpstreamSessionId>,
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if self.id.is_some() && tokio::runtime::Handle::try_current().is_ok() {
+            let id = self.id.take();
+            self.route.discard_upstream_session(self.revision, id);
+        }
+    }
+}
 
 /// The answer to `initialize`, read as far as the response.
 struct Initialized {

@@ -197,6 +197,29 @@ async fn e3_repeated_responses_are_inspected_again() {
     }
 }
 
+/// E2: a refused answer to `initialize` opens no session, neither here nor at the upstream.
+#[tokio::test]
+async fn e2_a_refused_initialize_opens_no_session() {
+    let upstream = Upstream::start().await;
+    let refusing = "[[upstreams.interceptors]]\ntype = \"rules\"\nrules = [{ when = { methods = [\"initialize\"], kinds = [\"response\"] }, then = [{ reject = {} }] }]";
+    let gateway = Gateway::with_interceptors(&upstream, refusing).await;
+    let mut response = gateway
+        .stranger()
+        .post(rpc::initialize(1, "2025-11-25"))
+        .await;
+    assert_eq!(response.header("Mcp-Session-Id"), None);
+    let answer = response.answer().await;
+    assert!(answer["error"].is_object(), "{answer}");
+    assert_eq!(answer["id"], 1);
+    upstream
+        .wait_until(|seen| {
+            seen.last("DELETE")
+                .is_some_and(|delete| delete.session().is_some())
+        })
+        .await;
+    assert_eq!(gateway.status().await["sessions"]["live"], 0);
+}
+
 /// R091: an array in an event is split into messages, of which each is looked at; the cursor moves with the
 /// last of them.
 #[tokio::test]
