@@ -72,6 +72,8 @@ pub(crate) enum Ending {
 pub(crate) enum Resumed {
     /// It goes on; so has the schedule of delays.
     Body(Box<dyn BodyStream>, Backoff),
+    /// The session was opened anew, and so was its standalone stream; it begins with these events.
+    Fresh(Box<dyn BodyStream>, Vec<u8>),
     /// It cannot.
     Lost,
 }
@@ -101,8 +103,10 @@ impl Line {
             let route = Arc::clone(&self.route);
             let session = Arc::clone(session);
             let backoff = self.backoff.clone();
+            let standalone = matches!(self.purpose, Purpose::Standalone);
             return Ending::Resume(Box::pin(async move {
-                route.resume_stream(&session, &last, retry, backoff).await
+                let resuming = route.resume_stream(&session, &last, retry, backoff, standalone);
+                resuming.await
             }));
         }
         self.lost()

@@ -342,6 +342,12 @@ impl BodyStream for InspectEvents {
                     self.earlier_id = self.last_id();
                     self.decoder = Decoder::new(self.max_event);
                 }
+                Got::FreshBody => {
+                    self.earlier_id = None;
+                    self.decoder = Decoder::new(self.max_event);
+                    self.decoder
+                        .push(Bytes::from(std::mem::take(&mut self.input)));
+                }
                 Got::Lost => {
                     let ending = self.line.lost();
                     return Poll::Ready(Ok(self.end(&ending, out)));

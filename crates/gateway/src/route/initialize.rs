@@ -208,7 +208,11 @@ impl Route {
 
     /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
     /// are what they were; what the client must read again it is told by notifications.
-    pub(super) async fn reestablish(self: &Arc<Self>, session: &Arc<Session>) -> bool {
+    pub(super) async fn reestablish(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        own: Option<Own>,
+    ) -> bool {
         let Some(state) = session.state(SessionState::default) else {
             return false;
         };
@@ -219,6 +223,9 @@ impl Route {
         }
         match self.reopen(session, state).await {
             Ok(()) => {
+                if own.is_none() {
+                    state.stop_standalone();
+                }
                 self.stats().reestablished();
                 tracing::info!(session = ?session.id(), upstream = self.name(), "session reopened");
                 true
@@ -299,7 +306,6 @@ impl Route {
         let stored = sessions.set_upstream_session(session, id).await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         state.queue_notices(refresh_notices(&answer.message));
-        state.stop_standalone();
         Ok(())
     }
 
@@ -329,6 +335,10 @@ impl Route {
 }
 
 const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// Whoever opens a session anew is its standalone stream, which needs no stopping.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own;
 
 /// A session the upstream has just opened, and nobody uses: it is given back when this is dropped.
 struct Unused {

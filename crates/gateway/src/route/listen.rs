@@ -41,7 +41,7 @@ impl Route {
         if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
             self.counters.session_lost();
             let reopens = self.spec.session_lost == SessionLost::Reestablish;
-            if !reopens || session.in_flight() > 0 || !self.reestablish(&session).await {
+            if !reopens || session.in_flight() > 0 || !self.reestablish(&session, None).await {
                 self.end_session(&session, SessionEnd::UpstreamGone).await;
                 return Ok(answer::session_gone(None));
             }

@@ -34,7 +34,7 @@ impl Route {
         let own = usize::from(message.kind() == Kind::Request);
         let again = again.filter(|_| session.in_flight() <= own);
         if let Some(call) = again
-            && self.reestablish(&session).await
+            && self.reestablish(&session, None).await
         {
             // A 404 to a session id proves that the request did not run.
             let request = self.request_in_session(*call, &context, Some(&session), &message)?;
