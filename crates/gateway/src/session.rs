@@ -90,43 +90,39 @@ impl SessionState {
         stop: CancellationToken,
         standalone: bool,
     ) -> LiveStream {
-        let live = Arc::new(Live {
-            stop,
-            gone: CancellationToken::new(),
-            ids: Mutex::new(VecDeque::new()),
-        });
-        let mut streams = lock(&self.streams);
-        streams.next += 1;
-        let id = StreamId(streams.next);
-        streams.live.insert(id, Arc::clone(&live));
-        if standalone {
-            streams.standalone = Some(id);
-        }
-        LiveStream { id, live, owner }
+        lock(&self.streams).open(owner, stop, standalone)
     }
 
-    /// Stops the standalone stream, if one is live, so that a new one takes its place; returns when
-    /// it is gone. The fourth replacement within ten seconds is refused (R111).
-    pub(crate) async fn replace_standalone(&self, now: Instant) -> Result<bool, Contended> {
-        let old = {
+    /// Takes the place of the standalone stream, before its upstream has been asked: of several that
+    /// are opened at the same time, the newest wins. Stops the one that had the place and returns when
+    /// it is gone, and whether there was one. The fourth replacement within ten seconds is refused
+    /// (R111).
+    pub(crate) async fn replace_standalone(
+        &self,
+        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        token: CancellationToken,
+        now: Instant,
+    ) -> Result<(LiveStream, bool), Contended> {
+        let (place, old) = {
             let mut streams = lock(&self.streams);
-            let Some(old) = streams
+            let old = streams
                 .standalone
                 .and_then(|id| streams.live.get(&id))
-                .cloned()
-            else {
-                return Ok(false);
-            };
-            let recent = |at: &Instant| now.saturating_duration_since(*at) < REPLACEMENT_WINDOW;
-            streams.replaced.retain(recent);
-            if streams.replaced.len() >= MAX_REPLACEMENTS {
-                return Err(Contended);
+                .cloned();
+            if old.is_some() {
+                let recent = |at: &Instant| now.saturating_duration_since(*at) < REPLACEMENT_WINDOW;
+                streams.replaced.retain(recent);
+                if streams.replaced.len() >= MAX_REPLACEMENTS {
+                    return Err(Contended);
+                }
+                streams.replaced.push_back(now);
             }
-            streams.replaced.push_back(now);
-            old
+            (streams.open(owner, token, true), old)
         };
-        stop(&old).await;
-        Ok(true)
+        if let Some(old) = &old {
+            stop(old).await;
+        }
+        Ok((place, old.is_some()))
     }
 
     /// Stops the live stream that carried this event id, if one did: its client is back on another
@@ -223,7 +219,34 @@ impl SessionState {
     }
 }
 
+impl Streams {
+    fn open(
+        &mut self,
+        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        stop: CancellationToken,
+        standalone: bool,
+    ) -> LiveStream {
+        let live = Arc::new(Live {
+            stop,
+            gone: CancellationToken::new(),
+            ids: Mutex::new(VecDeque::new()),
+        });
+        self.next += 1;
+        let id = StreamId(self.next);
+        self.live.insert(id, Arc::clone(&live));
+        if standalone {
+            self.standalone = Some(id);
+        }
+        LiveStream { id, live, owner }
+    }
+}
+
 impl LiveStream {
+    /// Ends when the stream is to end.
+    pub(crate) fn stop_token(&self) -> CancellationToken {
+        self.live.stop.clone()
+    }
+
     /// A stream outside of any session: nobody resumes or replaces it.
     pub(crate) fn unregistered(stop: CancellationToken) -> Self {
         let live = Live {
@@ -310,30 +333,44 @@ mod tests {
         (live, task)
     }
 
+    async fn replace(state: &SessionState) -> Result<bool, Contended> {
+        let now = tokio::time::Instant::now().into_std();
+        let replaced = state.replace_standalone(None, CancellationToken::new(), now);
+        replaced.await.map(|(_, replaced)| replaced)
+    }
+
+    /// R111: of two that open at the same time, the newer one stops the other before either is there.
+    #[tokio::test(start_paused = true)]
+    async fn r111_the_place_is_taken_before_the_stream_is_there() {
+        let state = SessionState::default();
+        let now = tokio::time::Instant::now().into_std();
+        let take = || state.replace_standalone(None, CancellationToken::new(), now);
+        let (first, replaced) = take().await.unwrap();
+        assert!(!replaced);
+        let stopped = first.stop_token();
+        let (second, _) = tokio::join!(take(), async {
+            stopped.cancelled().await;
+            drop(first);
+        });
+        let (second, replaced) = second.unwrap();
+        assert!(replaced && !second.stop_token().is_cancelled());
+    }
+
     /// R111: the newest standalone stream wins, but two loops do not evict each other for ever.
     #[tokio::test(start_paused = true)]
     async fn r111_fourth_replacement_within_ten_seconds_is_refused() {
         let state = SessionState::default();
-        let now = || tokio::time::Instant::now().into_std();
-        assert_eq!(
-            state.replace_standalone(now()).await,
-            Ok(false),
-            "there was none"
-        );
+        assert_eq!(replace(&state).await, Ok(false), "there was none");
         for _ in 0..3 {
             let (live, task) = obedient(&state);
-            assert_eq!(state.replace_standalone(now()).await, Ok(true));
+            assert_eq!(replace(&state).await, Ok(true));
             assert!(live.stop.is_cancelled());
             task.await.unwrap();
         }
         let (_live, task) = obedient(&state);
-        assert_eq!(state.replace_standalone(now()).await, Err(Contended));
+        assert_eq!(replace(&state).await, Err(Contended));
         tokio::time::advance(REPLACEMENT_WINDOW).await;
-        assert_eq!(
-            state.replace_standalone(now()).await,
-            Ok(true),
-            "the window has passed"
-        );
+        assert_eq!(replace(&state).await, Ok(true), "the window has passed");
         task.await.unwrap();
     }
 
