@@ -15,6 +15,7 @@ use crate::route::Route;
 
 pub(crate) mod inspect;
 pub(crate) mod pass;
+mod shape;
 pub(crate) mod source;
 
 /// What a stream is for, which decides how it may end.
@@ -71,6 +72,8 @@ pub(crate) enum Ending {
 pub(crate) enum Resumed {
     /// It goes on; so has the schedule of delays.
     Body(Box<dyn BodyStream>, Backoff),
+    /// The session was opened anew, and so was its standalone stream; it begins with these events.
+    Fresh(Box<dyn BodyStream>, Vec<u8>),
     /// It cannot.
     Lost,
 }
@@ -100,8 +103,10 @@ impl Line {
             let route = Arc::clone(&self.route);
             let session = Arc::clone(session);
             let backoff = self.backoff.clone();
+            let standalone = matches!(self.purpose, Purpose::Standalone);
             return Ending::Resume(Box::pin(async move {
-                route.resume_stream(&session, &last, retry, backoff).await
+                let resuming = route.resume_stream(&session, &last, retry, backoff, standalone);
+                resuming.await
             }));
         }
         self.lost()
@@ -129,29 +134,31 @@ impl Line {
     }
 
     /// What the client sees when the process shuts down; `true`: the stream is over.
+    ///
+    /// A session may end with its process, and then nobody could resume its streams: a call runs on
+    /// for as long as it may, whether or not its events have ids.
     pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
+        let answers = !matches!(self.purpose, Purpose::Standalone | Purpose::Subscription(_));
+        if answers && !force {
+            return false;
+        }
         let primes = self
             .session
             .as_ref()
             .is_some_and(|s| s.revision().primes_streams());
-        if resumable && primes && self.purpose.is_resumable() {
-            // The client waits that long and resumes, here or at another instance.
+        if resumable && primes && self.purpose.is_resumable() && !self.answered {
+            // The client waits that long before it comes back, here or at another instance.
             out.extend_from_slice(b"retry: 1000\n\n");
-            return true;
         }
         match &self.purpose {
-            Purpose::Standalone | Purpose::Resumed => true,
-            Purpose::Subscription(id) => {
-                out.extend_from_slice(&subscription_end(id));
-                true
-            }
-            Purpose::Request(id) | Purpose::Stateless(id) if force && !self.answered => {
+            Purpose::Subscription(id) => out.extend_from_slice(&subscription_end(id)),
+            Purpose::Request(id) | Purpose::Stateless(id) if !self.answered => {
                 let failure = Failure::new(Reason::ShuttingDown, "the gateway shuts down");
                 out.extend_from_slice(&failure.event(id, self.route.name()));
-                true
             }
-            Purpose::Request(_) | Purpose::Stateless(_) => force,
+            _ => {}
         }
+        true
     }
 
     /// A client that leaves has not cancelled a request of a session: if it cannot resume, the

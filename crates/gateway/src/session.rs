@@ -54,7 +54,8 @@ struct Live {
 #[derive(Debug, Default)]
 struct Calls {
     order: VecDeque<RequestId>,
-    methods: HashMap<RequestId, Call>,
+    /// `None`: several requests had this id.
+    methods: HashMap<RequestId, Option<Call>>,
 }
 
 /// Method of a request, and the tool, prompt or resource it names.
@@ -89,43 +90,39 @@ impl SessionState {
         stop: CancellationToken,
         standalone: bool,
     ) -> LiveStream {
-        let live = Arc::new(Live {
-            stop,
-            gone: CancellationToken::new(),
-            ids: Mutex::new(VecDeque::new()),
-        });
-        let mut streams = lock(&self.streams);
-        streams.next += 1;
-        let id = StreamId(streams.next);
-        streams.live.insert(id, Arc::clone(&live));
-        if standalone {
-            streams.standalone = Some(id);
-        }
-        LiveStream { id, live, owner }
+        lock(&self.streams).open(owner, stop, standalone)
     }
 
-    /// Stops the standalone stream, if one is live, so that a new one takes its place; returns when
-    /// it is gone. The fourth replacement within ten seconds is refused (R111).
-    pub(crate) async fn replace_standalone(&self, now: Instant) -> Result<bool, Contended> {
-        let old = {
+    /// Takes the place of the standalone stream, before its upstream has been asked: of several that
+    /// are opened at the same time, the newest wins. Stops the one that had the place and returns when
+    /// it is gone, and whether there was one. The fourth replacement within ten seconds is refused
+    /// (R111).
+    pub(crate) async fn replace_standalone(
+        &self,
+        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        token: CancellationToken,
+        now: Instant,
+    ) -> Result<(LiveStream, bool), Contended> {
+        let (place, old) = {
             let mut streams = lock(&self.streams);
-            let Some(old) = streams
+            let old = streams
                 .standalone
                 .and_then(|id| streams.live.get(&id))
-                .cloned()
-            else {
-                return Ok(false);
-            };
-            let recent = |at: &Instant| now.saturating_duration_since(*at) < REPLACEMENT_WINDOW;
-            streams.replaced.retain(recent);
-            if streams.replaced.len() >= MAX_REPLACEMENTS {
-                return Err(Contended);
+                .cloned();
+            if old.is_some() {
+                let recent = |at: &Instant| now.saturating_duration_since(*at) < REPLACEMENT_WINDOW;
+                streams.replaced.retain(recent);
+                if streams.replaced.len() >= MAX_REPLACEMENTS {
+                    return Err(Contended);
+                }
+                streams.replaced.push_back(now);
             }
-            streams.replaced.push_back(now);
-            old
+            (streams.open(owner, token, true), old)
         };
-        stop(&old).await;
-        Ok(true)
+        if let Some(old) = &old {
+            stop(old).await;
+        }
+        Ok((place, old.is_some()))
     }
 
     /// Stops the live stream that carried this event id, if one did: its client is back on another
@@ -164,11 +161,17 @@ impl SessionState {
         std::mem::take(&mut lock(&self.streams).notices)
     }
 
-    /// Remembers which method a request has, for responses that come on another stream.
+    /// Remembers which method a request has, for responses that come on another stream, also when
+    /// they come a second time. A client that uses an id twice leaves unknown which one is answered.
     pub(crate) fn remember_call(&self, id: &RequestId, call: Call) {
         let mut calls = lock(&self.calls);
-        if calls.methods.insert(id.clone(), call).is_none() {
-            calls.order.push_back(id.clone());
+        match calls.methods.get_mut(id) {
+            Some(known) if known.as_ref() != Some(&call) => *known = None,
+            Some(_) => {}
+            None => {
+                calls.methods.insert(id.clone(), Some(call));
+                calls.order.push_back(id.clone());
+            }
         }
         while calls.order.len() > MAX_CALLS {
             if let Some(oldest) = calls.order.pop_front() {
@@ -178,14 +181,7 @@ impl SessionState {
     }
 
     pub(crate) fn call_of(&self, id: &RequestId) -> Option<Call> {
-        lock(&self.calls).methods.get(id).cloned()
-    }
-
-    pub(crate) fn forget_call(&self, id: &RequestId) {
-        let mut calls = lock(&self.calls);
-        if calls.methods.remove(id).is_some() {
-            calls.order.retain(|other| other != id);
-        }
+        lock(&self.calls).methods.get(id).cloned().flatten()
     }
 
     /// Remembers what the server said it can do.
@@ -223,7 +219,34 @@ impl SessionState {
     }
 }
 
+impl Streams {
+    fn open(
+        &mut self,
+        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        stop: CancellationToken,
+        standalone: bool,
+    ) -> LiveStream {
+        let live = Arc::new(Live {
+            stop,
+            gone: CancellationToken::new(),
+            ids: Mutex::new(VecDeque::new()),
+        });
+        self.next += 1;
+        let id = StreamId(self.next);
+        self.live.insert(id, Arc::clone(&live));
+        if standalone {
+            self.standalone = Some(id);
+        }
+        LiveStream { id, live, owner }
+    }
+}
+
 impl LiveStream {
+    /// Ends when the stream is to end.
+    pub(crate) fn stop_token(&self) -> CancellationToken {
+        self.live.stop.clone()
+    }
+
     /// A stream outside of any session: nobody resumes or replaces it.
     pub(crate) fn unregistered(stop: CancellationToken) -> Self {
         let live = Live {
@@ -310,31 +333,58 @@ mod tests {
         (live, task)
     }
 
+    async fn replace(state: &SessionState) -> Result<bool, Contended> {
+        let now = tokio::time::Instant::now().into_std();
+        let replaced = state.replace_standalone(None, CancellationToken::new(), now);
+        replaced.await.map(|(_, replaced)| replaced)
+    }
+
+    /// R111: of two that open at the same time, the newer one stops the other before either is there.
+    #[tokio::test(start_paused = true)]
+    async fn r111_the_place_is_taken_before_the_stream_is_there() {
+        let state = SessionState::default();
+        let now = tokio::time::Instant::now().into_std();
+        let take = || state.replace_standalone(None, CancellationToken::new(), now);
+        let (first, replaced) = take().await.unwrap();
+        assert!(!replaced);
+        let stopped = first.stop_token();
+        let (second, _) = tokio::join!(take(), async {
+            stopped.cancelled().await;
+            drop(first);
+        });
+        let (second, replaced) = second.unwrap();
+        assert!(replaced && !second.stop_token().is_cancelled());
+    }
+
     /// R111: the newest standalone stream wins, but two loops do not evict each other for ever.
     #[tokio::test(start_paused = true)]
     async fn r111_fourth_replacement_within_ten_seconds_is_refused() {
         let state = SessionState::default();
-        let now = || tokio::time::Instant::now().into_std();
-        assert_eq!(
-            state.replace_standalone(now()).await,
-            Ok(false),
-            "there was none"
-        );
+        assert_eq!(replace(&state).await, Ok(false), "there was none");
         for _ in 0..3 {
             let (live, task) = obedient(&state);
-            assert_eq!(state.replace_standalone(now()).await, Ok(true));
+            assert_eq!(replace(&state).await, Ok(true));
             assert!(live.stop.is_cancelled());
             task.await.unwrap();
         }
         let (_live, task) = obedient(&state);
-        assert_eq!(state.replace_standalone(now()).await, Err(Contended));
+        assert_eq!(replace(&state).await, Err(Contended));
         tokio::time::advance(REPLACEMENT_WINDOW).await;
-        assert_eq!(
-            state.replace_standalone(now()).await,
-            Ok(true),
-            "the window has passed"
-        );
+        assert_eq!(replace(&state).await, Ok(true), "the window has passed");
         task.await.unwrap();
+    }
+
+    #[test]
+    fn an_id_used_for_two_calls_is_of_neither() {
+        let state = SessionState::default();
+        let id = RequestId::parse(Bytes::from_static(b"1")).unwrap();
+        let call = |method: &str| (Arc::from(method), None);
+        state.remember_call(&id, call("tools/list"));
+        assert_eq!(state.call_of(&id), Some(call("tools/list")));
+        state.remember_call(&id, call("ping"));
+        assert_eq!(state.call_of(&id), None);
+        state.remember_call(&id, call("ping"));
+        assert_eq!(state.call_of(&id), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse::{self, Decoder, Event, Item};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
 
+use super::shape::{self, Ambiguous};
 use super::source::{Got, Source};
 use super::{Ending, Line};
 use crate::failure::{Failure, Reason};
@@ -186,9 +187,18 @@ impl InspectEvents {
     }
 
     fn decide(&mut self, message: &Message) -> Step {
-        self.describe(message);
+        if self.describe(message).is_err() {
+            return Step::Done(Outcome::Rejected(Rejection {
+                code: rpc::code::INTERNAL_ERROR,
+                message: "The gateway cannot tell which request this answers".into(),
+                reason: "unknown_response".into(),
+            }));
+        }
         let chain = self.line.route.chain();
-        let wanted = chain.wants(Direction::ToClient, self.context.method.as_deref());
+        let wanted = match self.context.method.as_deref() {
+            None => chain.wants_any(Direction::ToClient),
+            method => chain.wants(Direction::ToClient, method),
+        };
         let step = if wanted {
             chain.run(&self.context, message.clone())
         } else {
@@ -199,14 +209,14 @@ impl InspectEvents {
     }
 
     /// Sets method and name of the context: those of the message, or of the request it answers.
-    fn describe(&mut self, message: &Message) {
+    fn describe(&mut self, message: &Message) -> Result<(), Ambiguous> {
         let context = &mut self.context;
         if let Some(method) = message.method() {
             if context.method.as_deref() != Some(method) {
                 context.method = Some(method.into());
             }
             context.name = None;
-            return;
+            return Ok(());
         }
         let own = self
             .line
@@ -217,14 +227,16 @@ impl InspectEvents {
             self.call.clone()
         } else {
             let session = self.line.session.as_ref();
-            session
+            let known = session
                 .zip(message.id())
-                .and_then(|(s, id)| self.line.route.call_of(s, id))
+                .and_then(|(s, id)| self.line.route.call_of(s, id));
+            shape::checked(known, message)?
         };
         (context.method, context.name) = match call {
             Some((method, name)) => (Some(method), name),
             None => (None, None),
         };
+        Ok(())
     }
 
     fn write(&mut self, current: &Current, message: &Message, outcome: Outcome, out: &mut Vec<u8>) {
@@ -271,9 +283,6 @@ impl InspectEvents {
     fn note_answer(&mut self, message: &Message) {
         if !message.kind().is_response() {
             return;
-        }
-        if let (Some(session), Some(id)) = (&self.line.session, message.id()) {
-            self.line.route.forget_call(session, id);
         }
         let awaited = self.line.purpose.request();
         self.line.answered |= awaited.is_none_or(|id| message.id() == Some(id));
@@ -332,6 +341,12 @@ impl BodyStream for InspectEvents {
                 Got::NewBody => {
                     self.earlier_id = self.last_id();
                     self.decoder = Decoder::new(self.max_event);
+                }
+                Got::FreshBody => {
+                    self.earlier_id = None;
+                    self.decoder = Decoder::new(self.max_event);
+                    self.decoder
+                        .push(Bytes::from(std::mem::take(&mut self.input)));
                 }
                 Got::Lost => {
                     let ending = self.line.lost();

@@ -170,6 +170,10 @@ impl BodyStream for PassEvents {
                     self.earlier_id = self.last_id();
                     self.scanner = Scanner::new(MAX_ID);
                 }
+                Got::FreshBody => {
+                    self.earlier_id = None;
+                    self.scanner = Scanner::new(MAX_ID);
+                }
                 Got::Lost => {
                     let ending = self.line.lost();
                     return Poll::Ready(self.end(&ending, out));

@@ -57,6 +57,9 @@ pub(crate) enum Got {
     End,
     /// Another body goes on where the last one ended.
     NewBody,
+    /// The same, but what came before cannot be resumed any more; the events it begins with were
+    /// appended.
+    FreshBody,
     /// Resuming failed.
     Lost,
     /// The stream is to end now, properly.
@@ -109,6 +112,11 @@ impl Source {
                     line.backoff = backoff;
                     self.state = State::Reading(body);
                     Poll::Ready(Got::NewBody)
+                }
+                Resumed::Fresh(body, first) => {
+                    out.extend_from_slice(&first);
+                    self.state = State::Reading(body);
+                    Poll::Ready(Got::FreshBody)
                 }
                 Resumed::Lost => {
                     self.state = State::Over;

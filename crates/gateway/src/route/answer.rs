@@ -53,8 +53,20 @@ impl Route {
         self: &Arc<Self>,
         response: UpstreamResponse,
         line: Line,
+        context: MessageContext,
+        resumed_after: Option<&EventId>,
+    ) -> Relayed {
+        self.relay_placed(response, line, context, resumed_after, None)
+    }
+
+    /// As [`relay_now`](Self::relay_now), for a stream that may have been registered before.
+    pub(super) fn relay_placed(
+        self: &Arc<Self>,
+        response: UpstreamResponse,
+        line: Line,
         mut context: MessageContext,
         resumed_after: Option<&EventId>,
+        place: Option<LiveStream>,
     ) -> Relayed {
         let status = response.status;
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -70,7 +82,7 @@ impl Route {
         match response.media_type {
             MediaType::EventStream if status == StatusCode::OK => {
                 let body = into_stream(response.into_body());
-                let answer = self.events(body, line, context, resumed_after);
+                let answer = self.events(body, line, context, resumed_after, place);
                 Relayed::Now(Ok(with_headers(answer, extra)))
             }
             MediaType::Json if self.reads(&context) => {
@@ -104,9 +116,13 @@ impl Route {
         line: Line,
         context: MessageContext,
         resumed_after: Option<&EventId>,
+        place: Option<LiveStream>,
     ) -> Answer {
         let prefix = self.opening(&line, resumed_after);
-        let (source, live) = register(body, &line);
+        let (source, live) = match place {
+            Some(live) => (Source::new(body, live.stop_token()), live),
+            None => register(body, &line),
+        };
         if self.reads_events() {
             self.stats().inspected();
             return Answer::events(InspectEvents::new(source, line, live, context, prefix));
@@ -190,9 +206,6 @@ impl Route {
         line: &Line,
     ) -> Option<Bytes> {
         let is_response = message.kind().is_response();
-        if let (Some(session), Some(id), true) = (&line.session, message.id(), is_response) {
-            self.forget_call(session, id);
-        }
         let mut context = MessageContext {
             carrier: Carrier::Body,
             ..context.clone()

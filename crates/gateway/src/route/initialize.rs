@@ -46,6 +46,11 @@ impl Route {
             .send(Method::POST, headers, message.source().clone(), false)
             .await?;
         let upstream_session = response.session_id.clone();
+        let mut unused = Unused {
+            route: Arc::clone(self),
+            revision: call.revision,
+            id: upstream_session.clone(),
+        };
         if !response.status.is_success() {
             return self.refused_initialize(response, context, &message).await;
         }
@@ -58,26 +63,26 @@ impl Route {
             };
             return Ok(refused.unwrap_or_else(|| answer.relay(None)));
         };
+        unused.revision = revision;
         let context = MessageContext {
             direction: Direction::ToClient,
             revision,
             ..context
         };
-        let answer = self.inspect_initialize(&context, answer).await;
+        let answer = match self.inspect_initialize(&context, answer).await {
+            Ok(answer) => answer,
+            // What the client must not see the answer of, it must not use either.
+            Err(body) => return Ok(Answer::json(body)),
+        };
         let negotiated = Negotiated {
             revision,
             initialize_params: message.params().unwrap_or_default(),
             upstream_session,
         };
-        let opened = slot.open(negotiated.clone()).await;
-        let session = match opened {
-            Ok(session) => session,
-            Err(error) => {
-                // Nobody will ever use the session the upstream has just opened.
-                self.discard_upstream_session(negotiated.revision, negotiated.upstream_session);
-                return Err(Failure::new(Reason::Overloaded, error.to_string()));
-            }
-        };
+        let opened = slot.open(negotiated).await;
+        let session =
+            opened.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;
+        unused.id = None;
         if self.spec().session_lost == SessionLost::Reestablish
             && let Some(state) = session.state(SessionState::default)
         {
@@ -150,16 +155,17 @@ impl Route {
         Failure::new(Reason::Invalid, text)
     }
 
+    /// `Err`: the answer is refused, and this is the error that takes its place.
     async fn inspect_initialize(
         &self,
         context: &MessageContext,
         mut answer: Initialized,
-    ) -> Initialized {
+    ) -> Result<Initialized, Bytes> {
         if !self
             .chain()
             .wants(Direction::ToClient, context.method.as_deref())
         {
-            return answer;
+            return Ok(answer);
         }
         let outcome = match self.chain().run(context, answer.message.clone()) {
             Step::Done(outcome) => outcome,
@@ -172,14 +178,13 @@ impl Route {
                 answer.changed = true;
             }
             Outcome::Rejected(rejection) => {
-                let body = crate::relay::inspect::rejection_message(&answer.message, &rejection);
-                if let Ok(message) = Message::parse(body) {
-                    answer.message = message;
-                    answer.changed = true;
-                }
+                let message = &answer.message;
+                return Err(crate::relay::inspect::rejection_message(
+                    message, &rejection,
+                ));
             }
         }
-        answer
+        Ok(answer)
     }
 
     fn discard_upstream_session(
@@ -203,7 +208,11 @@ impl Route {
 
     /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
     /// are what they were; what the client must read again it is told by notifications.
-    pub(super) async fn reestablish(self: &Arc<Self>, session: &Arc<Session>) -> bool {
+    pub(super) async fn reestablish(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        own: Option<Own>,
+    ) -> bool {
         let Some(state) = session.state(SessionState::default) else {
             return false;
         };
@@ -214,6 +223,9 @@ impl Route {
         }
         match self.reopen(session, state).await {
             Ok(()) => {
+                if own.is_none() {
+                    state.stop_standalone();
+                }
                 self.stats().reestablished();
                 tracing::info!(session = ?session.id(), upstream = self.name(), "session reopened");
                 true
@@ -294,7 +306,6 @@ impl Route {
         let stored = sessions.set_upstream_session(session, id).await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         state.queue_notices(refresh_notices(&answer.message));
-        state.stop_standalone();
         Ok(())
     }
 
@@ -324,6 +335,27 @@ impl Route {
 }
 
 const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// Whoever opens a session anew is its standalone stream, which needs no stopping.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own;
+
+/// A session the upstream has just opened, and nobody uses: it is given back when this is dropped.
+struct Unused {
+    route: Arc<Route>,
+    revision: Revision,
+    /// `None` once it is in use.
+    id: Option<UpstreamSessionId>,
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if self.id.is_some() && tokio::runtime::Handle::try_current().is_ok() {
+            let id = self.id.take();
+            self.route.discard_upstream_session(self.revision, id);
+        }
+    }
+}
 
 /// The answer to `initialize`, read as far as the response.
 struct Initialized {

@@ -7,12 +7,12 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::{Incoming, Route, answer, now, short};
+use super::{Incoming, Relayed, Route, answer, now, short};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::relay::Purpose;
-use crate::session::{Contended, SessionState};
+use crate::session::{Contended, LiveStream, SessionState};
 
 impl Route {
     /// GET: the standalone stream, or another stream of the session after an event.
@@ -28,27 +28,43 @@ impl Route {
                 "the session belongs to another handler",
             ));
         };
-        let replaced = match &last {
-            Some(id) => state.replace_carrier_of(id.as_bytes()).await,
-            None => match state.replace_standalone(now()).await {
-                Ok(replaced) => replaced,
-                Err(Contended) => return Ok(answer::contended()),
+        let (place, replaced) = match &last {
+            Some(id) => (None, state.replace_carrier_of(id.as_bytes()).await),
+            None => {
+                let stop = session.closed().child_token();
+                let owner = Some(Arc::clone(&session));
+                match state.replace_standalone(owner, stop, now()).await {
+                    Ok((place, replaced)) => (Some(place), replaced),
+                    Err(Contended) => return Ok(answer::contended()),
+                }
+            }
+        };
+        let opening = self.open_listen(&call, &session, last.as_ref(), replaced);
+        let response = match place.as_ref().map(LiveStream::stop_token) {
+            None => opening.await?,
+            Some(stop) => tokio::select! {
+                biased;
+                // A newer one has the place.
+                () = stop.cancelled() => return Ok(answer::contended()),
+                response = opening => response?,
             },
         };
-        let response = self
-            .open_listen(&call, &session, last.as_ref(), replaced)
-            .await?;
         if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
             self.counters.session_lost();
             let reopens = self.spec.session_lost == SessionLost::Reestablish;
-            if !reopens || session.in_flight() > 0 || !self.reestablish(&session).await {
+            if !reopens || session.in_flight() > 0 || !self.reestablish(&session, None).await {
                 self.end_session(&session, SessionEnd::UpstreamGone).await;
                 return Ok(answer::session_gone(None));
             }
+            // The session's standalone streams were stopped, this one's place among them.
+            drop(place);
             let response = self.open_listen(&call, &session, None, true).await?;
-            return self.relay_listen(response, &call, session, None).await;
+            return self
+                .relay_listen(response, &call, session, None, None)
+                .await;
         }
-        self.relay_listen(response, &call, session, last).await
+        self.relay_listen(response, &call, session, last, place)
+            .await
     }
 
     pub(super) async fn relay_listen(
@@ -57,6 +73,7 @@ impl Route {
         call: &Incoming,
         session: Arc<Session>,
         last: Option<EventId>,
+        place: Option<LiveStream>,
     ) -> Result<Answer, Failure> {
         let purpose = if last.is_some() {
             Purpose::Resumed
@@ -74,7 +91,10 @@ impl Route {
             name: None,
             sequence: 0,
         };
-        self.relay_stream(response, self.line(Some(session), purpose), context, last)
-            .await
+        let line = self.line(Some(session), purpose);
+        match self.relay_placed(response, line, context, last.as_ref(), place) {
+            Relayed::Now(answer) => answer,
+            Relayed::Later(future) => future.await,
+        }
     }
 }

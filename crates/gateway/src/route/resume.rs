@@ -4,17 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::session::EventId;
+use thinpipe_proto::sse;
 use thinpipe_transport::server::{Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
+use super::initialize::Own;
 use super::{Incoming, Route};
+use crate::config::SessionLost;
 use crate::failure::Failure;
 use crate::headers;
 use crate::relay::{Resumed, into_stream};
+use crate::session::SessionState;
 
 /// An upstream may take a moment to notice that the stream being replaced is gone; until then it says
 /// 409.
@@ -56,6 +60,22 @@ impl Route {
             .await
     }
 
+    /// Opens the standalone stream of a session that was opened anew.
+    async fn fresh_standalone(&self, session: &Session) -> Resumed {
+        match self.get_stream(&mut HeaderMap::new(), session, None).await {
+            Ok(response) if response.status == StatusCode::OK && response.is_event_stream() => {
+                let mut first = BytesMut::new();
+                let state = session.state(SessionState::default);
+                for notice in state.map(SessionState::take_notices).unwrap_or_default() {
+                    sse::encode(&mut first, None, None, None, Some(&notice));
+                }
+                Resumed::Fresh(into_stream(response.into_body()), first.to_vec())
+            }
+            // The client opens it itself.
+            _ => Resumed::Lost,
+        }
+    }
+
     /// Asks for a stream again after its last event, with growing delays, until it goes on or the
     /// upstream says that it will not.
     pub(crate) async fn resume_stream(
@@ -64,6 +84,7 @@ impl Route {
         last: &EventId,
         retry: Option<Duration>,
         mut backoff: Backoff,
+        standalone: bool,
     ) -> Resumed {
         let mut told = retry;
         loop {
@@ -85,6 +106,12 @@ impl Route {
                 }
                 StatusCode::NOT_FOUND if session.upstream_session().is_some() => {
                     self.counters.session_lost();
+                    let reopens = standalone
+                        && self.spec.session_lost == SessionLost::Reestablish
+                        && session.in_flight() == 0;
+                    if reopens && self.reestablish(session, Some(Own)).await {
+                        return self.fresh_standalone(session).await;
+                    }
                     self.end_session(session, SessionEnd::UpstreamGone).await;
                     return Resumed::Lost;
                 }

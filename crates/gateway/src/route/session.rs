@@ -34,7 +34,7 @@ impl Route {
         let own = usize::from(message.kind() == Kind::Request);
         let again = again.filter(|_| session.in_flight() <= own);
         if let Some(call) = again
-            && self.reestablish(&session).await
+            && self.reestablish(&session, None).await
         {
             // A 404 to a session id proves that the request did not run.
             let request = self.request_in_session(*call, &context, Some(&session), &message)?;
@@ -130,12 +130,6 @@ impl Route {
 
     pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
         session.state(SessionState::default)?.call_of(id)
-    }
-
-    pub(crate) fn forget_call(&self, session: &Arc<Session>, id: &RequestId) {
-        if let Some(state) = session.state(SessionState::default) {
-            state.forget_call(id);
-        }
     }
 
     /// Answers a server's request that the client does not get to see.

@@ -156,6 +156,70 @@ async fn e2_refused_answers_still_answer() {
     }
 }
 
+/// E3, R101: a response that is sent again because its client asks for it is looked at again, also when its
+/// id was used for something else meanwhile, and when its request is long forgotten.
+#[tokio::test]
+async fn e3_repeated_responses_are_inspected_again() {
+    for meanwhile in [0, 1, 300] {
+        let upstream = Upstream::start().await;
+        let denying =
+            "[[upstreams.interceptors]]\ntype = \"access\"\ntools = { deny = [\"hidden\"] }";
+        let gateway = Gateway::with_interceptors(&upstream, denying).await;
+        let client = gateway.client().await;
+        let tools = rpc::result(json!({"tools": [
+            {"name": "hidden", "inputSchema": {"type": "object"}},
+            {"name": "shown", "inputSchema": {"type": "object"}},
+        ]}));
+        let events = vec![
+            Event::message(note("first")).with_id("again-0"),
+            Event::message(tools.replace(rpc::REQUEST_ID, "1")).with_id("again-1"),
+        ];
+        upstream.publish("again", events);
+        upstream.once("tools/list", Script::stream_part("again", 2));
+        let list = rpc::request(1, "tools/list", &json!({}));
+        let (seen, _) = client.post(list).await.events_to_end().await;
+        let mut answers = vec![seen[1].json()];
+        for id in 0..meanwhile {
+            let ping = rpc::request(id + 1, "ping", &json!({}));
+            client.post(ping).await.read_to_end().await;
+        }
+        let mut again = client.resume("again-0").await;
+        answers.push(again.next_message().await);
+        for answer in answers {
+            let tools = &answer["result"]["tools"];
+            assert_eq!(
+                tools.as_array().map(Vec::len),
+                Some(1),
+                "{meanwhile} {answer}"
+            );
+            assert_eq!(tools[0]["name"], "shown");
+        }
+    }
+}
+
+/// E2: a refused answer to `initialize` opens no session, neither here nor at the upstream.
+#[tokio::test]
+async fn e2_a_refused_initialize_opens_no_session() {
+    let upstream = Upstream::start().await;
+    let refusing = "[[upstreams.interceptors]]\ntype = \"rules\"\nrules = [{ when = { methods = [\"initialize\"], kinds = [\"response\"] }, then = [{ reject = {} }] }]";
+    let gateway = Gateway::with_interceptors(&upstream, refusing).await;
+    let mut response = gateway
+        .stranger()
+        .post(rpc::initialize(1, "2025-11-25"))
+        .await;
+    assert_eq!(response.header("Mcp-Session-Id"), None);
+    let answer = response.answer().await;
+    assert!(answer["error"].is_object(), "{answer}");
+    assert_eq!(answer["id"], 1);
+    upstream
+        .wait_until(|seen| {
+            seen.last("DELETE")
+                .is_some_and(|delete| delete.session().is_some())
+        })
+        .await;
+    assert_eq!(gateway.status().await["sessions"]["live"], 0);
+}
+
 /// R091: an array in an event is split into messages, of which each is looked at; the cursor moves with the
 /// last of them.
 #[tokio::test]

@@ -42,8 +42,8 @@ async fn open_sessions(gateway: &Gateway, count: u64) {
 }
 
 /// D6, C22: many streams: they are counted, there is a cap, and at the end each one is closed as it should be: a
-/// resumable one with a `retry`, a subscription with its result, what cannot be resumed with its answer; and
-/// nothing new is taken.
+/// standalone one with a `retry`, a subscription with its result, a call with its answer, also where its events
+/// have ids; what is not answered in time hears so; and nothing new is taken.
 #[tokio::test]
 async fn d6_streams_are_counted_capped_and_closed() {
     const STREAMS: usize = 60;
@@ -51,7 +51,7 @@ async fn d6_streams_are_counted_capped_and_closed() {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| behaviour.event_ids = true);
         let settings = Settings {
-            gateway: "limits = { max_streams = 60, drain = \"5s\" }",
+            gateway: "limits = { max_streams = 60, drain = \"3s\" }",
             upstream: "",
         };
         let mut gateway = Gateway::start(&upstream, mode, settings).await;
@@ -65,10 +65,16 @@ async fn d6_streams_are_counted_capped_and_closed() {
         upstream.on("tools/call:echo", endless.stall());
         let mut plain = client.post(rpc::call("plain", "slow")).await;
         plain.next_message().await;
+        let with_ids =
+            Script::events().event(Event::message(rpc::progress(1, 2)).with_id("late-0"));
+        let with_ids = with_ids.wait(&gate).message(rpc::text_result("in time"));
+        upstream.on("tools/call:late", with_ids);
+        let mut late = client.post(rpc::call("late", "late")).await;
+        late.next_message().await;
         let mut listening = listen(&client).await;
         listening.next_message().await;
         let mut resumable = Vec::new();
-        for id in 0..STREAMS - 2 {
+        for id in 0..STREAMS - 3 {
             let mut stream = client.post(rpc::call(id, "echo")).await;
             stream.next_message().await;
             resumable.push(stream);
@@ -82,11 +88,6 @@ async fn d6_streams_are_counted_capped_and_closed() {
         );
 
         gateway.process.signal("TERM").await;
-        for stream in &mut resumable {
-            let (events, end) = stream.events_to_end().await;
-            assert_eq!(end, Ok(()));
-            assert!(events.len() == 1 && events[0].retry.is_some(), "{events:?}");
-        }
         let (events, end) = listening.events_to_end().await;
         assert_eq!((events.len(), end), (1, Ok(())));
         assert_eq!(events[0].json()["id"], "L", "R147");
@@ -94,6 +95,20 @@ async fn d6_streams_are_counted_capped_and_closed() {
         gate.open();
         assert_eq!(plain.next_message().await["id"], "plain");
         assert_eq!(plain.next_event().await, None);
+        assert_eq!(
+            late.next_message().await["result"]["content"][0]["text"],
+            "in time"
+        );
+        for (id, stream) in resumable.iter_mut().enumerate() {
+            let (events, end) = stream.events_to_end().await;
+            assert_eq!((events.len(), end), (2, Ok(())), "{events:?}");
+            assert!(events[0].retry.is_some(), "{events:?}");
+            let error = events[1].json();
+            assert_eq!(
+                (&error["id"], &error["error"]["data"]["reason"]),
+                (&json!(id), &json!("shutting_down"))
+            );
+        }
         assert!(gateway.process.wait().await.success());
     }
 }

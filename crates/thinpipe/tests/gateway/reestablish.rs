@@ -1,7 +1,7 @@
 //! `session_lost = "reestablish"`: the server forgot its session, and the client need not know.
 
 use serde_json::json;
-use thinpipe_testkit::{Client, Script, Upstream, rpc};
+use thinpipe_testkit::{Client, Cut, Event, Script, Upstream, rpc};
 
 use crate::support::{Gateway, Mode, Settings};
 
@@ -163,6 +163,38 @@ async fn standalone_stream_reestablishes_the_session() {
         "notifications/tools/list_changed"
     );
     assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
+}
+
+/// Architecture "Failover": a standalone stream that breaks off and finds the session lost goes on in the
+/// new one, without its client.
+#[tokio::test]
+async fn cut_standalone_stream_goes_on_in_the_new_session() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let upstream = Upstream::start().await;
+        let settings = Settings {
+            gateway: "",
+            upstream: "session_lost = \"reestablish\"",
+        };
+        let gateway = Gateway::start(&upstream, mode, settings).await;
+        let client = gateway.client().await;
+        let note = rpc::notification("notifications/message", &json!({"data": "before"}));
+        let first = Event::message(note).with_id("own-0").with_retry(10);
+        let gate = thinpipe_testkit::Gate::new();
+        let script = Script::events().event(first).wait(&gate).cut(Cut::Fin);
+        upstream.once("GET", script);
+        let mut stream = client.get().await;
+        assert_eq!(stream.next_message().await["params"]["data"], "before");
+        forget(&upstream);
+        gate.open();
+        assert_eq!(
+            stream.next_message().await["method"],
+            "notifications/tools/list_changed"
+        );
+        let note = rpc::notification("notifications/message", &json!({"data": "after"}));
+        upstream.notify(&newest(&upstream), note);
+        assert_eq!(stream.next_message().await["params"]["data"], "after");
+        assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
+    }
 }
 
 /// Architecture "Failover": while another request is in flight the session is not opened anew: its outcome

@@ -83,6 +83,15 @@ impl Stage {
         }
     }
 
+    /// Whether it is shown such a message. A response whose request is not known is shown to whoever
+    /// wants any message on that way: it may be what they want, and must not get past them for want
+    /// of a name.
+    pub(super) fn is_shown(&self, direction: Direction, method: Option<&str>) -> bool {
+        let filter = self.filter(direction);
+        let is_unknown = direction == Direction::ToClient && method.is_none();
+        filter.admits(method) || (is_unknown && *filter != Filter::None)
+    }
+
     pub(super) fn wants_headers(&self, direction: Direction) -> bool {
         match direction {
             Direction::ToUpstream => self.request_headers,
