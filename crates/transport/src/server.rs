@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// No new work; `is_draining` is the same for those who only look, at the price of a load.
     pub(crate) draining: CancellationToken,
+    /// Draining, and nothing runs any more that a client could still have to say something to.
+    pub(crate) quiet: CancellationToken,
     /// The time for draining is over.
     pub(crate) forced: CancellationToken,
     is_draining: AtomicBool,
@@ -126,6 +128,7 @@ impl ServerBuilder {
             counters: Counters::default(),
             tasks,
             draining,
+            quiet: CancellationToken::new(),
             forced: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             config: self.config,
@@ -256,6 +259,7 @@ impl Server {
         if drained.is_err() {
             tracing::warn!("time for draining is over; ending what still runs");
             self.shared.forced.cancel();
+            self.shared.quiet.cancel();
             let rest = self.shared.config.limits.write_stall;
             if tokio::time::timeout(rest, self.idle()).await.is_err() {
                 tracing::warn!("some clients do not read; leaving them");
@@ -269,10 +273,19 @@ impl Server {
         self.shared.tasks.wait().await;
     }
 
-    /// Until no connection is open and no detached answer runs.
+    /// Until no connection is open and no detached answer runs. Connections that wait for a request
+    /// are let go once nothing runs: until then a running call may need what comes on them.
     async fn idle(&self) {
+        let shared = &self.shared;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
-        while self.shared.connections.used() > 0 || self.shared.detached.used() > 0 {
+        loop {
+            let detached = shared.detached.used();
+            if shared.requests.used() == 0 && shared.streams.used() == 0 && detached == 0 {
+                shared.quiet.cancel();
+            }
+            if shared.connections.used() == 0 && detached == 0 {
+                return;
+            }
             tick.tick().await;
         }
     }
