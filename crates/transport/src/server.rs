@@ -40,6 +40,12 @@ pub use session::{
     SessionManager, SessionSlot, SessionStats,
 };
 
+/// For clients to read the last words, when the time for draining is over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// For handlers and the store to be told that all sessions ended, at shutdown.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A server of MCP endpoints. Cheap to clone; every clone is the same server.
 #[derive(Clone)]
 pub struct Server {
@@ -250,7 +256,9 @@ impl Server {
     }
 
     /// Shuts down: accepts nothing more, lets what runs end within [`Limits::drain`], ends the rest
-    /// with an error in band, and returns when every task is done.
+    /// with an error in band, and returns when every task is done. That takes no longer than
+    /// [`Limits::drain`] and a few seconds: handlers that are told of the end of sessions
+    /// ([`Handler::session_ended`]) are cut off after 5 s, clients that do not read are left.
     pub async fn shut_down(&self) {
         self.shared.is_draining.store(true, Ordering::Release);
         self.shared.draining.cancel();
@@ -260,17 +268,29 @@ impl Server {
             tracing::warn!("time for draining is over; ending what still runs");
             self.shared.forced.cancel();
             self.shared.quiet.cancel();
-            let rest = self.shared.config.limits.write_stall;
+            let rest = self.shared.config.limits.write_stall.min(LAST_WORDS);
             if tokio::time::timeout(rest, self.idle()).await.is_err() {
                 tracing::warn!("some clients do not read; leaving them");
             }
         }
-        for session in self.sessions().list() {
-            self.shared
-                .end_session(&session, SessionEnd::ShutDown)
-                .await;
+        let sessions = self.sessions();
+        // Side by side: a store or an upstream that hangs must not keep the other sessions from it.
+        for session in sessions.list() {
+            let shared = Arc::clone(&self.shared);
+            let end = async move { shared.end_session(&session, SessionEnd::ShutDown).await };
+            sessions.spawn(end);
         }
-        self.shared.tasks.wait().await;
+        let tasks = &self.shared.tasks;
+        if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_ok() {
+            return;
+        }
+        sessions.cut_off();
+        if tokio::time::timeout(LAST_WORDS, tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(tasks = tasks.len(), "some tasks do not end; leaving them");
+        }
     }
 
     /// Until no connection is open and no detached answer runs. Connections that wait for a request

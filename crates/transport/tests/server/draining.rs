@@ -1,9 +1,17 @@
 //! What passes while the server drains, and how long draining can take.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::session::Principal;
 use thinpipe_testkit::{DEADLINE, rpc};
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::server::{
+    Answer, Exchange, Handler, Negotiated, Server, Session, SessionEnd,
+};
 
 use crate::support::{call, config, start, until};
 
@@ -52,4 +60,49 @@ async fn c22_a_client_can_answer_while_the_server_drains() {
         .await
         .expect("draining ends")
         .unwrap();
+}
+
+/// A handler whose upstream hangs when it is told that a session ended.
+#[derive(Default)]
+struct Hanging {
+    told: AtomicUsize,
+}
+
+impl Handler for Hanging {
+    fn handle(self: Arc<Self>, _: Exchange) -> BoxFuture<Answer> {
+        Box::pin(std::future::ready(Answer::accepted()))
+    }
+
+    fn session_ended(self: Arc<Self>, _: Arc<Session>, _: SessionEnd) -> BoxFuture<()> {
+        self.told.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::pending())
+    }
+}
+
+/// C22: upstreams that hang do not keep the process from ending. The clock is tokio's: it stands still
+/// unless everything waits.
+#[tokio::test(start_paused = true)]
+async fn c22_hanging_upstreams_do_not_hold_up_the_end() {
+    let handler = Arc::new(Hanging::default());
+    let server = Server::builder(config())
+        .endpoint("/mcp", "hanging", Arc::clone(&handler) as _)
+        .build();
+    for _ in 0..3 {
+        let owner: Arc<dyn Handler> = Arc::clone(&handler) as _;
+        let sessions = server.sessions();
+        let slot = sessions.reserve(owner, "hanging".into(), Principal::Anonymous);
+        let negotiated = Negotiated {
+            revision: Revision::NEWEST_LEGACY,
+            initialize_params: "{}".into(),
+            upstream_session: None,
+        };
+        let opened = slot.await.expect("there is room").open(negotiated).await;
+        opened.expect("memory does not fail");
+    }
+    let bound = config().limits.drain + Duration::from_secs(10);
+    tokio::time::timeout(bound, server.shut_down())
+        .await
+        .expect("it ends all the same");
+    assert_eq!(handler.told.load(Ordering::SeqCst), 3, "all were told");
+    assert_eq!(server.stats().sessions, 0);
 }

@@ -75,6 +75,8 @@ struct Inner {
     limits: SessionLimits,
     places: Arc<AtomicUsize>,
     tasks: TaskTracker,
+    /// Nobody is told of the end of sessions any more.
+    cut_off: CancellationToken,
 }
 
 impl fmt::Debug for SessionManager {
@@ -98,6 +100,7 @@ impl SessionManager {
                 limits,
                 places,
                 tasks,
+                cut_off: CancellationToken::new(),
             }),
         }
     }
@@ -203,9 +206,25 @@ impl SessionManager {
         self.inner.places.fetch_sub(1, Ordering::AcqRel);
         session.closed.cancel();
         let told = Arc::clone(&session.owner).session_ended(Arc::clone(session), why);
-        self.inner.tasks.spawn(told);
+        self.spawn(told);
         self.inner.store.delete(session.id()).await?;
         Ok(())
+    }
+
+    /// Runs a task that [`cut_off`](Self::cut_off) may drop.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cut_off = self.inner.cut_off.clone();
+        self.inner.tasks.spawn(async move {
+            // Cancel-safe: what is dropped here is dropped for good.
+            if cut_off.run_until_cancelled(task).await.is_none() {
+                tracing::warn!("the end of a session could not be told in time");
+            }
+        });
+    }
+
+    /// Drops what still runs about sessions that ended.
+    pub(crate) fn cut_off(&self) {
+        self.inner.cut_off.cancel();
     }
 
     /// Writes another upstream session id (after the upstream's session was opened anew).
