@@ -109,7 +109,7 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
     }
     let endpoint = shared
         .route(&head.path)
-        .ok_or_else(|| no_such_path(shared))?;
+        .ok_or_else(|| no_such_path(shared, head))?;
     if head.method == Method::OPTIONS && origin.is_some() {
         return Err(preflight(head));
     }
@@ -158,7 +158,11 @@ pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) 
     answer
 }
 
-fn no_such_path(shared: &Shared) -> Answer {
+fn no_such_path(shared: &Shared, head: &RequestHead) -> Answer {
+    // Strangers are not told what there is.
+    if authenticate(shared, head).is_err() {
+        return refuse(StatusCode::NOT_FOUND, "nothing is served here");
+    }
     let mut paths: Vec<_> = shared
         .routes
         .iter()
