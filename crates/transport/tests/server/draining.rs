@@ -12,6 +12,7 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Negotiated, Server, Session, SessionEnd,
 };
+use tokio_util::task::TaskTracker;
 
 use crate::support::{call, config, start, until};
 
@@ -33,7 +34,7 @@ async fn c22_a_client_can_answer_while_the_server_drains() {
     })
     .await;
     let server = running.server.clone();
-    let down = tokio::spawn(async move { server.shut_down().await });
+    let down = TaskTracker::new().spawn(async move { server.shut_down().await });
     running.server.draining().cancelled().await;
     let mut connection = || idle.pop().unwrap();
 
