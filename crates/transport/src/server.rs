@@ -40,6 +40,12 @@ pub use session::{
     SessionManager, SessionSlot, SessionStats,
 };
 
+/// For clients to read the last words, when the time for draining is over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// For handlers and the store to be told that all sessions ended, at shutdown.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A server of MCP endpoints. Cheap to clone; every clone is the same server.
 #[derive(Clone)]
 pub struct Server {
@@ -67,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// No new work; `is_draining` is the same for those who only look, at the price of a load.
     pub(crate) draining: CancellationToken,
+    /// Draining, and nothing runs any more that a client could still have to say something to.
+    pub(crate) quiet: CancellationToken,
     /// The time for draining is over.
     pub(crate) forced: CancellationToken,
     is_draining: AtomicBool,
@@ -126,6 +134,7 @@ impl ServerBuilder {
             counters: Counters::default(),
             tasks,
             draining,
+            quiet: CancellationToken::new(),
             forced: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             config: self.config,
@@ -247,7 +256,9 @@ impl Server {
     }
 
     /// Shuts down: accepts nothing more, lets what runs end within [`Limits::drain`], ends the rest
-    /// with an error in band, and returns when every task is done.
+    /// with an error in band, and returns when every task is done. That takes no longer than
+    /// [`Limits::drain`] and a few seconds: handlers that are told of the end of sessions
+    /// ([`Handler::session_ended`]) are cut off after 5 s, clients that do not read are left.
     pub async fn shut_down(&self) {
         self.shared.is_draining.store(true, Ordering::Release);
         self.shared.draining.cancel();
@@ -256,23 +267,45 @@ impl Server {
         if drained.is_err() {
             tracing::warn!("time for draining is over; ending what still runs");
             self.shared.forced.cancel();
-            let rest = self.shared.config.limits.write_stall;
+            self.shared.quiet.cancel();
+            let rest = self.shared.config.limits.write_stall.min(LAST_WORDS);
             if tokio::time::timeout(rest, self.idle()).await.is_err() {
                 tracing::warn!("some clients do not read; leaving them");
             }
         }
-        for session in self.sessions().list() {
-            self.shared
-                .end_session(&session, SessionEnd::ShutDown)
-                .await;
+        let sessions = self.sessions();
+        // Side by side: a store or an upstream that hangs must not keep the other sessions from it.
+        for session in sessions.list() {
+            let shared = Arc::clone(&self.shared);
+            let end = async move { shared.end_session(&session, SessionEnd::ShutDown).await };
+            sessions.spawn(end);
         }
-        self.shared.tasks.wait().await;
+        let tasks = &self.shared.tasks;
+        if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_ok() {
+            return;
+        }
+        sessions.cut_off();
+        if tokio::time::timeout(LAST_WORDS, tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(tasks = tasks.len(), "some tasks do not end; leaving them");
+        }
     }
 
-    /// Until no connection is open and no detached answer runs.
+    /// Until no connection is open and no detached answer runs. Connections that wait for a request
+    /// are let go once nothing runs: until then a running call may need what comes on them.
     async fn idle(&self) {
+        let shared = &self.shared;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
-        while self.shared.connections.used() > 0 || self.shared.detached.used() > 0 {
+        loop {
+            let detached = shared.detached.used();
+            if shared.requests.used() == 0 && shared.streams.used() == 0 && detached == 0 {
+                shared.quiet.cancel();
+            }
+            if shared.connections.used() == 0 && detached == 0 {
+                return;
+            }
             tick.tick().await;
         }
     }

@@ -19,7 +19,7 @@ use crate::http1::framing::Framing;
 use crate::io::{Io, LazyTimer, READ_SIZE, now, poll_read_scratch};
 use crate::server::dispatch::Dispatched;
 use crate::server::exchange::Answer;
-use crate::server::head::{self, HeadError, Http1Head};
+use crate::server::head::{self, HeadError, Http1Head, RequestHead};
 use crate::server::ladder::Admitted;
 use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
@@ -116,12 +116,12 @@ struct Connection {
     output: Vec<u8>,
     sent: usize,
     timer: LazyTimer,
-    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    quiet: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Connection {
     fn new(shared: Arc<Shared>, io: Box<dyn Io>, peer: Option<SocketAddr>) -> Self {
-        let draining = Box::pin(shared.draining.clone().cancelled_owned());
+        let quiet = Box::pin(shared.quiet.clone().cancelled_owned());
         Self {
             shared,
             io,
@@ -130,7 +130,7 @@ impl Connection {
             output: Vec::new(),
             sent: 0,
             timer: LazyTimer::default(),
-            draining,
+            quiet,
         }
     }
 
@@ -152,7 +152,7 @@ impl Connection {
                 *head_until.get_or_insert_with(|| now() + limits.head_timeout)
             };
             let read = poll_fn(|cx| {
-                if waits && self.shared.is_draining() {
+                if waits && self.shared.is_draining() && self.shared.quiet.is_cancelled() {
                     return Poll::Ready(Err(Next::Closed));
                 }
                 let input = &mut self.input;
@@ -165,7 +165,7 @@ impl Connection {
                     Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
                     Poll::Pending => {}
                 }
-                if waits && self.draining.as_mut().poll(cx).is_ready() {
+                if waits && self.quiet.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(Next::Closed));
                 }
                 std::task::ready!(self.timer.poll_until(cx, deadline));
@@ -248,14 +248,12 @@ impl Connection {
         };
         let origin = request.head.headers.get(ORIGIN).cloned();
         let shared = Arc::clone(&self.shared);
-        let admitted = ladder::admit(&shared, &request.head);
+        let admitted = ladder::admit_to_body(&shared, &request.head);
         // Whoever is refused for its origin must not read why.
         let refused = admitted.as_ref().err().map(|answer| answer.status);
         let origin = origin.filter(|_| refused != Some(StatusCode::FORBIDDEN));
         let dispatched = match (admitted, self.whole_body(&request, &rest)) {
-            (Ok(admitted), Some(body)) => {
-                Ok(dispatch::dispatch(&shared, admitted, request.head, body))
-            }
+            (Ok(admitted), Some(body)) => self.dispatch(admitted, request.head, body),
             // Boxed, so that a connection that streams does not carry the room for this.
             (admitted, _) => {
                 Box::pin(self.read_and_dispatch(admitted, request, rest, &mut shape)).await?
@@ -296,7 +294,6 @@ impl Connection {
         rest: Bytes,
         shape: &mut Shape,
     ) -> Option<Result<Dispatched, Answer>> {
-        let shared = Arc::clone(&self.shared);
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(answer) => {
@@ -305,18 +302,25 @@ impl Connection {
             }
         };
         match self.read_body(&request, rest).await {
-            Ok(body) => Some(Ok(dispatch::dispatch(
-                &shared,
-                admitted,
-                request.head,
-                body,
-            ))),
+            Ok(body) => Some(self.dispatch(admitted, request.head, body)),
             Err(BodyFault::Closed) => None,
             Err(fault) => {
                 shape.keep_alive = false;
                 shape.lingers = true;
                 Some(Err(self.body_refusal(&fault)))
             }
+        }
+    }
+
+    fn dispatch(
+        &self,
+        admitted: Admitted,
+        head: RequestHead,
+        body: Bytes,
+    ) -> Result<Dispatched, Answer> {
+        match ladder::refuse_new_work(&self.shared, &admitted, &head, &body) {
+            Some(refusal) => Err(refusal),
+            None => Ok(dispatch::dispatch(&self.shared, admitted, head, body)),
         }
     }
 

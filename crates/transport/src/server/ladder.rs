@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 use thinpipe_proto::classify::{self, Class};
 use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX};
-use thinpipe_proto::rpc::{RequestId, code};
+use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::Principal;
 
 use crate::body::Body;
@@ -37,9 +37,58 @@ pub(crate) enum Step {
     Bodiless(Class),
 }
 
-/// Checks everything that can be known without the body.
+/// Checks everything that can be known without the body. While the server drains only DELETE passes:
+/// for connections that take no more requests then anyway.
 pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
+    let admitted = admit_to_body(shared, head)?;
+    let ends_session = matches!(admitted.step, Step::Bodiless(Class::Terminate));
+    if shared.is_draining() && !ends_session {
+        return Err(Box::new(shutting_down(None)));
+    }
+    Ok(admitted)
+}
+
+/// As [`admit`], for who asks [`refuse_new_work`] as soon as there is a body.
+pub(crate) fn admit_to_body(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
     check(shared, head).map_err(Box::new)
+}
+
+/// While the server drains: 503 for what would begin something. What a running call may wait for
+/// (answers of its client, notifications) and the end of a session pass, or draining could not end.
+///
+/// The body is parsed once more after this; that costs something only while the server drains.
+pub(crate) fn refuse_new_work(
+    shared: &Shared,
+    admitted: &Admitted,
+    head: &RequestHead,
+    body: &Bytes,
+) -> Option<Answer> {
+    if !shared.is_draining() {
+        return None;
+    }
+    let class = match &admitted.step {
+        Step::Bodiless(class) => class.clone(),
+        // What is malformed is refused as such further on.
+        Step::ReadBody => {
+            let payload = Payload::parse(body.clone()).ok()?;
+            classify::classify_post(payload, &head.headers, shared.served).ok()?
+        }
+    };
+    let is_request = |message: &Message| message.kind() == Kind::Request;
+    match &class {
+        Class::Stateless(message) | Class::Initialize(message) => Some(shutting_down(message.id())),
+        Class::Message(message) if is_request(message) => Some(shutting_down(message.id())),
+        Class::Batch(messages) if messages.iter().any(is_request) => Some(shutting_down(None)),
+        Class::Listen => Some(shutting_down(None)),
+        Class::Message(_)
+        | Class::Batch(_)
+        | Class::StatelessNotification(_)
+        | Class::Terminate => None,
+    }
+}
+
+fn shutting_down(id: Option<&RequestId>) -> Answer {
+    busy(id, "this server is shutting down", None)
 }
 
 fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
@@ -60,7 +109,7 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
     }
     let endpoint = shared
         .route(&head.path)
-        .ok_or_else(|| no_such_path(shared))?;
+        .ok_or_else(|| no_such_path(shared, head))?;
     if head.method == Method::OPTIONS && origin.is_some() {
         return Err(preflight(head));
     }
@@ -70,9 +119,6 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
         None => check_post_types(head)?,
         Some(Class::Listen) => check_listen_accept(head)?,
         Some(_) => {}
-    }
-    if shared.is_draining() {
-        return Err(busy(None, "this server is shutting down", None));
     }
     let permit = shared.requests.take().ok_or_else(|| {
         busy(
@@ -112,7 +158,11 @@ pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) 
     answer
 }
 
-fn no_such_path(shared: &Shared) -> Answer {
+fn no_such_path(shared: &Shared, head: &RequestHead) -> Answer {
+    // Strangers are not told what there is.
+    if authenticate(shared, head).is_err() {
+        return refuse(StatusCode::NOT_FOUND, "nothing is served here");
+    }
     let mut paths: Vec<_> = shared
         .routes
         .iter()

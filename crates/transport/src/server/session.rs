@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
@@ -65,6 +65,8 @@ pub struct Session {
     in_flight: Mutex<Vec<RequestId>>,
     active: AtomicUsize,
     epoch: Instant,
+    /// How old it was at `epoch`: more than nothing if it was taken up from the store.
+    age_before: Duration,
     last_used_ms: AtomicU64,
 }
 
@@ -77,6 +79,7 @@ impl Session {
     ) -> Self {
         Self {
             id: record.id.clone(),
+            age_before: Duration::from_millis(unix_ms().saturating_sub(record.created_ms)),
             principal: record.principal.clone(),
             endpoint,
             revision: record.revision,
@@ -181,11 +184,15 @@ impl Session {
         self.ended.load(Ordering::Acquire)
     }
 
-    fn idle_for(&self, now: Instant) -> Option<std::time::Duration> {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch) + self.age_before
+    }
+
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
         if self.active.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let used = std::time::Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed));
+        let used = Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed));
         Some(now.saturating_duration_since(self.epoch + used))
     }
 

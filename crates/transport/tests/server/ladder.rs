@@ -1,7 +1,7 @@
 //! The validation ladder, step by step, over sockets.
 
-use thinpipe_testkit::{Connection, rpc};
-use thinpipe_transport::server::LegacyMode;
+use thinpipe_testkit::{Client, Connection, rpc};
+use thinpipe_transport::server::{AccessToken, LegacyMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -373,4 +373,27 @@ async fn expect_continue() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+/// B18: with tokens configured, a stranger at an unknown path does not learn which paths there are.
+#[tokio::test]
+async fn b18_strangers_are_not_told_the_endpoints() {
+    let mut config = config();
+    config.tokens = vec![AccessToken {
+        token: "secret".to_owned(),
+        principal: "alice".to_owned(),
+    }];
+    let running = start(config).await;
+    let client = Client::new(&running.url.replace("/mcp", "/other"));
+    let post = || client.post(call(1, "echo"));
+    for (request, told) in [
+        (post(), false),
+        (post().header("authorization", "Bearer wrong"), false),
+        (post().header("authorization", "Bearer secret"), true),
+    ] {
+        let mut refused = request.await;
+        assert_eq!(refused.status, 404);
+        let error = refused.json().await["error"].to_string();
+        assert_eq!(error.contains("/mcp"), told, "{error}");
+    }
 }

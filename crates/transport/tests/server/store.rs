@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use thinpipe_proto::session::SessionId;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version};
 
-use super::support::{call, config, start_with_store};
+use thinpipe_testkit::Gate;
+use thinpipe_transport::server::{Handler, SessionEnd};
+
+use super::support::{call, config, start_with_store, until};
 
 /// Keeps sessions in memory, and counts.
 #[derive(Default)]
@@ -16,6 +20,8 @@ struct Counting {
     created: AtomicUsize,
     deleted: AtomicUsize,
     others: AtomicUsize,
+    /// Nothing is deleted before this opens.
+    hold: Option<Gate>,
 }
 
 impl Counting {
@@ -68,7 +74,12 @@ impl SessionStore for Counting {
     }
 
     fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
-        self.count(&self.deleted).delete(id)
+        Box::pin(async move {
+            if let Some(hold) = &self.hold {
+                hold.pass().await;
+            }
+            self.count(&self.deleted).delete(id).await
+        })
     }
 
     fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
@@ -148,4 +159,55 @@ async fn f4_no_message_is_stored() {
     assert!(
         params.contains("clientInfo") && !params.contains("secret") && !params.contains("cursor")
     );
+}
+
+/// D8: a session that is being deleted does not come back for who asks for it meanwhile.
+#[tokio::test]
+async fn d8_a_deleted_session_stays_deleted() {
+    let hold = Gate::default();
+    let store = Arc::new(Counting {
+        hold: Some(hold.clone()),
+        ..Counting::default()
+    });
+    let running = start_with_store(config(), Arc::clone(&store) as _).await;
+    let client = running.client("2025-11-25").await;
+    let deleting = client.delete().send().await;
+    until("it ends", || {
+        !running.sample.ended.lock().unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(client.post(call(1, "echo")).await.status, 404);
+    assert!(running.server.sessions().list().is_empty());
+    hold.open();
+    assert_eq!(deleting.response().await.status, 202);
+    assert_eq!(client.post(call(2, "echo")).await.status, 404);
+    assert_eq!(running.server.stats().sessions, 0);
+    assert_eq!(running.sample.ended.lock().unwrap().len(), 1);
+}
+
+/// F11: a session is as old as its record, also where it was taken up only now.
+#[tokio::test]
+async fn f11_age_counts_from_the_record() {
+    let store = Arc::new(Counting::default());
+    let record = SessionRecord {
+        id: SessionId::from_random([7; 16]),
+        principal: Principal::Anonymous,
+        endpoint: "sample".to_owned(),
+        revision: Revision::NEWEST_LEGACY,
+        initialize_params: "{}".into(),
+        upstream_session: None,
+        created_ms: 0,
+    };
+    let ttl = Duration::from_secs(60);
+    let created = store.create(&record, ttl).await;
+    created.expect("memory does not fail");
+    let running = start_with_store(config(), store).await;
+    let owner: Arc<dyn Handler> = Arc::clone(&running.sample) as _;
+    let sessions = running.server.sessions();
+    let endpoint = "sample".into();
+    let found = sessions.find(&record.id, &record.principal, &endpoint, &owner);
+    let found = found.await.expect("memory does not fail");
+    assert!(found.is_some_and(|session| !session.is_ended()));
+    sessions.sweep().await;
+    assert_eq!(*running.sample.ended.lock().unwrap(), [SessionEnd::Expired]);
 }

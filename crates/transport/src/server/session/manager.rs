@@ -75,6 +75,8 @@ struct Inner {
     limits: SessionLimits,
     places: Arc<AtomicUsize>,
     tasks: TaskTracker,
+    /// Nobody is told of the end of sessions any more.
+    cut_off: CancellationToken,
 }
 
 impl fmt::Debug for SessionManager {
@@ -98,6 +100,7 @@ impl SessionManager {
                 limits,
                 places,
                 tasks,
+                cut_off: CancellationToken::new(),
             }),
         }
     }
@@ -121,7 +124,8 @@ impl SessionManager {
     /// All live sessions, in no order.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Session>> {
-        self.inner.live.pin().values().cloned().collect()
+        let live = self.inner.live.pin();
+        live.values().filter(|s| !s.is_ended()).cloned().collect()
     }
 
     /// Reserves a place for a session that is being opened. The cap is exact: concurrent calls never
@@ -199,13 +203,33 @@ impl SessionManager {
         if session.ended.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.inner.live.pin().remove(session.id());
-        self.inner.places.fetch_sub(1, Ordering::AcqRel);
+        // It stays in the table, where nobody gets it any more, until its record is gone: else
+        // whoever asks for it meanwhile would take the record up again.
+        let _leaving = Leaving {
+            inner: &self.inner,
+            id: session.id(),
+        };
         session.closed.cancel();
         let told = Arc::clone(&session.owner).session_ended(Arc::clone(session), why);
-        self.inner.tasks.spawn(told);
+        self.spawn(told);
         self.inner.store.delete(session.id()).await?;
         Ok(())
+    }
+
+    /// Runs a task that [`cut_off`](Self::cut_off) may drop.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cut_off = self.inner.cut_off.clone();
+        self.inner.tasks.spawn(async move {
+            // Cancel-safe: what is dropped here is dropped for good.
+            if cut_off.run_until_cancelled(task).await.is_none() {
+                tracing::warn!("the end of a session could not be told in time");
+            }
+        });
+    }
+
+    /// Drops what still runs about sessions that ended.
+    pub(crate) fn cut_off(&self) {
+        self.inner.cut_off.cancel();
     }
 
     /// Writes another upstream session id (after the upstream's session was opened anew).
@@ -231,7 +255,7 @@ impl SessionManager {
         for session in self.list() {
             let used = self.inner.places.load(Ordering::Relaxed);
             let idle = session.idle_for(now);
-            let too_old = now.saturating_duration_since(session.epoch) >= limits.age;
+            let too_old = session.age(now) >= limits.age;
             let expired =
                 idle.is_some_and(|idle| too_old || idle >= limits.idle_under_pressure(used));
             let done = if expired {
@@ -337,6 +361,19 @@ async fn sweep_loop(manager: Weak<Inner>, every: Duration) {
             return;
         };
         SessionManager { inner }.sweep().await;
+    }
+}
+
+/// An ended session that is still in the table; dropping it takes it out and gives its place back.
+struct Leaving<'a> {
+    inner: &'a Inner,
+    id: &'a SessionId,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.inner.live.pin().remove(self.id);
+        self.inner.places.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
