@@ -249,7 +249,11 @@ mod tests {
             ([progress, request, progress], false),
             ([progress, progress, progress], false),
         ] {
-            assert_eq!(holds_response(events.concat().as_bytes()), expected, "{events:?}");
+            assert_eq!(
+                holds_response(events.concat().as_bytes()),
+                expected,
+                "{events:?}"
+            );
         }
     }
 }

@@ -257,7 +257,10 @@ pub async fn events_behind_the_response_change_nothing(gateway: &str, upstream: 
     let mut response = client.post(rpc::call(5, "echo")).await;
     assert_eq!(response.next_message().await["id"], 5);
     let (rest, end) = response.events_to_end().await;
-    assert!(end.is_ok() && !rest.iter().any(crate::Event::has_message), "{rest:?}");
+    assert!(
+        end.is_ok() && !rest.iter().any(Event::has_message),
+        "{rest:?}"
+    );
     let record = upstream.record();
     let asked = (record.count("tools/call"), record.count("GET"));
     assert_eq!(asked, (1, 0), "{record}");

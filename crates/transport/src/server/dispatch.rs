@@ -295,6 +295,9 @@ async fn prepare(
     let handler = Arc::clone(&envelope.endpoint.handler);
     match class {
         Class::Stateless(message) => {
+            if message.method() == Some("subscriptions/listen") {
+                room_for_stream(shared, message.id())?;
+            }
             let inbound = Inbound::Stateless(message);
             let exchange = envelope.into_exchange(inbound, Revision::NEWEST);
             Ok(Prepared::cancellable(handler.handle(exchange), None))
@@ -396,6 +399,15 @@ pub(crate) fn begin(
     running.ok_or_else(|| invalid(message.id(), "a request with this id is running already"))
 }
 
+/// What is known beforehand to stream is refused before anybody is asked.
+fn room_for_stream(shared: &Shared, id: Option<&RequestId>) -> Result<(), Answer> {
+    let limit = shared.streams.limit();
+    if shared.streams.used() < limit {
+        return Ok(());
+    }
+    Err(busy(id, "too many event streams are open", Some(limit)))
+}
+
 async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, Answer> {
     let session = required_session(shared, &envelope).await?;
     let revision = legacy_revision(&envelope.headers, Some(&session))?;
@@ -408,13 +420,7 @@ async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, An
             Some(id.map_err(|_| invalid(None, "Last-Event-ID is no event id: it is too long"))?)
         }
     };
-    if shared.streams.used() >= shared.streams.limit() {
-        return Err(busy(
-            None,
-            "too many event streams are open",
-            Some(shared.streams.limit()),
-        ));
-    }
+    room_for_stream(shared, None)?;
     let handler = Arc::clone(&envelope.endpoint.handler);
     let inbound = Inbound::Listen(Arc::clone(&session), last);
     let future = handler.handle(envelope.into_exchange(inbound, revision));
