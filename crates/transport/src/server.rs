@@ -20,6 +20,13 @@ use crate::io::Io;
 use permit::{Budget, Counters, Permit, add};
 use reply::Holds;
 
+/// `data` of a refusal by the server side itself: a stable name for programs.
+macro_rules! reason {
+    ($name:literal) => {
+        concat!(r#"{"reason":""#, $name, r#""}"#)
+    };
+}
+
 mod batch;
 mod config;
 mod dispatch;

@@ -225,7 +225,7 @@ fn classify_body(shared: &Shared, body: Bytes, headers: &HeaderMap) -> Result<Cl
             error.id.as_ref(),
             error.code,
             &error.reason,
-            None,
+            Some(reason!("bad_request")),
         )
     })?;
     classify::classify_post(payload, headers, shared.served).map_err(|r| Answer::refused(&r))
@@ -440,7 +440,7 @@ async fn session_of(
             id,
             code::SERVER_ERROR,
             "Mcp-Session-Id is missing; send initialize first",
-            None,
+            Some(reason!("session_missing")),
         )),
         Some(Err(())) => Err(unknown_session(id)),
         Some(Ok(session)) => {
@@ -461,7 +461,7 @@ async fn required_session(
             None,
             code::SERVER_ERROR,
             text,
-            None,
+            Some(reason!("session_missing")),
         )
     };
     match header_id(&envelope.headers).ok_or_else(missing)? {
@@ -509,7 +509,7 @@ pub(crate) fn invalid(id: Option<&RequestId>, text: &str) -> Answer {
         id,
         code::INVALID_REQUEST,
         text,
-        None,
+        Some(reason!("bad_request")),
     )
 }
 
@@ -520,7 +520,7 @@ fn unknown_session(id: Option<&RequestId>) -> Answer {
         id,
         code::SESSION_NOT_FOUND,
         text,
-        None,
+        Some(reason!("session_not_found")),
     )
 }
 

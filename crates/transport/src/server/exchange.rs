@@ -136,13 +136,12 @@ impl Answer {
     pub fn refused(refusal: &Refusal) -> Self {
         let status =
             StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = Self::error(
-            status,
-            refusal.id.as_ref(),
-            refusal.code,
-            &refusal.message,
-            refusal.data.as_deref(),
-        );
+        let data = refusal.data.as_deref().unwrap_or(match refusal.status {
+            405 => reason!("method_not_allowed"),
+            _ => reason!("bad_request"),
+        });
+        let (id, text) = (refusal.id.as_ref(), &refusal.message);
+        let mut answer = Self::error(status, id, refusal.code, text, Some(data));
         if let Some(allow) = refusal.allow {
             answer
                 .headers

@@ -441,7 +441,12 @@ impl Connection {
                 "the framing of the body is malformed".to_owned(),
             ),
         };
-        Answer::error(status, None, code, &text, None)
+        let data = match fault {
+            BodyFault::TooLarge => reason!("too_large"),
+            BodyFault::TimedOut => reason!("too_slow"),
+            BodyFault::Malformed | BodyFault::Closed => reason!("bad_request"),
+        };
+        Answer::error(status, None, code, &text, Some(data))
     }
 
     /// Answers a head that cannot be read; the connection ends with it.

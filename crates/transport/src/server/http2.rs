@@ -130,7 +130,13 @@ async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, Answer> {
     let too_large = || {
         let text = format!("the body exceeds {} bytes", limits.max_body);
         let status = StatusCode::PAYLOAD_TOO_LARGE;
-        Answer::error(status, None, code::INVALID_REQUEST, &text, None)
+        Answer::error(
+            status,
+            None,
+            code::INVALID_REQUEST,
+            &text,
+            Some(reason!("too_large")),
+        )
     };
     if body.size_hint().lower() > limits.max_body as u64 {
         return Err(too_large());

@@ -50,7 +50,18 @@ pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box
 
 /// As [`admit`], for who asks [`refuse_new_work`] as soon as there is a body.
 pub(crate) fn admit_to_body(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
-    check(shared, head).map_err(Box::new)
+    check(shared, head).map_err(|answer| {
+        // Who cannot connect is seen here, and nowhere else.
+        tracing::info!(
+            status = answer.status.as_u16(),
+            method = %head.method,
+            path = %head.path.escape_ascii(),
+            peer = head.peer.map(tracing::field::display),
+            "a request was refused: {}",
+            answer.status.canonical_reason().unwrap_or("unknown")
+        );
+        Box::new(answer)
+    })
 }
 
 /// While the server drains: 503 for what would begin something. What a running call may wait for
@@ -88,22 +99,22 @@ pub(crate) fn refuse_new_work(
 }
 
 fn shutting_down(id: Option<&RequestId>) -> Answer {
-    busy(id, "this server is shutting down", None)
+    unavailable(id, "this server is shutting down", reason!("shutting_down"))
 }
 
 fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
     let access = &shared.config.access;
     if !access.allows_host(head.host()) {
-        return Err(refuse(
-            StatusCode::FORBIDDEN,
+        return Err(forbid(
+            reason!("host_not_allowed"),
             "this Host is not served here",
         ));
     }
     let origin = head.headers.get(ORIGIN).map(HeaderValue::as_bytes);
     let repeated = head.headers.get_all(ORIGIN).iter().nth(1).is_some();
     if repeated || !access.allows_origin(origin) {
-        return Err(refuse(
-            StatusCode::FORBIDDEN,
+        return Err(forbid(
+            reason!("origin_not_allowed"),
             "this Origin is not allowed here",
         ));
     }
@@ -138,20 +149,38 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
 
 /// A refusal of the transport that has no request id to echo.
 pub(crate) fn refuse(status: StatusCode, message: &str) -> Answer {
-    Answer::error(status, None, code::SERVER_ERROR, message, None)
+    let data = match status {
+        StatusCode::UNAUTHORIZED => reason!("unauthorized"),
+        StatusCode::NOT_FOUND => reason!("unknown_path"),
+        StatusCode::NOT_ACCEPTABLE => reason!("not_acceptable"),
+        StatusCode::REQUEST_TIMEOUT => reason!("too_slow"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => reason!("unsupported_media_type"),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => reason!("head_too_large"),
+        _ => reason!("bad_request"),
+    };
+    Answer::error(status, None, code::SERVER_ERROR, message, Some(data))
+}
+
+/// 403: a page or a name that has no business here.
+fn forbid(data: &'static str, message: &str) -> Answer {
+    Answer::error(
+        StatusCode::FORBIDDEN,
+        None,
+        code::SERVER_ERROR,
+        message,
+        Some(data),
+    )
 }
 
 /// 503: the client may come back.
 pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) -> Answer {
     let text = limit.map_or_else(|| message.to_owned(), |n| format!("{message} (limit {n})"));
-    let data = r#"{"reason":"overloaded"}"#;
-    let mut answer = Answer::error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        id,
-        code::SERVER_ERROR,
-        &text,
-        Some(data),
-    );
+    unavailable(id, &text, reason!("overloaded"))
+}
+
+fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str) -> Answer {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut answer = Answer::error(status, id, code::SERVER_ERROR, text, Some(data));
     answer
         .headers
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -399,3 +399,41 @@ async fn b18_strangers_are_not_told_the_endpoints() {
         assert_eq!(error.contains("/mcp"), told, "{error}");
     }
 }
+
+/// C12: every refusal of the server side has a stable name for programs.
+#[tokio::test]
+async fn c12_refusals_have_a_reason() {
+    let running = start(config()).await;
+    let client = running.client("2025-11-25").await;
+    let post = || client.post(call(1, "echo"));
+    for (request, status, reason) in [
+        (
+            post().replace("host", "evil.example"),
+            403,
+            "host_not_allowed",
+        ),
+        (post().header("origin", "null"), 403, "origin_not_allowed"),
+        (
+            post().replace("content-type", "text/plain"),
+            415,
+            "unsupported_media_type",
+        ),
+        (post().replace("accept", "text/html"), 406, "not_acceptable"),
+        (post().without("mcp-session-id"), 400, "session_missing"),
+        (
+            post().replace("mcp-session-id", "unknown"),
+            404,
+            "session_not_found",
+        ),
+        (client.post("{"), 400, "bad_request"),
+        (client.request("PUT"), 405, "method_not_allowed"),
+    ] {
+        let mut refused = request.await;
+        let body = refused.json().await;
+        assert_eq!(
+            (refused.status, &body["error"]["data"]["reason"]),
+            (status, &reason.into()),
+            "{body}"
+        );
+    }
+}
