@@ -17,19 +17,23 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thinpipe_proto::rpc::code;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::body::{BodyError, Filled};
 use crate::io::{Io, now};
 use crate::server::dispatch::{self, Dispatched};
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
-use crate::server::permit::add;
+use crate::server::permit::{Budget, Permit, add};
 use crate::server::reply::{Holds, Reply, ReplyBody, Running};
 use crate::server::{Shared, ladder};
 
 /// Bytes of one stream that may be on their way to a client that has not read them.
 const STREAM_BUFFER: usize = 32 << 10;
+
+/// Bytes of the connection preface (RFC 9113 3.4).
+const PREFACE: usize = 24;
 
 /// Requests at one time on one connection.
 const MAX_CONCURRENT: u32 = 256;
@@ -37,16 +41,39 @@ const MAX_CONCURRENT: u32 = 256;
 /// Serves an HTTP/2 connection of which `input` has been read already.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
-    io: Box<dyn Io>,
-    input: Vec<u8>,
+    mut io: Box<dyn Io>,
+    mut input: Vec<u8>,
     peer: Option<SocketAddr>,
 ) {
     let limits = shared.config.limits;
+    let preface = async {
+        while input.len() < PREFACE {
+            if !matches!(io.read_buf(&mut input).await, Ok(1..)) {
+                return false;
+            }
+        }
+        true
+    };
+    if !matches!(
+        tokio::time::timeout(limits.head_timeout, preface).await,
+        Ok(true)
+    ) {
+        return;
+    }
+    let open = Budget::new(usize::MAX);
+    let requests = open.clone();
     let draining = shared.draining.clone();
     let forced = shared.forced.clone();
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(shared, request, peer).await) }
+        let permit = requests.take();
+        async move {
+            let response = answer(shared, request, peer).await;
+            Ok::<_, Infallible>(response.map(|body| OpenBody {
+                body,
+                _open: permit,
+            }))
+        }
     });
     let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -59,7 +86,12 @@ pub(crate) async fn serve(
         .serve_connection(TokioIo::new(Rewound { io, input, at: 0 }), service);
     let mut connection = std::pin::pin!(connection);
     let mut shutting_down = false;
+    let mut unused_since = now();
+    let mut look = tokio::time::interval(limits.idle_timeout / 4);
     loop {
+        if open.used() > 0 {
+            unused_since = now();
+        }
         tokio::select! {
             done = connection.as_mut() => {
                 if let Err(error) = done {
@@ -71,6 +103,13 @@ pub(crate) async fn serve(
             () = draining.cancelled(), if !shutting_down => {
                 shutting_down = true;
                 connection.as_mut().graceful_shutdown();
+            }
+            // Cancel-safe: a tick that is missed comes again. Answering pings is not using it.
+            _ = look.tick(), if !shutting_down => {
+                if now() >= unused_since + limits.idle_timeout {
+                    shutting_down = true;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
             // Cancel-safe: a token stays cancelled. Replies end themselves; whoever does not read
             // them is left after a last chance.
@@ -174,17 +213,23 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
 /// A reply that hyper polls, and a watchdog that hyper cannot be: it stops polling a body when the
 /// client stops reading, so nothing in the body could notice.
 fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
+    let alive = CancellationToken::new();
     let watched = Arc::new(Mutex::new(Watched {
         running: Some(running),
-        unread_since: None,
+        // A client may open no window at all; then hyper never asks.
+        unread_since: Some(now()),
+        _alive: alive.clone().drop_guard(),
     }));
     let weak = Arc::downgrade(&watched);
     let shared = Arc::clone(shared);
     let stall = shared.config.limits.write_stall;
     shared.tasks.clone().spawn(async move {
         loop {
-            tokio::time::sleep(stall / 2).await;
-            let Some(watched) = weak.upgrade() else {
+            // Cancel-safe: sleeping loses nothing.
+            let looked = alive
+                .run_until_cancelled(tokio::time::sleep(stall / 2))
+                .await;
+            let Some(watched) = weak.upgrade().filter(|_| looked.is_some()) else {
                 return;
             };
             let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,6 +254,34 @@ struct Watched {
     running: Option<Box<Running>>,
     /// When bytes were handed over that have not been asked beyond since.
     unread_since: Option<Instant>,
+    /// The watchdog ends with the stream.
+    _alive: DropGuard,
+}
+
+/// A body whose connection counts as used for as long as it is there.
+struct OpenBody {
+    body: ReplyStream,
+    _open: Option<Permit>,
+}
+
+impl HttpBody for OpenBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A reply's body as hyper wants it.
@@ -239,10 +312,7 @@ impl HttpBody for ReplyStream {
         watched.unread_since = Some(now());
         match filled {
             Ok(Filled::End) if out.is_empty() => {
-                *watched = Watched {
-                    running: None,
-                    unread_since: None,
-                };
+                (watched.running, watched.unread_since) = (None, None);
                 drop(watched);
                 *self = Self::Whole(None);
                 Poll::Ready(None)

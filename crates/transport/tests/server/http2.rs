@@ -107,3 +107,24 @@ async fn c26_http2_stream_that_is_not_read_is_closed() {
     assert_eq!(running.server.stats().stalled, 1);
     drop(unread);
 }
+
+/// B10: half a preface, and a connection that only stays, are closed: no place is kept for nothing.
+#[tokio::test]
+async fn b10_http2_connections_without_a_request_are_closed() {
+    let mut config = config();
+    config.limits.head_timeout = std::time::Duration::from_millis(60);
+    config.limits.idle_timeout = std::time::Duration::from_millis(100);
+    let running = start(config).await;
+    let mut half = thinpipe_testkit::Connection::open(running.address).await;
+    half.send("PRI * HTTP/2.0\r\n\r\n").await;
+    assert!(half.closed().await.is_empty());
+    let mut sender = connect(&running).await;
+    let opened = sender
+        .send_request(post(&running, None, rpc::initialize(1, "2025-11-25")))
+        .await;
+    assert_eq!(opened.unwrap().status(), 200);
+    until("the idle connection is closed", || {
+        running.server.stats().connections_open == 0
+    })
+    .await;
+}
