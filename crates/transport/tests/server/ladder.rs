@@ -324,7 +324,7 @@ async fn b9_split_and_pipelined_requests() {
     // Cut in two at every line's end, and here and there: whoever waits for a piece to be read asks the
     // kernel, which is not cheap.
     let mut cuts = tokio::task::JoinSet::new();
-    let ends = |at: &usize| matches!(request[*at], b'\r' | b'\n') || at % 23 == 0;
+    let ends = |at: &usize| matches!(request[*at], b'\r' | b'\n') || at.is_multiple_of(23);
     for at in (1..request.len()).filter(ends) {
         let request = client.post(call(1000 + at as u64, "echo")).to_bytes();
         let mut connection = Connection::open(running.address).await;
