@@ -217,7 +217,11 @@ impl Reading {
                 self.finished = true;
             } else {
                 // A proxy may keep a stream alive with comments, and nothing else.
-                ensure!(event.starts_with(b":"), "an event nobody sent");
+                ensure!(
+                    event.starts_with(b":"),
+                    "an event nobody sent: {}",
+                    event[..event.len().min(300)].escape_ascii()
+                );
             }
         }
         Ok(used)
