@@ -370,14 +370,7 @@ impl Shared {
     }
 }
 
+/// Everything but a listener that is no listener (any more).
 fn is_transient(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
-    };
-    // Everything but a listener that is no listener (any more).
-    !matches!(error.kind(), InvalidInput)
-        || matches!(
-            error.kind(),
-            ConnectionAborted | ConnectionReset | Interrupted | NotConnected
-        )
+    error.kind() != std::io::ErrorKind::InvalidInput
 }

@@ -31,18 +31,7 @@ impl Route {
         line: Line,
         context: MessageContext,
     ) -> Result<Answer, Failure> {
-        self.relay_stream(response, line, context, None).await
-    }
-
-    /// As [`relay`](Self::relay); `resumed_after` is the event a client resumes after.
-    pub(super) async fn relay_stream(
-        self: &Arc<Self>,
-        response: UpstreamResponse,
-        line: Line,
-        context: MessageContext,
-        resumed_after: Option<EventId>,
-    ) -> Result<Answer, Failure> {
-        match self.relay_now(response, line, context, resumed_after.as_ref()) {
+        match self.relay_now(response, line, context, None) {
             Relayed::Now(answer) => answer,
             Relayed::Later(future) => future.await,
         }
