@@ -17,13 +17,12 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The value that `text` consists of.
+    /// The value that `text` consists of, with nothing but white space around it.
     pub(super) fn root(text: &'a [u8]) -> Self {
-        let start = skip_space(text, 0);
         Self {
             text,
-            start,
-            end: value_end(text, start),
+            start: skip_space(text, 0),
+            end: text.trim_ascii_end().len(),
         }
     }
 

@@ -2,11 +2,18 @@
 
 use std::ops::ControlFlow;
 
+use memchr::memchr;
+use memchr::memmem::Finder;
+
 use super::json::{Key, Place, Value};
 
 /// A pointer, taken apart once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pointer(Box<[Segment]>);
+#[derive(Debug, Clone)]
+pub(super) struct Pointer {
+    path: Box<[Segment]>,
+    /// The innermost of the names it goes by: where that is not, there is nothing to find.
+    landmark: Option<Box<Finder<'static>>>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Segment {
@@ -22,31 +29,36 @@ impl Pointer {
         let Some(path) = text.strip_prefix('/') else {
             return Err("a JSON pointer begins with /".into());
         };
-        path.split('/')
-            .map(Segment::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let path = path.split('/').map(Segment::parse);
+        Ok(Self::new(path.collect::<Result<_, _>>()?))
+    }
+
+    fn new(path: Box<[Segment]>) -> Self {
+        let mut inwards = path.iter().rev();
+        let innermost = inwards.find(|s| !s.every && s.index.is_none());
+        let landmark = innermost.map(|s| Box::new(Finder::new(s.name.as_bytes()).into_owned()));
+        Self { path, landmark }
     }
 
     /// The first segment.
     pub(super) fn first(&self) -> &str {
-        self.0.first().map_or("", |segment| &segment.name)
+        self.path.first().map_or("", |segment| &segment.name)
     }
 
     /// How many segments it has.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.path.len()
     }
 
     /// Whether it has a `*`.
     pub(super) fn has_wildcard(&self) -> bool {
-        self.0.iter().any(|segment| segment.every)
+        self.path.iter().any(|segment| segment.every)
     }
 
     /// The pointer to what holds the value, and the value's name in it.
     pub(super) fn parent(&self) -> Option<(Self, &str)> {
-        let (last, holder) = self.0.split_last()?;
-        Some((Self(holder.into()), &last.name))
+        let (last, holder) = self.path.split_last()?;
+        Some((Self::new(holder.into()), &last.name))
     }
 
     /// Shows each value that it points at in `root`, in the order of the text, until told to stop.
@@ -55,7 +67,18 @@ impl Pointer {
         root: Value<'a>,
         found: &mut impl FnMut(Value<'a>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        visit(Place::of(root), &self.0, found).map_continue(|_end| ())
+        if !self.may_be_in(root.raw()) {
+            return ControlFlow::Continue(());
+        }
+        visit(Place::of(root), &self.path, found).map_continue(|_end| ())
+    }
+
+    /// Whether it could point at anything in this text, at the price of a search for one name. Where
+    /// there is an escape, a name may be written in other ways than it reads.
+    fn may_be_in(&self, text: &[u8]) -> bool {
+        self.landmark
+            .as_ref()
+            .is_none_or(|name| name.find(text).is_some() || memchr(b'\\', text).is_some())
     }
 
     /// Whether any value that it points at satisfies this.
@@ -166,6 +189,17 @@ mod tests {
         assert!(at("/foo/2", text).is_empty() && at("/foo/-", text).is_empty());
         assert!(at("/foo/01", text).is_empty() && at("/foo/bar", text).is_empty());
         assert!(Pointer::parse("foo").is_err() && Pointer::parse("/~2").is_err());
+    }
+
+    #[test]
+    fn a_name_is_found_however_it_is_written() {
+        assert_eq!(at("/a/secret", r#"{"a":{"s\u0065cret":1}}"#), ["1"]);
+        assert_eq!(at("/a/secret", r#"{"a":{"secret":1,"b":"\\"}}"#), ["1"]);
+        assert_eq!(at("/a\"b", r#"{"a\"b":1}"#), ["1"]);
+        assert_eq!(at("/*/0", r#"{"a":[1]}"#), ["1"]);
+        assert_eq!(at("/0", r#"{"0":1}"#), ["1"]);
+        let pointer = Pointer::parse("/a/secret").unwrap();
+        assert!(!pointer.may_be_in(br#"{"a":{"open":1}}"#));
     }
 
     #[test]
