@@ -243,8 +243,8 @@ impl Message {
     /// The method, of a request or notification (escapes resolved).
     #[must_use]
     pub fn method(&self) -> Option<&str> {
-        if let Some(decoded) = &self.outline.method_decoded {
-            return Some(decoded);
+        if let Some(text) = &self.outline.method_text {
+            return Some(text);
         }
         match self.outline.method?.of(&self.source) {
             [b'"', content @ .., b'"'] => std::str::from_utf8(content).ok(),

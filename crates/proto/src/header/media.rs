@@ -18,6 +18,12 @@ impl MediaType {
     /// Parses a `Content-Type` value (RFC 9110 8.3.1).
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
+        // What nearly every message has, to the letter.
+        match value {
+            b"application/json" => return Self::Json,
+            b"text/event-stream" => return Self::EventStream,
+            _ => {}
+        }
         let Some((essence, mut rest)) = Essence::parse(trim(value)) else {
             return Self::Other;
         };

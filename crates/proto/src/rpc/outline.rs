@@ -1,5 +1,6 @@
 //! One pass over a message: validates it, finds its parts, refuses duplicate members.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::rpc::scan::{Fault, Refused, Scan, Scanner, Span, Text};
@@ -23,8 +24,8 @@ pub(super) struct Outline {
     pub(super) id_at: Option<Span>,
     /// The string, quotes included.
     pub(super) method: Option<Span>,
-    /// The method, if it was written with escapes.
-    pub(super) method_decoded: Option<Box<str>>,
+    /// The method as text, if it is a well-known one or was written with escapes.
+    pub(super) method_text: Option<Cow<'static, str>>,
     pub(super) params: Option<Span>,
     pub(super) param_members: Members,
     pub(super) meta_members: Members,
@@ -120,6 +121,34 @@ impl Members {
             .windows(2)
             .any(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal)
     }
+}
+
+/// The method in this string, quotes included, if it is one that clients and servers use all the time:
+/// then its text need not be checked each time somebody asks for it.
+fn method_known(written: &[u8]) -> Option<&'static str> {
+    let [b'"', name @ .., b'"'] = written else {
+        return None;
+    };
+    let known = match name {
+        b"ping" => "ping",
+        b"initialize" => "initialize",
+        b"tools/list" => "tools/list",
+        b"tools/call" => "tools/call",
+        b"prompts/get" => "prompts/get",
+        b"prompts/list" => "prompts/list",
+        b"resources/list" => "resources/list",
+        b"resources/read" => "resources/read",
+        b"server/discover" => "server/discover",
+        b"completion/complete" => "completion/complete",
+        b"elicitation/create" => "elicitation/create",
+        b"sampling/createMessage" => "sampling/createMessage",
+        b"subscriptions/listen" => "subscriptions/listen",
+        b"notifications/message" => "notifications/message",
+        b"notifications/progress" => "notifications/progress",
+        b"notifications/initialized" => "notifications/initialized",
+        _ => return None,
+    };
+    Some(known)
 }
 
 /// What the pass notes beside the outline.
@@ -254,9 +283,13 @@ impl Outline {
             .and_then(|at| RequestId::from_valid(at.of(source)));
         self.kind = self.shape(notes, source)?;
         let method = self.method.map(|at| at.of(source)).unwrap_or_default();
-        if memchr::memchr(b'\\', method).is_some() {
-            self.method_decoded = text::string_of(method).map(|decoded| decoded.into());
-        }
+        self.method_text = match method_known(method) {
+            Some(known) => Some(Cow::Borrowed(known)),
+            None if memchr::memchr(b'\\', method).is_some() => {
+                text::string_of(method).map(|decoded| Cow::Owned(decoded.into()))
+            }
+            None => None,
+        };
         Ok(())
     }
 
