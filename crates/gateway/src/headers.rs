@@ -1,6 +1,6 @@
 //! Which headers cross, in either direction (`protocol.md` 4.2).
 
-use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thinpipe_proto::classify::mirrored_param;
 use thinpipe_proto::header::{
@@ -16,11 +16,11 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
 /// The client's end-to-end headers that may reach an upstream: what may not is taken out. Session id
-/// and revision are left to [`for_session`] and [`for_stateless`], one of which follows.
+/// and revision are left to [`for_session`] and [`for_stateless`], one of which follows. What `Connection`
+/// names, the transport has taken out on either side.
 pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
-    let mut doomed = connection_listed(&client);
     let private = |name: &&HeaderName| !forwardable_request_header(name) && !is_replaced(name);
-    doomed.extend(client.keys().filter(private).cloned());
+    let doomed: Vec<_> = client.keys().filter(private).cloned().collect();
     for name in &doomed {
         client.remove(name);
     }
@@ -91,27 +91,13 @@ pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, mes
 
 /// The upstream's headers that may reach a client.
 pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
-    let listed = connection_listed(upstream);
     let mut headers = HeaderMap::new();
     for (name, value) in upstream {
-        if forwardable_response_header(name) && !listed.contains(name) {
+        if forwardable_response_header(name) {
             headers.append(name.clone(), value.clone());
         }
     }
     headers
-}
-
-/// Names that `Connection` makes hop-by-hop.
-fn connection_listed(headers: &HeaderMap) -> Vec<HeaderName> {
-    let mut names = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|b| *b == b',') {
-            if let Ok(name) = HeaderName::from_bytes(token.trim_ascii()) {
-                names.push(name);
-            }
-        }
-    }
-    names
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ pub struct ExchangeRecord<'a> {
     pub session: Option<&'a str>,
     /// Address of the client.
     pub peer: Option<SocketAddr>,
-    /// From the request read to the head of its answer known.
+    /// When the head of the answer was known.
+    pub at: Instant,
+    /// From the request read until then.
     pub took: Duration,
 }
 
@@ -67,13 +69,12 @@ impl Begun {
             }
             Inbound::Terminate(session) => (Subject::Fixed("DELETE"), Some(Arc::clone(session))),
         };
-        let at = tokio::time::Instant::now().into_std();
         Self {
             subject,
             session,
             revision: exchange.revision,
             peer: exchange.peer,
-            at,
+            at: exchange.read_at,
         }
     }
 
@@ -92,6 +93,7 @@ impl Begun {
             let id = session.id().as_str();
             &id[..id.len().min(6)]
         });
+        let now = tokio::time::Instant::now().into_std();
         log.record(&ExchangeRecord {
             upstream,
             message,
@@ -101,9 +103,8 @@ impl Begun {
             revision: self.revision,
             session,
             peer: self.peer,
-            took: tokio::time::Instant::now()
-                .into_std()
-                .saturating_duration_since(self.at),
+            at: now,
+            took: now.saturating_duration_since(self.at),
         });
     }
 }

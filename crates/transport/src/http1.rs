@@ -2,4 +2,6 @@
 //! what is here decides where a body ends, strictly, because two readers that disagree about that
 //! are how requests are smuggled.
 
+pub(crate) mod end;
+pub(crate) mod fields;
 pub(crate) mod framing;

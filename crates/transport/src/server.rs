@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::BoxFuture;
-use crate::io::Io;
+use crate::io::{Io, timed};
 use permit::{Budget, Counters, Permit, add};
 use reply::Holds;
 
@@ -212,7 +212,7 @@ impl Server {
         let permit = self.shared.connections.take();
         let shared = Arc::clone(&self.shared);
         let io: Box<dyn Io> = Box::new(io);
-        async move {
+        timed(Box::pin(async move {
             match permit {
                 Some(permit) => http1::serve(shared, io, peer, permit).await,
                 None => {
@@ -220,7 +220,7 @@ impl Server {
                     http1::refuse(&shared, io).await;
                 }
             }
-        }
+        }))
     }
 
     /// Runs a task that [`shut_down`](Self::shut_down) waits for.

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -139,32 +140,41 @@ impl Upstream {
     ///
     /// # Errors
     /// [`UpstreamError`]; nothing is retried but what [`UpstreamRequest::repeatable`] says.
-    pub async fn send(&self, request: UpstreamRequest) -> Result<UpstreamResponse, UpstreamError> {
-        let inner = &self.inner;
-        let deadline = after(inner.config.request_timeout);
-        let permit = Permit::short(inner, inner.config.connect_timeout)
-            .await
-            .ok_or_else(|| inner.exhausted())?;
-        let mut target = Cow::Borrowed(inner.template.target.as_str());
-        let mut redirects = 0;
-        loop {
-            let call = Call {
-                template: &inner.template,
-                method: &request.method,
-                target: &target,
-                headers: &request.headers,
-                body: &request.body,
-                first_byte_timeout: inner.config.first_byte_timeout,
-                deadline,
-            };
-            let reply = inner.ask(&call, request.repeatable).await?;
-            let (status, headers) = reply.head();
-            if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
-                return inner.answer(reply, permit, deadline);
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the future of an `async fn` holds its arguments twice, and this one is boxed for every request"
+    )]
+    pub fn send(
+        &self,
+        request: UpstreamRequest,
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + Send {
+        async move {
+            let inner = &self.inner;
+            let deadline = after(inner.config.request_timeout);
+            let permit = Permit::short(inner, inner.config.connect_timeout)
+                .await
+                .ok_or_else(|| inner.exhausted())?;
+            let mut target = Cow::Borrowed(inner.template.target.as_str());
+            let mut redirects = 0;
+            loop {
+                let call = Call {
+                    template: &inner.template,
+                    method: &request.method,
+                    target: &target,
+                    headers: &request.headers,
+                    body: &request.body,
+                    first_byte_timeout: inner.config.first_byte_timeout,
+                    deadline,
+                };
+                let reply = inner.ask(&call, request.repeatable).await?;
+                let (status, headers) = reply.head();
+                if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
+                    return inner.answer(reply, permit, deadline);
+                }
+                target = Cow::Owned(inner.redirect(status, headers, &target, redirects)?);
+                redirects += 1;
+                reply.discard(&permit);
             }
-            target = Cow::Owned(inner.redirect(status, headers, &target, redirects)?);
-            redirects += 1;
-            reply.discard(&permit);
         }
     }
 }

@@ -2,9 +2,9 @@
 //! than relaying a small request does.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use thinpipe_gateway::{ExchangeLog, ExchangeRecord};
 
@@ -21,84 +21,84 @@ pub(super) struct ExchangeLines {
 }
 
 thread_local! {
-    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
-    /// The second that was formatted last, and its text.
-    static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SECOND: RefCell<Second> = const { RefCell::new(Second::none()) };
 }
 
 impl ExchangeLog for ExchangeLines {
     fn record(&self, record: &ExchangeRecord<'_>) {
         LINE.with_borrow_mut(|line| {
             line.clear();
-            // Writing to a string does not fail.
+            // Writing to a vector does not fail.
             let _ = match self.format {
                 LogFormat::Text => text(line, record),
                 LogFormat::Json => json(line, record),
             };
-            self.spool.add(line.as_bytes());
+            self.spool.add(line);
         });
     }
 }
 
 /// By hand: `write!` costs several times as much, and this runs for every exchange.
-fn text(line: &mut String, record: &ExchangeRecord<'_>) -> std::fmt::Result {
-    timestamp(line)?;
-    line.push_str("  INFO ");
-    line.push_str(record.upstream);
-    line.push(' ');
+fn text(line: &mut Vec<u8>, record: &ExchangeRecord<'_>) -> io::Result<()> {
+    timestamp(line, record.at)?;
+    line.extend_from_slice(b"  INFO ");
+    line.extend_from_slice(record.upstream.as_bytes());
+    line.push(b' ');
     visible(line, record.message);
     if let Some(name) = record.name {
-        line.push(' ');
+        line.push(b' ');
         visible(line, name);
     }
-    line.push_str(" status=");
+    line.extend_from_slice(b" status=");
     number(line, u64::from(record.status), 0);
-    line.push_str(" took_us=");
+    line.extend_from_slice(b" took_us=");
     number(line, record.took.as_micros() as u64, 0);
     if record.is_stream {
-        line.push_str(" stream");
+        line.extend_from_slice(b" stream");
     }
-    line.push_str(" revision=");
-    line.push_str(record.revision.as_str());
+    line.extend_from_slice(b" revision=");
+    line.extend_from_slice(record.revision.as_str().as_bytes());
     if let Some(session) = record.session {
-        line.push_str(" session=");
-        line.push_str(session);
-        line.push('…');
+        line.extend_from_slice(b" session=");
+        line.extend_from_slice(session.as_bytes());
+        line.extend_from_slice("…".as_bytes());
     }
     if let Some(peer) = record.peer {
-        line.push_str(" peer=");
+        line.extend_from_slice(b" peer=");
         address(line, peer)?;
     }
-    line.push('\n');
+    line.push(b'\n');
     Ok(())
 }
 
 /// The client's own text: control characters must not reach a terminal.
-fn visible(line: &mut String, text: &str) {
+fn visible(line: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|b| b.is_ascii_graphic()) {
-        line.push_str(text);
+        line.extend_from_slice(text.as_bytes());
     } else {
-        line.extend(text.escape_debug());
+        // Writing to a vector does not fail.
+        let _ = write!(line, "{}", text.escape_debug());
     }
 }
 
-fn address(line: &mut String, peer: SocketAddr) -> std::fmt::Result {
+fn address(line: &mut Vec<u8>, peer: SocketAddr) -> io::Result<()> {
     let SocketAddr::V4(v4) = peer else {
         return write!(line, "{peer}");
     };
     for (at, octet) in v4.ip().octets().into_iter().enumerate() {
         if at > 0 {
-            line.push('.');
+            line.push(b'.');
         }
         number(line, u64::from(octet), 0);
     }
-    line.push(':');
+    line.push(b':');
     number(line, u64::from(v4.port()), 0);
     Ok(())
 }
 
 /// Decimal digits, with leading zeros up to `width`.
-fn number(line: &mut String, mut value: u64, width: usize) {
+fn number(line: &mut Vec<u8>, mut value: u64, width: usize) {
     let mut digits = [b'0'; 20];
     let mut at = digits.len();
     while value > 0 || at == digits.len() || digits.len() - at < width {
@@ -106,21 +106,21 @@ fn number(line: &mut String, mut value: u64, width: usize) {
         digits[at] = b'0' + (value % 10) as u8;
         value /= 10;
     }
-    line.extend(digits[at..].iter().map(|&digit| char::from(digit)));
+    line.extend_from_slice(&digits[at..]);
 }
 
-fn json(line: &mut String, record: &ExchangeRecord<'_>) -> std::fmt::Result {
-    line.push_str("{\"timestamp\":\"");
-    timestamp(line)?;
+fn json(line: &mut Vec<u8>, record: &ExchangeRecord<'_>) -> io::Result<()> {
+    line.extend_from_slice(b"{\"timestamp\":\"");
+    timestamp(line, record.at)?;
     write!(
         line,
         "\",\"level\":\"INFO\",\"target\":\"{TARGET}\",\"upstream\":"
     )?;
     quoted(line, record.upstream)?;
-    line.push_str(",\"message\":");
+    line.extend_from_slice(b",\"message\":");
     quoted(line, record.message)?;
     if let Some(name) = record.name {
-        line.push_str(",\"name\":");
+        line.extend_from_slice(b",\"name\":");
         quoted(line, name)?;
     }
     let (status, took) = (record.status, record.took.as_micros());
@@ -136,37 +136,63 @@ fn json(line: &mut String, record: &ExchangeRecord<'_>) -> std::fmt::Result {
     if let Some(peer) = record.peer {
         write!(line, ",\"peer\":\"{peer}\"")?;
     }
-    line.push_str("}\n");
+    line.extend_from_slice(b"}\n");
     Ok(())
 }
 
-fn quoted(line: &mut String, value: &str) -> std::fmt::Result {
-    let text = serde_json::to_string(value).map_err(|_| std::fmt::Error)?;
-    line.push_str(&text);
-    Ok(())
+fn quoted(line: &mut Vec<u8>, value: &str) -> io::Result<()> {
+    serde_json::to_writer(line, value).map_err(io::Error::from)
+}
+
+/// A second of the wall clock, as text, and when it began by the clock that measures. It spares asking
+/// the time twice for each line.
+struct Second {
+    began: Option<Instant>,
+    text: Vec<u8>,
+}
+
+impl Second {
+    const fn none() -> Self {
+        Self {
+            began: None,
+            text: Vec::new(),
+        }
+    }
+
+    /// Microseconds into this second at `at`; `None` if it is over, or has not begun.
+    fn micros(&self, at: Instant) -> Option<u32> {
+        let since = at.checked_duration_since(self.began?)?;
+        (since.as_secs() == 0).then(|| since.subsec_micros())
+    }
+
+    fn begin(&mut self, at: Instant) -> io::Result<u32> {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.began = at.checked_sub(Duration::from_nanos(since.subsec_nanos().into()));
+        self.text.clear();
+        date_and_time(&mut self.text, since.as_secs())?;
+        Ok(since.subsec_micros())
+    }
 }
 
 /// RFC 3339 in UTC, with microseconds, as the other log lines have it.
-fn timestamp(line: &mut String) -> std::fmt::Result {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    SECOND.with_borrow_mut(|(second, text)| {
-        if *second != since.as_secs() {
-            *second = since.as_secs();
-            text.clear();
-            date_and_time(text, since.as_secs())?;
-        }
-        line.push_str(text);
-        line.push('.');
-        number(line, u64::from(since.subsec_micros()), 6);
-        line.push('Z');
+fn timestamp(line: &mut Vec<u8>, at: Instant) -> io::Result<()> {
+    SECOND.with_borrow_mut(|second| {
+        let micros = match second.micros(at) {
+            Some(micros) => micros,
+            None => second.begin(at)?,
+        };
+        line.extend_from_slice(&second.text);
+        line.push(b'.');
+        number(line, u64::from(micros), 6);
+        line.push(b'Z');
         Ok(())
     })
 }
 
 /// Civil date of a day count, after Howard Hinnant's `civil_from_days`.
-fn date_and_time(text: &mut String, seconds: u64) -> std::fmt::Result {
+fn date_and_time(text: &mut Vec<u8>, seconds: u64) -> io::Result<()> {
     let days = seconds / 86_400 + 719_468;
     let era = days / 146_097;
     let of_era = days % 146_097;
@@ -190,18 +216,27 @@ fn date_and_time(text: &mut String, seconds: u64) -> std::fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
+    fn a_second_is_formatted_once() {
+        let mut second = Second::none();
+        let at = Instant::now();
+        assert_eq!(second.micros(at), None);
+        let micros = second.begin(at).unwrap();
+        assert_eq!(second.micros(at), Some(micros));
+        let over = at + Duration::from_micros(1_000_000 - u64::from(micros));
+        assert_eq!(second.micros(over), None);
+    }
+
+    #[test]
     fn numbers() {
-        let mut line = String::new();
+        let mut line = Vec::new();
         for (value, width) in [(0, 0), (7, 0), (42, 6), (u64::MAX, 0)] {
             number(&mut line, value, width);
-            line.push(' ');
+            line.push(b' ');
         }
-        assert_eq!(line, "0 7 000042 18446744073709551615 ");
+        assert_eq!(line, b"0 7 000042 18446744073709551615 ");
     }
 
     #[test]
@@ -212,9 +247,9 @@ mod tests {
             (951_782_400, "2000-02-29T00:00:00"),
             (4_102_444_799, "2099-12-31T23:59:59"),
         ] {
-            let mut text = String::new();
+            let mut text = Vec::new();
             date_and_time(&mut text, seconds).unwrap();
-            assert_eq!(text, expected);
+            assert_eq!(text, expected.as_bytes());
         }
     }
 
@@ -229,15 +264,17 @@ mod tests {
             revision: thinpipe_proto::revision::Revision::V2025_11_25,
             session: Some("fea575"),
             peer: "127.0.0.1:80".parse().ok(),
+            at: Instant::now(),
             took: Duration::from_micros(1842),
         };
-        let mut line = String::new();
+        let mut line = Vec::new();
         text(&mut line, &record).unwrap();
         let shown = "everything tools/call add\\u{1b}[2J status=200 took_us=1842 stream";
+        let line = String::from_utf8(line).unwrap();
         assert!(line.contains(shown), "{line}");
-        let mut line = String::new();
+        let mut line = Vec::new();
         json(&mut line, &record).unwrap();
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(
             (&value["name"], &value["status"]),
             (&"add\u{1b}[2J".into(), &200.into())

@@ -15,6 +15,7 @@ use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::{EventId, Principal, SessionId};
 
 use crate::body::{Body, BoxFuture};
+use crate::io::now;
 use crate::server::exchange::{Answer, Exchange, Inbound};
 use crate::server::head::RequestHead;
 use crate::server::ladder::{Admitted, Step, busy};
@@ -110,6 +111,7 @@ impl Envelope {
             headers: self.headers.clone(),
             endpoint: Arc::clone(&self.endpoint.name),
             peer: self.peer,
+            read_at: now(),
         }
     }
 
@@ -121,6 +123,7 @@ impl Envelope {
             headers: self.headers,
             endpoint: Arc::clone(&self.endpoint.name),
             peer: self.peer,
+            read_at: now(),
         }
     }
 }
@@ -131,6 +134,18 @@ pub(crate) enum Dispatched {
     Now(Answering),
     /// The session has to be looked for, or opened, first.
     Later(BoxFuture<Answering>),
+}
+
+impl Dispatched {
+    /// A request that reaches no handler.
+    pub(crate) fn refused(shared: &Arc<Shared>, answer: Answer) -> Self {
+        Self::Now(Answering {
+            shared: Arc::clone(shared),
+            future: Some(Box::pin(std::future::ready(answer))),
+            holds: Holds::default(),
+            runs_on: false,
+        })
+    }
 }
 
 /// Hands a request to its handler. `body` is empty for GET and DELETE.

@@ -1,6 +1,7 @@
 //! What a handler gets and what it gives back.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -27,6 +28,8 @@ pub struct Exchange {
     pub endpoint: Arc<str>,
     /// Address of the peer, if it has one.
     pub peer: Option<std::net::SocketAddr>,
+    /// When its request had been read, on tokio's clock.
+    pub read_at: Instant,
 }
 
 /// What a client wants of the endpoint.

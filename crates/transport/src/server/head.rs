@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use httparse::ParserConfig;
 
+use crate::http1::fields;
 use crate::http1::framing::{Chunked, Framing};
 
 /// Header fields the tokenizer has room for, whatever the configured limit.
@@ -95,7 +96,7 @@ pub(crate) fn parse(
         if own.take(header.name, header.value) {
             continue;
         }
-        let name = HeaderName::from_bytes(header.name.as_bytes());
+        let name = fields::name(header.name);
         let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(bad("malformed header field"));

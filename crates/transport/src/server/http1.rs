@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,6 +15,7 @@ use http::header::ORIGIN;
 use thinpipe_proto::rpc::code;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::http1::end::HeadEnd;
 use crate::http1::framing::Framing;
 use crate::io::{Io, LazyTimer, READ_SIZE, now, poll_read_scratch};
 use crate::server::dispatch::Dispatched;
@@ -50,10 +51,10 @@ pub(crate) async fn serve(
         let next = connection.next_head().await;
         match next {
             Next::Head(request, rest) => {
-                let Some((reply, shape)) = connection.answer(*request, rest).await else {
+                let Some((mut reply, shape)) = connection.answer(request, rest).await else {
                     return;
                 };
-                if connection.write(reply, shape).await != After::Continue {
+                if connection.write(&mut reply, shape).await != After::Continue {
                     return;
                 }
             }
@@ -61,11 +62,12 @@ pub(crate) async fn serve(
                 let Connection {
                     shared, io, input, ..
                 } = connection;
-                http2::serve(shared, io, input, peer).await;
+                // Boxed, so that connections over HTTP/1.1 do not carry the room for it.
+                Box::pin(http2::serve(shared, io, input, peer)).await;
                 drop(permit);
                 return;
             }
-            Next::Refused(error) => return connection.refuse(error).await,
+            Next::Refused(error) => return Box::pin(connection.refuse(error)).await,
             Next::Closed => return,
         }
     }
@@ -79,8 +81,8 @@ pub(crate) async fn refuse(shared: &Arc<Shared>, io: Box<dyn Io>) {
         "too many connections are open",
         Some(shared.connections.limit()),
     );
-    let reply = Reply::new(shared, answer, Holds::default());
-    connection.write(reply, Shape::last()).await;
+    let mut reply = Reply::new(shared, answer, Holds::default());
+    connection.write(&mut reply, Shape::last()).await;
 }
 
 /// What comes after a reply.
@@ -139,9 +141,9 @@ impl Connection {
         let limits = self.shared.config.limits;
         let idle_until = now() + limits.idle_timeout;
         let mut head_until = None;
-        let mut searched = 0;
+        let mut end = HeadEnd::default();
         loop {
-            if let Some(next) = self.try_head(&mut searched) {
+            if let Some(next) = self.try_head(&mut end) {
                 return next;
             }
             let waits = self.input.is_empty();
@@ -185,8 +187,8 @@ impl Connection {
         }
     }
 
-    /// The next head, if all of it has been read. `searched` spares what was looked through before.
-    fn try_head(&mut self, searched: &mut usize) -> Option<Next> {
+    /// The next head, if all of it has been read. `end` spares what was looked through before.
+    fn try_head(&mut self, end: &mut HeadEnd) -> Option<Next> {
         // Empty lines before a request are skipped (RFC 9112 2.2).
         let blank = self
             .input
@@ -195,28 +197,18 @@ impl Connection {
             .count();
         if blank > 0 {
             self.input.drain(..blank);
-            *searched = 0;
+            *end = HeadEnd::default();
         }
-        let from = searched.saturating_sub(3);
-        let end = find_head_end(&self.input[from..]).map(|at| from + at);
-        let max = self.shared.config.limits.max_head;
-        if end.unwrap_or(self.input.len()) > max {
-            let reason = "the request head is too large";
-            return Some(Next::Refused(HeadError {
-                status: 431,
-                reason,
-            }));
+        let refused = |status, reason| Some(Next::Refused(HeadError { status, reason }));
+        let found = end.find(&self.input);
+        let length = found.ok().flatten().unwrap_or(self.input.len());
+        if length > self.shared.config.limits.max_head {
+            return refused(431, "the request head is too large");
         }
-        let Some(end) = end else {
-            *searched = self.input.len();
-            return None;
-        };
-        if has_bare_line_feed(&self.input[..end]) {
-            let reason = "a line of the request head ends without CR";
-            return Some(Next::Refused(HeadError {
-                status: 400,
-                reason,
-            }));
+        match found {
+            Ok(Some(_)) => {}
+            Ok(None) => return None,
+            Err(reason) => return refused(400, reason),
         }
         if self.input.starts_with(HTTP2_PREFACE) {
             return Some(Next::Http2);
@@ -228,19 +220,13 @@ impl Connection {
                 let rest = bytes.slice(head.length..);
                 Next::Head(Box::new(head), rest)
             }
-            Ok(None) => {
-                let reason = "malformed request head";
-                Next::Refused(HeadError {
-                    status: 400,
-                    reason,
-                })
-            }
+            Ok(None) => return refused(400, "malformed request head"),
             Err(error) => Next::Refused(error),
         })
     }
 
     /// From a head to its reply; `None`: the client has left.
-    async fn answer(&mut self, request: Http1Head, rest: Bytes) -> Option<(Reply, Shape)> {
+    async fn answer(&mut self, request: Box<Http1Head>, rest: Bytes) -> Option<(Reply, Shape)> {
         let mut shape = Shape {
             keep_alive: request.keep_alive,
             chunked_allowed: request.chunked_allowed,
@@ -259,14 +245,11 @@ impl Connection {
                 Box::pin(self.read_and_dispatch(admitted, request, rest, &mut shape)).await?
             }
         };
-        let mut reply = match dispatched {
-            Ok(Dispatched::Now(answering)) => self.unless_gone(answering).await?,
-            Ok(Dispatched::Later(later)) => {
-                let answering = later.await;
-                self.unless_gone(answering).await?
-            }
-            Err(answer) => Reply::new(&shared, answer, Holds::default()),
+        let mut answering = match dispatched {
+            Dispatched::Now(answering) => answering,
+            Dispatched::Later(later) => later.await,
         };
+        let mut reply = self.unless_gone(&mut answering).await?;
         if let Some(origin) = &origin {
             reply.allow_origin(origin);
         }
@@ -290,15 +273,15 @@ impl Connection {
     async fn read_and_dispatch(
         &mut self,
         admitted: Result<Admitted, Box<Answer>>,
-        request: Http1Head,
+        request: Box<Http1Head>,
         rest: Bytes,
         shape: &mut Shape,
-    ) -> Option<Result<Dispatched, Answer>> {
+    ) -> Option<Dispatched> {
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(answer) => {
                 self.skip_body(&request, rest, shape).await;
-                return Some(Err(*answer));
+                return Some(Dispatched::refused(&self.shared, *answer));
             }
         };
         match self.read_body(&request, rest).await {
@@ -307,28 +290,25 @@ impl Connection {
             Err(fault) => {
                 shape.keep_alive = false;
                 shape.lingers = true;
-                Some(Err(self.body_refusal(&fault)))
+                Some(Dispatched::refused(&self.shared, self.body_refusal(&fault)))
             }
         }
     }
 
-    fn dispatch(
-        &self,
-        admitted: Admitted,
-        head: RequestHead,
-        body: Bytes,
-    ) -> Result<Dispatched, Answer> {
+    fn dispatch(&self, admitted: Admitted, head: RequestHead, body: Bytes) -> Dispatched {
         match ladder::refuse_new_work(&self.shared, &admitted, &head, &body) {
-            Some(refusal) => Err(refusal),
-            None => Ok(dispatch::dispatch(&self.shared, admitted, head, body)),
+            Some(refusal) => Dispatched::refused(&self.shared, refusal),
+            None => dispatch::dispatch(&self.shared, admitted, head, body),
         }
     }
 
     /// Waits for `future` as long as the client is there.
-    async fn unless_gone<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        let mut future = pin!(future);
+    async fn unless_gone<T>(
+        &mut self,
+        future: &mut (impl Future<Output = T> + Unpin),
+    ) -> Option<T> {
         poll_fn(|cx| {
-            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            if let Poll::Ready(done) = Pin::new(&mut *future).poll(cx) {
                 return Poll::Ready(Some(done));
             }
             self.poll_gone(cx).map(|()| None)
@@ -453,22 +433,7 @@ impl Connection {
     async fn refuse(mut self, error: HeadError) {
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
         let answer = ladder::refuse(status, error.reason);
-        let reply = Reply::new(&self.shared, answer, Holds::default());
-        self.write(reply, Shape::last()).await;
+        let mut reply = Reply::new(&self.shared, answer, Holds::default());
+        self.write(&mut reply, Shape::last()).await;
     }
-}
-
-/// Offset right after the blank line that ends a head.
-fn find_head_end(input: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\n', input).find_map(|at| match input.get(at + 1..) {
-        Some([b'\n', ..]) => Some(at + 2),
-        Some([b'\r', b'\n', ..]) => Some(at + 3),
-        _ => None,
-    })
-}
-
-/// A front end that does not take a lone LF for the end of a line sees another request than one that
-/// does (RFC 9112 2.2 lets a recipient refuse it).
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }

@@ -34,7 +34,9 @@ pub(crate) struct Reply {
 }
 
 /// The body of a [`Reply`].
+#[derive(Default)]
 pub(crate) enum ReplyBody {
+    #[default]
     Empty,
     Full(bytes::Bytes),
     Stream(Box<Running>),

@@ -13,8 +13,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use super::after;
-use super::head::{self, Head, HeadEnd, MAX_HEAD, Template};
+use super::head::{self, Head, MAX_HEAD, Template};
 use super::pool::Connection;
+use crate::http1::end::HeadEnd;
 use crate::http1::framing::Framing;
 use crate::io::{Io, READ_SIZE, poll_read_scratch};
 

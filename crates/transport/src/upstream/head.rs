@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use memchr::memchr_iter;
 
+use crate::http1::fields;
 use crate::http1::framing::Framing;
 
 /// Bytes of a response's head, with the interim responses before it.
@@ -19,6 +19,7 @@ const MAX_HEADERS: usize = 128;
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
+    /// Without those of the connection.
     pub(super) headers: HeaderMap,
     /// `Content-Length`, if given.
     pub(super) content_length: Option<u64>,
@@ -28,38 +29,6 @@ pub(super) struct Head {
     pub(super) reusable: bool,
     /// The server's `Keep-Alive: timeout`.
     pub(super) keep_alive: Option<Duration>,
-}
-
-/// Finds the end of a head without reading any byte twice.
-#[derive(Debug, Default)]
-pub(super) struct HeadEnd {
-    scanned: usize,
-    line: usize,
-}
-
-impl HeadEnd {
-    /// The length of the head at the start of `bytes`, once it is complete. Every call must see the
-    /// bytes of the last one, and those that came since.
-    ///
-    /// # Errors
-    /// For lines that do not end in CRLF, and for a folded line.
-    pub(super) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
-        for at in memchr_iter(b'\n', &bytes[self.scanned..]) {
-            let lf = self.scanned + at;
-            if lf == self.line || bytes[lf - 1] != b'\r' {
-                return Err("a line of its head ends in a bare LF");
-            }
-            if lf - 1 == self.line {
-                return Ok(Some(lf + 1));
-            }
-            if matches!(bytes[self.line], b' ' | b'\t') {
-                return Err("a line of its head is folded");
-            }
-            self.line = lf + 1;
-        }
-        self.scanned = bytes.len();
-        Ok(None)
-    }
 }
 
 /// Parses a complete head; `to` is the method it answers.
@@ -88,108 +57,139 @@ pub(super) fn parse(bytes: &[u8], to: &Method) -> Result<Head, String> {
         .code
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or_else(|| "its status is no number from 100 to 999".to_owned())?;
+    let mut own = ConnectionFields::default();
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for field in &*response.headers {
-        let name = HeaderName::from_bytes(field.name.as_bytes())
+        if own.take(field.name, field.value)? {
+            continue;
+        }
+        let name = fields::name(field.name)
             .map_err(|_| "a field of its head has an invalid name".to_owned())?;
         let value = HeaderValue::from_maybe_shared(owned.slice_ref(field.value))
             .map_err(|_| format!("the value of {name} is invalid"))?;
         headers.append(name, value);
     }
+    // What `Connection` names goes no further either.
+    for named in own.named.drain(..) {
+        if let Ok(name) = HeaderName::from_bytes(named) {
+            headers.remove(name);
+        }
+    }
     let old = response.version == Some(0);
-    delimit(status, headers, old, to)
+    own.delimit(status, headers, old, to)
 }
 
-/// RFC 9112, sections 6.3 and 9.3.
-fn delimit(status: StatusCode, headers: HeaderMap, old: bool, to: &Method) -> Result<Head, String> {
-    let content_length = content_length(&headers)?;
-    let chunked = is_chunked(&headers)?;
-    if chunked && content_length.is_some() {
-        return Err("it has both Content-Length and Transfer-Encoding".to_owned());
-    }
-    if chunked && old {
-        return Err("it is HTTP/1.0 and has a Transfer-Encoding".to_owned());
-    }
-    let bodiless = status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || *to == Method::HEAD;
-    let framing = match content_length {
-        _ if bodiless => None,
-        _ if chunked => Some(Framing::chunked()),
-        Some(length) => Some(Framing::Length(length)),
-        None => Some(Framing::UntilClose),
-    };
-    // A 204 that announces a body all the same may send it: nothing after it can be trusted.
-    let lying =
-        status == StatusCode::NO_CONTENT && (chunked || content_length.is_some_and(|n| n > 0));
-    let (close, keep) = connection(&headers);
-    let (timeout, spent) = keep_alive(&headers);
-    let persistent = if old { keep && !close } else { !close };
-    Ok(Head {
-        status,
-        content_length,
-        reusable: persistent && !lying && !spent && framing != Some(Framing::UntilClose),
-        framing,
-        keep_alive: timeout,
-        headers,
-    })
+/// Fields that are about the connection and its framing. They go no further than here, whoever reads
+/// the answer (RFC 9110 7.6.1).
+#[derive(Default)]
+struct ConnectionFields<'a> {
+    length: Option<u64>,
+    coding: Option<&'a [u8]>,
+    close: bool,
+    keep: bool,
+    named: Vec<&'a [u8]>,
+    timeout: Option<Duration>,
+    /// `max` of `Keep-Alive` says that this was the last request.
+    spent: bool,
 }
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, String> {
-    let mut found = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        for part in value.as_bytes().split(|b| *b == b',') {
+impl<'a> ConnectionFields<'a> {
+    /// Takes a field if it is one of these. By length first: most fields are none of them.
+    fn take(&mut self, name: &str, value: &'a [u8]) -> Result<bool, String> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            10 if is("connection") => self.connection(value),
+            10 if is("keep-alive") => self.keep_alive(value),
+            14 if is("content-length") => self.content_length(value)?,
+            17 if is("transfer-encoding") => {
+                if self.coding.is_some() || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err("its Transfer-Encoding is not chunked alone".to_owned());
+                }
+                self.coding = Some(value);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), String> {
+        for part in value.split(|b| *b == b',') {
             let length = decimal(part.trim_ascii())
                 .ok_or_else(|| "its Content-Length is no number".to_owned())?;
-            if found.is_some_and(|n| n != length) {
+            if self.length.is_some_and(|n| n != length) {
                 return Err("it has several Content-Lengths that differ".to_owned());
             }
-            found = Some(length);
+            self.length = Some(length);
+        }
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &'a [u8]) {
+        for option in value.split(|b| *b == b',') {
+            match option.trim_ascii() {
+                o if o.eq_ignore_ascii_case(b"close") => self.close = true,
+                o if o.eq_ignore_ascii_case(b"keep-alive") => self.keep = true,
+                named => self.named.push(named),
+            }
         }
     }
-    Ok(found)
-}
 
-fn is_chunked(headers: &HeaderMap) -> Result<bool, String> {
-    let mut values = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(value) = values.next() else {
-        return Ok(false);
-    };
-    if values.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err("its Transfer-Encoding is not chunked alone".to_owned());
-    }
-    Ok(true)
-}
-
-/// Whether `Connection` says `close`, and whether it says `keep-alive`.
-fn connection(headers: &HeaderMap) -> (bool, bool) {
-    let (mut close, mut keep) = (false, false);
-    for value in headers.get_all(header::CONNECTION) {
-        for option in value.as_bytes().split(|b| *b == b',') {
-            let option = option.trim_ascii();
-            close |= option.eq_ignore_ascii_case(b"close");
-            keep |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    (close, keep)
-}
-
-/// `timeout` of `Keep-Alive`, and whether its `max` says that this was the last request.
-fn keep_alive(headers: &HeaderMap) -> (Option<Duration>, bool) {
-    let (mut timeout, mut spent) = (None, false);
-    for value in headers.get_all(HeaderName::from_static("keep-alive")) {
-        for parameter in value.as_bytes().split(|b| *b == b',') {
+    fn keep_alive(&mut self, value: &[u8]) {
+        for parameter in value.split(|b| *b == b',') {
             let mut halves = parameter.splitn(2, |b| *b == b'=');
             let name = halves.next().unwrap_or_default().trim_ascii();
             let number = decimal(halves.next().unwrap_or_default().trim_ascii());
             if name.eq_ignore_ascii_case(b"timeout") {
-                timeout = number.map(Duration::from_secs);
+                self.timeout = number.map(Duration::from_secs);
             } else if name.eq_ignore_ascii_case(b"max") {
-                spent |= number == Some(0);
+                self.spent |= number == Some(0);
             }
         }
     }
-    (timeout, spent)
+
+    /// RFC 9112, sections 6.3 and 9.3.
+    fn delimit(
+        self,
+        status: StatusCode,
+        headers: HeaderMap,
+        old: bool,
+        to: &Method,
+    ) -> Result<Head, String> {
+        let content_length = self.length;
+        let chunked = self.coding.is_some();
+        if chunked && content_length.is_some() {
+            return Err("it has both Content-Length and Transfer-Encoding".to_owned());
+        }
+        if chunked && old {
+            return Err("it is HTTP/1.0 and has a Transfer-Encoding".to_owned());
+        }
+        let bodiless = status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || *to == Method::HEAD;
+        let framing = match content_length {
+            _ if bodiless => None,
+            _ if chunked => Some(Framing::chunked()),
+            Some(length) => Some(Framing::Length(length)),
+            None => Some(Framing::UntilClose),
+        };
+        // A 204 that announces a body all the same may send it: nothing after it can be trusted.
+        let lying =
+            status == StatusCode::NO_CONTENT && (chunked || content_length.is_some_and(|n| n > 0));
+        let persistent = if old {
+            self.keep && !self.close
+        } else {
+            !self.close
+        };
+        let delimited = framing != Some(Framing::UntilClose);
+        Ok(Head {
+            status,
+            content_length,
+            reusable: persistent && !lying && !self.spent && delimited,
+            framing,
+            keep_alive: self.timeout,
+            headers,
+        })
+    }
 }
 
 /// Digits only: no sign, no space, no overflow.
@@ -265,7 +265,7 @@ impl Template {
         if length > 0 || *method == Method::POST {
             out.extend_from_slice(b"content-length: ");
             let mut digits = [0; 20];
-            out.extend_from_slice(to_decimal(length, &mut digits));
+            out.extend_from_slice(fields::decimal(length as u64, &mut digits));
             out.extend_from_slice(b"\r\n");
         }
         for (name, value) in headers {
@@ -325,18 +325,6 @@ fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-fn to_decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &digits[at..];
-        }
-    }
 }
 
 #[cfg(test)]

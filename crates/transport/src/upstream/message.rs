@@ -29,7 +29,7 @@ pub struct UpstreamRequest {
 pub struct UpstreamResponse {
     /// HTTP status.
     pub status: StatusCode,
-    /// All headers.
+    /// The end-to-end headers: those that are about the connection are taken out.
     pub headers: HeaderMap,
     /// Parsed `Content-Type`.
     pub media_type: MediaType,

@@ -3,16 +3,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::{After, Connection};
 use crate::body::Filled;
+use crate::http1::fields::decimal;
 use crate::io::{READ_SIZE, now, poll_read_scratch};
 use crate::server::permit::add;
 use crate::server::reply::{Reply, ReplyBody, Running};
@@ -69,8 +69,8 @@ thread_local! {
     /// The buffer a reply is assembled in. Taken for the length of one poll and put back, so that a
     /// stream that waits owns none.
     static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// The `Date` of this second.
-    static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
+    /// The `Date` of this second, and when that is over.
+    static DATE: Cell<Option<(Instant, [u8; 29])>> = const { Cell::new(None) };
 }
 
 /// A reply being written.
@@ -79,12 +79,15 @@ struct Writing {
     /// The head has been rendered.
     begun: bool,
     stream: Option<Box<Running>>,
+    /// The stream has nothing more to say for now; it wakes this task when it has.
+    waits: bool,
     stalled: Option<Instant>,
     broken: bool,
 }
 
 impl Connection {
-    pub(super) async fn write(&mut self, reply: Reply, mut shape: Shape) -> After {
+    /// Writes a reply. It comes by reference, lest the future that writes takes its room twice.
+    pub(super) async fn write(&mut self, reply: &mut Reply, mut shape: Shape) -> After {
         if self.shared.is_draining() {
             shape.keep_alive = false;
         }
@@ -100,12 +103,13 @@ impl Connection {
             coding,
             begun: false,
             stream: None,
+            waits: false,
             stalled: None,
             broken: false,
         };
-        let mut reply = Some(reply);
         let written = poll_fn(|cx| {
-            if let Some(reply) = reply.take() {
+            writing.waits = false;
+            if !writing.begun {
                 self.begin(cx, reply, shape, &mut writing);
             }
             self.poll_reply(cx, &mut writing)
@@ -125,14 +129,22 @@ impl Connection {
     }
 
     /// Head and first bytes of the body, assembled in one buffer and written in one go.
-    fn begin(&mut self, cx: &mut Context<'_>, reply: Reply, shape: Shape, writing: &mut Writing) {
+    fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        reply: &mut Reply,
+        shape: Shape,
+        writing: &mut Writing,
+    ) {
         let mut out = OUT.take();
         out.clear();
         // What a stalled write left of an interim response goes first.
         out.extend_from_slice(&self.output[self.sent..]);
         (self.output, self.sent) = (Vec::new(), 0);
-        render_head(&mut out, &reply, writing.coding, shape);
-        match reply.body {
+        render_head(&mut out, reply, writing.coding, shape);
+        // A stream lives long; what has been said is let go.
+        reply.headers = HeaderMap::new();
+        match std::mem::take(&mut reply.body) {
             ReplyBody::Empty => {}
             ReplyBody::Full(bytes) => out.extend_from_slice(&bytes),
             ReplyBody::Stream(stream) => writing.stream = Some(stream),
@@ -159,11 +171,12 @@ impl Connection {
             if writing.stream.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            let mut out = OUT.take();
-            out.clear();
-            if !self.fill(cx, writing, out) {
+            if writing.waits {
                 return self.gone_or_pending(cx);
             }
+            let mut out = OUT.take();
+            out.clear();
+            self.fill(cx, writing, out);
         }
     }
 
@@ -172,32 +185,26 @@ impl Connection {
     }
 
     /// Asks the body for what is ready, frames it behind what is in `out` already, and writes it all.
-    /// What the socket does not take goes to `output`. `false`: nothing was ready.
-    fn fill(&mut self, cx: &mut Context<'_>, writing: &mut Writing, mut out: Vec<u8>) -> bool {
+    /// What the socket does not take goes to `output`.
+    fn fill(&mut self, cx: &mut Context<'_>, writing: &mut Writing, mut out: Vec<u8>) {
         let head = out.len();
         let mut from = 0;
-        let mut ended = false;
         if writing.stream.is_some() {
             let chunked = writing.coding == Coding::Chunked;
             let start = if chunked { head + CHUNK_ROOM } else { head };
             out.resize(start, 0);
-            ended = gather(cx, writing, &mut out);
+            let ended = gather(cx, writing, &mut out);
             if chunked {
                 from = frame_chunk(&mut out, head, start, ended);
             }
         }
-        if ended {
-            writing.stream = None;
-        }
-        let ready = out.len() > from;
-        if ready {
+        if out.len() > from {
             self.write_now(cx, &out[from..]);
         }
         // One huge event must not keep its room for as long as the thread lives.
         out.clear();
         out.shrink_to(4 * READ_SIZE);
         OUT.set(out);
-        ready || ended || writing.broken
     }
 
     /// Writes what the socket takes at once and keeps the rest.
@@ -275,14 +282,20 @@ fn gather(cx: &mut Context<'_>, writing: &mut Writing, out: &mut Vec<u8>) -> boo
     while out.len() - start < READ_SIZE {
         match stream.poll_fill(cx, out) {
             Poll::Ready(Ok(Filled::More)) => {}
-            Poll::Ready(Ok(Filled::End)) => return true,
+            Poll::Ready(Ok(Filled::End)) => {
+                writing.stream = None;
+                return true;
+            }
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, "a body broke off");
                 writing.broken = true;
                 writing.stream = None;
                 return false;
             }
-            Poll::Pending => return false,
+            Poll::Pending => {
+                writing.waits = true;
+                return false;
+            }
         }
     }
     false
@@ -294,14 +307,15 @@ fn frame_chunk(out: &mut Vec<u8>, head: usize, start: usize, ended: bool) -> usi
     let size = out.len() - start;
     let mut from = start;
     if size > 0 {
-        let mut line = [0; CHUNK_ROOM];
-        let mut rest = &mut line[..];
-        // Ten bytes hold eight digits and CRLF; a gathered piece is far below 4 GiB.
-        let fits = write!(rest, "{size:x}\r\n").is_ok();
-        debug_assert!(fits, "a chunk size line is at most {CHUNK_ROOM} bytes");
-        let used = CHUNK_ROOM - rest.len();
-        from = start - used;
-        out[from..start].copy_from_slice(&line[..used]);
+        out[start - 2..start].copy_from_slice(b"\r\n");
+        from = start - 2;
+        // Eight digits fit, and a gathered piece is far below 4 GiB.
+        let mut rest = size;
+        while rest > 0 {
+            from -= 1;
+            out[from] = b"0123456789abcdef"[rest % 16];
+            rest /= 16;
+        }
         out.extend_from_slice(b"\r\n");
     }
     if ended {
@@ -338,9 +352,9 @@ fn render_head(out: &mut Vec<u8>, reply: &Reply, coding: Coding, shape: Shape) {
     match coding {
         Coding::Chunked => out.extend_from_slice(b"\r\ntransfer-encoding: chunked"),
         Coding::Length if reply.status != StatusCode::NO_CONTENT => {
-            let length = reply.length().unwrap_or_default();
-            // Writing to a vector does not fail.
-            let _ = write!(out, "\r\ncontent-length: {length}");
+            out.extend_from_slice(b"\r\ncontent-length: ");
+            let mut digits = [0; 20];
+            out.extend_from_slice(decimal(reply.length().unwrap_or_default(), &mut digits));
         }
         Coding::Length | Coding::UntilClose => {}
     }
@@ -354,18 +368,21 @@ fn render_head(out: &mut Vec<u8>, reply: &Reply, coding: Coding, shape: Shape) {
 
 /// The current `Date` (RFC 9110 6.6.1), formatted once a second and thread.
 fn date() -> [u8; 29] {
+    let now = now();
+    if let Some((until, text)) = DATE.get()
+        && now < until
+    {
+        return text;
+    }
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let (second, text) = DATE.get();
-    if second == since.as_secs() {
-        return text;
-    }
     let mut text = [b' '; 29];
     let formatted = httpdate::fmt_http_date(UNIX_EPOCH + since);
     for (to, from) in text.iter_mut().zip(formatted.bytes()) {
         *to = from;
     }
-    DATE.set((since.as_secs(), text));
+    let rest_of_second = Duration::from_nanos(1_000_000_000 - u64::from(since.subsec_nanos()));
+    DATE.set(Some((now + rest_of_second, text)));
     text
 }

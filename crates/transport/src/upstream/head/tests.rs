@@ -1,3 +1,5 @@
+use crate::http1::end::HeadEnd;
+
 use super::*;
 
 fn response(text: &str) -> Result<Head, String> {
@@ -10,18 +12,6 @@ fn answer(text: &str, to: &Method) -> Result<Head, String> {
         .map_err(str::to_owned)?
         .ok_or("incomplete")?;
     parse(&text.as_bytes()[..length], to)
-}
-
-#[test]
-fn a_head_is_found_however_it_is_cut() {
-    let text = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody\r\n\r\n";
-    for cut in 0..text.len() {
-        let mut end = HeadEnd::default();
-        let first = end.find(&text[..cut]).unwrap();
-        let found = first.or_else(|| end.find(text).unwrap());
-        assert_eq!(found, Some(25));
-        assert_eq!(first.is_some(), cut >= 25);
-    }
 }
 
 #[test]
@@ -182,14 +172,4 @@ fn own_headers_win_and_hop_by_hop_ones_are_dropped() {
         "GET /mcp?x=1 HTTP/1.1\r\nhost: other\r\naccept-encoding: identity\r\nx: y\r\n\
          authorization: own\r\n\r\n"
     );
-}
-
-#[test]
-fn numbers_are_written_whole() {
-    for number in [0, 9, 10, 12_345, usize::MAX] {
-        assert_eq!(
-            to_decimal(number, &mut [0; 20]),
-            number.to_string().as_bytes()
-        );
-    }
 }
