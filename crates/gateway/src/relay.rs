@@ -1,13 +1,15 @@
 //! Relays: event streams from an upstream to a client, unread or inspected.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::EventId;
-use thinpipe_transport::body::{Body, BodyStream, BoxFuture};
+use thinpipe_transport::body::{Body, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::Session;
 
 use crate::failure::{Failure, Reason};
@@ -17,6 +19,9 @@ pub(crate) mod inspect;
 pub(crate) mod pass;
 mod shape;
 pub(crate) mod source;
+
+/// How long a server's words pile up, in the socket, before they are read and discarded.
+const BETWEEN_GULPS: Duration = Duration::from_millis(100);
 
 /// What a stream is for, which decides how it may end.
 #[derive(Debug, Clone)]
@@ -174,14 +179,27 @@ impl Line {
     }
 }
 
+/// Reads to the end what nobody wants any more, in gulps: event by event it would cost as much as the
+/// streams that somebody reads.
 async fn discard(mut body: Box<dyn BodyStream>) {
+    body.unwatch();
     let mut out = Vec::new();
     loop {
-        out.clear();
-        let filled = std::future::poll_fn(|cx| body.poll_fill(cx, &mut out)).await;
-        if !matches!(filled, Ok(thinpipe_transport::body::Filled::More)) {
+        // All that is there is taken, so that a server in a hurry is not held up.
+        let over = poll_fn(|cx| {
+            loop {
+                out.clear();
+                match body.poll_fill(cx, &mut out) {
+                    Poll::Ready(Ok(Filled::More)) => {}
+                    Poll::Ready(_) => return Poll::Ready(true),
+                    Poll::Pending => return Poll::Ready(false),
+                }
+            }
+        });
+        if over.await {
             return;
         }
+        tokio::time::sleep(BETWEEN_GULPS).await;
     }
 }
 

@@ -84,6 +84,10 @@ pub trait BodyStream: Send + 'static {
         force
     }
 
+    /// Nobody waits for its bytes any more: from now on its reader comes by the clock, and is not woken
+    /// when bytes come. It spares a wake-up for each event of a stream that is only read to its end.
+    fn unwatch(&mut self) {}
+
     /// The reader went away before the end. `Some` is what must still be done (an answer drained so
     /// that the call ends as the server means it); `None` drops the body at once.
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {

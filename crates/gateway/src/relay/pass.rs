@@ -1,9 +1,10 @@
 //! The relay that reads nothing: bytes go through, and only the ends of events are known.
 
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use thinpipe_proto::rpc;
 use thinpipe_proto::session::{EventId, MAX_ID};
 use thinpipe_proto::sse::{self, Decoder, Item, Scan, Scanner};
@@ -76,9 +77,11 @@ impl PassEvents {
         }
         // The event that was under way ends at the first boundary, whatever follows it.
         self.line.answered |= self.long == Some(true);
-        self.note_last_event(&scan, &out[start..], held);
-        if !self.line.answered && self.line.purpose.request().is_some() {
-            self.line.answered = holds_response(&out[start..]);
+        if may_hold_response(&out[start..]) || self.long.is_some() {
+            self.note_last_event(&scan, &out[start..], held);
+            if !self.line.answered && self.line.purpose.request().is_some() {
+                self.line.answered = holds_response(&out[start..]);
+            }
         }
         self.long = None;
         let at = self.scanner.last_event_id();
@@ -203,11 +206,19 @@ impl BodyStream for PassEvents {
     }
 }
 
+/// Finds the name of the member that every response has, and hardly any notification.
+static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"id\""));
+
+/// Whether these events need a closer look: one that is a response has an `id`, though perhaps written
+/// with escapes.
+fn may_hold_response(events: &[u8]) -> bool {
+    ID.find(events).is_some() || memchr::memchr(b'\\', events).is_some()
+}
+
 /// Whether any of these events carries a response. A response should be the last message of its
-/// stream, but servers send a `retry` or a notification behind it. Every response has an `id`, which
-/// hardly any notification holds, so the events are looked at one by one only if there is one.
+/// stream, but servers send a `retry` or a notification behind it.
 fn holds_response(events: &[u8]) -> bool {
-    if memmem::find(events, b"\"id\"").is_none() {
+    if ID.find(events).is_none() {
         return false;
     }
     let mut decoder = Decoder::new(sse::DEFAULT_MAX_EVENT);

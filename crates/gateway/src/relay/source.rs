@@ -40,6 +40,7 @@ impl BodyStream for Whole {
 pub(crate) struct Source {
     state: State,
     /// Ends the stream: its session has ended, or another connection took its place.
+    stop: CancellationToken,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -70,6 +71,7 @@ impl Source {
     pub(crate) fn new(body: Box<dyn BodyStream>, stop: CancellationToken) -> Self {
         Self {
             state: State::Reading(body),
+            stop: stop.clone(),
             stopped: Box::pin(stop.cancelled_owned()),
         }
     }
@@ -81,10 +83,20 @@ impl Source {
         line: &mut Line,
         out: &mut Vec<u8>,
     ) -> Poll<Got> {
-        if self.stopped.as_mut().poll(cx).is_ready() {
+        // A flag for streams that never stop to wait; whoever waits is woken.
+        if self.stop.is_cancelled() {
             self.state = State::Over;
             return Poll::Ready(Got::Stopped);
         }
+        let polled = self.poll_body(cx, line, out);
+        if polled.is_pending() && self.stopped.as_mut().poll(cx).is_ready() {
+            self.state = State::Over;
+            return Poll::Ready(Got::Stopped);
+        }
+        polled
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>, line: &mut Line, out: &mut Vec<u8>) -> Poll<Got> {
         let before = out.len();
         match &mut self.state {
             State::Reading(body) => match ready!(body.poll_fill(cx, out)) {

@@ -12,7 +12,7 @@ use super::later;
 use super::pool::Connection;
 use crate::body::{Body, BodyError, BodyStream, Filled};
 use crate::http1::framing::Framing;
-use crate::io::{READ_SIZE, now, poll_read_scratch};
+use crate::io::{READ_SIZE, now, poll_read_scratch, unwatch};
 
 /// Bytes of an unread body that are taken from the socket to save a connection. More of them cost
 /// more than a new connection does.
@@ -167,6 +167,13 @@ impl BodyStream for Unread {
             release(live.connection, ended && live.reusable, &live.permit);
         }
         polled
+    }
+
+    fn unwatch(&mut self) {
+        if let Some(live) = &mut self.live {
+            unwatch(&mut live.connection.io);
+            live.reusable = false;
+        }
     }
 
     fn remaining(&self) -> Option<u64> {
