@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ByteBudget;
 use crate::body::BoxFuture;
 use crate::io::Io;
 use permit::{Budget, Counters, Permit, add};
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Budget,
     pub(crate) streams: Budget,
     pub(crate) detached: Budget,
+    pub(crate) buffered: ByteBudget,
     pub(crate) counters: Counters,
     pub(crate) tasks: TaskTracker,
     /// No new work; `is_draining` is the same for those who only look, at the price of a load.
@@ -93,6 +95,7 @@ pub struct ServerBuilder {
     config: ServerConfig,
     routes: HashMap<String, Arc<Endpoint>>,
     store: Arc<dyn SessionStore>,
+    buffered: ByteBudget,
 }
 
 impl ServerBuilder {
@@ -117,6 +120,13 @@ impl ServerBuilder {
         self
     }
 
+    /// What is held whole comes out of this budget, [`Limits::max_buffered`]: for handlers that have
+    /// to hold something whole too.
+    #[must_use]
+    pub fn buffered(&self) -> &ByteBudget {
+        &self.buffered
+    }
+
     /// The server; it serves nothing until it is given connections. Must be called inside a tokio
     /// runtime that lives as long as the server, since the sweep of sessions runs there.
     #[must_use]
@@ -138,6 +148,7 @@ impl ServerBuilder {
             requests: Budget::new(limits.max_requests),
             streams: Budget::new(limits.max_streams),
             detached: Budget::new(limits.max_detached),
+            buffered: self.buffered,
             counters: Counters::default(),
             tasks,
             draining,
@@ -156,6 +167,7 @@ impl Server {
     /// Begins a server.
     pub fn builder(config: ServerConfig) -> ServerBuilder {
         ServerBuilder {
+            buffered: ByteBudget::new(config.limits.max_buffered),
             config,
             routes: HashMap::new(),
             store: Arc::new(MemoryStore::new()),
@@ -253,6 +265,7 @@ impl Server {
             requests: count(&counters.requests),
             requests_open: shared.requests.used(),
             answers: std::array::from_fn(|at| count(&counters.answers[at])),
+            buffered_bytes: shared.buffered.used(),
             streams: count(&counters.streams),
             streams_open: shared.streams.used(),
             stalled: count(&counters.stalled),

@@ -21,7 +21,7 @@ use crate::server::ladder::{Admitted, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds, Reply};
 use crate::server::session::{InFlight, Session, SessionEnd, SessionError};
-use crate::server::{Endpoint, Shared, batch};
+use crate::server::{Endpoint, Shared, batch, ladder};
 
 /// A request on its way to its answer.
 ///
@@ -41,9 +41,7 @@ impl Future for Answering {
         let this = &mut *self;
         let answer = match &mut this.future {
             Some(future) => std::task::ready!(future.as_mut().poll(cx)),
-            None => {
-                super::ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end")
-            }
+            None => ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end"),
         };
         this.future = None;
         Poll::Ready(Reply::new(
@@ -341,6 +339,7 @@ async fn initialize(
     envelope: Envelope,
     message: Message,
 ) -> Result<Prepared, Answer> {
+    ladder::check_initialize(&message)?;
     let live = match header_id(&envelope.headers) {
         Some(Ok(id)) => find(shared, &envelope, &id).await?,
         _ => None,

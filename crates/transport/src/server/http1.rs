@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::ORIGIN;
-use thinpipe_proto::rpc::code;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::http1::framing::Framing;
@@ -27,6 +26,7 @@ use crate::server::{Shared, dispatch, http2, ladder};
 
 use write::Shape;
 
+mod body;
 mod write;
 
 /// What opens an HTTP/2 connection with prior knowledge (RFC 9113 3.4), as far as it looks like a head.
@@ -34,9 +34,6 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Pipelined bytes kept while a reply is being written; more are left in the socket.
 const MAX_PIPELINED: usize = 16 << 10;
-
-/// A refused body up to this size is read and dropped, so that the connection can be used again.
-const MAX_DRAINED_BODY: usize = 64 << 10;
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(
@@ -98,14 +95,6 @@ enum Next {
     Closed,
 }
 
-/// Why there is no body.
-enum BodyFault {
-    TooLarge,
-    TimedOut,
-    Malformed,
-    Closed,
-}
-
 struct Connection {
     shared: Arc<Shared>,
     io: Box<dyn Io>,
@@ -115,6 +104,9 @@ struct Connection {
     /// Bytes that the socket would not take yet.
     output: Vec<u8>,
     sent: usize,
+    /// What comes behind `output`: a large body, written from where it lies. It keeps its place in
+    /// the budget until its client has read it.
+    whole: Bytes,
     timer: LazyTimer,
     quiet: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -129,6 +121,7 @@ impl Connection {
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
+            whole: Bytes::new(),
             timer: LazyTimer::default(),
             quiet,
         }
@@ -273,7 +266,8 @@ impl Connection {
         Some((reply, shape))
     }
 
-    /// The body, if all of it was read with the head. What follows it is kept.
+    /// The body, if all of it was read with the head. What follows it is kept. Such a body is not in
+    /// the budget: there are no more of them than requests (`max_requests`), each about as large as a read.
     fn whole_body(&mut self, request: &Http1Head, rest: &Bytes) -> Option<Bytes> {
         let Framing::Length(length) = request.framing else {
             return None;
@@ -284,32 +278,6 @@ impl Connection {
         }
         self.input = rest[length..].to_vec();
         Some(rest.slice(..length))
-    }
-
-    /// The long way: a body that is still on its way, or a refusal. `None`: the client has left.
-    async fn read_and_dispatch(
-        &mut self,
-        admitted: Result<Admitted, Box<Answer>>,
-        request: Http1Head,
-        rest: Bytes,
-        shape: &mut Shape,
-    ) -> Option<Result<Dispatched, Answer>> {
-        let admitted = match admitted {
-            Ok(admitted) => admitted,
-            Err(answer) => {
-                self.skip_body(&request, rest, shape).await;
-                return Some(Err(*answer));
-            }
-        };
-        match self.read_body(&request, rest).await {
-            Ok(body) => Some(self.dispatch(admitted, request.head, body)),
-            Err(BodyFault::Closed) => None,
-            Err(fault) => {
-                shape.keep_alive = false;
-                shape.lingers = true;
-                Some(Err(self.body_refusal(&fault)))
-            }
-        }
     }
 
     fn dispatch(
@@ -351,102 +319,6 @@ impl Connection {
             }
         }
         Poll::Pending
-    }
-
-    async fn read_body(&mut self, request: &Http1Head, rest: Bytes) -> Result<Bytes, BodyFault> {
-        let limits = self.shared.config.limits;
-        let mut framing = request.framing.clone();
-        if let Framing::Length(length) = framing
-            && length > limits.max_body as u64
-        {
-            return Err(BodyFault::TooLarge);
-        }
-        if request.expects_continue {
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-        }
-        let mut body = Vec::new();
-        self.input = rest.to_vec();
-        let deadline = now() + limits.body_timeout;
-        loop {
-            let used = framing
-                .decode(&self.input, &mut body)
-                .map_err(|_| BodyFault::Malformed)?;
-            self.input.drain(..used);
-            if body.len() > limits.max_body {
-                return Err(BodyFault::TooLarge);
-            }
-            if framing.is_done() {
-                return Ok(Bytes::from(body));
-            }
-            self.read_more(deadline).await?;
-        }
-    }
-
-    async fn read_more(&mut self, deadline: std::time::Instant) -> Result<(), BodyFault> {
-        poll_fn(|cx| {
-            let input = &mut self.input;
-            let take = |bytes: &[u8]| {
-                input.extend_from_slice(bytes);
-                bytes.len()
-            };
-            match poll_read_scratch(&mut self.io, cx, READ_SIZE, take) {
-                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(BodyFault::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-                Poll::Pending => self
-                    .timer
-                    .poll_until(cx, deadline)
-                    .map(|()| Err(BodyFault::TimedOut)),
-            }
-        })
-        .await
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), BodyFault> {
-        self.output.extend_from_slice(bytes);
-        let mut stalled = None;
-        let flushed = poll_fn(|cx| self.poll_flush_output(cx, &mut stalled)).await;
-        flushed.map_err(|_| BodyFault::Closed)
-    }
-
-    /// Reads past the body of a refused request, if that is cheap; else the connection closes.
-    async fn skip_body(&mut self, request: &Http1Head, rest: Bytes, shape: &mut Shape) {
-        let small = match request.framing {
-            Framing::Length(length) => length <= MAX_DRAINED_BODY as u64,
-            _ => false,
-        };
-        let waits_for_us = request.expects_continue && request.framing != Framing::Length(0);
-        if small && !waits_for_us && self.read_body(request, rest).await.is_ok() {
-            return;
-        }
-        shape.keep_alive = false;
-        shape.lingers = true;
-    }
-
-    fn body_refusal(&self, fault: &BodyFault) -> Answer {
-        let limit = self.shared.config.limits.max_body;
-        let (status, code, text) = match fault {
-            BodyFault::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                code::INVALID_REQUEST,
-                format!("the body exceeds {limit} bytes"),
-            ),
-            BodyFault::TimedOut => (
-                StatusCode::REQUEST_TIMEOUT,
-                code::INVALID_REQUEST,
-                "the body came too slowly".to_owned(),
-            ),
-            BodyFault::Malformed | BodyFault::Closed => (
-                StatusCode::BAD_REQUEST,
-                code::PARSE_ERROR,
-                "the framing of the body is malformed".to_owned(),
-            ),
-        };
-        let data = match fault {
-            BodyFault::TooLarge => reason!("too_large"),
-            BodyFault::TimedOut => reason!("too_slow"),
-            BodyFault::Malformed | BodyFault::Closed => reason!("bad_request"),
-        };
-        Answer::error(status, None, code, &text, Some(data))
     }
 
     /// Answers a head that cannot be read; the connection ends with it.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::ORIGIN;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::body::{BodyError, Filled};
+use crate::byte_budget::Gathering;
 use crate::io::{Io, now};
 use crate::server::dispatch::{self, Dispatched};
 use crate::server::exchange::Answer;
@@ -164,35 +165,49 @@ async fn answer(
     respond(&shared, reply)
 }
 
+/// Reads the body, within the same bounds as that of HTTP/1.1.
 async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, Answer> {
     let limits = &shared.config.limits;
-    let too_large = || {
-        let text = format!("the body exceeds {} bytes", limits.max_body);
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        Answer::error(
-            status,
-            None,
-            code::INVALID_REQUEST,
-            &text,
-            Some(reason!("too_large")),
-        )
-    };
-    if body.size_hint().lower() > limits.max_body as u64 {
-        return Err(too_large());
+    let reading = tokio::time::timeout(limits.body_timeout, gather(shared, body));
+    reading.await.unwrap_or_else(|_| {
+        let text = "the body came too slowly";
+        Err(ladder::refuse(StatusCode::REQUEST_TIMEOUT, text))
+    })
+}
+
+async fn gather(shared: &Shared, mut body: Incoming) -> Result<Bytes, Answer> {
+    let max = shared.config.limits.max_body;
+    let length = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if length > max {
+        return Err(too_large(max));
     }
-    let read = Limited::new(body, limits.max_body).collect();
-    match tokio::time::timeout(limits.body_timeout, read).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ladder::refuse(
-            StatusCode::BAD_REQUEST,
-            "the body broke off",
-        )),
-        Err(_) => {
-            let text = "the body came too slowly";
-            Err(ladder::refuse(StatusCode::REQUEST_TIMEOUT, text))
+    let mut whole = match body.size_hint().exact() {
+        None => Gathering::up_to(&shared.buffered, max),
+        Some(_) => {
+            Gathering::of_length(&shared.buffered, length).map_err(|_| ladder::no_room(shared))?
         }
+    };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            let text = "the body broke off";
+            ladder::refuse(StatusCode::BAD_REQUEST, text)
+        })?;
+        // What is no data are trailers, which nobody reads.
+        let data = frame.into_data().unwrap_or_default();
+        if whole.bytes.len() + data.len() > max {
+            return Err(too_large(max));
+        }
+        whole.bytes.extend_from_slice(&data);
+        whole.grown().map_err(|_| ladder::no_room(shared))?;
     }
+    Ok(whole.finish())
+}
+
+fn too_large(max: usize) -> Answer {
+    let text = format!("the body exceeds {max} bytes");
+    let data = Some(reason!("too_large"));
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    Answer::error(status, None, code::INVALID_REQUEST, &text, data)
 }
 
 fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {

@@ -178,6 +178,26 @@ pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) 
     unavailable(id, &text, reason!("overloaded"))
 }
 
+/// `initialize` is kept for as long as its session lives: what all sessions keep must stay far below
+/// what they would with bodies of any size.
+const MAX_INITIALIZE: usize = 256 << 10;
+
+pub(crate) fn check_initialize(message: &Message) -> Result<(), Answer> {
+    if message.source().len() <= MAX_INITIALIZE {
+        return Ok(());
+    }
+    let text = format!("initialize exceeds {MAX_INITIALIZE} bytes");
+    let (status, code) = (StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST);
+    let data = Some(reason!("too_large"));
+    Err(Answer::error(status, message.id(), code, &text, data))
+}
+
+/// 503: what is to be held whole finds no room now.
+pub(crate) fn no_room(shared: &Shared) -> Answer {
+    let limit = Some(shared.buffered.limit());
+    busy(None, "too many bytes of messages are held", limit)
+}
+
 fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str) -> Answer {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let mut answer = Answer::error(status, id, code::SERVER_ERROR, text, Some(data));

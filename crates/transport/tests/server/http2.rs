@@ -9,9 +9,15 @@ use tokio::net::TcpStream;
 
 use crate::support::{Running, call, config, start, until};
 
-type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+type Sender<B> = hyper::client::conn::http2::SendRequest<B>;
 
-async fn connect(running: &Running) -> Sender {
+/// A connection whose requests have bodies of this kind.
+pub(crate) async fn connect<B>(running: &Running) -> Sender<B>
+where
+    B: http_body::Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = TcpStream::connect(running.address).await.unwrap();
     let io = TokioIo::new(stream);
     let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
@@ -25,13 +31,18 @@ async fn connect(running: &Running) -> Sender {
 }
 
 fn post(running: &Running, session: Option<&str>, body: String) -> Request<Full<Bytes>> {
+    post_of(running, session, Full::new(Bytes::from(body)))
+}
+
+/// POST with any body.
+pub(crate) fn post_of<B>(running: &Running, session: Option<&str>, body: B) -> Request<B> {
     let mut request = Request::post(&running.url)
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream");
     if let Some(session) = session {
         request = request.header("mcp-session-id", session);
     }
-    request.body(Full::new(Bytes::from(body))).unwrap()
+    request.body(body).unwrap()
 }
 
 /// Sessions, JSON, streams and limits, all on one HTTP/2 connection.

@@ -13,9 +13,10 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, code};
 use thinpipe_store::{MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
-use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
-    Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session, SessionEnd,
+    Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session,
+    SessionEnd,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -93,6 +94,10 @@ impl Sample {
                 result_of(&message, r#"{"content":[]}"#)
             }
             Some("stream") => Answer::events(self.stream()),
+            Some("long") => {
+                let body = Body::stream(self.stream());
+                Answer::new(StatusCode::OK, Content::Json, body)
+            }
             Some("nothing") => Answer::accepted(),
             Some("nonsense") => Answer::json(Bytes::from_static(b"<html>")),
             Some("stream on") => {
@@ -175,6 +180,32 @@ fn result_of(message: &Message, result: &str) -> Answer {
     Answer::json(Bytes::from(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
     )))
+}
+
+/// A body of an HTTP/2 request, sent as a test wants to.
+pub(crate) struct Pieces {
+    pub(crate) receiver: mpsc::Receiver<Bytes>,
+    pub(crate) length: Option<u64>,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        let piece = std::task::ready!(self.receiver.poll_recv(cx));
+        Poll::Ready(piece.map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.length.map_or_else(
+            http_body::SizeHint::default,
+            http_body::SizeHint::with_exact,
+        )
+    }
 }
 
 /// A running server.

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, Filled};
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 use tokio::task::JoinSet;
@@ -205,7 +206,10 @@ async fn c17_time_outs_hold_here_too() {
     ));
     let start = tokio::time::Instant::now();
     let response = server.upstream.send(want("silent")).await.unwrap();
-    let error = response.collect(100).await.unwrap_err();
+    let error = response
+        .collect(100, &ByteBudget::default())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("too long"), "{error}");
     assert_eq!(start.elapsed().as_secs(), 300);
 }

@@ -8,10 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::{After, Connection};
+use crate::ByteBudget;
 use crate::body::Filled;
 use crate::io::{READ_SIZE, now, poll_read_scratch};
 use crate::server::permit::add;
@@ -134,6 +136,7 @@ impl Connection {
         render_head(&mut out, &reply, writing.coding, shape);
         match reply.body {
             ReplyBody::Empty => {}
+            ReplyBody::Full(bytes) if bytes.len() > ByteBudget::FREE => self.whole = bytes,
             ReplyBody::Full(bytes) => out.extend_from_slice(&bytes),
             ReplyBody::Stream(stream) => writing.stream = Some(stream),
         }
@@ -219,15 +222,27 @@ impl Connection {
         cx: &mut Context<'_>,
         stalled: &mut Option<Instant>,
     ) -> Poll<Result<(), WriteFault>> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && self.whole.is_empty() {
             *stalled = None;
             return Poll::Ready(Ok(()));
         }
-        while self.sent < self.output.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.output[self.sent..]) {
+        loop {
+            let is_behind = self.sent == self.output.len();
+            let rest = if is_behind {
+                &self.whole
+            } else {
+                &self.output[self.sent..]
+            };
+            if rest.is_empty() {
+                break;
+            }
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(WriteFault::Gone)),
                 Poll::Ready(Ok(n)) => {
-                    self.sent += n;
+                    match is_behind {
+                        true => self.whole.advance(n),
+                        false => self.sent += n,
+                    }
                     *stalled = None;
                 }
                 Poll::Pending => {
@@ -239,8 +254,7 @@ impl Connection {
             }
         }
         *stalled = None;
-        self.sent = 0;
-        self.output = Vec::new();
+        (self.output, self.sent, self.whole) = (Vec::new(), 0, Bytes::new());
         Poll::Ready(Ok(()))
     }
 
