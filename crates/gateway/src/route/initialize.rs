@@ -245,6 +245,10 @@ impl Route {
         session: &Session,
         state: &SessionState,
     ) -> Result<(), Failure> {
+        if state.setup().is_incomplete {
+            let text = "more was set up in the session than is remembered";
+            return Err(Failure::new(Reason::Invalid, text));
+        }
         let params = session.initialize_params();
         let mut request = BytesMut::from(
             &br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..],
