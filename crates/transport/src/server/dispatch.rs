@@ -17,7 +17,7 @@ use thinpipe_proto::session::{EventId, Principal, SessionId};
 use crate::body::{Body, BoxFuture};
 use crate::server::exchange::{Answer, Exchange, Inbound};
 use crate::server::head::RequestHead;
-use crate::server::ladder::{Admitted, Step, busy};
+use crate::server::ladder::{Admitted, Refused, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds, Reply};
 use crate::server::session::{InFlight, Session, SessionEnd, SessionError};
@@ -131,7 +131,8 @@ pub(crate) enum Dispatched {
     Later(BoxFuture<Answering>),
 }
 
-/// Hands a request to its handler. `body` is empty for GET and DELETE.
+/// Hands a request to its handler, unless it is new and the server drains. `body` is empty for GET and
+/// DELETE.
 ///
 /// What happens thousands of times a second, a message in a session that is live here, needs neither
 /// an await nor an allocation of its own.
@@ -140,7 +141,10 @@ pub(crate) fn dispatch(
     admitted: Admitted,
     head: RequestHead,
     body: Bytes,
-) -> Dispatched {
+) -> Result<Dispatched, Refused> {
+    if let Some(refused) = ladder::refuse_new_work(shared, &admitted, &head, &body) {
+        return Err(refused);
+    }
     add(&shared.counters.requests);
     let Admitted {
         endpoint,
@@ -163,14 +167,14 @@ pub(crate) fn dispatch(
             Some(session) => {
                 let asked = Asked::Call(message.id().cloned());
                 let prepared = in_session(shared, envelope, message, Some(session));
-                return Dispatched::Now(start(shared, prepared, permit, asked));
+                return Ok(Dispatched::Now(start(shared, prepared, permit, asked)));
             }
-            None => return later(shared, envelope, Class::Message(message), permit),
+            None => return Ok(later(shared, envelope, Class::Message(message), permit)),
         },
-        Ok(class) => return later(shared, envelope, class, permit),
+        Ok(class) => return Ok(later(shared, envelope, class, permit)),
         Err(answer) => Err(answer),
     };
-    Dispatched::Now(start(shared, refused, permit, Asked::Safe))
+    Ok(Dispatched::Now(start(shared, refused, permit, Asked::Safe)))
 }
 
 #[expect(

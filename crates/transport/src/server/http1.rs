@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -22,7 +23,7 @@ use crate::server::head::{self, HeadError, Http1Head, RequestHead};
 use crate::server::ladder::Admitted;
 use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
-use crate::server::{Shared, dispatch, http2, ladder};
+use crate::server::{FIRST_WORDS, Shared, dispatch, http2, ladder};
 
 use write::Shape;
 
@@ -109,6 +110,8 @@ struct Connection {
     whole: Bytes,
     timer: LazyTimer,
     quiet: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Its first request has so long to come also when the server stops.
+    first_words: Instant,
 }
 
 impl Connection {
@@ -124,6 +127,7 @@ impl Connection {
             whole: Bytes::new(),
             timer: LazyTimer::default(),
             quiet,
+            first_words: now() + FIRST_WORDS,
         }
     }
 
@@ -145,9 +149,6 @@ impl Connection {
                 *head_until.get_or_insert_with(|| now() + limits.head_timeout)
             };
             let read = poll_fn(|cx| {
-                if waits && self.shared.is_draining() && self.shared.quiet.is_cancelled() {
-                    return Poll::Ready(Err(Next::Closed));
-                }
                 let input = &mut self.input;
                 let take = |bytes: &[u8]| {
                     input.extend_from_slice(bytes);
@@ -158,9 +159,11 @@ impl Connection {
                     Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
                     Poll::Pending => {}
                 }
-                if waits && self.quiet.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(Next::Closed));
-                }
+                let deadline = if waits && self.quiet.as_mut().poll(cx).is_ready() {
+                    deadline.min(self.first_words)
+                } else {
+                    deadline
+                };
                 std::task::ready!(self.timer.poll_until(cx, deadline));
                 let late = HeadError {
                     status: 408,
@@ -241,12 +244,12 @@ impl Connection {
         };
         let origin = request.head.headers.get(ORIGIN).cloned();
         let shared = Arc::clone(&self.shared);
-        let admitted = ladder::admit_to_body(&shared, &request.head);
+        let admitted = ladder::admit(&shared, &request.head);
         // Whoever is refused for its origin must not read why.
         let refused = admitted.as_ref().err().map(|answer| answer.status);
         let origin = origin.filter(|_| refused != Some(StatusCode::FORBIDDEN));
         let dispatched = match (admitted, self.whole_body(&request, &rest)) {
-            (Ok(admitted), Some(body)) => self.dispatch(admitted, request.head, body),
+            (Ok(admitted), Some(body)) => self.dispatch(admitted, request.head, body, &mut shape),
             // Boxed, so that a connection that streams does not carry the room for this.
             (admitted, _) => {
                 Box::pin(self.read_and_dispatch(admitted, request, rest, &mut shape)).await?
@@ -285,11 +288,12 @@ impl Connection {
         admitted: Admitted,
         head: RequestHead,
         body: Bytes,
+        shape: &mut Shape,
     ) -> Result<Dispatched, Answer> {
-        match ladder::refuse_new_work(&self.shared, &admitted, &head, &body) {
-            Some(refusal) => Err(refusal),
-            None => Ok(dispatch::dispatch(&self.shared, admitted, head, body)),
-        }
+        dispatch::dispatch(&self.shared, admitted, head, body).map_err(|refused| {
+            shape.keep_alive &= refused.may_stay;
+            refused.answer
+        })
     }
 
     /// Waits for `future` as long as the client is there.

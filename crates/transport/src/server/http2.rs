@@ -47,6 +47,7 @@ pub(crate) async fn serve(
     peer: Option<SocketAddr>,
 ) {
     let limits = shared.config.limits;
+    let opened = now();
     let preface = async {
         while input.len() < PREFACE {
             if !matches!(io.read_buf(&mut input).await, Ok(1..)) {
@@ -62,15 +63,31 @@ pub(crate) async fn serve(
         return;
     }
     let open = Budget::new(usize::MAX);
-    let requests = open.clone();
-    let draining = shared.draining.clone();
     let forced = shared.forced.clone();
+    let leaving = CancellationToken::new();
+    let closes = {
+        let (shared, leaving) = (Arc::clone(&shared), leaving.clone());
+        async move {
+            tokio::select! {
+                // Cancel-safe: a token stays cancelled, and so is the other future looked at again.
+                () = leaving.cancelled() => {}
+                () = shared.closes(opened) => {}
+            }
+        }
+    };
+    let mut closes = std::pin::pin!(closes);
+    let requests = open.clone();
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         let permit = requests.take();
+        let (requests, leaving) = (requests.clone(), leaving.clone());
         async move {
-            let response = answer(shared, request, peer).await;
-            Ok::<_, Infallible>(response.map(|body| OpenBody {
+            let answered = answer(shared, request, peer).await;
+            // Who is turned away had better go; but not if others still use the connection.
+            if answered.is_turned_away && requests.used() == 1 {
+                leaving.cancel();
+            }
+            Ok::<_, Infallible>(answered.response.map(|body| OpenBody {
                 body,
                 _open: permit,
             }))
@@ -100,8 +117,9 @@ pub(crate) async fn serve(
                 }
                 return;
             }
-            // Cancel-safe: a token stays cancelled.
-            () = draining.cancelled(), if !shutting_down => {
+            // Cancel-safe: it goes on where it was. Not as soon as the server drains: a connection that
+            // shuts down takes no more requests, and a call may wait for one of its client's.
+            () = closes.as_mut(), if !shutting_down => {
                 shutting_down = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -122,11 +140,18 @@ pub(crate) async fn serve(
     }
 }
 
+/// A response on its way.
+struct Answered {
+    response: Response<ReplyStream>,
+    /// The client asked for new work of a server that drains, and has nothing else to do here.
+    is_turned_away: bool,
+}
+
 async fn answer(
     shared: Arc<Shared>,
     request: Request<Incoming>,
     peer: Option<SocketAddr>,
-) -> Response<ReplyStream> {
+) -> Answered {
     let (parts, body) = request.into_parts();
     let origin = parts.headers.get(ORIGIN).cloned();
     let authority = parts.uri.authority();
@@ -146,6 +171,7 @@ async fn answer(
         ladder::admit(&shared, &head)
     };
     let mut may_read = true;
+    let mut is_turned_away = false;
     let mut reply = match admitted {
         Err(answer) => {
             may_read = answer.status != StatusCode::FORBIDDEN;
@@ -153,8 +179,12 @@ async fn answer(
         }
         Ok(admitted) => match read_body(&shared, body).await {
             Ok(body) => match dispatch::dispatch(&shared, admitted, head, body) {
-                Dispatched::Now(answering) => answering.await,
-                Dispatched::Later(later) => later.await.await,
+                Ok(Dispatched::Now(answering)) => answering.await,
+                Ok(Dispatched::Later(later)) => later.await.await,
+                Err(refused) => {
+                    is_turned_away = !refused.may_stay;
+                    Reply::new(&shared, refused.answer, Holds::default())
+                }
             },
             Err(answer) => Reply::new(&shared, answer, Holds::default()),
         },
@@ -162,7 +192,10 @@ async fn answer(
     if let Some(origin) = origin.filter(|_| may_read) {
         reply.allow_origin(&origin);
     }
-    respond(&shared, reply)
+    Answered {
+        response: respond(&shared, reply),
+        is_turned_away,
+    }
 }
 
 /// Reads the body, within the same bounds as that of HTTP/1.1.

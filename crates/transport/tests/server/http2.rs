@@ -30,7 +30,7 @@ where
     sender
 }
 
-fn post(running: &Running, session: Option<&str>, body: String) -> Request<Full<Bytes>> {
+pub(crate) fn post(running: &Running, session: Option<&str>, body: String) -> Request<Full<Bytes>> {
     post_of(running, session, Full::new(Bytes::from(body)))
 }
 
@@ -45,6 +45,12 @@ pub(crate) fn post_of<B>(running: &Running, session: Option<&str>, body: B) -> R
     request.body(body).unwrap()
 }
 
+/// The session that was opened.
+pub(crate) fn session_of<B>(opened: &http::Response<B>) -> String {
+    let id = opened.headers()["mcp-session-id"].to_str();
+    id.unwrap().to_owned()
+}
+
 /// Sessions, JSON, streams and limits, all on one HTTP/2 connection.
 #[tokio::test]
 async fn http2_serves_the_same() {
@@ -55,10 +61,7 @@ async fn http2_serves_the_same() {
         .await;
     let opened = opened.unwrap();
     assert_eq!(opened.status(), 200);
-    let session = opened.headers()["mcp-session-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let session = session_of(&opened);
     let answered = sender
         .send_request(post(&running, Some(&session), call(2, "echo")))
         .await;
@@ -105,10 +108,7 @@ async fn c26_http2_stream_that_is_not_read_is_closed() {
     let opened = sender
         .send_request(post(&running, None, rpc::initialize(1, "2025-11-25")))
         .await;
-    let session = opened.unwrap().headers()["mcp-session-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let session = session_of(&opened.unwrap());
     let unread = sender
         .send_request(post(&running, Some(&session), call(3, "stream")))
         .await;

@@ -140,7 +140,7 @@ impl Handler for Sample {
     }
 }
 
-/// A stream of whatever the test sends; `runs_on`: also without its client.
+/// A stream of whatever the test sends; `runs_on`: also without its client, and while the server drains.
 pub(crate) struct Channel {
     receiver: mpsc::Receiver<Bytes>,
     runs_on: bool,
@@ -168,7 +168,10 @@ impl BodyStream for Channel {
         })
     }
 
-    fn shut_down(&mut self, _: bool, out: &mut Vec<u8>) -> bool {
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        if self.runs_on && !force {
+            return false;
+        }
         out.extend_from_slice(b"retry: 1000\n\n");
         true
     }

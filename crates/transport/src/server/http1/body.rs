@@ -57,7 +57,7 @@ impl Connection {
             Err(fault) => return Some(Err(self.break_off(&fault, shape))),
         };
         match self.read_body(&request, rest, body).await {
-            Ok(body) => Some(self.dispatch(admitted, request.head, body)),
+            Ok(body) => Some(self.dispatch(admitted, request.head, body, shape)),
             Err(BodyFault::Closed) => None,
             Err(fault) => Some(Err(self.break_off(&fault, shape))),
         }

@@ -87,7 +87,7 @@ struct Writing {
 
 impl Connection {
     pub(super) async fn write(&mut self, reply: Reply, mut shape: Shape) -> After {
-        if self.shared.is_draining() {
+        if self.shared.is_closing() {
             shape.keep_alive = false;
         }
         let coding = match reply.length() {
