@@ -1,18 +1,38 @@
 //! What both sides need of a connection: any byte stream, one read buffer a thread, lazy timers.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// A connection: TCP, TLS or a pipe in a test.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Whether the peer is known to send nothing more, although what it did send has not been read.
+    /// Never waits, and nobody is woken when it changes. `false` where only reading can tell.
+    fn is_read_closed(&self) -> bool;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
+    fn is_read_closed(&self) -> bool {
+        let any: &dyn Any = self;
+        if let Some(boxed) = any.downcast_ref::<Box<dyn Io>>() {
+            return (**boxed).is_read_closed();
+        }
+        let Some(tcp) = any.downcast_ref::<TcpStream>() else {
+            return false;
+        };
+        // With bytes to read it is ready at once, and says what else it has heard.
+        let ready = pin!(tcp.ready(Interest::READABLE));
+        let polled = ready.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(polled, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
 
 /// Bytes read from a socket at once. It bounds what one stalled reader can pin in memory, and is
 /// large enough that a busy stream is moved with few system calls.

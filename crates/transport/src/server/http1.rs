@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -35,6 +35,10 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Pipelined bytes kept while a reply is being written; more are left in the socket.
 const MAX_PIPELINED: usize = 16 << 10;
+
+/// How often a client that has sent more than that is looked after: reading would tell when it leaves,
+/// but there is nowhere to put what is read.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(
@@ -110,8 +114,10 @@ struct Connection {
     whole: Bytes,
     timer: LazyTimer,
     quiet: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Its first request has so long to come also when the server stops.
-    first_words: Instant,
+    /// So long its first request has to come also when the server stops; `None` once it has come.
+    first_words: Option<Instant>,
+    /// When to look next whether a client that cannot be read from is still there.
+    look_at: Option<Instant>,
 }
 
 impl Connection {
@@ -127,7 +133,8 @@ impl Connection {
             whole: Bytes::new(),
             timer: LazyTimer::default(),
             quiet,
-            first_words: now() + FIRST_WORDS,
+            first_words: Some(now() + FIRST_WORDS),
+            look_at: None,
         }
     }
 
@@ -139,6 +146,7 @@ impl Connection {
         let mut searched = 0;
         loop {
             if let Some(next) = self.try_head(&mut searched) {
+                self.first_words = None;
                 return next;
             }
             let waits = self.input.is_empty();
@@ -160,7 +168,10 @@ impl Connection {
                     Poll::Pending => {}
                 }
                 let deadline = if waits && self.quiet.as_mut().poll(cx).is_ready() {
-                    deadline.min(self.first_words)
+                    let Some(first_words) = self.first_words else {
+                        return Poll::Ready(Err(Next::Closed));
+                    };
+                    deadline.min(first_words)
                 } else {
                     deadline
                 };
@@ -308,7 +319,8 @@ impl Connection {
         .await
     }
 
-    /// `Ready` when the client has closed the connection. What it sends meanwhile is kept.
+    /// `Ready` when the client has closed the connection, or its half of it: whether it still reads
+    /// shows only when it is written to. What it sends meanwhile is kept.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.input.len() < MAX_PIPELINED {
             let input = &mut self.input;
@@ -322,7 +334,12 @@ impl Connection {
                 Ok(_) => {}
             }
         }
-        Poll::Pending
+        while !(*self.io).is_read_closed() {
+            let at = *self.look_at.get_or_insert_with(|| now() + LOOK);
+            std::task::ready!(self.timer.poll_until(cx, at));
+            self.look_at = None;
+        }
+        Poll::Ready(())
     }
 
     /// Answers a head that cannot be read; the connection ends with it.
