@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::body::{BodyError, Filled};
-use crate::byte_budget::Gathering;
+use crate::byte_budget::{ByteBudget, Gathering};
 use crate::io::{Io, now};
 use crate::server::dispatch::{self, Dispatched};
 use crate::server::exchange::Answer;
@@ -248,8 +248,11 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
     reply.type_fields(|name, value| drop(fields.insert(name, value.clone())));
     let body = match reply.body {
         ReplyBody::Empty => ReplyStream::Whole(None),
+        ReplyBody::Full(bytes) if bytes.len() > ByteBudget::FREE => {
+            ReplyStream::Watched(watch(shared, Source::Whole(bytes)))
+        }
         ReplyBody::Full(bytes) => ReplyStream::Whole(Some(bytes)),
-        ReplyBody::Stream(running) => ReplyStream::Running(watch(shared, running)),
+        ReplyBody::Stream(running) => ReplyStream::Watched(watch(shared, Source::Running(running))),
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;
@@ -260,10 +263,10 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
 
 /// A reply that hyper polls, and a watchdog that hyper cannot be: it stops polling a body when the
 /// client stops reading, so nothing in the body could notice.
-fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
+fn watch(shared: &Arc<Shared>, source: Source) -> Arc<Mutex<Watched>> {
     let alive = CancellationToken::new();
     let watched = Arc::new(Mutex::new(Watched {
-        running: Some(running),
+        source: Some(source),
         // A client may open no window at all; then hyper never asks.
         unread_since: Some(now()),
         _alive: alive.clone().drop_guard(),
@@ -281,7 +284,7 @@ fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
                 return;
             };
             let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            if watched.running.is_none() {
+            if watched.source.is_none() {
                 return;
             }
             if watched
@@ -290,7 +293,7 @@ fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
             {
                 add(&shared.counters.stalled);
                 tracing::info!("a client does not read; its stream is closed");
-                watched.running = None;
+                watched.source = None;
                 return;
             }
         }
@@ -299,11 +302,18 @@ fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
 }
 
 struct Watched {
-    running: Option<Box<Running>>,
+    source: Option<Source>,
     /// When bytes were handed over that have not been asked beyond since.
     unread_since: Option<Instant>,
     /// The watchdog ends with the stream.
     _alive: DropGuard,
+}
+
+/// Where a reply's bytes come from.
+enum Source {
+    Running(Box<Running>),
+    /// A large body that is all here, and has its place in the budget until it is read.
+    Whole(Bytes),
 }
 
 /// A body whose connection counts as used for as long as it is there.
@@ -335,7 +345,7 @@ impl HttpBody for OpenBody {
 /// A reply's body as hyper wants it.
 enum ReplyStream {
     Whole(Option<Bytes>),
-    Running(Arc<Mutex<Watched>>),
+    Watched(Arc<Mutex<Watched>>),
 }
 
 impl HttpBody for ReplyStream {
@@ -348,19 +358,25 @@ impl HttpBody for ReplyStream {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let watched = match &mut *self {
             Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Running(watched) => watched,
+            Self::Watched(watched) => watched,
         };
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.unread_since = None;
-        let Some(running) = &mut watched.running else {
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
-        };
         let mut out = Vec::new();
-        let filled = ready!(running.poll_fill(cx, &mut out));
+        let filled = match &mut watched.source {
+            None => return Poll::Ready(Some(Err(BodyError::TimedOut))),
+            Some(Source::Running(running)) => ready!(running.poll_fill(cx, &mut out)),
+            Some(Source::Whole(bytes)) => {
+                // Copied: what waits for the client must not keep the rest.
+                let piece = bytes.split_to(bytes.len().min(STREAM_BUFFER));
+                out.extend_from_slice(&piece);
+                Ok(Filled::More)
+            }
+        };
         watched.unread_since = Some(now());
         match filled {
-            Ok(Filled::End) if out.is_empty() => {
-                (watched.running, watched.unread_since) = (None, None);
+            Ok(_) if out.is_empty() => {
+                (watched.source, watched.unread_since) = (None, None);
                 drop(watched);
                 *self = Self::Whole(None);
                 Poll::Ready(None)
@@ -379,7 +395,13 @@ impl HttpBody for ReplyStream {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Running(_) => SizeHint::default(),
+            Self::Watched(watched) => {
+                let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+                match &watched.source {
+                    Some(Source::Whole(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+                    _ => SizeHint::default(),
+                }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use thinpipe_testkit::rpc;
 use tokio::net::TcpStream;
 
-use crate::support::{Running, call, config, start, until};
+use crate::support::{HUGE, Pieces, Running, call, config, start, until};
 
 type Sender<B> = hyper::client::conn::http2::SendRequest<B>;
 
@@ -117,6 +117,59 @@ async fn c26_http2_stream_that_is_not_read_is_closed() {
     while events.send(event.clone()).await.is_ok() {}
     assert_eq!(running.server.stats().stalled, 1);
     drop(unread);
+}
+
+/// C26: nor is a large answer that is not read kept for ever. One that is read arrives whole, with its length.
+#[tokio::test]
+async fn c26_http2_large_answer_that_is_not_read_is_given_up() {
+    let mut config = config();
+    config.limits.write_stall = std::time::Duration::from_millis(100);
+    let running = start(config).await;
+    let client = running.client("2025-11-25").await;
+    let mut sender = connect(&running).await;
+    let huge = |id| post(&running, client.session(), call(id, "huge"));
+    let read = sender.send_request(huge(1)).await.unwrap();
+    let length = read.headers()["content-length"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let body = read.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.len() > HUGE && body.len().to_string() == length);
+    let unread = sender.send_request(huge(2)).await.unwrap();
+    until("it is given up", || running.server.stats().stalled == 1).await;
+    assert!(unread.into_body().collect().await.is_err());
+}
+
+/// B2, B10: the limits of requests hold over HTTP/2 as well.
+#[tokio::test]
+async fn b10_http2_requests_have_limits() {
+    let mut config = config();
+    (config.limits.max_body, config.limits.max_headers) = (1000, 10);
+    config.limits.max_head = 4000;
+    config.limits.body_timeout = std::time::Duration::from_millis(50);
+    let running = start(config).await;
+    let mut sender = connect(&running).await;
+    let mut status = async |body: &[usize], announced: Option<u64>, fields: usize, size: usize| {
+        let (pieces, receiver) = tokio::sync::mpsc::channel(8);
+        for length in body {
+            pieces.send(" ".repeat(*length).into()).await.unwrap();
+        }
+        let length = announced;
+        let mut request = post_of(&running, None, Pieces { receiver, length });
+        for at in 0..fields {
+            let name: http::HeaderName = format!("x-{at}").parse().unwrap();
+            let value = "x".repeat(size).parse().unwrap();
+            request.headers_mut().insert(name, value);
+        }
+        let response = sender.send_request(request).await.unwrap();
+        drop(pieces);
+        response.status().as_u16()
+    };
+    assert_eq!(status(&[], Some(1001), 0, 0).await, 413, "announced");
+    assert_eq!(status(&[600, 600], None, 0, 0).await, 413, "as it comes");
+    assert_eq!(status(&[600], None, 0, 0).await, 408, "half a body");
+    assert_eq!(status(&[], None, 11, 1).await, 431, "too many fields");
+    assert_eq!(status(&[], None, 2, 3000).await, 431, "too large a head");
 }
 
 /// B10: half a preface, and a connection that only stays, are closed: no place is kept for nothing.

@@ -21,6 +21,9 @@ use thinpipe_transport::server::{
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+/// Bytes of the answer of the tool `huge`: more than sockets hold.
+pub(crate) const HUGE: usize = 16 << 20;
+
 /// What the handler saw, and how the test steers it.
 #[derive(Default)]
 pub(crate) struct Sample {
@@ -92,6 +95,10 @@ impl Sample {
                 gate.pass().await;
                 self.finished.fetch_add(1, Ordering::SeqCst);
                 result_of(&message, r#"{"content":[]}"#)
+            }
+            Some("huge") => {
+                let text = "x".repeat(HUGE);
+                result_of(&message, &format!(r#"{{"text":"{text}"}}"#))
             }
             Some("stream") => Answer::events(self.stream()),
             Some("long") => {
