@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     TooLarge,
     /// All connections to the upstream are taken.
     Overloaded,
+    /// The answer has to be held whole, and there is no room for it: the call may have run.
+    BufferFull,
     /// All event streams of the upstream are taken, and the answer is one: the call may have run.
     TooManyStreams,
     /// The upstream is not at the configured URL.
@@ -49,6 +51,7 @@ impl Reason {
             Self::Invalid => "upstream_invalid",
             Self::TooLarge => "message_too_large",
             Self::Overloaded => "upstream_overloaded",
+            Self::BufferFull => "buffer_full",
             Self::TooManyStreams => "too_many_streams",
             Self::NotFound => "upstream_not_found",
             Self::Binding => "binding_mismatch",

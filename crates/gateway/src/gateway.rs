@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{Handler, Server, ServerBuilder};
 use tokio_util::task::TaskTracker;
 
@@ -43,12 +44,14 @@ pub enum GatewayError {
 }
 
 impl Gateway {
-    /// Builds a gateway; nothing is connected to yet.
+    /// Builds a gateway; nothing is connected to yet. What it has to hold whole comes out of
+    /// `buffered`: that of the server it will be [mounted](Self::mount) on
+    /// ([`ServerBuilder::buffered`]), so that one limit holds for requests and answers together.
     ///
     /// # Errors
     /// [`GatewayError`].
-    pub fn new(config: GatewayConfig) -> Result<Self, GatewayError> {
-        Self::with_interceptors(config, &[])
+    pub fn new(config: GatewayConfig, buffered: &ByteBudget) -> Result<Self, GatewayError> {
+        Self::with_interceptors(config, buffered, &[])
     }
 
     /// As [`new`](Self::new), with interceptors of the embedding program behind the configured ones
@@ -58,6 +61,7 @@ impl Gateway {
     /// [`GatewayError`].
     pub fn with_interceptors(
         config: GatewayConfig,
+        buffered: &ByteBudget,
         extra: &[Arc<dyn Interceptor>],
     ) -> Result<Self, GatewayError> {
         let tasks = TaskTracker::new();
@@ -73,12 +77,18 @@ impl Gateway {
                     return Err(GatewayError::Duplicate { what, value });
                 }
             }
-            let chain = Chain::build(&spec.interceptors, extra.to_vec(), &spec.chain);
+            let (configs, settings) = (&spec.interceptors, &spec.chain);
+            let chain = Chain::build_within(configs, extra.to_vec(), settings, buffered);
             let chain = chain.map_err(|source| GatewayError::Chain {
                 upstream: spec.client.name.to_string(),
                 source,
             })?;
-            routes.push(Arc::new(Route::new(spec, chain, tasks.clone())));
+            routes.push(Arc::new(Route::new(
+                spec,
+                chain,
+                tasks.clone(),
+                buffered.clone(),
+            )));
         }
         Ok(Self { routes, tasks })
     }

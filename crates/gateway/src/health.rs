@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Message};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyError};
 use thinpipe_transport::server::{Answer, Content};
 use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
@@ -155,7 +156,7 @@ async fn check(route: &Route) -> Option<bool> {
     };
     let asking = async {
         match route.upstream().send(request).await {
-            Ok(response) => Some(is_alive(response).await),
+            Ok(response) => is_alive(response, route.buffered()).await,
             // What came back is for the requests to complain about, each in its own words.
             Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(true),
             // It got as far as the head of an event stream.
@@ -170,13 +171,15 @@ async fn check(route: &Route) -> Option<bool> {
 }
 
 /// Most servers refuse the request of a check, and some fail over it: what is not from a proxy in
-/// front of a dead server is an answer.
-async fn is_alive(response: UpstreamResponse) -> bool {
+/// front of a dead server is an answer. `None`: there was no room to read it.
+async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<bool> {
     if !matches!(response.status.as_u16(), 502..=504) {
-        return true;
+        return Some(true);
     }
-    let body = response.collect(MAX_REFUSAL).await;
-    body.is_ok_and(|body| Message::parse(body).is_ok())
+    match response.collect(MAX_REFUSAL, budget).await {
+        Err(BodyError::NoRoom(_)) => None,
+        body => Some(body.is_ok_and(|body| Message::parse(body).is_ok())),
+    }
 }
 
 /// What an upstream speaks, once that has been found out.
@@ -241,7 +244,7 @@ impl Route {
         {
             return found.clone();
         }
-        let found = match probe::probe(self.upstream()).await {
+        let found = match probe::probe(self.upstream(), self.buffered()).await {
             Ok(verdict) => Ok(era.learn(verdict)),
             Err(error) => {
                 if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
@@ -329,7 +332,8 @@ fn reason_of(error: &ProbeError) -> Reason {
         ProbeError::Failed(failure) if !failure.is_passing() => Reason::Invalid,
         ProbeError::Upstream(UpstreamError::TimedOut { .. })
         | ProbeError::Body(BodyError::TimedOut) => Reason::Timeout,
-        ProbeError::Upstream(UpstreamError::Exhausted { .. }) => Reason::Overloaded,
+        ProbeError::Upstream(UpstreamError::Exhausted { .. })
+        | ProbeError::Body(BodyError::NoRoom(_)) => Reason::Overloaded,
         ProbeError::Upstream(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => {
             Reason::Invalid
         }

@@ -1,5 +1,6 @@
 //! The exchange log: one record for each exchange, given to whoever wants to write it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use thinpipe_proto::classify::name_param;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{Answer, Content, Exchange, Inbound, Session};
 
 /// One exchange, as a log shows it. No session id in full, no arguments, no tokens.
@@ -51,7 +53,25 @@ pub(crate) struct Begun {
 
 enum Subject {
     Message(Message),
+    /// Method and name of a large message, which may have to go before its record is made.
+    Large(String, Option<String>),
     Fixed(&'static str),
+}
+
+impl Subject {
+    fn of(message: &Message) -> Self {
+        if message.source().len() <= ByteBudget::FREE {
+            return Self::Message(message.clone());
+        }
+        let (method, name) = described(message);
+        Self::Large(method.to_owned(), name.map(Cow::into_owned))
+    }
+}
+
+fn described(message: &Message) -> (&str, Option<Cow<'_, str>>) {
+    let method = message.method().unwrap_or("response");
+    let name = name_param(method).and_then(|param| message.param_text(param));
+    (method, name)
 }
 
 impl Begun {
@@ -59,10 +79,8 @@ impl Begun {
         let (subject, session) = match &exchange.inbound {
             Inbound::Stateless(message)
             | Inbound::StatelessNotification(message)
-            | Inbound::Initialize(message, _) => (Subject::Message(message.clone()), None),
-            Inbound::Message(message, session) => {
-                (Subject::Message(message.clone()), session.clone())
-            }
+            | Inbound::Initialize(message, _) => (Subject::of(message), None),
+            Inbound::Message(message, session) => (Subject::of(message), session.clone()),
             Inbound::Listen(session, None) => (Subject::Fixed("GET"), Some(Arc::clone(session))),
             Inbound::Listen(session, Some(_)) => {
                 (Subject::Fixed("GET (resume)"), Some(Arc::clone(session)))
@@ -81,13 +99,8 @@ impl Begun {
     pub(crate) fn record(&self, log: &dyn ExchangeLog, upstream: &str, answer: &Answer) {
         let (message, name) = match &self.subject {
             Subject::Fixed(name) => (*name, None),
-            Subject::Message(message) => {
-                let method = message.method().unwrap_or("response");
-                (
-                    method,
-                    name_param(method).and_then(|p| message.param_str(p)),
-                )
-            }
+            Subject::Message(message) => described(message),
+            Subject::Large(method, name) => (method.as_str(), name.as_deref().map(Cow::Borrowed)),
         };
         let session = self.session.as_ref().map(|session| {
             let id = session.id().as_str();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
@@ -43,11 +44,17 @@ pub struct Route {
     counters: Counters,
     sessions: OnceLock<SessionManager>,
     tasks: TaskTracker,
+    buffered: ByteBudget,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
 impl Route {
-    pub(crate) fn new(spec: UpstreamSpec, chain: Chain, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(
+        spec: UpstreamSpec,
+        chain: Chain,
+        tasks: TaskTracker,
+        buffered: ByteBudget,
+    ) -> Self {
         let upstream = Upstream::new(spec.client.clone());
         let health = Arc::new(Health::new(spec.health));
         Self {
@@ -59,6 +66,7 @@ impl Route {
             counters: Counters::default(),
             sessions: OnceLock::new(),
             tasks,
+            buffered,
             log: OnceLock::new(),
         }
     }
@@ -117,6 +125,11 @@ impl Route {
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// For answers that have to be whole.
+    pub(crate) fn buffered(&self) -> &ByteBudget {
+        &self.buffered
     }
 
     pub(crate) fn max_message(&self) -> usize {

@@ -22,8 +22,8 @@ const REPLACEMENT_WINDOW: Duration = Duration::from_secs(10);
 /// Calls remembered for responses that come on another stream than they were asked on.
 const MAX_CALLS: usize = 256;
 
-/// Subscriptions remembered for re-establishing a session.
-const MAX_SUBSCRIPTIONS: usize = 1000;
+/// Bytes of the requests remembered for re-establishing a session: over a thousand subscriptions.
+const MAX_SETUP: usize = 128 << 10;
 
 /// The gateway's part of a session.
 #[derive(Debug, Default)]
@@ -68,6 +68,20 @@ pub(crate) struct Setup {
     pub(crate) capabilities: Option<serde_json::Value>,
     pub(crate) log_level: Option<Bytes>,
     pub(crate) subscriptions: BTreeMap<String, Bytes>,
+    /// There was more than is remembered: the session cannot be made again.
+    pub(crate) is_incomplete: bool,
+}
+
+impl Setup {
+    /// Copies, so that a short message does not keep the buffer it came in.
+    fn remembered(&mut self, message: &Message) -> Option<Bytes> {
+        let source = message.source();
+        let before = self.subscriptions.values().chain(&self.log_level);
+        let bytes: usize = before.map(Bytes::len).sum();
+        let fits = bytes + source.len() <= MAX_SETUP;
+        self.is_incomplete |= !fits;
+        fits.then(|| Bytes::copy_from_slice(source))
+    }
 }
 
 /// A stream that is being relayed; it is no longer live when this is dropped.
@@ -194,10 +208,16 @@ impl SessionState {
         let uri = || message.param_str("uri");
         let mut setup = lock(&self.setup);
         match message.method() {
-            Some("logging/setLevel") => setup.log_level = Some(message.source().clone()),
-            Some("resources/subscribe") if setup.subscriptions.len() < MAX_SUBSCRIPTIONS => {
+            Some("logging/setLevel") => {
+                setup.log_level = None;
+                setup.log_level = setup.remembered(message);
+            }
+            Some("resources/subscribe") => {
                 if let Some(uri) = uri() {
-                    setup.subscriptions.insert(uri, message.source().clone());
+                    setup.subscriptions.remove(&uri);
+                    if let Some(message) = setup.remembered(message) {
+                        setup.subscriptions.insert(uri, message);
+                    }
                 }
             }
             Some("resources/unsubscribe") => {
@@ -385,6 +405,31 @@ mod tests {
         assert_eq!(state.call_of(&id), None);
         state.remember_call(&id, call("ping"));
         assert_eq!(state.call_of(&id), None);
+    }
+
+    /// B7: what a session keeps is bounded; one of which not all is known is not made again.
+    #[test]
+    fn b7_what_is_set_up_is_bounded() {
+        let subscribe = |uri: &str| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{{"uri":"{uri}"}}}}"#
+            );
+            Message::parse(text.into()).unwrap()
+        };
+        let state = SessionState::default();
+        for _ in 0..2 {
+            for n in 0..1000 {
+                state.note_setup(&subscribe(&n.to_string()));
+            }
+        }
+        let setup = state.setup();
+        assert!(!setup.is_incomplete);
+        assert_eq!(setup.subscriptions.len(), 1000);
+
+        state.note_setup(&subscribe(&"x".repeat(MAX_SETUP)));
+        let setup = state.setup();
+        assert!(setup.is_incomplete);
+        assert_eq!(setup.subscriptions.len(), 1000);
     }
 
     #[test]

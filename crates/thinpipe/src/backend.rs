@@ -47,11 +47,12 @@ pub(crate) fn gateway(
     gateway: GatewayConfig,
     log: Option<Arc<dyn ExchangeLog>>,
 ) -> Result<(Server, Arc<dyn Backend>), GatewayError> {
-    let gateway = Gateway::new(gateway)?;
+    let builder = Server::builder(server);
+    let gateway = Gateway::new(gateway, builder.buffered())?;
     if let Some(log) = &log {
         gateway.log_exchanges(log);
     }
-    let server = gateway.mount(Server::builder(server)).build();
+    let server = gateway.mount(builder).build();
     gateway.start(&server);
     Ok((server, Arc::new(gateway)))
 }

@@ -77,6 +77,11 @@ pub(crate) fn of_server(stats: &ServerStats) -> Vec<Figure> {
             "Requests being answered now",
             stats.requests_open as u64,
         ),
+        Figure::gauge(
+            "buffered_bytes",
+            "Bytes of requests and answers held whole now",
+            stats.buffered_bytes as u64,
+        ),
         Figure::counter("streams", "Event streams to clients", stats.streams),
         Figure::gauge(
             "streams_open",

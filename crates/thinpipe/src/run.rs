@@ -125,26 +125,36 @@ impl Running {
     ///
     /// # Errors
     /// If connections had to be cut, or a worker panicked.
-    pub(crate) async fn until(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let accepting = self.accept(&stop).await;
-        if accepting.is_ok() {
-            let drain = Period(self.drain);
-            self.announcer
-                .say(&format!("stopping: what runs has {drain} to end"));
-        }
+    pub(crate) async fn until(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
             listener,
             server,
             backend,
             mut workers,
+            announcer,
+            drain,
             tasks,
             background,
-            announcer,
             ..
         } = self;
-        take_backlog(listener, &mut workers).await;
-        let workers = workers.close().await;
-        server.shut_down().await;
+        let acceptor = server.acceptor();
+        let accepting = accept(&listener, &mut workers, stop.cancelled()).await;
+        if accepting.is_ok() {
+            let drain = Period(drain);
+            announcer.say(&format!("stopping: what runs has {drain} to end"));
+        }
+        // Clients of running calls may come back on new connections.
+        let accept_late = async {
+            let accepting = match accepting {
+                Ok(()) => accept(&listener, &mut workers, acceptor.closing()).await,
+                failed => failed,
+            };
+            take_backlog(listener, &mut workers).await;
+            let workers = workers.close().await;
+            drop(acceptor);
+            (accepting, workers)
+        };
+        let ((accepting, workers), ()) = tokio::join!(accept_late, server.shut_down());
         backend.finish().await;
         let cut = server.stats().connections_open;
         background.cancel();
@@ -157,22 +167,29 @@ impl Running {
         announcer.say("stopped");
         Ok(())
     }
+}
 
-    async fn accept(&mut self, stop: &CancellationToken) -> io::Result<()> {
-        loop {
-            let accepted = tokio::select! {
-                // Both are cancel-safe: a connection that was not returned stays in the backlog.
-                () = stop.cancelled() => return Ok(()),
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.workers.give(stream.into_std()?, peer).await?,
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
-                    // Out of descriptors: give those that serve the time to give some back.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+/// Accepts connections until `stop`, and hands them to the workers.
+async fn accept(
+    listener: &TcpListener,
+    workers: &mut Workers,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            // Cancel-safe: it goes on where it was, and a connection that was not returned stays in
+            // the backlog.
+            () = stop.as_mut() => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => workers.give(stream.into_std()?, peer).await?,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                // Out of descriptors: give those that serve the time to give some back.
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }

@@ -12,6 +12,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::byte_budget::{ByteBudget, Gathering, NoRoom};
+
 /// A boxed future that can move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -46,6 +48,9 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("no byte of the body came for too long")]
     TimedOut,
+    /// It was to be held whole, and there is no room for it now.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The producer gave up; what it had to say has been said.
     #[error("{0}")]
     Aborted(String),
@@ -123,28 +128,41 @@ impl Body {
         }
     }
 
-    /// Reads all of it.
+    /// Reads all of it. What it takes comes out of `budget`, for as long as anybody keeps a part of the
+    /// bytes. A body that is here already is as large as a read and costs nothing.
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] as soon as more than `limit` bytes have come (or are announced),
-    /// [`BodyError::TimedOut`] at `deadline`, otherwise what the stream reports.
-    pub async fn collect(self, limit: usize, deadline: Instant) -> Result<Bytes, BodyError> {
+    /// [`BodyError::NoRoom`] likewise when the budget is used up, [`BodyError::TimedOut`] at
+    /// `deadline`, otherwise what the stream reports.
+    pub async fn collect(
+        self,
+        limit: usize,
+        deadline: Instant,
+        budget: &ByteBudget,
+    ) -> Result<Bytes, BodyError> {
         let mut stream = match self {
             Self::Empty => return Ok(Bytes::new()),
             Self::Full(bytes) if bytes.len() <= limit => return Ok(bytes),
             Self::Full(_) => return Err(BodyError::TooLarge { limit }),
             Self::Stream(stream) => stream,
         };
-        if stream.remaining().is_some_and(|n| n > limit as u64) {
+        let length = stream.remaining();
+        let length = length.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        if length.is_some_and(|n| n > limit) {
             return Err(BodyError::TooLarge { limit });
         }
-        let mut out = Vec::new();
+        let mut whole = match length {
+            Some(length) => Gathering::of_length(budget, length)?,
+            None => Gathering::up_to(budget, limit),
+        };
         let read = async {
             loop {
-                let filled = poll_fn(|cx| stream.poll_fill(cx, &mut out)).await?;
-                if out.len() > limit {
+                let filled = poll_fn(|cx| stream.poll_fill(cx, &mut whole.bytes)).await?;
+                if whole.bytes.len() > limit {
                     return Err(BodyError::TooLarge { limit });
                 }
+                whole.grown()?;
                 if filled == Filled::End {
                     return Ok(());
                 }
@@ -154,7 +172,7 @@ impl Body {
             Ok(done) => done?,
             Err(_) => return Err(BodyError::TimedOut),
         }
-        Ok(Bytes::from(out))
+        Ok(whole.finish())
     }
 }
 

@@ -6,20 +6,38 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{self, Read, Write};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use crate::body::BoxFuture;
 
 /// A connection: TCP, TLS or a pipe in a test.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + Any {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + Any {
+    /// Whether the peer is known to send nothing more, although what it did send has not been read.
+    /// Never waits, and nobody is woken when it changes. `false` where only reading can tell.
+    fn is_read_closed(&self) -> bool;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
+    fn is_read_closed(&self) -> bool {
+        let any: &dyn Any = self;
+        if let Some(boxed) = any.downcast_ref::<Box<dyn Io>>() {
+            return (**boxed).is_read_closed();
+        }
+        let Some(tcp) = any.downcast_ref::<TcpStream>() else {
+            return false;
+        };
+        // With bytes to read it is ready at once, and says what else it has heard.
+        let ready = pin!(tcp.ready(Interest::READABLE));
+        let polled = ready.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(polled, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
 
 /// Takes a TCP connection out of the runtime's sight: what comes on it wakes nobody, and a read that finds
 /// nothing is [`Poll::Pending`] without a waker. Whoever reads it has to come back by the clock. Any

@@ -12,9 +12,11 @@
 //! - [`body`]: the one shape of a body that both sides share.
 
 pub mod body;
+mod byte_budget;
 mod http1;
 mod io;
 pub mod server;
 pub mod upstream;
 
+pub use byte_budget::{ByteBudget, NoRoom, Reserved};
 pub use io::Io;

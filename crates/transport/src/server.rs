@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thinpipe_proto::classify::Served;
 use thinpipe_store::{MemoryStore, SessionStore};
@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ByteBudget;
 use crate::body::BoxFuture;
 use crate::io::{Io, timed};
 use permit::{Budget, Counters, Permit, add};
@@ -50,6 +51,10 @@ pub use session::{
 /// For clients to read the last words, when the time for draining is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// A connection that comes as the server stops is there for a request: it has so long to make it, and
+/// to be told that there is no service any more.
+const FIRST_WORDS: Duration = Duration::from_millis(200);
+
 /// For handlers and the store to be told that all sessions ended, at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -74,8 +79,14 @@ pub(crate) struct Shared {
     pub(crate) sessions: SessionManager,
     pub(crate) connections: Budget,
     pub(crate) requests: Budget,
+    /// Requests that came while draining, which passes by itself: what draining waits for must not grow
+    /// with what it turns away.
+    pub(crate) late_requests: Budget,
+    /// Those who accept connections.
+    acceptors: Budget,
     pub(crate) streams: Budget,
     pub(crate) detached: Budget,
+    pub(crate) buffered: ByteBudget,
     pub(crate) counters: Counters,
     pub(crate) tasks: TaskTracker,
     /// No new work; `is_draining` is the same for those who only look, at the price of a load.
@@ -93,6 +104,7 @@ pub struct ServerBuilder {
     config: ServerConfig,
     routes: HashMap<String, Arc<Endpoint>>,
     store: Arc<dyn SessionStore>,
+    buffered: ByteBudget,
 }
 
 impl ServerBuilder {
@@ -117,6 +129,13 @@ impl ServerBuilder {
         self
     }
 
+    /// What is held whole comes out of this budget, [`Limits::max_buffered`]: for handlers that have
+    /// to hold something whole too.
+    #[must_use]
+    pub fn buffered(&self) -> &ByteBudget {
+        &self.buffered
+    }
+
     /// The server; it serves nothing until it is given connections. Must be called inside a tokio
     /// runtime that lives as long as the server, since the sweep of sessions runs there.
     #[must_use]
@@ -136,8 +155,11 @@ impl ServerBuilder {
             sessions,
             connections: Budget::new(limits.max_connections),
             requests: Budget::new(limits.max_requests),
+            late_requests: Budget::new(limits.max_requests),
+            acceptors: Budget::new(usize::MAX),
             streams: Budget::new(limits.max_streams),
             detached: Budget::new(limits.max_detached),
+            buffered: self.buffered,
             counters: Counters::default(),
             tasks,
             draining,
@@ -156,21 +178,24 @@ impl Server {
     /// Begins a server.
     pub fn builder(config: ServerConfig) -> ServerBuilder {
         ServerBuilder {
+            buffered: ByteBudget::new(config.limits.max_buffered),
             config,
             routes: HashMap::new(),
             store: Arc::new(MemoryStore::new()),
         }
     }
 
-    /// Accepts and serves connections until the server shuts down.
+    /// Accepts and serves connections until the server has shut down as far as [`Acceptor::closing`]
+    /// says.
     ///
     /// # Errors
     /// Only what makes accepting impossible for good; a connection that fails is its own affair.
     pub async fn serve(&self, listener: TcpListener) -> std::io::Result<()> {
+        let acceptor = self.acceptor();
         loop {
             let accepted = tokio::select! {
                 // Cancel-safe: nothing is taken from the token.
-                () = self.shared.draining.cancelled() => return Ok(()),
+                () = acceptor.closing() => return Ok(()),
                 // Cancel-safe: a connection that was not returned stays in the backlog.
                 accepted = listener.accept() => accepted,
             };
@@ -186,6 +211,15 @@ impl Server {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// For who accepts connections and hands them over, until each of them is being served.
+    pub fn acceptor(&self) -> Acceptor {
+        Acceptor {
+            quiet: self.shared.quiet.clone(),
+            // It has no limit, so there is always one.
+            _permit: self.shared.acceptors.take(),
         }
     }
 
@@ -251,8 +285,9 @@ impl Server {
             connections_refused: count(&counters.connections_refused),
             connections_open: shared.connections.used(),
             requests: count(&counters.requests),
-            requests_open: shared.requests.used(),
+            requests_open: shared.requests.used() + shared.late_requests.used(),
             answers: std::array::from_fn(|at| count(&counters.answers[at])),
+            buffered_bytes: shared.buffered.used(),
             streams: count(&counters.streams),
             streams_open: shared.streams.used(),
             stalled: count(&counters.stalled),
@@ -262,8 +297,14 @@ impl Server {
         }
     }
 
-    /// Shuts down: accepts nothing more, lets what runs end within [`Limits::drain`], ends the rest
-    /// with an error in band, and returns when every task is done. That takes no longer than
+    /// Shuts down: takes no new work, lets what runs end within [`Limits::drain`], ends the rest
+    /// with an error in band, and returns when every task is done.
+    ///
+    /// While calls run, connections are kept and accepted: a call may wait for an answer of its client,
+    /// which may come on any connection. Once none runs, connections close, and
+    /// [acceptors](Acceptor::closing) stop.
+    ///
+    /// That takes no longer than
     /// [`Limits::drain`] and a few seconds: handlers that are told of the end of sessions
     /// ([`Handler::session_ended`]) are cut off after 5 s, clients that do not read are left.
     pub async fn shut_down(&self) {
@@ -300,17 +341,20 @@ impl Server {
         }
     }
 
-    /// Until no connection is open and no detached answer runs. Connections that wait for a request
-    /// are let go once nothing runs: until then a running call may need what comes on them.
+    /// Until no connection is open or accepted and no detached answer runs. Connections that wait for
+    /// a request are let go once nothing runs: until then a running call may need what comes on them.
     async fn idle(&self) {
         let shared = &self.shared;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         loop {
-            let detached = shared.detached.used();
-            if shared.requests.used() == 0 && shared.streams.used() == 0 && detached == 0 {
+            if !shared.is_busy() {
                 shared.quiet.cancel();
             }
-            if shared.connections.used() == 0 && detached == 0 {
+            // In this order: a connection that is handed over counts here before it does not there.
+            if shared.acceptors.used() == 0
+                && shared.connections.used() == 0
+                && shared.detached.used() == 0
+            {
                 return;
             }
             tick.tick().await;
@@ -336,6 +380,23 @@ impl Shared {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Whether something runs that began before the server drains. All of it may wait for its client.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.requests.used() > 0 || self.streams.used() > 0 || self.detached.used() > 0
+    }
+
+    /// Whether replies are the last ones of their connections: draining, and nobody needs them any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_draining() && (self.quiet.is_cancelled() || !self.is_busy())
+    }
+
+    /// Until connections that wait for a request close: at once for most, after its first words for one
+    /// that is this new.
+    pub(crate) async fn closes(&self, opened: Instant) {
+        self.quiet.cancelled().await;
+        tokio::time::sleep_until((opened + FIRST_WORDS).into()).await;
     }
 
     /// Runs on what a client left behind, within bounds.
@@ -367,6 +428,23 @@ impl Shared {
         if let Err(error) = self.sessions.end(session, why).await {
             tracing::warn!(session = ?session.id(), %error, "a session's record stays behind");
         }
+    }
+}
+
+/// Held by whoever accepts connections of a server, and dropped when each of them is being served. The
+/// server waits for it when it shuts down.
+#[derive(Debug)]
+#[must_use = "a server that shuts down waits for it to be dropped"]
+pub struct Acceptor {
+    quiet: CancellationToken,
+    _permit: Option<Permit>,
+}
+
+impl Acceptor {
+    /// Until no more connections are to be accepted: the server shuts down, and no call runs any more
+    /// whose client may have to come back with an answer.
+    pub async fn closing(&self) {
+        self.quiet.cancelled().await;
     }
 }
 

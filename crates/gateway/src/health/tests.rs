@@ -5,6 +5,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::UpstreamConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -22,7 +23,12 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
     let mut spec = UpstreamSpec::new("/mcp", client);
     change(&mut spec);
     let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
-    Arc::new(Route::new(spec, chain, TaskTracker::new()))
+    Arc::new(Route::new(
+        spec,
+        chain,
+        TaskTracker::new(),
+        ByteBudget::default(),
+    ))
 }
 
 /// A server that gives every request this answer (none: it is silent) and counts the requests.

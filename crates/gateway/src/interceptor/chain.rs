@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use thinpipe_proto::rpc::Message;
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 
 pub use build::ChainError;
@@ -38,6 +39,8 @@ struct Shared {
     response_headers: bool,
     timeout: Duration,
     on_failure: OnFailure,
+    /// For messages that interceptors replace.
+    buffered: ByteBudget,
 }
 
 /// What running a chain gave.
@@ -72,6 +75,20 @@ impl Chain {
         extra: Vec<Arc<dyn Interceptor>>,
         settings: &ChainConfig,
     ) -> Result<Self, ChainError> {
+        Self::build_within(configs, extra, settings, &ByteBudget::default())
+    }
+
+    /// As [`build`](Self::build), for messages that are held within this budget: those that
+    /// interceptors put in the place of others, too.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_within(
+        configs: &[InterceptorConfig],
+        extra: Vec<Arc<dyn Interceptor>>,
+        settings: &ChainConfig,
+        buffered: &ByteBudget,
+    ) -> Result<Self, ChainError> {
         let interceptors = build::interceptors(configs, extra, settings)?;
         let stages = stage::in_order(interceptors);
         let union = |direction| Filter::union(stages.iter().map(|stage| stage.filter(direction)));
@@ -83,6 +100,7 @@ impl Chain {
                 response_headers: stages.iter().any(|stage| stage.response_headers),
                 timeout: settings.timeout(),
                 on_failure: settings.on_failure,
+                buffered: buffered.clone(),
                 stages,
             }),
         })

@@ -10,6 +10,7 @@ use thinpipe_proto::rpc::{self, Kind, Message, Payload};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse::{self, Decoder, Event, Item};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::{NoRoom, Reserved};
 
 use super::shape::{self, Ambiguous};
 use super::source::{Got, Source};
@@ -31,6 +32,8 @@ pub(crate) struct InspectEvents {
     call: Option<(Arc<str>, Option<Arc<str>>)>,
     max_event: usize,
     decoder: Decoder,
+    /// For the event in the decoder, until its last message is written.
+    room: Reserved,
     earlier_id: Option<EventId>,
     retry: Option<Duration>,
     prefix: Vec<u8>,
@@ -51,10 +54,12 @@ struct Current {
 }
 
 impl InspectEvents {
+    /// `room` is empty: it grows with events that are larger than what is free.
     pub(crate) fn new(
         source: Source,
         line: Line,
         live: LiveStream,
+        room: Reserved,
         context: MessageContext,
         prefix: Vec<u8>,
     ) -> Self {
@@ -74,6 +79,7 @@ impl InspectEvents {
             call,
             max_event,
             decoder: Decoder::new(max_event),
+            room,
             earlier_id: None,
             retry: None,
             prefix,
@@ -296,7 +302,16 @@ impl InspectEvents {
         Filled::End
     }
 
-    /// An event too large to read: the request is answered with an error, the stream ends.
+    /// Makes room for the event that is being read. One that is complete keeps its room until whoever
+    /// polls has written it, which is when the next poll comes.
+    fn make_room(&mut self) -> Result<(), NoRoom> {
+        if self.current.is_some() {
+            return Ok(());
+        }
+        self.room.resize(self.decoder.pending())
+    }
+
+    /// An event that cannot be read: the request is answered with an error, the stream ends.
     fn give_up(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Filled {
         self.over = true;
         if let Some(id) = self.line.purpose.request().filter(|_| !self.line.answered) {
@@ -317,6 +332,8 @@ impl BodyStream for InspectEvents {
         }
         let before = out.len();
         out.append(&mut self.prefix);
+        // Gives back what the event took that was written before this poll.
+        let mut room = self.make_room();
         loop {
             let decided = self.poll_items(cx, out);
             if let Some(failure) = self.fault.take() {
@@ -326,6 +343,12 @@ impl BodyStream for InspectEvents {
                 return Poll::Ready(Ok(Filled::More));
             }
             ready!(decided);
+            room = room.and_then(|()| self.make_room());
+            if let Err(error) = room {
+                let text = format!("{error}; the call may have run");
+                let failure = Failure::new(Reason::BufferFull, text);
+                return Poll::Ready(Ok(self.give_up(&failure, out)));
+            }
             self.input.clear();
             match ready!(self.source.poll(cx, &mut self.line, &mut self.input)) {
                 Got::Bytes => self

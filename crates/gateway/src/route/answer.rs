@@ -114,7 +114,9 @@ impl Route {
         };
         if self.reads_events() {
             self.stats().inspected();
-            return Answer::events(InspectEvents::new(source, line, live, context, prefix));
+            let room = self.buffered().empty();
+            let events = InspectEvents::new(source, line, live, room, context, prefix);
+            return Answer::events(events);
         }
         self.stats().passed();
         Answer::events(PassEvents::new(source, line, live, prefix))
@@ -152,7 +154,7 @@ impl Route {
         self.stats().inspected();
         let status = response.status;
         let body = response
-            .collect(self.max_message())
+            .collect(self.max_message(), self.buffered())
             .await
             .map_err(|e| body_failure(&e))?;
         if body.is_empty() {
@@ -184,6 +186,8 @@ impl Route {
             decided.extend(self.inspect_body(message, context, &line).await);
         }
         let body = [&b"["[..], &decided.join(&b","[..]), b"]"].concat().into();
+        let held = self.buffered().hold(body);
+        let body = held.map_err(|error| body_failure(&error.into()))?;
         Ok(Answer::new(status, Content::Json, Body::Full(body)))
     }
 
@@ -292,6 +296,10 @@ pub(super) fn body_failure(error: &BodyError) -> Failure {
     let reason = match error {
         BodyError::TooLarge { .. } => Reason::TooLarge,
         BodyError::TimedOut => Reason::Timeout,
+        BodyError::NoRoom(_) => {
+            let text = format!("{error}; the call may have run");
+            return Failure::new(Reason::BufferFull, text);
+        }
         _ => Reason::StreamLost,
     };
     Failure::new(reason, crate::failure::with_causes(error))

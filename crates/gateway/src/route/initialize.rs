@@ -1,7 +1,6 @@
 //! `initialize`: our session is opened with what the upstream answered, before the client learns of
 //! either.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -10,8 +9,6 @@ use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
 use thinpipe_proto::session::UpstreamSessionId;
-use thinpipe_proto::sse::{Decoder, Item};
-use thinpipe_transport::body::{BodyStream, Filled};
 use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
 use thinpipe_transport::upstream::UpstreamResponse;
 
@@ -23,6 +20,10 @@ use crate::headers;
 use crate::interceptor::{Direction, MessageContext, Outcome, Step};
 use crate::relay::into_stream;
 use crate::session::SessionState;
+
+use events::{Replayed, read_response};
+
+mod events;
 
 impl Route {
     pub(super) async fn initialize(
@@ -122,7 +123,7 @@ impl Route {
     ) -> Result<Initialized, Failure> {
         match response.media_type {
             MediaType::Json => {
-                let body = response.collect(self.max_message()).await;
+                let body = response.collect(self.max_message(), self.buffered()).await;
                 let body = body.map_err(|error| body_failure(&error))?;
                 let message = Message::parse(body).map_err(|error| self.no_answer(&error))?;
                 Ok(Initialized {
@@ -134,7 +135,8 @@ impl Route {
             MediaType::EventStream => {
                 let body = into_stream(response.into_body());
                 let limit = self.upstream().config().request_timeout;
-                let read = read_response(body, self.max_message(), id);
+                let room = self.buffered().empty();
+                let read = read_response(body, self.max_message(), room, id);
                 let read = tokio::time::timeout(limit, read).await;
                 read.map_err(|_| {
                     Failure::new(Reason::Timeout, "initialize was not answered in time")
@@ -243,6 +245,10 @@ impl Route {
         session: &Session,
         state: &SessionState,
     ) -> Result<(), Failure> {
+        if state.setup().is_incomplete {
+            let text = "more was set up in the session than is remembered";
+            return Err(Failure::new(Reason::Invalid, text));
+        }
         let params = session.initialize_params();
         let mut request = BytesMut::from(
             &br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..],
@@ -323,7 +329,7 @@ impl Route {
         let response = self.send(Method::POST, headers, body, false).await?;
         if response.status.is_success() {
             // The answer itself says nothing that the client has not been told before.
-            let read = response.collect(self.max_message()).await;
+            let read = response.collect(self.max_message(), self.buffered()).await;
             return read.map(drop).map_err(|error| body_failure(&error));
         }
         let text = format!(
@@ -374,99 +380,6 @@ impl Initialized {
         answer.session = session.map(|s| s.id().clone());
         answer
     }
-}
-
-/// Events that were read already, then the rest of their stream.
-struct Replayed {
-    raw: Vec<u8>,
-    rest: Option<Box<dyn BodyStream>>,
-}
-
-impl BodyStream for Replayed {
-    fn poll_fill(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> std::task::Poll<Result<Filled, thinpipe_transport::body::BodyError>> {
-        if !self.raw.is_empty() {
-            out.append(&mut self.raw);
-            self.raw = Vec::new();
-            return std::task::Poll::Ready(Ok(Filled::More));
-        }
-        let Some(rest) = &mut self.rest else {
-            return std::task::Poll::Ready(Ok(Filled::End));
-        };
-        match std::task::ready!(rest.poll_fill(cx, out)) {
-            Ok(Filled::More) => std::task::Poll::Ready(Ok(Filled::More)),
-            // The response has passed: how the stream ends tells nothing more.
-            Ok(Filled::End) | Err(_) => {
-                self.rest = None;
-                std::task::Poll::Ready(Ok(Filled::End))
-            }
-        }
-    }
-}
-
-async fn read_response(
-    mut body: Box<dyn BodyStream>,
-    max: usize,
-    id: Option<&RequestId>,
-) -> Result<Initialized, Failure> {
-    let mut decoder = Decoder::new(max);
-    let mut raw = Vec::new();
-    loop {
-        while let Some(item) = next_item(&mut decoder)? {
-            let event = match item {
-                Item::Comment(bytes) => {
-                    raw.extend_from_slice(&bytes);
-                    continue;
-                }
-                Item::Event(event) => event,
-            };
-            raw.extend_from_slice(&event.raw);
-            if raw.len() > max {
-                return Err(Failure::new(
-                    Reason::TooLarge,
-                    "initialize was answered at length",
-                ));
-            }
-            let data = event.data.filter(|data| !data.is_empty());
-            let message = data.and_then(|data| Message::parse(data).ok());
-            let message = message.filter(|m| m.kind().is_response());
-            if let Some(message) = message.filter(|m| id.is_none() || m.id() == id) {
-                let rest = trailing(decoder, body)?;
-                return Ok(Initialized {
-                    message,
-                    events: Some(Replayed { raw, rest }),
-                    changed: false,
-                });
-            }
-        }
-        let mut chunk = Vec::new();
-        let filled = poll_fn(|cx| body.poll_fill(cx, &mut chunk)).await;
-        let filled = filled.map_err(|error| body_failure(&error))?;
-        if !chunk.is_empty() {
-            decoder.push(Bytes::from(chunk));
-        } else if filled == Filled::End {
-            let text = "the stream ended before initialize was answered";
-            return Err(Failure::new(Reason::StreamLost, text));
-        }
-    }
-}
-
-/// The stream after the response. Its unfinished rest in the decoder is not wanted by anybody: a
-/// response is the last message of its stream.
-fn trailing(
-    decoder: Decoder,
-    body: Box<dyn BodyStream>,
-) -> Result<Option<Box<dyn BodyStream>>, Failure> {
-    Ok((decoder.pending() == 0).then_some(body))
-}
-
-fn next_item(decoder: &mut Decoder) -> Result<Option<Item>, Failure> {
-    decoder
-        .next_item()
-        .map_err(|error| Failure::new(Reason::TooLarge, error.to_string()))
 }
 
 /// The revision of a successful answer; `None` if it is an error.

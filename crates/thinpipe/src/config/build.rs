@@ -47,8 +47,9 @@ impl Build {
         let workers = self.workers(raw.workers, layers);
         let log = self.log(raw.log.format, raw.log.level, layers);
         let access = self.access(raw.allow_hosts, raw.allow_origins, layers, &listen);
+        let limits = self.limits(&raw.limits);
         let server = ServerConfig {
-            limits: self.limits(&raw.limits),
+            limits,
             sessions: self.sessions(&raw.sessions),
             access,
             tokens: self.tokens(raw.tokens),
@@ -61,6 +62,7 @@ impl Build {
         let common = Common {
             interceptors: raw.interceptors,
             chain: raw.chain,
+            max_buffered: limits.max_buffered,
         };
         let upstreams = self.upstreams(raw.upstreams, raw.mcp_servers, &common, listen.value);
         Config {
@@ -289,7 +291,7 @@ impl Build {
         let at = Path::default().key("limits");
         let d = Limits::default();
         let million = 1_000_000;
-        Limits {
+        let limits = Limits {
             max_connections: self.count(
                 &at.key("max_connections"),
                 raw.max_connections,
@@ -324,6 +326,13 @@ impl Build {
                 d.max_body,
                 1 << 10,
                 1 << 30,
+            ),
+            max_buffered: self.bytes(
+                &at.key("max_buffered"),
+                raw.max_buffered,
+                d.max_buffered,
+                1 << 16,
+                1 << 40,
             ),
             max_head: self.bytes(
                 &at.key("max_head"),
@@ -391,6 +400,18 @@ impl Build {
                 MIN_TIMEOUT,
                 HOUR,
             ),
+        };
+        self.fits(&at.key("max_body"), limits.max_body, limits.max_buffered);
+        limits
+    }
+
+    /// Notes a message that could never be held, though it may be so large.
+    pub(super) fn fits(&mut self, path: &Path, bytes: usize, max_buffered: usize) {
+        if bytes > max_buffered {
+            let (size, all) = (Size(bytes as u64), Size(max_buffered as u64));
+            let message = format!("{size} is more than limits.max_buffered, which is {all}");
+            let problem = Problem::at(path.clone(), message);
+            self.add(problem.mend("raise limits.max_buffered, or lower this"));
         }
     }
 

@@ -26,6 +26,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Common {
     pub(super) interceptors: Vec<InterceptorConfig>,
     pub(super) chain: Option<ChainConfig>,
+    /// What may be held whole of all of them together.
+    pub(super) max_buffered: usize,
 }
 
 /// An upstream with the place it was written at.
@@ -143,6 +145,7 @@ impl Build {
         self.interceptors(&spec, common, path, own);
         let at = path.key("max_message");
         spec.max_message = self.bytes(&at, raw.max_message, spec.max_message, 1 << 10, 1 << 30);
+        self.fits(&at, spec.max_message, common.max_buffered);
         let at = path.key("max_passed_body");
         let passed = Size(spec.max_passed_body);
         let (low, high) = (Size(1 << 10), Size(1 << 40));

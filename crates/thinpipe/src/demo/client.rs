@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use thinpipe_proto::header as mcp;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::sse::{self, Decoder, Item};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyStream, Filled};
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamRequest, UpstreamResponse};
 
@@ -81,7 +82,7 @@ impl Client {
         let answer = self.send(Method::POST, &request, HeaderMap::new()).await?;
         if answer.status != StatusCode::OK {
             let status = answer.status;
-            let body = answer.collect(MAX_BODY).await?;
+            let body = answer.collect(MAX_BODY, &ByteBudget::default()).await?;
             anyhow::bail!("{status}: {}", String::from_utf8_lossy(&body));
         }
         self.session = answer.headers.get(mcp::SESSION_ID).cloned();
@@ -230,7 +231,7 @@ impl Messages {
                 asked,
             });
         }
-        let body = answer.collect(MAX_BODY).await?;
+        let body = answer.collect(MAX_BODY, &ByteBudget::default()).await?;
         let message = serde_json::from_slice(&body).with_context(|| format!("status {status}"))?;
         Ok(Self {
             source: Source::Single(Some(message)),

@@ -1,7 +1,9 @@
 //! The process: what it holds, and how it ends.
 
+use std::time::Duration;
+
 use serde_json::json;
-use thinpipe_testkit::{Client, Event, Script, Upstream, rpc};
+use thinpipe_testkit::{Client, DEADLINE, Event, Script, Upstream, rpc};
 
 use crate::support::{Gateway, Mode, Settings};
 
@@ -111,6 +113,51 @@ async fn d6_streams_are_counted_capped_and_closed() {
         }
         assert!(gateway.process.wait().await.success());
     }
+}
+
+/// C22: after the signal, a call that waits for its client ends: the answer comes over a connection that has
+/// carried a reply since, or over a new one. New calls are turned away on both.
+#[tokio::test]
+async fn c22_a_running_call_is_answered_after_the_signal() {
+    for over_new in [false, true] {
+        let upstream = Upstream::start().await;
+        let mut gateway = Gateway::start(&upstream, Mode::Pass, Settings::default()).await;
+        let client = gateway.client().await;
+        let question = rpc::request("s1", "roots/list", &json!({}));
+        let script = Script::events().message(question);
+        let script = script.wait_for_answer("\"s1\"");
+        upstream.on("tools/call:ask", script.message(rpc::text_result("done")));
+        let mut running = client.post(rpc::call(1, "ask")).await;
+        assert_eq!(running.next_message().await["id"], "s1");
+        let kept = client.connect().await;
+
+        gateway.process.signal("TERM").await;
+        drains(&gateway).await;
+        let mut refused = client.post(rpc::call(2, "echo")).on(kept).await;
+        let reply = (refused.status, refused.header("Retry-After").is_some());
+        assert_eq!(reply, (503, true));
+        refused.read_to_end().await;
+        let answer = client.post(rpc::response("s1", &json!({"roots": []})));
+        let taken = match over_new {
+            true => answer.await,
+            false => answer.on(refused.into_connection()).await,
+        };
+        assert_eq!(taken.status, 202);
+        let done = running.next_message().await;
+        assert_eq!(done["result"]["content"][0]["text"], "done");
+        assert_eq!(running.next_event().await, None);
+        assert!(gateway.process.wait().await.success());
+    }
+}
+
+async fn drains(gateway: &Gateway) {
+    let look = async {
+        while gateway.status().await["status"] != "draining" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let looked = tokio::time::timeout(DEADLINE, look).await;
+    looked.expect("it drains after the signal");
 }
 
 async fn listen(client: &Client) -> thinpipe_testkit::Response {

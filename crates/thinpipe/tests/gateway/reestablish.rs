@@ -151,6 +151,19 @@ async fn reestablished_session_tells_what_to_read_again() {
     }
 }
 
+/// B7, "honest before clever": a session of which more was set up than is remembered is not made again half.
+#[tokio::test]
+async fn session_with_too_much_state_ends() {
+    let (upstream, _gateway, client) = start(Mode::Pass).await;
+    set_up(&client).await;
+    let uri = format!("file:///{}", "x".repeat(128 << 10));
+    let request = rpc::request(96, "resources/subscribe", &json!({"uri": uri}));
+    assert_eq!(client.post(request).await.status, 200);
+    forget(&upstream);
+    assert_eq!(client.post(rpc::call(1, "echo")).await.status, 404);
+    assert_eq!(upstream.record().count("initialize"), 1);
+}
+
 /// A standalone stream that finds the session lost opens it anew, too.
 #[tokio::test]
 async fn standalone_stream_reestablishes_the_session() {

@@ -11,10 +11,15 @@ use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
 use thinpipe_proto::sse;
 
 use crate::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
+use crate::byte_budget::{ByteBudget, Gathering, NoRoom};
 use crate::server::Shared;
 use crate::server::dispatch::{Envelope, Prepared, begin, invalid, legacy_revision};
 use crate::server::exchange::{Answer, Content, Inbound};
 use crate::server::session::{InFlight, Session};
+
+/// Why an answer is not given that may have to be whole: its call may have run.
+const NO_ROOM: &str = "too many bytes of messages are held; the call may have run";
+const BUFFER_FULL: &str = reason!("buffer_full");
 
 /// Bytes of one element's JSON answer.
 const MAX_ELEMENT: usize = 16 << 20;
@@ -49,10 +54,12 @@ pub(crate) fn prepare(
         parts.push(Part {
             id,
             state: State::Waiting(future),
+            budget: shared.buffered.clone(),
             _running: running,
         });
     }
-    Ok(Prepared::in_session(Box::pin(run(parts)), session))
+    let answer = run(parts, shared.buffered.clone());
+    Ok(Prepared::in_session(Box::pin(answer), session))
 }
 
 /// One element of a batch.
@@ -60,25 +67,33 @@ struct Part {
     /// Its id, if it is a request and so must be answered.
     id: Option<RequestId>,
     state: State,
+    budget: ByteBudget,
     _running: Option<InFlight>,
 }
 
 enum State {
     Waiting(BoxFuture<Answer>),
     Events(Box<dyn BodyStream>),
-    Message(Box<dyn BodyStream>, Vec<u8>),
-    Whole(Vec<u8>),
+    Message(Box<dyn BodyStream>, Gathering),
+    Whole(Bytes),
     Done,
 }
 
 impl State {
-    fn of(answer: Answer) -> Self {
-        match (answer.content, answer.body) {
+    fn of(answer: Answer, budget: &ByteBudget) -> Result<Self, NoRoom> {
+        Ok(match (answer.content, answer.body) {
             (Content::EventStream, Body::Stream(stream)) => Self::Events(stream),
-            (_, Body::Stream(stream)) => Self::Message(stream, Vec::new()),
-            (_, Body::Full(bytes)) => Self::Whole(bytes.to_vec()),
-            (_, Body::Empty) => Self::Whole(Vec::new()),
-        }
+            (_, Body::Stream(stream)) => {
+                let length = stream.remaining().and_then(|n| usize::try_from(n).ok());
+                let whole = match length.filter(|n| *n <= MAX_ELEMENT) {
+                    Some(length) => Gathering::of_length(budget, length)?,
+                    None => Gathering::up_to(budget, MAX_ELEMENT),
+                };
+                Self::Message(stream, whole)
+            }
+            (_, Body::Full(bytes)) => Self::Whole(bytes),
+            (_, Body::Empty) => Self::Whole(Bytes::new()),
+        })
     }
 }
 
@@ -89,16 +104,25 @@ impl Part {
             match &mut self.state {
                 State::Waiting(future) => {
                     let answer = std::task::ready!(future.as_mut().poll(cx));
-                    self.state = State::of(answer);
+                    match State::of(answer, &self.budget) {
+                        Ok(state) => self.state = state,
+                        Err(NoRoom { .. }) => self.state = State::Whole(self.no_room()),
+                    }
                     self.check_whole();
                 }
-                State::Message(stream, buffer) => {
-                    let filled = std::task::ready!(stream.poll_fill(cx, buffer));
-                    let too_large = buffer.len() > MAX_ELEMENT;
+                State::Message(stream, whole) => {
+                    let filled = std::task::ready!(stream.poll_fill(cx, &mut whole.bytes));
+                    let too_large = whole.bytes.len() > MAX_ELEMENT;
+                    if whole.grown().is_err() {
+                        self.state = State::Whole(self.no_room());
+                        continue;
+                    }
                     match filled {
                         Ok(Filled::More) if !too_large => {}
                         Ok(Filled::End) if !too_large => {
-                            self.state = State::Whole(std::mem::take(buffer));
+                            if let State::Message(_, whole) = self.take() {
+                                self.state = State::Whole(whole.finish());
+                            }
                             self.check_whole();
                         }
                         _ => self.state = State::Whole(self.broken()),
@@ -114,7 +138,7 @@ impl Part {
         let (Some(id), State::Whole(bytes)) = (&self.id, &self.state) else {
             return;
         };
-        let message = Message::parse(Bytes::copy_from_slice(bytes));
+        let message = Message::parse(bytes.clone());
         let answers = message.is_ok_and(|m| {
             matches!(m.kind(), Kind::Response | Kind::ErrorResponse) && m.id() == Some(id)
         });
@@ -123,15 +147,29 @@ impl Part {
         }
     }
 
-    fn broken(&self) -> Vec<u8> {
+    fn broken(&self) -> Bytes {
         let text = "the answer broke off";
         let data = br#"{"reason":"upstream_stream_lost"}"#;
-        rpc::error_response(self.id.as_ref(), code::INTERNAL_ERROR, text, Some(data)).to_vec()
+        rpc::error_response(self.id.as_ref(), code::INTERNAL_ERROR, text, Some(data))
+    }
+
+    fn no_room(&self) -> Bytes {
+        let id = self.id.as_ref();
+        rpc::error_response(
+            id,
+            code::INTERNAL_ERROR,
+            NO_ROOM,
+            Some(BUFFER_FULL.as_bytes()),
+        )
+    }
+
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Done)
     }
 
     /// What an answered element adds to the array; nothing for a notification.
-    fn take_whole(&mut self) -> Option<Vec<u8>> {
-        match std::mem::replace(&mut self.state, State::Done) {
+    fn take_whole(&mut self) -> Option<Bytes> {
+        match self.take() {
             State::Whole(bytes) if self.id.is_some() => Some(bytes),
             _ => None,
         }
@@ -139,7 +177,7 @@ impl Part {
 }
 
 /// Waits until every element is answered whole, or one of them streams.
-async fn run(mut parts: Vec<Part>) -> Answer {
+async fn run(mut parts: Vec<Part>, budget: ByteBudget) -> Answer {
     if parts.iter().all(|p| p.id.is_none()) {
         return run_silent(parts).await;
     }
@@ -161,17 +199,28 @@ async fn run(mut parts: Vec<Part>) -> Answer {
         return Answer::events(Joined {
             parts,
             inside: None,
+            writing: Vec::new(),
         });
     }
-    let mut array = BytesMut::from(&b"["[..]);
-    for bytes in parts.iter_mut().filter_map(Part::take_whole) {
-        if array.len() > 1 {
-            array.extend_from_slice(b",");
+    let elements: Vec<_> = parts.iter_mut().filter_map(Part::take_whole).collect();
+    array_of(&elements, &budget).unwrap_or_else(|NoRoom { .. }| {
+        let (status, code) = (StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR);
+        Answer::error(status, None, code, NO_ROOM, Some(BUFFER_FULL))
+    })
+}
+
+fn array_of(elements: &[Bytes], budget: &ByteBudget) -> Result<Answer, NoRoom> {
+    let length: usize = elements.iter().map(|element| element.len() + 1).sum();
+    let mut array = Gathering::of_length(budget, length + 1)?;
+    array.bytes.push(b'[');
+    for (at, element) in elements.iter().enumerate() {
+        if at > 0 {
+            array.bytes.push(b',');
         }
-        array.extend_from_slice(&bytes);
+        array.bytes.extend_from_slice(element);
     }
-    array.extend_from_slice(b"]");
-    Answer::json(array.freeze())
+    array.bytes.push(b']');
+    Ok(Answer::json(array.finish()))
 }
 
 /// Only notifications and responses: 202, or the first refusal.
@@ -202,6 +251,8 @@ struct Joined {
     parts: Vec<Part>,
     /// The element whose unfinished event is being written; nothing else may come between.
     inside: Option<usize>,
+    /// Whole answers handed over last: they keep their place in the budget until they are written.
+    writing: Vec<Bytes>,
 }
 
 impl Joined {
@@ -226,6 +277,7 @@ impl Joined {
             let mut event = BytesMut::new();
             sse::encode(&mut event, None, None, None, Some(&bytes));
             out.extend_from_slice(&event);
+            self.writing.push(bytes);
         }
         Poll::Ready(Ok(()))
     }
@@ -242,6 +294,8 @@ impl BodyStream for Joined {
         out: &mut Vec<u8>,
     ) -> Poll<Result<Filled, BodyError>> {
         let before = out.len();
+        // Who asks for more has written what there was.
+        self.writing.clear();
         let range = self.inside.map_or(0..self.parts.len(), |at| at..at + 1);
         for at in range {
             if matches!(self.parts[at].state, State::Done) {

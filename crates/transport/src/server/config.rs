@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thinpipe_proto::access::AccessPolicy;
 
+use crate::ByteBudget;
 use crate::server::SessionLimits;
 
 /// How the server side behaves.
@@ -67,6 +68,11 @@ pub struct Limits {
     pub max_requests_per_session: usize,
     /// Bytes of a request body. Default: 4 MiB. More gets 413, before it is read.
     pub max_body: usize,
+    /// Bytes of all that is held whole at one time: request bodies, until nobody needs them any more,
+    /// and what handlers reserve of the same [budget](crate::ByteBudget) for answers that have to be
+    /// whole. Messages of up to [`ByteBudget::FREE`](crate::ByteBudget::FREE) are not counted. Default:
+    /// 256 MiB. A body for which there is no room gets 503, before it is read if its length is announced.
+    pub max_buffered: usize,
     /// Bytes of a request's head. Default: 32 KiB. More gets 431.
     pub max_head: usize,
     /// Header fields of a request, at most 128: more are never read. Default: 100. More gets 431.
@@ -97,6 +103,7 @@ impl Default for Limits {
             max_requests: 4_096,
             max_requests_per_session: 128,
             max_body: 4 << 20,
+            max_buffered: ByteBudget::DEFAULT_LIMIT,
             max_head: 32 << 10,
             max_headers: 100,
             head_timeout: Duration::from_secs(10),

@@ -18,11 +18,11 @@ use crate::body::{Body, BoxFuture};
 use crate::io::now;
 use crate::server::exchange::{Answer, Exchange, Inbound};
 use crate::server::head::RequestHead;
-use crate::server::ladder::{Admitted, Step, busy};
+use crate::server::ladder::{Admitted, Refused, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds, Reply};
 use crate::server::session::{InFlight, Session, SessionEnd, SessionError};
-use crate::server::{Endpoint, Shared, batch};
+use crate::server::{Endpoint, Shared, batch, ladder};
 
 /// A request on its way to its answer.
 ///
@@ -42,9 +42,7 @@ impl Future for Answering {
         let this = &mut *self;
         let answer = match &mut this.future {
             Some(future) => std::task::ready!(future.as_mut().poll(cx)),
-            None => {
-                super::ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end")
-            }
+            None => ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end"),
         };
         this.future = None;
         Poll::Ready(Reply::new(
@@ -148,7 +146,8 @@ impl Dispatched {
     }
 }
 
-/// Hands a request to its handler. `body` is empty for GET and DELETE.
+/// Hands a request to its handler, unless it is new and the server drains. `body` is empty for GET and
+/// DELETE.
 ///
 /// What happens thousands of times a second, a message in a session that is live here, needs neither
 /// an await nor an allocation of its own.
@@ -157,7 +156,10 @@ pub(crate) fn dispatch(
     admitted: Admitted,
     head: RequestHead,
     body: Bytes,
-) -> Dispatched {
+) -> Result<Dispatched, Refused> {
+    if let Some(refused) = ladder::refuse_new_work(shared, &admitted, &head, &body) {
+        return Err(refused);
+    }
     add(&shared.counters.requests);
     let Admitted {
         endpoint,
@@ -180,14 +182,14 @@ pub(crate) fn dispatch(
             Some(session) => {
                 let asked = Asked::Call(message.id().cloned());
                 let prepared = in_session(shared, envelope, message, Some(session));
-                return Dispatched::Now(start(shared, prepared, permit, asked));
+                return Ok(Dispatched::Now(start(shared, prepared, permit, asked)));
             }
-            None => return later(shared, envelope, Class::Message(message), permit),
+            None => return Ok(later(shared, envelope, Class::Message(message), permit)),
         },
-        Ok(class) => return later(shared, envelope, class, permit),
+        Ok(class) => return Ok(later(shared, envelope, class, permit)),
         Err(answer) => Err(answer),
     };
-    Dispatched::Now(start(shared, refused, permit, Asked::Safe))
+    Ok(Dispatched::Now(start(shared, refused, permit, Asked::Safe)))
 }
 
 #[expect(
@@ -356,6 +358,7 @@ async fn initialize(
     envelope: Envelope,
     message: Message,
 ) -> Result<Prepared, Answer> {
+    ladder::check_initialize(&message)?;
     let live = match header_id(&envelope.headers) {
         Some(Ok(id)) => find(shared, &envelope, &id).await?,
         _ => None,

@@ -8,26 +8,26 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::ORIGIN;
-use thinpipe_proto::rpc::code;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::http1::end::HeadEnd;
 use crate::http1::framing::Framing;
 use crate::io::{Io, LazyTimer, READ_SIZE, now, poll_read_scratch};
 use crate::server::dispatch::Dispatched;
-use crate::server::exchange::Answer;
 use crate::server::head::{self, HeadError, Http1Head, RequestHead};
 use crate::server::ladder::Admitted;
 use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
-use crate::server::{Shared, dispatch, http2, ladder};
+use crate::server::{FIRST_WORDS, Shared, dispatch, http2, ladder};
 
 use write::Shape;
 
+mod body;
 mod write;
 
 /// What opens an HTTP/2 connection with prior knowledge (RFC 9113 3.4), as far as it looks like a head.
@@ -36,8 +36,9 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// Pipelined bytes kept while a reply is being written; more are left in the socket.
 const MAX_PIPELINED: usize = 16 << 10;
 
-/// A refused body up to this size is read and dropped, so that the connection can be used again.
-const MAX_DRAINED_BODY: usize = 64 << 10;
+/// How often a client that has sent more than that is looked after: reading would tell when it leaves,
+/// but there is nowhere to put what is read.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(
@@ -100,14 +101,6 @@ enum Next {
     Closed,
 }
 
-/// Why there is no body.
-enum BodyFault {
-    TooLarge,
-    TimedOut,
-    Malformed,
-    Closed,
-}
-
 struct Connection {
     shared: Arc<Shared>,
     io: Box<dyn Io>,
@@ -117,8 +110,15 @@ struct Connection {
     /// Bytes that the socket would not take yet.
     output: Vec<u8>,
     sent: usize,
+    /// What comes behind `output`: a large body, written from where it lies. It keeps its place in
+    /// the budget until its client has read it.
+    whole: Bytes,
     timer: LazyTimer,
     quiet: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// So long its first request has to come also when the server stops; `None` once it has come.
+    first_words: Option<Instant>,
+    /// When to look next whether a client that cannot be read from is still there.
+    look_at: Option<Instant>,
 }
 
 impl Connection {
@@ -131,8 +131,11 @@ impl Connection {
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
+            whole: Bytes::new(),
             timer: LazyTimer::default(),
             quiet,
+            first_words: Some(now() + FIRST_WORDS),
+            look_at: None,
         }
     }
 
@@ -144,6 +147,7 @@ impl Connection {
         let mut end = HeadEnd::default();
         loop {
             if let Some(next) = self.try_head(&mut end) {
+                self.first_words = None;
                 return next;
             }
             let waits = self.input.is_empty();
@@ -154,9 +158,6 @@ impl Connection {
                 *head_until.get_or_insert_with(|| now() + limits.head_timeout)
             };
             let read = poll_fn(|cx| {
-                if waits && self.shared.is_draining() && self.shared.quiet.is_cancelled() {
-                    return Poll::Ready(Err(Next::Closed));
-                }
                 let input = &mut self.input;
                 let take = |bytes: &[u8]| {
                     input.extend_from_slice(bytes);
@@ -167,9 +168,14 @@ impl Connection {
                     Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
                     Poll::Pending => {}
                 }
-                if waits && self.quiet.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(Next::Closed));
-                }
+                let deadline = if waits && self.quiet.as_mut().poll(cx).is_ready() {
+                    let Some(first_words) = self.first_words else {
+                        return Poll::Ready(Err(Next::Closed));
+                    };
+                    deadline.min(first_words)
+                } else {
+                    deadline
+                };
                 std::task::ready!(self.timer.poll_until(cx, deadline));
                 let late = HeadError {
                     status: 408,
@@ -234,12 +240,12 @@ impl Connection {
         };
         let origin = request.head.headers.get(ORIGIN).cloned();
         let shared = Arc::clone(&self.shared);
-        let admitted = ladder::admit_to_body(&shared, &request.head);
+        let admitted = ladder::admit(&shared, &request.head);
         // Whoever is refused for its origin must not read why.
         let refused = admitted.as_ref().err().map(|answer| answer.status);
         let origin = origin.filter(|_| refused != Some(StatusCode::FORBIDDEN));
         let dispatched = match (admitted, self.whole_body(&request, &rest)) {
-            (Ok(admitted), Some(body)) => self.dispatch(admitted, request.head, body),
+            (Ok(admitted), Some(body)) => self.dispatch(admitted, request.head, body, &mut shape),
             // Boxed, so that a connection that streams does not carry the room for this.
             (admitted, _) => {
                 Box::pin(self.read_and_dispatch(admitted, request, rest, &mut shape)).await?
@@ -256,7 +262,8 @@ impl Connection {
         Some((reply, shape))
     }
 
-    /// The body, if all of it was read with the head. What follows it is kept.
+    /// The body, if all of it was read with the head. What follows it is kept. Such a body is not in
+    /// the budget: there are no more of them than requests (`max_requests`), each about as large as a read.
     fn whole_body(&mut self, request: &Http1Head, rest: &Bytes) -> Option<Bytes> {
         let Framing::Length(length) = request.framing else {
             return None;
@@ -269,37 +276,18 @@ impl Connection {
         Some(rest.slice(..length))
     }
 
-    /// The long way: a body that is still on its way, or a refusal. `None`: the client has left.
-    async fn read_and_dispatch(
-        &mut self,
-        admitted: Result<Admitted, Box<Answer>>,
-        request: Box<Http1Head>,
-        rest: Bytes,
+    fn dispatch(
+        &self,
+        admitted: Admitted,
+        head: RequestHead,
+        body: Bytes,
         shape: &mut Shape,
-    ) -> Option<Dispatched> {
-        let admitted = match admitted {
-            Ok(admitted) => admitted,
-            Err(answer) => {
-                self.skip_body(&request, rest, shape).await;
-                return Some(Dispatched::refused(&self.shared, *answer));
-            }
-        };
-        match self.read_body(&request, rest).await {
-            Ok(body) => Some(self.dispatch(admitted, request.head, body)),
-            Err(BodyFault::Closed) => None,
-            Err(fault) => {
-                shape.keep_alive = false;
-                shape.lingers = true;
-                Some(Dispatched::refused(&self.shared, self.body_refusal(&fault)))
-            }
-        }
-    }
-
-    fn dispatch(&self, admitted: Admitted, head: RequestHead, body: Bytes) -> Dispatched {
-        match ladder::refuse_new_work(&self.shared, &admitted, &head, &body) {
-            Some(refusal) => Dispatched::refused(&self.shared, refusal),
-            None => dispatch::dispatch(&self.shared, admitted, head, body),
-        }
+    ) -> Dispatched {
+        let dispatched = dispatch::dispatch(&self.shared, admitted, head, body);
+        dispatched.unwrap_or_else(|refused| {
+            shape.keep_alive &= refused.may_stay;
+            Dispatched::refused(&self.shared, refused.answer)
+        })
     }
 
     /// Waits for `future` as long as the client is there.
@@ -316,7 +304,8 @@ impl Connection {
         .await
     }
 
-    /// `Ready` when the client has closed the connection. What it sends meanwhile is kept.
+    /// `Ready` when the client has closed the connection, or its half of it: whether it still reads
+    /// shows only when it is written to. What it sends meanwhile is kept.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.input.len() < MAX_PIPELINED {
             let input = &mut self.input;
@@ -330,103 +319,12 @@ impl Connection {
                 Ok(_) => {}
             }
         }
-        Poll::Pending
-    }
-
-    async fn read_body(&mut self, request: &Http1Head, rest: Bytes) -> Result<Bytes, BodyFault> {
-        let limits = self.shared.config.limits;
-        let mut framing = request.framing.clone();
-        if let Framing::Length(length) = framing
-            && length > limits.max_body as u64
-        {
-            return Err(BodyFault::TooLarge);
+        while !(*self.io).is_read_closed() {
+            let at = *self.look_at.get_or_insert_with(|| now() + LOOK);
+            std::task::ready!(self.timer.poll_until(cx, at));
+            self.look_at = None;
         }
-        if request.expects_continue {
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-        }
-        let mut body = Vec::new();
-        self.input = rest.to_vec();
-        let deadline = now() + limits.body_timeout;
-        loop {
-            let used = framing
-                .decode(&self.input, &mut body)
-                .map_err(|_| BodyFault::Malformed)?;
-            self.input.drain(..used);
-            if body.len() > limits.max_body {
-                return Err(BodyFault::TooLarge);
-            }
-            if framing.is_done() {
-                return Ok(Bytes::from(body));
-            }
-            self.read_more(deadline).await?;
-        }
-    }
-
-    async fn read_more(&mut self, deadline: std::time::Instant) -> Result<(), BodyFault> {
-        poll_fn(|cx| {
-            let input = &mut self.input;
-            let take = |bytes: &[u8]| {
-                input.extend_from_slice(bytes);
-                bytes.len()
-            };
-            match poll_read_scratch(&mut self.io, cx, READ_SIZE, take) {
-                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(BodyFault::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-                Poll::Pending => self
-                    .timer
-                    .poll_until(cx, deadline)
-                    .map(|()| Err(BodyFault::TimedOut)),
-            }
-        })
-        .await
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), BodyFault> {
-        self.output.extend_from_slice(bytes);
-        let mut stalled = None;
-        let flushed = poll_fn(|cx| self.poll_flush_output(cx, &mut stalled)).await;
-        flushed.map_err(|_| BodyFault::Closed)
-    }
-
-    /// Reads past the body of a refused request, if that is cheap; else the connection closes.
-    async fn skip_body(&mut self, request: &Http1Head, rest: Bytes, shape: &mut Shape) {
-        let small = match request.framing {
-            Framing::Length(length) => length <= MAX_DRAINED_BODY as u64,
-            _ => false,
-        };
-        let waits_for_us = request.expects_continue && request.framing != Framing::Length(0);
-        if small && !waits_for_us && self.read_body(request, rest).await.is_ok() {
-            return;
-        }
-        shape.keep_alive = false;
-        shape.lingers = true;
-    }
-
-    fn body_refusal(&self, fault: &BodyFault) -> Answer {
-        let limit = self.shared.config.limits.max_body;
-        let (status, code, text) = match fault {
-            BodyFault::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                code::INVALID_REQUEST,
-                format!("the body exceeds {limit} bytes"),
-            ),
-            BodyFault::TimedOut => (
-                StatusCode::REQUEST_TIMEOUT,
-                code::INVALID_REQUEST,
-                "the body came too slowly".to_owned(),
-            ),
-            BodyFault::Malformed | BodyFault::Closed => (
-                StatusCode::BAD_REQUEST,
-                code::PARSE_ERROR,
-                "the framing of the body is malformed".to_owned(),
-            ),
-        };
-        let data = match fault {
-            BodyFault::TooLarge => reason!("too_large"),
-            BodyFault::TimedOut => reason!("too_slow"),
-            BodyFault::Malformed | BodyFault::Closed => reason!("bad_request"),
-        };
-        Answer::error(status, None, code, &text, Some(data))
+        Poll::Ready(())
     }
 
     /// Answers a head that cannot be read; the connection ends with it.

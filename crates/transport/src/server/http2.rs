@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::ORIGIN;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::body::{BodyError, Filled};
+use crate::byte_budget::{ByteBudget, Gathering};
 use crate::io::{Io, now};
 use crate::server::dispatch::{self, Dispatched};
 use crate::server::exchange::Answer;
@@ -46,6 +47,7 @@ pub(crate) async fn serve(
     peer: Option<SocketAddr>,
 ) {
     let limits = shared.config.limits;
+    let opened = now();
     let preface = async {
         while input.len() < PREFACE {
             if !matches!(io.read_buf(&mut input).await, Ok(1..)) {
@@ -61,15 +63,31 @@ pub(crate) async fn serve(
         return;
     }
     let open = Budget::new(usize::MAX);
-    let requests = open.clone();
-    let draining = shared.draining.clone();
     let forced = shared.forced.clone();
+    let leaving = CancellationToken::new();
+    let closes = {
+        let (shared, leaving) = (Arc::clone(&shared), leaving.clone());
+        async move {
+            tokio::select! {
+                // Cancel-safe: a token stays cancelled, and so is the other future looked at again.
+                () = leaving.cancelled() => {}
+                () = shared.closes(opened) => {}
+            }
+        }
+    };
+    let mut closes = std::pin::pin!(closes);
+    let requests = open.clone();
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         let permit = requests.take();
+        let (requests, leaving) = (requests.clone(), leaving.clone());
         async move {
-            let response = answer(shared, request, peer).await;
-            Ok::<_, Infallible>(response.map(|body| OpenBody {
+            let answered = answer(shared, request, peer).await;
+            // Who is turned away had better go; but not if others still use the connection.
+            if answered.is_turned_away && requests.used() == 1 {
+                leaving.cancel();
+            }
+            Ok::<_, Infallible>(answered.response.map(|body| OpenBody {
                 body,
                 _open: permit,
             }))
@@ -99,8 +117,9 @@ pub(crate) async fn serve(
                 }
                 return;
             }
-            // Cancel-safe: a token stays cancelled.
-            () = draining.cancelled(), if !shutting_down => {
+            // Cancel-safe: it goes on where it was. Not as soon as the server drains: a connection that
+            // shuts down takes no more requests, and a call may wait for one of its client's.
+            () = closes.as_mut(), if !shutting_down => {
                 shutting_down = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -121,11 +140,18 @@ pub(crate) async fn serve(
     }
 }
 
+/// A response on its way.
+struct Answered {
+    response: Response<ReplyStream>,
+    /// The client asked for new work of a server that drains, and has nothing else to do here.
+    is_turned_away: bool,
+}
+
 async fn answer(
     shared: Arc<Shared>,
     request: Request<Incoming>,
     peer: Option<SocketAddr>,
-) -> Response<ReplyStream> {
+) -> Answered {
     let (parts, body) = request.into_parts();
     let origin = parts.headers.get(ORIGIN).cloned();
     let authority = parts.uri.authority();
@@ -145,6 +171,7 @@ async fn answer(
         ladder::admit(&shared, &head)
     };
     let mut may_read = true;
+    let mut is_turned_away = false;
     let mut reply = match admitted {
         Err(answer) => {
             may_read = answer.status != StatusCode::FORBIDDEN;
@@ -152,8 +179,12 @@ async fn answer(
         }
         Ok(admitted) => match read_body(&shared, body).await {
             Ok(body) => match dispatch::dispatch(&shared, admitted, head, body) {
-                Dispatched::Now(answering) => answering.await,
-                Dispatched::Later(later) => later.await.await,
+                Ok(Dispatched::Now(answering)) => answering.await,
+                Ok(Dispatched::Later(later)) => later.await.await,
+                Err(refused) => {
+                    is_turned_away = !refused.may_stay;
+                    Reply::new(&shared, refused.answer, Holds::default())
+                }
             },
             Err(answer) => Reply::new(&shared, answer, Holds::default()),
         },
@@ -161,38 +192,55 @@ async fn answer(
     if let Some(origin) = origin.filter(|_| may_read) {
         reply.allow_origin(&origin);
     }
-    respond(&shared, reply)
+    Answered {
+        response: respond(&shared, reply),
+        is_turned_away,
+    }
 }
 
+/// Reads the body, within the same bounds as that of HTTP/1.1.
 async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, Answer> {
     let limits = &shared.config.limits;
-    let too_large = || {
-        let text = format!("the body exceeds {} bytes", limits.max_body);
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        Answer::error(
-            status,
-            None,
-            code::INVALID_REQUEST,
-            &text,
-            Some(reason!("too_large")),
-        )
-    };
-    if body.size_hint().lower() > limits.max_body as u64 {
-        return Err(too_large());
+    let reading = tokio::time::timeout(limits.body_timeout, gather(shared, body));
+    reading.await.unwrap_or_else(|_| {
+        let text = "the body came too slowly";
+        Err(ladder::refuse(StatusCode::REQUEST_TIMEOUT, text))
+    })
+}
+
+async fn gather(shared: &Shared, mut body: Incoming) -> Result<Bytes, Answer> {
+    let max = shared.config.limits.max_body;
+    let length = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if length > max {
+        return Err(too_large(max));
     }
-    let read = Limited::new(body, limits.max_body).collect();
-    match tokio::time::timeout(limits.body_timeout, read).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ladder::refuse(
-            StatusCode::BAD_REQUEST,
-            "the body broke off",
-        )),
-        Err(_) => {
-            let text = "the body came too slowly";
-            Err(ladder::refuse(StatusCode::REQUEST_TIMEOUT, text))
+    let mut whole = match body.size_hint().exact() {
+        None => Gathering::up_to(&shared.buffered, max),
+        Some(_) => {
+            Gathering::of_length(&shared.buffered, length).map_err(|_| ladder::no_room(shared))?
         }
+    };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            let text = "the body broke off";
+            ladder::refuse(StatusCode::BAD_REQUEST, text)
+        })?;
+        // What is no data are trailers, which nobody reads.
+        let data = frame.into_data().unwrap_or_default();
+        if whole.bytes.len() + data.len() > max {
+            return Err(too_large(max));
+        }
+        whole.bytes.extend_from_slice(&data);
+        whole.grown().map_err(|_| ladder::no_room(shared))?;
     }
+    Ok(whole.finish())
+}
+
+fn too_large(max: usize) -> Answer {
+    let text = format!("the body exceeds {max} bytes");
+    let data = Some(reason!("too_large"));
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    Answer::error(status, None, code::INVALID_REQUEST, &text, data)
 }
 
 fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
@@ -200,8 +248,11 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
     reply.type_fields(|name, value| drop(fields.insert(name, value.clone())));
     let body = match reply.body {
         ReplyBody::Empty => ReplyStream::Whole(None),
+        ReplyBody::Full(bytes) if bytes.len() > ByteBudget::FREE => {
+            ReplyStream::Watched(watch(shared, Source::Whole(bytes)))
+        }
         ReplyBody::Full(bytes) => ReplyStream::Whole(Some(bytes)),
-        ReplyBody::Stream(running) => ReplyStream::Running(watch(shared, running)),
+        ReplyBody::Stream(running) => ReplyStream::Watched(watch(shared, Source::Running(running))),
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;
@@ -212,10 +263,10 @@ fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
 
 /// A reply that hyper polls, and a watchdog that hyper cannot be: it stops polling a body when the
 /// client stops reading, so nothing in the body could notice.
-fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
+fn watch(shared: &Arc<Shared>, source: Source) -> Arc<Mutex<Watched>> {
     let alive = CancellationToken::new();
     let watched = Arc::new(Mutex::new(Watched {
-        running: Some(running),
+        source: Some(source),
         // A client may open no window at all; then hyper never asks.
         unread_since: Some(now()),
         _alive: alive.clone().drop_guard(),
@@ -233,7 +284,7 @@ fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
                 return;
             };
             let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            if watched.running.is_none() {
+            if watched.source.is_none() {
                 return;
             }
             if watched
@@ -242,7 +293,7 @@ fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
             {
                 add(&shared.counters.stalled);
                 tracing::info!("a client does not read; its stream is closed");
-                watched.running = None;
+                watched.source = None;
                 return;
             }
         }
@@ -251,11 +302,18 @@ fn watch(shared: &Arc<Shared>, running: Box<Running>) -> Arc<Mutex<Watched>> {
 }
 
 struct Watched {
-    running: Option<Box<Running>>,
+    source: Option<Source>,
     /// When bytes were handed over that have not been asked beyond since.
     unread_since: Option<Instant>,
     /// The watchdog ends with the stream.
     _alive: DropGuard,
+}
+
+/// Where a reply's bytes come from.
+enum Source {
+    Running(Box<Running>),
+    /// A large body that is all here, and has its place in the budget until it is read.
+    Whole(Bytes),
 }
 
 /// A body whose connection counts as used for as long as it is there.
@@ -287,7 +345,7 @@ impl HttpBody for OpenBody {
 /// A reply's body as hyper wants it.
 enum ReplyStream {
     Whole(Option<Bytes>),
-    Running(Arc<Mutex<Watched>>),
+    Watched(Arc<Mutex<Watched>>),
 }
 
 impl HttpBody for ReplyStream {
@@ -300,19 +358,25 @@ impl HttpBody for ReplyStream {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let watched = match &mut *self {
             Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Running(watched) => watched,
+            Self::Watched(watched) => watched,
         };
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.unread_since = None;
-        let Some(running) = &mut watched.running else {
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
-        };
         let mut out = Vec::new();
-        let filled = ready!(running.poll_fill(cx, &mut out));
+        let filled = match &mut watched.source {
+            None => return Poll::Ready(Some(Err(BodyError::TimedOut))),
+            Some(Source::Running(running)) => ready!(running.poll_fill(cx, &mut out)),
+            Some(Source::Whole(bytes)) => {
+                // Copied: what waits for the client must not keep the rest.
+                let piece = bytes.split_to(bytes.len().min(STREAM_BUFFER));
+                out.extend_from_slice(&piece);
+                Ok(Filled::More)
+            }
+        };
         watched.unread_since = Some(now());
         match filled {
-            Ok(Filled::End) if out.is_empty() => {
-                (watched.running, watched.unread_since) = (None, None);
+            Ok(_) if out.is_empty() => {
+                (watched.source, watched.unread_since) = (None, None);
                 drop(watched);
                 *self = Self::Whole(None);
                 Poll::Ready(None)
@@ -331,7 +395,13 @@ impl HttpBody for ReplyStream {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Running(_) => SizeHint::default(),
+            Self::Watched(watched) => {
+                let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+                match &watched.source {
+                    Some(Source::Whole(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+                    _ => SizeHint::default(),
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderValue, Method, StatusCode};
 use thinpipe_proto::classify::{self, Class};
-use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX};
+use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX, SESSION_ID};
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::Principal;
 
@@ -37,19 +37,8 @@ pub(crate) enum Step {
     Bodiless(Class),
 }
 
-/// Checks everything that can be known without the body. While the server drains only DELETE passes:
-/// for connections that take no more requests then anyway.
+/// Checks everything that can be known without the body.
 pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
-    let admitted = admit_to_body(shared, head)?;
-    let ends_session = matches!(admitted.step, Step::Bodiless(Class::Terminate));
-    if shared.is_draining() && !ends_session {
-        return Err(Box::new(shutting_down(None)));
-    }
-    Ok(admitted)
-}
-
-/// As [`admit`], for who asks [`refuse_new_work`] as soon as there is a body.
-pub(crate) fn admit_to_body(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
     check(shared, head).map_err(|answer| {
         // Who cannot connect is seen here, and nowhere else.
         tracing::info!(
@@ -64,6 +53,14 @@ pub(crate) fn admit_to_body(shared: &Shared, head: &RequestHead) -> Result<Admit
     })
 }
 
+/// The refusal of new work while the server drains.
+pub(crate) struct Refused {
+    pub(crate) answer: Answer,
+    /// The client has calls that still run, and may have to answer them over this connection. All
+    /// others had better go, to where their requests are taken.
+    pub(crate) may_stay: bool,
+}
+
 /// While the server drains: 503 for what would begin something. What a running call may wait for
 /// (answers of its client, notifications) and the end of a session pass, or draining could not end.
 ///
@@ -73,10 +70,31 @@ pub(crate) fn refuse_new_work(
     admitted: &Admitted,
     head: &RequestHead,
     body: &Bytes,
-) -> Option<Answer> {
+) -> Option<Refused> {
     if !shared.is_draining() {
         return None;
     }
+    Some(Refused {
+        answer: new_work(shared, admitted, head, body)?,
+        may_stay: has_calls(shared, admitted, head),
+    })
+}
+
+fn has_calls(shared: &Shared, admitted: &Admitted, head: &RequestHead) -> bool {
+    let Some(id) = head.headers.get(SESSION_ID) else {
+        return false;
+    };
+    let (principal, endpoint) = (&admitted.principal, &admitted.endpoint.name);
+    let session = shared.sessions.live(id.as_bytes(), principal, endpoint);
+    session.is_some_and(|session| session.in_flight() > 0)
+}
+
+fn new_work(
+    shared: &Shared,
+    admitted: &Admitted,
+    head: &RequestHead,
+    body: &Bytes,
+) -> Option<Answer> {
     let class = match &admitted.step {
         Step::Bodiless(class) => class.clone(),
         // What is malformed is refused as such further on.
@@ -131,7 +149,12 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
         Some(Class::Listen) => check_listen_accept(head)?,
         Some(_) => {}
     }
-    let permit = shared.requests.take().ok_or_else(|| {
+    let requests = if shared.is_draining() {
+        &shared.late_requests
+    } else {
+        &shared.requests
+    };
+    let permit = requests.take().ok_or_else(|| {
         busy(
             None,
             "too many requests are being answered",
@@ -176,6 +199,26 @@ fn forbid(data: &'static str, message: &str) -> Answer {
 pub(crate) fn busy(id: Option<&RequestId>, message: &str, limit: Option<usize>) -> Answer {
     let text = limit.map_or_else(|| message.to_owned(), |n| format!("{message} (limit {n})"));
     unavailable(id, &text, reason!("overloaded"))
+}
+
+/// `initialize` is kept for as long as its session lives: what all sessions keep must stay far below
+/// what they would with bodies of any size.
+const MAX_INITIALIZE: usize = 256 << 10;
+
+pub(crate) fn check_initialize(message: &Message) -> Result<(), Answer> {
+    if message.source().len() <= MAX_INITIALIZE {
+        return Ok(());
+    }
+    let text = format!("initialize exceeds {MAX_INITIALIZE} bytes");
+    let (status, code) = (StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST);
+    let data = Some(reason!("too_large"));
+    Err(Answer::error(status, message.id(), code, &text, data))
+}
+
+/// 503: what is to be held whole finds no room now.
+pub(crate) fn no_room(shared: &Shared) -> Answer {
+    let limit = Some(shared.buffered.limit());
+    busy(None, "too many bytes of messages are held", limit)
 }
 
 fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str) -> Answer {

@@ -89,6 +89,8 @@ pub struct ServerStats {
     pub requests_open: usize,
     /// Answers since the start, by class of status: 1xx, 2xx, 3xx, 4xx, 5xx.
     pub answers: [u64; 5],
+    /// Bytes held whole now: see [`Limits::max_buffered`](crate::server::Limits::max_buffered).
+    pub buffered_bytes: usize,
     /// Event streams since the start.
     pub streams: u64,
     /// Event streams being written now.

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::header::{MediaType, SESSION_ID};
 use thinpipe_proto::session::UpstreamSessionId;
 
+use crate::ByteBudget;
 use crate::body::{Body, BodyError};
 use crate::io::now;
 
@@ -75,12 +76,12 @@ impl UpstreamResponse {
         self.body
     }
 
-    /// Reads the whole body.
+    /// Reads the whole body, within a budget.
     ///
     /// # Errors
     /// As [`Body::collect`].
-    pub async fn collect(self, limit: usize) -> Result<Bytes, BodyError> {
+    pub async fn collect(self, limit: usize, budget: &ByteBudget) -> Result<Bytes, BodyError> {
         let deadline = now() + Duration::from_secs(3600);
-        self.body.collect(limit, deadline).await
+        self.body.collect(limit, deadline, budget).await
     }
 }

@@ -15,6 +15,7 @@ use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_proto::sse::{Decoder, Item};
 
 use super::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse, after};
+use crate::ByteBudget;
 use crate::body::{Body, BodyError, Filled};
 
 /// Bytes of an answer to a probe. Tool lists are not in it, so this is generous.
@@ -59,16 +60,21 @@ pub fn discover_request() -> Bytes {
 ///
 /// # Errors
 /// As [`probe_with`].
-pub async fn probe(upstream: &Upstream) -> Result<Verdict, ProbeError> {
-    probe_with(upstream, HeaderMap::new()).await
+pub async fn probe(upstream: &Upstream, budget: &ByteBudget) -> Result<Verdict, ProbeError> {
+    probe_with(upstream, HeaderMap::new(), budget).await
 }
 
 /// Asks with `server/discover`, and with `initialize` if that is not understood; a session that this
 /// opens is closed again. `headers` go with every request (credentials); those of MCP are set here.
+/// Answers are held whole within `budget`.
 ///
 /// # Errors
 /// [`ProbeError`]. A verdict is never guessed from silence, refusal or an outage.
-pub async fn probe_with(upstream: &Upstream, headers: HeaderMap) -> Result<Verdict, ProbeError> {
+pub async fn probe_with(
+    upstream: &Upstream,
+    headers: HeaderMap,
+    budget: &ByteBudget,
+) -> Result<Verdict, ProbeError> {
     let mut probe = proto::Probe::new();
     let mut next = Next::Discover(Revision::NEWEST);
     loop {
@@ -78,14 +84,14 @@ pub async fn probe_with(upstream: &Upstream, headers: HeaderMap) -> Result<Verdi
             Next::Discover(revision) => {
                 let response = upstream.send(discover(&headers, revision)).await?;
                 let status = response.status.as_u16();
-                let message = read(upstream, response).await?;
+                let message = read(upstream, response, budget).await?;
                 probe.answered(status, message.as_ref())
             }
             Next::Initialize(revision) => {
                 let response = upstream.send(initialize(&headers, revision)).await?;
                 let status = response.status.as_u16();
                 let session = response.session_id.clone();
-                let message = read(upstream, response).await;
+                let message = read(upstream, response, budget).await;
                 if let Some(session) = session {
                     let revision = negotiated(message.as_ref().ok()).unwrap_or(revision);
                     close(upstream, &headers, &session, revision).await;
@@ -100,11 +106,12 @@ pub async fn probe_with(upstream: &Upstream, headers: HeaderMap) -> Result<Verdi
 async fn read(
     upstream: &Upstream,
     response: UpstreamResponse,
+    budget: &ByteBudget,
 ) -> Result<Option<Message>, ProbeError> {
     let of_success = response.status.is_success();
     let deadline = after(upstream.config().request_timeout);
     if response.is_event_stream() {
-        let reading = read_events(response.into_body());
+        let reading = read_events(response.into_body(), budget);
         return match tokio::time::timeout_at(deadline.into(), reading).await {
             Ok(read) => Ok(read?),
             Err(_) => Err(BodyError::TimedOut.into()),
@@ -114,27 +121,29 @@ async fn read(
     if of_success && response.media_type != MediaType::Json {
         return Ok(None);
     }
-    match response.into_body().collect(MAX_ANSWER, deadline).await {
+    let body = response.into_body();
+    match body.collect(MAX_ANSWER, deadline, budget).await {
         Ok(body) => Ok(response_in(body)),
         Err(BodyError::TooLarge { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn read_events(body: Body) -> Result<Option<Message>, BodyError> {
+async fn read_events(body: Body, budget: &ByteBudget) -> Result<Option<Message>, BodyError> {
     let mut stream = match body {
         Body::Empty => return Ok(None),
         Body::Full(bytes) => return Ok(first_response(&mut decoder(bytes)).unwrap_or(None)),
         Body::Stream(stream) => stream,
     };
     let mut decoder = Decoder::new(MAX_ANSWER);
+    let mut room = budget.empty();
     loop {
         let mut chunk = Vec::new();
         let filled = poll_fn(|cx| stream.poll_fill(cx, &mut chunk)).await?;
         decoder.push(Bytes::from(chunk));
         match first_response(&mut decoder) {
             Some(Some(message)) => return Ok(Some(message)),
-            Some(None) if filled == Filled::More => {}
+            Some(None) if filled == Filled::More => room.resize(decoder.pending())?,
             _ => return Ok(None),
         }
     }

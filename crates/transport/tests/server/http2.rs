@@ -7,11 +7,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use thinpipe_testkit::rpc;
 use tokio::net::TcpStream;
 
-use crate::support::{Running, call, config, start, until};
+use crate::support::{HUGE, Pieces, Running, call, config, start, until};
 
-type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+type Sender<B> = hyper::client::conn::http2::SendRequest<B>;
 
-async fn connect(running: &Running) -> Sender {
+/// A connection whose requests have bodies of this kind.
+pub(crate) async fn connect<B>(running: &Running) -> Sender<B>
+where
+    B: http_body::Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = TcpStream::connect(running.address).await.unwrap();
     let io = TokioIo::new(stream);
     let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
@@ -24,14 +30,25 @@ async fn connect(running: &Running) -> Sender {
     sender
 }
 
-fn post(running: &Running, session: Option<&str>, body: String) -> Request<Full<Bytes>> {
+pub(crate) fn post(running: &Running, session: Option<&str>, body: String) -> Request<Full<Bytes>> {
+    post_of(running, session, Full::new(Bytes::from(body)))
+}
+
+/// POST with any body.
+pub(crate) fn post_of<B>(running: &Running, session: Option<&str>, body: B) -> Request<B> {
     let mut request = Request::post(&running.url)
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream");
     if let Some(session) = session {
         request = request.header("mcp-session-id", session);
     }
-    request.body(Full::new(Bytes::from(body))).unwrap()
+    request.body(body).unwrap()
+}
+
+/// The session that was opened.
+pub(crate) fn session_of<B>(opened: &http::Response<B>) -> String {
+    let id = opened.headers()["mcp-session-id"].to_str();
+    id.unwrap().to_owned()
 }
 
 /// Sessions, JSON, streams and limits, all on one HTTP/2 connection.
@@ -44,10 +61,7 @@ async fn http2_serves_the_same() {
         .await;
     let opened = opened.unwrap();
     assert_eq!(opened.status(), 200);
-    let session = opened.headers()["mcp-session-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let session = session_of(&opened);
     let answered = sender
         .send_request(post(&running, Some(&session), call(2, "echo")))
         .await;
@@ -94,10 +108,7 @@ async fn c26_http2_stream_that_is_not_read_is_closed() {
     let opened = sender
         .send_request(post(&running, None, rpc::initialize(1, "2025-11-25")))
         .await;
-    let session = opened.unwrap().headers()["mcp-session-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let session = session_of(&opened.unwrap());
     let unread = sender
         .send_request(post(&running, Some(&session), call(3, "stream")))
         .await;
@@ -106,6 +117,59 @@ async fn c26_http2_stream_that_is_not_read_is_closed() {
     while events.send(event.clone()).await.is_ok() {}
     assert_eq!(running.server.stats().stalled, 1);
     drop(unread);
+}
+
+/// C26: nor is a large answer that is not read kept for ever. One that is read arrives whole, with its length.
+#[tokio::test]
+async fn c26_http2_large_answer_that_is_not_read_is_given_up() {
+    let mut config = config();
+    config.limits.write_stall = std::time::Duration::from_millis(100);
+    let running = start(config).await;
+    let client = running.client("2025-11-25").await;
+    let mut sender = connect(&running).await;
+    let huge = |id| post(&running, client.session(), call(id, "huge"));
+    let read = sender.send_request(huge(1)).await.unwrap();
+    let length = read.headers()["content-length"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let body = read.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.len() > HUGE && body.len().to_string() == length);
+    let unread = sender.send_request(huge(2)).await.unwrap();
+    until("it is given up", || running.server.stats().stalled == 1).await;
+    assert!(unread.into_body().collect().await.is_err());
+}
+
+/// B2, B10: the limits of requests hold over HTTP/2 as well.
+#[tokio::test]
+async fn b10_http2_requests_have_limits() {
+    let mut config = config();
+    (config.limits.max_body, config.limits.max_headers) = (1000, 10);
+    config.limits.max_head = 4000;
+    config.limits.body_timeout = std::time::Duration::from_millis(50);
+    let running = start(config).await;
+    let mut sender = connect(&running).await;
+    let mut status = async |body: &[usize], announced: Option<u64>, fields: usize, size: usize| {
+        let (pieces, receiver) = tokio::sync::mpsc::channel(8);
+        for length in body {
+            pieces.send(" ".repeat(*length).into()).await.unwrap();
+        }
+        let length = announced;
+        let mut request = post_of(&running, None, Pieces { receiver, length });
+        for at in 0..fields {
+            let name: http::HeaderName = format!("x-{at}").parse().unwrap();
+            let value = "x".repeat(size).parse().unwrap();
+            request.headers_mut().insert(name, value);
+        }
+        let response = sender.send_request(request).await.unwrap();
+        drop(pieces);
+        response.status().as_u16()
+    };
+    assert_eq!(status(&[], Some(1001), 0, 0).await, 413, "announced");
+    assert_eq!(status(&[600, 600], None, 0, 0).await, 413, "as it comes");
+    assert_eq!(status(&[600], None, 0, 0).await, 408, "half a body");
+    assert_eq!(status(&[], None, 11, 1).await, 431, "too many fields");
+    assert_eq!(status(&[], None, 2, 3000).await, 431, "too large a head");
 }
 
 /// B10: half a preface, and a connection that only stays, are closed: no place is kept for nothing.

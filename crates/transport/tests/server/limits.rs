@@ -1,12 +1,13 @@
 //! Every limit, reached.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
 use thinpipe_testkit::{Connection, rpc};
 use thinpipe_transport::server::{Limits, ServerConfig, SessionLimits};
 
-use crate::support::{call, config, start, until};
+use crate::support::{HUGE, call, config, start, until};
 
 fn with(change: impl FnOnce(&mut Limits)) -> ServerConfig {
     let mut config = config();
@@ -237,6 +238,50 @@ async fn c26_a_client_that_does_not_read_is_disconnected() {
         serde_json::json!({ "still": true })
     );
     drop(stuck);
+}
+
+/// C26: the same with an answer that is one large body, and not a stream. One that is read arrives whole.
+#[tokio::test]
+async fn c26_a_large_answer_that_is_not_read_is_given_up() {
+    let running = start(with(|l| l.write_stall = Duration::from_millis(100))).await;
+    let client = running.client("2025-11-25").await;
+    let mut read = client.post(call(1, "huge")).await;
+    assert!(read.read_to_end().await.len() > HUGE);
+    assert_eq!(running.server.stats().stalled, 0);
+    let huge = client.post(call(2, "huge")).receive_buffer(4096);
+    let stuck = huge.send().await;
+    until("it is given up", || running.server.stats().stalled == 1).await;
+    drop(stuck);
+}
+
+/// What a client left behind is run to its end within bounds: so many at one time, and so long.
+#[tokio::test]
+async fn what_clients_leave_behind_is_bounded() {
+    let running = start(with(|l| l.max_detached = 1)).await;
+    let client = running.client("2025-11-25").await;
+    let requests = || running.server.stats().requests_open;
+    for id in 1..=2 {
+        client.post(call(id, "wait")).send().await.close();
+        until("one runs on, and one at most", || {
+            running.sample.begun.load(Ordering::SeqCst) == id as usize && requests() == 1
+        })
+        .await;
+    }
+    assert_eq!(running.server.stats().detached, 1);
+    running.sample.gate.lock().unwrap().open();
+    until("it has ended", || requests() == 0).await;
+    assert_eq!(running.sample.finished.load(Ordering::SeqCst), 1);
+
+    let running = start(with(|l| l.detached_timeout = Duration::from_millis(50))).await;
+    let client = running.client("2025-11-25").await;
+    client.post(call(1, "wait")).send().await.close();
+    until("it runs on", || running.server.stats().detached == 1).await;
+    until("and not for long", || {
+        running.server.stats().requests_open == 0
+    })
+    .await;
+    running.sample.gate.lock().unwrap().open();
+    assert_eq!(running.sample.finished.load(Ordering::SeqCst), 0);
 }
 
 /// R185, B10: silence on a stream is broken by comments, at the configured interval.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod batch;
+mod buffered;
 mod draining;
 mod http2;
 mod ladder;

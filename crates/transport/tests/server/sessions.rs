@@ -209,6 +209,45 @@ async fn r107_leaving_cancels_only_stateless_calls() {
     assert_eq!(finished(), 1, "the second was dropped");
 }
 
+/// R107, K7: a client that closes its half of the connection has left: before it is written to, nothing
+/// tells it from one that is gone.
+#[tokio::test]
+async fn r107_half_closing_is_leaving() {
+    let running = start(config()).await;
+    let client = running.client("2025-11-25").await;
+    let mut half = client.post(call(1, "wait")).send().await;
+    half.half_close().await;
+    assert!(half.closed().await.is_empty());
+    let stats = || running.server.stats();
+    assert_eq!(stats().detached, 1, "it runs on, in a session");
+
+    let stateless = rpc::modern_call(2, "wait");
+    let mut half = running.stranger().post_modern(&stateless).send().await;
+    half.half_close().await;
+    assert!(half.closed().await.is_empty());
+    until("the call is cancelled", || stats().requests_open == 1).await;
+}
+
+/// R107, K7: a client that has pipelined more than is read meanwhile is missed all the same.
+#[tokio::test]
+async fn r107_who_pipelines_and_leaves_is_missed() {
+    let running = start(config()).await;
+    let client = running.client("2025-11-25").await;
+    let stats = || running.server.stats();
+    let much = bytes::Bytes::from(vec![b'x'; 48 << 10]);
+    let mut pipelining = client.post(call(1, "wait")).send().await;
+    pipelining.send(much.clone()).await;
+    pipelining.close();
+    until("it runs on without its client", || stats().detached == 1).await;
+
+    let stateless = rpc::modern_call(2, "wait");
+    let mut pipelining = running.stranger().post_modern(&stateless).send().await;
+    pipelining.send(much).await;
+    until("both run", || stats().requests_open == 2).await;
+    pipelining.close();
+    until("the call is cancelled", || stats().requests_open == 1).await;
+}
+
 /// R014, R015, R012: the revision header in a session.
 #[tokio::test]
 async fn b16_protocol_version_header() {

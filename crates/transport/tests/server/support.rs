@@ -13,12 +13,16 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, code};
 use thinpipe_store::{MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
-use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
-    Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session, SessionEnd,
+    Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session,
+    SessionEnd,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+
+/// Bytes of the answer of the tool `huge`: more than sockets hold.
+pub(crate) const HUGE: usize = 16 << 20;
 
 /// What the handler saw, and how the test steers it.
 #[derive(Default)]
@@ -92,7 +96,15 @@ impl Sample {
                 self.finished.fetch_add(1, Ordering::SeqCst);
                 result_of(&message, r#"{"content":[]}"#)
             }
+            Some("huge") => {
+                let text = "x".repeat(HUGE);
+                result_of(&message, &format!(r#"{{"text":"{text}"}}"#))
+            }
             Some("stream") => Answer::events(self.stream()),
+            Some("long") => {
+                let body = Body::stream(self.stream());
+                Answer::new(StatusCode::OK, Content::Json, body)
+            }
             Some("nothing") => Answer::accepted(),
             Some("nonsense") => Answer::json(Bytes::from_static(b"<html>")),
             Some("stream on") => {
@@ -135,7 +147,7 @@ impl Handler for Sample {
     }
 }
 
-/// A stream of whatever the test sends; `runs_on`: also without its client.
+/// A stream of whatever the test sends; `runs_on`: also without its client, and while the server drains.
 pub(crate) struct Channel {
     receiver: mpsc::Receiver<Bytes>,
     runs_on: bool,
@@ -163,7 +175,10 @@ impl BodyStream for Channel {
         })
     }
 
-    fn shut_down(&mut self, _: bool, out: &mut Vec<u8>) -> bool {
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        if self.runs_on && !force {
+            return false;
+        }
         out.extend_from_slice(b"retry: 1000\n\n");
         true
     }
@@ -175,6 +190,32 @@ fn result_of(message: &Message, result: &str) -> Answer {
     Answer::json(Bytes::from(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
     )))
+}
+
+/// A body of an HTTP/2 request, sent as a test wants to.
+pub(crate) struct Pieces {
+    pub(crate) receiver: mpsc::Receiver<Bytes>,
+    pub(crate) length: Option<u64>,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        let piece = std::task::ready!(self.receiver.poll_recv(cx));
+        Poll::Ready(piece.map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.length.map_or_else(
+            http_body::SizeHint::default,
+            http_body::SizeHint::with_exact,
+        )
+    }
 }
 
 /// A running server.

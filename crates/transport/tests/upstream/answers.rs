@@ -5,7 +5,8 @@ use std::future::poll_fn;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use thinpipe_proto::header::MediaType;
-use thinpipe_transport::body::{Body, Filled};
+use thinpipe_transport::ByteBudget;
+use thinpipe_transport::body::{Body, BodyError, Filled};
 use tokio::io::AsyncWriteExt;
 use tokio::join;
 
@@ -104,12 +105,52 @@ async fn c11_binary_bodies_are_equal_byte_for_byte() {
                     .send(post(""))
                     .await
                     .unwrap()
-                    .collect(1 << 20)
+                    .collect(1 << 20, &ByteBudget::default())
                     .await
             };
             let (body, ()) = join!(fetch, serve);
             assert!(body.unwrap() == bytes, "{framing}, {step}");
         }
+    }
+}
+
+/// C10, B10: what is read whole comes out of a budget: refused before it is read where its length is
+/// announced, in the middle where it is not, held for as long as the bytes are, and given back.
+#[tokio::test(start_paused = true)]
+async fn b10_whole_bodies_share_a_budget() {
+    let budget = ByteBudget::new(250_000);
+    let bytes = vec![b'x'; 200_000];
+    for (framing, begun) in [
+        ("Content-Length: 200000", 0),
+        ("Connection: close", 180_000),
+    ] {
+        let (upstream, mut network) = network(|_| {});
+        let head = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n");
+        let serve = async {
+            let mut peer = network.serve(&head).await;
+            peer.send(&bytes).await;
+        };
+        let fetch = async {
+            let response = upstream.send(post("")).await.unwrap();
+            response.collect(1 << 20, &budget).await.unwrap()
+        };
+        let (held, ()) = join!(fetch, serve);
+        assert!((200_000..=250_000).contains(&budget.used()));
+
+        let serve = async {
+            let mut peer = network.serve(&head).await;
+            // It may be refused in the middle.
+            let _ = peer.pipe().write_all(&bytes[..begun]).await;
+            assert!(peer.rest().await.is_empty(), "its connection is closed");
+        };
+        let fetch = async {
+            let response = upstream.send(post("")).await.unwrap();
+            response.collect(1 << 20, &budget).await.unwrap_err()
+        };
+        let (error, ()) = join!(fetch, serve);
+        assert!(matches!(error, BodyError::NoRoom(_)), "{framing}: {error}");
+        drop(held);
+        assert_eq!(budget.used(), 0);
     }
 }
 

@@ -1,6 +1,7 @@
 //! C8: servers that break off, lie or talk nonsense, and clients that leave.
 
 use bytes::Bytes;
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BodyError;
 use thinpipe_transport::upstream::UpstreamError;
 use tokio::join;
@@ -39,7 +40,11 @@ async fn c8_a_body_that_breaks_off_is_not_complete() {
         let (upstream, mut network) = network(|_| {});
         let serve = async { drop(network.serve(answer).await) };
         let (response, ()) = join!(upstream.send(post("{}")), serve);
-        let error = response.unwrap().collect(100).await.unwrap_err();
+        let error = response
+            .unwrap()
+            .collect(100, &ByteBudget::default())
+            .await
+            .unwrap_err();
         assert!(matches!(error, BodyError::Incomplete), "{error:?}");
         assert_eq!((upstream.stats().open, upstream.stats().streams), (0, 0));
     }
@@ -50,7 +55,11 @@ async fn c8_broken_framing_ends_the_body() {
     let (upstream, mut network) = network(|_| {});
     let (response, mut peer) = join!(upstream.send(post("{}")), network.serve(EVENTS));
     peer.send("zz\r\n").await;
-    let error = response.unwrap().collect(100).await.unwrap_err();
+    let error = response
+        .unwrap()
+        .collect(100, &ByteBudget::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, BodyError::Framing(_)), "{error:?}");
     assert_eq!(peer.rest().await, b"");
 }

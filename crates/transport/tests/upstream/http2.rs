@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, Filled};
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 use tokio::task::JoinSet;
@@ -205,9 +206,48 @@ async fn c17_time_outs_hold_here_too() {
     ));
     let start = tokio::time::Instant::now();
     let response = server.upstream.send(want("silent")).await.unwrap();
-    let error = response.collect(100).await.unwrap_err();
+    let error = response
+        .collect(100, &ByteBudget::default())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("too long"), "{error}");
     assert_eq!(start.elapsed().as_secs(), 300);
+}
+
+/// H6: after so many requests a connection is replaced, up to a tenth early.
+#[tokio::test(start_paused = true)]
+async fn h6_connections_are_replaced_after_so_many_requests() {
+    let server = server(|config| config.rotate_after_requests = 100);
+    let mut requests = 0;
+    while server.connections.load(Ordering::Relaxed) < 2 {
+        let response = server.upstream.send(post("x")).await.unwrap();
+        assert_eq!(text(response).await, "x");
+        requests += 1;
+    }
+    assert!((91..=101).contains(&requests), "{requests}");
+}
+
+/// Q8: streams over HTTP/2 have their own budget too.
+#[tokio::test(start_paused = true)]
+async fn q8_places_are_bounded_here_too() {
+    let server = server(|config| (config.max_connections, config.max_streams) = (1, 1));
+    let stream = server.upstream.send(want("silent")).await.unwrap();
+    let error = server.upstream.send(want("silent")).await.unwrap_err();
+    assert!(matches!(
+        error,
+        UpstreamError::TooManyStreams { limit: 1, .. }
+    ));
+    let waiting = server.upstream.send(want("nothing"));
+    let refused = server.upstream.send(post("x"));
+    tokio::select! {
+        biased;
+        _ = waiting => panic!("it is never answered"),
+        error = refused => {
+            let error = error.unwrap_err();
+            assert!(matches!(error, UpstreamError::Exhausted { limit: 1, .. }));
+        }
+    }
+    drop(stream);
 }
 
 /// H6

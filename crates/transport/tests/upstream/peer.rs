@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
-use thinpipe_transport::Io;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::upstream::{
     Connect, Upstream, UpstreamConfig, UpstreamError, UpstreamRequest, UpstreamResponse,
 };
+use thinpipe_transport::{ByteBudget, Io};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
@@ -136,7 +136,10 @@ pub(crate) fn post(body: impl Into<Bytes>) -> UpstreamRequest {
 
 /// The whole body.
 pub(crate) async fn text(response: UpstreamResponse) -> String {
-    let body = response.collect(1 << 20).await.unwrap();
+    let body = response
+        .collect(1 << 20, &ByteBudget::default())
+        .await
+        .unwrap();
     String::from_utf8(body.to_vec()).unwrap()
 }
 

@@ -3,7 +3,11 @@
 use http::{HeaderMap, HeaderValue};
 use thinpipe_proto::probe::ProbeFailure;
 use thinpipe_proto::revision::Revision;
-use thinpipe_transport::upstream::probe::{ProbeError, probe, probe_with};
+use thinpipe_transport::ByteBudget;
+use thinpipe_transport::body::BodyError;
+use thinpipe_transport::upstream::Upstream;
+use thinpipe_transport::upstream::probe::{ProbeError, Verdict, probe, probe_with};
+use tokio::io::AsyncWriteExt;
 use tokio::join;
 
 use crate::peer::{Network, network};
@@ -43,6 +47,10 @@ async fn script(network: &mut Network, answers: &[String]) -> Vec<(String, Strin
     seen
 }
 
+async fn ask(upstream: &Upstream) -> Result<Verdict, ProbeError> {
+    probe(upstream, &ByteBudget::default()).await
+}
+
 #[tokio::test(start_paused = true)]
 async fn r020_modern_servers_are_asked_once() {
     let (upstream, mut network) = network(|_| {});
@@ -50,8 +58,9 @@ async fn r020_modern_servers_are_asked_once() {
     headers.insert("authorization", HeaderValue::from_static("Bearer x"));
     headers.insert("mcp-session-id", HeaderValue::from_static("other"));
     let answers = [json("200 OK", "", DISCOVERED)];
+    let budget = ByteBudget::default();
     let (verdict, seen) = join!(
-        probe_with(&upstream, headers),
+        probe_with(&upstream, headers, &budget),
         script(&mut network, &answers)
     );
     let verdict = verdict.unwrap();
@@ -78,7 +87,7 @@ async fn r025_legacy_servers_are_initialized_and_left() {
     ] {
         let (upstream, mut network) = network(|_| {});
         let answers = [json("404 Not Found", "", ""), initialized, gone.clone()];
-        let (verdict, seen) = join!(probe(&upstream), script(&mut network, &answers));
+        let (verdict, seen) = join!(ask(&upstream), script(&mut network, &answers));
         let verdict = verdict.unwrap();
         assert_eq!(verdict.modern, None);
         assert_eq!(verdict.legacy, Some(Revision::V2025_06_18));
@@ -98,7 +107,7 @@ async fn r025_legacy_servers_are_initialized_and_left() {
 #[tokio::test(start_paused = true)]
 async fn r028_silence_is_an_outage() {
     let (upstream, mut network) = network(|_| {});
-    let (verdict, _peer) = join!(probe(&upstream), network.accept());
+    let (verdict, _peer) = join!(ask(&upstream), network.accept());
     let error = verdict.unwrap_err();
     assert!(matches!(error, ProbeError::Upstream(_)), "{error:?}");
     assert!(error.is_passing());
@@ -111,7 +120,7 @@ async fn r028_an_answer_that_breaks_off_is_an_outage() {
     let answers = ["HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
          Content-Length: 100\r\n\r\n{"
         .to_owned()];
-    let (verdict, _) = join!(probe(&upstream), script(&mut network, &answers));
+    let (verdict, _) = join!(ask(&upstream), script(&mut network, &answers));
     let error = verdict.unwrap_err();
     assert!(matches!(error, ProbeError::Body(_)), "{error:?}");
     assert!(error.is_passing());
@@ -122,7 +131,7 @@ async fn a_web_page_is_no_mcp_server() {
     let (upstream, mut network) = network(|_| {});
     let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>";
     let answers = [page.to_owned(), page.to_owned()];
-    let (verdict, _) = join!(probe(&upstream), script(&mut network, &answers));
+    let (verdict, _) = join!(ask(&upstream), script(&mut network, &answers));
     let error = verdict.unwrap_err();
     assert!(
         matches!(error, ProbeError::Failed(ProbeFailure::NotMcp { .. })),
@@ -131,13 +140,41 @@ async fn a_web_page_is_no_mcp_server() {
     assert!(!error.is_passing());
 }
 
+/// B10: what a server answers to a probe is held within the budget; without room there is no verdict, and
+/// the next probe may find some.
+#[tokio::test(start_paused = true)]
+async fn b10_answers_to_a_probe_share_the_budget() {
+    let full = ByteBudget::new(0);
+    let long = DISCOVERED.replace(
+        "\"1\"",
+        &format!("\"{}\"", "1".repeat(3 * ByteBudget::FREE)),
+    );
+    for answer in [json("200 OK", "", &long), events(&long)] {
+        let (upstream, mut network) = network(|_| {});
+        let refused = async {
+            let mut peer = network.accept().await;
+            peer.request().await;
+            // It is not taken to its end.
+            let _ = peer.pipe().write_all(answer.as_bytes()).await;
+        };
+        let (verdict, ()) = join!(probe(&upstream, &full), refused);
+        let error = verdict.map(|_| ()).unwrap_err();
+        let no_room = matches!(error, ProbeError::Body(BodyError::NoRoom(_)));
+        assert!(no_room && error.is_passing(), "{error:?}");
+
+        let answers = [answer];
+        let (verdict, _) = join!(ask(&upstream), script(&mut network, &answers));
+        assert!(verdict.unwrap().modern.is_some());
+    }
+}
+
 /// R026, where the error and the answer both come as events.
 #[tokio::test(start_paused = true)]
 async fn r026_errors_in_events_count() {
     let (upstream, mut network) = network(|_| {});
     let list = r#"{"jsonrpc":"2.0","id":"thinpipe-probe","error":{"code":-32022,"message":"m","data":{"supported":["2027-01-01"]}}}"#;
     let answers = [events(list)];
-    let (verdict, _) = join!(probe(&upstream), script(&mut network, &answers));
+    let (verdict, _) = join!(ask(&upstream), script(&mut network, &answers));
     let error = verdict.unwrap_err();
     let ProbeError::Failed(ProbeFailure::VersionMismatch { supported }) = error else {
         panic!("{error:?}")

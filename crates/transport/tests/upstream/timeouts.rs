@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http::Uri;
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::Io;
 use thinpipe_transport::body::{BodyError, BoxFuture};
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
@@ -96,7 +97,7 @@ async fn c17_idle_between_two_bytes() {
         upstream.send(post("{}")),
         network.serve("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     );
-    let read = async { response.unwrap().collect(100).await };
+    let read = async { response.unwrap().collect(100, &ByteBudget::default()).await };
     let serve = async {
         tokio::time::sleep(20 * SECOND).await;
         peer.send("d").await;
@@ -123,7 +124,14 @@ async fn c17_request_timeout_covers_the_body() {
         }
     };
     let start = Instant::now();
-    let read = async { upstream.send(post("{}")).await.unwrap().collect(100).await };
+    let read = async {
+        upstream
+            .send(post("{}"))
+            .await
+            .unwrap()
+            .collect(100, &ByteBudget::default())
+            .await
+    };
     let body = tokio::select! { body = read => body, () = serve => panic!("not cut") };
     assert!(matches!(body, Err(BodyError::TimedOut)), "{body:?}");
     assert_eq!(start.elapsed().as_secs(), 60);
@@ -136,7 +144,12 @@ async fn c17_g8_streams_live_as_long_as_they_say_something() {
     let (upstream, mut network) = network(|_| {});
     let (response, mut peer) = join!(upstream.send(post("{}")), network.serve(EVENTS));
     let start = Instant::now();
-    let read = async { response.unwrap().collect(10_000).await };
+    let read = async {
+        response
+            .unwrap()
+            .collect(10_000, &ByteBudget::default())
+            .await
+    };
     let serve = async {
         for _ in 0..10 {
             tokio::time::sleep(250 * SECOND).await;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::rpc::Message;
+use thinpipe_proto::rpc::{Message, code};
 use thinpipe_transport::body::BoxFuture;
 use tokio::time;
 
 use super::stage::Stage;
 use super::{FAILED, Outcome, Shared, TIMED_OUT};
+use crate::failure::Reason;
 use crate::interceptor::failure::{Contained, contain};
 use crate::interceptor::subject::subject;
 use crate::interceptor::{Action, Failure, MessageContext, Rejection};
@@ -160,13 +161,18 @@ impl Walk {
     ) -> Settled {
         match action {
             Some(Action::Continue) => Settled::Next,
-            Some(Action::Replace(bytes)) => match self.replace(cx, bytes) {
-                Ok(()) => {
-                    stage.count_changed();
-                    Settled::Next
+            Some(Action::Replace(bytes)) => {
+                let Ok(bytes) = shared.buffered.hold(bytes) else {
+                    return Settled::Rejected(no_room(shared));
+                };
+                match self.replace(cx, bytes) {
+                    Ok(()) => {
+                        stage.count_changed();
+                        Settled::Next
+                    }
+                    Err(why) => fail(shared, stage, &why, FAILED),
                 }
-                Err(why) => fail(shared, stage, &why, FAILED),
-            },
+            }
             Some(Action::Reject(rejection)) => {
                 stage.count_rejected();
                 Settled::Rejected(rejection)
@@ -198,6 +204,17 @@ impl Walk {
             self.renamed = Some(Box::new(renamed));
         }
         Ok(())
+    }
+}
+
+/// The replacement cannot be held, and what was to be replaced must not go on.
+fn no_room(shared: &Shared) -> Rejection {
+    let limit = shared.buffered.limit();
+    let text = format!("a changed message finds no room: too many bytes are held (limit {limit})");
+    Rejection {
+        code: code::INTERNAL_ERROR,
+        message: text,
+        reason: Reason::BufferFull.as_str().into(),
     }
 }
 

@@ -154,6 +154,16 @@ error: sessions.idle: 48h is longer than a session can grow old (24h)
         "limits.max_headers: 129 is not from 8 to 128",
         "the default is 100",
     );
+    wrong(
+        "[limits]\nmax_body = \"1 GiB\"\n[[upstreams]]\nurl=\"http://h/\"",
+        "limits.max_body: 1 GiB is more than limits.max_buffered, which is 256 MiB",
+        "raise limits.max_buffered, or lower this",
+    );
+    upstream_says(
+        "max_message = \"512 MiB\"",
+        "upstreams[0].max_message: 512 MiB is more than limits.max_buffered, which is 256 MiB",
+        "raise limits.max_buffered, or lower this",
+    );
     upstream_says(
         "max_message = 1",
         "upstreams[0].max_message: 1 B is not from 1 KiB to 1 GiB",

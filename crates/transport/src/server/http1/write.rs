@@ -7,10 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::{After, Connection};
+use crate::ByteBudget;
 use crate::body::Filled;
 use crate::http1::fields::decimal;
 use crate::io::{READ_SIZE, now, poll_read_scratch};
@@ -88,7 +90,7 @@ struct Writing {
 impl Connection {
     /// Writes a reply. It comes by reference, lest the future that writes takes its room twice.
     pub(super) async fn write(&mut self, reply: &mut Reply, mut shape: Shape) -> After {
-        if self.shared.is_draining() {
+        if self.shared.is_closing() {
             shape.keep_alive = false;
         }
         let coding = match reply.length() {
@@ -146,6 +148,7 @@ impl Connection {
         reply.headers = HeaderMap::new();
         match std::mem::take(&mut reply.body) {
             ReplyBody::Empty => {}
+            ReplyBody::Full(bytes) if bytes.len() > ByteBudget::FREE => self.whole = bytes,
             ReplyBody::Full(bytes) => out.extend_from_slice(&bytes),
             ReplyBody::Stream(stream) => writing.stream = Some(stream),
         }
@@ -226,15 +229,27 @@ impl Connection {
         cx: &mut Context<'_>,
         stalled: &mut Option<Instant>,
     ) -> Poll<Result<(), WriteFault>> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && self.whole.is_empty() {
             *stalled = None;
             return Poll::Ready(Ok(()));
         }
-        while self.sent < self.output.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.output[self.sent..]) {
+        loop {
+            let is_behind = self.sent == self.output.len();
+            let rest = if is_behind {
+                &self.whole
+            } else {
+                &self.output[self.sent..]
+            };
+            if rest.is_empty() {
+                break;
+            }
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(WriteFault::Gone)),
                 Poll::Ready(Ok(n)) => {
-                    self.sent += n;
+                    match is_behind {
+                        true => self.whole.advance(n),
+                        false => self.sent += n,
+                    }
                     *stalled = None;
                 }
                 Poll::Pending => {
@@ -246,8 +261,7 @@ impl Connection {
             }
         }
         *stalled = None;
-        self.sent = 0;
-        self.output = Vec::new();
+        (self.output, self.sent, self.whole) = (Vec::new(), 0, Bytes::new());
         Poll::Ready(Ok(()))
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
 use thinpipe_store::{SessionRecord, SessionStore, StoreError, Version};
 use tokio_util::sync::CancellationToken;
@@ -427,7 +428,8 @@ impl SessionSlot {
             principal: self.principal,
             endpoint: self.endpoint.to_string(),
             revision: negotiated.revision,
-            initialize_params: negotiated.initialize_params,
+            // Copied, or a session would keep the whole body that they came in.
+            initialize_params: Bytes::copy_from_slice(&negotiated.initialize_params),
             upstream_session: negotiated.upstream_session,
             created_ms: unix_ms(),
         };
