@@ -204,7 +204,7 @@ mod tests {
         unwatch(&mut io);
         let mut peer = accepted.unwrap().0.into_std().unwrap();
         peer.set_nonblocking(false).unwrap();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         let mut read = || poll_read_scratch(&mut io, &mut cx, READ_SIZE, <[u8]>::to_vec);
         assert!(read().is_pending());
         peer.write_all(b"event").unwrap();
