@@ -48,6 +48,12 @@ pub use session::{
     SessionManager, SessionSlot, SessionStats,
 };
 
+/// Bytes the kernel takes of a client that does not read yet. Its own bound is some megabytes, and it says
+/// that there is room again only when a third of them is gone: to a client that reads slowly but steadily
+/// nothing could be written for minutes, and it would be taken for one that does not read.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+
 /// For clients to read the last words, when the time for draining is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -233,6 +239,10 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
+            tracing::debug!(%error, "TCP_NOTSENT_LOWAT cannot be set");
+        }
         self.serve_io(stream, Some(peer))
     }
 
@@ -380,6 +390,11 @@ impl Shared {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Whether the time for draining is over.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.is_draining() && self.forced.is_cancelled()
     }
 
     /// Whether something runs that began before the server drains. All of it may wait for its client.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::{self, Class, Refusal};
-use thinpipe_proto::header::{LAST_EVENT_ID, SESSION_ID};
+use thinpipe_proto::header::{LAST_EVENT_ID, PROTOCOL_VERSION};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
-use thinpipe_proto::session::{EventId, Principal, SessionId};
+use thinpipe_proto::session::{EventId, Principal};
 
 use crate::body::{Body, BoxFuture};
 use crate::io::now;
@@ -21,8 +21,12 @@ use crate::server::head::RequestHead;
 use crate::server::ladder::{Admitted, Refused, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds, Reply};
-use crate::server::session::{InFlight, Session, SessionEnd, SessionError};
+use crate::server::session::{InFlight, Session, SessionEnd};
 use crate::server::{Endpoint, Shared, batch, ladder};
+
+mod lookup;
+
+use lookup::{find, header_id, live_session, required_session, session_failed, session_of};
 
 /// A request on its way to its answer.
 ///
@@ -41,7 +45,12 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         let this = &mut *self;
         let answer = match &mut this.future {
-            Some(future) => std::task::ready!(future.as_mut().poll(cx)),
+            Some(future) => match future.as_mut().poll(cx) {
+                Poll::Ready(answer) => answer,
+                // Whoever polls is woken when the time for draining is over.
+                Poll::Pending if this.shared.is_forced() => this.holds.cut_off(),
+                Poll::Pending => return Poll::Pending,
+            },
             None => ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end"),
         };
         this.future = None;
@@ -137,6 +146,7 @@ pub(crate) enum Dispatched {
 impl Dispatched {
     /// A request that reaches no handler.
     pub(crate) fn refused(shared: &Arc<Shared>, answer: Answer) -> Self {
+        ladder::log_refusal(&answer, None);
         Self::Now(Answering {
             shared: Arc::clone(shared),
             future: Some(Box::pin(std::future::ready(answer))),
@@ -175,7 +185,12 @@ pub(crate) fn dispatch(
     };
     let class = match step {
         Step::Bodiless(class) => Ok(class),
-        Step::ReadBody => classify_body(shared, body, &envelope.headers),
+        Step::ReadBody => classify_body(shared, body, &envelope.headers).map_err(|refusal| {
+            let session = live_session(shared, &envelope);
+            let revision =
+                named_revision(&envelope.headers).or_else(|| session.map(|s| s.revision()));
+            Answer::refused_message(refusal, revision)
+        }),
     };
     let refused = match class {
         Ok(Class::Message(message)) => match live_session(shared, &envelope) {
@@ -219,33 +234,21 @@ fn start(
     asked: Asked,
 ) -> Answering {
     prepared
-        .unwrap_or_else(Prepared::done)
+        .unwrap_or_else(|answer| {
+            ladder::log_refusal(&answer, None);
+            Prepared::done(answer)
+        })
         .start(shared, permit, asked)
 }
 
-fn live_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<Session>> {
-    let mut ids = envelope.headers.get_all(SESSION_ID).iter();
-    let id = ids.next()?;
-    if ids.next().is_some() {
-        return None;
-    }
-    let name = &envelope.endpoint.name;
-    shared
-        .sessions
-        .live(id.as_bytes(), &envelope.principal, name)
+fn classify_body(shared: &Shared, body: Bytes, headers: &HeaderMap) -> Result<Class, Refusal> {
+    let payload = Payload::parse(body)?;
+    classify::classify_post(payload, headers, shared.served)
 }
 
-fn classify_body(shared: &Shared, body: Bytes, headers: &HeaderMap) -> Result<Class, Answer> {
-    let payload = Payload::parse(body).map_err(|error| {
-        Answer::error(
-            StatusCode::BAD_REQUEST,
-            error.id.as_ref(),
-            error.code,
-            &error.reason,
-            Some(reason!("bad_request")),
-        )
-    })?;
-    classify::classify_post(payload, headers, shared.served).map_err(|r| Answer::refused(&r))
+/// The revision a request's header names, if it is known.
+fn named_revision(headers: &HeaderMap) -> Option<Revision> {
+    Revision::from_bytes(headers.get(PROTOCOL_VERSION)?.as_bytes())
 }
 
 /// A handler's future, and what is held while it runs.
@@ -446,73 +449,6 @@ async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, An
     Ok(Prepared::cancellable(future, Some(session)))
 }
 
-async fn session_of(
-    shared: &Arc<Shared>,
-    envelope: &Envelope,
-    id: Option<&RequestId>,
-) -> Result<Option<Arc<Session>>, Answer> {
-    match header_id(&envelope.headers) {
-        None if shared.config.allow_sessionless => Ok(None),
-        None => Err(Answer::error(
-            StatusCode::BAD_REQUEST,
-            id,
-            code::SERVER_ERROR,
-            "Mcp-Session-Id is missing; send initialize first",
-            Some(reason!("session_missing")),
-        )),
-        Some(Err(())) => Err(unknown_session(id)),
-        Some(Ok(session)) => {
-            let found = find(shared, envelope, &session).await?;
-            found.map(Some).ok_or_else(|| unknown_session(id))
-        }
-    }
-}
-
-async fn required_session(
-    shared: &Arc<Shared>,
-    envelope: &Envelope,
-) -> Result<Arc<Session>, Answer> {
-    let missing = || {
-        let text = "Mcp-Session-Id is missing";
-        Answer::error(
-            StatusCode::BAD_REQUEST,
-            None,
-            code::SERVER_ERROR,
-            text,
-            Some(reason!("session_missing")),
-        )
-    };
-    match header_id(&envelope.headers).ok_or_else(missing)? {
-        Ok(id) => find(shared, envelope, &id)
-            .await?
-            .ok_or_else(|| unknown_session(None)),
-        Err(()) => Err(unknown_session(None)),
-    }
-}
-
-async fn find(
-    shared: &Arc<Shared>,
-    envelope: &Envelope,
-    id: &SessionId,
-) -> Result<Option<Arc<Session>>, Answer> {
-    let endpoint = &envelope.endpoint;
-    let found = shared
-        .sessions
-        .find(id, &envelope.principal, &endpoint.name, &endpoint.handler)
-        .await;
-    found.map_err(|error| session_failed(&error, None))
-}
-
-/// The session id in the header: `Err` if it cannot be one of ours (repeated, malformed).
-fn header_id(headers: &HeaderMap) -> Option<Result<SessionId, ()>> {
-    let mut values = headers.get_all(SESSION_ID).iter();
-    let first = values.next()?;
-    if values.next().is_some() {
-        return Some(Err(()));
-    }
-    Some(SessionId::from_bytes(Bytes::copy_from_slice(first.as_bytes())).map_err(|_| ()))
-}
-
 pub(crate) fn legacy_revision(
     headers: &HeaderMap,
     session: Option<&Arc<Session>>,
@@ -529,35 +465,4 @@ pub(crate) fn invalid(id: Option<&RequestId>, text: &str) -> Answer {
         text,
         Some(reason!("bad_request")),
     )
-}
-
-fn unknown_session(id: Option<&RequestId>) -> Answer {
-    let text = "this session does not exist (any more); send initialize to start anew";
-    Answer::error(
-        StatusCode::NOT_FOUND,
-        id,
-        code::SESSION_NOT_FOUND,
-        text,
-        Some(reason!("session_not_found")),
-    )
-}
-
-fn session_failed(error: &SessionError, id: Option<&RequestId>) -> Answer {
-    tracing::warn!(%error, "a session cannot be had");
-    let data = match error {
-        SessionError::Full { .. } => r#"{"reason":"too_many_sessions"}"#,
-        _ => r#"{"reason":"session_store_unavailable"}"#,
-    };
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut answer = Answer::error(
-        status,
-        id,
-        code::SERVER_ERROR,
-        &error.to_string(),
-        Some(data),
-    );
-    answer
-        .headers
-        .insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
-    answer
 }

@@ -134,6 +134,22 @@ impl Answer {
         Self::new(status, Content::Json, Body::Full(body))
     }
 
+    /// The answer to a message that is refused. Where its id could not be read, peers of 2025-11-25 and
+    /// later get none, and older and unknown ones `null`.
+    #[must_use]
+    pub fn refused_message(mut refusal: Refusal, revision: Option<Revision>) -> Self {
+        let answer = Self::refused(&refusal);
+        if refusal.id.is_some() {
+            return answer;
+        }
+        let reason = || reason!("bad_request").to_owned();
+        refusal.data.get_or_insert_with(reason);
+        Self {
+            body: Body::Full(refusal.body(revision)),
+            ..answer
+        }
+    }
+
     /// The answer to a refused request.
     #[must_use]
     pub fn refused(refusal: &Refusal) -> Self {

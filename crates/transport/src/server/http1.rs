@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::ORIGIN;
+use http::{Method, StatusCode};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::http1::end::HeadEnd;
 use crate::http1::framing::Framing;
 use crate::io::{Io, LazyTimer, READ_SIZE, now, poll_read_scratch};
-use crate::server::dispatch::Dispatched;
+use crate::server::dispatch::{Answering, Dispatched};
 use crate::server::head::{self, HeadError, Http1Head, RequestHead};
 use crate::server::ladder::Admitted;
 use crate::server::permit::Permit;
@@ -115,6 +115,8 @@ struct Connection {
     whole: Bytes,
     timer: LazyTimer,
     quiet: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// This task is woken when the server is quiet.
+    hears_of_quiet: bool,
     /// So long its first request has to come also when the server stops; `None` once it has come.
     first_words: Option<Instant>,
     /// When to look next whether a client that cannot be read from is still there.
@@ -134,6 +136,7 @@ impl Connection {
             whole: Bytes::new(),
             timer: LazyTimer::default(),
             quiet,
+            hears_of_quiet: false,
             first_words: Some(now() + FIRST_WORDS),
             look_at: None,
         }
@@ -237,6 +240,7 @@ impl Connection {
             keep_alive: request.keep_alive,
             chunked_allowed: request.chunked_allowed,
             lingers: false,
+            bodiless: request.head.method == Method::HEAD,
         };
         let origin = request.head.headers.get(ORIGIN).cloned();
         let shared = Arc::clone(&self.shared);
@@ -290,14 +294,18 @@ impl Connection {
         })
     }
 
-    /// Waits for `future` as long as the client is there.
-    async fn unless_gone<T>(
-        &mut self,
-        future: &mut (impl Future<Output = T> + Unpin),
-    ) -> Option<T> {
+    /// Waits for the reply as long as the client is there.
+    async fn unless_gone(&mut self, answering: &mut Answering) -> Option<Reply> {
         poll_fn(|cx| {
-            if let Poll::Ready(done) = Pin::new(&mut *future).poll(cx) {
+            if let Poll::Ready(done) = Pin::new(&mut *answering).poll(cx) {
                 return Poll::Ready(Some(done));
+            }
+            // Once is enough: whoever has asked is woken when the server stops, and there it ends.
+            if !self.hears_of_quiet {
+                self.hears_of_quiet = true;
+                if self.quiet.as_mut().poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
             }
             self.poll_gone(cx).map(|()| None)
         })
@@ -331,6 +339,7 @@ impl Connection {
     async fn refuse(mut self, error: HeadError) {
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
         let answer = ladder::refuse(status, error.reason);
+        ladder::log_refusal(&answer, None);
         let mut reply = Reply::new(&self.shared, answer, Holds::default());
         self.write(&mut reply, Shape::last()).await;
     }

@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::body::{BodyError, Filled};
 use crate::byte_budget::{ByteBudget, Gathering};
 use crate::io::{Io, now};
-use crate::server::dispatch::{self, Dispatched};
+use crate::server::dispatch::{self, Answering, Dispatched};
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
 use crate::server::permit::{Budget, Permit, add};
@@ -179,8 +179,8 @@ async fn answer(
         }
         Ok(admitted) => match read_body(&shared, body).await {
             Ok(body) => match dispatch::dispatch(&shared, admitted, head, body) {
-                Ok(Dispatched::Now(answering)) => answering.await,
-                Ok(Dispatched::Later(later)) => later.await.await,
+                Ok(Dispatched::Now(answering)) => in_time(&shared, answering).await,
+                Ok(Dispatched::Later(later)) => in_time(&shared, later.await).await,
                 Err(refused) => {
                     is_turned_away = !refused.may_stay;
                     Reply::new(&shared, refused.answer, Holds::default())
@@ -196,6 +196,17 @@ async fn answer(
         response: respond(&shared, reply),
         is_turned_away,
     }
+}
+
+/// The reply; when the time for draining is over, an error in its place.
+async fn in_time(shared: &Shared, mut answering: Answering) -> Reply {
+    tokio::select! {
+        // Cancel-safe: it is only borrowed, and goes on below.
+        reply = &mut answering => return reply,
+        // Cancel-safe: a token stays cancelled.
+        () = shared.forced.cancelled() => {}
+    }
+    answering.await
 }
 
 /// Reads the body, within the same bounds as that of HTTP/1.1.

@@ -40,17 +40,21 @@ pub(crate) enum Step {
 /// Checks everything that can be known without the body.
 pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
     check(shared, head).map_err(|answer| {
-        // Who cannot connect is seen here, and nowhere else.
-        tracing::info!(
-            status = answer.status.as_u16(),
-            method = %head.method,
-            path = %head.path.escape_ascii(),
-            peer = head.peer.map(tracing::field::display),
-            "a request was refused: {}",
-            answer.status.canonical_reason().unwrap_or("unknown")
-        );
+        log_refusal(&answer, Some(head));
         Box::new(answer)
     })
+}
+
+/// Who is refused is seen here, and nowhere else: what reaches no handler is in no exchange log.
+pub(crate) fn log_refusal(answer: &Answer, head: Option<&RequestHead>) {
+    tracing::info!(
+        status = answer.status.as_u16(),
+        method = head.map(|head| tracing::field::display(&head.method)),
+        path = head.map(|head| tracing::field::display(head.path.escape_ascii())),
+        peer = head.and_then(|head| head.peer).map(tracing::field::display),
+        "a request was refused: {}",
+        answer.status.canonical_reason().unwrap_or("unknown")
+    );
 }
 
 /// The refusal of new work while the server drains.

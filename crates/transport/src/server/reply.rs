@@ -67,6 +67,20 @@ pub(crate) enum Asked {
     Call(Option<RequestId>),
 }
 
+impl Holds {
+    /// The answer in place of one that did not come before the server had to stop.
+    pub(crate) fn cut_off(&self) -> Answer {
+        let id = match &self.asked {
+            Asked::Call(id) => id.as_ref(),
+            Asked::Safe => None,
+        };
+        let text = "this server shuts down before the answer came; the call may have run";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let reason = Some(reason!("shutting_down"));
+        Answer::error(status, id, code::SERVER_ERROR, text, reason)
+    }
+}
+
 impl Reply {
     /// Turns an answer into a reply: transport headers added, an event stream counted.
     ///

@@ -202,6 +202,39 @@ async fn c22_http2_drains_by_the_same_rule() {
     asked.ends().await;
 }
 
+/// C22: a call that does not end is answered when the time for draining is over, over either version of HTTP,
+/// with an error under its id.
+#[tokio::test]
+async fn c22_calls_that_do_not_end_are_answered_at_the_end() {
+    let mut config = config();
+    config.limits.drain = Duration::from_millis(50);
+    let running = start(config).await;
+    let client = running.client("2025-11-25").await;
+    let waiting = client.post(call(1, "wait")).send().await;
+    let mut http2 = connect(&running).await;
+    let other = http2.send_request(post(&running, client.session(), call(2, "wait")));
+    let begun = || running.sample.begun.load(Ordering::SeqCst) == 2;
+    let other = TaskTracker::new().spawn(other);
+    until("both run", begun).await;
+
+    let ended = tokio::time::timeout(DEADLINE, running.server.shut_down());
+    let (cut_off, other, ended) = tokio::join!(waiting.response(), other, ended);
+    ended.expect("draining ends");
+    let mut cut_off = cut_off;
+    assert_eq!(cut_off.status, 503);
+    assert_eq!(cut_off.header("retry-after"), None, "it may have run");
+    let error = cut_off.json().await;
+    assert_eq!(
+        (&error["id"], &error["error"]["data"]["reason"]),
+        (&json!(1), &json!("shutting_down"))
+    );
+    let other = other.unwrap().unwrap();
+    assert_eq!(other.status(), 503);
+    let body = other.into_body().collect().await.unwrap().to_bytes();
+    let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(error["id"], 2);
+}
+
 /// C22: what is turned away does not keep the server draining, however much of it there is: connections
 /// close when the last call has ended, though a request of new work is still coming in.
 #[tokio::test]

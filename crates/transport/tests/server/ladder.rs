@@ -437,3 +437,56 @@ async fn c12_refusals_have_a_reason() {
         );
     }
 }
+
+/// B18: naming a field in `Connection` does not take it from the checks that are made of it.
+#[tokio::test]
+async fn b18_connection_does_not_switch_checks_off() {
+    let running = start(config()).await;
+    let client = running.client("2025-11-25").await;
+    for (named, status) in [
+        ("origin", 403),
+        ("Mcp-Session-Id, ORIGIN", 403),
+        ("x-other", 403),
+    ] {
+        let post = client.post(call(1, "echo")).header("connection", named);
+        let refused = post.header("origin", "http://evil.example").await;
+        assert_eq!(refused.status, status, "{named}");
+    }
+    let post = client.post(call(1, "echo"));
+    let answered = post.header("connection", "mcp-session-id, accept").await;
+    assert_eq!(answered.status, 200, "its session is still named");
+}
+
+/// The answer to HEAD has no body (RFC 9110 9.3.2), so that what follows on the connection is read as
+/// what it is.
+#[tokio::test]
+async fn the_answer_to_head_has_no_body() {
+    let running = start(config()).await;
+    let client = running.stranger();
+    let head = client.request("HEAD").header("connection", "close");
+    let bytes = head.send().await.closed().await;
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.starts_with("HTTP/1.1 405 "), "{text}");
+    assert!(text.contains("\r\ncontent-length: "), "{text}");
+    assert!(text.ends_with("\r\n\r\n"), "{text}");
+}
+
+/// Where the id of a request cannot be read, clients of 2025-11-25 and later get none, and older and
+/// unknown ones `null` (JSON-RPC 2.0, section 5).
+#[tokio::test]
+async fn an_id_that_cannot_be_read_is_null_to_older_clients() {
+    let running = start(config()).await;
+    let null = Some(&serde_json::Value::Null);
+    for (revision, id) in [
+        ("2025-03-26", null),
+        ("2025-06-18", null),
+        ("2025-11-25", None),
+    ] {
+        let client = running.client(revision).await;
+        let mut refused = client.post("{").await;
+        assert_eq!(refused.status, 400);
+        assert_eq!(refused.json().await.get("id"), id, "{revision}");
+    }
+    let unknown = running.stranger().post("{").without("mcp-protocol-version");
+    assert_eq!(unknown.await.json().await.get("id"), null);
+}

@@ -306,3 +306,23 @@ async fn refusals_after_the_body_echo_the_id() {
     assert_eq!(refused.status, 503);
     assert_eq!(refused.json().await["id"], Value::from(77));
 }
+
+/// C25, C26: the kernel takes little of a client that does not read, so that one that reads slowly gets to see
+/// that there is room again, and is not taken for one that does not read at all.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn c26_little_waits_in_the_kernel_of_a_slow_client() {
+    let running = start(config()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (client, accepted) = tokio::join!(
+        tokio::net::TcpStream::connect(listener.local_addr().unwrap()),
+        listener.accept()
+    );
+    let (accepted, peer) = accepted.unwrap();
+    let same = accepted.into_std().unwrap();
+    let accepted = tokio::net::TcpStream::from_std(same.try_clone().unwrap()).unwrap();
+    drop(running.server.serve_connection(accepted, peer));
+    let unsent = socket2::SockRef::from(&same).tcp_notsent_lowat().unwrap();
+    assert!(unsent <= 256 << 10, "{unsent}");
+    drop(client);
+}

@@ -36,6 +36,8 @@ pub(super) struct Shape {
     pub(super) chunked_allowed: bool,
     /// Unread bytes of the request are on their way.
     pub(super) lingers: bool,
+    /// The answer to HEAD: what the body would be is told, and it does not come (RFC 9110 9.3.2).
+    pub(super) bodiless: bool,
 }
 
 impl Shape {
@@ -45,6 +47,7 @@ impl Shape {
             keep_alive: false,
             chunked_allowed: true,
             lingers: true,
+            bodiless: false,
         }
     }
 }
@@ -148,6 +151,7 @@ impl Connection {
         reply.headers = HeaderMap::new();
         match std::mem::take(&mut reply.body) {
             ReplyBody::Empty => {}
+            _ if shape.bodiless => {}
             ReplyBody::Full(bytes) if bytes.len() > ByteBudget::FREE => self.whole = bytes,
             ReplyBody::Full(bytes) => out.extend_from_slice(&bytes),
             ReplyBody::Stream(stream) => writing.stream = Some(stream),
