@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Message};
-use thinpipe_transport::body::{Body, BodyError};
+use thinpipe_transport::body::Body;
 use thinpipe_transport::server::{Answer, Content};
 use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
@@ -327,8 +327,8 @@ fn reason_of(error: &ProbeError) -> Reason {
     match error {
         ProbeError::Failed(ProbeFailure::Unauthorized { .. }) => Reason::Auth,
         ProbeError::Failed(failure) if !failure.is_passing() => Reason::Invalid,
-        ProbeError::Upstream(UpstreamError::TimedOut { .. })
-        | ProbeError::Body(BodyError::TimedOut) => Reason::Timeout,
+        ProbeError::Upstream(UpstreamError::TimedOut { .. }) => Reason::Timeout,
+        ProbeError::Body(error) if error.is_timeout() => Reason::Timeout,
         ProbeError::Upstream(UpstreamError::Exhausted { .. }) => Reason::Overloaded,
         ProbeError::Upstream(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => {
             Reason::Invalid

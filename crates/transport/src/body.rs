@@ -46,9 +46,20 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("no byte of the body came for too long")]
     TimedOut,
+    /// The time for the whole of it is over, however steadily it came.
+    #[error("the body was not complete in the time that a whole exchange may take")]
+    Late,
     /// The producer gave up; what it had to say has been said.
     #[error("{0}")]
     Aborted(String),
+}
+
+impl BodyError {
+    /// Whether time ran out.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::Late)
+    }
 }
 
 /// A stream of bytes, pulled by the socket that it is written to.
@@ -123,7 +134,7 @@ impl Body {
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] as soon as more than `limit` bytes have come (or are announced),
-    /// [`BodyError::TimedOut`] at `deadline`, otherwise what the stream reports.
+    /// [`BodyError::Late`] at `deadline`, otherwise what the stream reports.
     pub async fn collect(self, limit: usize, deadline: Instant) -> Result<Bytes, BodyError> {
         let mut stream = match self {
             Self::Empty => return Ok(Bytes::new()),
@@ -148,7 +159,7 @@ impl Body {
         };
         match tokio::time::timeout_at(deadline.into(), read).await {
             Ok(done) => done?,
-            Err(_) => return Err(BodyError::TimedOut),
+            Err(_) => return Err(BodyError::Late),
         }
         Ok(Bytes::from(out))
     }

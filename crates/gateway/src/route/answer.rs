@@ -291,7 +291,7 @@ fn register(
 pub(super) fn body_failure(error: &BodyError) -> Failure {
     let reason = match error {
         BodyError::TooLarge { .. } => Reason::TooLarge,
-        BodyError::TimedOut => Reason::Timeout,
+        error if error.is_timeout() => Reason::Timeout,
         _ => Reason::StreamLost,
     };
     Failure::new(reason, crate::failure::with_causes(error))

@@ -15,11 +15,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use thinpipe_transport::body::{Body, Filled};
+use thinpipe_transport::body::{Body, BodyError, Filled};
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 use tokio::task::JoinSet;
 
 use crate::peer::{network, post, text};
+use crate::timeouts::slowly;
 
 /// What the server answers: its path decides.
 enum Answer {
@@ -101,12 +102,12 @@ async fn answer(
     assert_eq!(request.headers()["accept-encoding"], "identity");
     let want = request.headers().get("want").cloned();
     let body = match want.as_ref().map(HeaderValue::as_bytes) {
-        Some(b"endless") => Answer::Endless(sent),
+        Some(b"endless" | b"bytes") => Answer::Endless(sent),
         Some(b"silent") => Answer::Silent(false),
         Some(b"nothing") => std::future::pending().await,
         _ => Answer::Echo(request.into_body()),
     };
-    let events = !matches!(body, Answer::Echo(_));
+    let events = !matches!(body, Answer::Echo(_)) && want.is_some_and(|want| want != "bytes");
     let mut response = Response::new(body);
     if events {
         let events = HeaderValue::from_static("text/event-stream");
@@ -208,6 +209,24 @@ async fn c17_time_outs_hold_here_too() {
     let error = response.collect(100).await.unwrap_err();
     assert!(error.to_string().contains("too long"), "{error}");
     assert_eq!(start.elapsed().as_secs(), 300);
+}
+
+/// C17: the time of the whole exchange is over also where the next bytes are always there.
+#[tokio::test(start_paused = true)]
+async fn c17_request_timeout_holds_while_bytes_are_ready() {
+    let server = server(|_| {});
+    let response = server.upstream.send(want("bytes")).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let (error, read) = slowly(response).await;
+    assert!(
+        matches!(error, BodyError::Late) && read > 50_000,
+        "{error:?} after {read}"
+    );
+    assert_eq!(start.elapsed().as_secs(), 60);
+    assert_eq!(
+        text(server.upstream.send(post("x")).await.unwrap()).await,
+        "x"
+    );
 }
 
 /// H6
