@@ -32,7 +32,7 @@ mod redirect;
 mod tls;
 
 pub use config::UpstreamConfig;
-pub use connect::Connect;
+pub use connect::{Connect, port};
 pub use error::UpstreamError;
 pub use message::{UpstreamRequest, UpstreamResponse};
 #[cfg(feature = "tls")]

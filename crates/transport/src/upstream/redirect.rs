@@ -2,6 +2,8 @@
 
 use http::{StatusCode, Uri};
 
+use super::connect::port;
+
 /// Redirects followed for one request.
 pub(super) const MAX_REDIRECTS: usize = 3;
 
@@ -41,7 +43,7 @@ pub(super) fn follow(
         || !resolved
             .host()?
             .eq_ignore_ascii_case(base.host().unwrap_or_default())
-        || port(&resolved) != port(base)
+        || port(&resolved)? != port(base)?
     {
         return None;
     }
@@ -51,15 +53,6 @@ pub(super) fn follow(
 fn has_scheme(location: &str) -> bool {
     let name = location.split(['/', '?']).next().unwrap_or_default();
     name.contains(':')
-}
-
-fn port(url: &Uri) -> u16 {
-    let default = if url.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
-    url.port_u16().unwrap_or(default)
 }
 
 /// Path and query. A path with dot segments is left to nobody's interpretation.
@@ -106,6 +99,7 @@ mod tests {
             "https://a.example/x",
             "http://b.example/x",
             "http://a.example:8080/x",
+            "http://a.example:99999/x",
             "//b.example/x",
             "http://a.example@b.example/",
             "http://u@a.example/",
