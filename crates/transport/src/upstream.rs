@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode, header};
 use thinpipe_proto::header::MediaType;
+use thinpipe_proto::shown::Shown;
 
 mod answer;
 mod budget;
@@ -46,6 +47,9 @@ use http2::Http2;
 use pool::{Connection, Counters, Pool};
 
 use crate::io::now;
+
+/// Of a text that a server sent, so many bytes are shown in an error.
+const MAX_SHOWN: usize = 200;
 
 /// One MCP server endpoint, with its pool of connections. Cheap to clone.
 #[derive(Clone)]
@@ -293,7 +297,8 @@ impl Inner {
             .find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         match coded {
             Some(coding) => Err(self.malformed(format!(
-                "its Content-Encoding is {coding:?}, though only identity was accepted"
+                "its Content-Encoding is {:?}, though only identity was accepted",
+                Shown::new(coding.as_bytes(), MAX_SHOWN)
             ))),
             None => Ok(()),
         }
@@ -306,18 +311,18 @@ impl Inner {
         target: &str,
         before: usize,
     ) -> Result<String, UpstreamError> {
-        let location = headers
-            .get(header::LOCATION)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .unwrap_or_default();
-        if before < redirect::MAX_REDIRECTS
-            && let Some(to) = redirect::follow(status, &self.config.url, target, &location)
-        {
-            return Ok(to);
-        }
-        Err(UpstreamError::Redirect {
+        let location = headers.get(header::LOCATION);
+        let location = location.map_or(&b""[..], |value| value.as_bytes());
+        let followed = if before < redirect::MAX_REDIRECTS {
+            let text = String::from_utf8_lossy(location);
+            redirect::follow(status, &self.config.url, target, &text)
+        } else {
+            Err("it is one more than are followed")
+        };
+        followed.map_err(|why| UpstreamError::Redirect {
             upstream: Arc::clone(&self.config.name),
-            location,
+            location: Shown::new(location, MAX_SHOWN).to_string(),
+            why,
         })
     }
 }

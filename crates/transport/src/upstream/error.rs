@@ -66,12 +66,14 @@ pub enum UpstreamError {
         reason: String,
     },
     /// A redirect that may not be followed.
-    #[error("{upstream} redirects to {location}, which is another origin or no 307 or 308")]
+    #[error("{upstream} redirects{}, which is not followed: {why}", to(location))]
     Redirect {
         /// Name of the upstream.
         upstream: Arc<str>,
-        /// Where to.
+        /// Where to: its beginning, with what cannot be seen as escapes. Empty if it does not say.
         location: String,
+        /// Why it may not be followed.
+        why: &'static str,
     },
 }
 
@@ -83,6 +85,13 @@ impl UpstreamError {
             self,
             Self::Connect { .. } | Self::Exhausted { .. } | Self::TimedOut { written: false, .. }
         )
+    }
+}
+
+fn to(location: &str) -> String {
+    match location {
+        "" => String::new(),
+        location => format!(" to {location}"),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use memchr::memchr_iter;
+use thinpipe_proto::shown::Shown;
 
 use crate::http1::framing::Framing;
 
@@ -92,8 +93,12 @@ pub(super) fn parse(bytes: &[u8], to: &Method) -> Result<Head, String> {
     for field in &*response.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| "a field of its head has an invalid name".to_owned())?;
-        let value = HeaderValue::from_maybe_shared(owned.slice_ref(field.value))
-            .map_err(|_| format!("the value of {name} is invalid"))?;
+        let value = HeaderValue::from_maybe_shared(owned.slice_ref(field.value)).map_err(|_| {
+            format!(
+                "the value of {} is invalid",
+                Shown::new(&name, super::MAX_SHOWN)
+            )
+        })?;
         headers.append(name, value);
     }
     let old = response.version == Some(0);
