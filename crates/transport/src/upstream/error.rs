@@ -157,29 +157,3 @@ impl Inner {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// C3, trap 1: every error is one. That an answer is an event stream is not among them; it is a media
-    /// type of an answer that is still there to be read. Whoever adds a variant says so here.
-    #[test]
-    fn c3_an_event_stream_is_no_error() {
-        let is_failure = |error: &UpstreamError| match error {
-            UpstreamError::Connect { .. }
-            | UpstreamError::Lost { .. }
-            | UpstreamError::TimedOut { .. }
-            | UpstreamError::Exhausted { .. }
-            | UpstreamError::TooManyStreams { .. }
-            | UpstreamError::Malformed { .. }
-            | UpstreamError::Redirect { .. } => true,
-        };
-        let upstream: Arc<str> = "server".into();
-        let lost = UpstreamError::Lost {
-            upstream,
-            source: None,
-        };
-        assert!(is_failure(&lost) && !lost.is_unsent());
-    }
-}
