@@ -12,10 +12,14 @@ pub(crate) fn run() -> Outcome {
     let root = workspace::root();
     let mut offences = Vec::new();
     let mut read = 0;
+    let mut manifests = Vec::new();
     for path in workspace::files(&root)? {
         let shown = path.strip_prefix(&root).unwrap_or(&path).to_owned();
         let is_rust = path.extension().is_some_and(|extension| extension == "rs");
         let is_node_lock = path.ends_with("package-lock.json");
+        if path.ends_with("Cargo.toml") {
+            manifests.push(fs::read_to_string(&path)?);
+        }
         if !is_rust && !is_node_lock {
             continue;
         }
@@ -28,6 +32,8 @@ pub(crate) fn run() -> Outcome {
             offences.push(format!("{}:{line}: a registry's address", shown.display()));
         }
     }
+    let own = fs::read_to_string(root.join("Cargo.toml"))?;
+    unused_dependencies(&own, &manifests, &mut offences);
     if offences.is_empty() {
         println!("lint: {read} files read, nothing found");
         return Ok(());
@@ -73,6 +79,42 @@ fn rust_offences(shown: &Path, text: &str, offences: &mut Vec<String>) {
             offences.push(format!("{}:{line}: {leftover}", shown.display()));
         }
     }
+    if shown.starts_with("crates/proto/src") {
+        for clock in CLOCKS {
+            if let Some(line) = line_of(text, clock) {
+                let shown = shown.display();
+                offences.push(format!(
+                    "{shown}:{line}: {clock}: time comes in as an argument"
+                ));
+            }
+        }
+    }
+}
+
+/// What the workspace's manifest lists and no crate's takes over.
+fn unused_dependencies(workspace: &str, manifests: &[String], offences: &mut Vec<String>) {
+    let listed = workspace
+        .lines()
+        .skip_while(|line| *line != "[workspace.dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| Some(line.split_once('=')?.0.trim()));
+    for name in listed {
+        let takes = |line: &str| {
+            let rest = line.strip_prefix(name).map(str::trim_start);
+            rest.is_some_and(|rest| {
+                rest.starts_with('.') || rest.strip_prefix('=').is_some_and(is_inherited)
+            })
+        };
+        if !manifests.iter().any(|text| text.lines().any(takes)) {
+            offences.push(format!("Cargo.toml: no crate uses {name}"));
+        }
+    }
+}
+
+fn is_inherited(value: &str) -> bool {
+    let value: String = value.split_whitespace().collect();
+    value.contains("workspace=true")
 }
 
 fn line_of(text: &str, needle: &str) -> Option<usize> {
@@ -93,6 +135,9 @@ const LEFTOVERS: [&str; 5] = [
     concat!("#[al", "low("),
 ];
 
+/// What reads a clock. It is no business of the crate that has no I/O.
+const CLOCKS: [&str; 3] = ["Instant::now", "SystemTime::now", ".elapsed("];
+
 /// The database cargo-deny reads its advisories from.
 const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
 
@@ -100,7 +145,33 @@ const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
 mod tests {
     use std::path::Path;
 
-    use super::{LEFTOVERS, LONGEST_FILE, rust_offences};
+    use super::{LEFTOVERS, LONGEST_FILE, rust_offences, unused_dependencies};
+
+    #[test]
+    fn clocks_are_found_where_there_are_none() {
+        for text in ["let now = Instant::now();", "start.elapsed() > limit"] {
+            let mut offences = Vec::new();
+            rust_offences(Path::new("crates/gateway/src/a.rs"), text, &mut offences);
+            assert!(offences.is_empty());
+            rust_offences(Path::new("crates/proto/src/a/b.rs"), text, &mut offences);
+            assert_eq!(offences.len(), 1);
+            assert!(offences[0].starts_with("crates/proto/src/a/b.rs:1: "));
+        }
+    }
+
+    #[test]
+    fn dependencies_that_no_crate_takes_are_found() {
+        let workspace = "[workspace]\n[workspace.dependencies]\na = \"1\"\na-b = { version = \"1\" }\nc = \"1\"\nd = \"1\"\n\n[profile.dev]\ne = 1\n";
+        let manifests = [
+            workspace.to_owned(),
+            "[dependencies]\na-b.workspace = true\n".to_owned(),
+            "[dependencies]\nc = { workspace = true, features = [] }\nd = \"2\"\n".to_owned(),
+        ];
+        let mut offences = Vec::new();
+        unused_dependencies(workspace, &manifests, &mut offences);
+        let unused = ["a", "d"].map(|name| format!("Cargo.toml: no crate uses {name}"));
+        assert_eq!(offences, unused);
+    }
 
     #[test]
     fn length_and_leftovers_are_found_with_their_line() {

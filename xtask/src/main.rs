@@ -82,7 +82,8 @@ cargo xtask <chore>
   fuzz [SECONDS] [TARGET]  run the fuzz targets
   bench [ARGS]             measure the gateway beside its rivals
   arrows                   check which crate depends on which
-  lint                     check what clippy cannot: file lengths, leftovers, lock files
+  lint                     check what clippy cannot: file lengths, leftovers, lock files, clocks
+                           in proto, dependencies of the workspace that no crate uses
   rows [ROW|FROM-TO ...]   which requirement rows the tests name; fails if one asked for is missing
   deny                     licences, sources, duplicate versions, and known vulnerabilities
                            where the advisory database can be reached";

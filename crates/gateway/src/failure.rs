@@ -4,6 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode};
 use thinpipe_proto::rpc::{self, RequestId, code};
+use thinpipe_proto::shown::Shown;
 use thinpipe_proto::sse;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::UpstreamError;
@@ -79,10 +80,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(reason: Reason, text: impl Into<String>) -> Self {
+    /// A text may quote what a server sent, and goes to logs, terminals and models.
+    pub(crate) fn new(reason: Reason, text: impl AsRef<str>) -> Self {
         Self {
             reason,
-            text: text.into(),
+            text: Shown::new(text.as_ref(), MAX_TEXT).to_string(),
         }
     }
 
@@ -159,13 +161,18 @@ impl From<Rejection> for Failure {
     }
 }
 
+/// Of each text, and of each cause in it, so many bytes are said: a cause does not push out what follows.
+const MAX_TEXT: usize = 4000;
+const MAX_CAUSE: usize = 400;
+
 /// The error and what caused it, on one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");
-        text.push_str(&inner.to_string());
+        let inner_text = inner.to_string();
+        text.push_str(&Shown::new(&inner_text, MAX_CAUSE).to_string());
         cause = inner.source();
     }
     text
@@ -174,6 +181,21 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// E11: a cause may quote what a server sent (the names in its certificate).
+    #[test]
+    fn e11_causes_are_one_line_of_visible_text() {
+        let quoted = format!("names \u{9b}31m\n\u{202e}{}", "x".repeat(5000));
+        let error = UpstreamError::Connect {
+            upstream: "u".into(),
+            source: std::io::Error::other(quoted),
+        };
+        let text = Failure::from(&error).text;
+        assert!(text.contains(r": names \u{9b}31m\n\u{202e}x"), "{text}");
+        assert!(text.len() < 500, "{text}");
+        let text = Failure::new(Reason::Invalid, "\u{202e}".repeat(9000)).text;
+        assert!(text.starts_with("\\u{202e}") && text.ends_with("… (27000 bytes)"));
+    }
 
     /// H5: what may have run invites no retry.
     #[test]

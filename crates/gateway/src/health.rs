@@ -330,8 +330,8 @@ fn reason_of(error: &ProbeError) -> Reason {
     match error {
         ProbeError::Failed(ProbeFailure::Unauthorized { .. }) => Reason::Auth,
         ProbeError::Failed(failure) if !failure.is_passing() => Reason::Invalid,
-        ProbeError::Upstream(UpstreamError::TimedOut { .. })
-        | ProbeError::Body(BodyError::TimedOut) => Reason::Timeout,
+        ProbeError::Upstream(UpstreamError::TimedOut { .. }) => Reason::Timeout,
+        ProbeError::Body(error) if error.is_timeout() => Reason::Timeout,
         ProbeError::Upstream(UpstreamError::Exhausted { .. })
         | ProbeError::Body(BodyError::NoRoom(_)) => Reason::Overloaded,
         ProbeError::Upstream(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => {

@@ -44,6 +44,9 @@ pub use redact::{RedactConfig, RedactRule};
 pub use rules::{Condition, MessageKind, RuleAction, RuleConfig, RulesConfig, Test};
 pub use sanitize::{SanitizeConfig, SanitizeMode};
 
+/// Of a name that a peer chose, so many bytes are logged.
+const MAX_NAME_SHOWN: usize = 128;
+
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {

@@ -84,14 +84,19 @@ pub(crate) enum Resumed {
 }
 
 impl Line {
-    /// An event has come: the delays start anew if it takes the stream on from where it was resumed.
-    /// One that only says where that is does not, or a server that takes and drops every connection
-    /// would be asked without end (G7).
-    pub(crate) fn note_progress(&mut self, at: Option<&[u8]>, resumed_after: Option<&EventId>) {
+    /// An event has come: the delays start anew if it takes the stream on from where it was resumed
+    /// and has data. One that only says where the stream stands does not, were its id a new one, or a
+    /// server that takes and drops every connection would be asked without end (G7).
+    pub(crate) fn note_progress(
+        &mut self,
+        at: Option<&[u8]>,
+        resumed_after: Option<&EventId>,
+        has_data: bool,
+    ) {
         let Some(resumed_after) = resumed_after else {
             return;
         };
-        if at.is_some_and(|id| id != &resumed_after.as_bytes()[..]) {
+        if has_data && at.is_some_and(|id| id != &resumed_after.as_bytes()[..]) {
             self.backoff.reset();
         }
     }

@@ -13,6 +13,7 @@
 //! - [`session`]: typed identifiers.
 //! - [`probe`]: which revisions a server speaks, found out by asking.
 //! - [`backoff`]: delays between reconnections, as a pure function.
+//! - [`shown`]: text of peers, as logs and errors may show it.
 
 pub mod access;
 pub mod backoff;
@@ -22,4 +23,5 @@ pub mod probe;
 pub mod revision;
 pub mod rpc;
 pub mod session;
+pub mod shown;
 pub mod sse;

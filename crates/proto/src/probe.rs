@@ -56,7 +56,7 @@ pub enum ProbeFailure {
     /// It is an MCP server of revisions nobody here knows, or it contradicts itself.
     #[error("it speaks none of the revisions known here, but {supported:?}")]
     VersionMismatch {
-        /// What it says it supports, as it says it.
+        /// What it says it supports, as it says it: the first few.
         supported: Vec<String>,
     },
     /// It is modern and says that headers were missing, or a capability.
@@ -257,6 +257,10 @@ pub fn initialize_request(id: &str, revision: Revision) -> Bytes {
 /// Where a modern result says who made it.
 const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
+/// How many revisions that nobody knows are named in an error, and up to which length.
+const MOST_NAMED: usize = 8;
+const LONGEST_NAME: usize = 32;
+
 /// The revisions of a list that are known here.
 struct Known {
     modern: Vec<Revision>,
@@ -303,7 +307,12 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-fn mismatch(supported: Vec<String>) -> Next {
+/// No list, and no name in it, is as long as a server likes.
+fn mismatch(mut supported: Vec<String>) -> Next {
+    supported.truncate(MOST_NAMED);
+    for name in &mut supported {
+        *name = name.chars().take(LONGEST_NAME).collect();
+    }
     Next::Failed(ProbeFailure::VersionMismatch { supported })
 }
 

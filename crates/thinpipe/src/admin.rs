@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_transport::server::Server;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,7 +27,7 @@ use crate::metrics::{self, Metrics};
 /// Admin connections at one time; probes and scrapers need few.
 const MAX_CONNECTIONS: usize = 64;
 /// For a request's head to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection lives no longer than this, so that it cannot be parked.
 const LIFETIME: Duration = Duration::from_secs(300);
 
@@ -75,7 +75,7 @@ impl Admin {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::new();
         loop {
             let accepted = tokio::select! {
                 // Both are cancel-safe: a connection that was not returned stays in the backlog.
@@ -90,25 +90,29 @@ impl Admin {
                     continue;
                 }
             };
-            // One connection too many is closed at once.
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                continue;
+            let place = tokio::select! {
+                // Cancel-safe: nobody is owed a place any more.
+                () = stop.cancelled() => return,
+                place = places.take() => place,
             };
+            let Some(place) = place else { return };
             let admin = Arc::clone(&self);
             let stop = stop.clone();
             tasks.spawn(async move {
-                let _place = place;
                 tokio::select! {
                     // Dropping the connection closes it; nothing of it is needed then.
                     () = stop.cancelled() => {}
-                    () = admin.connection(stream) => {}
+                    () = place.used.left.cancelled() => {}
+                    () = admin.connection(stream, &place.used) => {}
                 }
             });
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, used: &Arc<Used>) {
+        let used = Arc::clone(used);
         let service = service_fn(move |request| {
+            used.now();
             let answer = self.answer(&request);
             std::future::ready(Ok::<_, Infallible>(answer))
         });
@@ -245,6 +249,76 @@ impl Admin {
             "upstreams": upstreams.collect::<Vec<_>>(),
         })
     }
+}
+
+/// Places for connections. When all are taken, the one that has said nothing for longest makes room: whoever
+/// holds idle connections must not keep probes out.
+#[derive(Clone)]
+struct Places {
+    free: Arc<Semaphore>,
+    taken: Arc<Mutex<Vec<Arc<Used>>>>,
+}
+
+/// A taken place; dropping it gives it back.
+struct Place {
+    used: Arc<Used>,
+    places: Places,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// When a connection was last used, and the word that it has to go.
+struct Used {
+    at: Mutex<Instant>,
+    left: CancellationToken,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            taken: Arc::default(),
+        }
+    }
+
+    /// A place, made free if there is none. `None` cannot come: nobody closes the semaphore.
+    async fn take(&self) -> Option<Place> {
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                if let Some(oldest) = lock(&self.taken).iter().min_by_key(|used| *lock(&used.at)) {
+                    oldest.left.cancel();
+                }
+                Arc::clone(&self.free).acquire_owned().await.ok()?
+            }
+        };
+        let used = Arc::new(Used {
+            at: Mutex::new(Instant::now()),
+            left: CancellationToken::new(),
+        });
+        lock(&self.taken).push(Arc::clone(&used));
+        Some(Place {
+            used,
+            places: self.clone(),
+            _permit: permit,
+        })
+    }
+}
+
+impl Used {
+    fn now(&self) {
+        *lock(&self.at) = Instant::now();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.places.taken).retain(|used| !Arc::ptr_eq(used, &self.used));
+    }
+}
+
+/// A poisoned lock means a panic elsewhere; what it guards here is valid at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

@@ -51,9 +51,20 @@ pub enum BodyError {
     /// It was to be held whole, and there is no room for it now.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// The time for the whole of it is over, however steadily it came.
+    #[error("the body was not complete in the time that a whole exchange may take")]
+    Late,
     /// The producer gave up; what it had to say has been said.
     #[error("{0}")]
     Aborted(String),
+}
+
+impl BodyError {
+    /// Whether time ran out.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::Late)
+    }
 }
 
 /// A stream of bytes, pulled by the socket that it is written to.
@@ -133,7 +144,7 @@ impl Body {
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] as soon as more than `limit` bytes have come (or are announced),
-    /// [`BodyError::NoRoom`] likewise when the budget is used up, [`BodyError::TimedOut`] at
+    /// [`BodyError::NoRoom`] likewise when the budget is used up, [`BodyError::Late`] at
     /// `deadline`, otherwise what the stream reports.
     pub async fn collect(
         self,
@@ -170,7 +181,7 @@ impl Body {
         };
         match tokio::time::timeout_at(deadline.into(), read).await {
             Ok(done) => done?,
-            Err(_) => return Err(BodyError::TimedOut),
+            Err(_) => return Err(BodyError::Late),
         }
         Ok(whole.finish())
     }

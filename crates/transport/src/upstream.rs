@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode, header};
 use thinpipe_proto::header::MediaType;
+use thinpipe_proto::shown::Shown;
 
 mod answer;
 mod budget;
@@ -33,7 +34,7 @@ mod redirect;
 mod tls;
 
 pub use config::UpstreamConfig;
-pub use connect::Connect;
+pub use connect::{Connect, port};
 pub use error::UpstreamError;
 pub use message::{UpstreamRequest, UpstreamResponse};
 #[cfg(feature = "tls")]
@@ -47,6 +48,9 @@ use http2::Http2;
 use pool::{Connection, Counters, Pool};
 
 use crate::io::now;
+
+/// Of a text that a server sent, so many bytes are shown in an error.
+const MAX_SHOWN: usize = 200;
 
 /// One MCP server endpoint, with its pool of connections. Cheap to clone.
 #[derive(Clone)]
@@ -303,7 +307,8 @@ impl Inner {
             .find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         match coded {
             Some(coding) => Err(self.malformed(format!(
-                "its Content-Encoding is {coding:?}, though only identity was accepted"
+                "its Content-Encoding is {:?}, though only identity was accepted",
+                Shown::new(coding.as_bytes(), MAX_SHOWN)
             ))),
             None => Ok(()),
         }
@@ -316,18 +321,18 @@ impl Inner {
         target: &str,
         before: usize,
     ) -> Result<String, UpstreamError> {
-        let location = headers
-            .get(header::LOCATION)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .unwrap_or_default();
-        if before < redirect::MAX_REDIRECTS
-            && let Some(to) = redirect::follow(status, &self.config.url, target, &location)
-        {
-            return Ok(to);
-        }
-        Err(UpstreamError::Redirect {
+        let location = headers.get(header::LOCATION);
+        let location = location.map_or(&b""[..], |value| value.as_bytes());
+        let followed = if before < redirect::MAX_REDIRECTS {
+            let text = String::from_utf8_lossy(location);
+            redirect::follow(status, &self.config.url, target, &text)
+        } else {
+            Err("it is one more than are followed")
+        };
+        followed.map_err(|why| UpstreamError::Redirect {
             upstream: Arc::clone(&self.config.name),
-            location,
+            location: Shown::new(location, MAX_SHOWN).to_string(),
+            why,
         })
     }
 }

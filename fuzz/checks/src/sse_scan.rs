@@ -17,6 +17,8 @@ struct State {
     last_id: Option<Vec<u8>>,
     retry: Option<Duration>,
     at_boundary: bool,
+    /// An event with data has come.
+    has_data: bool,
 }
 
 /// Checks one input: a seed and a stream.
@@ -75,6 +77,7 @@ fn scan(chunks: &[&[u8]], max_id: usize) -> Vec<State> {
         state.last_id = scanner.last_event_id().map(<[u8]>::to_vec);
         state.retry = scanner.retry();
         state.at_boundary = scanner.at_boundary();
+        state.has_data |= found.has_data;
         if !chunk.is_empty() {
             let ends_there = found.boundary == Some(chunk.len());
             assert_eq!(
@@ -112,6 +115,12 @@ fn check_ids(stream: &[u8], single: &[State], max_id: usize) {
         let expected = model.last_id.filter(fits).map(String::into_bytes);
         assert_eq!(state.last_id, expected, "after {} bytes", last + 1);
         assert_eq!(state.retry, model.retry, "after {} bytes", last + 1);
+        let data = model
+            .blocks
+            .iter()
+            .filter_map(|block| block.data.as_deref());
+        let has_data = data.flat_map(str::chars).any(|char| char != '\n');
+        assert_eq!(state.has_data, has_data, "after {} bytes", last + 1);
     }
 }
 

@@ -1,10 +1,9 @@
 //! One log line for each message.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::rpc::{Kind, Message};
 use thinpipe_proto::session::Principal;
+use thinpipe_proto::shown::Shown;
 
 use super::{Action, Interceptor, Interest, MessageContext, Methods};
 
@@ -81,14 +80,14 @@ impl Interceptor for Log {
                     kind = kind(message.kind()),
                     method = ?cx.method.as_deref().unwrap_or_default(),
                     name = ?cx.name.as_deref().unwrap_or_default(),
-                    id = %Excerpt::of(message.id().map(|id| id.as_json()), MAX_ID),
+                    id = %Shown::new(message.id().map_or(&b""[..], |id| id.as_json()), MAX_ID),
                     bytes = message.source().len(),
                     sequence = cx.sequence,
                     upstream = ?cx.upstream,
                     session = ?cx.session.as_deref().unwrap_or_default(),
                     principal = ?principal(&cx.principal),
                     payload = self.config.payload.then(|| tracing::field::display(
-                        Excerpt::of(Some(message.source()), self.config.max_payload)
+                        Shown::new(message.source(), self.config.max_payload)
                     )),
                     "message"
                 )
@@ -122,51 +121,3 @@ fn principal(principal: &Principal) -> &str {
 
 /// Ids are chosen by peers; a log line does not grow with them.
 const MAX_ID: usize = 64;
-
-/// The beginning of a text, without control characters.
-struct Excerpt<'a> {
-    text: &'a [u8],
-    max: usize,
-}
-
-impl<'a> Excerpt<'a> {
-    fn of(text: Option<&'a [u8]>, max: usize) -> Self {
-        Self {
-            text: text.unwrap_or_default(),
-            max,
-        }
-    }
-}
-
-impl fmt::Display for Excerpt<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.text.get(..self.max).unwrap_or(self.text);
-        for chunk in shown.utf8_chunks() {
-            for character in chunk.valid().chars() {
-                if character.is_control() {
-                    write!(f, "{}", character.escape_default())?;
-                } else {
-                    write!(f, "{character}")?;
-                }
-            }
-        }
-        if shown.len() < self.text.len() {
-            write!(f, "… ({} bytes)", self.text.len())?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_excerpt_is_cut_between_characters_and_has_no_control_characters() {
-        let excerpt = |text: &str, max| Excerpt::of(Some(text.as_bytes()), max).to_string();
-        assert_eq!(excerpt("abc", 3), "abc");
-        assert_eq!(excerpt("abcd", 3), "abc… (4 bytes)");
-        assert_eq!(excerpt("aé", 2), "a… (3 bytes)");
-        assert_eq!(excerpt("a\n\u{9b}31m\u{7f}", 99), "a\\n\\u{9b}31m\\u{7f}");
-    }
-}

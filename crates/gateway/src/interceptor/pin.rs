@@ -7,10 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::rpc::{Kind, Message, code};
+use thinpipe_proto::shown::Shown;
 
 use super::config::Wrong;
 use super::json::{self, Edit, Value};
-use super::{Action, Direction, Interceptor, Interest, MessageContext, Methods, Rejection};
+use super::{
+    Action, Direction, Interceptor, Interest, MAX_NAME_SHOWN, MessageContext, Methods, Rejection,
+};
 use definition::Hash;
 
 pub use definition::definition_hash;
@@ -190,6 +193,7 @@ impl Pin {
     fn report(&self, cx: &MessageContext, tool: &str, hash: Option<Hash>, finding: Finding) {
         let hash = hash.map_or_else(String::new, |hash| hash.to_string());
         let refused = self.refuses(finding);
+        let tool = Shown::new(tool, MAX_NAME_SHOWN);
         let what = match finding {
             Finding::AsPinned | Finding::StillChanged | Finding::Unknown => return,
             Finding::First if self.on_unknown == OnUnknown::Warn => "a tool that is not pinned",

@@ -6,11 +6,12 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::rpc::{Kind, Message, code};
+use thinpipe_proto::shown::Shown;
 
 use super::config::Wrong;
 use super::json::{self, Edit, Member, Value};
 use super::redact::payload_of;
-use super::{Action, Interceptor, Interest, MessageContext, Methods, Rejection};
+use super::{Action, Interceptor, Interest, MAX_NAME_SHOWN, MessageContext, Methods, Rejection};
 use characters::Forbidden;
 
 /// Refuses or strips control characters (C0 except tab, line feed and carriage return; DEL; C1) and
@@ -136,7 +137,7 @@ impl Sanitize {
             tracing::warn!(
                 upstream = ?cx.upstream,
                 method = ?cx.method,
-                name = ?name.unwrap_or_default(),
+                name = ?Shown::new(&*name.unwrap_or_default(), MAX_NAME_SHOWN),
                 "a definition with control or escape characters was left out"
             );
         }

@@ -119,7 +119,10 @@ impl InspectEvents {
 
     fn begin(&mut self, event: Event, out: &mut Vec<u8>) {
         let at = self.decoder.last_event_id().map(|id| &id[..]);
-        self.line.note_progress(at, self.earlier_id.as_ref());
+        // As the scanner of streams that pass tells it: empty `data` fields say nothing.
+        let has_data = event.data.iter().flatten().any(|&byte| byte != b'\n');
+        self.line
+            .note_progress(at, self.earlier_id.as_ref(), has_data);
         self.live.note_id(event.id.as_deref());
         self.retry = event.retry.or(self.retry);
         let is_message = event.kind.as_deref().is_none_or(|kind| kind == b"message");

@@ -85,7 +85,8 @@ impl PassEvents {
         }
         self.long = None;
         let at = self.scanner.last_event_id();
-        self.line.note_progress(at, self.earlier_id.as_ref());
+        self.line
+            .note_progress(at, self.earlier_id.as_ref(), scan.has_data);
         self.live.note_id(self.scanner.last_event_id());
         self.tail = rest;
         self.flush_long_tail(out);

@@ -295,7 +295,7 @@ fn register(
 pub(super) fn body_failure(error: &BodyError) -> Failure {
     let reason = match error {
         BodyError::TooLarge { .. } => Reason::TooLarge,
-        BodyError::TimedOut => Reason::Timeout,
+        error if error.is_timeout() => Reason::Timeout,
         BodyError::NoRoom(_) => {
             let text = format!("{error}; the call may have run");
             return Failure::new(Reason::BufferFull, text);

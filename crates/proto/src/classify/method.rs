@@ -1,16 +1,5 @@
 //! What is known of methods by their names.
 
-/// Whether revision 2026-07-28 defines a method for clients' requests (protocol notes 2.0). The
-/// methods of extensions are not among them.
-#[must_use]
-pub fn modern_method_known(method: &str) -> bool {
-    is_cacheable_method(method)
-        || matches!(
-            method,
-            "tools/call" | "prompts/get" | "completion/complete" | "subscriptions/listen"
-        )
-}
-
 /// Whether complete results carry `ttlMs` and `cacheScope` (2026-07-28; protocol notes 2.3.5).
 #[must_use]
 pub fn is_cacheable_method(method: &str) -> bool {

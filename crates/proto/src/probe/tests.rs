@@ -98,6 +98,22 @@ fn r022_unsupported_version_with_legacy_ones_is_initialize() {
     assert!(matches!(failure, ProbeFailure::VersionMismatch { .. }));
 }
 
+/// E11: an error is not as long as a server's list.
+#[test]
+fn e11_unknown_versions_are_named_in_short() {
+    let list = format!("[{}\"{}\"]", "\"x\",".repeat(100), "y".repeat(1000));
+    let failure = failed(discover(400, &listing(&list))).to_string();
+    assert!(
+        failure.contains("\"x\", \"x\"") && failure.len() < 200,
+        "{failure}"
+    );
+    let failure = failed(discover(
+        400,
+        &listing(&format!("[\"{}\"]", "y".repeat(1000))),
+    ));
+    assert!(failure.to_string().len() < 200, "{failure}");
+}
+
 #[test]
 fn r023_a_second_unsupported_version_is_the_end() {
     for second in [r#"["2026-07-28"]"#, r#"["2025-06-18"]"#] {

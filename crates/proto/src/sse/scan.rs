@@ -13,11 +13,13 @@ pub struct Scanner {
     line: Line,
     /// The block has a field.
     open: bool,
+    /// The block has a `data` field that is not empty.
+    has_data: bool,
     /// Bytes of the open block that lie before the chunk.
     back: usize,
     /// A CR was the last byte of the chunk before; it ended its line at once.
     after_cr: bool,
-    /// The beginning of a line that may set the id or the retry time and is not complete.
+    /// The beginning of a line that may mean something and is not complete.
     carry: Vec<u8>,
     /// What of that line did not fit into `carry`.
     overflow: Overflow,
@@ -42,6 +44,9 @@ pub struct Scan {
     pub last_event_start: Option<isize>,
     /// Offset in the chunk right after the last complete event.
     pub last_event_end: Option<usize>,
+    /// An event with a `data` field that is not empty ended in the chunk: one that says something, and
+    /// not only where the stream stands.
+    pub has_data: bool,
 }
 
 impl Scanner {
@@ -56,6 +61,7 @@ impl Scanner {
             start: Start::Bom(0),
             line: Line::Start,
             open: false,
+            has_data: false,
             back: 0,
             after_cr: false,
             carry: Vec::new(),
@@ -176,6 +182,7 @@ impl Scanner {
             pass.at = end.end;
             match first {
                 b':' if !self.open => pass.found.boundary = Some(end.end),
+                b'd' if !self.has_data => self.has_data = has_data(&chunk[from..end.content]),
                 b'i' | b'r' => self.field(pass, from, end.content),
                 _ => {}
             }
@@ -188,17 +195,21 @@ impl Scanner {
         let may_be = |name: &[u8]| rest.iter().zip(name).all(|(have, want)| have == want);
         self.line = match rest {
             [b':', ..] => Line::Comment,
-            _ if may_be(b"id") || may_be(b"retry") => {
+            // Of a longer one it can be said already whether it has data.
+            _ if may_be(b"id") || may_be(b"retry") || (rest.len() <= 6 && may_be(b"data: ")) => {
                 self.carry.clear();
                 self.overflow = Overflow::None;
                 self.keep(rest);
                 Line::Kept
             }
-            _ => Line::Other,
+            _ => {
+                self.has_data |= has_data(rest);
+                Line::Other
+            }
         };
     }
 
-    /// Keeps a part of a line that may set the id or the retry time, as far as it matters.
+    /// Keeps a part of a line that may mean something, as far as it matters.
     fn keep(&mut self, part: &[u8]) {
         let room = MAX_LINE_NAME + self.max_id.max(MAX_RETRY_DIGITS) + 1 - self.carry.len();
         let (fits, rest) = part.split_at(part.len().min(room));
@@ -221,7 +232,8 @@ impl Scanner {
             Field::Id => self.next_id = Some(value.to_vec()),
             // One that did not fit has too many digits, wherever it was cut.
             Field::Retry => self.retry = line::retry(value).or(self.retry),
-            Field::Data | Field::Event | Field::Unknown => {}
+            Field::Data => self.has_data |= !value.is_empty(),
+            Field::Event | Field::Unknown => {}
         }
     }
 
@@ -244,6 +256,7 @@ impl Scanner {
         self.open = false;
         pass.found.last_event_start = Some(pass.start);
         pass.found.last_event_end = Some(end);
+        pass.found.has_data |= std::mem::take(&mut self.has_data);
         let before = self.next_id.take();
         if let Some(named) = pass.named.take() {
             pass.committed = Some(named);
@@ -288,6 +301,13 @@ impl Default for Scanner {
 /// The longest beginning of a line with an id or a retry time that is not its value.
 const MAX_LINE_NAME: usize = b"retry: ".len();
 
+/// Whether a line, or its beginning, is a `data` field with a value.
+#[inline]
+fn has_data(line: &[u8]) -> bool {
+    let (field, value) = line::field(line);
+    field == Field::Data && value < line.len()
+}
+
 /// One pass over a chunk.
 struct Pass<'a> {
     chunk: &'a [u8],
@@ -310,7 +330,7 @@ enum Line {
     Start,
     /// A comment.
     Comment,
-    /// One that may set the id or the retry time.
+    /// One that may set the id or the retry time, or begins before it can be said whether it has data.
     Kept,
     /// Any other.
     Other,

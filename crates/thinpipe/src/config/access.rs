@@ -1,6 +1,10 @@
 //! Names of hosts and web origins, in the form that requests are compared with.
 
 use http::Uri;
+use thinpipe_transport::upstream::port;
+
+/// What to write instead of a port that is none.
+const NO_PORT: &str = "write a port from 1 to 65535, or none";
 
 /// A host name, perhaps with a port, in lower case.
 ///
@@ -20,6 +24,9 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     }
     match name.parse::<http::uri::Authority>() {
         Ok(authority) if !authority.as_str().contains('@') && !authority.host().is_empty() => {
+            let url = Uri::builder().scheme("http").authority(authority);
+            let url = url.path_and_query("/").build().ok();
+            url.as_ref().and_then(port).ok_or(NO_PORT)?;
             Ok(name)
         }
         _ => Err("write a name such as mcp.example.com, with or without a port".to_owned()),
@@ -50,9 +57,10 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
         .host()
         .filter(|host| !host.is_empty())
         .ok_or_else(help)?;
+    let port = port(&uri).ok_or(NO_PORT)?;
     Ok(match (scheme, uri.port_u16()) {
         ("http", Some(80)) | ("https", Some(443)) | (_, None) => format!("{scheme}://{host}"),
-        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+        (_, Some(_)) => format!("{scheme}://{host}:{port}"),
     })
 }
 
@@ -78,6 +86,7 @@ mod tests {
             "a b",
             "*.example.com",
             "u@h",
+            "h:99999",
         ] {
             assert!(host(text).is_err(), "{text}");
         }
@@ -102,6 +111,7 @@ mod tests {
             "*",
             "https://",
             "https://u@a",
+            "https://a:99999",
         ] {
             assert!(origin(text).is_err(), "{text}");
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use thinpipe_proto::shown::Shown;
 
 use super::format::Format;
 use super::problem::Problem;
@@ -134,9 +135,8 @@ fn take(entries: &mut Vec<(Key, Node)>, known: impl Fn(&str) -> bool) -> Vec<Str
 fn warn(warnings: &mut Vec<String>, place: &str, names: &[String]) {
     if !names.is_empty() {
         let names = names.join("`, `");
-        warnings.push(format!(
-            "{place}: `{names}` mean nothing to the gateway and are passed over"
-        ));
+        let warning = format!("{place}: `{names}` mean nothing to the gateway and are passed over");
+        warnings.push(Shown::new(&warning, 2000).to_string());
     }
 }
 

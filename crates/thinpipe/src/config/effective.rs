@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use thinpipe_gateway::{Resume, SessionLost, UpstreamSpec};
+use thinpipe_proto::shown::is_plain;
 use thinpipe_transport::server::{LegacyMode, Limits, SessionLimits};
 
 use super::Config;
@@ -21,7 +22,30 @@ const HIDDEN: &str = "${REDACTED}";
 /// The configuration as TOML. `tree` is the file it came from: what was taken from the environment is
 /// shown as it was written there.
 pub(super) fn to_toml(config: &Config, tree: &Node) -> Result<String, toml::ser::Error> {
-    toml::to_string_pretty(&raw(config, tree))
+    toml::to_string_pretty(&raw(config, tree)).map(visible)
+}
+
+/// The same document with escapes for characters that TOML takes as they are and a terminal does not
+/// show. In a literal string an escape would be none, so that a sign has to stand for the character.
+fn visible(text: String) -> String {
+    let shows = |character| character == '\n' || is_plain(character);
+    if text.chars().all(shows) {
+        return text;
+    }
+    let replaced = |by: fn(char) -> String| -> String {
+        let one = |character| match shows(character) {
+            true => String::from(character),
+            false => by(character),
+        };
+        text.chars().map(one).collect()
+    };
+    let escaped = replaced(|character| format!("\\U{:08X}", u32::from(character)));
+    let read = |text: &str| text.parse::<toml::Table>().ok();
+    if read(&escaped) == read(&text) {
+        escaped
+    } else {
+        replaced(|_| char::REPLACEMENT_CHARACTER.into())
+    }
 }
 
 /// The configuration with every key that has a value.
@@ -262,4 +286,22 @@ fn size(value: usize) -> Option<Size> {
 
 fn period(value: Duration) -> Option<Period> {
     Some(Period(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I5: what is in effect is shown, reads the same, and does nothing to the terminal.
+    #[test]
+    fn i5_values_that_do_not_show_are_escaped() {
+        for (value, expected) in [
+            ("\"a\u{9b}31m\u{202e}\"", "\"a\\U0000009B31m\\U0000202E\""),
+            ("'a\u{202e}\"'", "'a\u{fffd}\"'"),
+            ("\"grüße\"", "\"grüße\""),
+        ] {
+            let shown = visible(format!("x = {value}\n"));
+            assert_eq!(shown, format!("x = {expected}\n"));
+        }
+    }
 }

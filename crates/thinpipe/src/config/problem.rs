@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use thinpipe_proto::shown::{Shown, is_plain};
+
 use super::suggest::closest;
 use super::tree::{Node, Path};
 
@@ -107,22 +109,25 @@ impl Problems {
     }
 
     fn write_one(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
+        // Keys and values are quoted in all of these, and whoever wrote them need not be who reads this.
+        let message = Shown::new(&problem.message, MAX_SHOWN);
         let at = match &problem.place {
             Place::Setting(name) => {
-                write!(f, "error: {name}: {}", problem.message)?;
+                write!(f, "error: {name}: {message}")?;
                 None
             }
             Place::Path(path) if *path == Path::default() => {
                 // The whole file: no line of it is wrong, something is missing.
-                write!(f, "error: {}", problem.message)?;
+                write!(f, "error: {message}")?;
                 self.file.as_ref().map(|_| 0..0)
             }
             Place::Path(path) => {
-                write!(f, "error: {path}: {}", problem.message)?;
+                let shown = path.to_string();
+                write!(f, "error: {}: {message}", Shown::new(&shown, MAX_SHOWN))?;
                 self.file.as_ref().map(|file| file.tree.nearest(path))
             }
             Place::Span(span) => {
-                write!(f, "error: {}", problem.message)?;
+                write!(f, "error: {message}")?;
                 Some(span.clone())
             }
         };
@@ -131,7 +136,7 @@ impl Problems {
             write!(f, "\n{}", Excerpt { source, span })?;
         }
         if let Some(mend) = &problem.mend {
-            write!(f, "\n  = help: {mend}")?;
+            write!(f, "\n  = help: {}", Shown::new(mend, MAX_SHOWN))?;
         }
         Ok(())
     }
@@ -178,11 +183,30 @@ impl fmt::Display for Excerpt<'_> {
             before + 1
         )?;
         writeln!(f, "{:gutter$} |", "")?;
-        writeln!(f, "{number} | {}", line.replace('\t', " "))?;
+        writeln!(
+            f,
+            "{number} | {}",
+            line.chars().map(symbol).collect::<String>()
+        )?;
         // A masked line may be shorter than the place it stood for.
         let before = before.min(line.chars().count());
         let marked = marked.clamp(1, (line.chars().count() - before).max(1));
         write!(f, "{:gutter$} | {:before$}{}", "", "", "^".repeat(marked))
+    }
+}
+
+/// Of a message with what it quotes, so many bytes are printed.
+const MAX_SHOWN: usize = 2000;
+
+/// What stands in an excerpt for a character that does not show: one character, so that the mark below
+/// stays where it belongs.
+fn symbol(character: char) -> char {
+    match character {
+        '\t' => ' ',
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(character)).unwrap_or(' '),
+        '\u{7f}' => '\u{2421}',
+        character if is_plain(character) => character,
+        _ => char::REPLACEMENT_CHARACTER,
     }
 }
 
@@ -252,6 +276,31 @@ mod tests {
     fn places_outside_of_the_text_do_not_panic() {
         assert!(show("", 5..9).contains("a.toml:1:1"));
         assert!(show("ü", 1..1).contains("a.toml:1:1"));
+    }
+
+    /// I5: what a file holds is named, and does nothing to the terminal.
+    #[test]
+    fn i5_what_does_not_show_is_escaped() {
+        let key = "a\u{1b}[31m\u{202e}\nerror: b";
+        let text = "x\u{1b}[2J\u{9b}\t\u{7f} = oops".to_owned();
+        let at = text.find("oops").unwrap();
+        let path = Path::default().key(key);
+        let list = vec![
+            Problem::at(path, format!("`{key}` is wrong")).mend(format!("remove `{key}`")),
+            Problem::within(at..at + 4, "no"),
+        ];
+        let source = Source {
+            name: "a.toml".to_owned(),
+            text,
+        };
+        let shown = Problems::of_file(list, source, Node::empty()).to_string();
+        let escaped = r"a\u{1b}[31m\u{202e}\nerror: b";
+        let line = format!("error: {escaped}: `{escaped}` is wrong\n");
+        assert!(shown.starts_with(&line), "{shown:?}");
+        assert!(shown.contains(&format!("= help: remove `{escaped}`\n")));
+        let excerpt = "1 | x\u{241b}[2J\u{fffd} \u{2421} = oops\n  |            ^^^^";
+        assert!(shown.contains(excerpt), "{shown:?}");
+        assert!(shown.chars().all(|c| c == '\n' || is_plain(c)), "{shown:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
 use thinpipe_gateway::{HealthConfig, Resume, SessionLost, UpstreamSpec};
-use thinpipe_transport::upstream::UpstreamConfig;
+use thinpipe_transport::upstream::{UpstreamConfig, port};
 
 use super::build::{Build, DAY, HOUR};
 use super::clients::{self, RawMcpServer};
@@ -384,6 +384,10 @@ fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
             format!("write it as in {example}"),
         );
     }
+    if port(&url).is_none() {
+        let mend = "write a port from 1 to 65535, or none".to_owned();
+        return wrong("names a port that does not exist", mend);
+    }
     if points_to(&url, listen) {
         let mend = "give the server's own address, or listen on another".to_owned();
         return wrong("is the address that the gateway itself listens on", mend);
@@ -402,7 +406,7 @@ fn points_to(url: &Uri, listen: SocketAddr) -> bool {
         }
         None => host.eq_ignore_ascii_case("localhost") && listen.ip().is_loopback(),
     };
-    here && listen.port() != 0 && url.port_u16().unwrap_or(80) == listen.port()
+    here && listen.port() != 0 && port(url) == Some(listen.port())
 }
 
 /// Headers that carry the transport's own state.

@@ -72,13 +72,15 @@ fn text(line: &mut Vec<u8>, record: &ExchangeRecord<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The client's own text: control characters must not reach a terminal.
+/// The client's own text. Control characters must not reach a terminal, and what holds blanks or quotes
+/// is put in quotes, so that nobody can write fields of the line in it.
 fn visible(line: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|b| b.is_ascii_graphic()) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
+    if !text.is_empty() && text.bytes().all(is_plain) {
         line.extend_from_slice(text.as_bytes());
     } else {
         // Writing to a vector does not fail.
-        let _ = write!(line, "{}", text.escape_debug());
+        let _ = write!(line, "\"{}\"", text.escape_debug());
     }
 }
 
@@ -253,6 +255,28 @@ mod tests {
         }
     }
 
+    /// E11: no method and no name looks like another field of its line.
+    #[test]
+    fn e11_fields_cannot_be_forged_within_a_line() {
+        for (text, shown) in [
+            ("tools/call", "tools/call"),
+            ("a=b", "a=b"),
+            (
+                "x status=200 peer=1.2.3.4:5",
+                "\"x status=200 peer=1.2.3.4:5\"",
+            ),
+            ("x\" status=200", "\"x\\\" status=200\""),
+            ("\"", "\"\\\"\""),
+            ("grüße", "\"grüße\""),
+            ("a\nb\u{202e}\u{a0}", "\"a\\nb\\u{202e}\\u{a0}\""),
+            ("", "\"\""),
+        ] {
+            let mut line = Vec::new();
+            visible(&mut line, text);
+            assert_eq!(String::from_utf8(line).unwrap(), shown);
+        }
+    }
+
     #[test]
     fn lines_show_what_happened_and_no_secret() {
         let record = ExchangeRecord {
@@ -269,7 +293,7 @@ mod tests {
         };
         let mut line = Vec::new();
         text(&mut line, &record).unwrap();
-        let shown = "everything tools/call add\\u{1b}[2J status=200 took_us=1842 stream";
+        let shown = "everything tools/call \"add\\u{1b}[2J\" status=200 took_us=1842 stream";
         let line = String::from_utf8(line).unwrap();
         assert!(line.contains(shown), "{line}");
         let mut line = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod admin;
 mod support;
 
 use support::{Gateway, Program, Sample, run, temporary};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Whatever a test waits for comes much sooner; a test that waits longer has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a finished program left.
 pub(crate) struct Done {
@@ -278,12 +278,17 @@ impl Gateway {
     }
 
     pub(crate) fn admin_request(&self, method: &str, path: &str, host: &str) -> Answer {
-        let said = self.program.said_until("admin on ");
-        let url = word_after(&said, "admin on ").to_owned();
-        let (authority, _) = split(&url);
+        let authority = self.admin_authority();
         let request =
             format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        Open::send(authority, &request).answer()
+        Open::send(&authority, &request).answer()
+    }
+
+    /// Host and port of the admin address.
+    pub(crate) fn admin_authority(&self) -> String {
+        let said = self.program.said_until("admin on ");
+        let url = word_after(&said, "admin on ").to_owned();
+        split(&url).0.to_owned()
     }
 
     /// Asks until the answer is as wanted.

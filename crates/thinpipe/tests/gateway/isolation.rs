@@ -207,10 +207,15 @@ async fn g2_only_get_resumes_and_only_with_an_issued_id() {
 }
 
 /// D7, G7: a server that takes every connection, says where the stream stands, and drops it, makes no progress: the
-/// pauses grow, whatever it asks for.
+/// pauses grow, whatever it asks for, and also if it says another place each time.
 #[tokio::test]
 async fn g7_accepting_and_dropping_is_no_progress() {
-    for mode in [Mode::Pass, Mode::Inspect] {
+    for (mode, fresh_ids) in [
+        (Mode::Pass, false),
+        (Mode::Inspect, false),
+        (Mode::Pass, true),
+        (Mode::Inspect, true),
+    ] {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| behaviour.event_ids = true);
         let gateway = Gateway::start(&upstream, mode, Settings::default()).await;
@@ -222,14 +227,14 @@ async fn g7_accepting_and_dropping_is_no_progress() {
             "tools/call",
             Script::events().event(first).read_by_peer().cut(Cut::Fin),
         );
-        let primed = Event::priming("g7-0").with_retry(0);
-        let drops = || {
-            Script::events()
-                .event(primed.clone())
-                .read_by_peer()
-                .cut(Cut::Fin)
-        };
-        upstream.on("GET", drops());
+        upstream.on_each("GET", move |request| {
+            let id = match fresh_ids {
+                true => format!("g7-primed-{}", request.number),
+                false => "g7-0".to_owned(),
+            };
+            let primed = Event::priming(&id).with_retry(0);
+            Some(Script::events().event(primed).read_by_peer().cut(Cut::Fin))
+        });
         let mut response = client.post(rpc::call(1, "echo")).await;
         assert_eq!(response.next_message().await["params"]["progress"], 1);
         let seventh = upstream.nth("GET", 6).await;

@@ -27,6 +27,29 @@ pub(super) struct Patience {
     pub(super) deadline: Option<Instant>,
 }
 
+impl Patience {
+    /// Whether the time for all of it is over. Asked before every read: a body whose next bytes are
+    /// always there already never waits, and would keep its place for as long as its reader likes.
+    pub(super) fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|at| at <= now())
+    }
+
+    /// When to give up on a body that has been quiet since then, if nothing comes.
+    pub(super) fn until(&self, quiet_since: Instant) -> Instant {
+        let quiet = later(quiet_since, self.idle);
+        self.deadline.map_or(quiet, |at| at.min(quiet))
+    }
+
+    /// What to say of giving up now.
+    pub(super) fn error(&self) -> BodyError {
+        if self.is_over() {
+            BodyError::Late
+        } else {
+            BodyError::TimedOut
+        }
+    }
+}
+
 /// A body that is not complete. It owns its connection.
 struct Unread {
     /// What came with the head.
@@ -128,15 +151,10 @@ impl Live {
 
     /// Nothing is there to read: is it time to give up?
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        let quiet = later(
-            *self.quiet_since.get_or_insert_with(now),
-            self.patience.idle,
-        );
-        let until = self.patience.deadline.map_or(quiet, |at| at.min(quiet));
-        self.connection
-            .timer
-            .poll_until(cx, until)
-            .map(|()| BodyError::TimedOut)
+        let quiet_since = *self.quiet_since.get_or_insert_with(now);
+        let until = self.patience.until(quiet_since);
+        let waiting = self.connection.timer.poll_until(cx, until);
+        waiting.map(|()| self.patience.error())
     }
 }
 
@@ -154,7 +172,11 @@ impl BodyStream for Unread {
         let Some(live) = &mut self.live else {
             return Poll::Ready(Ok(Filled::End));
         };
-        let mut polled = live.poll_read(cx, out);
+        let mut polled = if live.patience.is_over() {
+            Poll::Ready(Err(live.patience.error()))
+        } else {
+            live.poll_read(cx, out)
+        };
         if polled.is_pending() {
             polled = live.poll_patience(cx).map(Err);
         }

@@ -20,7 +20,8 @@ pub struct UpstreamConfig {
     pub first_byte_timeout: Duration,
     /// Between two bytes of a body that is not an event stream. Default: 30 s.
     pub idle_timeout: Duration,
-    /// For a whole exchange that is not an event stream. Default: 60 s.
+    /// For a whole exchange that is not an event stream, with the time its reader takes to read the
+    /// answer: who is slow would else keep a place in the budget for as long as it likes. Default: 60 s.
     pub request_timeout: Duration,
     /// Between two bytes (comments count) of an event stream. Default: 5 min.
     pub stream_idle_timeout: Duration,

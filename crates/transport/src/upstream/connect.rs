@@ -31,7 +31,7 @@ struct Tcp;
 
 impl Connect for Tcp {
     fn connect(&self, url: &Uri) -> BoxFuture<io::Result<Box<dyn Io>>> {
-        let address = address(url, 80);
+        let address = address(url);
         Box::pin(async move {
             let (host, port) = address?;
             Ok(Box::new(open(&host, port).await?) as Box<dyn Io>)
@@ -74,18 +74,37 @@ fn secure(_: bool) -> Arc<dyn Connect> {
     ))
 }
 
+/// The port a URL names, or the one its scheme implies. `None`: what it names is no port from 1 to
+/// 65535, and what was meant for that place must not go to another.
+#[must_use]
+pub fn port(url: &Uri) -> Option<u16> {
+    let authority = url.authority()?.as_str();
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    match place.strip_prefix(url.host()?)? {
+        // RFC 3986 3.2.3: an empty port is the scheme's.
+        "" | ":" if url.scheme_str() == Some("https") => Some(443),
+        "" | ":" => Some(80),
+        named => {
+            let digits = named.strip_prefix(':')?;
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|&port| is_number && port > 0)
+        }
+    }
+}
+
 /// Host (without the brackets of IPv6) and port.
-pub(super) fn address(url: &Uri, port: u16) -> io::Result<(String, u16)> {
+pub(super) fn address(url: &Uri) -> io::Result<(String, u16)> {
     let host = url.host().unwrap_or_default();
     let host = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
+    let invalid = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
     if host.is_empty() {
-        let reason = "the URL has no host";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        return Err(invalid("the URL has no host"));
     }
-    Ok((host.to_owned(), url.port_u16().unwrap_or(port)))
+    let port = port(url).ok_or_else(|| invalid("the port in the URL is not from 1 to 65535"))?;
+    Ok((host.to_owned(), port))
 }
 
 pub(super) async fn open(host: &str, port: u16) -> io::Result<TcpStream> {
@@ -93,4 +112,33 @@ pub(super) async fn open(host: &str, port: u16) -> io::Result<TcpStream> {
     // Heads and bodies are written whole: waiting to fill a segment would only add a round trip.
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I5: what is no port is not replaced by one.
+    #[test]
+    fn i5_a_port_that_is_none_is_no_other() {
+        for (url, expected) in [
+            ("http://h/", Some(80)),
+            ("https://h/", Some(443)),
+            ("http://h:/", Some(80)),
+            ("https://u@h:8443/", Some(8443)),
+            ("http://[::1]:81/", Some(81)),
+            ("http://h:65535/", Some(65535)),
+            ("http://h:65536/", None),
+            ("https://h:99999/", None),
+            ("http://h:0/", None),
+            ("http://[::1]:99999/", None),
+            ("/mcp", None),
+        ] {
+            let url: Uri = url.parse().expect(url);
+            assert_eq!(port(&url), expected, "{url}");
+        }
+        let url = Uri::from_static("http://h:99999/mcp");
+        let error = address(&url).unwrap_err().to_string();
+        assert!(error.contains("1 to 65535"), "{error}");
+    }
 }

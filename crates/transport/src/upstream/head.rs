@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use thinpipe_proto::shown::Shown;
 
 use crate::http1::fields;
 use crate::http1::framing::Framing;
@@ -65,8 +66,12 @@ pub(super) fn parse(bytes: &[u8], to: &Method) -> Result<Head, String> {
         }
         let name = fields::name(field.name)
             .map_err(|_| "a field of its head has an invalid name".to_owned())?;
-        let value = HeaderValue::from_maybe_shared(owned.slice_ref(field.value))
-            .map_err(|_| format!("the value of {name} is invalid"))?;
+        let value = HeaderValue::from_maybe_shared(owned.slice_ref(field.value)).map_err(|_| {
+            format!(
+                "the value of {} is invalid",
+                Shown::new(&name, super::MAX_SHOWN)
+            )
+        })?;
         headers.append(name, value);
     }
     // What `Connection` names goes no further either.

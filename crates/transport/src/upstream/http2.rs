@@ -333,6 +333,10 @@ impl BodyStream for Unread {
         out: &mut Vec<u8>,
     ) -> Poll<Result<Filled, BodyError>> {
         let before = out.len();
+        if self.live.is_some() && self.patience.is_over() {
+            self.live = None;
+            return Poll::Ready(Err(self.patience.error()));
+        }
         while let Some(live) = &mut self.live {
             match Pin::new(&mut live.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -348,12 +352,11 @@ impl BodyStream for Unread {
                 Poll::Ready(None) => self.live = None,
                 Poll::Pending if out.len() > before => return Poll::Ready(Ok(Filled::More)),
                 Poll::Pending => {
-                    let quiet = *self.quiet_since.get_or_insert_with(now);
-                    let quiet = later(quiet, self.patience.idle);
-                    let until = self.patience.deadline.map_or(quiet, |at| at.min(quiet));
+                    let quiet_since = *self.quiet_since.get_or_insert_with(now);
+                    let until = self.patience.until(quiet_since);
                     ready!(self.timer.poll_until(cx, until));
                     self.live = None;
-                    return Poll::Ready(Err(BodyError::TimedOut));
+                    return Poll::Ready(Err(self.patience.error()));
                 }
             }
             if out.len() - before >= READ_SIZE {

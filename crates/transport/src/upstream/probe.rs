@@ -114,7 +114,7 @@ async fn read(
         let reading = read_events(response.into_body(), budget);
         return match tokio::time::timeout_at(deadline.into(), reading).await {
             Ok(read) => Ok(read?),
-            Err(_) => Err(BodyError::TimedOut.into()),
+            Err(_) => Err(BodyError::Late.into()),
         };
     }
     // What a server says about an error is read whatever it calls it.

@@ -2,10 +2,15 @@
 
 use http::{StatusCode, Uri};
 
+use super::connect::port;
+
 /// Redirects followed for one request.
 pub(super) const MAX_REDIRECTS: usize = 3;
 
-/// Path and query to repeat the request at. `None`: the redirect must not be followed.
+/// Path and query to repeat the request at.
+///
+/// # Errors
+/// Why the redirect must not be followed.
 ///
 /// `base` is the URL of the endpoint, `target` the path and query just asked for.
 pub(super) fn follow(
@@ -13,27 +18,35 @@ pub(super) fn follow(
     base: &Uri,
     target: &str,
     location: &str,
-) -> Option<String> {
+) -> Result<String, &'static str> {
     if !matches!(
         status,
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
     ) {
-        return None;
+        return Err("only 307 and 308 keep the method");
     }
+    if location.is_empty() {
+        return Err("it has no Location");
+    }
+    resolve(base, target, location).unwrap_or(Err("its Location is unclear"))
+}
+
+/// `None`: nobody can be sure where it leads.
+fn resolve(base: &Uri, target: &str, location: &str) -> Option<Result<String, &'static str>> {
     let location = location.split('#').next().unwrap_or_default();
     let scheme = base.scheme_str()?;
     let path = target.split('?').next().unwrap_or_default();
     let resolved = if location.starts_with("//") {
         format!("{scheme}:{location}")
     } else if location.starts_with('/') {
-        return target_of(&location.parse().ok()?);
+        return target_of(&location.parse().ok()?).map(Ok);
     } else if location.starts_with('?') {
-        return target_of(&format!("{path}{location}").parse().ok()?);
+        return target_of(&format!("{path}{location}").parse().ok()?).map(Ok);
     } else if has_scheme(location) {
         location.to_owned()
     } else {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        return target_of(&format!("{folder}/{location}").parse().ok()?);
+        return target_of(&format!("{folder}/{location}").parse().ok()?).map(Ok);
     };
     let resolved: Uri = resolved.parse().ok()?;
     if resolved.scheme_str() != Some(scheme)
@@ -41,25 +54,16 @@ pub(super) fn follow(
         || !resolved
             .host()?
             .eq_ignore_ascii_case(base.host().unwrap_or_default())
-        || port(&resolved) != port(base)
+        || port(&resolved)? != port(base)?
     {
-        return None;
+        return Some(Err("it leads to another origin"));
     }
-    target_of(&resolved)
+    target_of(&resolved).map(Ok)
 }
 
 fn has_scheme(location: &str) -> bool {
     let name = location.split(['/', '?']).next().unwrap_or_default();
     name.contains(':')
-}
-
-fn port(url: &Uri) -> u16 {
-    let default = if url.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
-    url.port_u16().unwrap_or(default)
 }
 
 /// Path and query. A path with dot segments is left to nobody's interpretation.
@@ -75,7 +79,7 @@ fn target_of(url: &Uri) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn to(location: &str) -> Option<String> {
+    fn to(location: &str) -> Result<String, &'static str> {
         let base = Uri::from_static("http://a.example:80/v1/mcp?x=1");
         follow(
             StatusCode::TEMPORARY_REDIRECT,
@@ -95,26 +99,29 @@ mod tests {
             ("//a.example:80/x", "/x"),
             ("http://a.example", "/"),
         ] {
-            assert_eq!(to(location).as_deref(), Some(target), "{location}");
+            assert_eq!(to(location).as_deref(), Ok(target), "{location}");
         }
     }
 
     /// C15: credentials never go to another origin.
     #[test]
     fn other_origins_and_unclear_places_are_not() {
-        for location in [
-            "https://a.example/x",
-            "http://b.example/x",
-            "http://a.example:8080/x",
-            "//b.example/x",
-            "http://a.example@b.example/",
-            "http://u@a.example/",
-            "ftp:x",
-            "../x",
-            "/a/../x",
-            "/a b",
+        for (location, why) in [
+            ("https://a.example/x", "another origin"),
+            ("http://b.example/x", "another origin"),
+            ("http://a.example:8080/x", "another origin"),
+            ("http://a.example:99999/x", "unclear"),
+            ("//b.example/x", "another origin"),
+            ("http://a.example@b.example/", "another origin"),
+            ("http://u@a.example/", "another origin"),
+            ("ftp:x", "another origin"),
+            ("../x", "unclear"),
+            ("/a/../x", "unclear"),
+            ("/a b", "unclear"),
+            ("", "no Location"),
         ] {
-            assert_eq!(to(location), None, "{location}");
+            let refused = to(location).unwrap_err();
+            assert!(refused.contains(why), "{location}: {refused}");
         }
     }
 
@@ -123,7 +130,8 @@ mod tests {
         let base = Uri::from_static("http://a.example/mcp");
         for status in [300, 301, 302, 303] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(follow(status, &base, "/mcp", "/x"), None);
+            let refused = follow(status, &base, "/mcp", "/x");
+            assert!(refused.unwrap_err().contains("307"));
         }
     }
 }

@@ -92,7 +92,7 @@ impl Tls {
 
 impl Connect for Tls {
     fn connect(&self, url: &Uri) -> BoxFuture<io::Result<Box<dyn Io>>> {
-        let address = address(url, 443);
+        let address = address(url);
         let http2 = self.prefer_http2;
         let connector = if http2 { &self.http2 } else { &self.http1 }.clone();
         Box::pin(async move {

@@ -9,9 +9,12 @@ use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version};
 
 use thinpipe_testkit::Gate;
-use thinpipe_transport::server::{Handler, SessionEnd};
+use thinpipe_transport::server::{
+    Handler, Negotiated, SessionEnd, SessionError, SessionLimits, SessionManager, SessionSlot,
+};
+use tokio_util::task::TaskTracker;
 
-use super::support::{call, config, start_with_store, until};
+use super::support::{Sample, call, config, start_with_store, until};
 
 /// Keeps sessions in memory, and counts.
 #[derive(Default)]
@@ -210,4 +213,63 @@ async fn f11_age_counts_from_the_record() {
     assert!(found.is_some_and(|session| !session.is_ended()));
     sessions.sweep().await;
     assert_eq!(*running.sample.ended.lock().unwrap(), [SessionEnd::Expired]);
+}
+
+/// Sessions of nobody's, without a server.
+struct Opening {
+    sessions: SessionManager,
+    store: Arc<Counting>,
+}
+
+impl Opening {
+    fn new(limits: SessionLimits) -> Self {
+        let store = Arc::new(Counting::default());
+        Self {
+            sessions: SessionManager::new(Arc::clone(&store) as _, limits, TaskTracker::new()),
+            store,
+        }
+    }
+
+    async fn reserve(&self) -> Result<SessionSlot, SessionError> {
+        let owner = Arc::new(Sample::default());
+        let (endpoint, principal) = ("sample".into(), Principal::Anonymous);
+        self.sessions.reserve(owner, endpoint, principal).await
+    }
+
+    async fn is_full(&self) -> bool {
+        matches!(self.reserve().await, Err(SessionError::Full { .. }))
+    }
+}
+
+/// B6, F11: with every place taken, a refused client does not cost a pass over the table: expired
+/// sessions are looked for once a second, and those that live on are left alone.
+#[tokio::test(start_paused = true)]
+async fn b6_a_full_table_is_looked_through_once_a_second() {
+    let opening = Opening::new(SessionLimits {
+        max: 3,
+        ..SessionLimits::default()
+    });
+    for _ in 0..3 {
+        let slot = opening.reserve().await.expect("a place");
+        let opened = slot.open(Negotiated {
+            revision: Revision::NEWEST_LEGACY,
+            initialize_params: "{}".into(),
+            upstream_session: None,
+        });
+        opened.await.expect("memory does not fail");
+    }
+    // A full table ends what nobody used for five minutes.
+    tokio::time::advance(Duration::from_millis(299_500)).await;
+    for _ in 0..100 {
+        assert!(opening.is_full().await);
+    }
+    assert_eq!(opening.store.seen(), [3, 0, 0], "nobody's record was asked");
+    tokio::time::advance(Duration::from_millis(600)).await;
+    assert!(
+        opening.is_full().await,
+        "all have expired, but looked for not yet"
+    );
+    tokio::time::advance(Duration::from_millis(500)).await;
+    assert!(!opening.is_full().await);
+    assert!(opening.store.seen()[1] > 0);
 }

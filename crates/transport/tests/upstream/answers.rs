@@ -34,6 +34,25 @@ async fn c1_media_types_are_parsed_and_not_searched() {
     }
 }
 
+/// C3, trap 1: that an answer is an event stream is no error and no reason to ask again: it is a media type
+/// of an answer whose events are still there to be read.
+#[tokio::test(start_paused = true)]
+async fn c3_an_event_stream_is_an_answer() {
+    let (upstream, mut network) = network(|_| {});
+    let (response, mut peer) = join!(upstream.send(post("{}")), network.serve(EVENTS));
+    let response = response.expect("an answer");
+    assert_eq!(
+        (response.status, response.media_type),
+        (StatusCode::OK, MediaType::EventStream)
+    );
+    peer.send("0\r\n\r\n").await;
+    assert_eq!(text(response).await, "data: 1\n\n");
+    assert!(
+        network.is_quiet() && peer.is_waiting().await,
+        "it was asked once"
+    );
+}
+
 /// C2: for JSON, event streams and errors alike the server sees one request.
 #[tokio::test(start_paused = true)]
 async fn c2_one_call_is_one_request() {

@@ -16,11 +16,12 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::body::{Body, Filled};
+use thinpipe_transport::body::{Body, BodyError, Filled};
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 use tokio::task::JoinSet;
 
 use crate::peer::{network, post, text};
+use crate::timeouts::slowly;
 
 /// What the server answers: its path decides.
 enum Answer {
@@ -102,12 +103,12 @@ async fn answer(
     assert_eq!(request.headers()["accept-encoding"], "identity");
     let want = request.headers().get("want").cloned();
     let body = match want.as_ref().map(HeaderValue::as_bytes) {
-        Some(b"endless") => Answer::Endless(sent),
+        Some(b"endless" | b"bytes") => Answer::Endless(sent),
         Some(b"silent") => Answer::Silent(false),
         Some(b"nothing") => std::future::pending().await,
         _ => Answer::Echo(request.into_body()),
     };
-    let events = !matches!(body, Answer::Echo(_));
+    let events = !matches!(body, Answer::Echo(_)) && want.is_some_and(|want| want != "bytes");
     let mut response = Response::new(body);
     if events {
         let events = HeaderValue::from_static("text/event-stream");
@@ -248,6 +249,24 @@ async fn q8_places_are_bounded_here_too() {
         }
     }
     drop(stream);
+}
+
+/// C17: the time of the whole exchange is over also where the next bytes are always there.
+#[tokio::test(start_paused = true)]
+async fn c17_request_timeout_holds_while_bytes_are_ready() {
+    let server = server(|_| {});
+    let response = server.upstream.send(want("bytes")).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let (error, read) = slowly(response).await;
+    assert!(
+        matches!(error, BodyError::Late) && read > 50_000,
+        "{error:?} after {read}"
+    );
+    assert_eq!(start.elapsed().as_secs(), 60);
+    assert_eq!(
+        text(server.upstream.send(post("x")).await.unwrap()).await,
+        "x"
+    );
 }
 
 /// H6

@@ -3,7 +3,7 @@
 use thinpipe_transport::upstream::UpstreamError;
 use tokio::join;
 
-use crate::peer::{EVENTS, OK, network, post, text};
+use crate::peer::{EVENTS, OK, network, post, text, wrong};
 
 /// R028's neighbour in the probe's table: "307 / 308 same origin: follow with method+body".
 #[tokio::test(start_paused = true)]
@@ -43,14 +43,16 @@ async fn a_redirect_whose_body_does_not_end_is_followed_on_another_connection() 
 
 #[tokio::test(start_paused = true)]
 async fn other_redirects_are_errors() {
-    for (status, location) in [
-        (307, "http://other.example/mcp"),
-        (308, "https://server.example/mcp"),
-        (307, "http://server.example:81/mcp"),
-        (301, "/x"),
-        (302, "/x"),
-        (303, "/x"),
-        (300, "/x"),
+    for (status, location, why) in [
+        (307, "http://other.example/mcp", "another origin"),
+        (308, "https://server.example/mcp", "another origin"),
+        (307, "http://server.example:81/mcp", "another origin"),
+        (301, "/x", "only 307 and 308 keep the method"),
+        (302, "/x", "only 307 and 308 keep the method"),
+        (303, "/x", "only 307 and 308 keep the method"),
+        (300, "/x", "only 307 and 308 keep the method"),
+        (307, "/a b", "unclear"),
+        (308, "", "no Location"),
     ] {
         let (upstream, mut network) = network(|_| {});
         let redirect =
@@ -61,6 +63,7 @@ async fn other_redirects_are_errors() {
             matches!(&error, UpstreamError::Redirect { location: to, .. } if to == location),
             "{error:?}"
         );
+        assert!(error.to_string().contains(why), "{error}");
         assert!(network.is_quiet());
     }
 }
@@ -77,7 +80,33 @@ async fn the_fourth_redirect_is_an_error() {
         peer
     };
     let (response, _peer) = join!(upstream.send(post("{}")), serve);
-    assert!(matches!(response, Err(UpstreamError::Redirect { .. })));
+    assert!(matches!(&response, Err(UpstreamError::Redirect { .. })));
+    let error = wrong(response);
+    assert!(error.ends_with("one more than are followed"), "{error}");
+}
+
+/// E11: a server's texts reach logs, terminals and models through errors: escaped, and cut.
+#[tokio::test(start_paused = true)]
+async fn e11_what_a_server_writes_is_shown_with_escapes() {
+    let long = "x".repeat(5000);
+    for (field, shown) in [
+        (
+            "Location: http://other.example/\u{9b}31m\u{202e}",
+            "/\\u{9b}31m\\u{202e}, ",
+        ),
+        (
+            &format!("Location: http://other.example/{long}"),
+            "x… (5021 bytes), ",
+        ),
+        (&format!("Content-Encoding: \u{202e}{long}"), "\\u{202e}xxx"),
+    ] {
+        let status = if field.starts_with("Loc") { 307 } else { 200 };
+        let (upstream, mut network) = network(|_| {});
+        let answer = format!("HTTP/1.1 {status} X\r\n{field}\r\nContent-Length: 0\r\n\r\n");
+        let (response, _peer) = join!(upstream.send(post("{}")), network.serve(&answer));
+        let error = wrong(response);
+        assert!(error.contains(shown) && error.len() < 500, "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

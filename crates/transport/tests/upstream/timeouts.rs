@@ -1,13 +1,15 @@
 //! C17: every time-out, on virtual time.
 
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
 use http::Uri;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::Io;
-use thinpipe_transport::body::{BodyError, BoxFuture};
-use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
+use thinpipe_transport::body::{Body, BodyError, BoxFuture, Filled};
+use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError, UpstreamResponse};
+use tokio::io::AsyncWriteExt;
 use tokio::join;
 use tokio::time::{Instant, advance};
 
@@ -108,6 +110,47 @@ async fn c17_idle_between_two_bytes() {
     assert_eq!(peer.rest().await, b"");
 }
 
+/// A server whose next bytes are always there is never waited for: the time of the exchange is over all
+/// the same, and so is the place of a reader that takes its time.
+#[tokio::test(start_paused = true)]
+async fn c17_request_timeout_holds_while_bytes_are_ready() {
+    let (upstream, mut network) = network(|config| config.max_connections = 1);
+    let serve = async {
+        let mut peer = network
+            .serve("HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n")
+            .await;
+        // Until the reader is gone.
+        while peer.pipe().write_all(&[b'x'; 1000]).await.is_ok() {}
+        network
+    };
+    let read = async {
+        let response = upstream.send(post("{}")).await.unwrap();
+        let start = Instant::now();
+        let (error, read) = slowly(response).await;
+        assert!(matches!(error, BodyError::Late), "{error:?}");
+        assert!((50_000..9_000_000).contains(&read), "{read}");
+        assert_eq!(start.elapsed().as_secs(), 60);
+    };
+    let ((), mut network) = join!(read, serve);
+    let (next, _peer) = join!(upstream.send(post("{}")), network.serve(OK));
+    assert_eq!(text(next.unwrap()).await, "{}", "the place is free");
+}
+
+/// Reads something every second until the body breaks off: why, and what was read.
+pub(crate) async fn slowly(response: UpstreamResponse) -> (BodyError, usize) {
+    let Body::Stream(mut body) = response.into_body() else {
+        panic!("the body is here already")
+    };
+    let mut out = Vec::new();
+    loop {
+        match poll_fn(|cx| body.poll_fill(cx, &mut out)).await {
+            Ok(Filled::More) => tokio::time::sleep(SECOND).await,
+            Ok(Filled::End) => panic!("it was complete"),
+            Err(error) => return (error, out.len()),
+        }
+    }
+}
+
 /// The time of the whole exchange runs on from the sending.
 #[tokio::test(start_paused = true)]
 async fn c17_request_timeout_covers_the_body() {
@@ -133,7 +176,7 @@ async fn c17_request_timeout_covers_the_body() {
             .await
     };
     let body = tokio::select! { body = read => body, () = serve => panic!("not cut") };
-    assert!(matches!(body, Err(BodyError::TimedOut)), "{body:?}");
+    assert!(matches!(body, Err(BodyError::Late)), "{body:?}");
     assert_eq!(start.elapsed().as_secs(), 60);
 }
 

@@ -43,6 +43,34 @@ fn d1_the_scanner_says_where_the_last_event_lies() {
     assert!(!scanner.at_boundary());
 }
 
+/// G7: an event that only says where the stream stands is told from one with data, however it is cut.
+#[test]
+fn g7_the_scanner_tells_events_with_data() {
+    for (stream, expected) in [
+        ("data: {}\n\n", true),
+        ("data:x\n\n", true),
+        ("id: 1\ndata:\ndata: x\nretry: 5\n\n", true),
+        ("data\n\n", false),
+        ("id: 1\nretry: 0\ndata:\n\n", false),
+        ("id: 1\r\ndata: \r\n\r\n", false),
+        (
+            "event: data\nid: data: x\n: data: x\ndata2: x\ndatax\n\n",
+            false,
+        ),
+        ("data: x\n", false),
+    ] {
+        for cut in 0..stream.len() {
+            let (head, tail) = stream.as_bytes().split_at(cut);
+            let mut scanner = Scanner::default();
+            let found = scanner.scan(head).has_data | scanner.scan(tail).has_data;
+            assert_eq!(found, expected, "{stream:?} cut at {cut}");
+            // What one event had is not what the next one has.
+            let rest = scanner.scan(b"\n\nid: 2\n\n").has_data;
+            assert_eq!(rest, stream == "data: x\n", "{stream:?} cut at {cut}");
+        }
+    }
+}
+
 #[test]
 fn r167_a_nul_voids_a_long_id_wherever_it_is_cut() {
     let mut scanner = Scanner::new(4);

@@ -12,7 +12,10 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
         let span = error.span().unwrap_or(0..0);
         Problem::within(
             span,
-            format!("this is not TOML: {}", error.message().trim()),
+            format!(
+                "this is not TOML: {}",
+                error.message().trim().replace('\n', ", ")
+            ),
         )
     })?;
     let span = table.span();

@@ -248,8 +248,9 @@ fn settings_of_the_command_line_and_environment_are_named_as_such() {
     );
 }
 
+/// I5: also a port that is none, which must not lead to the scheme's own.
 #[test]
-fn urls_that_cannot_be_an_upstreams() {
+fn i5_urls_that_cannot_be_an_upstreams() {
     let example = "write it as in http://127.0.0.1:3001/mcp";
     for (url, message, mend) in [
         ("server", "`server` is no URL", example),
@@ -279,6 +280,16 @@ fn urls_that_cannot_be_an_upstreams() {
             "give the server's own address, or listen on another",
         ),
         ("http:///mcp", "`http:///mcp` is no URL", example),
+        (
+            "http://h:99999/mcp",
+            "`http://h:99999/mcp` names a port that does not exist",
+            "write a port from 1 to 65535, or none",
+        ),
+        (
+            "https://h:0/mcp",
+            "`https://h:0/mcp` names a port that does not exist",
+            "write a port from 1 to 65535, or none",
+        ),
     ] {
         upstream_says(
             &format!("url = \"{url}\""),

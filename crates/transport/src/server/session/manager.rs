@@ -1,9 +1,9 @@
 //! The table of live sessions, over a [`SessionStore`].
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
@@ -14,6 +14,9 @@ use tokio_util::task::TaskTracker;
 use super::{Negotiated, Session, SessionEnd, SessionError, lock, unix_ms};
 use crate::io::now;
 use crate::server::Handler;
+
+/// How often room is made at most while every place is taken, in ms.
+const ROOM_EVERY_MS: u64 = 1000;
 
 /// How many sessions there may be and how long they last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,9 @@ struct Inner {
     live: papaya::HashMap<SessionId, Arc<Session>>,
     limits: SessionLimits,
     places: Arc<AtomicUsize>,
+    epoch: Instant,
+    /// From when on room may be made again, in ms after `epoch`.
+    room_at_ms: AtomicU64,
     tasks: TaskTracker,
     /// Nobody is told of the end of sessions any more.
     cut_off: CancellationToken,
@@ -100,6 +106,8 @@ impl SessionManager {
                 live,
                 limits,
                 places,
+                epoch: now(),
+                room_at_ms: AtomicU64::new(0),
                 tasks,
                 cut_off: CancellationToken::new(),
             }),
@@ -133,7 +141,8 @@ impl SessionManager {
     /// get more places than there are.
     ///
     /// # Errors
-    /// [`SessionError::Full`], after sessions that have been idle for long were ended to make room.
+    /// [`SessionError::Full`]. Sessions that have expired are ended before, to make room, but not more
+    /// often than once a second: in between, one more is refused at once.
     pub async fn reserve(
         &self,
         owner: Arc<dyn Handler>,
@@ -143,7 +152,7 @@ impl SessionManager {
         let place = match self.place() {
             Some(place) => place,
             None => {
-                self.sweep().await;
+                self.make_room().await;
                 self.place().ok_or(SessionError::Full {
                     limit: self.inner.limits.max,
                 })?
@@ -251,23 +260,54 @@ impl SessionManager {
 
     /// Ends what has been idle for too long or is too old, and keeps the records of the others alive.
     pub async fn sweep(&self) {
-        let limits = self.inner.limits;
         let now = now();
         for session in self.list() {
-            let used = self.inner.places.load(Ordering::Relaxed);
-            let idle = session.idle_for(now);
-            let too_old = session.age(now) >= limits.age;
-            let expired =
-                idle.is_some_and(|idle| too_old || idle >= limits.idle_under_pressure(used));
-            let done = if expired {
+            let done = if self.has_expired(&session, now) {
                 self.end(&session, SessionEnd::Expired).await
             } else {
-                self.keep(&session, idle.unwrap_or_default()).await
+                self.keep(&session, session.idle_for(now)).await
             };
-            if let Err(error) = done {
-                tracing::warn!(session = ?session.id(), %error, "sweeping a session failed");
+            note_failure(&session, done);
+        }
+    }
+
+    /// Ends what has expired, if nobody did within the last second. A pass over a full table costs
+    /// milliseconds, and whoever is refused asks again.
+    async fn make_room(&self) {
+        let inner = &self.inner;
+        let now = now();
+        let since = now.saturating_duration_since(inner.epoch).as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let due = inner.room_at_ms.load(Ordering::Relaxed);
+        let next = since.saturating_add(ROOM_EVERY_MS);
+        let swap = |from| {
+            let relaxed = Ordering::Relaxed;
+            inner
+                .room_at_ms
+                .compare_exchange(from, next, relaxed, relaxed)
+        };
+        if since < due || swap(due).is_err() {
+            return;
+        }
+        let expired: Vec<_> = {
+            let live = inner.live.pin();
+            let expired = live.values().filter(|s| self.has_expired(s, now));
+            expired.cloned().collect()
+        };
+        for session in expired {
+            // Each one that ends makes the others' time longer.
+            if self.has_expired(&session, now) {
+                note_failure(&session, self.end(&session, SessionEnd::Expired).await);
             }
         }
+    }
+
+    fn has_expired(&self, session: &Session, now: Instant) -> bool {
+        let limits = &self.inner.limits;
+        let used = self.inner.places.load(Ordering::Relaxed);
+        session.idle_for(now).is_some_and(|idle| {
+            idle >= limits.idle_under_pressure(used) || session.age(now) >= limits.age
+        })
     }
 
     /// Sweeps at the configured interval until `stop` is cancelled or the manager is dropped.
@@ -280,8 +320,17 @@ impl SessionManager {
         });
     }
 
-    async fn keep(&self, session: &Arc<Session>, idle: Duration) -> Result<(), SessionError> {
-        let left = self.inner.limits.idle.saturating_sub(idle) + 2 * self.inner.limits.sweep;
+    async fn keep(
+        &self,
+        session: &Arc<Session>,
+        idle: Option<Duration>,
+    ) -> Result<(), SessionError> {
+        let left = self
+            .inner
+            .limits
+            .idle
+            .saturating_sub(idle.unwrap_or_default())
+            + 2 * self.inner.limits.sweep;
         match self.inner.store.touch(session.id(), left).await {
             // Somebody else ended it.
             Err(StoreError::NotFound) => self.end(session, SessionEnd::Deleted).await,
@@ -344,6 +393,12 @@ impl SessionManager {
             .map(|_| Place {
                 places: Some(Arc::clone(&self.inner.places)),
             })
+    }
+}
+
+fn note_failure(session: &Session, done: Result<(), SessionError>) {
+    if let Err(error) = done {
+        tracing::warn!(session = ?session.id(), %error, "sweeping a session failed");
     }
 }
 
