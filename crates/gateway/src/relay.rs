@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::backoff::Backoff;
-use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::rpc::{self, Kind, Message, RequestId};
 use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BodyStream, BoxFuture};
 use thinpipe_transport::server::Session;
 
 use crate::failure::{Failure, Reason};
+use crate::interceptor::{MessageContext, Rejection, subject};
 use crate::route::Route;
+use crate::session::Call;
 
 pub(crate) mod inspect;
 pub(crate) mod pass;
@@ -79,6 +81,44 @@ pub(crate) enum Resumed {
 }
 
 impl Line {
+    /// Sets method and name of the context: those of the message, or of the request it answers. `own`
+    /// is the request that this line is the answer to.
+    ///
+    /// `Err`: what it answers cannot be told, so that nobody can say who has to look at it.
+    pub(crate) fn describe(
+        &self,
+        context: &mut MessageContext,
+        own: Option<&Call>,
+        message: &Message,
+    ) -> Result<(), Rejection> {
+        if let Some(method) = message.method() {
+            if context.method.as_deref() != Some(method) {
+                context.method = Some(method.into());
+            }
+            context.name = subject(message).map(|name| name.as_ref().into());
+            if let (Kind::Request, Some(session)) = (message.kind(), &self.session) {
+                self.route.note_asked(session, context, message);
+            }
+            return Ok(());
+        }
+        let is_own = self
+            .purpose
+            .request()
+            .is_some_and(|id| message.id() == Some(id));
+        let call = if is_own {
+            own.cloned()
+        } else {
+            let asked = self.session.as_ref().zip(message.id());
+            let known = asked.and_then(|(session, id)| self.route.call_of(session, id));
+            shape::checked(known, message).map_err(|shape::Ambiguous| unknown_response())?
+        };
+        (context.method, context.name) = match call {
+            Some((method, name)) => (Some(method), name),
+            None => (None, None),
+        };
+        Ok(())
+    }
+
     /// An event has come: the delays start anew if it takes the stream on from where it was resumed.
     /// One that only says where that is does not, or a server that takes and drops every connection
     /// would be asked without end (G7).
@@ -171,6 +211,14 @@ impl Line {
         let drains = matches!(self.purpose, Purpose::Request(_)) && !self.answered && !resumable;
         let body = body.filter(|_| drains)?;
         Some(Box::pin(discard(body)))
+    }
+}
+
+fn unknown_response() -> Rejection {
+    Rejection {
+        code: rpc::code::INTERNAL_ERROR,
+        message: "The gateway cannot tell which request this answers".into(),
+        reason: "unknown_response".into(),
     }
 }
 

@@ -19,7 +19,9 @@ use crate::config::{Resume, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health, denies_endpoint};
-use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
+use crate::interceptor::{
+    Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step, subject,
+};
 use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Purpose};
@@ -407,10 +409,15 @@ impl Route {
         message: &Message,
     ) -> MessageContext {
         let describes = !self.chain.is_empty();
-        let method = message.method().filter(|_| describes);
-        let name = method
-            .and_then(thinpipe_proto::classify::name_param)
-            .and_then(|param| message.param_str(param));
+        let about = match message.method() {
+            _ if !describes => None,
+            Some(method) => {
+                let name = subject(message).map(|name| name.as_ref().into());
+                Some((method.into(), name))
+            }
+            None => session.and_then(|session| self.asked(session, message)),
+        };
+        let (method, name) = about.unzip();
         MessageContext {
             direction: Direction::ToUpstream,
             carrier: Carrier::Body,
@@ -418,8 +425,8 @@ impl Route {
             upstream: Arc::clone(&self.spec.client.name),
             principal: call.principal.clone(),
             session: session.filter(|_| describes).map(short),
-            method: method.map(Into::into),
-            name: name.map(Into::into),
+            method,
+            name: name.flatten(),
             sequence: 0,
         }
     }

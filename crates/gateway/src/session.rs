@@ -11,6 +11,11 @@ use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::StreamId;
 use tokio_util::sync::CancellationToken;
 
+mod calls;
+
+pub(crate) use calls::Call;
+use calls::Calls;
+
 /// Ids remembered of each live stream, to know it again when its client resumes it.
 const REMEMBERED_IDS: usize = 16;
 
@@ -19,9 +24,6 @@ const REMEMBERED_IDS: usize = 16;
 const MAX_REPLACEMENTS: usize = 3;
 const REPLACEMENT_WINDOW: Duration = Duration::from_secs(10);
 
-/// Calls remembered for responses that come on another stream than they were asked on.
-const MAX_CALLS: usize = 256;
-
 /// Subscriptions remembered for re-establishing a session.
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
@@ -29,7 +31,10 @@ const MAX_SUBSCRIPTIONS: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
     streams: Mutex<Streams>,
+    /// The client's requests, for responses that come on another stream.
     calls: Mutex<Calls>,
+    /// The server's requests.
+    asked: Mutex<Calls>,
     setup: Mutex<Setup>,
     /// One re-establishment at a time.
     pub(crate) reestablishing: tokio::sync::Mutex<()>,
@@ -50,16 +55,6 @@ struct Live {
     gone: CancellationToken,
     ids: Mutex<VecDeque<u64>>,
 }
-
-#[derive(Debug, Default)]
-struct Calls {
-    order: VecDeque<RequestId>,
-    /// `None`: several requests had this id.
-    methods: HashMap<RequestId, Option<Call>>,
-}
-
-/// Method of a request, and the tool, prompt or resource it names.
-pub(crate) type Call = (Arc<str>, Option<Arc<str>>);
 
 /// Requests that gave the upstream's session its state.
 #[derive(Debug, Clone, Default)]
@@ -161,27 +156,23 @@ impl SessionState {
         std::mem::take(&mut lock(&self.streams).notices)
     }
 
-    /// Remembers which method a request has, for responses that come on another stream, also when
-    /// they come a second time. A client that uses an id twice leaves unknown which one is answered.
+    /// Remembers a request of the client, for responses that come on another stream, also when they
+    /// come a second time.
     pub(crate) fn remember_call(&self, id: &RequestId, call: Call) {
-        let mut calls = lock(&self.calls);
-        match calls.methods.get_mut(id) {
-            Some(known) if known.as_ref() != Some(&call) => *known = None,
-            Some(_) => {}
-            None => {
-                calls.methods.insert(id.clone(), Some(call));
-                calls.order.push_back(id.clone());
-            }
-        }
-        while calls.order.len() > MAX_CALLS {
-            if let Some(oldest) = calls.order.pop_front() {
-                calls.methods.remove(&oldest);
-            }
-        }
+        lock(&self.calls).remember(id, call);
     }
 
     pub(crate) fn call_of(&self, id: &RequestId) -> Option<Call> {
-        lock(&self.calls).methods.get(id).cloned().flatten()
+        lock(&self.calls).of(id)
+    }
+
+    /// Remembers a request of the server, for the client's response.
+    pub(crate) fn remember_asked(&self, id: &RequestId, call: Call) {
+        lock(&self.asked).remember(id, call);
+    }
+
+    pub(crate) fn asked_by_server(&self, id: &RequestId) -> Option<Call> {
+        lock(&self.asked).of(id)
     }
 
     /// Remembers what the server said it can do.
@@ -211,11 +202,6 @@ impl SessionState {
 
     pub(crate) fn setup(&self) -> Setup {
         lock(&self.setup).clone()
-    }
-
-    #[cfg(test)]
-    fn live(&self) -> usize {
-        lock(&self.streams).live.len()
     }
 }
 
@@ -372,34 +358,5 @@ mod tests {
         tokio::time::advance(REPLACEMENT_WINDOW).await;
         assert_eq!(replace(&state).await, Ok(true), "the window has passed");
         task.await.unwrap();
-    }
-
-    #[test]
-    fn an_id_used_for_two_calls_is_of_neither() {
-        let state = SessionState::default();
-        let id = RequestId::parse(Bytes::from_static(b"1")).unwrap();
-        let call = |method: &str| (Arc::from(method), None);
-        state.remember_call(&id, call("tools/list"));
-        assert_eq!(state.call_of(&id), Some(call("tools/list")));
-        state.remember_call(&id, call("ping"));
-        assert_eq!(state.call_of(&id), None);
-        state.remember_call(&id, call("ping"));
-        assert_eq!(state.call_of(&id), None);
-    }
-
-    #[test]
-    fn calls_are_bounded() {
-        let state = SessionState::default();
-        for n in 0..1000 {
-            let id = RequestId::parse(Bytes::from(n.to_string())).unwrap();
-            state.remember_call(&id, ("tools/call".into(), None));
-        }
-        let calls = lock(&state.calls);
-        assert_eq!(
-            (calls.order.len(), calls.methods.len()),
-            (MAX_CALLS, MAX_CALLS)
-        );
-        drop(calls);
-        assert_eq!(state.live(), 0);
     }
 }

@@ -1,7 +1,6 @@
 //! The relay that reads every event and lets interceptors decide.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,12 +10,11 @@ use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse::{self, Decoder, Event, Item};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
 
-use super::shape::{self, Ambiguous};
 use super::source::{Got, Source};
 use super::{Ending, Line};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Rejection, Step};
-use crate::session::LiveStream;
+use crate::session::{Call, LiveStream};
 
 /// Bytes written at most by one poll, unless one event is larger.
 const BATCH: usize = 24 << 10;
@@ -27,8 +25,8 @@ pub(crate) struct InspectEvents {
     line: Line,
     live: LiveStream,
     context: MessageContext,
-    /// Method and name of the request this stream answers.
-    call: Option<(Arc<str>, Option<Arc<str>>)>,
+    /// The request this stream answers.
+    call: Option<Call>,
     max_event: usize,
     decoder: Decoder,
     earlier_id: Option<EventId>,
@@ -187,56 +185,20 @@ impl InspectEvents {
     }
 
     fn decide(&mut self, message: &Message) -> Step {
-        if self.describe(message).is_err() {
-            return Step::Done(Outcome::Rejected(Rejection {
-                code: rpc::code::INTERNAL_ERROR,
-                message: "The gateway cannot tell which request this answers".into(),
-                reason: "unknown_response".into(),
-            }));
+        let described = self
+            .line
+            .describe(&mut self.context, self.call.as_ref(), message);
+        if let Err(rejection) = described {
+            return Step::Done(Outcome::Rejected(rejection));
         }
         let chain = self.line.route.chain();
-        let wanted = match self.context.method.as_deref() {
-            None => chain.wants_any(Direction::ToClient),
-            method => chain.wants(Direction::ToClient, method),
-        };
-        let step = if wanted {
+        let step = if chain.wants(Direction::ToClient, self.context.method.as_deref()) {
             chain.run(&self.context, message.clone())
         } else {
             Step::Done(Outcome::Forward(message.clone()))
         };
         self.context.sequence += 1;
         step
-    }
-
-    /// Sets method and name of the context: those of the message, or of the request it answers.
-    fn describe(&mut self, message: &Message) -> Result<(), Ambiguous> {
-        let context = &mut self.context;
-        if let Some(method) = message.method() {
-            if context.method.as_deref() != Some(method) {
-                context.method = Some(method.into());
-            }
-            context.name = None;
-            return Ok(());
-        }
-        let own = self
-            .line
-            .purpose
-            .request()
-            .is_some_and(|id| message.id() == Some(id));
-        let call = if own {
-            self.call.clone()
-        } else {
-            let session = self.line.session.as_ref();
-            let known = session
-                .zip(message.id())
-                .and_then(|(s, id)| self.line.route.call_of(s, id));
-            shape::checked(known, message)?
-        };
-        (context.method, context.name) = match call {
-            Some((method, name)) => (Some(method), name),
-            None => (None, None),
-        };
-        Ok(())
     }
 
     fn write(&mut self, current: &Current, message: &Message, outcome: Outcome, out: &mut Vec<u8>) {

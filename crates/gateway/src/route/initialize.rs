@@ -16,7 +16,7 @@ use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::answer::body_failure;
-use super::{Incoming, Route};
+use super::{Incoming, Route, purpose_of};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -110,7 +110,7 @@ impl Route {
             let text = format!("{} answers 404 at its configured URL", self.name());
             return Err(Failure::new(Reason::NotFound, text));
         }
-        let line = self.line(None, crate::relay::Purpose::Resumed);
+        let line = self.line(None, purpose_of(message));
         self.relay(response, line, context).await
     }
 

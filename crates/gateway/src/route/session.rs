@@ -128,6 +128,32 @@ impl Route {
         }
     }
 
+    /// Remembers a server's request, for the client's response to it. It is only known where what the
+    /// server sends is read.
+    pub(crate) fn note_asked(
+        &self,
+        session: &Session,
+        context: &MessageContext,
+        message: &Message,
+    ) {
+        if self.chain.wants_any(Direction::ToUpstream)
+            && let Some(state) = session.state(SessionState::default)
+            && let (Some(id), Some(method)) = (message.id(), &context.method)
+        {
+            state.remember_asked(id, (Arc::clone(method), context.name.clone()));
+        }
+    }
+
+    /// The server's request that a client's response answers.
+    pub(super) fn asked(&self, session: &Session, message: &Message) -> Option<Call> {
+        if !self.chain.wants_any(Direction::ToUpstream) {
+            return None;
+        }
+        session
+            .state(SessionState::default)?
+            .asked_by_server(message.id()?)
+    }
+
     pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
         session.state(SessionState::default)?.call_of(id)
     }

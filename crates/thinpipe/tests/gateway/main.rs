@@ -1,5 +1,6 @@
 //! The gateway as a whole: the program in front of an upstream that counts, and clients that see every byte.
 
+mod answers;
 mod cycles;
 mod eras;
 mod inspect;

@@ -160,7 +160,7 @@ rules = [{ pointer = "/params/arguments/no such argument" }, { pointer = "/resul
 
 [[upstreams.interceptors]]
 type = "rules"
-rules = [{ when = { methods = ["no such method"] }, then = [{ reject = {} }] }]
+rules = [{ when = { methods = ["notifications/none"] }, then = [{ reject = {} }] }]
 "#;
 
 /// A configuration file that goes with its gateway.
