@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use thinpipe_gateway::interceptor::{ChainConfig, InterceptorConfig};
 
 use super::clients::RawMcpServer;
-use super::quantity::{Period, Size};
+use super::quantity::Size;
+use super::tables::{RawHealth, RawLimits, RawPool, RawSessions, RawTimeouts};
 
 /// A whole file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -87,37 +88,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// `[limits]`: `thinpipe_transport::server::Limits`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawLimits {
-    pub(crate) max_connections: Option<u64>,
-    pub(crate) max_streams: Option<u64>,
-    pub(crate) max_requests: Option<u64>,
-    pub(crate) max_requests_per_session: Option<u64>,
-    pub(crate) max_body: Option<Size>,
-    pub(crate) max_head: Option<Size>,
-    pub(crate) max_headers: Option<u64>,
-    pub(crate) head_timeout: Option<Period>,
-    pub(crate) body_timeout: Option<Period>,
-    pub(crate) idle_timeout: Option<Period>,
-    pub(crate) write_stall: Option<Period>,
-    pub(crate) keep_alive: Option<Period>,
-    pub(crate) drain: Option<Period>,
-    pub(crate) max_detached: Option<u64>,
-    pub(crate) detached_timeout: Option<Period>,
-}
-
-/// `[sessions]`: `thinpipe_transport::server::SessionLimits`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawSessions {
-    pub(crate) max: Option<u64>,
-    pub(crate) idle: Option<Period>,
-    pub(crate) age: Option<Period>,
-    pub(crate) sweep: Option<Period>,
-}
-
 /// One of `[[tokens]]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,36 +155,4 @@ pub(crate) enum RawSessionLost {
 pub(crate) enum RawResume {
     Upstream,
     Off,
-}
-
-/// `[upstreams.timeouts]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawTimeouts {
-    pub(crate) connect: Option<Period>,
-    pub(crate) first_byte: Option<Period>,
-    pub(crate) idle: Option<Period>,
-    pub(crate) request: Option<Period>,
-    pub(crate) stream_idle: Option<Period>,
-}
-
-/// `[upstreams.pool]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawPool {
-    pub(crate) max_connections: Option<u64>,
-    pub(crate) max_streams: Option<u64>,
-    pub(crate) max_idle: Option<u64>,
-    pub(crate) idle_timeout: Option<Period>,
-    pub(crate) rotate_after_requests: Option<u64>,
-    pub(crate) rotate_after: Option<Period>,
-}
-
-/// `[upstreams.health]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawHealth {
-    pub(crate) interval: Option<Period>,
-    pub(crate) timeout: Option<Period>,
-    pub(crate) failures: Option<u64>,
 }
