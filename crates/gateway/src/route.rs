@@ -33,8 +33,6 @@ mod listen;
 mod resume;
 mod session;
 
-pub(crate) use initialize::unsupported;
-
 /// One upstream, and everything that is the same for all its exchanges.
 pub struct Route {
     spec: UpstreamSpec,

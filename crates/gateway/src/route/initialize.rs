@@ -520,24 +520,3 @@ fn is_unknown_here(answer: &Message) -> bool {
     let code = code.and_then(|code| std::str::from_utf8(&code).ok()?.parse().ok());
     code.is_some_and(|code: i32| matches!(code, code::UNSUPPORTED_VERSION | code::METHOD_NOT_FOUND))
 }
-
-/// The error for a client whose binding the upstream does not speak.
-pub(crate) fn unsupported(
-    message: &Message,
-    text: &str,
-    supported: &[Revision],
-    requested: &str,
-) -> Answer {
-    let supported: Vec<_> = supported.iter().map(|r| r.as_str()).collect();
-    let data = serde_json::json!({
-        "supported": supported, "requested": requested, "reason": Reason::Binding.as_str(),
-    });
-    let status = StatusCode::BAD_REQUEST;
-    Answer::error(
-        status,
-        message.id(),
-        code::UNSUPPORTED_VERSION,
-        text,
-        Some(&data.to_string()),
-    )
-}
