@@ -58,7 +58,8 @@ impl Build {
             interceptors: raw.interceptors,
             chain: raw.chain,
         };
-        let upstreams = self.upstreams(raw.upstreams, raw.mcp_servers, &common, listen.value);
+        let servers = [raw.mcp_servers, raw.servers];
+        let upstreams = self.upstreams(raw.upstreams, servers, &common, listen.value);
         Config {
             listen: listen.value,
             admin,

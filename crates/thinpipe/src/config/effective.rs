@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use thinpipe_gateway::{Resume, SessionLost, UpstreamSpec};
 use thinpipe_transport::server::LegacyMode;
 
-use super::Config;
 use super::raw::{RawConfig, RawLegacy, RawLog, RawResume, RawSessionLost, RawToken, RawUpstream};
 use super::tables::{Quantity, RawHealth, RawLimits, RawPool, RawSessions, RawTimeouts};
 use super::tree::{Node, Path, Text, Value};
+use super::{Config, clients};
 
 /// What stands for a secret.
 /// It is refused when it is read again.
@@ -57,6 +57,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
             .map(|spec| upstream(spec, tree))
             .collect(),
         mcp_servers: BTreeMap::new(),
+        servers: BTreeMap::new(),
     }
 }
 
@@ -115,7 +116,9 @@ fn interceptors_of(table: &Node) -> Option<toml::Value> {
 
 /// Where an upstream of this name stands in the file.
 fn written<'a>(tree: &'a Node, name: &str) -> Option<&'a Node> {
-    let servers = tree.at(&Path::default().key("mcpServers").key(name));
+    let servers = clients::TABLES
+        .iter()
+        .find_map(|table| tree.at(&Path::default().key(*table).key(name)));
     let list = tree.at(&Path::default().key("upstreams"));
     let Some(Value::List(items)) = list.map(|node| &node.value) else {
         return servers;

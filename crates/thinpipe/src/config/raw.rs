@@ -57,6 +57,9 @@ pub(crate) struct RawConfig {
     /// Servers as clients write them down.
     #[serde(rename = "mcpServers", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) mcp_servers: BTreeMap<String, RawMcpServer>,
+    /// The same, as VS Code calls it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) servers: BTreeMap<String, RawMcpServer>,
 }
 
 /// `legacy`.

@@ -122,20 +122,63 @@ fn i5_flags_go_before_environment_before_file_before_default() {
 
 #[test]
 fn the_json_that_clients_use_is_served_as_it_is() {
-    let text = r#"{ "mcpServers": {
-        "weather": { "type": "http", "url": "http://127.0.0.1:3001/mcp",
-                     "headers": { "Authorization": "Bearer ${API_TOKEN}" } },
-        "files": { "url": "http://127.0.0.1:3002/mcp" },
-        "off": { "command": "npx", "args": ["x"], "disabled": true } } }"#;
-    let config = load_text("mcp.json", text, &Settings::default())
-        .unwrap()
-        .config;
-    let specs = &config.gateway.upstreams;
-    let paths: Vec<_> = specs.iter().map(|spec| spec.path.as_str()).collect();
-    assert_eq!(paths, ["/servers/files/mcp", "/servers/weather/mcp"]);
-    let value = &specs[1].client.headers["authorization"];
-    assert_eq!(value, "Bearer s3cret-of-the-upstream");
-    assert!(value.is_sensitive());
+    for table in ["mcpServers", "servers"] {
+        let text = r#"{ "TABLE": {
+            "weather": { "type": "http", "url": "http://127.0.0.1:3001/mcp",
+                         "headers": { "Authorization": "Bearer ${env:API_TOKEN}" } },
+            "files": { "url": "http://127.0.0.1:3002/mcp" },
+            "off": { "command": "npx", "args": ["x"], "disabled": true } } }"#;
+        let text = text.replace("TABLE", table);
+        let loaded = load_text("mcp.json", &text, &Settings::default()).unwrap();
+        let specs = &loaded.config.gateway.upstreams;
+        let paths: Vec<_> = specs.iter().map(|spec| spec.path.as_str()).collect();
+        assert_eq!(paths, ["/servers/files/mcp", "/servers/weather/mcp"]);
+        let value = &specs[1].client.headers["authorization"];
+        assert_eq!(value, "Bearer s3cret-of-the-upstream");
+        assert!(value.is_sensitive());
+        let shown = loaded.to_toml().unwrap();
+        assert!(shown.contains("Bearer ${env:API_TOKEN}"), "{shown}");
+    }
+}
+
+/// `mcp.json` of VS Code.
+#[test]
+fn the_servers_of_vs_code_are_read_like_those_of_others() {
+    let text = r#"{
+        "inputs": [{ "type": "promptString", "id": "key", "password": true }],
+        "servers": {
+            "github": { "type": "http", "url": "http://127.0.0.1:3001/mcp", "dev": { "watch": "x" } },
+            "local": { "type": "stdio", "command": "npx", "disabled": true } } }"#;
+    let loaded = load_text("mcp.json", text, &Settings::default()).unwrap();
+    let [spec] = &loaded.config.gateway.upstreams[..] else {
+        panic!("{:?}", loaded.config.gateway.upstreams);
+    };
+    assert_eq!((&*spec.client.name, &*spec.path), ("github", "/mcp"));
+    let [top, entry] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings);
+    };
+    assert!(top.starts_with("beside `servers`: `inputs` "), "{top}");
+    assert!(entry.starts_with("in servers.github: `dev` "), "{entry}");
+
+    let both = r#"{ "mcpServers": { "a": { "url": "http://h/a" } }, "servers": { "b": { "url": "http://h/b" } } }"#;
+    let loaded = load_text("mcp.json", both, &Settings::default()).unwrap();
+    let specs = loaded.config.gateway.upstreams.iter();
+    let names: Vec<_> = specs.map(|spec| spec.client.name.to_string()).collect();
+    assert_eq!(names, ["a", "b"]);
+    for (entries, said) in [
+        (
+            r#""servers": { "a": { "command": "npx" } }"#,
+            "servers.a.command: servers on stdio are not served yet",
+        ),
+        (
+            r#""mcpServers": { "a": { "url": "http://h/a" } }, "servers": { "a": { "url": "http://h/b" } }"#,
+            "two upstreams are called `a`",
+        ),
+    ] {
+        let error = load_text("mcp.json", &format!("{{{entries}}}"), &Settings::default());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 /// Files of real clients hold what only clients need.

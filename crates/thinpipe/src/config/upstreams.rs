@@ -32,11 +32,11 @@ struct Entry {
 }
 
 impl Build {
-    /// All upstreams, each with a name and a path of its own.
+    /// All upstreams, `servers` in the order of [`clients::TABLES`], each with a name and a path of its own.
     pub(super) fn upstreams(
         &mut self,
         raw: Vec<RawUpstream>,
-        servers: BTreeMap<String, RawMcpServer>,
+        servers: [BTreeMap<String, RawMcpServer>; 2],
         common: &Common,
         listen: SocketAddr,
     ) -> Vec<UpstreamSpec> {
@@ -75,7 +75,7 @@ impl Build {
     fn entries(
         &mut self,
         raw: Vec<RawUpstream>,
-        servers: BTreeMap<String, RawMcpServer>,
+        servers: [BTreeMap<String, RawMcpServer>; 2],
     ) -> Vec<Entry> {
         let list = Path::default().key("upstreams");
         let mut entries: Vec<_> = raw
@@ -86,9 +86,14 @@ impl Build {
                 path: list.index(index),
             })
             .collect();
-        let table = Path::default().key("mcpServers");
-        for (name, server) in servers {
-            let path = table.key(&name);
+        let tables = clients::TABLES.into_iter().zip(servers);
+        let servers = tables.flat_map(|(table, servers)| {
+            let table = Path::default().key(table);
+            servers
+                .into_iter()
+                .map(move |(name, server)| (table.key(&name), name, server))
+        });
+        for (path, name, server) in servers {
             match clients::upstream(&name, server, &path) {
                 Ok(Some(raw)) => entries.push(Entry { raw, path }),
                 Ok(None) => {}
