@@ -1,6 +1,6 @@
 //! The exchange log: one record for each exchange, given to whoever wants to write it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,9 @@ pub struct ExchangeRecord<'a> {
     pub revision: Revision,
     /// First characters of the session's id.
     pub session: Option<&'a str>,
-    /// Address of the client.
+    /// Address of the client, if trusted proxies stand between it and the peer.
+    pub client: Option<IpAddr>,
+    /// Address of the peer.
     pub peer: Option<SocketAddr>,
     /// From the request read to the head of its answer known.
     pub took: Duration,
@@ -43,6 +45,7 @@ pub(crate) struct Begun {
     subject: Subject,
     session: Option<Arc<Session>>,
     revision: Revision,
+    client: Option<IpAddr>,
     peer: Option<SocketAddr>,
     at: Instant,
 }
@@ -72,6 +75,7 @@ impl Begun {
             subject,
             session,
             revision: exchange.revision,
+            client: exchange.forwarded_for.first().copied(),
             peer: exchange.peer,
             at,
         }
@@ -100,6 +104,7 @@ impl Begun {
             is_stream: answer.content == Content::EventStream,
             revision: self.revision,
             session,
+            client: self.client,
             peer: self.peer,
             took: tokio::time::Instant::now()
                 .into_std()

@@ -15,7 +15,7 @@ use thinpipe_transport::server::{
 use thinpipe_transport::upstream::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Resume, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, Resume, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health, denies_endpoint};
@@ -151,10 +151,16 @@ impl Route {
             self.log(begun.as_deref(), &answer);
             return Box::pin(std::future::ready(answer));
         }
+        let mut headers = headers::end_to_end(exchange.headers);
+        if self.spec.forwarded == Forwarded::Append {
+            let peer = exchange.peer.map(|peer| peer.ip());
+            let trail = exchange.forwarded_for.iter().copied().chain(peer);
+            headers::forwarded_for(&mut headers, trail);
+        }
         let call = Incoming {
             revision: exchange.revision,
             principal: exchange.principal,
-            headers: exchange.headers,
+            headers,
         };
         match exchange.inbound {
             Inbound::Message(message, session) => Box::pin(async move {
@@ -263,7 +269,7 @@ impl Route {
         context: &MessageContext,
         message: &Message,
     ) -> Result<UpstreamResponse, Failure> {
-        let mut headers = headers::end_to_end(call.headers.clone());
+        let mut headers = call.headers.clone();
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message);
@@ -320,7 +326,7 @@ impl Route {
         message: &Message,
     ) -> Result<UpstreamRequest, Failure> {
         let upstream_session = session.and_then(|s| s.upstream_session());
-        let mut headers = headers::end_to_end(call.headers);
+        let mut headers = call.headers;
         headers::for_post(&mut headers);
         headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
         self.edit_headers(context, &mut headers)?;
@@ -487,6 +493,7 @@ pub(crate) enum Relayed {
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
+    /// Those that may reach an upstream.
     pub(crate) headers: HeaderMap,
 }
 

@@ -35,7 +35,7 @@ impl Route {
     ) -> Result<UpstreamResponse, Failure> {
         let mut delays = CONFLICT_DELAYS_MS.iter();
         loop {
-            let mut headers = headers::end_to_end(call.headers.clone());
+            let mut headers = call.headers.clone();
             let response = self.get_stream(&mut headers, session, last).await?;
             if response.status != StatusCode::CONFLICT || !replaces {
                 return Ok(response);

@@ -66,7 +66,7 @@ impl Route {
             Kind::Response | Kind::ErrorResponse => {
                 let body = rejection_message(message, rejection);
                 let upstream_session = session.and_then(|s| s.upstream_session());
-                let mut headers = headers::end_to_end(call.headers.clone());
+                let mut headers = call.headers.clone();
                 headers::for_post(&mut headers);
                 headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
                 self.send(Method::POST, headers, body, false).await?;
@@ -83,8 +83,7 @@ impl Route {
         session: Arc<Session>,
     ) -> Result<Answer, Failure> {
         if let Some(id) = session.upstream_session() {
-            let headers = headers::end_to_end(call.headers.clone());
-            self.delete_upstream(headers, &session, &id).await;
+            self.delete_upstream(call.headers, &session, &id).await;
         }
         let body = thinpipe_transport::body::Body::Empty;
         let content = thinpipe_transport::server::Content::Other(None);

@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 
 use thinpipe_gateway::GatewayConfig;
 use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::forwarded::{ForwardedHeader, InvalidNetwork, TrustedProxies};
 use thinpipe_transport::server::{AccessToken, LegacyMode, Limits, ServerConfig, SessionLimits};
 use tracing_subscriber::filter::Targets;
 
 use super::problem::{Place, Problem};
 use super::quantity::Period;
-use super::raw::{LogFormat, RawConfig, RawLegacy, RawToken};
+use super::raw::{LogFormat, RawConfig, RawForwardedHeader, RawLegacy, RawToken};
 use super::settings::{Given, Layers, Names};
 use super::tables::{Bounds, Quantity, RawSessions};
 use super::tree::Path;
@@ -47,6 +48,7 @@ impl Build {
             limits,
             sessions: self.sessions(&raw.sessions),
             access,
+            trusted_proxies: self.trusted_proxies(raw.trusted_proxies, raw.forwarded_header),
             tokens: self.tokens(raw.tokens),
             allow_sessionless: raw.allow_sessionless.unwrap_or(false),
             legacy: match raw.legacy {
@@ -254,6 +256,31 @@ impl Build {
             ));
         }
         policy
+    }
+
+    fn trusted_proxies(
+        &mut self,
+        networks: Option<Vec<String>>,
+        header: Option<RawForwardedHeader>,
+    ) -> TrustedProxies {
+        let list = Path::default().key("trusted_proxies");
+        let mut proxies = TrustedProxies {
+            networks: Vec::new(),
+            header: match header {
+                Some(RawForwardedHeader::Forwarded) => ForwardedHeader::Forwarded,
+                Some(RawForwardedHeader::XForwardedFor) | None => ForwardedHeader::XForwardedFor,
+            },
+        };
+        for (index, text) in networks.unwrap_or_default().iter().enumerate() {
+            match text.parse() {
+                Ok(network) => proxies.networks.push(network),
+                Err(InvalidNetwork { mend }) => {
+                    let message = format!("`{text}` is no address or network");
+                    self.add(Problem::at(list.index(index), message).mend(mend));
+                }
+            }
+        }
+        proxies
     }
 
     fn tokens(&mut self, raw: Vec<RawToken>) -> Vec<AccessToken> {

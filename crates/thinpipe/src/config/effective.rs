@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use thinpipe_gateway::{Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{Forwarded, Resume, SessionLost, UpstreamSpec};
+use thinpipe_proto::forwarded::ForwardedHeader;
 use thinpipe_transport::server::LegacyMode;
 
-use super::raw::{RawConfig, RawLegacy, RawLog, RawResume, RawSessionLost, RawToken, RawUpstream};
+use super::raw::{
+    RawConfig, RawForwarded, RawForwardedHeader, RawLegacy, RawLog, RawResume, RawSessionLost,
+    RawToken, RawUpstream,
+};
 use super::tables::{Quantity, RawHealth, RawLimits, RawPool, RawSessions, RawTimeouts};
 use super::tree::{Node, Path, Text, Value};
 use super::{Config, clients};
@@ -27,6 +31,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
     if access.any_host {
         hosts.push("*".to_owned());
     }
+    let proxies = &config.server.trusted_proxies;
     let admin = config.admin.map(|address| address.to_string());
     RawConfig {
         listen: Some(config.listen.to_string()),
@@ -34,6 +39,11 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
         workers: Some(config.workers.get() as u64),
         allow_hosts: Some(hosts),
         allow_origins: Some(access.origins.clone()),
+        trusted_proxies: Some(proxies.networks.iter().map(ToString::to_string).collect()),
+        forwarded_header: Some(match proxies.header {
+            ForwardedHeader::XForwardedFor => RawForwardedHeader::XForwardedFor,
+            ForwardedHeader::Forwarded => RawForwardedHeader::Forwarded,
+        }),
         allow_sessionless: Some(config.server.allow_sessionless),
         legacy: Some(match config.server.legacy {
             LegacyMode::Served => RawLegacy::Served,
@@ -96,6 +106,10 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
         resume: Some(match spec.resume {
             Resume::Upstream => RawResume::Upstream,
             Resume::Off => RawResume::Off,
+        }),
+        forwarded: Some(match spec.forwarded {
+            Forwarded::Off => RawForwarded::Off,
+            Forwarded::Append => RawForwarded::Append,
         }),
         max_message: Some(Quantity::write(spec.max_message)),
         max_passed_body: Some(Quantity::write(spec.max_passed_body)),

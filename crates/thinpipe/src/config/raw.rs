@@ -25,6 +25,10 @@ pub(crate) struct RawConfig {
     pub(crate) allow_hosts: Option<Vec<String>>,
     /// `Origin`s that are served.
     pub(crate) allow_origins: Option<Vec<String>>,
+    /// Proxies that are believed when they say who a request comes from: addresses and networks.
+    pub(crate) trusted_proxies: Option<Vec<String>>,
+    /// Where they say it.
+    pub(crate) forwarded_header: Option<RawForwardedHeader>,
     /// Requests of 2025-03-26 to 2025-11-25 are taken outside of sessions.
     pub(crate) allow_sessionless: Option<bool>,
     /// Whether 2025-03-26 to 2025-11-25 are served.
@@ -68,6 +72,14 @@ pub(crate) struct RawConfig {
 pub(crate) enum RawLegacy {
     Served,
     Refused,
+}
+
+/// `forwarded_header`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawForwardedHeader {
+    XForwardedFor,
+    Forwarded,
 }
 
 /// `[log]`.
@@ -117,6 +129,8 @@ pub(crate) struct RawUpstream {
     pub(crate) session_lost: Option<RawSessionLost>,
     /// Who resumes a stream that broke.
     pub(crate) resume: Option<RawResume>,
+    /// Whether it is told who requests come from.
+    pub(crate) forwarded: Option<RawForwarded>,
     /// Bytes of a message that interceptors read.
     pub(crate) max_message: Option<Size>,
     /// Bytes of a JSON body that nobody reads.
@@ -158,4 +172,12 @@ pub(crate) enum RawSessionLost {
 pub(crate) enum RawResume {
     Upstream,
     Off,
+}
+
+/// `forwarded`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawForwarded {
+    Off,
+    Append,
 }

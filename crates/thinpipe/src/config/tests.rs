@@ -255,6 +255,8 @@ fn every_setting_reaches_its_place() {
 allow_sessionless = true
 legacy = "refused"
 allow_origins = ["https://App.example.com:443"]
+trusted_proxies = ["10.0.0.0/8", "::1"]
+forwarded_header = "forwarded"
 [limits]
 max_connections = 7
 max_body = "1 MiB"
@@ -271,6 +273,7 @@ url = "http://h/mcp"
 http2 = true
 session_lost = "reestablish"
 resume = "off"
+forwarded = "append"
 max_message = "64 KiB"
 max_passed_body = 2048
 timeouts = { connect = "1s", stream_idle = "1h" }
@@ -287,6 +290,13 @@ interceptors = [{ type = "log" }]
         thinpipe_transport::server::LegacyMode::Refused
     );
     assert_eq!(server.access.origins, ["https://app.example.com"]);
+    let proxies = &server.trusted_proxies;
+    let networks = proxies.networks.iter().map(ToString::to_string);
+    assert_eq!(networks.collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+    assert_eq!(
+        proxies.header,
+        thinpipe_proto::forwarded::ForwardedHeader::Forwarded
+    );
     assert_eq!(server.limits.max_connections, 7);
     assert_eq!(server.limits.max_body, 1 << 20);
     assert_eq!(server.limits.keep_alive.as_secs(), 3);
@@ -297,6 +307,7 @@ interceptors = [{ type = "log" }]
     assert_eq!(server.tokens[0].principal, "alice");
     let spec = &config.gateway.upstreams[0];
     assert!(spec.client.http2);
+    assert_eq!(spec.forwarded, thinpipe_gateway::Forwarded::Append);
     assert_eq!(
         spec.session_lost,
         thinpipe_gateway::SessionLost::Reestablish

@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
-use thinpipe_gateway::{Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{Forwarded, Resume, SessionLost, UpstreamSpec};
 use thinpipe_transport::upstream::UpstreamConfig;
 
 use super::build::Build;
 use super::clients::{self, RawMcpServer};
 use super::problem::{Place, Problem};
-use super::raw::{RawResume, RawSessionLost, RawUpstream};
+use super::raw::{RawForwarded, RawResume, RawSessionLost, RawUpstream};
 use super::tables::{MAX_MESSAGE, MAX_PASSED_BODY};
 use super::tree::Path;
 
@@ -133,6 +133,10 @@ impl Build {
         spec.resume = match raw.resume {
             Some(RawResume::Off) => Resume::Off,
             Some(RawResume::Upstream) | None => Resume::Upstream,
+        };
+        spec.forwarded = match raw.forwarded {
+            Some(RawForwarded::Append) => Forwarded::Append,
+            Some(RawForwarded::Off) | None => Forwarded::Off,
         };
         raw.health
             .apply(self, &path.key("health"), &mut spec.health);

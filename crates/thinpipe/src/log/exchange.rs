@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use thinpipe_gateway::{ExchangeLog, ExchangeRecord};
@@ -65,9 +65,13 @@ fn text(line: &mut String, record: &ExchangeRecord<'_>) -> std::fmt::Result {
         line.push_str(session);
         line.push('…');
     }
+    if let Some(client) = record.client {
+        line.push_str(" client=");
+        address(line, client)?;
+    }
     if let Some(peer) = record.peer {
         line.push_str(" peer=");
-        address(line, peer)?;
+        socket(line, peer)?;
     }
     line.push('\n');
     Ok(())
@@ -82,18 +86,26 @@ fn visible(line: &mut String, text: &str) {
     }
 }
 
-fn address(line: &mut String, peer: SocketAddr) -> std::fmt::Result {
+fn socket(line: &mut String, peer: SocketAddr) -> std::fmt::Result {
     let SocketAddr::V4(v4) = peer else {
         return write!(line, "{peer}");
     };
-    for (at, octet) in v4.ip().octets().into_iter().enumerate() {
+    address(line, peer.ip())?;
+    line.push(':');
+    number(line, u64::from(v4.port()), 0);
+    Ok(())
+}
+
+fn address(line: &mut String, address: IpAddr) -> std::fmt::Result {
+    let IpAddr::V4(v4) = address else {
+        return write!(line, "{address}");
+    };
+    for (at, octet) in v4.octets().into_iter().enumerate() {
         if at > 0 {
             line.push('.');
         }
         number(line, u64::from(octet), 0);
     }
-    line.push(':');
-    number(line, u64::from(v4.port()), 0);
     Ok(())
 }
 
@@ -132,6 +144,9 @@ fn json(line: &mut String, record: &ExchangeRecord<'_>) -> std::fmt::Result {
     write!(line, ",\"revision\":\"{}\"", record.revision.as_str())?;
     if let Some(session) = record.session {
         write!(line, ",\"session\":\"{session}…\"")?;
+    }
+    if let Some(client) = record.client {
+        write!(line, ",\"client\":\"{client}\"")?;
     }
     if let Some(peer) = record.peer {
         write!(line, ",\"peer\":\"{peer}\"")?;
@@ -228,6 +243,7 @@ mod tests {
             is_stream: true,
             revision: thinpipe_proto::revision::Revision::V2025_11_25,
             session: Some("fea575"),
+            client: "203.0.113.7".parse().ok(),
             peer: "127.0.0.1:80".parse().ok(),
             took: Duration::from_micros(1842),
         };
@@ -235,12 +251,14 @@ mod tests {
         text(&mut line, &record).unwrap();
         let shown = "everything tools/call add\\u{1b}[2J status=200 took_us=1842 stream";
         assert!(line.contains(shown), "{line}");
+        let shown = "session=fea575… client=203.0.113.7 peer=127.0.0.1:80\n";
+        assert!(line.ends_with(shown), "{line}");
         let mut line = String::new();
         json(&mut line, &record).unwrap();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
-            (&value["name"], &value["status"]),
-            (&"add\u{1b}[2J".into(), &200.into())
+            (&value["name"], &value["status"], &value["client"]),
+            (&"add\u{1b}[2J".into(), &200.into(), &"203.0.113.7".into())
         );
     }
 }

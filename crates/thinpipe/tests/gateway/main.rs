@@ -6,6 +6,7 @@ mod eras;
 mod inspect;
 mod isolation;
 mod process;
+mod proxies;
 mod reestablish;
 mod scenarios;
 mod sizes;

@@ -99,6 +99,7 @@ pub(crate) struct Envelope {
     pub(crate) principal: Principal,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<std::net::SocketAddr>,
+    pub(crate) forwarded_for: Vec<std::net::IpAddr>,
 }
 
 impl Envelope {
@@ -110,6 +111,7 @@ impl Envelope {
             headers: self.headers.clone(),
             endpoint: Arc::clone(&self.endpoint.name),
             peer: self.peer,
+            forwarded_for: self.forwarded_for.clone(),
         }
     }
 
@@ -121,6 +123,7 @@ impl Envelope {
             headers: self.headers,
             endpoint: Arc::clone(&self.endpoint.name),
             peer: self.peer,
+            forwarded_for: self.forwarded_for,
         }
     }
 }
@@ -153,6 +156,7 @@ pub(crate) fn dispatch(
     let envelope = Envelope {
         endpoint,
         principal,
+        forwarded_for: head.trail(&shared.config),
         headers: head.headers,
         peer: head.peer,
     };

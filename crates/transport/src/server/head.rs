@@ -1,13 +1,14 @@
 //! Heads of requests: tokenized by `httparse`, with the framing of the body decided strictly.
 
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use httparse::ParserConfig;
 
 use crate::http1::framing::{Chunked, Framing};
+use crate::server::ServerConfig;
 
 /// Header fields the tokenizer has room for, whatever the configured limit.
 const MAX_FIELDS: usize = 128;
@@ -33,6 +34,14 @@ impl RequestHead {
                 .map(HeaderValue::as_bytes)
         };
         self.authority.as_deref().or_else(header)
+    }
+
+    /// The addresses that it came over before the peer, as far as trusted proxies say so.
+    pub(crate) fn trail(&self, config: &ServerConfig) -> Vec<IpAddr> {
+        match self.peer {
+            Some(peer) => config.trusted_proxies.trail(peer.ip(), &self.headers),
+            None => Vec::new(),
+        }
     }
 }
 

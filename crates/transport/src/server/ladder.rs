@@ -56,6 +56,7 @@ pub(crate) fn admit_to_body(shared: &Shared, head: &RequestHead) -> Result<Admit
             status = answer.status.as_u16(),
             method = %head.method,
             path = %head.path.escape_ascii(),
+            client = head.trail(&shared.config).first().map(tracing::field::display),
             peer = head.peer.map(tracing::field::display),
             "a request was refused: {}",
             answer.status.canonical_reason().unwrap_or("unknown")
