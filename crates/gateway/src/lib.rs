@@ -21,4 +21,4 @@ pub use gateway::{Gateway, GatewayError};
 pub use health::describe;
 pub use log::{ExchangeLog, ExchangeRecord};
 pub use route::Route;
-pub use stats::RouteStats;
+pub use stats::{MethodStats, RouteStats};

@@ -9,6 +9,8 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::server::{Answer, Content, Exchange, Inbound, Session};
 
+use crate::stats::MethodClass;
+
 /// One exchange, as a log shows it. No session id in full, no arguments, no tokens.
 #[derive(Debug, Clone)]
 pub struct ExchangeRecord<'a> {
@@ -40,14 +42,20 @@ pub trait ExchangeLog: Send + Sync + 'static {
     fn record(&self, record: &ExchangeRecord<'_>);
 }
 
-/// What is kept of an exchange until its record can be made.
+/// What is kept of an exchange until its answer begins.
 pub(crate) struct Begun {
+    pub(crate) class: MethodClass,
+    at: Instant,
+    /// Only where somebody writes a log.
+    logged: Option<Box<Logged>>,
+}
+
+struct Logged {
     subject: Subject,
     session: Option<Arc<Session>>,
     revision: Revision,
     client: Option<IpAddr>,
     peer: Option<SocketAddr>,
-    at: Instant,
 }
 
 enum Subject {
@@ -56,7 +64,43 @@ enum Subject {
 }
 
 impl Begun {
-    pub(crate) fn new(exchange: &Exchange) -> Self {
+    pub(crate) fn new(exchange: &Exchange, is_logged: bool) -> Self {
+        let class = match &exchange.inbound {
+            Inbound::Stateless(message)
+            | Inbound::StatelessNotification(message)
+            | Inbound::Initialize(message, _)
+            | Inbound::Message(message, _) => MethodClass::of(message.method()),
+            Inbound::Listen(..) => MethodClass::LISTEN,
+            Inbound::Terminate(_) => MethodClass::TERMINATE,
+        };
+        Self {
+            class,
+            at: tokio::time::Instant::now().into_std(),
+            logged: is_logged.then(|| Box::new(Logged::new(exchange))),
+        }
+    }
+
+    /// How long it has been since.
+    pub(crate) fn elapsed(&self) -> Duration {
+        let now = tokio::time::Instant::now().into_std();
+        now.saturating_duration_since(self.at)
+    }
+
+    pub(crate) fn record(
+        &self,
+        log: &dyn ExchangeLog,
+        upstream: &str,
+        answer: &Answer,
+        took: Duration,
+    ) {
+        if let Some(logged) = &self.logged {
+            logged.record(log, upstream, answer, took);
+        }
+    }
+}
+
+impl Logged {
+    fn new(exchange: &Exchange) -> Self {
         let (subject, session) = match &exchange.inbound {
             Inbound::Stateless(message)
             | Inbound::StatelessNotification(message)
@@ -70,18 +114,16 @@ impl Begun {
             }
             Inbound::Terminate(session) => (Subject::Fixed("DELETE"), Some(Arc::clone(session))),
         };
-        let at = tokio::time::Instant::now().into_std();
         Self {
             subject,
             session,
             revision: exchange.revision,
             client: exchange.forwarded_for.first().copied(),
             peer: exchange.peer,
-            at,
         }
     }
 
-    pub(crate) fn record(&self, log: &dyn ExchangeLog, upstream: &str, answer: &Answer) {
+    fn record(&self, log: &dyn ExchangeLog, upstream: &str, answer: &Answer, took: Duration) {
         let (message, name) = match &self.subject {
             Subject::Fixed(name) => (*name, None),
             Subject::Message(message) => {
@@ -106,9 +148,7 @@ impl Begun {
             session,
             client: self.client,
             peer: self.peer,
-            took: tokio::time::Instant::now()
-                .into_std()
-                .saturating_duration_since(self.at),
+            took,
         });
     }
 }

@@ -25,7 +25,7 @@ use crate::interceptor::{
 use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Purpose};
-use crate::stats::{Counters, RouteStats};
+use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
 mod initialize;
@@ -41,6 +41,7 @@ pub struct Route {
     health: Arc<Health>,
     era: Era,
     counters: Counters,
+    latencies: Latencies,
     sessions: OnceLock<SessionManager>,
     tasks: TaskTracker,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -57,6 +58,7 @@ impl Route {
             health,
             era: Era::default(),
             counters: Counters::default(),
+            latencies: Latencies::default(),
             sessions: OnceLock::new(),
             tasks,
             log: OnceLock::new(),
@@ -91,6 +93,12 @@ impl Route {
     #[must_use]
     pub fn route_stats(&self) -> RouteStats {
         self.counters.snapshot()
+    }
+
+    /// How many exchanges of each method there were, and how long they took.
+    #[must_use]
+    pub fn method_stats(&self) -> Vec<MethodStats> {
+        self.latencies.snapshot()
     }
 
     /// What looks at its messages.
@@ -143,12 +151,12 @@ impl Route {
     /// is allocated for every request, and allocators are slow beyond a kilobyte.
     fn answer(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         self.counters.exchange();
-        let begun = self.log.get().map(|_| Box::new(Begun::new(&exchange)));
+        let begun = Begun::new(&exchange, self.log.get().is_some());
         let id = request_id(&exchange.inbound).cloned();
         if !self.health.is_healthy() && !matches!(exchange.inbound, Inbound::Terminate(_)) {
             self.counters.failed();
             let answer = Failure::unhealthy(id.as_ref(), self.name());
-            self.log(begun.as_deref(), &answer);
+            self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
         let mut headers = headers::end_to_end(exchange.headers);
@@ -165,11 +173,11 @@ impl Route {
         match exchange.inbound {
             Inbound::Message(message, session) => Box::pin(async move {
                 let answered = self.in_session(call, message, session).await;
-                self.finished(answered, id.as_ref(), begun.as_deref())
+                self.finished(answered, id.as_ref(), &begun)
             }),
             inbound => Box::pin(async move {
                 let answered = self.uncommon(call, inbound).await;
-                self.finished(answered, id.as_ref(), begun.as_deref())
+                self.finished(answered, id.as_ref(), &begun)
             }),
         }
     }
@@ -195,16 +203,19 @@ impl Route {
         &self,
         answered: Result<Answer, Failure>,
         id: Option<&RequestId>,
-        begun: Option<&Begun>,
+        begun: &Begun,
     ) -> Answer {
         let answer = answered.unwrap_or_else(|failure| self.failed(&failure, id));
-        self.log(begun, &answer);
+        self.begins(begun, &answer);
         answer
     }
 
-    fn log(&self, begun: Option<&Begun>, answer: &Answer) {
-        if let (Some(log), Some(begun)) = (self.log.get(), begun) {
-            begun.record(&**log, self.name(), answer);
+    /// The answer is there, and begins.
+    fn begins(&self, begun: &Begun, answer: &Answer) {
+        let took = begun.elapsed();
+        self.latencies.record(begun.class, took);
+        if let Some(log) = self.log.get() {
+            begun.record(&**log, self.name(), answer, took);
         }
     }
 

@@ -21,7 +21,8 @@ use crate::revision::Revision;
 use crate::rpc::{Kind, Message, Payload, code, meta_key};
 
 pub use method::{
-    is_cacheable_method, is_read_only_method, mirrored_param, modern_method_known, name_param,
+    CLIENT_NOTIFICATIONS, CLIENT_REQUESTS, SERVER_REQUESTS, is_cacheable_method,
+    is_read_only_method, mirrored_param, modern_method_known, name_param,
 };
 pub use refusal::Refusal;
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use thinpipe_proto::classify::{CLIENT_REQUESTS, SERVER_REQUESTS};
 use thinpipe_proto::rpc::{Kind, Message};
 
 use super::glob::{self, Glob};
@@ -79,48 +80,12 @@ pub(super) fn name_fit(globs: &[Glob], cx: &MessageContext, kind: Kind) -> Fit {
 /// may be anybody's.
 fn may_ask(glob: &Glob, response: Direction) -> bool {
     let (asker, other) = match response {
-        Direction::ToClient => (CLIENT_ASKS, SERVER_ASKS),
-        Direction::ToUpstream => (SERVER_ASKS, CLIENT_ASKS),
+        Direction::ToClient => (&CLIENT_REQUESTS[..], &SERVER_REQUESTS[..]),
+        Direction::ToUpstream => (&SERVER_REQUESTS[..], &CLIENT_REQUESTS[..]),
     };
     let fits = |methods: &[&str]| methods.iter().any(|method| glob.matches(method));
     fits(asker) || (!fits(other) && !glob.begins_with("notifications/"))
 }
-
-/// Methods of clients' requests.
-const CLIENT_ASKS: &[&str] = &[
-    "initialize",
-    "server/discover",
-    "ping",
-    "tools/list",
-    "tools/call",
-    "prompts/list",
-    "prompts/get",
-    "resources/list",
-    "resources/templates/list",
-    "resources/read",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "completion/complete",
-    "logging/setLevel",
-    "subscriptions/listen",
-    "tasks/get",
-    "tasks/result",
-    "tasks/list",
-    "tasks/cancel",
-    "tasks/update",
-];
-
-/// Methods of servers' requests.
-const SERVER_ASKS: &[&str] = &[
-    "ping",
-    "sampling/createMessage",
-    "elicitation/create",
-    "roots/list",
-    "tasks/get",
-    "tasks/result",
-    "tasks/list",
-    "tasks/cancel",
-];
 
 #[cfg(test)]
 mod tests {
