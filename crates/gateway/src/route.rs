@@ -25,6 +25,7 @@ use crate::interceptor::{
 use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Purpose};
+use crate::session::upstream_session;
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
@@ -336,10 +337,10 @@ impl Route {
         session: Option<&Arc<Session>>,
         message: &Message,
     ) -> Result<UpstreamRequest, Failure> {
-        let upstream_session = session.and_then(|s| s.upstream_session());
+        let id = session.and_then(|s| upstream_session(s));
         let mut headers = call.headers;
         headers::for_post(&mut headers);
-        headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
+        headers::for_session(&mut headers, call.revision, id.as_ref());
         self.edit_headers(context, &mut headers)?;
         Ok(UpstreamRequest {
             method: Method::POST,
@@ -466,7 +467,7 @@ impl Handler for Route {
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         // After DELETE the upstream was told already; a session it lost needs no telling.
         let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
-        let id = session.upstream_session().filter(|_| !told);
+        let id = upstream_session(&session).filter(|_| !told);
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
         Box::pin(async move {
             if let Some(id) = id {

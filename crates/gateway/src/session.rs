@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::rpc::{Message, RequestId};
-use thinpipe_proto::session::StreamId;
+use thinpipe_proto::session::{StreamId, UpstreamSessionId};
+use thinpipe_transport::server::Session;
 use tokio_util::sync::CancellationToken;
 
 mod calls;
@@ -56,6 +57,17 @@ struct Live {
     ids: Mutex<VecDeque<u64>>,
 }
 
+/// The server's own id of a session: what the gateway attaches to the record, and all of it. The
+/// transport below knows the client's id alone (F7).
+pub(crate) fn upstream_session(session: &Session) -> Option<UpstreamSessionId> {
+    UpstreamSessionId::from_bytes(session.attachment()).ok()
+}
+
+/// What [`upstream_session`] reads; empty for a server that issued no id.
+pub(crate) fn attachment_of(id: Option<&UpstreamSessionId>) -> Bytes {
+    id.map(|id| id.as_bytes().clone()).unwrap_or_default()
+}
+
 /// Requests that gave the upstream's session its state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Setup {
@@ -70,7 +82,7 @@ pub(crate) struct Setup {
 pub(crate) struct LiveStream {
     id: StreamId,
     live: Arc<Live>,
-    owner: Option<Arc<thinpipe_transport::server::Session>>,
+    owner: Option<Arc<Session>>,
 }
 
 /// The standalone stream may not be opened now.
@@ -81,7 +93,7 @@ impl SessionState {
     /// Registers a stream.
     pub(crate) fn open(
         &self,
-        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        owner: Option<Arc<Session>>,
         stop: CancellationToken,
         standalone: bool,
     ) -> LiveStream {
@@ -94,7 +106,7 @@ impl SessionState {
     /// (R111).
     pub(crate) async fn replace_standalone(
         &self,
-        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        owner: Option<Arc<Session>>,
         token: CancellationToken,
         now: Instant,
     ) -> Result<(LiveStream, bool), Contended> {
@@ -208,7 +220,7 @@ impl SessionState {
 impl Streams {
     fn open(
         &mut self,
-        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        owner: Option<Arc<Session>>,
         stop: CancellationToken,
         standalone: bool,
     ) -> LiveStream {

@@ -22,7 +22,7 @@ use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext, Outcome, Step};
 use crate::relay::into_stream;
-use crate::session::SessionState;
+use crate::session::{SessionState, attachment_of, upstream_session};
 
 impl Route {
     pub(super) async fn initialize(
@@ -45,11 +45,11 @@ impl Route {
         let response = self
             .send(Method::POST, headers, message.source().clone(), false)
             .await?;
-        let upstream_session = response.session_id.clone();
+        let id = response.session_id.clone();
         let mut unused = Unused {
             route: Arc::clone(self),
             revision: call.revision,
-            id: upstream_session.clone(),
+            id: id.clone(),
         };
         if !response.status.is_success() {
             return self.refused_initialize(response, context, &message).await;
@@ -77,7 +77,7 @@ impl Route {
         let negotiated = Negotiated {
             revision,
             initialize_params: message.params().unwrap_or_default(),
-            upstream_session,
+            attachment: attachment_of(id.as_ref()),
         };
         let opened = slot.open(negotiated).await;
         let session =
@@ -216,9 +216,9 @@ impl Route {
         let Some(state) = session.state(SessionState::default) else {
             return false;
         };
-        let lost = session.upstream_session();
+        let lost = upstream_session(session);
         let _one_at_a_time = state.reestablishing.lock().await;
-        if session.upstream_session() != lost {
+        if upstream_session(session) != lost {
             return true;
         }
         match self.reopen(session, state).await {
@@ -303,7 +303,9 @@ impl Route {
         let sessions = self
             .sessions()
             .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
-        let stored = sessions.set_upstream_session(session, id).await;
+        let stored = sessions
+            .set_attachment(session, attachment_of(id.as_ref()))
+            .await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         state.queue_notices(refresh_notices(&answer.message));
         Ok(())

@@ -18,7 +18,7 @@ use crate::config::SessionLost;
 use crate::failure::Failure;
 use crate::headers;
 use crate::relay::{Resumed, into_stream};
-use crate::session::SessionState;
+use crate::session::{SessionState, upstream_session};
 
 /// An upstream may take a moment to notice that the stream being replaced is gone; until then it says
 /// 409.
@@ -54,7 +54,7 @@ impl Route {
         last: Option<&EventId>,
     ) -> Result<UpstreamResponse, Failure> {
         headers::for_listen(headers, last);
-        let id = session.upstream_session();
+        let id = upstream_session(session);
         headers::for_session(headers, session.revision(), id.as_ref());
         self.send(Method::GET, std::mem::take(headers), Bytes::new(), true)
             .await
@@ -104,7 +104,7 @@ impl Route {
                 StatusCode::OK if response.is_event_stream() => {
                     return Resumed::Body(into_stream(response.into_body()), backoff);
                 }
-                StatusCode::NOT_FOUND if session.upstream_session().is_some() => {
+                StatusCode::NOT_FOUND if upstream_session(session).is_some() => {
                     self.counters.session_lost();
                     let reopens = standalone
                         && self.spec.session_lost == SessionLost::Reestablish

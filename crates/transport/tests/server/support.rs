@@ -55,7 +55,7 @@ impl Sample {
                 let opened = slot.open(Negotiated {
                     revision,
                     initialize_params,
-                    upstream_session: None,
+                    attachment: Bytes::from_static(b"the handler's own"),
                 });
                 let session = opened.await.expect("the memory store does not fail");
                 let result = format!(

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
+use bytes::Bytes;
+use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{SessionRecord, SessionStore, StoreError, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -232,17 +233,17 @@ impl SessionManager {
         self.inner.cut_off.cancel();
     }
 
-    /// Writes another upstream session id (after the upstream's session was opened anew).
+    /// Stores something else with a session than its handler did when it was opened.
     ///
     /// # Errors
     /// [`SessionError::Store`].
-    pub async fn set_upstream_session(
+    pub async fn set_attachment(
         &self,
         session: &Session,
-        upstream: Option<UpstreamSessionId>,
+        attachment: Bytes,
     ) -> Result<(), SessionError> {
         let (mut record, version) = lock(&session.record).clone();
-        record.upstream_session = upstream;
+        record.attachment = attachment;
         let version = self.inner.store.update(&record, version).await?;
         *lock(&session.record) = (record, version);
         Ok(())
@@ -428,7 +429,7 @@ impl SessionSlot {
             endpoint: self.endpoint.to_string(),
             revision: negotiated.revision,
             initialize_params: negotiated.initialize_params,
-            upstream_session: negotiated.upstream_session,
+            attachment: negotiated.attachment,
             created_ms: unix_ms(),
         };
         let inner = &self.manager.inner;
