@@ -15,7 +15,7 @@ use thinpipe_transport::server::{
 use thinpipe_transport::upstream::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Forwarded, Resume, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health, denies_endpoint};
@@ -24,13 +24,15 @@ use crate::interceptor::{
 };
 use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
-use crate::relay::{Line, Purpose};
+use crate::relay::{Line, Owner, Purpose};
 use crate::session::upstream_session;
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
 mod initialize;
 mod listen;
+mod owner;
+mod reestablish;
 mod resume;
 mod session;
 
@@ -128,12 +130,8 @@ impl Route {
         &self.tasks
     }
 
-    pub(crate) fn max_message(&self) -> usize {
+    fn max_message(&self) -> usize {
         self.spec.max_message
-    }
-
-    pub(crate) fn resumes(&self) -> bool {
-        self.spec.resume == Resume::Upstream
     }
 
     pub(crate) fn log_to(&self, log: Arc<dyn ExchangeLog>) {
@@ -450,7 +448,7 @@ impl Route {
     fn line(self: &Arc<Self>, session: Option<Arc<Session>>, purpose: Purpose) -> Line {
         let backoff = thinpipe_proto::backoff::Backoff::new();
         Line {
-            route: Arc::clone(self),
+            owner: Arc::clone(self) as Arc<dyn Owner>,
             session,
             purpose,
             answered: false,

@@ -1,6 +1,7 @@
 //! The relay that reads every event and lets interceptors decide.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ impl InspectEvents {
         context: MessageContext,
         prefix: Vec<u8>,
     ) -> Self {
-        let max_event = line.route.max_message();
+        let max_event = line.owner.max_message();
         let call = context
             .method
             .clone()
@@ -144,7 +145,7 @@ impl InspectEvents {
                 });
             }
             Err(error) => {
-                let upstream = self.line.route.name();
+                let upstream = self.line.owner.name();
                 tracing::warn!(upstream, %error, "an event is no message; skipped");
                 keep_cursor(&event, out);
             }
@@ -191,7 +192,7 @@ impl InspectEvents {
         if let Err(rejection) = described {
             return Step::Done(Outcome::Rejected(rejection));
         }
-        let chain = self.line.route.chain();
+        let chain = self.line.owner.chain();
         let step = if chain.wants(Direction::ToClient, self.context.method.as_deref()) {
             chain.run(&self.context, message.clone())
         } else {
@@ -234,7 +235,8 @@ impl InspectEvents {
             Kind::Response | Kind::ErrorResponse => Some(error()),
             Kind::Request => {
                 if let Some(session) = &self.line.session {
-                    self.line.route.answer_upstream(session, error());
+                    let owner = Arc::clone(&self.line.owner);
+                    owner.answer_upstream(Arc::clone(session), error());
                 }
                 None
             }
@@ -262,7 +264,7 @@ impl InspectEvents {
     fn give_up(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Filled {
         self.over = true;
         if let Some(id) = self.line.purpose.request().filter(|_| !self.line.answered) {
-            out.extend_from_slice(&failure.event(id, self.line.route.name()));
+            out.extend_from_slice(&failure.event(id, self.line.owner.name()));
         }
         Filled::End
     }

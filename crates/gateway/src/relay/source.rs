@@ -98,7 +98,7 @@ impl Source {
                     })
                 }
                 Err(error) => {
-                    tracing::debug!(upstream = line.route.name(), %error, "a stream broke off");
+                    tracing::debug!(upstream = line.owner.name(), %error, "a stream broke off");
                     self.state = State::Over;
                     Poll::Ready(if out.len() > before {
                         Got::Bytes
@@ -136,7 +136,7 @@ impl Source {
     ) -> Option<Ending> {
         match line.ending(last, retry) {
             Ending::Resume(future) => {
-                line.route.stats().resumed();
+                line.owner.stats().resumed();
                 self.state = State::Resuming(future);
                 None
             }
@@ -191,3 +191,6 @@ impl BodyStream for Bounded {
         self.stream.abandon()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -217,7 +217,7 @@ impl Route {
             }
             Outcome::Rejected(rejection) => {
                 if let (Some(session), Kind::Request) = (&line.session, message.kind()) {
-                    self.answer_upstream(session, rejection_message(message, &rejection));
+                    self.answer_server(session, rejection_message(message, &rejection));
                 }
                 None
             }

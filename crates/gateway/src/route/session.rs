@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::rpc::{Kind, Message};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
@@ -127,22 +127,6 @@ impl Route {
         }
     }
 
-    /// Remembers a server's request, for the client's response to it. It is only known where what the
-    /// server sends is read.
-    pub(crate) fn note_asked(
-        &self,
-        session: &Session,
-        context: &MessageContext,
-        message: &Message,
-    ) {
-        if self.chain.wants_any(Direction::ToUpstream)
-            && let Some(state) = session.state(SessionState::default)
-            && let (Some(id), Some(method)) = (message.id(), &context.method)
-        {
-            state.remember_asked(id, (Arc::clone(method), context.name.clone()));
-        }
-    }
-
     /// The server's request that a client's response answers.
     pub(super) fn asked(&self, session: &Session, message: &Message) -> Option<Call> {
         if !self.chain.wants_any(Direction::ToUpstream) {
@@ -153,12 +137,8 @@ impl Route {
             .asked_by_server(message.id()?)
     }
 
-    pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
-        session.state(SessionState::default)?.call_of(id)
-    }
-
     /// Answers a server's request that the client does not get to see.
-    pub(crate) fn answer_upstream(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
+    pub(super) fn answer_server(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
         let route = Arc::clone(self);
         let session = Arc::clone(session);
         self.tasks.spawn(async move {
