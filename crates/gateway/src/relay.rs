@@ -7,7 +7,7 @@ use bytes::Bytes;
 use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::rpc::{self, Kind, Message, RequestId};
 use thinpipe_proto::session::EventId;
-use thinpipe_transport::body::{Body, BodyStream, BoxFuture};
+use thinpipe_transport::body::{BodyStream, BoxFuture};
 use thinpipe_transport::server::Session;
 
 use crate::failure::{Failure, Reason};
@@ -277,15 +277,6 @@ async fn discard(mut body: Box<dyn BodyStream>) {
         if !matches!(filled, Ok(thinpipe_transport::body::Filled::More)) {
             return;
         }
-    }
-}
-
-/// `Body` as a stream, whatever it is.
-pub(crate) fn into_stream(body: Body) -> Box<dyn BodyStream> {
-    match body {
-        Body::Stream(stream) => stream,
-        Body::Full(bytes) => Box::new(source::Whole::new(bytes)),
-        Body::Empty => Box::new(source::Whole::new(Bytes::new())),
     }
 }
 

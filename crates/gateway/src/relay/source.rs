@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::session::EventId;
-use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Ending, Line, Resumed};
 
 /// Bytes that are all here.
-pub(crate) struct Whole(Bytes);
+struct Whole(Bytes);
 
 impl Whole {
-    pub(crate) fn new(bytes: Bytes) -> Self {
+    fn new(bytes: Bytes) -> Self {
         Self(bytes)
     }
 }
@@ -33,6 +33,15 @@ impl BodyStream for Whole {
 
     fn remaining(&self) -> Option<u64> {
         Some(self.0.len() as u64)
+    }
+}
+
+/// `Body` as a stream, whatever it is.
+pub(crate) fn into_stream(body: Body) -> Box<dyn BodyStream> {
+    match body {
+        Body::Stream(stream) => stream,
+        Body::Full(bytes) => Box::new(Whole::new(bytes)),
+        Body::Empty => Box::new(Whole::new(Bytes::new())),
     }
 }
 

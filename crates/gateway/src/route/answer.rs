@@ -19,8 +19,8 @@ use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Step};
 use crate::relay::inspect::{InspectEvents, rejection_message};
 use crate::relay::pass::PassEvents;
-use crate::relay::source::Source;
-use crate::relay::{Line, Purpose, into_stream};
+use crate::relay::source::{Source, into_stream};
+use crate::relay::{Line, Purpose};
 use crate::session::{LiveStream, SessionState};
 
 impl Route {

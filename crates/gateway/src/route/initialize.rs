@@ -21,7 +21,7 @@ use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext, Outcome, Step};
-use crate::relay::into_stream;
+use crate::relay::source::into_stream;
 use crate::session::{SessionState, attachment_of};
 
 impl Route {

@@ -16,7 +16,8 @@ use super::{Incoming, Route};
 use crate::config::SessionLost;
 use crate::failure::Failure;
 use crate::headers;
-use crate::relay::{Broken, Resumed, into_stream};
+use crate::relay::source::into_stream;
+use crate::relay::{Broken, Resumed};
 use crate::session::{SessionState, upstream_session};
 
 /// An upstream may take a moment to notice that the stream being replaced is gone; until then it says

@@ -29,13 +29,13 @@ enum Piece {
     Pending,
 }
 
-struct Body(VecDeque<Piece>);
+struct Script(VecDeque<Piece>);
 
 fn body(pieces: &[Piece]) -> Box<dyn BodyStream> {
-    Box::new(Body(pieces.iter().copied().collect()))
+    Box::new(Script(pieces.iter().copied().collect()))
 }
 
-impl BodyStream for Body {
+impl BodyStream for Script {
     fn poll_fill(
         &mut self,
         _: &mut Context<'_>,
