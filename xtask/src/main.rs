@@ -44,6 +44,7 @@ fn dispatch(arguments: &[String]) -> Outcome {
         "bench" => bench::run(rest),
         "arrows" => arrows::run(),
         "lint" => lint::run(),
+        "api" => lint::write_api(),
         "rows" => rows::run(rest),
         "deny" => install::deny().and_then(|deny| lint::deny(&deny)),
         "help" | "--help" | "-h" => {
@@ -82,9 +83,12 @@ cargo xtask <chore>
   fuzz [SECONDS] [TARGET]  run the fuzz targets
   bench [ARGS]             measure the gateway beside its rivals
   arrows                   check which crate depends on which
-  lint                     check what clippy cannot: file lengths, leftovers, lock files, clocks
-                           in proto, dependencies of the workspace that no crate uses
+  lint                     check what clippy cannot: file lengths, leftovers, lock files, errors, clocks
+                           in proto, dependencies of the workspace that no crate uses, how modules
+                           use each other, the public surface
+  api                      write down the public surface of the libraries (crates/*/api.txt)
   rows [ROW|FROM-TO ...]   which requirement rows the tests name; fails if one asked for is missing
+                           (`--shown`: one of those that are met)
   deny                     licences, sources, duplicate versions, and known vulnerabilities
                            where the advisory database can be reached";
 

@@ -2,32 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
+use crate::lint::source;
 use crate::{Outcome, workspace};
+
+/// Rows of the requirements that are met, each shown by a test, a benchmark or a lint that names it.
+/// What is added here stays shown: a test holds it.
+const SHOWN: [&str; 24] = [
+    "B2", "B4-B11", "B13-B20", "C1-C17", "C21", "C22", "C25", "C26", "D1-D10", "E1-E11", "F1-F5",
+    "F7", "F10", "F11", "F18-F20", "G1-G3", "G6-G8", "H1", "H2", "H4-H6", "I1-I5", "J3", "J4",
+    "K1-K8",
+];
 
 /// Prints every row that a test names, with how often; fails for rows asked for that none names.
 ///
-/// Rows are asked for as `B14` or `B14-B17`.
+/// Rows are asked for as `B14` or `B14-B17`; `--shown` asks for all that are met.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
-    let root = workspace::root();
-    let mut named = BTreeMap::new();
-    for path in workspace::files(&root)? {
-        // Our own tests speak of rows without showing any.
-        let is_ours = path.starts_with(root.join("xtask"));
-        if !is_ours && path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path)?;
-            for row in rows_in(test_part(&path, &text)) {
-                *named.entry(row).or_insert(0_u32) += 1;
-            }
-        }
-    }
-    let asked = asked(arguments)?;
-    let missing: Vec<String> = asked
-        .iter()
-        .filter(|row| !named.contains_key(*row))
-        .map(show)
-        .collect();
+    let asked = match arguments {
+        [only] if only == "--shown" => asked(&SHOWN)?,
+        rows => asked(rows)?,
+    };
+    let named = named()?;
+    let missing = missing(&named, &asked);
     if !missing.is_empty() {
         return Err(format!("no test names {}", missing.join(" ")).into());
     }
@@ -41,6 +37,29 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     Ok(())
 }
 
+/// The rows that tests name, and how often.
+fn named() -> Outcome<BTreeMap<Row, u32>> {
+    let root = workspace::root();
+    let mut named = BTreeMap::new();
+    for path in workspace::files(&root)? {
+        let inner = path.strip_prefix(&root)?;
+        // What is said of rows here shows none.
+        let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+        if is_rust && !inner.ends_with("xtask/src/rows.rs") {
+            let text = fs::read_to_string(&path)?;
+            for row in rows_in(source::parts(inner, &text).tests) {
+                *named.entry(row).or_insert(0) += 1;
+            }
+        }
+    }
+    Ok(named)
+}
+
+fn missing(named: &BTreeMap<Row, u32>, asked: &[Row]) -> Vec<String> {
+    let missing = asked.iter().filter(|row| !named.contains_key(*row));
+    missing.map(show).collect()
+}
+
 /// A row: its letter and its number.
 type Row = (char, u16);
 
@@ -51,18 +70,6 @@ fn show((letter, number): &Row) -> String {
     } else {
         format!("{letter}{number}")
     }
-}
-
-/// The part of a file that is tests: all of it, or what follows the first `cfg(test)`.
-fn test_part<'a>(path: &Path, text: &'a str) -> &'a str {
-    let is_test = path.ends_with("tests.rs")
-        || path
-            .components()
-            .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "e2e");
-    if is_test {
-        return text;
-    }
-    text.find("#[cfg(test)]").map_or("", |start| &text[start..])
 }
 
 /// `B14`, `R160` anywhere; `r160_` and `b14_` in the name of a function.
@@ -89,9 +96,10 @@ fn parse(word: &str) -> Option<Row> {
     Some((letter, number))
 }
 
-fn asked(arguments: &[String]) -> Outcome<Vec<Row>> {
+fn asked(arguments: &[impl AsRef<str>]) -> Outcome<Vec<Row>> {
     let mut asked = Vec::new();
     for argument in arguments {
+        let argument = argument.as_ref();
         let (from, to) = argument.split_once('-').unwrap_or((argument, argument));
         match (parse(from), parse(to)) {
             (Some(from), Some(to)) if from.0 == to.0 => {
@@ -121,19 +129,20 @@ mod tests {
         assert_eq!(rows_in("r1_ R16 R999 B64x Z3 i32 f32;").count(), 0);
     }
 
+    /// Every row that is met stays shown.
     #[test]
-    fn code_before_the_tests_does_not_count() {
-        let text = "// D1\n#[cfg(test)]\nmod tests { /* D2 */ }";
+    fn every_row_that_is_met_is_named() {
+        let named = named().unwrap();
         assert_eq!(
-            rows_in(test_part(Path::new("a.rs"), text)).collect::<Vec<_>>(),
-            [('D', 2)]
+            missing(&named, &asked(&SHOWN).unwrap()),
+            Vec::<String>::new()
         );
     }
 
     #[test]
     fn ranges_are_spelled_out() {
-        let asked = asked(&["C1-C3".into(), "E7".into()]).unwrap();
+        let asked = asked(&["C1-C3", "E7"]).unwrap();
         assert_eq!(asked, [('C', 1), ('C', 2), ('C', 3), ('E', 7)]);
-        assert!(super::asked(&["C1-D3".into()]).is_err());
+        assert!(super::asked(&["C1-D3"]).is_err());
     }
 }

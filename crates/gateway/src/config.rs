@@ -24,6 +24,8 @@ pub struct UpstreamSpec {
     pub session_lost: SessionLost,
     /// Who resumes a stream that broke.
     pub resume: Resume,
+    /// Whether it is told who requests come from.
+    pub forwarded: Forwarded,
     /// How its health is watched.
     pub health: HealthConfig,
     /// What looks at its messages, in order.
@@ -56,6 +58,17 @@ pub enum Resume {
     Off,
 }
 
+/// Whether an upstream is told who requests come from. What clients say of themselves never reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Forwarded {
+    /// It is not.
+    #[default]
+    Off,
+    /// `X-Forwarded-For` and `Forwarded` have the client's address, those of trusted proxies that it
+    /// came over, and the peer's.
+    Append,
+}
+
 /// How an upstream's health is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HealthConfig {
@@ -86,6 +99,7 @@ impl UpstreamSpec {
             client,
             session_lost: SessionLost::default(),
             resume: Resume::default(),
+            forwarded: Forwarded::default(),
             health: HealthConfig::default(),
             interceptors: Vec::new(),
             chain: ChainConfig::default(),

@@ -1,8 +1,11 @@
 //! Which headers cross, in either direction (`protocol.md` 4.2).
 
+use std::net::IpAddr;
+
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thinpipe_proto::classify::mirrored_param;
+use thinpipe_proto::forwarded;
 use thinpipe_proto::header::{
     LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value,
     forwardable_request_header, forwardable_response_header,
@@ -16,8 +19,8 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
 /// The client's end-to-end headers that may reach an upstream: what may not is taken out. Session id
-/// and revision are left to [`for_session`] and [`for_stateless`], one of which follows. What `Connection`
-/// names, the transport has taken out on either side.
+/// and revision are left to [`without_session`], [`for_session`] and [`for_stateless`], one of which
+/// follows. What `Connection` names, the transport has taken out on either side.
 pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
     let private = |name: &&HeaderName| !forwardable_request_header(name) && !is_replaced(name);
     let doomed: Vec<_> = client.keys().filter(private).cloned().collect();
@@ -27,14 +30,20 @@ pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
     client
 }
 
+/// Says which addresses a request came over; what it said of that itself is gone.
+pub(crate) fn forwarded_for(headers: &mut HeaderMap, trail: impl Iterator<Item = IpAddr> + Clone) {
+    if trail.clone().next().is_some() {
+        headers.extend(forwarded::header_values(trail));
+    }
+}
+
 /// Headers of either side's own session, which are set or taken out, never passed.
 fn is_replaced(name: &HeaderName) -> bool {
     *name == SESSION_ID || *name == PROTOCOL_VERSION
 }
 
-/// As [`end_to_end`], without anything of a session: for `initialize`.
-pub(crate) fn without_session(client: HeaderMap) -> HeaderMap {
-    let mut headers = end_to_end(client);
+/// Without anything of a session: for `initialize`.
+pub(crate) fn without_session(mut headers: HeaderMap) -> HeaderMap {
     headers.remove(SESSION_ID);
     headers.remove(PROTOCOL_VERSION);
     headers

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Message};
 use thinpipe_transport::ByteBudget;
@@ -307,21 +307,15 @@ impl Route {
         requested: &str,
     ) -> Answer {
         self.stats().failed();
-        let mut answer = crate::route::unsupported(message, text, supported, requested);
-        let data = match &answer.body {
-            Body::Full(body) => Message::parse(body.clone()).ok(),
-            _ => None,
-        };
-        let data = data.and_then(|answer| rpc::member(&answer.error()?, "data"));
-        let data = data.and_then(|data| serde_json::from_slice::<serde_json::Value>(&data).ok());
-        if let Some(mut data) = data {
-            data["upstream"] = self.name().into();
-            let data = data.to_string();
-            let code = rpc::code::UNSUPPORTED_VERSION;
-            let body = rpc::error_response(message.id(), code, text, Some(data.as_bytes()));
-            answer.body = Body::Full(body);
-        }
-        answer
+        let supported: Vec<_> = supported.iter().map(|r| r.as_str()).collect();
+        let data = serde_json::json!({
+            "supported": supported,
+            "requested": requested,
+            "reason": Reason::Binding.as_str(),
+            "upstream": self.name(),
+        });
+        let (status, code) = (StatusCode::BAD_REQUEST, rpc::code::UNSUPPORTED_VERSION);
+        Answer::error(status, message.id(), code, text, Some(&data.to_string()))
     }
 }
 
@@ -344,7 +338,7 @@ fn reason_of(error: &ProbeError) -> Reason {
 /// Whether this answer to a stateless request denies its endpoint: 404 that no MCP server gives, since
 /// theirs have a JSON-RPC error. Bodies that are still to come are believed by their type.
 pub(crate) fn denies_endpoint(answer: &Answer) -> bool {
-    answer.status == http::StatusCode::NOT_FOUND
+    answer.status == StatusCode::NOT_FOUND
         && match (&answer.content, &answer.body) {
             (_, Body::Full(body)) => Message::parse(body.clone()).is_err(),
             (_, Body::Empty) => true,

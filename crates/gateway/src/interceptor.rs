@@ -43,6 +43,7 @@ pub use pin::{OnChange, OnUnknown, PinConfig, definition_hash};
 pub use redact::{RedactConfig, RedactRule};
 pub use rules::{Condition, MessageKind, RuleAction, RuleConfig, RulesConfig, Test};
 pub use sanitize::{SanitizeConfig, SanitizeMode};
+pub(crate) use subject::subject;
 
 /// Of a name that a peer chose, so many bytes are logged.
 const MAX_NAME_SHOWN: usize = 128;
@@ -83,7 +84,7 @@ pub struct MessageContext {
     /// Method of the request this message is or answers, or of the notification it is. `None`: a
     /// response to a request that is not known (any more).
     pub method: Option<Arc<str>>,
-    /// The tool, prompt or resource the request names.
+    /// The tool, prompt or resource that it, or the request it answers, names.
     pub name: Option<Arc<str>>,
     /// Number of the message in its stream, from 0 (E9).
     pub sequence: u64,
@@ -92,9 +93,9 @@ pub struct MessageContext {
 /// What an interceptor wants to see. What nobody wants costs nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interest {
-    /// Messages from the client.
+    /// Messages from the client; responses count by the method of their request.
     pub to_upstream: Methods,
-    /// Messages to the client; responses count by the method of their request.
+    /// Messages to the client; the same.
     pub to_client: Methods,
     /// The headers of requests to the upstream.
     pub request_headers: bool,
@@ -108,9 +109,10 @@ pub enum Methods {
     /// None.
     #[default]
     None,
-    /// These; a name that ends in `*` stands for all that begin with what precedes it.
+    /// These, and responses whose request is not known: they may be of these. A name that ends in `*`
+    /// stands for all that begin with what precedes it.
     Only(Vec<String>),
-    /// All, and messages whose method is not known.
+    /// All.
     All,
 }
 

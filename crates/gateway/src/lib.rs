@@ -16,9 +16,9 @@ mod route;
 mod session;
 mod stats;
 
-pub use config::{GatewayConfig, HealthConfig, Resume, SessionLost, UpstreamSpec};
+pub use config::{Forwarded, GatewayConfig, HealthConfig, Resume, SessionLost, UpstreamSpec};
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;
 pub use log::{ExchangeLog, ExchangeRecord};
 pub use route::Route;
-pub use stats::RouteStats;
+pub use stats::{MethodStats, RouteStats};

@@ -1,7 +1,7 @@
 //! The exchange log: one record for each exchange, given to whoever wants to write it.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,8 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{Answer, Content, Exchange, Inbound, Session};
+
+use crate::stats::MethodClass;
 
 /// One exchange, as a log shows it. No session id in full, no arguments, no tokens.
 #[derive(Debug, Clone)]
@@ -28,7 +30,9 @@ pub struct ExchangeRecord<'a> {
     pub revision: Revision,
     /// First characters of the session's id.
     pub session: Option<&'a str>,
-    /// Address of the client.
+    /// Address of the client, if trusted proxies stand between it and the peer.
+    pub client: Option<IpAddr>,
+    /// Address of the peer.
     pub peer: Option<SocketAddr>,
     /// When the head of the answer was known.
     pub at: Instant,
@@ -42,13 +46,20 @@ pub trait ExchangeLog: Send + Sync + 'static {
     fn record(&self, record: &ExchangeRecord<'_>);
 }
 
-/// What is kept of an exchange until its record can be made.
+/// What is kept of an exchange until its answer begins.
 pub(crate) struct Begun {
+    pub(crate) class: MethodClass,
+    at: Instant,
+    /// Only where somebody writes a log.
+    logged: Option<Box<Logged>>,
+}
+
+struct Logged {
     subject: Subject,
     session: Option<Arc<Session>>,
     revision: Revision,
+    client: Option<IpAddr>,
     peer: Option<SocketAddr>,
-    at: Instant,
 }
 
 enum Subject {
@@ -75,7 +86,42 @@ fn described(message: &Message) -> (&str, Option<Cow<'_, str>>) {
 }
 
 impl Begun {
-    pub(crate) fn new(exchange: &Exchange) -> Self {
+    pub(crate) fn new(exchange: &Exchange, is_logged: bool) -> Self {
+        let class = match &exchange.inbound {
+            Inbound::Stateless(message)
+            | Inbound::StatelessNotification(message)
+            | Inbound::Initialize(message, _)
+            | Inbound::Message(message, _) => MethodClass::of(message.method()),
+            Inbound::Listen(..) => MethodClass::LISTEN,
+            Inbound::Terminate(_) => MethodClass::TERMINATE,
+        };
+        Self {
+            class,
+            at: exchange.read_at,
+            logged: is_logged.then(|| Box::new(Logged::new(exchange))),
+        }
+    }
+
+    /// How long it has been until `now`.
+    pub(crate) fn took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+
+    pub(crate) fn record(
+        &self,
+        log: &dyn ExchangeLog,
+        upstream: &str,
+        answer: &Answer,
+        now: Instant,
+    ) {
+        if let Some(logged) = &self.logged {
+            logged.record(log, upstream, answer, (now, self.took(now)));
+        }
+    }
+}
+
+impl Logged {
+    fn new(exchange: &Exchange) -> Self {
         let (subject, session) = match &exchange.inbound {
             Inbound::Stateless(message)
             | Inbound::StatelessNotification(message)
@@ -91,12 +137,18 @@ impl Begun {
             subject,
             session,
             revision: exchange.revision,
+            client: exchange.forwarded_for.first().copied(),
             peer: exchange.peer,
-            at: exchange.read_at,
         }
     }
 
-    pub(crate) fn record(&self, log: &dyn ExchangeLog, upstream: &str, answer: &Answer) {
+    fn record(
+        &self,
+        log: &dyn ExchangeLog,
+        upstream: &str,
+        answer: &Answer,
+        (at, took): (Instant, Duration),
+    ) {
         let (message, name) = match &self.subject {
             Subject::Fixed(name) => (*name, None),
             Subject::Message(message) => described(message),
@@ -106,7 +158,6 @@ impl Begun {
             let id = session.id().as_str();
             &id[..id.len().min(6)]
         });
-        let now = tokio::time::Instant::now().into_std();
         log.record(&ExchangeRecord {
             upstream,
             message,
@@ -115,9 +166,10 @@ impl Begun {
             is_stream: answer.content == Content::EventStream,
             revision: self.revision,
             session,
+            client: self.client,
             peer: self.peer,
-            at: now,
-            took: now.saturating_duration_since(self.at),
+            at,
+            took,
         });
     }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::backoff::Backoff;
-use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::rpc::{self, Kind, Message, RequestId};
 use thinpipe_proto::session::EventId;
-use thinpipe_transport::body::{Body, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::body::{BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::Session;
 
 use crate::failure::{Failure, Reason};
-use crate::route::Route;
+use crate::interceptor::{Chain, Direction, MessageContext, Rejection, subject};
+use crate::session::{Call, SessionState};
+use crate::stats::Counters;
 
 pub(crate) mod inspect;
 pub(crate) mod pass;
@@ -53,9 +55,44 @@ impl Purpose {
     }
 }
 
+/// Whose streams are relayed: what a relay asks and tells beside the bytes.
+pub(crate) trait Owner: Send + Sync {
+    /// Name of the upstream.
+    fn name(&self) -> &str;
+
+    /// What looks at its messages.
+    fn chain(&self) -> &Chain;
+
+    fn stats(&self) -> &Counters;
+
+    /// Bytes of an event that is read.
+    fn max_message(&self) -> usize;
+
+    /// Whether streams that broke are asked for again.
+    fn resumes(&self) -> bool;
+
+    /// Asks for a stream again after its last event, with growing delays, until it goes on or the
+    /// upstream says that it will not.
+    fn resume(self: Arc<Self>, stream: Broken) -> BoxFuture<Resumed>;
+
+    /// Answers a server's request that the client does not get to see.
+    fn answer_upstream(self: Arc<Self>, session: Arc<Session>, error: Bytes);
+}
+
+/// A stream that can be resumed.
+pub(crate) struct Broken {
+    pub(crate) session: Arc<Session>,
+    /// The last id it carried.
+    pub(crate) last: EventId,
+    /// The delay its server asked for.
+    pub(crate) retry: Option<Duration>,
+    pub(crate) backoff: Backoff,
+    pub(crate) is_standalone: bool,
+}
+
 /// The parts of a relay that do not depend on whether events are read.
 pub(crate) struct Line {
-    pub(crate) route: Arc<Route>,
+    pub(crate) owner: Arc<dyn Owner>,
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) purpose: Purpose,
     /// The response has passed.
@@ -84,6 +121,56 @@ pub(crate) enum Resumed {
 }
 
 impl Line {
+    /// Sets method and name of the context: those of the message, or of the request it answers. `own`
+    /// is the request that this line is the answer to.
+    ///
+    /// `Err`: what it answers cannot be told, so that nobody can say who has to look at it.
+    pub(crate) fn describe(
+        &self,
+        context: &mut MessageContext,
+        own: Option<&Call>,
+        message: &Message,
+    ) -> Result<(), Rejection> {
+        if let Some(method) = message.method() {
+            if context.method.as_deref() != Some(method) {
+                context.method = Some(method.into());
+            }
+            context.name = subject(message).map(|name| name.as_ref().into());
+            if message.kind() == Kind::Request {
+                self.note_asked(context, message);
+            }
+            return Ok(());
+        }
+        let is_own = self
+            .purpose
+            .request()
+            .is_some_and(|id| message.id() == Some(id));
+        let call = if is_own {
+            own.cloned()
+        } else {
+            let asked = self.session.as_ref().zip(message.id());
+            let known = asked.and_then(|(s, id)| s.state(SessionState::default)?.call_of(id));
+            shape::checked(known, message).map_err(|shape::Ambiguous| unknown_response())?
+        };
+        (context.method, context.name) = match call {
+            Some((method, name)) => (Some(method), name),
+            None => (None, None),
+        };
+        Ok(())
+    }
+
+    /// Remembers a server's request, for the client's response to it. It is only known where what the
+    /// server sends is read.
+    fn note_asked(&self, context: &MessageContext, message: &Message) {
+        if self.owner.chain().wants_any(Direction::ToUpstream)
+            && let Some(session) = &self.session
+            && let Some(state) = session.state(SessionState::default)
+            && let (Some(id), Some(method)) = (message.id(), &context.method)
+        {
+            state.remember_asked(id, (Arc::clone(method), context.name.clone()));
+        }
+    }
+
     /// An event has come: the delays start anew if it takes the stream on from where it was resumed
     /// and has data. One that only says where the stream stands does not, were its id a new one, or a
     /// server that takes and drops every connection would be asked without end (G7).
@@ -108,16 +195,16 @@ impl Line {
         }
         if let (Some(session), Some(last)) = (&self.session, last)
             && self.purpose.is_resumable()
-            && self.route.resumes()
+            && self.owner.resumes()
         {
-            let route = Arc::clone(&self.route);
-            let session = Arc::clone(session);
-            let backoff = self.backoff.clone();
-            let standalone = matches!(self.purpose, Purpose::Standalone);
-            return Ending::Resume(Box::pin(async move {
-                let resuming = route.resume_stream(&session, &last, retry, backoff, standalone);
-                resuming.await
-            }));
+            let broken = Broken {
+                session: Arc::clone(session),
+                last,
+                retry,
+                backoff: self.backoff.clone(),
+                is_standalone: matches!(self.purpose, Purpose::Standalone),
+            };
+            return Ending::Resume(Arc::clone(&self.owner).resume(broken));
         }
         self.lost()
     }
@@ -132,8 +219,8 @@ impl Line {
         };
         let text = "the upstream's stream ended before the response; the call may have run";
         let failure = Failure::new(Reason::StreamLost, text);
-        self.route.stats().streams_lost();
-        Ending::Fail(failure.event(id, self.route.name()))
+        self.owner.stats().streams_lost();
+        Ending::Fail(failure.event(id, self.owner.name()))
     }
 
     /// The end of a stream that was told to stop. If its session is over, nobody will answer its request
@@ -164,7 +251,7 @@ impl Line {
             Purpose::Subscription(id) => out.extend_from_slice(&subscription_end(id)),
             Purpose::Request(id) | Purpose::Stateless(id) if !self.answered => {
                 let failure = Failure::new(Reason::ShuttingDown, "the gateway shuts down");
-                out.extend_from_slice(&failure.event(id, self.route.name()));
+                out.extend_from_slice(&failure.event(id, self.owner.name()));
             }
             _ => {}
         }
@@ -181,6 +268,14 @@ impl Line {
         let drains = matches!(self.purpose, Purpose::Request(_)) && !self.answered && !resumable;
         let body = body.filter(|_| drains)?;
         Some(Box::pin(discard(body)))
+    }
+}
+
+fn unknown_response() -> Rejection {
+    Rejection {
+        code: rpc::code::INTERNAL_ERROR,
+        message: "The gateway cannot tell which request this answers".into(),
+        reason: "unknown_response".into(),
     }
 }
 
@@ -205,15 +300,6 @@ async fn discard(mut body: Box<dyn BodyStream>) {
             return;
         }
         tokio::time::sleep(BETWEEN_GULPS).await;
-    }
-}
-
-/// `Body` as a stream, whatever it is.
-pub(crate) fn into_stream(body: Body) -> Box<dyn BodyStream> {
-    match body {
-        Body::Stream(stream) => stream,
-        Body::Full(bytes) => Box::new(source::Whole::new(bytes)),
-        Body::Empty => Box::new(source::Whole::new(Bytes::new())),
     }
 }
 

@@ -16,23 +16,26 @@ use thinpipe_transport::server::{
 use thinpipe_transport::upstream::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Resume, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health, denies_endpoint};
-use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
+use crate::interceptor::{
+    Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step, subject,
+};
 use crate::log::{Begun, ExchangeLog};
 use crate::relay::inspect::rejection_message;
-use crate::relay::{Line, Purpose};
-use crate::stats::{Counters, RouteStats};
+use crate::relay::{Line, Owner, Purpose};
+use crate::session::upstream_session;
+use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
 mod initialize;
 mod listen;
+mod owner;
+mod reestablish;
 mod resume;
 mod session;
-
-pub(crate) use initialize::unsupported;
 
 /// One upstream, and everything that is the same for all its exchanges.
 pub struct Route {
@@ -42,6 +45,7 @@ pub struct Route {
     health: Arc<Health>,
     era: Era,
     counters: Counters,
+    latencies: Latencies,
     sessions: OnceLock<SessionManager>,
     tasks: TaskTracker,
     buffered: ByteBudget,
@@ -64,6 +68,7 @@ impl Route {
             health,
             era: Era::default(),
             counters: Counters::default(),
+            latencies: Latencies::default(),
             sessions: OnceLock::new(),
             tasks,
             buffered,
@@ -101,6 +106,12 @@ impl Route {
         self.counters.snapshot()
     }
 
+    /// How many exchanges of each method there were, and how long they took.
+    #[must_use]
+    pub fn method_stats(&self) -> Vec<MethodStats> {
+        self.latencies.snapshot()
+    }
+
     /// What looks at its messages.
     #[must_use]
     pub fn chain(&self) -> &Chain {
@@ -132,12 +143,8 @@ impl Route {
         &self.buffered
     }
 
-    pub(crate) fn max_message(&self) -> usize {
+    fn max_message(&self) -> usize {
         self.spec.max_message
-    }
-
-    pub(crate) fn resumes(&self) -> bool {
-        self.spec.resume == Resume::Upstream
     }
 
     pub(crate) fn log_to(&self, log: Arc<dyn ExchangeLog>) {
@@ -156,27 +163,33 @@ impl Route {
     /// is allocated for every request, and allocators are slow beyond a kilobyte.
     fn answer(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         self.counters.exchange();
-        let begun = self.log.get().map(|_| Box::new(Begun::new(&exchange)));
+        let begun = Begun::new(&exchange, self.log.get().is_some());
         let id = request_id(&exchange.inbound).cloned();
         if !self.health.is_healthy() && !matches!(exchange.inbound, Inbound::Terminate(_)) {
             self.counters.failed();
             let answer = Failure::unhealthy(id.as_ref(), self.name());
-            self.log(begun.as_deref(), &answer);
+            self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
+        }
+        let mut headers = headers::end_to_end(exchange.headers);
+        if self.spec.forwarded == Forwarded::Append {
+            let peer = exchange.peer.map(|peer| peer.ip());
+            let trail = exchange.forwarded_for.iter().copied().chain(peer);
+            headers::forwarded_for(&mut headers, trail);
         }
         let call = Incoming {
             revision: exchange.revision,
             principal: exchange.principal,
-            headers: exchange.headers,
+            headers,
         };
         match exchange.inbound {
             Inbound::Message(message, session) => Box::pin(async move {
                 let answered = self.in_session(call, message, session).await;
-                self.finished(answered, id.as_ref(), begun.as_deref())
+                self.finished(answered, id.as_ref(), &begun)
             }),
             inbound => Box::pin(async move {
                 let answered = self.uncommon(call, inbound).await;
-                self.finished(answered, id.as_ref(), begun.as_deref())
+                self.finished(answered, id.as_ref(), &begun)
             }),
         }
     }
@@ -202,16 +215,19 @@ impl Route {
         &self,
         answered: Result<Answer, Failure>,
         id: Option<&RequestId>,
-        begun: Option<&Begun>,
+        begun: &Begun,
     ) -> Answer {
         let answer = answered.unwrap_or_else(|failure| self.failed(&failure, id));
-        self.log(begun, &answer);
+        self.begins(begun, &answer);
         answer
     }
 
-    fn log(&self, begun: Option<&Begun>, answer: &Answer) {
-        if let (Some(log), Some(begun)) = (self.log.get(), begun) {
-            begun.record(&**log, self.name(), answer);
+    /// The answer is there, and begins.
+    fn begins(&self, begun: &Begun, answer: &Answer) {
+        let now = now();
+        self.latencies.record(begun.class, begun.took(now));
+        if let Some(log) = self.log.get() {
+            begun.record(&**log, self.name(), answer, now);
         }
     }
 
@@ -276,7 +292,7 @@ impl Route {
         context: &MessageContext,
         message: &Message,
     ) -> Result<UpstreamResponse, Failure> {
-        let mut headers = headers::end_to_end(call.headers.clone());
+        let mut headers = call.headers.clone();
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message);
@@ -332,10 +348,10 @@ impl Route {
         session: Option<&Arc<Session>>,
         message: &Message,
     ) -> Result<UpstreamRequest, Failure> {
-        let upstream_session = session.and_then(|s| s.upstream_session());
-        let mut headers = headers::end_to_end(call.headers);
+        let id = session.and_then(|s| upstream_session(s));
+        let mut headers = call.headers;
         headers::for_post(&mut headers);
-        headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
+        headers::for_session(&mut headers, call.revision, id.as_ref());
         self.edit_headers(context, &mut headers)?;
         Ok(UpstreamRequest {
             method: Method::POST,
@@ -420,10 +436,15 @@ impl Route {
         message: &Message,
     ) -> MessageContext {
         let describes = !self.chain.is_empty();
-        let method = message.method().filter(|_| describes);
-        let name = method
-            .and_then(thinpipe_proto::classify::name_param)
-            .and_then(|param| message.param_str(param));
+        let about = match message.method() {
+            _ if !describes => None,
+            Some(method) => {
+                let name = subject(message).map(|name| name.as_ref().into());
+                Some((method.into(), name))
+            }
+            None => session.and_then(|session| self.asked(session, message)),
+        };
+        let (method, name) = about.unzip();
         MessageContext {
             direction: Direction::ToUpstream,
             carrier: Carrier::Body,
@@ -431,8 +452,8 @@ impl Route {
             upstream: Arc::clone(&self.spec.client.name),
             principal: call.principal.clone(),
             session: session.filter(|_| describes).map(short),
-            method: method.map(Into::into),
-            name: name.map(Into::into),
+            method,
+            name: name.flatten(),
             sequence: 0,
         }
     }
@@ -440,7 +461,7 @@ impl Route {
     fn line(self: &Arc<Self>, session: Option<Arc<Session>>, purpose: Purpose) -> Line {
         let backoff = thinpipe_proto::backoff::Backoff::new();
         Line {
-            route: Arc::clone(self),
+            owner: Arc::clone(self) as Arc<dyn Owner>,
             session,
             purpose,
             answered: false,
@@ -457,7 +478,7 @@ impl Handler for Route {
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         // After DELETE the upstream was told already; a session it lost needs no telling.
         let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
-        let id = session.upstream_session().filter(|_| !told);
+        let id = upstream_session(&session).filter(|_| !told);
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
         Box::pin(async move {
             if let Some(id) = id {
@@ -495,6 +516,7 @@ pub(crate) enum Relayed {
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
+    /// Those that may reach an upstream.
     pub(crate) headers: HeaderMap,
 }
 

@@ -8,8 +8,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::rpc::{Message, RequestId};
-use thinpipe_proto::session::StreamId;
+use thinpipe_proto::session::{StreamId, UpstreamSessionId};
+use thinpipe_transport::server::Session;
 use tokio_util::sync::CancellationToken;
+
+mod calls;
+
+pub(crate) use calls::Call;
+use calls::Calls;
 
 /// Ids remembered of each live stream, to know it again when its client resumes it.
 const REMEMBERED_IDS: usize = 16;
@@ -19,9 +25,6 @@ const REMEMBERED_IDS: usize = 16;
 const MAX_REPLACEMENTS: usize = 3;
 const REPLACEMENT_WINDOW: Duration = Duration::from_secs(10);
 
-/// Calls remembered for responses that come on another stream than they were asked on.
-const MAX_CALLS: usize = 256;
-
 /// Bytes of the requests remembered for re-establishing a session: over a thousand subscriptions.
 const MAX_SETUP: usize = 128 << 10;
 
@@ -29,7 +32,10 @@ const MAX_SETUP: usize = 128 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
     streams: Mutex<Streams>,
+    /// The client's requests, for responses that come on another stream.
     calls: Mutex<Calls>,
+    /// The server's requests.
+    asked: Mutex<Calls>,
     setup: Mutex<Setup>,
     /// One re-establishment at a time.
     pub(crate) reestablishing: tokio::sync::Mutex<()>,
@@ -51,15 +57,16 @@ struct Live {
     ids: Mutex<VecDeque<u64>>,
 }
 
-#[derive(Debug, Default)]
-struct Calls {
-    order: VecDeque<RequestId>,
-    /// `None`: several requests had this id.
-    methods: HashMap<RequestId, Option<Call>>,
+/// The server's own id of a session: what the gateway attaches to the record, and all of it. The
+/// transport below knows the client's id alone (F7).
+pub(crate) fn upstream_session(session: &Session) -> Option<UpstreamSessionId> {
+    UpstreamSessionId::from_bytes(session.attachment()).ok()
 }
 
-/// Method of a request, and the tool, prompt or resource it names.
-pub(crate) type Call = (Arc<str>, Option<Arc<str>>);
+/// What [`upstream_session`] reads; empty for a server that issued no id.
+pub(crate) fn attachment_of(id: Option<&UpstreamSessionId>) -> Bytes {
+    id.map(|id| id.as_bytes().clone()).unwrap_or_default()
+}
 
 /// Requests that gave the upstream's session its state.
 #[derive(Debug, Clone, Default)]
@@ -89,7 +96,7 @@ impl Setup {
 pub(crate) struct LiveStream {
     id: StreamId,
     live: Arc<Live>,
-    owner: Option<Arc<thinpipe_transport::server::Session>>,
+    owner: Option<Arc<Session>>,
 }
 
 /// The standalone stream may not be opened now.
@@ -100,7 +107,7 @@ impl SessionState {
     /// Registers a stream.
     pub(crate) fn open(
         &self,
-        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        owner: Option<Arc<Session>>,
         stop: CancellationToken,
         standalone: bool,
     ) -> LiveStream {
@@ -113,7 +120,7 @@ impl SessionState {
     /// (R111).
     pub(crate) async fn replace_standalone(
         &self,
-        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        owner: Option<Arc<Session>>,
         token: CancellationToken,
         now: Instant,
     ) -> Result<(LiveStream, bool), Contended> {
@@ -175,27 +182,23 @@ impl SessionState {
         std::mem::take(&mut lock(&self.streams).notices)
     }
 
-    /// Remembers which method a request has, for responses that come on another stream, also when
-    /// they come a second time. A client that uses an id twice leaves unknown which one is answered.
+    /// Remembers a request of the client, for responses that come on another stream, also when they
+    /// come a second time.
     pub(crate) fn remember_call(&self, id: &RequestId, call: Call) {
-        let mut calls = lock(&self.calls);
-        match calls.methods.get_mut(id) {
-            Some(known) if known.as_ref() != Some(&call) => *known = None,
-            Some(_) => {}
-            None => {
-                calls.methods.insert(id.clone(), Some(call));
-                calls.order.push_back(id.clone());
-            }
-        }
-        while calls.order.len() > MAX_CALLS {
-            if let Some(oldest) = calls.order.pop_front() {
-                calls.methods.remove(&oldest);
-            }
-        }
+        lock(&self.calls).remember(id, call);
     }
 
     pub(crate) fn call_of(&self, id: &RequestId) -> Option<Call> {
-        lock(&self.calls).methods.get(id).cloned().flatten()
+        lock(&self.calls).of(id)
+    }
+
+    /// Remembers a request of the server, for the client's response.
+    pub(crate) fn remember_asked(&self, id: &RequestId, call: Call) {
+        lock(&self.asked).remember(id, call);
+    }
+
+    pub(crate) fn asked_by_server(&self, id: &RequestId) -> Option<Call> {
+        lock(&self.asked).of(id)
     }
 
     /// Remembers what the server said it can do.
@@ -232,17 +235,12 @@ impl SessionState {
     pub(crate) fn setup(&self) -> Setup {
         lock(&self.setup).clone()
     }
-
-    #[cfg(test)]
-    fn live(&self) -> usize {
-        lock(&self.streams).live.len()
-    }
 }
 
 impl Streams {
     fn open(
         &mut self,
-        owner: Option<Arc<thinpipe_transport::server::Session>>,
+        owner: Option<Arc<Session>>,
         stop: CancellationToken,
         standalone: bool,
     ) -> LiveStream {
@@ -394,19 +392,6 @@ mod tests {
         task.await.unwrap();
     }
 
-    #[test]
-    fn an_id_used_for_two_calls_is_of_neither() {
-        let state = SessionState::default();
-        let id = RequestId::parse(Bytes::from_static(b"1")).unwrap();
-        let call = |method: &str| (Arc::from(method), None);
-        state.remember_call(&id, call("tools/list"));
-        assert_eq!(state.call_of(&id), Some(call("tools/list")));
-        state.remember_call(&id, call("ping"));
-        assert_eq!(state.call_of(&id), None);
-        state.remember_call(&id, call("ping"));
-        assert_eq!(state.call_of(&id), None);
-    }
-
     /// B7: what a session keeps is bounded; one of which not all is known is not made again.
     #[test]
     fn b7_what_is_set_up_is_bounded() {
@@ -430,21 +415,5 @@ mod tests {
         let setup = state.setup();
         assert!(setup.is_incomplete);
         assert_eq!(setup.subscriptions.len(), 1000);
-    }
-
-    #[test]
-    fn calls_are_bounded() {
-        let state = SessionState::default();
-        for n in 0..1000 {
-            let id = RequestId::parse(Bytes::from(n.to_string())).unwrap();
-            state.remember_call(&id, ("tools/call".into(), None));
-        }
-        let calls = lock(&state.calls);
-        assert_eq!(
-            (calls.order.len(), calls.methods.len()),
-            (MAX_CALLS, MAX_CALLS)
-        );
-        drop(calls);
-        assert_eq!(state.live(), 0);
     }
 }

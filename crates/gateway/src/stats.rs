@@ -2,6 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod latency;
+
+pub use latency::MethodStats;
+pub(crate) use latency::{Latencies, MethodClass};
+
 /// Counters of one upstream.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -86,4 +91,18 @@ impl Counters {
 
 fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    /// I4: there is no room in them for a lock.
+    #[test]
+    fn i4_counters_are_nothing_but_atomics() {
+        assert_eq!(size_of::<Counters>(), 8 * size_of::<AtomicU64>());
+        assert_eq!(size_of::<Latencies>(), size_of::<Box<[AtomicU64]>>());
+    }
 }

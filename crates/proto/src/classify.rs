@@ -20,7 +20,10 @@ use crate::header;
 use crate::revision::Revision;
 use crate::rpc::{Kind, Message, Payload, code, meta_key};
 
-pub use method::{is_cacheable_method, is_read_only_method, mirrored_param, name_param};
+pub use method::{
+    CLIENT_NOTIFICATIONS, CLIENT_REQUESTS, SERVER_REQUESTS, is_cacheable_method,
+    is_read_only_method, mirrored_param, name_param,
+};
 pub use refusal::Refusal;
 
 use mirror::Single;

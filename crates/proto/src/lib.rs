@@ -10,6 +10,7 @@
 //! - [`header`]: the MCP headers, their value rules and media types.
 //! - [`classify`]: which binding and revision an HTTP request belongs to.
 //! - [`access`]: Host and Origin allow-lists.
+//! - [`forwarded`]: who a request comes from, when proxies stand in between.
 //! - [`session`]: typed identifiers.
 //! - [`probe`]: which revisions a server speaks, found out by asking.
 //! - [`backoff`]: delays between reconnections, as a pure function.
@@ -18,6 +19,7 @@
 pub mod access;
 pub mod backoff;
 pub mod classify;
+pub mod forwarded;
 pub mod header;
 pub mod probe;
 pub mod revision;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
+use thinpipe_proto::session::{Principal, SessionId};
 
 use crate::{SessionRecord, SessionStore, StoreError, Version};
 
@@ -28,14 +28,13 @@ where
 /// A record to test with; `n` tells records apart.
 #[must_use]
 pub fn sample(n: u8) -> SessionRecord {
-    let upstream = UpstreamSessionId::from_bytes(Bytes::from(format!("up-{n}")));
     SessionRecord {
         id: SessionId::from_random([n; 16]),
         principal: Principal::Named("alice".into()),
         endpoint: "everything".into(),
         revision: Revision::V2025_11_25,
         initialize_params: Bytes::from_static(br#"{"protocolVersion":"2025-11-25"}"#),
-        upstream_session: upstream.ok(),
+        attachment: Bytes::from(format!("up-{n}")),
         created_ms: 1_700_000_000_000 + u64::from(n),
     }
 }
@@ -73,7 +72,7 @@ async fn create_get_delete(store: &dyn SessionStore) {
 async fn compare_and_set(store: &dyn SessionStore) {
     let mut record = sample(2);
     ok(store.create(&record, TTL).await, "create");
-    record.upstream_session = None;
+    record.attachment = Bytes::new();
     let second = ok(store.update(&record, Version(1)).await, "update");
     assert!(second > Version(1), "a write raises the version");
     let stale = store.update(&record, Version(1)).await;

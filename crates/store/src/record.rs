@@ -1,15 +1,17 @@
 //! What is kept of a session.
 
+use std::fmt;
+
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
+use thinpipe_proto::session::{Principal, SessionId};
 
 /// How often a record has been written; for compare-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
 /// What another process needs to go on with a session: no messages, no cursors (F4).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SessionRecord {
     /// Our id, the only one the client sees.
     pub id: SessionId,
@@ -21,8 +23,37 @@ pub struct SessionRecord {
     pub revision: Revision,
     /// The client's `initialize` params, as JSON text, to open the session again elsewhere.
     pub initialize_params: Bytes,
-    /// The server's own session id, if it issued one; never shown to the client.
-    pub upstream_session: Option<UpstreamSessionId>,
+    /// What the endpoint's handler needs besides to go on with the session. Only it knows what that
+    /// means: for a gateway it is the server's own session id, and never shown to the client.
+    pub attachment: Bytes,
     /// Milliseconds since the Unix epoch when it was opened.
     pub created_ms: u64,
+}
+
+/// Without what clients and handlers put in: the attachment may be a secret, and logs are not.
+impl fmt::Debug for SessionRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRecord")
+            .field("id", &self.id)
+            .field("principal", &self.principal)
+            .field("endpoint", &self.endpoint)
+            .field("revision", &self.revision)
+            .field("created_ms", &self.created_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::conformance::sample;
+
+    /// A13, F5: what is logged of a record shows no id in full, of neither side.
+    #[test]
+    fn f5_a_records_secrets_are_not_shown() {
+        let record = sample(7);
+        let shown = format!("{record:?}");
+        let attachment = std::str::from_utf8(&record.attachment).unwrap();
+        assert!(!shown.contains(attachment) && !shown.contains(record.id.as_str()));
+        assert!(shown.contains("everything"), "{shown}");
+    }
 }

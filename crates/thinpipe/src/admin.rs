@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
+use thinpipe_gateway::MethodStats;
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_transport::server::Server;
 use tokio::net::{TcpListener, TcpStream};
@@ -236,6 +237,7 @@ impl Admin {
                 "path": upstream.path,
                 "healthy": upstream.healthy,
                 "figures": by_name(&upstream.figures),
+                "methods": by_method(&upstream.methods),
             })
         });
         json!({
@@ -319,6 +321,22 @@ impl Drop for Place {
 /// A poisoned lock means a panic elsewhere; what it guards here is valid at every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often each method came, and how soon its answers began.
+fn by_method(methods: &[MethodStats]) -> Value {
+    let entries = methods.iter().map(|stats| {
+        let within =
+            |part: f64| u64::try_from(stats.quantile(part).as_micros()).unwrap_or(u64::MAX);
+        let figures = json!({
+            "count": stats.count(),
+            "p50_us": within(0.5),
+            "p90_us": within(0.9),
+            "p99_us": within(0.99),
+        });
+        (stats.method.to_owned(), figures)
+    });
+    Value::Object(entries.collect())
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

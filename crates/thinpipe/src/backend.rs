@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use thinpipe_gateway::interceptor::InterceptorStats;
-use thinpipe_gateway::{ExchangeLog, Gateway, GatewayConfig, GatewayError, describe};
+use thinpipe_gateway::{ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, describe};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
 
@@ -35,6 +35,8 @@ pub(crate) struct UpstreamState {
     pub(crate) healthy: bool,
     /// What was counted.
     pub(crate) figures: Vec<Figure>,
+    /// How often each method was answered, and how long that took.
+    pub(crate) methods: Vec<MethodStats>,
 }
 
 /// A server with the gateway mounted on it, and the gateway. Must be called inside a runtime that
@@ -133,6 +135,7 @@ impl Backend for Gateway {
                 path: route.path().to_owned(),
                 healthy: route.is_healthy(),
                 figures,
+                methods: route.method_stats(),
             }
         });
         states.collect()

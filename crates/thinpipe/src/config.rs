@@ -23,6 +23,7 @@ mod raw;
 mod settings;
 mod substitute;
 mod suggest;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tree;

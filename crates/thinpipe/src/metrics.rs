@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -71,8 +72,59 @@ impl Collector for Figures {
                 .push(Figure::gauge("up", "Whether the upstream answers", healthy));
         }
         let of_upstreams: Vec<_> = upstreams.iter().flat_map(labelled).collect();
-        write(&mut encoder, "upstream_", &of_upstreams)
+        write(&mut encoder, "upstream_", &of_upstreams)?;
+        write_methods(&mut encoder, &upstreams)
     }
+}
+
+/// Upper bounds of the histograms' buckets: powers of four, which is where theirs end, too.
+const BOUNDS: [Duration; 11] = {
+    let mut bounds = [Duration::ZERO; 11];
+    let mut at = 0;
+    while at < bounds.len() {
+        bounds[at] = Duration::from_micros(64 << (2 * at));
+        at += 1;
+    }
+    bounds
+};
+
+fn write_methods(
+    encoder: &mut DescriptorEncoder<'_>,
+    upstreams: &[UpstreamState],
+) -> Result<(), fmt::Error> {
+    if upstreams.iter().all(|upstream| upstream.methods.is_empty()) {
+        return Ok(());
+    }
+    let mut metric = encoder.encode_descriptor(
+        "upstream_answer_seconds",
+        "From a request to the beginning of its answer",
+        None,
+        MetricType::Histogram,
+    )?;
+    for upstream in upstreams {
+        for stats in &upstream.methods {
+            let labels = [
+                ("upstream", upstream.name.as_str()),
+                ("method", stats.method),
+            ];
+            let mut below = 0;
+            let each = BOUNDS.map(|bound| {
+                let before = std::mem::replace(&mut below, stats.below(bound));
+                (bound.as_secs_f64(), below - before)
+            });
+            let rest = (f64::INFINITY, stats.count() - below);
+            let buckets: Vec<_> = each.into_iter().chain([rest]).collect();
+            metric
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(
+                    stats.total().as_secs_f64(),
+                    stats.count(),
+                    &buckets,
+                    None,
+                )?;
+        }
+    }
+    Ok(())
 }
 
 fn labelled(upstream: &UpstreamState) -> impl Iterator<Item = (&Figure, Option<&str>)> {

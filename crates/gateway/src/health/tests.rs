@@ -205,7 +205,7 @@ fn verdict(modern: Option<Vec<Revision>>, legacy: Option<Revision>) -> Verdict {
 fn k1_a_contradicted_verdict_falls() {
     let not_found = |content, body: &'static str| {
         let body = Body::Full(bytes::Bytes::from_static(body.as_bytes()));
-        Answer::new(http::StatusCode::NOT_FOUND, content, body)
+        Answer::new(StatusCode::NOT_FOUND, content, body)
     };
     let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such method"}}"#;
     assert!(!denies_endpoint(&not_found(Content::Json, error)));

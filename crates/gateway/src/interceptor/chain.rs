@@ -113,8 +113,8 @@ impl Chain {
     }
 
     /// Whether an interceptor wants to see such a message. If none does, its bytes may go on unread.
-    /// `method: None` asks who wants messages whose method is not known; a response to the client whose
-    /// method is not known is to be [run](Self::run) as soon as [any](Self::wants_any) are wanted.
+    /// `method: None` is a response whose request is not known: whoever wants [any](Self::wants_any)
+    /// message on that way wants it, too.
     #[must_use]
     pub fn wants(&self, direction: Direction, method: Option<&str>) -> bool {
         self.shared.filter(direction).admits(method)

@@ -9,7 +9,8 @@ use thinpipe_proto::rpc::{Kind, Message, code};
 use tokio::time;
 
 use super::config::Wrong;
-use super::glob::{self, Glob};
+use super::glob::Glob;
+use super::subject::{Fit, method_fit, name_fit};
 use super::{Action, ChainConfig, Direction, Interceptor, Interest, MessageContext};
 use super::{Methods, Rejection, Way};
 
@@ -20,8 +21,8 @@ use super::{Methods, Rejection, Way};
 pub struct FaultConfig {
     /// Which way the messages go. Default: to_upstream.
     pub direction: Way,
-    /// Methods (patterns with `*`); a response has the method of its request. Default:
-    /// `["tools/call"]`.
+    /// Methods (patterns with `*`); a response has the method of its request, and one whose request
+    /// is not known any more has every method. Default: `["tools/call"]`.
     pub methods: Vec<String>,
     /// Tools, prompts or resources (patterns with `*`). Default: all, also messages that name none.
     pub names: Vec<String>,
@@ -126,13 +127,10 @@ impl Fault {
         })
     }
 
-    fn hits(&self, cx: &MessageContext) -> bool {
-        let admits = |globs: &[Glob], text: Option<&str>| {
-            globs.is_empty() || text.is_some_and(|text| glob::any(globs, text))
-        };
+    fn hits(&self, cx: &MessageContext, kind: Kind) -> bool {
         if !self.config.direction.admits(cx.direction)
-            || !admits(&self.methods, cx.method.as_deref())
-            || !admits(&self.names, cx.name.as_deref())
+            || method_fit(&self.methods, cx, kind) == Fit::No
+            || name_fit(&self.names, cx, kind) == Fit::No
         {
             return false;
         }
@@ -169,7 +167,7 @@ impl Interceptor for Fault {
     }
 
     fn intercept(&self, cx: &MessageContext, message: &Message) -> Action {
-        if message.kind() == Kind::ErrorResponse || !self.hits(cx) {
+        if message.kind() == Kind::ErrorResponse || !self.hits(cx, message.kind()) {
             return Action::Continue;
         }
         let outcome = match &self.config.fail {

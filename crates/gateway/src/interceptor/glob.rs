@@ -49,6 +49,11 @@ impl Glob {
         text.ends_with(&**last)
     }
 
+    /// Whether all that fits begins with this.
+    pub(super) fn begins_with(&self, prefix: &str) -> bool {
+        self.first.starts_with(prefix)
+    }
+
     /// Whether a value fits: a string by what it says, anything else by its text.
     pub(super) fn matches_value(&self, value: Value<'_>) -> bool {
         match value.string() {

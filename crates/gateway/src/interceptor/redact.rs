@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use thinpipe_proto::rpc::{Kind, Message};
 
 use super::config::Wrong;
-use super::glob::{self, Glob};
+use super::glob::Glob;
 use super::json::{self, Edit, Value};
 use super::pointer::Pointer;
+use super::subject::{Fit, method_fit, name_fit};
 use super::{Action, Direction, Interceptor, Interest, MessageContext, Methods, Way};
 
 /// Replaces values in requests, responses and events. Only the bytes of those values change; order,
@@ -34,12 +35,13 @@ pub struct RedactRule {
     /// Which way the messages go. Default: both.
     #[serde(default)]
     pub direction: Way,
-    /// Methods of the messages (patterns with `*`); a response has the method of its request.
-    /// Default: all, and messages whose method is not known.
+    /// Methods of the messages (patterns with `*`); a response has the method of its request, and one
+    /// whose request is not known any more has every method. Default: all.
     #[serde(default)]
     pub methods: Vec<String>,
-    /// Tools, prompts or resources that the request names (patterns with `*`). Default: all, also
-    /// messages that name none.
+    /// Tools, prompts or resources that the message, or its request, names (patterns with `*`); a
+    /// response whose request is not known any more has every name. Default: all, also messages that
+    /// name none.
     #[serde(default)]
     pub names: Vec<String>,
 }
@@ -110,13 +112,11 @@ impl Rule {
     }
 
     fn concerns(&self, cx: &MessageContext, kind: Kind) -> bool {
-        let admits = |globs: &[Glob], text: Option<&str>| {
-            globs.is_empty() || text.is_some_and(|text| glob::any(globs, text))
-        };
+        // What may be meant is redacted: better once too often than once too few.
         self.direction.admits(cx.direction)
             && self.pointer.first() == payload_of(kind)
-            && admits(&self.methods, cx.method.as_deref())
-            && admits(&self.names, cx.name.as_deref())
+            && method_fit(&self.methods, cx, kind) != Fit::No
+            && name_fit(&self.names, cx, kind) != Fit::No
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thinpipe_proto::rpc::Message;
 
 use super::config::Wrong;
+use super::subject::Fit;
 use super::{Action, ChainConfig, Direction, Interceptor, Interest, MessageContext, Methods};
 use action::Plan;
 use condition::{Checks, Subject};
@@ -15,6 +16,8 @@ pub use action::RuleAction;
 pub use condition::{Condition, MessageKind, Test};
 
 /// Decides by rules. The first rule that holds decides alone; if none does, the message goes on.
+/// Where it is not known (any more) what a response answers, a rule that may hold does its part, and
+/// the next one is asked, too.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RulesConfig {
@@ -96,9 +99,18 @@ impl Interceptor for Rules {
 
     fn intercept(&self, cx: &MessageContext, message: &Message) -> Action {
         let subject = Subject::new(cx, message);
-        match self.rules.iter().find(|rule| rule.when.hold(&subject)) {
-            None => Action::Continue,
-            Some(rule) => rule.then.carry_out(message),
+        let mut unsure = Vec::new();
+        for rule in &self.rules {
+            match rule.when.fit(&subject) {
+                Fit::No => {}
+                // Of a rule that may hold, what it forbids and changes is done, and nothing follows
+                // from what it lets pass: the next one is asked, too.
+                Fit::Maybe if !rule.then.rejects() => unsure.push(&rule.then),
+                Fit::Maybe | Fit::Yes => {
+                    return Plan::carry_out(unsure.into_iter().chain([&rule.then]), message);
+                }
+            }
         }
+        Plan::carry_out(unsure.into_iter(), message)
     }
 }

@@ -95,13 +95,12 @@ impl Sanitize {
 
     /// The changes that make a message clean.
     fn clean<'a>(&self, cx: &MessageContext, message: &Message) -> Result<Vec<Edit<'a>>, Unclean> {
-        let method = match message.kind() {
-            Kind::Response => cx.method.as_deref(),
-            _ => None,
-        };
-        let strip = match method.is_some_and(is_definition) {
-            true => Strip::Descriptions,
-            false => Strip::All,
+        let part = Part::of(cx, message.kind());
+        let strip = match part {
+            Part::Definition => Strip::Descriptions,
+            // What may define something must not come to mean something else.
+            Part::Unknown if self.config.definitions => Strip::Descriptions,
+            Part::Unknown | Part::Result | Part::Message => Strip::All,
         };
         let mut edits = Vec::new();
         for member in Value::root(message.source()).members() {
@@ -109,13 +108,11 @@ impl Sanitize {
                 self.walk(member.value, Strip::Nothing, &mut edits)?;
                 continue;
             }
-            let list = method.and_then(list_of);
-            for part in member.value.members() {
-                match list {
-                    Some(list) if part.is_named(list) => {
-                        self.list(cx, part.value, &mut edits);
-                    }
-                    _ => self.member(part, strip, &mut edits)?,
+            for member in member.value.members() {
+                if strip == Strip::Descriptions && is_list(member, cx.method.as_deref()) {
+                    self.list(cx, member.value, &mut edits);
+                } else {
+                    self.member(member, strip, &mut edits)?;
                 }
             }
         }
@@ -215,12 +212,11 @@ impl Interceptor for Sanitize {
     }
 
     fn intercept(&self, cx: &MessageContext, message: &Message) -> Action {
-        let wanted = match message.kind() {
-            Kind::Response if cx.method.as_deref().is_some_and(is_definition) => {
-                self.config.definitions
-            }
-            Kind::Response => self.config.results,
-            Kind::ErrorResponse | Kind::Request | Kind::Notification => self.config.messages,
+        let wanted = match Part::of(cx, message.kind()) {
+            Part::Definition => self.config.definitions,
+            Part::Result => self.config.results,
+            Part::Unknown => self.config.definitions || self.config.results,
+            Part::Message => self.config.messages,
         };
         if !wanted || !self.forbidden.possible_in(message.source()) {
             return Action::Continue;
@@ -233,6 +229,27 @@ impl Interceptor for Sanitize {
                 message: "The server's message has control or escape characters".into(),
                 reason: "control_characters".into(),
             }),
+        }
+    }
+}
+
+/// What the settings tell apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Definition,
+    Result,
+    /// Either of them: what it answers is not known (any more).
+    Unknown,
+    Message,
+}
+
+impl Part {
+    fn of(cx: &MessageContext, kind: Kind) -> Self {
+        match (kind, cx.method.as_deref()) {
+            (Kind::Response, Some(method)) if is_definition(method) => Self::Definition,
+            (Kind::Response, Some(_)) => Self::Result,
+            (Kind::Response, None) => Self::Unknown,
+            _ => Self::Message,
         }
     }
 }
@@ -255,7 +272,10 @@ fn is_definition(method: &str) -> bool {
     DEFINITIONS.iter().any(|(name, _)| *name == method)
 }
 
-fn list_of(method: &str) -> Option<&'static str> {
-    let (_, list) = DEFINITIONS.iter().find(|(name, _)| *name == method)?;
-    *list
+/// Whether a member of a result is the list of definitions that this method gives, or any such list if
+/// the method is not known.
+fn is_list(member: Member<'_>, method: Option<&str>) -> bool {
+    let of_method = |name: &str| method.is_none_or(|method| method == name);
+    let mut lists = DEFINITIONS.iter().filter(|(name, _)| of_method(name));
+    lists.any(|(_, list)| list.is_some_and(|list| member.is_named(list)))
 }

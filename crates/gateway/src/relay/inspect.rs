@@ -12,12 +12,11 @@ use thinpipe_proto::sse::{self, Decoder, Event, Item};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::{NoRoom, Reserved};
 
-use super::shape::{self, Ambiguous};
 use super::source::{Got, Source};
 use super::{Ending, Line};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Rejection, Step};
-use crate::session::LiveStream;
+use crate::session::{Call, LiveStream};
 
 /// Bytes written at most by one poll, unless one event is larger.
 const BATCH: usize = 24 << 10;
@@ -28,8 +27,8 @@ pub(crate) struct InspectEvents {
     line: Line,
     live: LiveStream,
     context: MessageContext,
-    /// Method and name of the request this stream answers.
-    call: Option<(Arc<str>, Option<Arc<str>>)>,
+    /// The request this stream answers.
+    call: Option<Call>,
     max_event: usize,
     decoder: Decoder,
     /// For the event in the decoder, until its last message is written.
@@ -63,7 +62,7 @@ impl InspectEvents {
         context: MessageContext,
         prefix: Vec<u8>,
     ) -> Self {
-        let max_event = line.route.max_message();
+        let max_event = line.owner.max_message();
         let call = context
             .method
             .clone()
@@ -155,7 +154,7 @@ impl InspectEvents {
                 });
             }
             Err(error) => {
-                let upstream = self.line.route.name();
+                let upstream = self.line.owner.name();
                 tracing::warn!(upstream, %error, "an event is no message; skipped");
                 keep_cursor(&event, out);
             }
@@ -196,56 +195,20 @@ impl InspectEvents {
     }
 
     fn decide(&mut self, message: &Message) -> Step {
-        if self.describe(message).is_err() {
-            return Step::Done(Outcome::Rejected(Rejection {
-                code: rpc::code::INTERNAL_ERROR,
-                message: "The gateway cannot tell which request this answers".into(),
-                reason: "unknown_response".into(),
-            }));
+        let described = self
+            .line
+            .describe(&mut self.context, self.call.as_ref(), message);
+        if let Err(rejection) = described {
+            return Step::Done(Outcome::Rejected(rejection));
         }
-        let chain = self.line.route.chain();
-        let wanted = match self.context.method.as_deref() {
-            None => chain.wants_any(Direction::ToClient),
-            method => chain.wants(Direction::ToClient, method),
-        };
-        let step = if wanted {
+        let chain = self.line.owner.chain();
+        let step = if chain.wants(Direction::ToClient, self.context.method.as_deref()) {
             chain.run(&self.context, message.clone())
         } else {
             Step::Done(Outcome::Forward(message.clone()))
         };
         self.context.sequence += 1;
         step
-    }
-
-    /// Sets method and name of the context: those of the message, or of the request it answers.
-    fn describe(&mut self, message: &Message) -> Result<(), Ambiguous> {
-        let context = &mut self.context;
-        if let Some(method) = message.method() {
-            if context.method.as_deref() != Some(method) {
-                context.method = Some(method.into());
-            }
-            context.name = None;
-            return Ok(());
-        }
-        let own = self
-            .line
-            .purpose
-            .request()
-            .is_some_and(|id| message.id() == Some(id));
-        let call = if own {
-            self.call.clone()
-        } else {
-            let session = self.line.session.as_ref();
-            let known = session
-                .zip(message.id())
-                .and_then(|(s, id)| self.line.route.call_of(s, id));
-            shape::checked(known, message)?
-        };
-        (context.method, context.name) = match call {
-            Some((method, name)) => (Some(method), name),
-            None => (None, None),
-        };
-        Ok(())
     }
 
     fn write(&mut self, current: &Current, message: &Message, outcome: Outcome, out: &mut Vec<u8>) {
@@ -281,7 +244,8 @@ impl InspectEvents {
             Kind::Response | Kind::ErrorResponse => Some(error()),
             Kind::Request => {
                 if let Some(session) = &self.line.session {
-                    self.line.route.answer_upstream(session, error());
+                    let owner = Arc::clone(&self.line.owner);
+                    owner.answer_upstream(Arc::clone(session), error());
                 }
                 None
             }
@@ -318,7 +282,7 @@ impl InspectEvents {
     fn give_up(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Filled {
         self.over = true;
         if let Some(id) = self.line.purpose.request().filter(|_| !self.line.answered) {
-            out.extend_from_slice(&failure.event(id, self.line.route.name()));
+            out.extend_from_slice(&failure.event(id, self.line.owner.name()));
         }
         Filled::End
     }

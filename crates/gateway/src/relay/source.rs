@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::session::EventId;
-use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Ending, Line, Resumed};
 
 /// Bytes that are all here.
-pub(crate) struct Whole(Bytes);
+struct Whole(Bytes);
 
 impl Whole {
-    pub(crate) fn new(bytes: Bytes) -> Self {
+    fn new(bytes: Bytes) -> Self {
         Self(bytes)
     }
 }
@@ -33,6 +33,15 @@ impl BodyStream for Whole {
 
     fn remaining(&self) -> Option<u64> {
         Some(self.0.len() as u64)
+    }
+}
+
+/// `Body` as a stream, whatever it is.
+pub(crate) fn into_stream(body: Body) -> Box<dyn BodyStream> {
+    match body {
+        Body::Stream(stream) => stream,
+        Body::Full(bytes) => Box::new(Whole::new(bytes)),
+        Body::Empty => Box::new(Whole::new(Bytes::new())),
     }
 }
 
@@ -110,7 +119,7 @@ impl Source {
                     })
                 }
                 Err(error) => {
-                    tracing::debug!(upstream = line.route.name(), %error, "a stream broke off");
+                    tracing::debug!(upstream = line.owner.name(), %error, "a stream broke off");
                     self.state = State::Over;
                     Poll::Ready(if out.len() > before {
                         Got::Bytes
@@ -148,7 +157,7 @@ impl Source {
     ) -> Option<Ending> {
         match line.ending(last, retry) {
             Ending::Resume(future) => {
-                line.route.stats().resumed();
+                line.owner.stats().resumed();
                 self.state = State::Resuming(future);
                 None
             }
@@ -203,3 +212,6 @@ impl BodyStream for Bounded {
         self.stream.abandon()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,8 @@ use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Step};
 use crate::relay::inspect::{InspectEvents, rejection_message};
 use crate::relay::pass::PassEvents;
-use crate::relay::source::Source;
-use crate::relay::{Line, Purpose, into_stream};
+use crate::relay::source::{Source, into_stream};
+use crate::relay::{Line, Purpose};
 use crate::session::{LiveStream, SessionState};
 
 impl Route {
@@ -74,7 +74,7 @@ impl Route {
                 let answer = self.events(body, line, context, resumed_after, place);
                 Relayed::Now(Ok(with_headers(answer, extra)))
             }
-            MediaType::Json if self.reads(&context) => {
+            MediaType::Json if self.reads(&context, &line.purpose) => {
                 let route = Arc::clone(self);
                 Relayed::Later(Box::pin(async move {
                     let answer = route.inspect_json(response, &context, line).await?;
@@ -88,9 +88,11 @@ impl Route {
         }
     }
 
-    fn reads(&self, context: &MessageContext) -> bool {
-        self.chain()
-            .wants(Direction::ToClient, context.method.as_deref())
+    /// Whether a JSON body must be read. One that comes where no response is due may be anything.
+    fn reads(&self, context: &MessageContext, purpose: &Purpose) -> bool {
+        let method = context.method.as_deref();
+        let method = method.filter(|_| purpose.request().is_some());
+        self.chain().wants(Direction::ToClient, method)
     }
 
     /// Whether a stream's events must be read: notifications of any kind may be on it.
@@ -199,16 +201,18 @@ impl Route {
         line: &Line,
     ) -> Option<Bytes> {
         let is_response = message.kind().is_response();
+        let own = context.method.clone();
+        let own = own.map(|method| (method, context.name.clone()));
         let mut context = MessageContext {
             carrier: Carrier::Body,
             ..context.clone()
         };
-        if let Some(method) = message.method() {
-            (context.method, context.name) = (Some(method.into()), None);
-        }
-        let outcome = match self.chain().run(&context, message.clone()) {
-            Step::Done(outcome) => outcome,
-            Step::Wait(future) => future.await,
+        let outcome = match line.describe(&mut context, own.as_ref(), message) {
+            Ok(()) => match self.chain().run(&context, message.clone()) {
+                Step::Done(outcome) => outcome,
+                Step::Wait(future) => future.await,
+            },
+            Err(rejection) => Outcome::Rejected(rejection),
         };
         match outcome {
             Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
@@ -217,7 +221,7 @@ impl Route {
             }
             Outcome::Rejected(rejection) => {
                 if let (Some(session), Kind::Request) = (&line.session, message.kind()) {
-                    self.answer_upstream(session, rejection_message(message, &rejection));
+                    self.answer_server(session, rejection_message(message, &rejection));
                 }
                 None
             }

@@ -12,7 +12,7 @@ use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::relay::Purpose;
-use crate::session::{Contended, LiveStream, SessionState};
+use crate::session::{Contended, LiveStream, SessionState, upstream_session};
 
 impl Route {
     /// GET: the standalone stream, or another stream of the session after an event.
@@ -49,7 +49,7 @@ impl Route {
                 response = opening => response?,
             },
         };
-        if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
+        if response.status == StatusCode::NOT_FOUND && upstream_session(&session).is_some() {
             self.counters.session_lost();
             let reopens = self.spec.session_lost == SessionLost::Reestablish;
             if !reopens || session.in_flight() > 0 || !self.reestablish(&session, None).await {

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 use thinpipe_transport::server::{Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::initialize::Own;
+use super::reestablish::Own;
 use super::{Incoming, Route};
 use crate::config::SessionLost;
 use crate::failure::Failure;
 use crate::headers;
-use crate::relay::{Resumed, into_stream};
-use crate::session::SessionState;
+use crate::relay::source::into_stream;
+use crate::relay::{Broken, Resumed};
+use crate::session::{SessionState, upstream_session};
 
 /// An upstream may take a moment to notice that the stream being replaced is gone; until then it says
 /// 409.
@@ -35,7 +35,7 @@ impl Route {
     ) -> Result<UpstreamResponse, Failure> {
         let mut delays = CONFLICT_DELAYS_MS.iter();
         loop {
-            let mut headers = headers::end_to_end(call.headers.clone());
+            let mut headers = call.headers.clone();
             let response = self.get_stream(&mut headers, session, last).await?;
             if response.status != StatusCode::CONFLICT || !replaces {
                 return Ok(response);
@@ -54,7 +54,7 @@ impl Route {
         last: Option<&EventId>,
     ) -> Result<UpstreamResponse, Failure> {
         headers::for_listen(headers, last);
-        let id = session.upstream_session();
+        let id = upstream_session(session);
         headers::for_session(headers, session.revision(), id.as_ref());
         self.send(Method::GET, std::mem::take(headers), Bytes::new(), true)
             .await
@@ -78,22 +78,21 @@ impl Route {
 
     /// Asks for a stream again after its last event, with growing delays, until it goes on or the
     /// upstream says that it will not.
-    pub(crate) async fn resume_stream(
-        self: Arc<Self>,
-        session: &Arc<Session>,
-        last: &EventId,
-        retry: Option<Duration>,
-        mut backoff: Backoff,
-        standalone: bool,
-    ) -> Resumed {
-        let mut told = retry;
+    pub(super) async fn resume_stream(self: Arc<Self>, stream: Broken) -> Resumed {
+        let Broken {
+            session,
+            last,
+            retry: mut told,
+            mut backoff,
+            is_standalone,
+        } = stream;
         loop {
             let Some(delay) = backoff.next_delay(random(), told) else {
                 return Resumed::Lost;
             };
             tokio::time::sleep(delay).await;
             let mut headers = HeaderMap::new();
-            let response = match self.get_stream(&mut headers, session, Some(last)).await {
+            let response = match self.get_stream(&mut headers, &session, Some(&last)).await {
                 Ok(response) => response,
                 Err(failure) => {
                     tracing::debug!(upstream = self.name(), error = %failure.text, "resuming failed");
@@ -104,15 +103,15 @@ impl Route {
                 StatusCode::OK if response.is_event_stream() => {
                     return Resumed::Body(into_stream(response.into_body()), backoff);
                 }
-                StatusCode::NOT_FOUND if session.upstream_session().is_some() => {
+                StatusCode::NOT_FOUND if upstream_session(&session).is_some() => {
                     self.counters.session_lost();
-                    let reopens = standalone
+                    let reopens = is_standalone
                         && self.spec.session_lost == SessionLost::Reestablish
                         && session.in_flight() == 0;
-                    if reopens && self.reestablish(session, Some(Own)).await {
-                        return self.fresh_standalone(session).await;
+                    if reopens && self.reestablish(&session, Some(Own)).await {
+                        return self.fresh_standalone(&session).await;
                     }
-                    self.end_session(session, SessionEnd::UpstreamGone).await;
+                    self.end_session(&session, SessionEnd::UpstreamGone).await;
                     return Resumed::Lost;
                 }
                 status if is_passing(status) => told = retry_after(&response).or(told),

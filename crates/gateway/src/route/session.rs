@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::rpc::{Kind, Message};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
@@ -14,7 +14,7 @@ use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext, Rejection};
 use crate::relay::inspect::rejection_message;
-use crate::session::{Call, SessionState};
+use crate::session::{Call, SessionState, upstream_session};
 
 impl Route {
     /// The upstream answered 404: its session is gone, or it is not where it should be.
@@ -25,7 +25,7 @@ impl Route {
         session: Option<Arc<Session>>,
         message: Message,
     ) -> Result<Answer, Failure> {
-        let session = session.filter(|s| s.upstream_session().is_some());
+        let session = session.filter(|s| upstream_session(s).is_some());
         let Some(session) = session else {
             let text = format!("{} answers 404 at its configured URL", self.name());
             return Err(Failure::new(Reason::NotFound, text));
@@ -65,10 +65,10 @@ impl Route {
             // The server waits for an answer; it gets the refusal instead.
             Kind::Response | Kind::ErrorResponse => {
                 let body = rejection_message(message, rejection);
-                let upstream_session = session.and_then(|s| s.upstream_session());
-                let mut headers = headers::end_to_end(call.headers.clone());
+                let id = session.and_then(|s| upstream_session(s));
+                let mut headers = call.headers.clone();
                 headers::for_post(&mut headers);
-                headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
+                headers::for_session(&mut headers, call.revision, id.as_ref());
                 self.send(Method::POST, headers, body, false).await?;
                 Ok(Answer::accepted())
             }
@@ -82,9 +82,8 @@ impl Route {
         call: Incoming,
         session: Arc<Session>,
     ) -> Result<Answer, Failure> {
-        if let Some(id) = session.upstream_session() {
-            let headers = headers::end_to_end(call.headers.clone());
-            self.delete_upstream(headers, &session, &id).await;
+        if let Some(id) = upstream_session(&session) {
+            self.delete_upstream(call.headers, &session, &id).await;
         }
         let body = thinpipe_transport::body::Body::Empty;
         let content = thinpipe_transport::server::Content::Other(None);
@@ -128,18 +127,24 @@ impl Route {
         }
     }
 
-    pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
-        session.state(SessionState::default)?.call_of(id)
+    /// The server's request that a client's response answers.
+    pub(super) fn asked(&self, session: &Session, message: &Message) -> Option<Call> {
+        if !self.chain.wants_any(Direction::ToUpstream) {
+            return None;
+        }
+        session
+            .state(SessionState::default)?
+            .asked_by_server(message.id()?)
     }
 
     /// Answers a server's request that the client does not get to see.
-    pub(crate) fn answer_upstream(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
+    pub(super) fn answer_server(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
         let route = Arc::clone(self);
         let session = Arc::clone(session);
         self.tasks.spawn(async move {
             let mut headers = HeaderMap::new();
             headers::for_post(&mut headers);
-            let id = session.upstream_session();
+            let id = upstream_session(&session);
             headers::for_session(&mut headers, session.revision(), id.as_ref());
             if let Err(failure) = route.send(Method::POST, headers, error, false).await {
                 let error = failure.text;

@@ -13,6 +13,7 @@ mod pin;
 mod redact;
 mod rules;
 mod sanitize;
+mod unknown;
 
 use std::sync::Arc;
 

@@ -125,9 +125,7 @@ fn e8_only_what_servers_send_is_read() {
     let definitions =
         chain(r#"interceptors = [{ type = "sanitize", results = false, messages = false }]"#);
     assert!(definitions.wants(TO_CLIENT, Some("tools/list")));
-    assert!(
-        !definitions.wants(TO_CLIENT, Some("tools/call")) && !definitions.wants(TO_CLIENT, None)
-    );
+    assert!(!definitions.wants(TO_CLIENT, Some("tools/call")));
     let unclean = response(r#"{"content":[{"text":"\u001b"}]}"#);
     let results = chain(r#"interceptors = [{ type = "sanitize", results = false }]"#);
     forwarded(run(&results, &cx(TO_CLIENT, "tools/call"), &unclean));

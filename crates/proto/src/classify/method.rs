@@ -1,5 +1,49 @@
 //! What is known of methods by their names.
 
+/// Methods of clients' requests, of any revision; the most frequent first.
+pub const CLIENT_REQUESTS: [&str; 20] = [
+    "tools/call",
+    "tools/list",
+    "ping",
+    "initialize",
+    "resources/read",
+    "resources/list",
+    "resources/templates/list",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/get",
+    "prompts/list",
+    "completion/complete",
+    "logging/setLevel",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/get",
+    "tasks/result",
+    "tasks/list",
+    "tasks/cancel",
+    "tasks/update",
+];
+
+/// Methods of clients' notifications, of any revision.
+pub const CLIENT_NOTIFICATIONS: [&str; 4] = [
+    "notifications/initialized",
+    "notifications/cancelled",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+];
+
+/// Methods of servers' requests, of any revision.
+pub const SERVER_REQUESTS: [&str; 8] = [
+    "ping",
+    "sampling/createMessage",
+    "elicitation/create",
+    "roots/list",
+    "tasks/get",
+    "tasks/result",
+    "tasks/list",
+    "tasks/cancel",
+];
+
 /// Whether complete results carry `ttlMs` and `cacheScope` (2026-07-28; protocol notes 2.3.5).
 #[must_use]
 pub fn is_cacheable_method(method: &str) -> bool {

@@ -139,7 +139,7 @@ impl Decoder {
 
     #[inline]
     fn event(&mut self, end: LineEnd) -> Result<Item, DecodeError> {
-        let block = self.reader.block.take();
+        let block = std::mem::take(&mut self.reader.block);
         let raw = self.reader.take_raw(&self.chunk, end);
         if raw.len() > self.max_event {
             return Err(self.fail());
@@ -475,11 +475,6 @@ impl Block {
             Field::Retry => self.retry = line::retry(value).or(self.retry),
             Field::Id | Field::Unknown => {}
         }
-    }
-
-    #[inline]
-    fn take(&mut self) -> Self {
-        std::mem::take(self)
     }
 }
 

@@ -1,19 +1,19 @@
 //! From what was written to what is meant: every value checked once, and valid from then on.
 
-use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use thinpipe_gateway::GatewayConfig;
 use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::forwarded::{ForwardedHeader, InvalidNetwork, TrustedProxies};
 use thinpipe_transport::server::{AccessToken, LegacyMode, Limits, ServerConfig, SessionLimits};
 use tracing_subscriber::filter::Targets;
 
 use super::problem::{Place, Problem};
 use super::quantity::{Period, Size};
-use super::raw::{LogFormat, RawConfig, RawLegacy, RawLimits, RawSessions, RawToken};
+use super::raw::{LogFormat, RawConfig, RawForwardedHeader, RawLegacy, RawToken};
 use super::settings::{Given, Layers, Names};
+use super::tables::{Bounds, Quantity, RawLimits, RawSessions};
 use super::tree::Path;
 use super::upstreams::Common;
 use super::{Config, LogConfig, access};
@@ -24,12 +24,6 @@ pub(crate) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 pub(crate) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// What is logged.
 pub(crate) const LOG_LEVEL: &str = "info";
-
-/// The shortest time-out that can be meant.
-const MIN_TIMEOUT: Duration = Duration::from_millis(10);
-const MINUTE: Duration = Duration::from_secs(60);
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Builds a [`Config`], and collects what is wrong on the way.
 #[derive(Debug, Default)]
@@ -52,6 +46,7 @@ impl Build {
             limits,
             sessions: self.sessions(&raw.sessions),
             access,
+            trusted_proxies: self.trusted_proxies(raw.trusted_proxies, raw.forwarded_header),
             tokens: self.tokens(raw.tokens),
             allow_sessionless: raw.allow_sessionless.unwrap_or(false),
             legacy: match raw.legacy {
@@ -64,7 +59,8 @@ impl Build {
             chain: raw.chain,
             max_buffered: limits.max_buffered,
         };
-        let upstreams = self.upstreams(raw.upstreams, raw.mcp_servers, &common, listen.value);
+        let servers = [raw.mcp_servers, raw.servers];
+        let upstreams = self.upstreams(raw.upstreams, servers, &common, listen.value);
         Config {
             listen: listen.value,
             admin,
@@ -261,6 +257,31 @@ impl Build {
         policy
     }
 
+    fn trusted_proxies(
+        &mut self,
+        networks: Option<Vec<String>>,
+        header: Option<RawForwardedHeader>,
+    ) -> TrustedProxies {
+        let list = Path::default().key("trusted_proxies");
+        let mut proxies = TrustedProxies {
+            networks: Vec::new(),
+            header: match header {
+                Some(RawForwardedHeader::Forwarded) => ForwardedHeader::Forwarded,
+                Some(RawForwardedHeader::XForwardedFor) | None => ForwardedHeader::XForwardedFor,
+            },
+        };
+        for (index, text) in networks.unwrap_or_default().iter().enumerate() {
+            match text.parse() {
+                Ok(network) => proxies.networks.push(network),
+                Err(InvalidNetwork { mend }) => {
+                    let message = format!("`{text}` is no address or network");
+                    self.add(Problem::at(list.index(index), message).mend(mend));
+                }
+            }
+        }
+        proxies
+    }
+
     fn tokens(&mut self, raw: Vec<RawToken>) -> Vec<AccessToken> {
         let list = Path::default().key("tokens");
         let mut tokens: Vec<AccessToken> = Vec::with_capacity(raw.len());
@@ -289,118 +310,8 @@ impl Build {
 
     fn limits(&mut self, raw: &RawLimits) -> Limits {
         let at = Path::default().key("limits");
-        let d = Limits::default();
-        let million = 1_000_000;
-        let limits = Limits {
-            max_connections: self.count(
-                &at.key("max_connections"),
-                raw.max_connections,
-                d.max_connections,
-                1,
-                million,
-            ),
-            max_streams: self.count(
-                &at.key("max_streams"),
-                raw.max_streams,
-                d.max_streams,
-                1,
-                million,
-            ),
-            max_requests: self.count(
-                &at.key("max_requests"),
-                raw.max_requests,
-                d.max_requests,
-                1,
-                million,
-            ),
-            max_requests_per_session: self.count(
-                &at.key("max_requests_per_session"),
-                raw.max_requests_per_session,
-                d.max_requests_per_session,
-                1,
-                million,
-            ),
-            max_body: self.bytes(
-                &at.key("max_body"),
-                raw.max_body,
-                d.max_body,
-                1 << 10,
-                1 << 30,
-            ),
-            max_buffered: self.bytes(
-                &at.key("max_buffered"),
-                raw.max_buffered,
-                d.max_buffered,
-                1 << 16,
-                1 << 40,
-            ),
-            max_head: self.bytes(
-                &at.key("max_head"),
-                raw.max_head,
-                d.max_head,
-                1 << 10,
-                1 << 20,
-            ),
-            max_headers: self.count(
-                &at.key("max_headers"),
-                raw.max_headers,
-                d.max_headers,
-                8,
-                // The reader of heads has room for no more.
-                128,
-            ),
-            head_timeout: self.period(
-                &at.key("head_timeout"),
-                raw.head_timeout,
-                d.head_timeout,
-                MIN_TIMEOUT,
-                HOUR,
-            ),
-            body_timeout: self.period(
-                &at.key("body_timeout"),
-                raw.body_timeout,
-                d.body_timeout,
-                MIN_TIMEOUT,
-                HOUR,
-            ),
-            idle_timeout: self.period(
-                &at.key("idle_timeout"),
-                raw.idle_timeout,
-                d.idle_timeout,
-                MIN_TIMEOUT,
-                DAY,
-            ),
-            write_stall: self.period(
-                &at.key("write_stall"),
-                raw.write_stall,
-                d.write_stall,
-                MIN_TIMEOUT,
-                HOUR,
-            ),
-            // A18: neither off nor so long that proxies on the way give up.
-            keep_alive: self.period(
-                &at.key("keep_alive"),
-                raw.keep_alive,
-                d.keep_alive,
-                MIN_TIMEOUT,
-                5 * MINUTE,
-            ),
-            drain: self.period(&at.key("drain"), raw.drain, d.drain, Duration::ZERO, HOUR),
-            max_detached: self.count(
-                &at.key("max_detached"),
-                raw.max_detached,
-                d.max_detached,
-                0,
-                million,
-            ),
-            detached_timeout: self.period(
-                &at.key("detached_timeout"),
-                raw.detached_timeout,
-                d.detached_timeout,
-                MIN_TIMEOUT,
-                HOUR,
-            ),
-        };
+        let mut limits = Limits::default();
+        raw.apply(self, &at, &mut limits);
         self.fits(&at.key("max_body"), limits.max_body, limits.max_buffered);
         limits
     }
@@ -417,13 +328,8 @@ impl Build {
 
     fn sessions(&mut self, raw: &RawSessions) -> SessionLimits {
         let at = Path::default().key("sessions");
-        let d = SessionLimits::default();
-        let limits = SessionLimits {
-            max: self.count(&at.key("max"), raw.max, d.max, 1, 10_000_000),
-            idle: self.period(&at.key("idle"), raw.idle, d.idle, MIN_TIMEOUT, 30 * DAY),
-            age: self.period(&at.key("age"), raw.age, d.age, MIN_TIMEOUT, 365 * DAY),
-            sweep: self.period(&at.key("sweep"), raw.sweep, d.sweep, MIN_TIMEOUT, HOUR),
-        };
+        let mut limits = SessionLimits::default();
+        raw.apply(self, &at, &mut limits);
         if limits.idle > limits.age {
             let message = format!(
                 "{} is longer than a session can grow old ({})",
@@ -441,59 +347,24 @@ impl Build {
         self.problems.push(problem);
     }
 
-    pub(super) fn count(
+    /// The setting that is written, if it is in range, or the default.
+    pub(super) fn within<T, Q: Quantity<T>>(
         &mut self,
         path: &Path,
-        value: Option<u64>,
-        default: usize,
-        low: usize,
-        high: usize,
-    ) -> usize {
-        let value = value.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        self.within(path, value, default, low, high)
-    }
-
-    pub(super) fn bytes(
-        &mut self,
-        path: &Path,
-        value: Option<Size>,
-        default: usize,
-        low: u64,
-        high: u64,
-    ) -> usize {
-        let default = Size(default as u64);
-        let size = self.within(path, value, default, Size(low), Size(high));
-        usize::try_from(size.0).unwrap_or(usize::MAX)
-    }
-
-    pub(super) fn period(
-        &mut self,
-        path: &Path,
-        value: Option<Period>,
-        default: Duration,
-        low: Duration,
-        high: Duration,
-    ) -> Duration {
-        self.within(path, value, Period(default), Period(low), Period(high))
-            .0
-    }
-
-    pub(super) fn within<T: PartialOrd + Copy + Display>(
-        &mut self,
-        path: &Path,
-        value: Option<T>,
+        written: Option<Q>,
         default: T,
-        low: T,
-        high: T,
+        bounds: &Bounds<Q>,
     ) -> T {
-        let Some(value) = value else {
+        let Some(value) = written else {
             return default;
         };
-        if value < low || value > high {
-            let message = format!("{value} is not from {low} to {high}");
-            self.add(Problem::at(path.clone(), message).mend(format!("the default is {default}")));
-            return default;
+        let (low, high) = (bounds.low, bounds.high);
+        if (low..=high).contains(&value) || bounds.also == Some(value) {
+            return value.read();
         }
-        value
+        let default = Q::write(default);
+        let message = format!("{value} is not from {low} to {high}");
+        self.add(Problem::at(path.clone(), message).mend(format!("the default is {default}")));
+        default.read()
     }
 }

@@ -1,17 +1,22 @@
-//! The `mcpServers` object that MCP clients keep their servers in, so that it can be served as it is.
+//! The `mcpServers` object that MCP clients keep their servers in (`servers` in VS Code's `mcp.json`), so
+//! that it can be served as it is.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::shown::Shown;
 
+use super::de;
 use super::format::Format;
 use super::problem::Problem;
-use super::raw::RawUpstream;
+use super::raw::{RawConfig, RawUpstream};
 use super::suggest::closest;
 use super::tree::{Key, Node, Path, Value};
 
-/// One entry of `mcpServers`.
+/// What clients call the object.
+pub(crate) const TABLES: [&str; 2] = ["mcpServers", "servers"];
+
+/// One of its entries.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawMcpServer {
@@ -35,57 +40,44 @@ pub(crate) struct RawMcpServer {
     pub(crate) cwd: Option<String>,
 }
 
-/// Takes out of a file what stands there for a client alone, and says so: keys of entries of
-/// `mcpServers` that are not known, and, in JSON with an `mcpServers`, keys beside it. It is done before
-/// `${..}` is replaced, since what nobody uses need not be set.
+/// Takes out of a file what stands there for a client alone, and says so: keys of entries that are not
+/// known, and, in JSON, keys beside the table of entries. It is done before `${..}` is replaced, since
+/// what nobody uses need not be set.
 pub(crate) fn pass_over(tree: &mut Node, format: Format) -> Vec<String> {
     let mut warnings = Vec::new();
     let Value::Table(top) = &mut tree.value else {
         return warnings;
     };
-    if !top.iter().any(|(key, _)| key.name == "mcpServers") {
+    let found = TABLES.map(|table| top.iter().any(|(key, _)| key.name == table));
+    let Some(first) = found.iter().position(|&found| found) else {
         return warnings;
-    }
+    };
     if format == Format::Json {
-        let strangers = take(top, |name| TOP_KEYS.contains(&name));
-        warn(&mut warnings, "beside `mcpServers`", &strangers);
+        let known = de::keys_of::<RawConfig>();
+        let strangers = take(top, |name| known.contains(&name));
+        warn(
+            &mut warnings,
+            &format!("beside `{}`", TABLES[first]),
+            &strangers,
+        );
     }
-    let servers = top.iter_mut().find(|(key, _)| key.name == "mcpServers");
-    if let Some((_, servers)) = servers
-        && let Value::Table(servers) = &mut servers.value
-    {
+    for (table, servers) in top {
+        let Value::Table(servers) = &mut servers.value else {
+            continue;
+        };
+        if !TABLES.contains(&table.name.as_str()) {
+            continue;
+        }
         for (name, server) in servers {
             if let Value::Table(entries) = &mut server.value {
                 let strangers = pass_over_entry(entries);
-                warn(
-                    &mut warnings,
-                    &format!("in mcpServers.{}", name.name),
-                    &strangers,
-                );
+                let place = format!("in {}.{}", table.name, name.name);
+                warn(&mut warnings, &place, &strangers);
             }
         }
     }
     warnings
 }
-
-/// Keys of a file, as far as they may stand beside `mcpServers`.
-const TOP_KEYS: [&str; 15] = [
-    "mcpServers",
-    "listen",
-    "admin",
-    "workers",
-    "allow_hosts",
-    "allow_origins",
-    "allow_sessionless",
-    "legacy",
-    "log",
-    "limits",
-    "sessions",
-    "interceptors",
-    "chain",
-    "tokens",
-    "upstreams",
-];
 
 fn pass_over_entry(entries: &mut Vec<(Key, Node)>) -> Vec<String> {
     let is = |wanted: &str, value: &Value| {

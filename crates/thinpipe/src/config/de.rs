@@ -20,6 +20,39 @@ pub(crate) fn from_node<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, 
     T::deserialize(At(node)).map_err(|error| error.around(node).into_problem())
 }
 
+/// The keys that a table may have which is read as this type.
+pub(crate) fn keys_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    let mut keys: &[_] = &[];
+    // What it says of its keys is all that is wanted; there is nothing to read.
+    let _ = T::deserialize(Keys(&mut keys));
+    keys
+}
+
+struct Keys<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Keys<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("no table"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 /// What does not fit, and where.
 #[derive(Debug)]
 struct Error {

@@ -1,19 +1,19 @@
 //! The configuration that is in effect, written down as a file again.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use thinpipe_gateway::{Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{Forwarded, Resume, SessionLost, UpstreamSpec};
+use thinpipe_proto::forwarded::ForwardedHeader;
 use thinpipe_proto::shown::is_plain;
-use thinpipe_transport::server::{LegacyMode, Limits, SessionLimits};
+use thinpipe_transport::server::LegacyMode;
 
-use super::Config;
-use super::quantity::{Period, Size};
 use super::raw::{
-    RawConfig, RawHealth, RawLegacy, RawLimits, RawLog, RawPool, RawResume, RawSessionLost,
-    RawSessions, RawTimeouts, RawToken, RawUpstream,
+    RawConfig, RawForwarded, RawForwardedHeader, RawLegacy, RawLog, RawResume, RawSessionLost,
+    RawToken, RawUpstream,
 };
+use super::tables::{Quantity, RawHealth, RawLimits, RawPool, RawSessions, RawTimeouts};
 use super::tree::{Node, Path, Text, Value};
+use super::{Config, clients};
 
 /// What stands for a secret.
 /// It is refused when it is read again.
@@ -55,6 +55,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
     if access.any_host {
         hosts.push("*".to_owned());
     }
+    let proxies = &config.server.trusted_proxies;
     let admin = config.admin.map(|address| address.to_string());
     RawConfig {
         listen: Some(config.listen.to_string()),
@@ -62,6 +63,11 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
         workers: Some(config.workers.get() as u64),
         allow_hosts: Some(hosts),
         allow_origins: Some(access.origins.clone()),
+        trusted_proxies: Some(proxies.networks.iter().map(ToString::to_string).collect()),
+        forwarded_header: Some(match proxies.header {
+            ForwardedHeader::XForwardedFor => RawForwardedHeader::XForwardedFor,
+            ForwardedHeader::Forwarded => RawForwardedHeader::Forwarded,
+        }),
         allow_sessionless: Some(config.server.allow_sessionless),
         legacy: Some(match config.server.legacy {
             LegacyMode::Served => RawLegacy::Served,
@@ -71,8 +77,8 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
             format: Some(config.log.format),
             level: Some(config.log.level.clone()),
         },
-        limits: limits(&config.server.limits),
-        sessions: sessions(&config.server.sessions),
+        limits: RawLimits::shown(&config.server.limits),
+        sessions: RawSessions::shown(&config.server.sessions),
         interceptors: Vec::new(),
         interceptors_shown: interceptors_of(tree),
         // Shown with each upstream.
@@ -85,36 +91,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
             .map(|spec| upstream(spec, tree))
             .collect(),
         mcp_servers: BTreeMap::new(),
-    }
-}
-
-fn limits(limits: &Limits) -> RawLimits {
-    RawLimits {
-        max_connections: count(limits.max_connections),
-        max_streams: count(limits.max_streams),
-        max_requests: count(limits.max_requests),
-        max_requests_per_session: count(limits.max_requests_per_session),
-        max_body: size(limits.max_body),
-        max_buffered: size(limits.max_buffered),
-        max_head: size(limits.max_head),
-        max_headers: count(limits.max_headers),
-        head_timeout: period(limits.head_timeout),
-        body_timeout: period(limits.body_timeout),
-        idle_timeout: period(limits.idle_timeout),
-        write_stall: period(limits.write_stall),
-        keep_alive: period(limits.keep_alive),
-        drain: period(limits.drain),
-        max_detached: count(limits.max_detached),
-        detached_timeout: period(limits.detached_timeout),
-    }
-}
-
-fn sessions(limits: &SessionLimits) -> RawSessions {
-    RawSessions {
-        max: count(limits.max),
-        idle: period(limits.idle),
-        age: period(limits.age),
-        sweep: period(limits.sweep),
+        servers: BTreeMap::new(),
     }
 }
 
@@ -154,29 +131,16 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
             Resume::Upstream => RawResume::Upstream,
             Resume::Off => RawResume::Off,
         }),
-        max_message: size(spec.max_message),
-        max_passed_body: Some(Size(spec.max_passed_body)),
+        forwarded: Some(match spec.forwarded {
+            Forwarded::Off => RawForwarded::Off,
+            Forwarded::Append => RawForwarded::Append,
+        }),
+        max_message: Some(Quantity::write(spec.max_message)),
+        max_passed_body: Some(Quantity::write(spec.max_passed_body)),
         headers: headers.collect(),
-        timeouts: RawTimeouts {
-            connect: period(client.connect_timeout),
-            first_byte: period(client.first_byte_timeout),
-            idle: period(client.idle_timeout),
-            request: period(client.request_timeout),
-            stream_idle: period(client.stream_idle_timeout),
-        },
-        pool: RawPool {
-            max_connections: count(client.max_connections),
-            max_streams: count(client.max_streams),
-            max_idle: count(client.pool_max_idle),
-            idle_timeout: period(client.pool_idle_timeout),
-            rotate_after_requests: Some(client.rotate_after_requests),
-            rotate_after: period(client.rotate_after),
-        },
-        health: RawHealth {
-            interval: period(spec.health.interval),
-            timeout: period(spec.health.timeout),
-            failures: Some(spec.health.failures.into()),
-        },
+        timeouts: RawTimeouts::shown(client),
+        pool: RawPool::shown(client),
+        health: RawHealth::shown(&spec.health),
         chain: Some(spec.chain.clone()),
         interceptors: Vec::new(),
         interceptors_shown: written.and_then(interceptors_of),
@@ -190,7 +154,9 @@ fn interceptors_of(table: &Node) -> Option<toml::Value> {
 
 /// Where an upstream of this name stands in the file.
 fn written<'a>(tree: &'a Node, name: &str) -> Option<&'a Node> {
-    let servers = tree.at(&Path::default().key("mcpServers").key(name));
+    let servers = clients::TABLES
+        .iter()
+        .find_map(|table| tree.at(&Path::default().key(*table).key(name)));
     let list = tree.at(&Path::default().key("upstreams"));
     let Some(Value::List(items)) = list.map(|node| &node.value) else {
         return servers;
@@ -274,18 +240,6 @@ fn is_secret(key: &str) -> bool {
         || ["token", "secret", "password", "authorization"]
             .iter()
             .any(|w| key.contains(w))
-}
-
-fn count(value: usize) -> Option<u64> {
-    Some(value as u64)
-}
-
-fn size(value: usize) -> Option<Size> {
-    Some(Size(value as u64))
-}
-
-fn period(value: Duration) -> Option<Period> {
-    Some(Period(value))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use thinpipe_gateway::interceptor::{ChainConfig, InterceptorConfig};
 
 use super::clients::RawMcpServer;
-use super::quantity::{Period, Size};
+use super::quantity::Size;
+use super::tables::{RawHealth, RawLimits, RawPool, RawSessions, RawTimeouts};
 
 /// A whole file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -24,6 +25,10 @@ pub(crate) struct RawConfig {
     pub(crate) allow_hosts: Option<Vec<String>>,
     /// `Origin`s that are served.
     pub(crate) allow_origins: Option<Vec<String>>,
+    /// Proxies that are believed when they say who a request comes from: addresses and networks.
+    pub(crate) trusted_proxies: Option<Vec<String>>,
+    /// Where they say it.
+    pub(crate) forwarded_header: Option<RawForwardedHeader>,
     /// Requests of 2025-03-26 to 2025-11-25 are taken outside of sessions.
     pub(crate) allow_sessionless: Option<bool>,
     /// Whether 2025-03-26 to 2025-11-25 are served.
@@ -56,6 +61,9 @@ pub(crate) struct RawConfig {
     /// Servers as clients write them down.
     #[serde(rename = "mcpServers", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) mcp_servers: BTreeMap<String, RawMcpServer>,
+    /// The same, as VS Code calls it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) servers: BTreeMap<String, RawMcpServer>,
 }
 
 /// `legacy`.
@@ -64,6 +72,14 @@ pub(crate) struct RawConfig {
 pub(crate) enum RawLegacy {
     Served,
     Refused,
+}
+
+/// `forwarded_header`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawForwardedHeader {
+    XForwardedFor,
+    Forwarded,
 }
 
 /// `[log]`.
@@ -85,38 +101,6 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// `[limits]`: `thinpipe_transport::server::Limits`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawLimits {
-    pub(crate) max_connections: Option<u64>,
-    pub(crate) max_streams: Option<u64>,
-    pub(crate) max_requests: Option<u64>,
-    pub(crate) max_requests_per_session: Option<u64>,
-    pub(crate) max_body: Option<Size>,
-    pub(crate) max_buffered: Option<Size>,
-    pub(crate) max_head: Option<Size>,
-    pub(crate) max_headers: Option<u64>,
-    pub(crate) head_timeout: Option<Period>,
-    pub(crate) body_timeout: Option<Period>,
-    pub(crate) idle_timeout: Option<Period>,
-    pub(crate) write_stall: Option<Period>,
-    pub(crate) keep_alive: Option<Period>,
-    pub(crate) drain: Option<Period>,
-    pub(crate) max_detached: Option<u64>,
-    pub(crate) detached_timeout: Option<Period>,
-}
-
-/// `[sessions]`: `thinpipe_transport::server::SessionLimits`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawSessions {
-    pub(crate) max: Option<u64>,
-    pub(crate) idle: Option<Period>,
-    pub(crate) age: Option<Period>,
-    pub(crate) sweep: Option<Period>,
 }
 
 /// One of `[[tokens]]`.
@@ -145,6 +129,8 @@ pub(crate) struct RawUpstream {
     pub(crate) session_lost: Option<RawSessionLost>,
     /// Who resumes a stream that broke.
     pub(crate) resume: Option<RawResume>,
+    /// Whether it is told who requests come from.
+    pub(crate) forwarded: Option<RawForwarded>,
     /// Bytes of a message that interceptors read.
     pub(crate) max_message: Option<Size>,
     /// Bytes of a JSON body that nobody reads.
@@ -188,34 +174,10 @@ pub(crate) enum RawResume {
     Off,
 }
 
-/// `[upstreams.timeouts]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawTimeouts {
-    pub(crate) connect: Option<Period>,
-    pub(crate) first_byte: Option<Period>,
-    pub(crate) idle: Option<Period>,
-    pub(crate) request: Option<Period>,
-    pub(crate) stream_idle: Option<Period>,
-}
-
-/// `[upstreams.pool]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawPool {
-    pub(crate) max_connections: Option<u64>,
-    pub(crate) max_streams: Option<u64>,
-    pub(crate) max_idle: Option<u64>,
-    pub(crate) idle_timeout: Option<Period>,
-    pub(crate) rotate_after_requests: Option<u64>,
-    pub(crate) rotate_after: Option<Period>,
-}
-
-/// `[upstreams.health]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawHealth {
-    pub(crate) interval: Option<Period>,
-    pub(crate) timeout: Option<Period>,
-    pub(crate) failures: Option<u64>,
+/// `forwarded`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawForwarded {
+    Off,
+    Append,
 }

@@ -51,7 +51,7 @@ fn templates(node: &Node, pairs: &mut Vec<(String, String)>) {
     }
 }
 
-/// Replaces `${NAME}` and `${NAME:-default}` in every string below a node; `$${` is a plain `${`.
+/// Replaces `${NAME}`, `${env:NAME}` and `${NAME:-default}` in every string below a node; `$${` is a plain `${`.
 /// Keys are left alone.
 pub(crate) fn substitute(
     node: &mut Node,
@@ -112,6 +112,8 @@ fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<St
             Some((name, default)) => (name, Some(default)),
             None => (&inside[..end], None),
         };
+        // As VS Code writes it.
+        let name = name.strip_prefix("env:").unwrap_or(name);
         if name == REDACTED {
             return Err(Wrong {
                 message: format!(
@@ -182,10 +184,13 @@ mod tests {
             ("$${A}", "${A}"),
             ("$${A} ${A}", "${A} alpha"),
             ("cost: 5$", "cost: 5$"),
+            ("${env:A} ${env:B:-beta}", "alpha beta"),
         ] {
             assert_eq!(expand(text, &environment).unwrap(), expected, "{text}");
         }
-        for text in ["${B}", "${EMPTY}", "${", "${}", "${A-B}", "${1A}", "${A"] {
+        for text in [
+            "${B}", "${EMPTY}", "${", "${}", "${A-B}", "${1A}", "${A", "${env:}", "${env:B}",
+        ] {
             assert!(expand(text, &environment).is_err(), "{text}");
         }
     }

@@ -1,11 +1,10 @@
 //! The whole way from text to [`Config`].
 
-use std::time::Duration;
-
 use thinpipe_transport::server::Limits;
 
 use super::*;
 
+mod bounds;
 mod docs;
 mod messages;
 
@@ -123,20 +122,63 @@ fn i5_flags_go_before_environment_before_file_before_default() {
 
 #[test]
 fn the_json_that_clients_use_is_served_as_it_is() {
-    let text = r#"{ "mcpServers": {
-        "weather": { "type": "http", "url": "http://127.0.0.1:3001/mcp",
-                     "headers": { "Authorization": "Bearer ${API_TOKEN}" } },
-        "files": { "url": "http://127.0.0.1:3002/mcp" },
-        "off": { "command": "npx", "args": ["x"], "disabled": true } } }"#;
-    let config = load_text("mcp.json", text, &Settings::default())
-        .unwrap()
-        .config;
-    let specs = &config.gateway.upstreams;
-    let paths: Vec<_> = specs.iter().map(|spec| spec.path.as_str()).collect();
-    assert_eq!(paths, ["/servers/files/mcp", "/servers/weather/mcp"]);
-    let value = &specs[1].client.headers["authorization"];
-    assert_eq!(value, "Bearer s3cret-of-the-upstream");
-    assert!(value.is_sensitive());
+    for table in ["mcpServers", "servers"] {
+        let text = r#"{ "TABLE": {
+            "weather": { "type": "http", "url": "http://127.0.0.1:3001/mcp",
+                         "headers": { "Authorization": "Bearer ${env:API_TOKEN}" } },
+            "files": { "url": "http://127.0.0.1:3002/mcp" },
+            "off": { "command": "npx", "args": ["x"], "disabled": true } } }"#;
+        let text = text.replace("TABLE", table);
+        let loaded = load_text("mcp.json", &text, &Settings::default()).unwrap();
+        let specs = &loaded.config.gateway.upstreams;
+        let paths: Vec<_> = specs.iter().map(|spec| spec.path.as_str()).collect();
+        assert_eq!(paths, ["/servers/files/mcp", "/servers/weather/mcp"]);
+        let value = &specs[1].client.headers["authorization"];
+        assert_eq!(value, "Bearer s3cret-of-the-upstream");
+        assert!(value.is_sensitive());
+        let shown = loaded.to_toml().unwrap();
+        assert!(shown.contains("Bearer ${env:API_TOKEN}"), "{shown}");
+    }
+}
+
+/// `mcp.json` of VS Code.
+#[test]
+fn the_servers_of_vs_code_are_read_like_those_of_others() {
+    let text = r#"{
+        "inputs": [{ "type": "promptString", "id": "key", "password": true }],
+        "servers": {
+            "github": { "type": "http", "url": "http://127.0.0.1:3001/mcp", "dev": { "watch": "x" } },
+            "local": { "type": "stdio", "command": "npx", "disabled": true } } }"#;
+    let loaded = load_text("mcp.json", text, &Settings::default()).unwrap();
+    let [spec] = &loaded.config.gateway.upstreams[..] else {
+        panic!("{:?}", loaded.config.gateway.upstreams);
+    };
+    assert_eq!((&*spec.client.name, &*spec.path), ("github", "/mcp"));
+    let [top, entry] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings);
+    };
+    assert!(top.starts_with("beside `servers`: `inputs` "), "{top}");
+    assert!(entry.starts_with("in servers.github: `dev` "), "{entry}");
+
+    let both = r#"{ "mcpServers": { "a": { "url": "http://h/a" } }, "servers": { "b": { "url": "http://h/b" } } }"#;
+    let loaded = load_text("mcp.json", both, &Settings::default()).unwrap();
+    let specs = loaded.config.gateway.upstreams.iter();
+    let names: Vec<_> = specs.map(|spec| spec.client.name.to_string()).collect();
+    assert_eq!(names, ["a", "b"]);
+    for (entries, said) in [
+        (
+            r#""servers": { "a": { "command": "npx" } }"#,
+            "servers.a.command: servers on stdio are not served yet",
+        ),
+        (
+            r#""mcpServers": { "a": { "url": "http://h/a" } }, "servers": { "a": { "url": "http://h/b" } }"#,
+            "two upstreams are called `a`",
+        ),
+    ] {
+        let error = load_text("mcp.json", &format!("{{{entries}}}"), &Settings::default());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 /// Files of real clients hold what only clients need.
@@ -213,6 +255,8 @@ fn every_setting_reaches_its_place() {
 allow_sessionless = true
 legacy = "refused"
 allow_origins = ["https://App.example.com:443"]
+trusted_proxies = ["10.0.0.0/8", "::1"]
+forwarded_header = "forwarded"
 [limits]
 max_connections = 7
 max_body = "1 MiB"
@@ -229,6 +273,7 @@ url = "http://h/mcp"
 http2 = true
 session_lost = "reestablish"
 resume = "off"
+forwarded = "append"
 max_message = "64 KiB"
 max_passed_body = 2048
 timeouts = { connect = "1s", stream_idle = "1h" }
@@ -245,6 +290,13 @@ interceptors = [{ type = "log" }]
         thinpipe_transport::server::LegacyMode::Refused
     );
     assert_eq!(server.access.origins, ["https://app.example.com"]);
+    let proxies = &server.trusted_proxies;
+    let networks = proxies.networks.iter().map(ToString::to_string);
+    assert_eq!(networks.collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+    assert_eq!(
+        proxies.header,
+        thinpipe_proto::forwarded::ForwardedHeader::Forwarded
+    );
     assert_eq!(server.limits.max_connections, 7);
     assert_eq!(server.limits.max_body, 1 << 20);
     assert_eq!(server.limits.keep_alive.as_secs(), 3);
@@ -255,6 +307,7 @@ interceptors = [{ type = "log" }]
     assert_eq!(server.tokens[0].principal, "alice");
     let spec = &config.gateway.upstreams[0];
     assert!(spec.client.http2);
+    assert_eq!(spec.forwarded, thinpipe_gateway::Forwarded::Append);
     assert_eq!(
         spec.session_lost,
         thinpipe_gateway::SessionLost::Reestablish
@@ -273,76 +326,6 @@ interceptors = [{ type = "log" }]
     );
     assert_eq!(spec.chain.timeout_ms, 250);
     assert_eq!(spec.interceptors.len(), 1);
-}
-
-/// C17, B10: every limit, time-out and bound of a pool is its own: none takes another's place on the way.
-#[test]
-fn c17_every_bound_reaches_its_place() {
-    let text = r#"
-[limits]
-max_connections = 1
-max_streams = 2
-max_requests = 3
-max_requests_per_session = 4
-max_body = "5 KiB"
-max_buffered = "6 MiB"
-max_head = "7 KiB"
-max_headers = 8
-head_timeout = "9s"
-body_timeout = "10s"
-idle_timeout = "11s"
-write_stall = "12s"
-keep_alive = "13s"
-drain = "14s"
-max_detached = 15
-detached_timeout = "16s"
-[[upstreams]]
-url = "http://h/mcp"
-max_message = "1 MiB"
-timeouts = { connect = "17s", first_byte = "18s", idle = "19s", request = "20s", stream_idle = "21s" }
-[upstreams.pool]
-max_connections = 22
-max_streams = 23
-max_idle = 24
-idle_timeout = "25s"
-rotate_after_requests = 26
-rotate_after = "27s"
-"#;
-    let config = toml(text).unwrap().config;
-    let seconds = Duration::from_secs;
-    let limits = Limits {
-        max_connections: 1,
-        max_streams: 2,
-        max_requests: 3,
-        max_requests_per_session: 4,
-        max_body: 5 << 10,
-        max_buffered: 6 << 20,
-        max_head: 7 << 10,
-        max_headers: 8,
-        head_timeout: seconds(9),
-        body_timeout: seconds(10),
-        idle_timeout: seconds(11),
-        write_stall: seconds(12),
-        keep_alive: seconds(13),
-        drain: seconds(14),
-        max_detached: 15,
-        detached_timeout: seconds(16),
-    };
-    assert_eq!(config.server.limits, limits);
-    let client = &config.gateway.upstreams[0].client;
-    let timeouts = [
-        client.connect_timeout,
-        client.first_byte_timeout,
-        client.idle_timeout,
-        client.request_timeout,
-        client.stream_idle_timeout,
-    ];
-    assert_eq!(timeouts, [17, 18, 19, 20, 21].map(seconds));
-    assert_eq!((client.max_connections, client.max_streams), (22, 23));
-    assert_eq!(client.pool_max_idle, 24);
-    assert_eq!(client.pool_idle_timeout, seconds(25));
-    assert_eq!(client.rotate_after_requests, 26);
-    assert_eq!(client.rotate_after, seconds(27));
 }
 
 /// What stands at the top holds for every upstream, also for those of clients; what an upstream has

@@ -2,25 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
-use thinpipe_gateway::{HealthConfig, Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{Forwarded, Resume, SessionLost, UpstreamSpec};
 use thinpipe_transport::upstream::{UpstreamConfig, port};
 
-use super::build::{Build, DAY, HOUR};
+use super::build::Build;
 use super::clients::{self, RawMcpServer};
 use super::problem::{Place, Problem};
-use super::quantity::{Period, Size};
-use super::raw::{RawHealth, RawPool, RawResume, RawSessionLost, RawTimeouts, RawUpstream};
+use super::raw::{RawForwarded, RawResume, RawSessionLost, RawUpstream};
+use super::tables::{MAX_MESSAGE, MAX_PASSED_BODY};
 use super::tree::Path;
 
 /// Name of an upstream that was given none.
 const DEFAULT_NAME: &str = "server";
-const MIN_TIMEOUT: Duration = Duration::from_millis(10);
-const SECOND: Duration = Duration::from_secs(1);
 
 /// What all upstreams have.
 pub(super) struct Common {
@@ -37,11 +34,11 @@ struct Entry {
 }
 
 impl Build {
-    /// All upstreams, each with a name and a path of its own.
+    /// All upstreams, `servers` in the order of [`clients::TABLES`], each with a name and a path of its own.
     pub(super) fn upstreams(
         &mut self,
         raw: Vec<RawUpstream>,
-        servers: BTreeMap<String, RawMcpServer>,
+        servers: [BTreeMap<String, RawMcpServer>; 2],
         common: &Common,
         listen: SocketAddr,
     ) -> Vec<UpstreamSpec> {
@@ -80,7 +77,7 @@ impl Build {
     fn entries(
         &mut self,
         raw: Vec<RawUpstream>,
-        servers: BTreeMap<String, RawMcpServer>,
+        servers: [BTreeMap<String, RawMcpServer>; 2],
     ) -> Vec<Entry> {
         let list = Path::default().key("upstreams");
         let mut entries: Vec<_> = raw
@@ -91,9 +88,14 @@ impl Build {
                 path: list.index(index),
             })
             .collect();
-        let table = Path::default().key("mcpServers");
-        for (name, server) in servers {
-            let path = table.key(&name);
+        let tables = clients::TABLES.into_iter().zip(servers);
+        let servers = tables.flat_map(|(table, servers)| {
+            let table = Path::default().key(table);
+            servers
+                .into_iter()
+                .map(move |(name, server)| (table.key(&name), name, server))
+        });
+        for (path, name, server) in servers {
             match clients::upstream(&name, server, &path) {
                 Ok(Some(raw)) => entries.push(Entry { raw, path }),
                 Ok(None) => {}
@@ -122,8 +124,8 @@ impl Build {
         let mut client = UpstreamConfig::new(name.into(), url?);
         client.http2 = raw.http2.unwrap_or(client.http2);
         client.headers = headers;
-        self.timeouts(&raw.timeouts, &path.key("timeouts"), &mut client);
-        self.pool(&raw.pool, &path.key("pool"), &mut client);
+        raw.timeouts.apply(self, &path.key("timeouts"), &mut client);
+        raw.pool.apply(self, &path.key("pool"), &mut client);
 
         let mut spec = UpstreamSpec::new(endpoint, client);
         spec.session_lost = match raw.session_lost {
@@ -134,7 +136,12 @@ impl Build {
             Some(RawResume::Off) => Resume::Off,
             Some(RawResume::Upstream) | None => Resume::Upstream,
         };
-        spec.health = self.health(&raw.health, &path.key("health"));
+        spec.forwarded = match raw.forwarded {
+            Some(RawForwarded::Append) => Forwarded::Append,
+            Some(RawForwarded::Off) | None => Forwarded::Off,
+        };
+        raw.health
+            .apply(self, &path.key("health"), &mut spec.health);
         let own = raw.chain.is_some();
         spec.chain = raw
             .chain
@@ -143,13 +150,11 @@ impl Build {
         spec.interceptors = common.interceptors.clone();
         spec.interceptors.extend(raw.interceptors);
         self.interceptors(&spec, common, path, own);
-        let at = path.key("max_message");
-        spec.max_message = self.bytes(&at, raw.max_message, spec.max_message, 1 << 10, 1 << 30);
+        let (at, bounds) = (path.key("max_message"), MAX_MESSAGE);
+        spec.max_message = self.within(&at, raw.max_message, spec.max_message, &bounds);
         self.fits(&at, spec.max_message, common.max_buffered);
-        let at = path.key("max_passed_body");
-        let passed = Size(spec.max_passed_body);
-        let (low, high) = (Size(1 << 10), Size(1 << 40));
-        spec.max_passed_body = self.within(&at, raw.max_passed_body, passed, low, high).0;
+        let (at, bounds) = (path.key("max_passed_body"), MAX_PASSED_BODY);
+        spec.max_passed_body = self.within(&at, raw.max_passed_body, spec.max_passed_body, &bounds);
         Some(spec)
     }
 
@@ -264,79 +269,6 @@ impl Build {
             headers.insert(parsed, value);
         }
         headers
-    }
-
-    fn timeouts(&mut self, raw: &RawTimeouts, at: &Path, c: &mut UpstreamConfig) {
-        let mut set = |key: &str, value: Option<Period>, target: &mut Duration| {
-            *target = self.period(&at.key(key), value, *target, MIN_TIMEOUT, DAY);
-        };
-        set("connect", raw.connect, &mut c.connect_timeout);
-        set("first_byte", raw.first_byte, &mut c.first_byte_timeout);
-        set("idle", raw.idle, &mut c.idle_timeout);
-        set("request", raw.request, &mut c.request_timeout);
-        set("stream_idle", raw.stream_idle, &mut c.stream_idle_timeout);
-    }
-
-    fn pool(&mut self, raw: &RawPool, at: &Path, c: &mut UpstreamConfig) {
-        let million = 1_000_000;
-        let key = |name| at.key(name);
-        c.max_connections = self.count(
-            &key("max_connections"),
-            raw.max_connections,
-            c.max_connections,
-            1,
-            million,
-        );
-        c.max_streams = self.count(
-            &key("max_streams"),
-            raw.max_streams,
-            c.max_streams,
-            1,
-            million,
-        );
-        c.pool_max_idle = self.count(&key("max_idle"), raw.max_idle, c.pool_max_idle, 0, million);
-        c.pool_idle_timeout = self.period(
-            &key("idle_timeout"),
-            raw.idle_timeout,
-            c.pool_idle_timeout,
-            MIN_TIMEOUT,
-            DAY,
-        );
-        c.rotate_after_requests = self.within(
-            &key("rotate_after_requests"),
-            raw.rotate_after_requests,
-            c.rotate_after_requests,
-            1,
-            u64::from(u32::MAX),
-        );
-        c.rotate_after = self.period(
-            &key("rotate_after"),
-            raw.rotate_after,
-            c.rotate_after,
-            SECOND,
-            DAY,
-        );
-    }
-
-    fn health(&mut self, raw: &RawHealth, at: &Path) -> HealthConfig {
-        let d = HealthConfig::default();
-        let failures = raw.failures.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        let interval = match raw.interval {
-            // Zero is no interval but means: no checks.
-            Some(Period(Duration::ZERO)) => Duration::ZERO,
-            given => self.period(&at.key("interval"), given, d.interval, MIN_TIMEOUT, HOUR),
-        };
-        HealthConfig {
-            interval,
-            timeout: self.period(
-                &at.key("timeout"),
-                raw.timeout,
-                d.timeout,
-                MIN_TIMEOUT,
-                HOUR,
-            ),
-            failures: self.within(&at.key("failures"), failures, d.failures, 1, 1000),
-        }
     }
 }
 

@@ -61,7 +61,7 @@ async fn initialize(message: &Message, slot: SessionSlot) -> Answer {
     let negotiated = Negotiated {
         revision,
         initialize_params: message.params().unwrap_or_default(),
-        upstream_session: None,
+        attachment: Bytes::new(),
     };
     match slot.open(negotiated).await {
         Ok(session) => {

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use thinpipe_gateway::{ExchangeLog, ExchangeRecord};
@@ -64,9 +64,13 @@ fn text(line: &mut Vec<u8>, record: &ExchangeRecord<'_>) -> io::Result<()> {
         line.extend_from_slice(session.as_bytes());
         line.extend_from_slice("…".as_bytes());
     }
+    if let Some(client) = record.client {
+        line.extend_from_slice(b" client=");
+        address(line, client)?;
+    }
     if let Some(peer) = record.peer {
         line.extend_from_slice(b" peer=");
-        address(line, peer)?;
+        socket(line, peer)?;
     }
     line.push(b'\n');
     Ok(())
@@ -84,18 +88,26 @@ fn visible(line: &mut Vec<u8>, text: &str) {
     }
 }
 
-fn address(line: &mut Vec<u8>, peer: SocketAddr) -> io::Result<()> {
+fn socket(line: &mut Vec<u8>, peer: SocketAddr) -> io::Result<()> {
     let SocketAddr::V4(v4) = peer else {
         return write!(line, "{peer}");
     };
-    for (at, octet) in v4.ip().octets().into_iter().enumerate() {
+    address(line, peer.ip())?;
+    line.push(b':');
+    number(line, u64::from(v4.port()), 0);
+    Ok(())
+}
+
+fn address(line: &mut Vec<u8>, address: IpAddr) -> io::Result<()> {
+    let IpAddr::V4(v4) = address else {
+        return write!(line, "{address}");
+    };
+    for (at, octet) in v4.octets().into_iter().enumerate() {
         if at > 0 {
             line.push(b'.');
         }
         number(line, u64::from(octet), 0);
     }
-    line.push(b':');
-    number(line, u64::from(v4.port()), 0);
     Ok(())
 }
 
@@ -134,6 +146,9 @@ fn json(line: &mut Vec<u8>, record: &ExchangeRecord<'_>) -> io::Result<()> {
     write!(line, ",\"revision\":\"{}\"", record.revision.as_str())?;
     if let Some(session) = record.session {
         write!(line, ",\"session\":\"{session}…\"")?;
+    }
+    if let Some(client) = record.client {
+        write!(line, ",\"client\":\"{client}\"")?;
     }
     if let Some(peer) = record.peer {
         write!(line, ",\"peer\":\"{peer}\"")?;
@@ -287,6 +302,7 @@ mod tests {
             is_stream: true,
             revision: thinpipe_proto::revision::Revision::V2025_11_25,
             session: Some("fea575"),
+            client: "203.0.113.7".parse().ok(),
             peer: "127.0.0.1:80".parse().ok(),
             at: Instant::now(),
             took: Duration::from_micros(1842),
@@ -296,12 +312,14 @@ mod tests {
         let shown = "everything tools/call \"add\\u{1b}[2J\" status=200 took_us=1842 stream";
         let line = String::from_utf8(line).unwrap();
         assert!(line.contains(shown), "{line}");
+        let shown = "session=fea575… client=203.0.113.7 peer=127.0.0.1:80\n";
+        assert!(line.ends_with(shown), "{line}");
         let mut line = Vec::new();
         json(&mut line, &record).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(
-            (&value["name"], &value["status"]),
-            (&"add\u{1b}[2J".into(), &200.into())
+            (&value["name"], &value["status"], &value["client"]),
+            (&"add\u{1b}[2J".into(), &200.into(), &"203.0.113.7".into())
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod admin;
+mod admin_idle;
 mod support;
 
 use support::{Gateway, Program, Sample, run, temporary};
@@ -294,62 +295,6 @@ fn json_logs_are_json_from_the_first_line_to_the_last() {
         said.contains("\"status\":200"),
         "one line for the exchange: {said}"
     );
-}
-
-/// B5: health and readiness say how things are; B18: not to web pages.
-#[test]
-fn b5_the_admin_address_reports_the_real_state() {
-    let config = "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[[upstreams]]\nname = \"gone\"\nurl = \"http://127.0.0.1:1/mcp\"\nhealth = { interval = \"20ms\", timeout = \"1s\", failures = 2 }\n";
-    let file = temporary("gone.toml", config);
-    let gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
-    let ready = gateway.admin_until("/ready", |answer| answer.status == 503);
-    assert!(ready.body.contains("\"unhealthy\""), "{}", ready.body);
-    let health = gateway.admin("/health");
-    assert_eq!(health.status, 200);
-    assert!(
-        health.body.contains("\"healthy\": false"),
-        "{}",
-        health.body
-    );
-    let metrics = gateway.admin("/metrics");
-    assert!(
-        metrics
-            .body
-            .contains("thinpipe_upstream_up{upstream=\"gone\"} 0"),
-        "{}",
-        metrics.body
-    );
-    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
-
-    assert_eq!(gateway.admin("/nothing").status, 404);
-    assert_eq!(
-        gateway.admin_request("POST", "/health", "127.0.0.1").status,
-        405
-    );
-    assert_eq!(
-        gateway
-            .admin_request("GET", "/status", "evil.example")
-            .status,
-        403
-    );
-}
-
-/// B5: a scrape has no side effects, and counts what went through.
-#[test]
-fn b5_metrics_count_and_are_safe_to_scrape() {
-    let sample = Sample::start();
-    let gateway = Gateway::to(&sample, &["--name", "files", "--admin", "127.0.0.1:0"]);
-    assert_eq!(gateway.admin("/ready").status, 200);
-    for _ in 0..3 {
-        assert!(gateway.post(&count_to(1)).body.contains("counted to 1"));
-    }
-    let line = "thinpipe_upstream_exchanges_total{upstream=\"files\"} 3";
-    assert!(gateway.admin("/metrics").body.contains(line));
-    assert!(gateway.admin("/metrics").body.contains(line));
-    let status: serde_json::Value = serde_json::from_str(&gateway.admin("/status").body).unwrap();
-    assert_eq!(status["server"]["answers_2xx"], 3);
-    assert_eq!(status["server"]["streams"], 3);
-    assert_eq!(status["upstreams"][0]["path"], "/mcp");
 }
 
 /// C22: what was accepted is brought to its end, and the exit is clean.

@@ -374,7 +374,12 @@ impl Open {
 fn post(authority: &str, path: &str, message: &str, headers: &[&str]) -> String {
     let mut more = String::new();
     if !message.contains("\"initialize\"") {
-        more += "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: count\r\n";
+        let parsed: serde_json::Value = serde_json::from_str(message).expect("JSON");
+        let method = parsed["method"].as_str().unwrap_or_default();
+        more += &format!("mcp-protocol-version: 2026-07-28\r\nmcp-method: {method}\r\n");
+        if method == "tools/call" {
+            more += "mcp-name: count\r\n";
+        }
     }
     for header in headers {
         more += &format!("{header}\r\n");

@@ -3,16 +3,13 @@
 use serde_json::{Value, json};
 use thinpipe_testkit::{Client, Era, Script, Upstream, rpc};
 
-use crate::support::{Gateway, Mode, Settings};
+use crate::support::{Gateway, Mode, Settings, start_with};
 
 async fn gateway_to(era: Era) -> (Upstream, Gateway) {
     let upstream = Upstream::start().await;
     upstream.set(|behaviour| behaviour.era = era);
     // Health checks are the same request as probes, which are counted here.
-    let settings = Settings {
-        gateway: "",
-        upstream: r#"health = { interval = "0" }"#,
-    };
+    let settings = Settings::of_upstream(r#"health = { interval = "0" }"#);
     let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
     (upstream, gateway)
 }
@@ -139,11 +136,9 @@ async fn k2_headers_that_differ_from_the_body_are_refused() {
 /// that decides by name, nor the server, which does not get to see them.
 #[tokio::test]
 async fn k4_headers_of_older_revisions_are_not_believed() {
-    let upstream = Upstream::start().await;
     let denying =
         "[[upstreams.interceptors]]\ntype = \"access\"\ntools = { deny = [\"progress\"] }";
-    let gateway = Gateway::with_interceptors(&upstream, denying).await;
-    let client = gateway.client().await;
+    let (upstream, _gateway, client) = start_with(denying).await;
     let lie = |id: u64, tool: &str, said: &str| {
         let call = client.post(rpc::call(id, tool));
         call.header("Mcp-Method", "ping").header("Mcp-Name", said)
@@ -221,10 +216,7 @@ async fn k6_stateless_requests_have_no_session() {
 async fn k8_subscriptions_are_long_streams() {
     for mode in [Mode::Pass, Mode::Inspect] {
         let upstream = Upstream::start().await;
-        let settings = Settings {
-            gateway: "limits.max_streams = 2",
-            upstream: "",
-        };
+        let settings = Settings::of_gateway("limits.max_streams = 2");
         let gateway = Gateway::start(&upstream, mode, settings).await;
         let client = gateway.stranger();
         let mut first = listen(&client, json!("a")).await;

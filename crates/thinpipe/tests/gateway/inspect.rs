@@ -3,7 +3,7 @@
 use serde_json::json;
 use thinpipe_testkit::{Cut, Event, Script, Upstream, rpc};
 
-use crate::support::{Gateway, Mode, Settings};
+use crate::support::{Gateway, Mode, Settings, events_of, start, start_with};
 
 fn note(text: &str) -> String {
     rpc::notification(
@@ -24,9 +24,7 @@ rules = [
 /// C7: an event whose data is changed keeps its id, its type and its `retry`; one that is not, every byte.
 #[tokio::test]
 async fn c7_changed_events_keep_id_type_and_retry() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::with_interceptors(&upstream, SETTING).await;
-    let client = gateway.client().await;
+    let (upstream, _gateway, client) = start_with(SETTING).await;
     let events = [
         Event::message(note("first"))
             .with_id("c7-0")
@@ -41,12 +39,7 @@ async fn c7_changed_events_keep_id_type_and_retry() {
     ];
     let script = events.iter().cloned().fold(Script::events(), Script::event);
     upstream.on("tools/call", script);
-    let (seen, end) = client
-        .post(rpc::call(1, "echo"))
-        .await
-        .events_to_end()
-        .await;
-    assert_eq!(end, Ok(()));
+    let seen = events_of(&client, rpc::call(1, "echo")).await;
     assert_eq!(seen.len(), events.len());
     for (seen, sent) in seen.iter().zip(&events) {
         assert_eq!(
@@ -67,9 +60,7 @@ async fn c7_changed_events_keep_id_type_and_retry() {
 /// E1: the same change reaches a JSON answer.
 #[tokio::test]
 async fn e1_changed_json_answers() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::with_interceptors(&upstream, SETTING).await;
-    let client = gateway.client().await;
+    let (_upstream, _gateway, client) = start_with(SETTING).await;
     let mut response = client.post(rpc::call("e1", "echo")).await;
     let answer = response.json().await;
     assert_eq!(answer["id"], "e1");
@@ -89,10 +80,8 @@ rules = [
 /// gateway's own stands still.
 #[tokio::test]
 async fn removed_events_keep_the_cursor() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::with_interceptors(&upstream, REFUSING).await;
+    let (upstream, _gateway, client) = start_with(REFUSING).await;
     upstream.set(|behaviour| behaviour.event_ids = true);
-    let client = gateway.client().await;
     let mut events = vec![
         Event::message(rpc::progress(1, 2)).with_retry(10),
         Event::message(note("removed")),
@@ -104,12 +93,7 @@ async fn removed_events_keep_the_cursor() {
     upstream.publish("cut", events);
     let part = Script::stream_part("cut", 2).read_by_peer().cut(Cut::Fin);
     upstream.once("tools/call", part);
-    let (seen, end) = client
-        .post(rpc::call(1, "echo"))
-        .await
-        .events_to_end()
-        .await;
-    assert_eq!(end, Ok(()));
+    let seen = events_of(&client, rpc::call(1, "echo")).await;
     let seen: Vec<_> = seen
         .iter()
         .map(|event| (event.id.as_deref(), event.has_message()))
@@ -132,9 +116,7 @@ async fn removed_events_keep_the_cursor() {
 /// E2: a refused answer still answers the client, as JSON and on a stream, and the stream ends properly.
 #[tokio::test]
 async fn e2_refused_answers_still_answer() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::with_interceptors(&upstream, REFUSING).await;
-    let client = gateway.client().await;
+    let (upstream, _gateway, client) = start_with(REFUSING).await;
     let secret = rpc::text_result("secret");
     let scripts = [
         Script::json(&secret),
@@ -161,11 +143,9 @@ async fn e2_refused_answers_still_answer() {
 #[tokio::test]
 async fn e3_repeated_responses_are_inspected_again() {
     for meanwhile in [0, 1, 300] {
-        let upstream = Upstream::start().await;
         let denying =
             "[[upstreams.interceptors]]\ntype = \"access\"\ntools = { deny = [\"hidden\"] }";
-        let gateway = Gateway::with_interceptors(&upstream, denying).await;
-        let client = gateway.client().await;
+        let (upstream, _gateway, client) = start_with(denying).await;
         let tools = rpc::result(json!({"tools": [
             {"name": "hidden", "inputSchema": {"type": "object"}},
             {"name": "shown", "inputSchema": {"type": "object"}},
@@ -233,12 +213,7 @@ async fn r091_arrays_in_events_are_split() {
         .event(Event::message(array(&[&progress, &note("removed"), &progress])).with_id("b-0"))
         .event(Event::message(array(&[&result, &note("removed")])).with_id("b-1"));
     upstream.on("tools/call", script);
-    let (seen, end) = client
-        .post(rpc::call(1, "echo"))
-        .await
-        .events_to_end()
-        .await;
-    assert_eq!(end, Ok(()));
+    let seen = events_of(&client, rpc::call(1, "echo")).await;
     let messages: Vec<_> = seen
         .iter()
         .filter(|event| event.has_message())
@@ -317,12 +292,9 @@ async fn r091_arrays_in_bodies_are_taken_apart() {
 /// E1, E2: a server's request that is refused never reaches the client, and the server gets an answer.
 #[tokio::test]
 async fn e2_refused_server_requests_are_answered_upstream() {
-    let upstream = Upstream::start().await;
     let denying = "[[upstreams.interceptors]]\ntype = \"access\"\nserver_methods = { deny = [\"elicitation/*\"] }";
-    let gateway = Gateway::with_interceptors(&upstream, denying).await;
-    let client = gateway.client().await;
-    let (events, end) = client.post(rpc::call(1, "ask")).await.events_to_end().await;
-    assert_eq!(end, Ok(()));
+    let (upstream, _gateway, client) = start_with(denying).await;
+    let events = events_of(&client, rpc::call(1, "ask")).await;
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(events[0].json()["id"], 1);
     let record = upstream.record();
@@ -341,13 +313,11 @@ async fn e2_refused_server_requests_are_answered_upstream() {
 /// C6, E9: interceptors see each event of a stream, in its order.
 #[tokio::test]
 async fn c6_every_event_is_seen_in_order() {
-    let upstream = Upstream::start().await;
     let settings = Settings {
         gateway: "log = { format = \"json\", level = \"thinpipe=info,thinpipe::messages=info\" }",
         upstream: "[[upstreams.interceptors]]\ntype = \"log\"",
     };
-    let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
-    let client = gateway.client().await;
+    let (_upstream, gateway, client) = start(Mode::Pass, settings).await;
     let call = rpc::call_with("seen", "progress", &json!({"steps": 20}));
     assert_eq!(client.post(call).await.events_to_end().await.0.len(), 21);
     gateway.process.line_with("\"sequence\":20").await;
@@ -371,9 +341,7 @@ async fn c6_every_event_is_seen_in_order() {
 /// comment within an event is left out, and a lone CR at the end of one is completed.)
 #[tokio::test]
 async fn c14_read_events_leave_as_they_came() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream, Mode::Inspect, Settings::default()).await;
-    let client = gateway.client().await;
+    let (upstream, _gateway, client) = start(Mode::Inspect, Settings::default()).await;
     let (x, done) = (
         r#"{"jsonrpc":"2.0","method":"x"}"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
@@ -401,20 +369,13 @@ async fn c14_read_events_leave_as_they_came() {
 /// and so does the cursor.
 #[tokio::test]
 async fn events_that_are_no_messages_are_skipped() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream, Mode::Inspect, Settings::default()).await;
-    let client = gateway.client().await;
+    let (upstream, _gateway, client) = start(Mode::Inspect, Settings::default()).await;
     let script = Script::events()
         .event(Event::data("{\"jsonrpc\":").with_id("bad-0"))
         .event(Event::data("{\"id\":1,\"id\":2}"))
         .message(rpc::text_result("done"));
     upstream.on("tools/call", script);
-    let (events, end) = client
-        .post(rpc::call(1, "echo"))
-        .await
-        .events_to_end()
-        .await;
-    assert_eq!(end, Ok(()));
+    let events = events_of(&client, rpc::call(1, "echo")).await;
     let shown: Vec<_> = events
         .iter()
         .map(|event| (event.id.as_deref(), event.has_message()))
@@ -425,13 +386,8 @@ async fn events_that_are_no_messages_are_skipped() {
 /// R171: an event larger than may be read ends the request with an error, within bounded memory.
 #[tokio::test]
 async fn r171_oversized_events_end_the_request() {
-    let upstream = Upstream::start().await;
-    let settings = Settings {
-        gateway: "",
-        upstream: "max_message = \"64 KiB\"",
-    };
-    let gateway = Gateway::start(&upstream, Mode::Inspect, settings).await;
-    let client = gateway.client().await;
+    let settings = Settings::of_upstream("max_message = \"64 KiB\"");
+    let (upstream, _gateway, client) = start(Mode::Inspect, settings).await;
     let long = rpc::notification("x", &json!({"long": "x".repeat(100_000)}));
     let script = Script::events().message(rpc::progress(1, 2)).message(long);
     upstream.on("tools/call", script.stall());

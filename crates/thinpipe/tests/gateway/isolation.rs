@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use thinpipe_testkit::{Client, Cut, Event, Script, Upstream, rpc};
 
-use crate::support::{Gateway, Mode, Settings};
+use crate::support::{Gateway, Mode, Settings, events_of, start, start_resumable};
 
 const TOKENS: &str = r#"
 tokens = [
@@ -19,10 +19,7 @@ tokens = [
 #[tokio::test]
 async fn f10_sessions_belong_to_their_principal() {
     let upstream = Upstream::start().await;
-    let settings = Settings {
-        gateway: TOKENS,
-        upstream: "",
-    };
+    let settings = Settings::of_gateway(TOKENS);
     let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
     let client = gateway.stranger();
     let (alice, bob) = (
@@ -161,10 +158,7 @@ async fn b19_resumed_streams_are_primed_for_those_who_know() {
 #[tokio::test]
 async fn g2_only_get_resumes_and_only_with_an_issued_id() {
     for mode in [Mode::Pass, Mode::Inspect] {
-        let upstream = Upstream::start().await;
-        upstream.set(|behaviour| behaviour.event_ids = true);
-        let gateway = Gateway::start(&upstream, mode, Settings::default()).await;
-        let client = gateway.client().await;
+        let (upstream, _gateway, client) = start_resumable(mode).await;
         let mut events: Vec<_> = (1..4)
             .map(|step| Event::message(rpc::progress(step, 3)))
             .collect();
@@ -180,12 +174,7 @@ async fn g2_only_get_resumes_and_only_with_an_issued_id() {
         upstream.once("GET", part());
         upstream.once("GET", Script::new().cut(Cut::Reset));
         upstream.once("GET", part());
-        let (seen, end) = client
-            .post(rpc::call(1, "echo"))
-            .await
-            .events_to_end()
-            .await;
-        assert_eq!(end, Ok(()));
+        let seen = events_of(&client, rpc::call(1, "echo")).await;
         let ids: Vec<_> = seen
             .iter()
             .filter_map(|event| event.id.as_deref())
@@ -216,10 +205,7 @@ async fn g7_accepting_and_dropping_is_no_progress() {
         (Mode::Pass, true),
         (Mode::Inspect, true),
     ] {
-        let upstream = Upstream::start().await;
-        upstream.set(|behaviour| behaviour.event_ids = true);
-        let gateway = Gateway::start(&upstream, mode, Settings::default()).await;
-        let client = gateway.client().await;
+        let (upstream, _gateway, client) = start_resumable(mode).await;
         let first = Event::message(rpc::progress(1, 2))
             .with_id("g7-0")
             .with_retry(0);
@@ -258,10 +244,7 @@ async fn h5_no_call_starves_for_a_connection() {
     const CALLS: usize = 100;
     const CONNECTIONS: usize = 10;
     let upstream = Upstream::start().await;
-    let settings = Settings {
-        gateway: "",
-        upstream: "pool = { max_connections = 10 }",
-    };
+    let settings = Settings::of_upstream("pool = { max_connections = 10 }");
     let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
     gateway.knows_upstream().await;
     let client = gateway.client().await;
@@ -287,13 +270,8 @@ async fn h5_no_call_starves_for_a_connection() {
 /// H5: streams have a budget of their own: one stream too many is refused with its reason, short requests go on.
 #[tokio::test]
 async fn h5_one_stream_too_many_is_refused_alone() {
-    let upstream = Upstream::start().await;
-    let settings = Settings {
-        gateway: "",
-        upstream: "pool = { max_streams = 1 }",
-    };
-    let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
-    let client = gateway.client().await;
+    let settings = Settings::of_upstream("pool = { max_streams = 1 }");
+    let (upstream, _gateway, client) = start(Mode::Pass, settings).await;
     let mut stream = client.get().await;
     assert!(stream.is_stream());
     let endless = Script::events().message(rpc::progress(1, 2)).stall();
@@ -323,13 +301,11 @@ async fn h5_one_stream_too_many_is_refused_alone() {
 /// its share.
 #[tokio::test]
 async fn h6_connections_are_replaced() {
-    let upstream = Upstream::start().await;
     let settings = Settings {
         gateway: "workers = 1",
         upstream: "pool = { rotate_after_requests = 10 }",
     };
-    let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
-    let client = gateway.client().await;
+    let (upstream, _gateway, client) = start(Mode::Pass, settings).await;
     for id in 0..50 {
         client.post(rpc::call(id, "echo")).await.read_to_end().await;
     }

@@ -1,11 +1,13 @@
 //! The gateway as a whole: the program in front of an upstream that counts, and clients that see every byte.
 
+mod answers;
 mod buffered;
 mod cycles;
 mod eras;
 mod inspect;
 mod isolation;
 mod process;
+mod proxies;
 mod reestablish;
 mod scenarios;
 mod sizes;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use thinpipe_testkit::{Client, DEADLINE, Event, Script, Upstream, rpc};
 
-use crate::support::{Gateway, Mode, Settings};
+use crate::support::{Gateway, Mode, Settings, start};
 
 /// B7, J5: a session that waits costs about a kilobyte.
 #[tokio::test]
@@ -13,10 +13,7 @@ async fn b7_a_session_is_small() {
     const SESSIONS: u64 = 4000;
     const EACH: u64 = 2 << 10;
     let upstream = Upstream::start().await;
-    let settings = Settings {
-        gateway: "workers = 1",
-        upstream: "",
-    };
+    let settings = Settings::of_gateway("workers = 1");
     let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
     open_sessions(&gateway, SESSIONS / 4).await;
     let before = gateway.process.usage().rss_bytes;
@@ -52,10 +49,7 @@ async fn d6_streams_are_counted_capped_and_closed() {
     for mode in [Mode::Pass, Mode::Inspect] {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| behaviour.event_ids = true);
-        let settings = Settings {
-            gateway: "limits = { max_streams = 60, drain = \"3s\" }",
-            upstream: "",
-        };
+        let settings = Settings::of_gateway("limits = { max_streams = 60, drain = \"3s\" }");
         let mut gateway = Gateway::start(&upstream, mode, settings).await;
         let client = gateway.client().await;
         let event = Event::message(rpc::progress(1, 2));
@@ -172,13 +166,8 @@ async fn listen(client: &Client) -> thinpipe_testkit::Response {
 #[tokio::test]
 async fn c17_a_body_that_stops_is_given_up() {
     for mode in [Mode::Pass, Mode::Inspect] {
-        let upstream = Upstream::start().await;
-        let settings = Settings {
-            gateway: "",
-            upstream: "timeouts = { idle = \"300ms\" }",
-        };
-        let gateway = Gateway::start(&upstream, mode, settings).await;
-        let client = gateway.client().await;
+        let settings = Settings::of_upstream("timeouts = { idle = \"300ms\" }");
+        let (upstream, _gateway, client) = start(mode, settings).await;
         let script = Script::status(200)
             .content_type("application/json")
             .length(100);

@@ -3,20 +3,15 @@
 use serde_json::json;
 use thinpipe_testkit::{Client, Cut, Event, Script, Upstream, rpc};
 
-use crate::support::{Gateway, Mode, Settings};
+use crate::support::{self, Mode, Settings, Started};
 
-async fn start(mode: Mode) -> (Upstream, Gateway, Client) {
-    let upstream = Upstream::start().await;
+async fn start(mode: Mode) -> Started {
+    let settings = Settings::of_upstream("session_lost = \"reestablish\"");
+    let started = support::start(mode, settings).await;
     for method in ["resources/subscribe", "resources/unsubscribe"] {
-        upstream.on(method, Script::json(rpc::result(json!({}))));
+        started.0.on(method, Script::json(rpc::result(json!({}))));
     }
-    let settings = Settings {
-        gateway: "",
-        upstream: "session_lost = \"reestablish\"",
-    };
-    let gateway = Gateway::start(&upstream, mode, settings).await;
-    let client = gateway.client().await;
-    (upstream, gateway, client)
+    started
 }
 
 fn newest(upstream: &Upstream) -> String {
@@ -183,13 +178,7 @@ async fn standalone_stream_reestablishes_the_session() {
 #[tokio::test]
 async fn cut_standalone_stream_goes_on_in_the_new_session() {
     for mode in [Mode::Pass, Mode::Inspect] {
-        let upstream = Upstream::start().await;
-        let settings = Settings {
-            gateway: "",
-            upstream: "session_lost = \"reestablish\"",
-        };
-        let gateway = Gateway::start(&upstream, mode, settings).await;
-        let client = gateway.client().await;
+        let (upstream, _gateway, client) = start(mode).await;
         let note = rpc::notification("notifications/message", &json!({"data": "before"}));
         let first = Event::message(note).with_id("own-0").with_retry(10);
         let gate = thinpipe_testkit::Gate::new();

@@ -8,30 +8,15 @@ use thinpipe_testkit::scenarios::{
 
 use crate::support::{Gateway, Mode, Settings};
 
-const DEFAULT: Settings<'static> = Settings {
-    gateway: "",
-    upstream: "",
-};
-const SHORT_TIMEOUTS: Settings<'static> = Settings {
-    gateway: "",
-    upstream: r#"timeouts = { first_byte = "1s", request = "1s", idle = "1s", stream_idle = "3s" }"#,
-};
-const FREQUENT_COMMENTS: Settings<'static> = Settings {
-    gateway: r#"limits.keep_alive = "300ms""#,
-    upstream: "",
-};
-const SHORT_STALL: Settings<'static> = Settings {
-    gateway: r#"limits.write_stall = "1s""#,
-    upstream: "",
-};
-const NO_CHECKS: Settings<'static> = Settings {
-    gateway: "",
-    upstream: r#"health = { interval = "0" }"#,
-};
-const FREQUENT_CHECKS: Settings<'static> = Settings {
-    gateway: "",
-    upstream: r#"health = { interval = "200ms", timeout = "200ms" }"#,
-};
+const DEFAULT: Settings<'static> = Settings::of_upstream("");
+const SHORT_TIMEOUTS: Settings<'static> = Settings::of_upstream(
+    r#"timeouts = { first_byte = "1s", request = "1s", idle = "1s", stream_idle = "3s" }"#,
+);
+const FREQUENT_COMMENTS: Settings<'static> = Settings::of_gateway(r#"limits.keep_alive = "300ms""#);
+const SHORT_STALL: Settings<'static> = Settings::of_gateway(r#"limits.write_stall = "1s""#);
+const NO_CHECKS: Settings<'static> = Settings::of_upstream(r#"health = { interval = "0" }"#);
+const FREQUENT_CHECKS: Settings<'static> =
+    Settings::of_upstream(r#"health = { interval = "200ms", timeout = "200ms" }"#);
 
 /// One test for a scenario and a mode; its name begins with the rows that it shows.
 macro_rules! scenarios {

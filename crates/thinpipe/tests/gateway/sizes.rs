@@ -3,7 +3,7 @@
 use serde_json::json;
 use thinpipe_testkit::{Client, Event, Gate, Response, Script, Upstream, rpc};
 
-use crate::support::{Gateway, Mode, Settings};
+use crate::support::{Mode, Settings, start};
 
 /// A JSON answer of about this many bytes, announced or in chunks.
 async fn ask(
@@ -24,13 +24,8 @@ async fn ask(
 }
 
 async fn every_size(mode: Mode) {
-    let upstream = Upstream::start().await;
-    let settings = Settings {
-        gateway: "",
-        upstream: "max_message = \"32 MiB\"",
-    };
-    let gateway = Gateway::start(&upstream, mode, settings).await;
-    let client = gateway.client().await;
+    let settings = Settings::of_upstream("max_message = \"32 MiB\"");
+    let (upstream, _gateway, client) = start(mode, settings).await;
     for bytes in [500 << 10, 5 << 20, 20 << 20] {
         for chunked in [false, true] {
             let (mut response, answer) = ask(&upstream, &client, bytes, chunked).await;
@@ -69,13 +64,8 @@ async fn c10_over_the_cap_is_502_with_the_reason() {
         (Mode::Pass, "max_passed_body = \"1 MiB\""),
         (Mode::Inspect, "max_message = \"1 MiB\""),
     ] {
-        let upstream = Upstream::start().await;
-        let settings = Settings {
-            gateway: "",
-            upstream: upstream_settings,
-        };
-        let gateway = Gateway::start(&upstream, mode, settings).await;
-        let client = gateway.client().await;
+        let settings = Settings::of_upstream(upstream_settings);
+        let (upstream, _gateway, client) = start(mode, settings).await;
         for (round, chunked) in [false, true].into_iter().enumerate() {
             let bytes = 3 << 20;
             let (mut response, answer) = ask(&upstream, &client, bytes, chunked).await;
@@ -115,9 +105,7 @@ async fn endless_stream(mode: Mode) {
     const WARM: u64 = 10_000;
     const MORE: u64 = 100_000;
     const SLACK: u64 = 256 << 10;
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream, mode, Settings::default()).await;
-    let client = gateway.client().await;
+    let (upstream, gateway, client) = start(mode, Settings::default()).await;
     let note = rpc::notification("x", &json!({"p": "y".repeat(150)}));
     let event = Event::message(note).to_bytes();
     let gate = Gate::new();

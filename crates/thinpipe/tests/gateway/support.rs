@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use thinpipe_testkit::{Client, Process, Upstream, rpc};
+use thinpipe_testkit::{Client, Event, Process, Upstream, rpc};
 
 /// Whether anything looks at the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,22 @@ pub(crate) struct Settings<'a> {
     pub(crate) upstream: &'a str,
 }
 
+impl<'a> Settings<'a> {
+    pub(crate) const fn of_gateway(gateway: &'a str) -> Self {
+        Self {
+            gateway,
+            upstream: "",
+        }
+    }
+
+    pub(crate) const fn of_upstream(upstream: &'a str) -> Self {
+        Self {
+            gateway: "",
+            upstream,
+        }
+    }
+}
+
 /// A running gateway. It is killed with its test.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -32,10 +48,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(upstream: &Upstream, mode: Mode, settings: Settings<'_>) -> Self {
-        let Settings {
-            gateway,
-            upstream: more,
-        } = settings;
+        let (gateway, more) = (settings.gateway, settings.upstream);
         let (url, interceptors) = (upstream.url(), interceptors(mode));
         Self::with_file(&format!(
             "{gateway}\n[[upstreams]]\nurl = \"{url}\"\n{more}\n{interceptors}"
@@ -45,15 +58,7 @@ impl Gateway {
 
     /// With interceptors of its own: `interceptors` is TOML.
     pub(crate) async fn with_interceptors(upstream: &Upstream, interceptors: &str) -> Self {
-        Self::start(
-            upstream,
-            Mode::Pass,
-            Settings {
-                gateway: "",
-                upstream: interceptors,
-            },
-        )
-        .await
+        Self::start(upstream, Mode::Pass, Settings::of_upstream(interceptors)).await
     }
 
     async fn with_file(text: &str) -> Self {
@@ -104,6 +109,38 @@ impl Gateway {
     }
 }
 
+/// A server, a gateway in front of it, and a client in a session.
+pub(crate) type Started = (Upstream, Gateway, Client);
+
+pub(crate) async fn start(mode: Mode, settings: Settings<'_>) -> Started {
+    start_before(Upstream::start().await, mode, settings).await
+}
+
+/// As [`start`], with interceptors of its own: `interceptors` is TOML.
+pub(crate) async fn start_with(interceptors: &str) -> Started {
+    start(Mode::Pass, Settings::of_upstream(interceptors)).await
+}
+
+/// As [`start`], with a server whose streams can be resumed.
+pub(crate) async fn start_resumable(mode: Mode) -> Started {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| behaviour.event_ids = true);
+    start_before(upstream, mode, Settings::default()).await
+}
+
+async fn start_before(upstream: Upstream, mode: Mode, settings: Settings<'_>) -> Started {
+    let gateway = Gateway::start(&upstream, mode, settings).await;
+    let client = gateway.client().await;
+    (upstream, gateway, client)
+}
+
+/// The events that answer a request, on a stream that ends properly.
+pub(crate) async fn events_of(client: &Client, request: String) -> Vec<Event> {
+    let (events, end) = client.post(request).await.events_to_end().await;
+    assert_eq!(end, Ok(()), "{events:?}");
+    events
+}
+
 fn interceptors(mode: Mode) -> &'static str {
     match mode {
         Mode::Pass => "",
@@ -123,7 +160,7 @@ rules = [{ pointer = "/params/arguments/no such argument" }, { pointer = "/resul
 
 [[upstreams.interceptors]]
 type = "rules"
-rules = [{ when = { methods = ["no such method"] }, then = [{ reject = {} }] }]
+rules = [{ when = { methods = ["notifications/none"] }, then = [{ reject = {} }] }]
 "#;
 
 /// A configuration file that goes with its gateway.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::forwarded::TrustedProxies;
 
 use crate::ByteBudget;
 use crate::server::SessionLimits;
@@ -16,6 +17,8 @@ pub struct ServerConfig {
     pub sessions: SessionLimits,
     /// Which `Host`s and `Origin`s are served.
     pub access: AccessPolicy,
+    /// Proxies that are believed when they say who a request comes from. Default: none.
+    pub trusted_proxies: TrustedProxies,
     /// Tokens of those who may connect; empty: everybody may, anonymously.
     pub tokens: Vec<AccessToken>,
     /// Accept requests of 2025-03-26 to 2025-11-25 outside of any session. Default: false (400).

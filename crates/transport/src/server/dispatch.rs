@@ -107,6 +107,7 @@ pub(crate) struct Envelope {
     pub(crate) principal: Principal,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<std::net::SocketAddr>,
+    pub(crate) forwarded_for: Vec<std::net::IpAddr>,
 }
 
 impl Envelope {
@@ -119,6 +120,7 @@ impl Envelope {
             endpoint: Arc::clone(&self.endpoint.name),
             peer: self.peer,
             read_at: now(),
+            forwarded_for: self.forwarded_for.clone(),
         }
     }
 
@@ -131,6 +133,7 @@ impl Envelope {
             endpoint: Arc::clone(&self.endpoint.name),
             peer: self.peer,
             read_at: now(),
+            forwarded_for: self.forwarded_for,
         }
     }
 }
@@ -146,7 +149,7 @@ pub(crate) enum Dispatched {
 impl Dispatched {
     /// A request that reaches no handler.
     pub(crate) fn refused(shared: &Arc<Shared>, answer: Answer) -> Self {
-        ladder::log_refusal(&answer, None);
+        ladder::log_refusal(shared, &answer, None);
         Self::Now(Answering {
             shared: Arc::clone(shared),
             future: Some(Box::pin(std::future::ready(answer))),
@@ -180,6 +183,7 @@ pub(crate) fn dispatch(
     let envelope = Envelope {
         endpoint,
         principal,
+        forwarded_for: head.trail(&shared.config),
         headers: head.headers,
         peer: head.peer,
     };
@@ -235,7 +239,7 @@ fn start(
 ) -> Answering {
     prepared
         .unwrap_or_else(|answer| {
-            ladder::log_refusal(&answer, None);
+            ladder::log_refusal(shared, &answer, None);
             Prepared::done(answer)
         })
         .start(shared, permit, asked)

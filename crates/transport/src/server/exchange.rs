@@ -1,5 +1,6 @@
 //! What a handler gets and what it gives back.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,9 +28,21 @@ pub struct Exchange {
     /// Name of the endpoint it came to.
     pub endpoint: Arc<str>,
     /// Address of the peer, if it has one.
-    pub peer: Option<std::net::SocketAddr>,
+    pub peer: Option<SocketAddr>,
+    /// Addresses that it came over before the peer, the client's first, as far as trusted proxies say
+    /// so. Empty if the peer is the client.
+    pub forwarded_for: Vec<IpAddr>,
     /// When its request had been read, on tokio's clock.
     pub read_at: Instant,
+}
+
+impl Exchange {
+    /// Address of the client, if the peer has one.
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        let peer = || Some(self.peer?.ip());
+        self.forwarded_for.first().copied().or_else(peer)
+    }
 }
 
 /// What a client wants of the endpoint.

@@ -1,7 +1,7 @@
 //! Heads of requests: tokenized by `httparse`, with the framing of the body decided strictly.
 
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ORIGIN};
@@ -11,6 +11,7 @@ use thinpipe_proto::header::LAST_EVENT_ID;
 
 use crate::http1::fields;
 use crate::http1::framing::{Chunked, Framing};
+use crate::server::ServerConfig;
 
 /// Header fields the tokenizer has room for, whatever the configured limit.
 const MAX_FIELDS: usize = 128;
@@ -36,6 +37,14 @@ impl RequestHead {
                 .map(HeaderValue::as_bytes)
         };
         self.authority.as_deref().or_else(header)
+    }
+
+    /// The addresses that it came over before the peer, as far as trusted proxies say so.
+    pub(crate) fn trail(&self, config: &ServerConfig) -> Vec<IpAddr> {
+        match self.peer {
+            Some(peer) => config.trusted_proxies.trail(peer.ip(), &self.headers),
+            None => Vec::new(),
+        }
     }
 }
 

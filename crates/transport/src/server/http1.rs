@@ -339,7 +339,7 @@ impl Connection {
     async fn refuse(mut self, error: HeadError) {
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
         let answer = ladder::refuse(status, error.reason);
-        ladder::log_refusal(&answer, None);
+        ladder::log_refusal(&self.shared, &answer, None);
         let mut reply = Reply::new(&self.shared, answer, Holds::default());
         self.write(&mut reply, Shape::last()).await;
     }

@@ -40,17 +40,19 @@ pub(crate) enum Step {
 /// Checks everything that can be known without the body.
 pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
     check(shared, head).map_err(|answer| {
-        log_refusal(&answer, Some(head));
+        log_refusal(shared, &answer, Some(head));
         Box::new(answer)
     })
 }
 
 /// Who is refused is seen here, and nowhere else: what reaches no handler is in no exchange log.
-pub(crate) fn log_refusal(answer: &Answer, head: Option<&RequestHead>) {
+pub(crate) fn log_refusal(shared: &Shared, answer: &Answer, head: Option<&RequestHead>) {
+    let client = |head: &RequestHead| head.trail(&shared.config).into_iter().next();
     tracing::info!(
         status = answer.status.as_u16(),
         method = head.map(|head| tracing::field::display(&head.method)),
         path = head.map(|head| tracing::field::display(head.path.escape_ascii())),
+        client = head.and_then(client).map(tracing::field::display),
         peer = head.and_then(|head| head.peer).map(tracing::field::display),
         "a request was refused: {}",
         answer.status.canonical_reason().unwrap_or("unknown")

@@ -109,6 +109,22 @@ pub struct ServerStats {
 mod tests {
     use super::*;
 
+    /// I4: there is no room in them for a lock, and reading them is reading them.
+    #[test]
+    fn i4_counters_are_nothing_but_atomics() {
+        assert_eq!(size_of::<Counters>(), 12 * size_of::<AtomicU64>());
+        let counters = Counters::default();
+        counters.answered(http::StatusCode::NOT_FOUND);
+        counters.answered(http::StatusCode::ACCEPTED);
+        let read = || {
+            let answers = counters.answers.iter();
+            answers
+                .map(|c| c.load(Ordering::Relaxed))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((read(), read()), (vec![0, 1, 0, 1, 0], vec![0, 1, 0, 1, 0]));
+    }
+
     /// B6, T13: the cap is exact when many ask at once.
     #[test]
     fn b10_budget_is_exact_under_concurrency() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::RequestId;
-use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
+use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{SessionRecord, StoreError, Version};
 use tokio_util::sync::CancellationToken;
 
@@ -125,10 +125,10 @@ impl Session {
         lock(&self.record).0.initialize_params.clone()
     }
 
-    /// The upstream's own id of the session.
+    /// What the handler stored with it, for whoever goes on with it elsewhere.
     #[must_use]
-    pub fn upstream_session(&self) -> Option<UpstreamSessionId> {
-        lock(&self.record).0.upstream_session.clone()
+    pub fn attachment(&self) -> Bytes {
+        lock(&self.record).0.attachment.clone()
     }
 
     /// A copy of what is stored of it.
@@ -246,14 +246,22 @@ impl Drop for InFlight {
 }
 
 /// What a handler learned when a session was negotiated.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Negotiated {
     /// The revision both sides agreed on.
     pub revision: Revision,
     /// The client's `initialize` params, as JSON text.
     pub initialize_params: Bytes,
-    /// The upstream's own id of the session.
-    pub upstream_session: Option<UpstreamSessionId>,
+    /// What the handler stores with the session, for whoever goes on with it elsewhere; may be empty.
+    pub attachment: Bytes,
+}
+
+impl fmt::Debug for Negotiated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Negotiated")
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A poisoned lock means a panic elsewhere; what it guards here is valid at every step.

@@ -321,7 +321,7 @@ async fn c22_hanging_upstreams_do_not_hold_up_the_end() {
         let negotiated = Negotiated {
             revision: Revision::NEWEST_LEGACY,
             initialize_params: "{}".into(),
-            upstream_session: None,
+            attachment: Bytes::new(),
         };
         let opened = slot.await.expect("there is room").open(negotiated).await;
         opened.expect("memory does not fail");

@@ -51,6 +51,30 @@ pub(crate) fn session_of<B>(opened: &http::Response<B>) -> String {
     id.unwrap().to_owned()
 }
 
+/// C16: a trusted proxy may speak HTTP/2, and its requests may be batches.
+#[tokio::test]
+async fn c16_handlers_learn_who_the_client_is() {
+    let mut settings = config();
+    settings.trusted_proxies.networks = vec!["127.0.0.0/8".parse().unwrap()];
+    for (settings, expected) in [(config(), "127.0.0.1"), (settings, "203.0.113.7")] {
+        let running = start(settings).await;
+        let mut sender = connect(&running).await;
+        let client = running.client("2025-03-26").await;
+        let mut request = post(&running, client.session(), call(1, "who"));
+        let list = "192.0.2.99, 203.0.113.7";
+        let name = "x-forwarded-for";
+        request.headers_mut().insert(name, list.parse().unwrap());
+        let answered = sender.send_request(request).await.unwrap();
+        let http2 = answered.into_body().collect().await.unwrap().to_bytes();
+        let batch = client.post(format!("[{}]", call(2, "who")));
+        let batch = batch.header(name, list).await.read_to_end().await;
+        for body in [http2, batch] {
+            let body = String::from_utf8_lossy(&body);
+            assert!(body.contains(&format!("Some({expected})")), "{body}");
+        }
+    }
+}
+
 /// Sessions, JSON, streams and limits, all on one HTTP/2 connection.
 #[tokio::test]
 async fn http2_serves_the_same() {

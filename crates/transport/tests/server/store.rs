@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version};
 
 use thinpipe_testkit::Gate;
 use thinpipe_transport::server::{
-    Handler, Negotiated, SessionEnd, SessionError, SessionLimits, SessionManager, SessionSlot,
+    Handler, Negotiated, Session, SessionEnd, SessionError, SessionLimits, SessionManager,
+    SessionSlot,
 };
 use tokio_util::task::TaskTracker;
 
-use super::support::{Sample, call, config, start_with_store, until};
+use super::support::{Running, Sample, call, config, start_with_store, until};
 
 /// Keeps sessions in memory, and counts.
 #[derive(Default)]
@@ -150,14 +152,14 @@ async fn f4_no_message_is_stored() {
         endpoint,
         revision,
         initialize_params,
-        upstream_session,
+        attachment,
         created_ms: _,
     } = stored.expect("a record").0;
     assert_eq!(
         (id, endpoint.as_str(), revision.as_str()),
         (ids[0].clone(), "sample", "2025-11-25")
     );
-    assert_eq!(upstream_session, None);
+    assert_eq!(attachment, "the handler's own", "F7: as it was given");
     let params = String::from_utf8_lossy(&initialize_params);
     assert!(
         params.contains("clientInfo") && !params.contains("secret") && !params.contains("cursor")
@@ -188,31 +190,69 @@ async fn d8_a_deleted_session_stays_deleted() {
     assert_eq!(running.sample.ended.lock().unwrap().len(), 1);
 }
 
-/// F11: a session is as old as its record, also where it was taken up only now.
-#[tokio::test]
-async fn f11_age_counts_from_the_record() {
-    let store = Arc::new(Counting::default());
+/// A record that some other process left in the store.
+async fn left_behind(store: &Counting, attachment: &'static str) -> SessionRecord {
     let record = SessionRecord {
         id: SessionId::from_random([7; 16]),
         principal: Principal::Anonymous,
         endpoint: "sample".to_owned(),
         revision: Revision::NEWEST_LEGACY,
         initialize_params: "{}".into(),
-        upstream_session: None,
+        attachment: attachment.into(),
         created_ms: 0,
     };
     let ttl = Duration::from_secs(60);
     let created = store.create(&record, ttl).await;
     created.expect("memory does not fail");
-    let running = start_with_store(config(), store).await;
+    record
+}
+
+async fn take_up(running: &Running, record: &SessionRecord) -> Arc<Session> {
     let owner: Arc<dyn Handler> = Arc::clone(&running.sample) as _;
     let sessions = running.server.sessions();
     let endpoint = "sample".into();
     let found = sessions.find(&record.id, &record.principal, &endpoint, &owner);
     let found = found.await.expect("memory does not fail");
-    assert!(found.is_some_and(|session| !session.is_ended()));
-    sessions.sweep().await;
+    found.expect("the session is taken up")
+}
+
+/// F11: a session is as old as its record, also where it was taken up only now.
+#[tokio::test]
+async fn f11_age_counts_from_the_record() {
+    let store = Arc::new(Counting::default());
+    let record = left_behind(&store, "").await;
+    let running = start_with_store(config(), store).await;
+    assert!(!take_up(&running, &record).await.is_ended());
+    running.server.sessions().sweep().await;
     assert_eq!(*running.sample.ended.lock().unwrap(), [SessionEnd::Expired]);
+}
+
+/// F7: the transport knows one id, its own. What its handler needs besides (a gateway: the server's id) goes
+/// with the record from one process to the next, as it is, and whoever takes the session up can replace it.
+#[tokio::test]
+async fn f7_what_the_handler_attaches_goes_with_the_record() {
+    let store = Arc::new(Counting::default());
+    let record = left_behind(&store, "\u{0}not an id\u{7f}").await;
+    let running = start_with_store(config(), Arc::clone(&store) as _).await;
+    let session = take_up(&running, &record).await;
+    assert_eq!(session.attachment(), record.attachment);
+    let sessions = running.server.sessions();
+    let set = sessions.set_attachment(&session, "another".into()).await;
+    set.expect("memory does not fail");
+    assert_eq!(session.attachment(), "another");
+    let stored = store.get(&record.id).await.expect("memory does not fail");
+    let (stored, version) = stored.expect("a record");
+    assert_eq!(
+        (&*stored.attachment, version),
+        (&b"another"[..], Version(2))
+    );
+    assert_eq!(stored.initialize_params, record.initialize_params);
+    // It is nothing that a client gets to see.
+    let client = running.client("2025-11-25").await;
+    let mut response = client.post(call(1, "echo")).await;
+    let body = response.read_to_end().await;
+    let shown = format!("{response:?} {}", String::from_utf8_lossy(&body));
+    assert!(!shown.contains("handler's own"), "{shown}");
 }
 
 /// Sessions of nobody's, without a server.
@@ -254,7 +294,7 @@ async fn b6_a_full_table_is_looked_through_once_a_second() {
         let opened = slot.open(Negotiated {
             revision: Revision::NEWEST_LEGACY,
             initialize_params: "{}".into(),
-            upstream_session: None,
+            attachment: Bytes::new(),
         });
         opened.await.expect("memory does not fail");
     }

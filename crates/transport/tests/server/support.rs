@@ -1,6 +1,6 @@
 //! A small MCP server on the transport crate alone (B13: usable on its own).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -39,6 +39,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     async fn answer(self: Arc<Self>, exchange: Exchange) -> Answer {
+        let client = exchange.client();
         match exchange.inbound {
             Inbound::Initialize(message, slot) => {
                 let asked = message.param_str("protocolVersion").unwrap_or_default();
@@ -58,7 +59,7 @@ impl Sample {
                 let opened = slot.open(Negotiated {
                     revision,
                     initialize_params,
-                    upstream_session: None,
+                    attachment: Bytes::from_static(b"the handler's own"),
                 });
                 let session = opened.await.expect("the memory store does not fail");
                 let result = format!(
@@ -67,7 +68,7 @@ impl Sample {
                 result_of(&message, &result).with_session(session.id().clone())
             }
             Inbound::Message(message, _) | Inbound::Stateless(message) => {
-                self.message(message).await
+                self.message(message, client).await
             }
             Inbound::StatelessNotification(_) => Answer::accepted(),
             Inbound::Listen(..) => Answer::events(self.stream()),
@@ -75,7 +76,7 @@ impl Sample {
         }
     }
 
-    async fn message(self: Arc<Self>, message: Message) -> Answer {
+    async fn message(self: Arc<Self>, message: Message, client: Option<IpAddr>) -> Answer {
         if message.kind() != Kind::Request {
             return Answer::accepted();
         }
@@ -105,6 +106,7 @@ impl Sample {
                 let body = Body::stream(self.stream());
                 Answer::new(StatusCode::OK, Content::Json, body)
             }
+            Some("who") => result_of(&message, &format!(r#"{{"client":"{client:?}"}}"#)),
             Some("nothing") => Answer::accepted(),
             Some("nonsense") => Answer::json(Bytes::from_static(b"<html>")),
             Some("stream on") => {

@@ -21,18 +21,17 @@ impl Access {
     /// A response, without the entries that are denied (if `filter`), and marked as private if
     /// principals see different lists.
     pub(super) fn filtered(&self, cx: &MessageContext, message: &Message, filter: bool) -> Action {
-        let Some(listing) = self.listing(cx.method.as_deref()) else {
-            return Action::Continue;
-        };
         let text = message.source();
         let mut edits = Vec::new();
+        let mut is_list = false;
         for result in Value::root(text).all("result") {
-            if filter {
-                for entries in result.all(listing.entries) {
+            for listing in self.listings(cx.method.as_deref()) {
+                is_list = true;
+                for entries in result.all(listing.entries).filter(|_| filter) {
                     edits.extend(listing.without_denied(entries));
                 }
             }
-            if self.is_personal() {
+            if is_list && self.is_personal() {
                 for scope in result.all("cacheScope") {
                     if scope.string().is_some_and(|scope| scope == "public") {
                         edits.push((scope.range(), Cow::Borrowed(&b"\"private\""[..])));
@@ -47,27 +46,39 @@ impl Access {
         Action::Replace(json::splice(text, &edits))
     }
 
-    fn listing(&self, method: Option<&str>) -> Option<Listing<'_>> {
-        let (entries, key, what, list) = match method? {
-            "tools/list" => ("tools", "name", "tool", &self.tools),
-            "prompts/list" => ("prompts", "name", "prompt", &self.prompts),
-            "resources/list" => ("resources", "uri", "resource", &self.resources),
-            "resources/templates/list" => (
-                "resourceTemplates",
-                "uriTemplate",
-                "resource",
-                &self.resources,
-            ),
-            _ => return None,
-        };
-        Some(Listing {
-            entries,
-            key,
-            what,
-            list: list.as_ref()?,
+    /// The list that answers this method, if there is anything to say about it; of a method that is
+    /// not known, all that it could be.
+    fn listings(&self, method: Option<&str>) -> impl Iterator<Item = Listing<'_>> {
+        let may_be = move |of: &str| method.is_none_or(|method| method == of);
+        let known = LISTINGS.iter().filter(move |(of, ..)| may_be(of));
+        known.filter_map(|&(_, entries, key, what)| {
+            let list = match what {
+                "tool" => &self.tools,
+                "prompt" => &self.prompts,
+                _ => &self.resources,
+            };
+            Some(Listing {
+                entries,
+                key,
+                what,
+                list: list.as_ref()?,
+            })
         })
     }
 }
+
+/// Methods, and what a [`Listing`] says of their results.
+const LISTINGS: [(&str, &str, &str, &str); 4] = [
+    ("tools/list", "tools", "name", "tool"),
+    ("prompts/list", "prompts", "name", "prompt"),
+    ("resources/list", "resources", "uri", "resource"),
+    (
+        "resources/templates/list",
+        "resourceTemplates",
+        "uriTemplate",
+        "resource",
+    ),
+];
 
 impl Listing<'_> {
     /// The change that takes the denied entries out; `None` if there are none.

@@ -83,15 +83,6 @@ impl Stage {
         }
     }
 
-    /// Whether it is shown such a message. A response whose request is not known is shown to whoever
-    /// wants any message on that way: it may be what they want, and must not get past them for want
-    /// of a name.
-    pub(super) fn is_shown(&self, direction: Direction, method: Option<&str>) -> bool {
-        let filter = self.filter(direction);
-        let is_unknown = direction == Direction::ToClient && method.is_none();
-        filter.admits(method) || (is_unknown && *filter != Filter::None)
-    }
-
     pub(super) fn wants_headers(&self, direction: Direction) -> bool {
         match direction {
             Direction::ToUpstream => self.request_headers,
@@ -186,10 +177,12 @@ impl Filter {
         Self::new(Methods::Only(names))
     }
 
+    /// A response whose request is not known is for whoever wants any message on that way: it may be
+    /// what they want, and must not get past them for want of a name.
     pub(super) fn admits(&self, method: Option<&str>) -> bool {
         match (self, method) {
-            (Self::None, _) | (Self::Only { .. }, None) => false,
-            (Self::All, _) => true,
+            (Self::None, _) => false,
+            (Self::All, _) | (Self::Only { .. }, None) => true,
             (Self::Only { exact, prefixes }, Some(method)) => {
                 exact.binary_search_by(|name| (**name).cmp(method)).is_ok()
                     || prefixes.iter().any(|prefix| method.starts_with(&**prefix))

@@ -65,7 +65,7 @@ impl Walk {
         while let Some(index) = shared.position(cx.direction, self.done) {
             self.done += 1;
             let stage = &shared.stages[index];
-            if !stage.is_shown(cx.direction, cx.method.as_deref()) {
+            if !stage.filter(cx.direction).admits(cx.method.as_deref()) {
                 continue;
             }
             stage.count_seen();

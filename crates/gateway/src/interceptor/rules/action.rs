@@ -128,29 +128,37 @@ impl Plan {
         })
     }
 
-    pub(super) fn carry_out(&self, message: &Message) -> Action {
-        let action = match &self.reject {
+    pub(super) fn rejects(&self) -> bool {
+        self.reject.is_some()
+    }
+
+    /// Does what one plan says, or several in order; of these, the longest delay counts.
+    pub(super) fn carry_out<'a>(
+        plans: impl Iterator<Item = &'a Self>,
+        message: &Message,
+    ) -> Action {
+        let mut changed: Option<Bytes> = None;
+        let mut rejection = None;
+        let mut delay = Duration::ZERO;
+        for plan in plans {
+            for set in &plan.sets {
+                let next = set.apply(changed.as_ref().unwrap_or_else(|| message.source()));
+                changed = next.or(changed);
+            }
+            rejection = plan.reject.as_ref();
+            delay = delay.max(plan.delay);
+        }
+        let action = match rejection {
             Some(rejection) => Action::Reject(rejection.clone()),
-            None => self
-                .changed(message.source())
-                .map_or(Action::Continue, Action::Replace),
+            None => changed.map_or(Action::Continue, Action::Replace),
         };
-        if self.delay.is_zero() {
+        if delay.is_zero() {
             return action;
         }
-        let delay = self.delay;
         Action::Later(Box::pin(async move {
             time::sleep(delay).await;
             action
         }))
-    }
-
-    /// The message after all sets; `None` if none of them applies.
-    fn changed(&self, source: &Bytes) -> Option<Bytes> {
-        self.sets.iter().fold(None, |changed, set| {
-            let next = set.apply(changed.as_ref().unwrap_or(source));
-            next.or(changed)
-        })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::interceptor::config::Wrong;
 use crate::interceptor::glob::{self, Glob};
 use crate::interceptor::json::Value;
 use crate::interceptor::pointer::Pointer;
+use crate::interceptor::subject::{Fit, method_fit, name_fit};
 use crate::interceptor::{Direction, MessageContext, Way};
 
 /// A condition: everything that is given must hold. Without anything it always holds.
@@ -186,41 +187,58 @@ impl Checks {
         Ok(Self(checks.into()))
     }
 
-    pub(super) fn hold(&self, subject: &Subject<'_>) -> bool {
-        self.0.iter().all(|check| check.holds(subject))
+    /// Whether all hold; `Maybe` if that hangs on a request that is not known (any more).
+    pub(super) fn fit(&self, subject: &Subject<'_>) -> Fit {
+        all(self.0.iter().map(|check| check.fit(subject)))
     }
 }
 
 impl Check {
-    fn holds(&self, subject: &Subject<'_>) -> bool {
+    fn fit(&self, subject: &Subject<'_>) -> Fit {
         let cx = subject.cx;
-        let fits =
-            |globs: &[Glob], text: Option<&str>| text.is_some_and(|text| glob::any(globs, text));
         match self {
-            Self::Direction(way) => way.admits(cx.direction),
-            Self::Kinds(kinds) => kinds.iter().any(|kind| kind.is(subject.kind)),
-            Self::Methods(globs) => fits(globs, cx.method.as_deref()),
-            Self::Names(globs) => fits(globs, cx.name.as_deref()),
+            Self::Direction(way) => way.admits(cx.direction).into(),
+            Self::Kinds(kinds) => kinds.iter().any(|kind| kind.is(subject.kind)).into(),
+            Self::Methods(globs) => method_fit(globs, cx, subject.kind),
+            Self::Names(globs) => name_fit(globs, cx, subject.kind),
             Self::Principals(globs) => match &cx.principal {
-                Principal::Anonymous => false,
-                Principal::Named(name) => glob::any(globs, name),
+                Principal::Anonymous => Fit::No,
+                Principal::Named(name) => glob::any(globs, name).into(),
             },
-            Self::Authenticated(wanted) => (cx.principal != Principal::Anonymous) == *wanted,
-            Self::Session(wanted) => cx.session.is_some() == *wanted,
-            Self::Revisions(revisions) => revisions.contains(&cx.revision),
+            Self::Authenticated(wanted) => {
+                ((cx.principal != Principal::Anonymous) == *wanted).into()
+            }
+            Self::Session(wanted) => (cx.session.is_some() == *wanted).into(),
+            Self::Revisions(revisions) => revisions.contains(&cx.revision).into(),
             Self::Payload {
                 member,
                 pointer,
                 expected,
-            } => subject
-                .root
-                .all(member)
-                .any(|payload| expected.holds(pointer, payload)),
-            Self::All(checks) => checks.iter().all(|checks| checks.hold(subject)),
-            Self::Any(checks) => checks.iter().any(|checks| checks.hold(subject)),
-            Self::Not(checks) => !checks.hold(subject),
+            } => {
+                let mut payloads = subject.root.all(member);
+                payloads
+                    .any(|payload| expected.holds(pointer, payload))
+                    .into()
+            }
+            Self::All(checks) => all(checks.iter().map(|checks| checks.fit(subject))),
+            Self::Any(checks) => {
+                let fits = checks.iter().map(|checks| checks.fit(subject));
+                fits.max().unwrap_or(Fit::No)
+            }
+            Self::Not(checks) => checks.fit(subject).not(),
         }
     }
+}
+
+/// The least of all, as far as it has to be asked for.
+fn all(mut fits: impl Iterator<Item = Fit>) -> Fit {
+    let mut least = Fit::Yes;
+    while least != Fit::No
+        && let Some(fit) = fits.next()
+    {
+        least = least.min(fit);
+    }
+    least
 }
 
 impl Expected {

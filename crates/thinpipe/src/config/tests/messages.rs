@@ -55,13 +55,13 @@ error: upstreams[0].timeouts: unknown key `conect`
     );
     says(
         "mcp.json",
-        "{\n  \"servers\": {}\n}\n",
+        "{\n  \"mcp_servers\": {}\n}\n",
         r#"
-error: unknown key `servers`
+error: unknown key `mcp_servers`
  --> mcp.json:2:3
   |
-2 |   "servers": {}
-  |   ^^^^^^^^^
+2 |   "mcp_servers": {}
+  |   ^^^^^^^^^^^^^
   = help: did you mean `mcpServers`?"#,
     );
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use thinpipe_proto::session::{Principal, SessionId, UpstreamSessionId};
+use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{SessionRecord, SessionStore, StoreError, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -242,17 +242,17 @@ impl SessionManager {
         self.inner.cut_off.cancel();
     }
 
-    /// Writes another upstream session id (after the upstream's session was opened anew).
+    /// Stores something else with a session than its handler did when it was opened.
     ///
     /// # Errors
     /// [`SessionError::Store`].
-    pub async fn set_upstream_session(
+    pub async fn set_attachment(
         &self,
         session: &Session,
-        upstream: Option<UpstreamSessionId>,
+        attachment: Bytes,
     ) -> Result<(), SessionError> {
         let (mut record, version) = lock(&session.record).clone();
-        record.upstream_session = upstream;
+        record.attachment = attachment;
         let version = self.inner.store.update(&record, version).await?;
         *lock(&session.record) = (record, version);
         Ok(())
@@ -485,7 +485,7 @@ impl SessionSlot {
             revision: negotiated.revision,
             // Copied, or a session would keep the whole body that they came in.
             initialize_params: Bytes::copy_from_slice(&negotiated.initialize_params),
-            upstream_session: negotiated.upstream_session,
+            attachment: negotiated.attachment,
             created_ms: unix_ms(),
         };
         let inner = &self.manager.inner;
