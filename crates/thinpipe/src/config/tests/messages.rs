@@ -213,6 +213,11 @@ fn addresses_that_are_none() {
         "allow_origins[0]: `https://a.example/x` is no web origin",
         "an origin has no path: `https://a.example`",
     );
+    wrong(
+        "trusted_proxies = [\"::1\", \"10.1.2.3/8\"]",
+        "trusted_proxies[1]: `10.1.2.3/8` is no address or network",
+        "the network is 10.0.0.0/8; one address alone has no prefix",
+    );
 }
 
 #[test]
