@@ -18,18 +18,22 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Resume, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
-use crate::health::{Era, Health, denies_endpoint};
-use crate::interceptor::{Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step};
+use crate::health::{Era, Health};
+use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
 use crate::log::{Begun, ExchangeLog};
-use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Purpose};
 use crate::stats::{Counters, RouteStats};
 
 mod answer;
 mod initialize;
+mod intercept;
 mod listen;
+mod reestablish;
 mod resume;
 mod session;
+mod stateless;
+
+use intercept::Intercepted;
 
 pub(crate) use initialize::unsupported;
 
@@ -213,66 +217,6 @@ impl Route {
         failure.answer(id, self.name())
     }
 
-    /// 2026-07-28: self-describing, forwarded with headers made from the message.
-    async fn stateless(
-        self: &Arc<Self>,
-        call: Incoming,
-        message: Message,
-    ) -> Result<Answer, Failure> {
-        if let Some(refused) = self.refuse_modern(&message).await? {
-            return Ok(refused);
-        }
-        let context = self.context(&call, None, &message);
-        let message = match self.intercept(&context, message).await {
-            Ok(message) => message,
-            Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
-        };
-        let response = self.send_stateless(&call, &context, &message).await?;
-        let id = message.id().cloned();
-        let purpose = match (id, message.method()) {
-            (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
-            (Some(id), _) => Purpose::Stateless(id),
-            (None, _) => Purpose::Standalone,
-        };
-        let answer = self
-            .relay(response, self.line(None, purpose), context)
-            .await?;
-        if denies_endpoint(&answer) {
-            self.era.contradicted();
-        }
-        Ok(answer)
-    }
-
-    async fn stateless_notification(
-        self: &Arc<Self>,
-        call: Incoming,
-        message: Message,
-    ) -> Result<Answer, Failure> {
-        let context = self.context(&call, None, &message);
-        let Ok(message) = self.intercept(&context, message).await else {
-            return Ok(Answer::accepted());
-        };
-        let response = self.send_stateless(&call, &context, &message).await?;
-        self.relay(response, self.line(None, Purpose::Standalone), context)
-            .await
-    }
-
-    async fn send_stateless(
-        &self,
-        call: &Incoming,
-        context: &MessageContext,
-        message: &Message,
-    ) -> Result<UpstreamResponse, Failure> {
-        let mut headers = headers::end_to_end(call.headers.clone());
-        headers::for_post(&mut headers);
-        let version = http::HeaderValue::from_static(call.revision.as_str());
-        headers::for_stateless(&mut headers, &version, message);
-        self.edit_headers(context, &mut headers)?;
-        let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable)
-            .await
-    }
-
     /// Revisions with sessions: a request, notification or response.
     async fn in_session(
         self: &Arc<Self>,
@@ -357,41 +301,6 @@ impl Route {
         Failure::from(error)
     }
 
-    /// Runs the chain over a message from the client. `Err`: it was refused.
-    async fn intercept(
-        &self,
-        context: &MessageContext,
-        message: Message,
-    ) -> Result<Message, (Message, Rejection)> {
-        match self.intercept_now(context, message) {
-            Intercepted::Passes(message) => Ok(message),
-            Intercepted::Later(future) => future.await,
-        }
-    }
-
-    /// As [`intercept`](Self::intercept), without a future where none is needed.
-    fn intercept_now(&self, context: &MessageContext, message: Message) -> Intercepted {
-        if !self
-            .chain
-            .wants(Direction::ToUpstream, context.method.as_deref())
-        {
-            return Intercepted::Passes(message);
-        }
-        let decided = |outcome, message| match outcome {
-            Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
-            Outcome::Rejected(rejection) => Err((message, rejection)),
-        };
-        match self.chain.run(context, message.clone()) {
-            Step::Done(outcome) => match decided(outcome, message) {
-                Ok(message) => Intercepted::Passes(message),
-                refused => Intercepted::Later(Box::pin(std::future::ready(refused))),
-            },
-            Step::Wait(future) => {
-                Intercepted::Later(Box::pin(async move { decided(future.await, message) }))
-            }
-        }
-    }
-
     fn edit_headers(
         &self,
         context: &MessageContext,
@@ -463,14 +372,6 @@ impl fmt::Debug for Route {
     }
 }
 
-/// What the chain says of a message from the client.
-enum Intercepted {
-    /// It goes on.
-    Passes(Message),
-    /// It is refused, or that is not decided yet.
-    Later(BoxFuture<Result<Message, (Message, Rejection)>>),
-}
-
 /// An answer, or the future of one that interceptors have to read first.
 pub(crate) enum Relayed {
     Now(Result<Answer, Failure>),
@@ -499,14 +400,6 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
         | Inbound::Message(message, _) => message.id().filter(|_| message.kind() == Kind::Request),
         _ => None,
     }
-}
-
-fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
-    let mut answer = Answer::json(rejection_message(message, rejection));
-    if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
-        answer.status = StatusCode::NOT_FOUND;
-    }
-    answer
 }
 
 /// Enough of a session's id to follow it in a log, too little to use it.

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Revision;
@@ -115,7 +115,7 @@ impl Route {
     }
 
     /// Reads the answer as far as the response: its head decides about ours.
-    async fn initialize_answer(
+    pub(super) async fn initialize_answer(
         &self,
         response: UpstreamResponse,
         id: Option<&RequestId>,
@@ -187,7 +187,7 @@ impl Route {
         Ok(answer)
     }
 
-    fn discard_upstream_session(
+    pub(super) fn discard_upstream_session(
         self: &Arc<Self>,
         revision: Revision,
         id: Option<UpstreamSessionId>,
@@ -205,140 +205,7 @@ impl Route {
             }
         });
     }
-
-    /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
-    /// are what they were; what the client must read again it is told by notifications.
-    pub(super) async fn reestablish(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        own: Option<Own>,
-    ) -> bool {
-        let Some(state) = session.state(SessionState::default) else {
-            return false;
-        };
-        let lost = session.upstream_session();
-        let _one_at_a_time = state.reestablishing.lock().await;
-        if session.upstream_session() != lost {
-            return true;
-        }
-        match self.reopen(session, state).await {
-            Ok(()) => {
-                if own.is_none() {
-                    state.stop_standalone();
-                }
-                self.stats().reestablished();
-                tracing::info!(session = ?session.id(), upstream = self.name(), "session reopened");
-                true
-            }
-            Err(failure) => {
-                let error = failure.text;
-                tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
-                false
-            }
-        }
-    }
-
-    async fn reopen(
-        self: &Arc<Self>,
-        session: &Session,
-        state: &SessionState,
-    ) -> Result<(), Failure> {
-        let params = session.initialize_params();
-        let mut request = BytesMut::from(
-            &br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..],
-        );
-        request.extend_from_slice(&params);
-        request.extend_from_slice(b"}");
-        let mut headers = HeaderMap::new();
-        headers::for_post(&mut headers);
-        let response = self
-            .send(Method::POST, headers, request.freeze(), false)
-            .await?;
-        if !response.status.is_success() {
-            let text = format!("initialize was answered {}", response.status);
-            return Err(Failure::new(Reason::Invalid, text));
-        }
-        let id = response.session_id.clone();
-        let adopted = self.adopt(session, state, response).await;
-        if adopted.is_err() {
-            // Nobody will ever use the session the upstream has just opened.
-            self.discard_upstream_session(session.revision(), id);
-        }
-        adopted
-    }
-
-    /// Puts the upstream's new session in the place of the lost one, if it is its equal.
-    async fn adopt(
-        &self,
-        session: &Session,
-        state: &SessionState,
-        response: UpstreamResponse,
-    ) -> Result<(), Failure> {
-        let id = response.session_id.clone();
-        let answer = self.initialize_answer(response, None).await?;
-        if negotiated(&answer.message)? != Some(session.revision()) {
-            return Err(Failure::new(
-                Reason::Invalid,
-                "another revision was negotiated",
-            ));
-        }
-        let setup = state.setup();
-        if setup
-            .capabilities
-            .is_some_and(|before| before != capabilities(&answer.message))
-        {
-            return Err(Failure::new(
-                Reason::Invalid,
-                "the server's capabilities have changed",
-            ));
-        }
-        self.tell(session, id.as_ref(), INITIALIZED).await?;
-        for message in setup
-            .log_level
-            .into_iter()
-            .chain(setup.subscriptions.into_values())
-        {
-            self.tell(session, id.as_ref(), &message).await?;
-        }
-        let sessions = self
-            .sessions()
-            .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
-        let stored = sessions.set_upstream_session(session, id).await;
-        stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
-        state.queue_notices(refresh_notices(&answer.message));
-        Ok(())
-    }
-
-    /// Sends a message whose answer nobody waits for but us.
-    async fn tell(
-        &self,
-        session: &Session,
-        id: Option<&UpstreamSessionId>,
-        message: &[u8],
-    ) -> Result<(), Failure> {
-        let mut headers = HeaderMap::new();
-        headers::for_post(&mut headers);
-        headers::for_session(&mut headers, session.revision(), id);
-        let body = Bytes::copy_from_slice(message);
-        let response = self.send(Method::POST, headers, body, false).await?;
-        if response.status.is_success() {
-            // The answer itself says nothing that the client has not been told before.
-            let read = response.collect(self.max_message()).await;
-            return read.map(drop).map_err(|error| body_failure(&error));
-        }
-        let text = format!(
-            "a message of the session's set-up was answered {}",
-            response.status
-        );
-        Err(Failure::new(Reason::Invalid, text))
-    }
 }
-
-const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-
-/// Whoever opens a session anew is its standalone stream, which needs no stopping.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Own;
 
 /// A session the upstream has just opened, and nobody uses: it is given back when this is dropped.
 struct Unused {
@@ -358,8 +225,8 @@ impl Drop for Unused {
 }
 
 /// The answer to `initialize`, read as far as the response.
-struct Initialized {
-    message: Message,
+pub(super) struct Initialized {
+    pub(super) message: Message,
     /// What came as events: the raw bytes up to the response, and what may still follow.
     events: Option<Replayed>,
     changed: bool,
@@ -470,7 +337,7 @@ fn next_item(decoder: &mut Decoder) -> Result<Option<Item>, Failure> {
 }
 
 /// The revision of a successful answer; `None` if it is an error.
-fn negotiated(message: &Message) -> Result<Option<Revision>, Failure> {
+pub(super) fn negotiated(message: &Message) -> Result<Option<Revision>, Failure> {
     if message.kind() != Kind::Response {
         return Ok(None);
     }
@@ -493,24 +360,11 @@ fn negotiated(message: &Message) -> Result<Option<Revision>, Failure> {
     }
 }
 
-fn capabilities(answer: &Message) -> serde_json::Value {
+pub(super) fn capabilities(answer: &Message) -> serde_json::Value {
     let result = answer.result().unwrap_or_default();
     serde_json::from_slice::<serde_json::Value>(&result)
         .map(|result| result["capabilities"].clone())
         .unwrap_or_default()
-}
-
-/// What a client must read again after its session was opened anew.
-fn refresh_notices(answer: &Message) -> Vec<Bytes> {
-    let capabilities = capabilities(answer);
-    ["tools", "prompts", "resources"]
-        .into_iter()
-        .filter(|kind| capabilities[kind]["listChanged"] == true)
-        .map(|kind| {
-            let method = format!("notifications/{kind}/list_changed");
-            Bytes::from(serde_json::json!({ "jsonrpc": "2.0", "method": method }).to_string())
-        })
-        .collect()
 }
 
 /// Whether an error says that the server does not know `initialize`.

@@ -12,7 +12,7 @@ use thinpipe_proto::sse;
 use thinpipe_transport::server::{Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::initialize::Own;
+use super::reestablish::Own;
 use super::{Incoming, Route};
 use crate::config::SessionLost;
 use crate::failure::Failure;

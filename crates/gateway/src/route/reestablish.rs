@@ -1,0 +1,165 @@
+//! A session that the upstream has lost is opened anew, for a client that does not notice.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method};
+use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::UpstreamSessionId;
+use thinpipe_transport::server::Session;
+use thinpipe_transport::upstream::UpstreamResponse;
+
+use super::Route;
+use super::answer::body_failure;
+use super::initialize::{capabilities, negotiated};
+use crate::failure::{Failure, Reason};
+use crate::headers;
+use crate::session::SessionState;
+
+const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// Whoever opens a session anew is its standalone stream, which needs no stopping.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own;
+
+impl Route {
+    /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
+    /// are what they were; what the client must read again it is told by notifications.
+    pub(super) async fn reestablish(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        own: Option<Own>,
+    ) -> bool {
+        let Some(state) = session.state(SessionState::default) else {
+            return false;
+        };
+        let lost = session.upstream_session();
+        let _one_at_a_time = state.reestablishing.lock().await;
+        if session.upstream_session() != lost {
+            return true;
+        }
+        match self.reopen(session, state).await {
+            Ok(()) => {
+                if own.is_none() {
+                    state.stop_standalone();
+                }
+                self.stats().reestablished();
+                tracing::info!(session = ?session.id(), upstream = self.name(), "session reopened");
+                true
+            }
+            Err(failure) => {
+                let error = failure.text;
+                tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
+                false
+            }
+        }
+    }
+
+    async fn reopen(
+        self: &Arc<Self>,
+        session: &Session,
+        state: &SessionState,
+    ) -> Result<(), Failure> {
+        let params = session.initialize_params();
+        let mut request = BytesMut::from(
+            &br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..],
+        );
+        request.extend_from_slice(&params);
+        request.extend_from_slice(b"}");
+        let mut headers = HeaderMap::new();
+        headers::for_post(&mut headers);
+        let response = self
+            .send(Method::POST, headers, request.freeze(), false)
+            .await?;
+        if !response.status.is_success() {
+            let text = format!("initialize was answered {}", response.status);
+            return Err(Failure::new(Reason::Invalid, text));
+        }
+        let id = response.session_id.clone();
+        let adopted = self.adopt(session, state, response).await;
+        if adopted.is_err() {
+            // Nobody will ever use the session the upstream has just opened.
+            self.discard_upstream_session(session.revision(), id);
+        }
+        adopted
+    }
+
+    /// Puts the upstream's new session in the place of the lost one, if it is its equal.
+    async fn adopt(
+        &self,
+        session: &Session,
+        state: &SessionState,
+        response: UpstreamResponse,
+    ) -> Result<(), Failure> {
+        let id = response.session_id.clone();
+        let answer = self.initialize_answer(response, None).await?;
+        if negotiated(&answer.message)? != Some(session.revision()) {
+            return Err(Failure::new(
+                Reason::Invalid,
+                "another revision was negotiated",
+            ));
+        }
+        let setup = state.setup();
+        if setup
+            .capabilities
+            .is_some_and(|before| before != capabilities(&answer.message))
+        {
+            return Err(Failure::new(
+                Reason::Invalid,
+                "the server's capabilities have changed",
+            ));
+        }
+        self.tell(session, id.as_ref(), INITIALIZED).await?;
+        for message in setup
+            .log_level
+            .into_iter()
+            .chain(setup.subscriptions.into_values())
+        {
+            self.tell(session, id.as_ref(), &message).await?;
+        }
+        let sessions = self
+            .sessions()
+            .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
+        let stored = sessions.set_upstream_session(session, id).await;
+        stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
+        state.queue_notices(refresh_notices(&answer.message));
+        Ok(())
+    }
+
+    /// Sends a message whose answer nobody waits for but us.
+    async fn tell(
+        &self,
+        session: &Session,
+        id: Option<&UpstreamSessionId>,
+        message: &[u8],
+    ) -> Result<(), Failure> {
+        let mut headers = HeaderMap::new();
+        headers::for_post(&mut headers);
+        headers::for_session(&mut headers, session.revision(), id);
+        let body = Bytes::copy_from_slice(message);
+        let response = self.send(Method::POST, headers, body, false).await?;
+        if response.status.is_success() {
+            // The answer itself says nothing that the client has not been told before.
+            let read = response.collect(self.max_message()).await;
+            return read.map(drop).map_err(|error| body_failure(&error));
+        }
+        let text = format!(
+            "a message of the session's set-up was answered {}",
+            response.status
+        );
+        Err(Failure::new(Reason::Invalid, text))
+    }
+}
+
+/// What a client must read again after its session was opened anew.
+fn refresh_notices(answer: &Message) -> Vec<Bytes> {
+    let capabilities = capabilities(answer);
+    ["tools", "prompts", "resources"]
+        .into_iter()
+        .filter(|kind| capabilities[kind]["listChanged"] == true)
+        .map(|kind| {
+            let method = format!("notifications/{kind}/list_changed");
+            Bytes::from(serde_json::json!({ "jsonrpc": "2.0", "method": method }).to_string())
+        })
+        .collect()
+}
