@@ -138,8 +138,8 @@ async fn keep_pruning(route: &Weak<Route>) {
     }
 }
 
-/// A real request without side effects: whether it was answered, `None` if that cannot be told. It
-/// goes past [`Route::send`], whose failures ask for another check.
+/// A real request without side effects: whether it was answered, `None` if that cannot be told. Its
+/// failures ask for no other check.
 async fn check(route: &Route) -> Option<bool> {
     let mut headers = HeaderMap::new();
     headers::for_post(&mut headers);
@@ -153,8 +153,10 @@ async fn check(route: &Route) -> Option<bool> {
         body,
         repeatable: true,
     };
+    let context = route.context_outside(Revision::NEWEST, message.method());
+    let asking = route.ask(&context, request).ok()?;
     let asking = async {
-        match route.upstream().send(request).await {
+        match asking.await {
             Ok(response) => Some(is_alive(response).await),
             // What came back is for the requests to complain about, each in its own words.
             Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(true),
@@ -241,18 +243,23 @@ impl Route {
         {
             return found.clone();
         }
-        let found = match probe::probe(self.upstream()).await {
-            Ok(verdict) => Ok(era.learn(verdict)),
+        let found = self.ask_what_it_speaks().await;
+        *last = Some(found.clone());
+        era.ended.fetch_add(1, Ordering::Release);
+        found
+    }
+
+    async fn ask_what_it_speaks(&self) -> Found {
+        let headers = self.own_headers(Revision::NEWEST)?;
+        match probe::probe_with(self.upstream(), headers).await {
+            Ok(verdict) => Ok(self.era().learn(verdict)),
             Err(error) => {
                 if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
                     self.health().suspect();
                 }
                 Err(Failure::new(reason_of(&error), with_causes(&error)))
             }
-        };
-        *last = Some(found.clone());
-        era.ended.fetch_add(1, Ordering::Release);
-        found
+        }
     }
 
     /// A stateless request reaches only servers that speak 2026-07-28.

@@ -4,15 +4,14 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
 };
-use thinpipe_transport::upstream::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse};
+use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Resume, SessionLost, UpstreamSpec};
@@ -30,6 +29,7 @@ mod intercept;
 mod listen;
 mod reestablish;
 mod resume;
+mod send;
 mod session;
 mod stateless;
 
@@ -230,9 +230,10 @@ impl Route {
             Intercepted::Later(future) => match future.await {
                 Ok(message) => message,
                 Err((message, rejection)) => {
-                    let refused =
-                        self.refuse_in_session(&call, session.as_ref(), &message, &rejection);
-                    return Box::pin(refused).await;
+                    let refused = (&message, &rejection);
+                    let refusing =
+                        self.refuse_in_session(&call, &context, session.as_ref(), refused);
+                    return Box::pin(refusing).await;
                 }
             },
         };
@@ -242,9 +243,9 @@ impl Route {
         // Only a session that may be opened anew ever needs the client's headers again.
         let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
         let again = reestablishes.then(|| Box::new(call.clone()));
-        let request = self.request_in_session(call, &context, session.as_ref(), &message)?;
+        let request = self.request_in_session(call, session.as_ref(), &message);
         // Two boxes below a kilobyte are cheaper than one above.
-        let sent = Box::pin(self.upstream.send(request)).await;
+        let sent = Box::pin(self.ask(&context, request)?).await;
         let response = sent.map_err(|e| self.unsent(&e))?;
         if response.status == StatusCode::NOT_FOUND {
             return Box::pin(self.not_found(again, context, session, message)).await;
@@ -259,54 +260,17 @@ impl Route {
     fn request_in_session(
         &self,
         call: Incoming,
-        context: &MessageContext,
         session: Option<&Arc<Session>>,
         message: &Message,
-    ) -> Result<UpstreamRequest, Failure> {
+    ) -> UpstreamRequest {
         let upstream_session = session.and_then(|s| s.upstream_session());
         let mut headers = headers::end_to_end(call.headers);
         headers::for_post(&mut headers);
         headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
-        self.edit_headers(context, &mut headers)?;
-        Ok(UpstreamRequest {
-            method: Method::POST,
-            headers,
-            body: message.source().clone(),
+        UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),
-        })
-    }
-
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        headers: HeaderMap,
-        body: Bytes,
-        repeatable: bool,
-    ) -> Result<UpstreamResponse, Failure> {
-        let request = UpstreamRequest {
-            method,
-            headers,
-            body,
-            repeatable,
-        };
-        let sent = self.upstream.send(request).await;
-        sent.map_err(|error| self.unsent(&error))
-    }
-
-    /// What a request that got no response means for its client, and for the upstream's health.
-    fn unsent(&self, error: &UpstreamError) -> Failure {
-        if matches!(error, UpstreamError::Connect { .. }) {
-            self.health.suspect();
+            ..send::posted(headers, message.source().clone())
         }
-        Failure::from(error)
-    }
-
-    fn edit_headers(
-        &self,
-        context: &MessageContext,
-        headers: &mut HeaderMap,
-    ) -> Result<(), Failure> {
-        Ok(self.chain.headers(context, headers)?)
     }
 
     fn context(
@@ -326,7 +290,7 @@ impl Route {
             revision: call.revision,
             upstream: Arc::clone(&self.spec.client.name),
             principal: call.principal.clone(),
-            session: session.filter(|_| describes).map(short),
+            session: session.filter(|_| describes).map(|s| short(s)),
             method: method.map(Into::into),
             name: name.map(Into::into),
             sequence: 0,
@@ -403,7 +367,7 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
 }
 
 /// Enough of a session's id to follow it in a log, too little to use it.
-pub(crate) fn short(session: &Arc<Session>) -> Arc<str> {
+pub(crate) fn short(session: &Session) -> Arc<str> {
     let id = session.id().as_str();
     id[..id.len().min(6)].into()
 }

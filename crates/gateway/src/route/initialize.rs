@@ -16,6 +16,7 @@ use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::answer::body_failure;
+use super::send::{bodiless, posted};
 use super::{Incoming, Route};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
@@ -41,14 +42,12 @@ impl Route {
         };
         let mut headers = headers::without_session(call.headers.clone());
         headers::for_post(&mut headers);
-        self.edit_headers(&context, &mut headers)?;
-        let response = self
-            .send(Method::POST, headers, message.source().clone(), false)
-            .await?;
+        let request = posted(headers, message.source().clone());
+        let response = self.send(&context, request).await?;
         let upstream_session = response.session_id.clone();
         let mut unused = Unused {
             route: Arc::clone(self),
-            revision: call.revision,
+            context: context.clone(),
             id: upstream_session.clone(),
         };
         if !response.status.is_success() {
@@ -63,7 +62,7 @@ impl Route {
             };
             return Ok(refused.unwrap_or_else(|| answer.relay(None)));
         };
-        unused.revision = revision;
+        unused.context.revision = revision;
         let context = MessageContext {
             direction: Direction::ToClient,
             revision,
@@ -189,17 +188,16 @@ impl Route {
 
     pub(super) fn discard_upstream_session(
         self: &Arc<Self>,
-        revision: Revision,
+        context: MessageContext,
         id: Option<UpstreamSessionId>,
     ) {
         let Some(id) = id else { return };
         let route = Arc::clone(self);
         self.tasks().spawn(async move {
             let mut headers = HeaderMap::new();
-            headers::for_session(&mut headers, revision, Some(&id));
-            let sent = route
-                .send(Method::DELETE, headers, Bytes::new(), true)
-                .await;
+            headers::for_session(&mut headers, context.revision, Some(&id));
+            let request = bodiless(Method::DELETE, headers);
+            let sent = route.send(&context, request).await;
             if let Err(failure) = sent {
                 tracing::debug!(error = %failure.text, "an unused session stays at the upstream");
             }
@@ -210,7 +208,8 @@ impl Route {
 /// A session the upstream has just opened, and nobody uses: it is given back when this is dropped.
 struct Unused {
     route: Arc<Route>,
-    revision: Revision,
+    /// That of the `initialize` which opened it.
+    context: MessageContext,
     /// `None` once it is in use.
     id: Option<UpstreamSessionId>,
 }
@@ -219,7 +218,8 @@ impl Drop for Unused {
     fn drop(&mut self) {
         if self.id.is_some() && tokio::runtime::Handle::try_current().is_ok() {
             let id = self.id.take();
-            self.route.discard_upstream_session(self.revision, id);
+            let context = self.context.clone();
+            self.route.discard_upstream_session(context, id);
         }
     }
 }

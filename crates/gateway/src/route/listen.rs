@@ -7,10 +7,9 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::{Incoming, Relayed, Route, answer, now, short};
+use super::{Incoming, Relayed, Route, answer, now};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
-use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::relay::Purpose;
 use crate::session::{Contended, LiveStream, SessionState};
 
@@ -59,18 +58,14 @@ impl Route {
             // The session's standalone streams were stopped, this one's place among them.
             drop(place);
             let response = self.open_listen(&call, &session, None, true).await?;
-            return self
-                .relay_listen(response, &call, session, None, None)
-                .await;
+            return self.relay_listen(response, session, None, None).await;
         }
-        self.relay_listen(response, &call, session, last, place)
-            .await
+        self.relay_listen(response, session, last, place).await
     }
 
     pub(super) async fn relay_listen(
         self: &Arc<Self>,
         response: UpstreamResponse,
-        call: &Incoming,
         session: Arc<Session>,
         last: Option<EventId>,
         place: Option<LiveStream>,
@@ -80,17 +75,7 @@ impl Route {
         } else {
             Purpose::Standalone
         };
-        let context = MessageContext {
-            direction: Direction::ToClient,
-            carrier: Carrier::Event,
-            revision: call.revision,
-            upstream: Arc::clone(&self.spec.client.name),
-            principal: call.principal.clone(),
-            session: Some(short(&session)),
-            method: None,
-            name: None,
-            sequence: 0,
-        };
+        let context = self.context_in(&session, None);
         let line = self.line(Some(session), purpose);
         match self.relay_placed(response, line, context, last.as_ref(), place) {
             Relayed::Now(answer) => answer,

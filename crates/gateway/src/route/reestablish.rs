@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::Session;
@@ -12,6 +12,7 @@ use thinpipe_transport::upstream::UpstreamResponse;
 use super::Route;
 use super::answer::body_failure;
 use super::initialize::{capabilities, negotiated};
+use super::send::posted;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::session::SessionState;
@@ -68,9 +69,9 @@ impl Route {
         request.extend_from_slice(b"}");
         let mut headers = HeaderMap::new();
         headers::for_post(&mut headers);
-        let response = self
-            .send(Method::POST, headers, request.freeze(), false)
-            .await?;
+        let context = self.context_in(session, Some("initialize"));
+        let request = posted(headers, request.freeze());
+        let response = self.send(&context, request).await?;
         if !response.status.is_success() {
             let text = format!("initialize was answered {}", response.status);
             return Err(Failure::new(Reason::Invalid, text));
@@ -79,7 +80,7 @@ impl Route {
         let adopted = self.adopt(session, state, response).await;
         if adopted.is_err() {
             // Nobody will ever use the session the upstream has just opened.
-            self.discard_upstream_session(session.revision(), id);
+            self.discard_upstream_session(self.context_in(session, None), id);
         }
         adopted
     }
@@ -136,8 +137,9 @@ impl Route {
         let mut headers = HeaderMap::new();
         headers::for_post(&mut headers);
         headers::for_session(&mut headers, session.revision(), id);
-        let body = Bytes::copy_from_slice(message);
-        let response = self.send(Method::POST, headers, body, false).await?;
+        let request = posted(headers, Bytes::copy_from_slice(message));
+        let context = self.context_in(session, None);
+        let response = self.send(&context, request).await?;
         if response.status.is_success() {
             // The answer itself says nothing that the client has not been told before.
             let read = response.collect(self.max_message()).await;

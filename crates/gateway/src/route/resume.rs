@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::session::EventId;
@@ -13,6 +13,7 @@ use thinpipe_transport::server::{Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::reestablish::Own;
+use super::send::bodiless;
 use super::{Incoming, Route};
 use crate::config::SessionLost;
 use crate::failure::Failure;
@@ -56,8 +57,9 @@ impl Route {
         headers::for_listen(headers, last);
         let id = session.upstream_session();
         headers::for_session(headers, session.revision(), id.as_ref());
-        self.send(Method::GET, std::mem::take(headers), Bytes::new(), true)
-            .await
+        let request = bodiless(Method::GET, std::mem::take(headers));
+        let context = self.context_in(session, None);
+        self.send(&context, request).await
     }
 
     /// Opens the standalone stream of a session that was opened anew.

@@ -8,6 +8,7 @@ use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
+use super::send::{bodiless, posted};
 use super::{Incoming, Route, answer, purpose_of};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
@@ -37,12 +38,8 @@ impl Route {
             && self.reestablish(&session, None).await
         {
             // A 404 to a session id proves that the request did not run.
-            let request = self.request_in_session(*call, &context, Some(&session), &message)?;
-            let response = self
-                .upstream
-                .send(request)
-                .await
-                .map_err(|e| self.unsent(&e))?;
+            let request = self.request_in_session(*call, Some(&session), &message);
+            let response = self.send(&context, request).await?;
             if response.status != StatusCode::NOT_FOUND {
                 let line = self.line(Some(session), purpose_of(&message));
                 return self.relay(response, line, context).await;
@@ -55,10 +52,11 @@ impl Route {
     pub(super) async fn refuse_in_session(
         self: &Arc<Self>,
         call: &Incoming,
+        context: &MessageContext,
         session: Option<&Arc<Session>>,
-        message: &Message,
-        rejection: &Rejection,
+        refused: (&Message, &Rejection),
     ) -> Result<Answer, Failure> {
+        let (message, rejection) = refused;
         match message.kind() {
             Kind::Request => Ok(Answer::json(rejection_message(message, rejection))),
             Kind::Notification => Ok(Answer::accepted()),
@@ -69,7 +67,7 @@ impl Route {
                 let mut headers = headers::end_to_end(call.headers.clone());
                 headers::for_post(&mut headers);
                 headers::for_session(&mut headers, call.revision, upstream_session.as_ref());
-                self.send(Method::POST, headers, body, false).await?;
+                self.send(context, posted(headers, body)).await?;
                 Ok(Answer::accepted())
             }
         }
@@ -98,7 +96,8 @@ impl Route {
         id: &UpstreamSessionId,
     ) {
         headers::for_session(&mut headers, session.revision(), Some(id));
-        match self.send(Method::DELETE, headers, Bytes::new(), true).await {
+        let request = bodiless(Method::DELETE, headers);
+        match self.send(&self.context_in(session, None), request).await {
             Ok(response) if response.status.is_success() => {}
             Ok(response) => {
                 let status = response.status.as_u16();
@@ -141,7 +140,8 @@ impl Route {
             headers::for_post(&mut headers);
             let id = session.upstream_session();
             headers::for_session(&mut headers, session.revision(), id.as_ref());
-            if let Err(failure) = route.send(Method::POST, headers, error, false).await {
+            let context = route.context_in(&session, None);
+            if let Err(failure) = route.send(&context, posted(headers, error)).await {
                 let error = failure.text;
                 tracing::warn!(upstream = route.name(), %error, "a refusal did not arrive");
             }

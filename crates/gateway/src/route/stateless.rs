@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::server::Answer;
-use thinpipe_transport::upstream::UpstreamResponse;
+use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
+use super::send::posted;
 use super::{Incoming, Route};
 use crate::failure::Failure;
 use crate::headers;
@@ -71,10 +72,11 @@ impl Route {
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message);
-        self.edit_headers(context, &mut headers)?;
-        let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable)
-            .await
+        let request = UpstreamRequest {
+            repeatable: message.method().is_some_and(is_read_only_method),
+            ..posted(headers, message.source().clone())
+        };
+        self.send(context, request).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cycles;
 mod eras;
+mod headers;
 mod inspect;
 mod isolation;
 mod process;
