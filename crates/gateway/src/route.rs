@@ -315,7 +315,7 @@ impl Handler for Route {
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        // After DELETE the upstream was told already; a session it lost needs no telling.
+        // A DELETE has told the upstream already; a session it lost needs no telling.
         let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
         let id = session.upstream_session().filter(|_| !told);
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");

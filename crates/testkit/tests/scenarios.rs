@@ -119,6 +119,10 @@ async fn what_only_a_gateway_does_is_missed() {
             "did not hold",
         ),
         (
+            scenario!(leaving::client_leaves_initialize_ends_upstream_session),
+            "did not hold",
+        ),
+        (
             scenario!(resume::upstream_cut_with_ids_is_resumed_invisibly),
             "Cutoff",
         ),

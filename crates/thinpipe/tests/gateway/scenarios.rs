@@ -68,6 +68,7 @@ scenarios! {
         c26_pass_stuck_client_leaves_alone: flow::stuck_client_is_disconnected_alone with SHORT_STALL;
 
         c8_r107_pass_leaving_without_ids_drains: leaving::client_leaves_e1_without_ids_is_drained;
+        b6_r074_pass_leaving_initialize_ends_upstream_session: leaving::client_leaves_initialize_ends_upstream_session;
         c8_r101_r103_r107_pass_leaving_with_ids_closes: leaving::client_leaves_e1_with_ids_closes_upstream;
         k7_r134_pass_leaving_stateless_cancels: leaving::client_leaves_e2_cancels_upstream;
 
@@ -125,6 +126,7 @@ scenarios! {
         c26_inspect_stuck_client_leaves_alone: flow::stuck_client_is_disconnected_alone with SHORT_STALL;
 
         c8_r107_inspect_leaving_without_ids_drains: leaving::client_leaves_e1_without_ids_is_drained;
+        b6_r074_inspect_leaving_initialize_ends_upstream_session: leaving::client_leaves_initialize_ends_upstream_session;
         c8_r101_r103_r107_inspect_leaving_with_ids_closes: leaving::client_leaves_e1_with_ids_closes_upstream;
         k7_r134_inspect_leaving_stateless_cancels: leaving::client_leaves_e2_cancels_upstream;
 

@@ -253,9 +253,10 @@ async fn b6_session_that_nobody_knows_is_ended() {
     connection.close();
     until("it runs on", || running.server.stats().detached == 1).await;
     running.sample.gate.lock().unwrap().open();
-    until("it is ended", || {
-        *running.sample.ended.lock().unwrap() == [SessionEnd::Deleted]
-    })
+    until(
+        "it is ended, and not as if its client had asked for it",
+        || *running.sample.ended.lock().unwrap() == [SessionEnd::Abandoned],
+    )
     .await;
     assert_eq!(running.server.stats().sessions, 0);
 }
