@@ -27,6 +27,7 @@ mod answer;
 mod initialize;
 mod intercept;
 mod listen;
+mod opening;
 mod reestablish;
 mod resume;
 mod send;

@@ -248,9 +248,9 @@ impl LiveStream {
     }
 
     /// A stream outside of any session: nobody resumes or replaces it.
-    pub(crate) fn unregistered(stop: CancellationToken) -> Self {
+    pub(crate) fn unregistered() -> Self {
         let live = Live {
-            stop,
+            stop: CancellationToken::new(),
             gone: CancellationToken::new(),
             ids: Mutex::default(),
         };

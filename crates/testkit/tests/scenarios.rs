@@ -152,6 +152,10 @@ async fn what_only_a_gateway_does_is_missed() {
             "nothing to the upstream",
         ),
         (
+            scenario!(sessions::opening_stream_ends_with_its_session),
+            "the end of",
+        ),
+        (
             scenario!(sessions::upstream_404_ends_session),
             "nothing to the upstream",
         ),

@@ -1,6 +1,7 @@
 //! The relay that reads every event and lets interceptors decide.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use thinpipe_proto::rpc::{self, Kind, Message, Payload};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse::{self, Decoder, Event, Item};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::server::Session;
 
 use super::shape::{self, Ambiguous};
 use super::source::{Got, Source};
@@ -38,6 +40,8 @@ pub(crate) struct InspectEvents {
     input: Vec<u8>,
     current: Option<Current>,
     fault: Option<Failure>,
+    /// The answer was refused, and an error has taken its place.
+    refused: bool,
     over: bool,
 }
 
@@ -80,8 +84,35 @@ impl InspectEvents {
             input: Vec::new(),
             current: None,
             fault: None,
+            refused: false,
             over: false,
         }
+    }
+
+    /// Reads on until the request is answered. What the client is to see of that comes first when the
+    /// stream is polled again; if the answer was refused, nothing comes after it.
+    pub(crate) async fn until_answered(&mut self) {
+        let mut written = Vec::new();
+        while !self.line.answered && !self.over {
+            // It does not fail: what goes wrong is told in band.
+            let _ = poll_fn(|cx| self.poll_fill(cx, &mut written)).await;
+        }
+        self.prefix = written;
+        self.over |= self.refused;
+    }
+
+    /// Whether the client sees an answer of the upstream, changed or not.
+    pub(crate) fn is_answered_as_asked(&self) -> bool {
+        self.line.answered && !self.refused
+    }
+
+    /// The answer that has passed has opened this session, whose stream it is from now on.
+    pub(crate) fn join(&mut self, session: Arc<Session>, live: LiveStream) {
+        self.source.stop_by(live.stop_token());
+        live.note_id(self.last_id().as_ref().map(|id| &id.as_bytes()[..]));
+        self.live = live;
+        self.context.session = Some(crate::route::short(&session));
+        self.line.session = Some(session);
     }
 
     fn last_id(&self) -> Option<EventId> {
@@ -249,7 +280,10 @@ impl InspectEvents {
                 return;
             }
             Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
-            Outcome::Rejected(rejection) => self.rejected(message, &rejection),
+            Outcome::Rejected(rejection) => {
+                self.refused |= self.is_awaited(message);
+                self.rejected(message, &rejection)
+            }
         };
         self.note_answer(message);
         let Some(data) = data else {
@@ -281,11 +315,12 @@ impl InspectEvents {
     }
 
     fn note_answer(&mut self, message: &Message) {
-        if !message.kind().is_response() {
-            return;
-        }
+        self.line.answered |= self.is_awaited(message);
+    }
+
+    fn is_awaited(&self, message: &Message) -> bool {
         let awaited = self.line.purpose.request();
-        self.line.answered |= awaited.is_none_or(|id| message.id() == Some(id));
+        message.kind().is_response() && awaited.is_none_or(|id| message.id() == Some(id))
     }
 
     fn end(&mut self, ending: &Ending, out: &mut Vec<u8>) -> Filled {
@@ -312,11 +347,11 @@ impl BodyStream for InspectEvents {
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Poll<Result<Filled, BodyError>> {
+        let before = out.len();
+        out.append(&mut self.prefix);
         if self.over {
             return Poll::Ready(Ok(Filled::End));
         }
-        let before = out.len();
-        out.append(&mut self.prefix);
         loop {
             let decided = self.poll_items(cx, out);
             if let Some(failure) = self.fault.take() {

@@ -9,9 +9,8 @@ use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 use thinpipe_transport::body::{Body, BodyError};
-use thinpipe_transport::server::{Answer, Content};
+use thinpipe_transport::server::{Answer, Content, Session};
 use thinpipe_transport::upstream::UpstreamResponse;
-use tokio_util::sync::CancellationToken;
 
 use super::{Relayed, Route};
 use crate::failure::{Failure, Reason};
@@ -64,10 +63,10 @@ impl Route {
             return Relayed::Now(Err(Failure::new(Reason::Auth, text)));
         }
         context.direction = Direction::ToClient;
-        let mut extra = headers::for_client(&response.headers);
-        if let Err(rejection) = self.chain().headers(&context, &mut extra) {
-            return Relayed::Now(Err(rejection.into()));
-        }
+        let extra = match self.client_headers(&context, &response) {
+            Ok(extra) => extra,
+            Err(failure) => return Relayed::Now(Err(failure)),
+        };
         match response.media_type {
             MediaType::EventStream if status == StatusCode::OK => {
                 let body = into_stream(response.into_body());
@@ -88,13 +87,24 @@ impl Route {
         }
     }
 
-    fn reads(&self, context: &MessageContext) -> bool {
+    /// The headers that an answer keeps, or that interceptors give it.
+    pub(super) fn client_headers(
+        &self,
+        context: &MessageContext,
+        response: &UpstreamResponse,
+    ) -> Result<HeaderMap, Failure> {
+        let mut headers = headers::for_client(&response.headers);
+        self.chain().headers(context, &mut headers)?;
+        Ok(headers)
+    }
+
+    pub(super) fn reads(&self, context: &MessageContext) -> bool {
         self.chain()
             .wants(Direction::ToClient, context.method.as_deref())
     }
 
     /// Whether a stream's events must be read: notifications of any kind may be on it.
-    fn reads_events(&self) -> bool {
+    pub(super) fn reads_events(&self) -> bool {
         self.chain().wants_any(Direction::ToClient)
     }
 
@@ -108,10 +118,9 @@ impl Route {
         place: Option<LiveStream>,
     ) -> Answer {
         let prefix = self.opening(&line, resumed_after);
-        let (source, live) = match place {
-            Some(live) => (Source::new(body, live.stop_token()), live),
-            None => register(body, &line),
-        };
+        let standalone = matches!(line.purpose, Purpose::Standalone);
+        let live = place.unwrap_or_else(|| place_of(line.session.as_ref(), standalone));
+        let source = Source::new(body, live.stop_token());
         if self.reads_events() {
             self.stats().inspected();
             return Answer::events(InspectEvents::new(source, line, live, context, prefix));
@@ -202,11 +211,7 @@ impl Route {
         if let Some(method) = message.method() {
             (context.method, context.name) = (Some(method.into()), None);
         }
-        let outcome = match self.chain().run(&context, message.clone()) {
-            Step::Done(outcome) => outcome,
-            Step::Wait(future) => future.await,
-        };
-        match outcome {
+        match self.judge(message, &context).await {
             Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
             Outcome::Rejected(rejection) if is_response => {
                 Some(rejection_message(message, &rejection))
@@ -217,6 +222,14 @@ impl Route {
                 }
                 None
             }
+        }
+    }
+
+    /// What the chain makes of a message on its way to the client.
+    pub(super) async fn judge(&self, message: &Message, context: &MessageContext) -> Outcome {
+        match self.chain().run(context, message.clone()) {
+            Step::Done(outcome) => outcome,
+            Step::Wait(future) => future.await,
         }
     }
 
@@ -248,7 +261,7 @@ impl Route {
     }
 }
 
-fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
+pub(super) fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
     if answer.status == StatusCode::METHOD_NOT_ALLOWED {
         extra.insert(
             http::header::ALLOW,
@@ -263,29 +276,14 @@ fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
     answer
 }
 
-fn register(
-    body: Box<dyn thinpipe_transport::body::BodyStream>,
-    line: &Line,
-) -> (Source, LiveStream) {
-    let state = line
-        .session
-        .as_ref()
-        .and_then(|s| Some((s, s.state(SessionState::default)?)));
-    match state {
-        Some((session, state)) => {
-            let stop = session.closed().child_token();
-            let standalone = matches!(line.purpose, Purpose::Standalone);
-            let live = state.open(Some(Arc::clone(session)), stop.clone(), standalone);
-            (Source::new(body, stop), live)
-        }
-        None => {
-            let stop = CancellationToken::new();
-            (
-                Source::new(body, stop.clone()),
-                LiveStream::unregistered(stop),
-            )
-        }
-    }
+/// A place among the live streams of a session, if there is one.
+pub(super) fn place_of(session: Option<&Arc<Session>>, standalone: bool) -> LiveStream {
+    let Some((session, state)) = session.and_then(|s| Some((s, s.state(SessionState::default)?)))
+    else {
+        return LiveStream::unregistered();
+    };
+    let stop = session.closed().child_token();
+    state.open(Some(Arc::clone(session)), stop, standalone)
 }
 
 pub(super) fn body_failure(error: &BodyError) -> Failure {

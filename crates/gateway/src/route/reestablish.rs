@@ -11,7 +11,7 @@ use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::Route;
 use super::answer::body_failure;
-use super::initialize::{capabilities, negotiated};
+use super::opening::{capabilities, negotiated};
 use super::send::posted;
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -76,8 +76,8 @@ impl Route {
             let text = format!("initialize was answered {}", response.status);
             return Err(Failure::new(Reason::Invalid, text));
         }
-        let id = response.session_id.clone();
-        let adopted = self.adopt(session, state, response).await;
+        let id = response.session_id().unwrap_or_default();
+        let adopted = self.adopt(session, state, id.clone(), response).await;
         if adopted.is_err() {
             // Nobody will ever use the session the upstream has just opened.
             self.discard_upstream_session(self.context_in(session, None), id);
@@ -90,10 +90,10 @@ impl Route {
         &self,
         session: &Session,
         state: &SessionState,
+        id: Option<UpstreamSessionId>,
         response: UpstreamResponse,
     ) -> Result<(), Failure> {
-        let id = response.session_id.clone();
-        let answer = self.initialize_answer(response, None).await?;
+        let answer = self.read_opening(response, None).await?;
         if negotiated(&answer.message)? != Some(session.revision()) {
             return Err(Failure::new(
                 Reason::Invalid,

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::client::RequestBuilder;
+use crate::client::{Client, RequestBuilder};
 use crate::rpc;
-use crate::scenarios::in_session;
+use crate::scenarios::{NEWEST, in_session};
 use crate::upstream::{Script, Upstream};
 
 /// C15, R180, R181, F5: what a client says to the gateway alone never reaches the upstream; what it says to
@@ -127,24 +127,44 @@ pub async fn responses_are_clean(gateway: &str, upstream: &Upstream) {
             .header("Server", "secret-server")
             .header("X-Powered-By", "secret-framework")
             .header("Access-Control-Allow-Origin", "*")
+            .header("X-Request-Id", "r-1")
     };
+    let outside = Client::new(gateway);
     let stream = Script::events().message(rpc::text_result("streamed"));
     let modern = rpc::modern_call("modern", "echo");
-    for (script, request) in [
+    for (what, script, request) in [
         (
+            "tools/call",
             Script::json(rpc::text_result("json")),
             client.post(rpc::call("json", "echo")),
         ),
-        (stream.clone(), client.post(rpc::call("stream", "echo"))),
-        (stream, client.post_modern(&modern)),
         (
+            "tools/call",
+            stream.clone(),
+            client.post(rpc::call("stream", "echo")),
+        ),
+        ("tools/call", stream, client.post_modern(&modern)),
+        (
+            "tools/call",
             Script::error(500, -32603, "broken"),
             client.post(rpc::call("error", "echo")),
         ),
+        (
+            "initialize",
+            Script::json(rpc::initialize_result(NEWEST)),
+            outside.post(rpc::initialize("opened", NEWEST)),
+        ),
+        (
+            "initialize",
+            Script::events().message(rpc::initialize_result(NEWEST)),
+            outside.post(rpc::initialize("opened", NEWEST)),
+        ),
     ] {
-        upstream.once("tools/call", secret(script));
+        upstream.once(what, secret(script));
         let mut response = request.await;
         let text = response.headers.to_string();
+        // What is the answer's own does reach it.
+        assert_eq!(response.header("X-Request-Id"), Some("r-1"), "{text}");
         for hidden in ["secret", "timeout=77"] {
             assert!(
                 !text.contains(hidden),
@@ -179,7 +199,6 @@ pub async fn responses_are_clean(gateway: &str, upstream: &Upstream) {
         }
         assert!(!response.answer().await["id"].is_null());
     }
-    // What is the answer's own does reach it.
     let script = Script::error(429, -32000, "slowly").header("Retry-After", "7");
     upstream.once("tools/call", script);
     let response = client.post(rpc::call("limited", "echo")).await;

@@ -6,7 +6,7 @@ use crate::client::{Client, Response};
 use crate::gate::Gate;
 use crate::rpc;
 use crate::scenarios::{NEWEST, in_session, in_session_with_ids, last_session};
-use crate::upstream::{Script, Upstream};
+use crate::upstream::{Outcome, Script, Upstream};
 
 /// R070, R071, R074: DELETE ends the session on both sides; its id is 404 from then on, on every method,
 /// and the upstream is not asked any more.
@@ -21,6 +21,30 @@ pub async fn delete_ends_both_sessions(gateway: &str, upstream: &Upstream) {
     // Properly or not, its stream ends.
     let _ = stream.events_to_end().await;
     assert_dead(&client, upstream).await;
+}
+
+/// R071, C22: the stream that answers `initialize` is one of the session's: it is kept alive behind its
+/// answer, and ends with the session, on both sides.
+pub async fn opening_stream_ends_with_its_session(gateway: &str, upstream: &Upstream) {
+    let note = rpc::notification("notifications/message", &json!({"data": "behind"}));
+    let script = Script::events()
+        .header("Mcp-Session-Id", "opened")
+        .message(rpc::initialize_result(NEWEST))
+        .message(note);
+    upstream.once("initialize", script.stall());
+    upstream.on("DELETE", Script::status(204));
+    let client = Client::new(gateway);
+    let mut opened = client.post(rpc::initialize(1, NEWEST)).await;
+    assert_eq!(opened.next_message().await["id"], 1);
+    assert_eq!(opened.next_message().await["params"]["data"], "behind");
+    let session = opened.header("Mcp-Session-Id").unwrap_or_default();
+    let deleted = client.delete().header("Mcp-Session-Id", session).await;
+    assert!((200..300).contains(&deleted.status), "{}", deleted.status);
+    let (rest, end) = opened.events_to_end().await;
+    assert_eq!((rest, end), (Vec::new(), Ok(())));
+    upstream
+        .wait_until(|seen| seen.outcome("initialize") == Some(Outcome::Cancelled))
+        .await;
 }
 
 /// R076, F5: when the upstream does not know its session any more, the client's session ends too: 404, and

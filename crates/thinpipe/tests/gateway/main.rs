@@ -5,6 +5,7 @@ mod eras;
 mod headers;
 mod inspect;
 mod isolation;
+mod opening;
 mod process;
 mod reestablish;
 mod scenarios;

@@ -88,6 +88,7 @@ scenarios! {
         b20_f10_r108_pass_sessions_never_meet: standalone::sessions_have_streams_of_their_own;
 
         b15_r070_r071_r074_pass_delete_ends_both: sessions::delete_ends_both_sessions;
+        r071_pass_opening_stream_ends_with_its_session: sessions::opening_stream_ends_with_its_session;
         f5_r076_pass_upstream_404_ends_session: sessions::upstream_404_ends_session;
         r193_pass_404_only_for_sessions: sessions::e1_never_sees_404_but_for_session;
         f5_r010_r074_r075_pass_ids_never_cross: sessions::session_ids_never_cross_sides;
@@ -144,6 +145,7 @@ scenarios! {
         b20_f10_r108_inspect_sessions_never_meet: standalone::sessions_have_streams_of_their_own;
 
         b15_r070_r071_r074_inspect_delete_ends_both: sessions::delete_ends_both_sessions;
+        r071_inspect_opening_stream_ends_with_its_session: sessions::opening_stream_ends_with_its_session;
         f5_r076_inspect_upstream_404_ends_session: sessions::upstream_404_ends_session;
         r193_inspect_404_only_for_sessions: sessions::e1_never_sees_404_but_for_session;
         f5_r010_r074_r075_inspect_ids_never_cross: sessions::session_ids_never_cross_sides;
