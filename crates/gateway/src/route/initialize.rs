@@ -46,7 +46,7 @@ impl Route {
         if !response.status.is_success() {
             return self.refused_initialize(response, context, &message).await;
         }
-        let session_id = response.session_id().unwrap_or_default();
+        let session_id = self.session_id_of(&response)?;
         let mut context = MessageContext {
             direction: Direction::ToClient,
             ..context
@@ -99,6 +99,21 @@ impl Route {
         let (name, revision) = (self.name(), session.revision());
         tracing::debug!(session = ?session.id(), upstream = name, %revision, "a session began");
         Ok(session)
+    }
+
+    /// The upstream's id of the session it has opened. Who cannot say that id back is not in that
+    /// session, and must not go on as if there were none.
+    pub(super) fn session_id_of(
+        &self,
+        response: &UpstreamResponse,
+    ) -> Result<Option<UpstreamSessionId>, Failure> {
+        response.session_id().map_err(|error| {
+            let text = format!(
+                "the Mcp-Session-Id of {} cannot be one: {error}",
+                self.name()
+            );
+            Failure::new(Reason::Invalid, text)
+        })
     }
 
     /// The upstream refused: its status and error go through, but never a 404, which would end a

@@ -76,7 +76,7 @@ impl Route {
             let text = format!("initialize was answered {}", response.status);
             return Err(Failure::new(Reason::Invalid, text));
         }
-        let id = response.session_id().unwrap_or_default();
+        let id = self.session_id_of(&response)?;
         let adopted = self.adopt(session, state, id.clone(), response).await;
         if adopted.is_err() {
             // Nobody will ever use the session the upstream has just opened.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use thinpipe_testkit::{Event, Gate, Script, Upstream, rpc};
 
-use crate::support::Gateway;
+use crate::support::{Gateway, Mode, Settings};
 
 const NEWEST: &str = rpc::LEGACY[0];
 
@@ -93,5 +93,36 @@ async fn c15_header_rules_reach_the_answer_to_initialize() {
         let opened = gateway.stranger().post(rpc::initialize(1, NEWEST)).await;
         assert_eq!(opened.is_stream(), stream);
         assert_eq!(opened.header("x-answer"), Some("told"));
+    }
+}
+
+/// B15: an id that cannot be said back is not "no session": whoever went on without it would be refused by the
+/// server at every turn.
+#[tokio::test]
+async fn b15_a_session_id_that_cannot_be_one_is_refused() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let upstream = Upstream::start().await;
+        let gateway = Gateway::start(&upstream, mode, Settings::default()).await;
+        let opened = || Script::json(rpc::initialize_result(NEWEST));
+        let long = "x".repeat(2000);
+        for script in [
+            opened().header("Mcp-Session-Id", "two words"),
+            opened().header("Mcp-Session-Id", &long),
+            opened()
+                .header("Mcp-Session-Id", "one")
+                .header("Mcp-Session-Id", "another"),
+        ] {
+            upstream.once("initialize", script);
+            let mut refused = gateway.stranger().post(rpc::initialize(1, NEWEST)).await;
+            let answer = refused.json().await;
+            let reason = &answer["error"]["data"]["reason"];
+            assert_eq!(
+                (refused.status, reason),
+                (502, &json!("upstream_invalid")),
+                "{answer}"
+            );
+            assert_eq!(refused.header("Mcp-Session-Id"), None);
+        }
+        assert_eq!(gateway.status().await["sessions"]["live"], 0);
     }
 }
