@@ -99,6 +99,18 @@ impl Failure {
         answer
     }
 
+    /// In the place of an answer with this status.
+    pub(crate) fn answer_as(
+        &self,
+        status: StatusCode,
+        id: Option<&RequestId>,
+        upstream: &str,
+    ) -> Answer {
+        let mut answer = self.answer(id, upstream);
+        answer.status = status;
+        answer
+    }
+
     /// The same as 503, for an upstream that is known to be down.
     pub(crate) fn unhealthy(id: Option<&RequestId>, upstream: &str) -> Answer {
         let text = format!("{upstream} does not answer its health checks");

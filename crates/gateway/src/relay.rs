@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     Standalone,
     /// Some stream of a session, resumed by the client. Which request it answers is not known.
     Resumed,
+    /// Comes after a notification or a response, which nothing answers.
+    Unasked,
 }
 
 impl Purpose {
@@ -38,7 +40,7 @@ impl Purpose {
     pub(crate) fn request(&self) -> Option<&RequestId> {
         match self {
             Self::Request(id) | Self::Stateless(id) | Self::Subscription(id) => Some(id),
-            Self::Standalone | Self::Resumed => None,
+            Self::Standalone | Self::Resumed | Self::Unasked => None,
         }
     }
 

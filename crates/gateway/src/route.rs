@@ -354,7 +354,7 @@ pub(crate) struct Incoming {
 fn purpose_of(message: &Message) -> Purpose {
     match message.id().filter(|_| message.kind() == Kind::Request) {
         Some(id) => Purpose::Request(id.clone()),
-        None => Purpose::Resumed,
+        None => Purpose::Unasked,
     }
 }
 

@@ -61,6 +61,7 @@ async fn what_a_wire_does_well_passes() {
         scenario!(relay::bytes_unchanged_json_of_every_size),
         scenario!(relay::bytes_unchanged_sse),
         scenario!(relay::bytes_unchanged_binary),
+        scenario!(relay::look_alike_content_type),
         scenario!(relay::concurrent_streams),
         scenario!(leaving::client_leaves_e1_with_ids_closes_upstream),
         scenario!(leaving::client_leaves_e2_cancels_upstream),
@@ -71,6 +72,7 @@ async fn what_a_wire_does_well_passes() {
         scenario!(standalone::sessions_have_streams_of_their_own),
         scenario!(sessions::server_request_is_answered_in_mid_stream),
         scenario!(failures::upstream_5xx_body_unchanged),
+        scenario!(failures::upstream_5xx_page_unchanged),
         scenario!(failures::notifications_are_answered_as_upstream_does),
     ])
     .await;
@@ -104,7 +106,10 @@ async fn what_only_a_gateway_does_is_missed() {
             "no response",
         ),
         (scenario!(relay::ids_keep_type), "no response"),
-        (scenario!(relay::look_alike_content_type), "no message"),
+        (
+            scenario!(relay::event_streams_of_any_spelling),
+            "no message",
+        ),
         (
             scenario!(relay::connections_are_shared),
             "on 50 connections",

@@ -68,9 +68,10 @@ impl Route {
             Err(failure) => return Relayed::Now(Err(failure)),
         };
         match response.media_type {
-            MediaType::EventStream if status == StatusCode::OK => {
+            MediaType::EventStream if is_stream_status(status) => {
                 let body = into_stream(response.into_body());
-                let answer = self.events(body, line, context, resumed_after, place);
+                let mut answer = self.events(body, line, context, resumed_after, place);
+                answer.status = status;
                 Relayed::Now(Ok(with_headers(answer, extra)))
             }
             MediaType::Json if self.reads(&context) => {
@@ -79,6 +80,13 @@ impl Route {
                     let answer = route.inspect_json(response, &context, line).await?;
                     Ok(with_headers(answer, extra))
                 }))
+            }
+            // In silence there is nothing to read.
+            _ if self.reads(&context) && !response.is_empty() => {
+                let text = format!("{} answers neither JSON nor events", self.name());
+                let failure = Failure::new(Reason::Invalid, text);
+                let answer = self.unreadable(status, &line, failure);
+                Relayed::Now(answer.map(|answer| with_headers(answer, extra)))
             }
             media_type => {
                 let answer = self.pass_whole(response, media_type);
@@ -98,9 +106,15 @@ impl Route {
         Ok(headers)
     }
 
+    /// Whether the body of this answer must be read. Where arrays are allowed, it may hold more than the
+    /// response.
     pub(super) fn reads(&self, context: &MessageContext) -> bool {
-        self.chain()
-            .wants(Direction::ToClient, context.method.as_deref())
+        match context.method.as_deref() {
+            Some(method) if !context.revision.allows_batches() => {
+                self.chain().wants(Direction::ToClient, Some(method))
+            }
+            _ => self.reads_events(),
+        }
     }
 
     /// Whether a stream's events must be read: notifications of any kind may be on it.
@@ -160,33 +174,16 @@ impl Route {
     ) -> Result<Answer, Failure> {
         self.stats().inspected();
         let status = response.status;
-        let body = response
-            .collect(self.max_message())
-            .await
-            .map_err(|e| body_failure(&e))?;
-        if body.is_empty() {
-            return Ok(Answer::new(status, Content::Json, Body::Empty));
-        }
-        let messages = match Payload::parse(body.clone()) {
-            Ok(Payload::Single(message)) => {
+        let messages = match self.read_json(response, context).await {
+            Ok(None) => return Ok(Answer::new(status, Content::Json, Body::Empty)),
+            Ok(Some(Payload::Single(message))) => {
                 let decided = self.inspect_body(&message, context, &line).await;
                 // A body that nobody may see is no body.
                 let body = decided.map_or(Body::Empty, Body::Full);
                 return Ok(Answer::new(status, Content::Json, body));
             }
-            Ok(Payload::Batch(messages)) if context.revision.allows_batches() => messages,
-            // An error page under a wrong name: nothing an interceptor could have wanted.
-            Err(_) if !status.is_success() => {
-                return Ok(Answer::new(status, Content::Json, Body::Full(body)));
-            }
-            Ok(Payload::Batch(_)) => {
-                let text = format!("{} answered an array of messages", self.name());
-                return Err(Failure::new(Reason::Invalid, text));
-            }
-            Err(error) => {
-                let text = format!("{} answered no JSON-RPC message: {error}", self.name());
-                return Err(Failure::new(Reason::Invalid, text));
-            }
+            Ok(Some(Payload::Batch(messages))) => messages,
+            Err(failure) => return self.unreadable(status, &line, failure),
         };
         let mut decided = Vec::with_capacity(messages.len());
         for message in &messages {
@@ -194,6 +191,49 @@ impl Route {
         }
         let body = [&b"["[..], &decided.join(&b","[..]), b"]"].concat().into();
         Ok(Answer::new(status, Content::Json, Body::Full(body)))
+    }
+
+    /// The messages in a JSON body; `None`: it is empty.
+    async fn read_json(
+        &self,
+        response: UpstreamResponse,
+        context: &MessageContext,
+    ) -> Result<Option<Payload>, Failure> {
+        let body = response.collect(self.max_message()).await;
+        let body = body.map_err(|error| body_failure(&error))?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let text = match Payload::parse(body) {
+            Ok(Payload::Batch(_)) if !context.revision.allows_batches() => {
+                format!("{} answered an array of messages", self.name())
+            }
+            Ok(payload) => return Ok(Some(payload)),
+            Err(error) => format!("{} answered no JSON-RPC message: {error}", self.name()),
+        };
+        Err(Failure::new(Reason::Invalid, text))
+    }
+
+    /// The answer in the place of one that interceptors were to read and cannot: what they have not
+    /// seen, the client does not get to see. An error keeps its status.
+    fn unreadable(
+        &self,
+        status: StatusCode,
+        line: &Line,
+        failure: Failure,
+    ) -> Result<Answer, Failure> {
+        if status.is_success() {
+            return match line.purpose {
+                Purpose::Unasked => Ok(Answer::new(status, Content::Other(None), Body::Empty)),
+                _ => Err(failure),
+            };
+        }
+        if status == StatusCode::NOT_FOUND && !line.purpose.is_resumable() {
+            self.era().contradicted();
+        }
+        self.stats().failed();
+        tracing::warn!(upstream = self.name(), %status, error = %failure.text, "an error was not read");
+        Ok(failure.answer_as(status, line.purpose.request(), self.name()))
     }
 
     /// What becomes of a message in a JSON body; `None`: the client does not get to see it.
@@ -259,6 +299,12 @@ impl Route {
         };
         Ok(Answer::new(status, content, body))
     }
+}
+
+/// Whether an answer of this status can be a stream: it is a success, and has a body.
+fn is_stream_status(status: StatusCode) -> bool {
+    let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    status.is_success() && has_body
 }
 
 pub(super) fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {

@@ -134,7 +134,7 @@ impl Route {
             let text = format!("{} answers 404 at its configured URL", self.name());
             return Err(Failure::new(Reason::NotFound, text));
         }
-        let line = self.line(None, crate::relay::Purpose::Resumed);
+        let line = self.line(None, super::purpose_of(message));
         self.relay(response, line, context).await
     }
 

@@ -37,7 +37,7 @@ impl Route {
         let purpose = match (id, message.method()) {
             (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
             (Some(id), _) => Purpose::Stateless(id),
-            (None, _) => Purpose::Standalone,
+            (None, _) => Purpose::Unasked,
         };
         let answer = self
             .relay(response, self.line(None, purpose), context)
@@ -58,7 +58,7 @@ impl Route {
             return Ok(Answer::accepted());
         };
         let response = self.send_stateless(&call, &context, &message).await?;
-        self.relay(response, self.line(None, Purpose::Standalone), context)
+        self.relay(response, self.line(None, Purpose::Unasked), context)
             .await
     }
 

@@ -11,3 +11,4 @@ mod reestablish;
 mod scenarios;
 mod sizes;
 mod support;
+mod unreadable;

@@ -61,6 +61,7 @@ scenarios! {
         c14_r160_r165_pass_events_unchanged: relay::bytes_unchanged_sse;
         c11_pass_binary_unchanged: relay::bytes_unchanged_binary;
         c1_r173_pass_look_alike_types: relay::look_alike_content_type;
+        c1_r173_pass_streams_of_any_spelling: relay::event_streams_of_any_spelling;
         r116_b20_pass_concurrent_streams: relay::concurrent_streams;
         h1_pass_connections_are_shared: relay::connections_are_shared;
         r185_pass_silent_streams_get_comments: relay::silent_streams_get_comments with FREQUENT_COMMENTS;
@@ -97,6 +98,7 @@ scenarios! {
         b20_r079_pass_server_request_is_answered: sessions::server_request_is_answered_in_mid_stream;
 
         c12_pass_errors_unchanged: failures::upstream_5xx_body_unchanged;
+        c12_pass_error_pages_unchanged: failures::upstream_5xx_page_unchanged;
         c12_r061_pass_notifications_as_upstream: failures::notifications_are_answered_as_upstream_does;
         r199_pass_401_becomes_502: failures::upstream_401_becomes_502;
         r193_r157_pass_dead_upstream_502: failures::dead_upstream_502_with_id with NO_CHECKS;
@@ -118,8 +120,7 @@ scenarios! {
         c13_r188_inspect_ids_keep_type: relay::ids_keep_type;
         c14_r188_inspect_json_unchanged: relay::bytes_unchanged_json;
         c10_c14_inspect_json_of_every_size_unchanged: relay::bytes_unchanged_json_of_every_size;
-        c11_inspect_binary_unchanged: relay::bytes_unchanged_binary;
-        c1_r173_inspect_look_alike_types: relay::look_alike_content_type;
+        c1_r173_inspect_streams_of_any_spelling: relay::event_streams_of_any_spelling;
         r116_b20_inspect_concurrent_streams: relay::concurrent_streams;
         h1_inspect_connections_are_shared: relay::connections_are_shared;
         r185_inspect_silent_streams_get_comments: relay::silent_streams_get_comments with FREQUENT_COMMENTS;

@@ -77,6 +77,12 @@ impl UpstreamResponse {
         self.media_type == MediaType::EventStream
     }
 
+    /// Whether it is known that there is not a byte of a body.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self.body, Body::Empty)
+    }
+
     /// The unread body. Dropping it before its end closes the connection.
     #[must_use]
     pub fn into_body(self) -> Body {
