@@ -11,16 +11,33 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::{EventId, UpstreamSessionId};
 
+mod params;
+
+use params::is_param;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// The client's end-to-end headers that may reach an upstream: what may not is taken out. Session id
-/// and revision are left to [`for_session`] and [`for_stateless`], one of which follows.
-pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
+/// The client's end-to-end headers that may reach an upstream in a session: what may not is taken out,
+/// and what only stateless requests have. Session id and revision are left to [`for_session`], which
+/// follows.
+pub(crate) fn end_to_end(client: HeaderMap) -> HeaderMap {
+    without(client, |name| {
+        is_param(name) || !forwardable_request_header(name) && !is_replaced(name)
+    })
+}
+
+/// As [`end_to_end`], for stateless requests: [`for_stateless`] follows.
+pub(crate) fn end_to_end_stateless(client: HeaderMap) -> HeaderMap {
+    without(client, |name| {
+        !forwardable_request_header(name) && !is_replaced(name)
+    })
+}
+
+fn without(mut client: HeaderMap, refused: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let mut doomed = connection_listed(&client);
-    let private = |name: &&HeaderName| !forwardable_request_header(name) && !is_replaced(name);
-    doomed.extend(client.keys().filter(private).cloned());
+    doomed.extend(client.keys().filter(|name| refused(name)).cloned());
     for name in &doomed {
         client.remove(name);
     }
@@ -74,8 +91,14 @@ pub(crate) fn for_session(
 }
 
 /// The mirrored headers of a self-describing message, made from the message itself, so that they are
-/// true whatever was changed on the way.
-pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, message: &Message) {
+/// true whatever was changed on the way; those of its arguments follow a change since it was `received`.
+pub(crate) fn for_stateless(
+    headers: &mut HeaderMap,
+    revision: &HeaderValue,
+    message: &Message,
+    received: &Message,
+) {
+    params::follow(headers, received, message);
     headers.remove(SESSION_ID);
     headers.insert(PROTOCOL_VERSION, revision.clone());
     let method = message.method().unwrap_or_default();
@@ -139,7 +162,7 @@ mod tests {
             let message = Message::parse(text.into()).expect("a message");
             let mut headers = HeaderMap::new();
             let revision = HeaderValue::from_static(Revision::NEWEST.as_str());
-            for_stateless(&mut headers, &revision, &message);
+            for_stateless(&mut headers, &revision, &message, &message);
             assert_eq!(headers[METHOD], method);
             let name = headers.get(NAME).map(|value| value.as_bytes());
             assert_eq!(name, expected.map(str::as_bytes), "{method}");

@@ -146,7 +146,7 @@ async fn check(route: &Route) -> Option<bool> {
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
     let body = thinpipe_proto::probe::discover_request(CHECK_ID, Revision::NEWEST);
     let message = Message::parse(body.clone()).ok()?;
-    headers::for_stateless(&mut headers, &version, &message);
+    headers::for_stateless(&mut headers, &version, &message, &message);
     let request = UpstreamRequest {
         method: Method::POST,
         headers,

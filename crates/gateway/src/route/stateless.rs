@@ -28,11 +28,14 @@ impl Route {
             return Ok(refused);
         }
         let context = self.context(&call, None, &message);
+        let received = message.clone();
         let message = match self.intercept(&context, message).await {
             Ok(message) => message,
             Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
         };
-        let response = self.send_stateless(&call, &context, &message).await?;
+        let response = self
+            .send_stateless(call, &context, &message, &received)
+            .await?;
         let id = message.id().cloned();
         let purpose = match (id, message.method()) {
             (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
@@ -54,24 +57,28 @@ impl Route {
         message: Message,
     ) -> Result<Answer, Failure> {
         let context = self.context(&call, None, &message);
+        let received = message.clone();
         let Ok(message) = self.intercept(&context, message).await else {
             return Ok(Answer::accepted());
         };
-        let response = self.send_stateless(&call, &context, &message).await?;
+        let response = self
+            .send_stateless(call, &context, &message, &received)
+            .await?;
         self.relay(response, self.line(None, Purpose::Unasked), context)
             .await
     }
 
     async fn send_stateless(
         &self,
-        call: &Incoming,
+        call: Incoming,
         context: &MessageContext,
         message: &Message,
+        received: &Message,
     ) -> Result<UpstreamResponse, Failure> {
-        let mut headers = headers::end_to_end(call.headers.clone());
+        let mut headers = headers::end_to_end_stateless(call.headers);
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
-        headers::for_stateless(&mut headers, &version, message);
+        headers::for_stateless(&mut headers, &version, message, received);
         let request = UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),
             ..posted(headers, message.source().clone())
