@@ -37,6 +37,10 @@ pub(crate) enum Reason {
     ShuttingDown,
     /// An interceptor failed over the headers.
     Interceptor,
+    /// The session has ended: to a client of a session 404 means this one thing only.
+    SessionGone,
+    /// Standalone streams of one session replace each other too fast.
+    Contended,
 }
 
 impl Reason {
@@ -54,6 +58,16 @@ impl Reason {
             Self::Binding => "binding_mismatch",
             Self::ShuttingDown => "shutting_down",
             Self::Interceptor => "interceptor_failed",
+            Self::SessionGone => "session_not_found",
+            Self::Contended => "stream_contended",
+        }
+    }
+
+    fn code(self) -> i32 {
+        match self {
+            Self::SessionGone => code::SESSION_NOT_FOUND,
+            Self::Contended => code::SERVER_ERROR,
+            _ => code::INTERNAL_ERROR,
         }
     }
 
@@ -63,6 +77,8 @@ impl Reason {
             Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Binding => StatusCode::BAD_REQUEST,
             Self::Interceptor => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::SessionGone => StatusCode::NOT_FOUND,
+            Self::Contended => StatusCode::CONFLICT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -83,6 +99,18 @@ impl Failure {
         }
     }
 
+    /// The client's session has ended, because its upstream's has.
+    pub(crate) fn session_gone() -> Self {
+        let text = "the session has ended; send initialize to start anew";
+        Self::new(Reason::SessionGone, text)
+    }
+
+    /// Several standalone streams of one session want to be the one there can be.
+    pub(crate) fn contended() -> Self {
+        let text = "several clients open this session's stream in turn; only one can have it";
+        Self::new(Reason::Contended, text)
+    }
+
     fn may_have_run(reason: Reason, error: &UpstreamError) -> Self {
         Self::new(reason, with_causes(error) + "; the call may have run")
     }
@@ -91,7 +119,8 @@ impl Failure {
     pub(crate) fn answer(&self, id: Option<&RequestId>, upstream: &str) -> Answer {
         let data = self.data(upstream);
         let status = self.reason.status();
-        let mut answer = Answer::error(status, id, code::INTERNAL_ERROR, &self.text, Some(&data));
+        let code = self.reason.code();
+        let mut answer = Answer::error(status, id, code, &self.text, Some(&data));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let value = HeaderValue::from_static("1");
             answer.headers.insert(http::header::RETRY_AFTER, value);
@@ -138,7 +167,8 @@ impl Failure {
     /// The JSON-RPC error.
     pub(crate) fn message(&self, id: Option<&RequestId>, upstream: &str) -> Bytes {
         let data = self.data(upstream);
-        rpc::error_response(id, code::INTERNAL_ERROR, &self.text, Some(data.as_bytes()))
+        let code = self.reason.code();
+        rpc::error_response(id, code, &self.text, Some(data.as_bytes()))
     }
 
     fn data(&self, upstream: &str) -> String {

@@ -162,7 +162,7 @@ async fn what_only_a_gateway_does_is_missed() {
         ),
         (
             scenario!(sessions::upstream_404_ends_session),
-            "nothing to the upstream",
+            "the reason in",
         ),
         (
             scenario!(sessions::e1_never_sees_404_but_for_session),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use thinpipe_proto::header::MediaType;
-use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
+use thinpipe_proto::rpc::{Kind, Message, Payload};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 use thinpipe_transport::body::{Body, BodyError};
@@ -339,22 +339,4 @@ pub(super) fn body_failure(error: &BodyError) -> Failure {
         _ => Reason::StreamLost,
     };
     Failure::new(reason, crate::failure::with_causes(error))
-}
-
-/// 404: to a client of a session this means one thing only.
-pub(super) fn session_gone(id: Option<&RequestId>) -> Answer {
-    let text = "the session has ended; send initialize to start anew";
-    Answer::error(
-        StatusCode::NOT_FOUND,
-        id,
-        code::SESSION_NOT_FOUND,
-        text,
-        None,
-    )
-}
-
-/// 409: standalone streams of one session replace each other too fast.
-pub(super) fn contended() -> Answer {
-    let text = "several clients open this session's stream in turn; only one can have it";
-    Answer::error(StatusCode::CONFLICT, None, code::SERVER_ERROR, text, None)
 }

@@ -7,7 +7,7 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::{Incoming, Relayed, Route, answer, now};
+use super::{Incoming, Relayed, Route, now};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::relay::Purpose;
@@ -34,7 +34,7 @@ impl Route {
                 let owner = Some(Arc::clone(&session));
                 match state.replace_standalone(owner, stop, now()).await {
                     Ok((place, replaced)) => (Some(place), replaced),
-                    Err(Contended) => return Ok(answer::contended()),
+                    Err(Contended) => return Err(Failure::contended()),
                 }
             }
         };
@@ -44,7 +44,7 @@ impl Route {
             Some(stop) => tokio::select! {
                 biased;
                 // A newer one has the place.
-                () = stop.cancelled() => return Ok(answer::contended()),
+                () = stop.cancelled() => return Err(Failure::contended()),
                 response = opening => response?,
             },
         };
@@ -53,7 +53,7 @@ impl Route {
             let reopens = self.spec.session_lost == SessionLost::Reestablish;
             if !reopens || session.in_flight() > 0 || !self.reestablish(&session, None).await {
                 self.end_session(&session, SessionEnd::UpstreamGone).await;
-                return Ok(answer::session_gone(None));
+                return Err(Failure::session_gone());
             }
             // The session's standalone streams were stopped, this one's place among them.
             drop(place);

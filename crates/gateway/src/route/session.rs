@@ -9,7 +9,7 @@ use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
 use super::send::{bodiless, posted};
-use super::{Incoming, Route, answer, purpose_of};
+use super::{Incoming, Route, purpose_of};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -46,7 +46,7 @@ impl Route {
             }
         }
         self.end_session(&session, SessionEnd::UpstreamGone).await;
-        Ok(answer::session_gone(message.id()))
+        Err(Failure::session_gone())
     }
 
     pub(super) async fn refuse_in_session(

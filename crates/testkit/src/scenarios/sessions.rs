@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, Response};
 use crate::gate::Gate;
 use crate::rpc;
-use crate::scenarios::{NEWEST, in_session, in_session_with_ids, last_session};
+use crate::scenarios::{NEWEST, assert_refusal, in_session, in_session_with_ids, last_session};
 use crate::upstream::{Outcome, Script, Upstream};
 
 /// R070, R071, R074: DELETE ends the session on both sides; its id is 404 from then on, on every method,
@@ -53,8 +53,9 @@ pub async fn upstream_404_ends_session(gateway: &str, upstream: &Upstream) {
     let mut client = in_session(gateway).await;
     let old = client.session().unwrap_or_default().to_owned();
     upstream.forget(&last_session(upstream));
-    let response = client.post(rpc::call(1, "echo")).await;
+    let mut response = client.post(rpc::call(1, "echo")).await;
     assert_eq!(response.status, 404);
+    assert_refusal(&response.json().await, "session_not_found");
     assert_eq!(upstream.record().count("tools/call"), 1);
     assert_dead(&client, upstream).await;
     client.initialize("2025-11-25").await;
