@@ -41,6 +41,8 @@ pub(crate) enum Reason {
     SessionGone,
     /// Standalone streams of one session replace each other too fast.
     Contended,
+    /// Nobody knows what came after this event.
+    UnknownEvent,
 }
 
 impl Reason {
@@ -60,6 +62,7 @@ impl Reason {
             Self::Interceptor => "interceptor_failed",
             Self::SessionGone => "session_not_found",
             Self::Contended => "stream_contended",
+            Self::UnknownEvent => "event_not_found",
         }
     }
 
@@ -67,6 +70,7 @@ impl Reason {
         match self {
             Self::SessionGone => code::SESSION_NOT_FOUND,
             Self::Contended => code::SERVER_ERROR,
+            Self::UnknownEvent => code::INVALID_REQUEST,
             _ => code::INTERNAL_ERROR,
         }
     }
@@ -75,7 +79,7 @@ impl Reason {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Binding => StatusCode::BAD_REQUEST,
+            Self::Binding | Self::UnknownEvent => StatusCode::BAD_REQUEST,
             Self::Interceptor => StatusCode::INTERNAL_SERVER_ERROR,
             Self::SessionGone => StatusCode::NOT_FOUND,
             Self::Contended => StatusCode::CONFLICT,
@@ -109,6 +113,12 @@ impl Failure {
     pub(crate) fn contended() -> Self {
         let text = "several clients open this session's stream in turn; only one can have it";
         Self::new(Reason::Contended, text)
+    }
+
+    /// The stream that a client wants to resume is lost with the upstream's session; its own goes on.
+    pub(crate) fn unknown_event() -> Self {
+        let text = "the server has lost the stream of this event; the session goes on without it";
+        Self::new(Reason::UnknownEvent, text)
     }
 
     fn may_have_run(reason: Reason, error: &UpstreamError) -> Self {

@@ -55,6 +55,10 @@ impl Route {
                 self.end_session(&session, SessionEnd::UpstreamGone).await;
                 return Err(Failure::session_gone());
             }
+            if last.is_some() {
+                // Another stream in its place would skip over what is lost without a word.
+                return Err(Failure::unknown_event());
+            }
             // The session's standalone streams were stopped, this one's place among them.
             drop(place);
             let response = self.open_listen(&call, &session, None, true).await?;

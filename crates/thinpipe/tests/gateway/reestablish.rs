@@ -165,6 +165,42 @@ async fn standalone_stream_reestablishes_the_session() {
     assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
 }
 
+/// R110, architecture "Failover": what a client resumes is lost with the session it was in. It is told so, and
+/// gets no other stream instead; its session lives on, in the server's new one.
+#[tokio::test]
+async fn r110_lost_streams_are_refused_and_the_session_lives_on() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let (upstream, _gateway, client) = start(mode).await;
+        upstream.set(|behaviour| behaviour.event_ids = true);
+        let call = client.post(rpc::call(1, "progress"));
+        let (events, _) = call.await.events_to_end().await;
+        let id = events[1].id.clone().expect("an id");
+        forget(&upstream);
+        let mut refused = client.resume(&id).await;
+        let answer = refused.json().await;
+        let reason = &answer["error"]["data"]["reason"];
+        assert_eq!(
+            (refused.status, reason),
+            (400, &json!("event_not_found")),
+            "{answer}"
+        );
+        let record = upstream.record();
+        let standalone = record
+            .all("GET")
+            .filter(|get| get.last_event_id().is_none());
+        assert_eq!(standalone.count(), 0, "{record}");
+        let opened = record.count("initialize");
+        assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
+        let mut stream = client.get().await;
+        assert_eq!(
+            stream.next_message().await["method"],
+            "notifications/tools/list_changed",
+            "what to read again waits for the stream that it is for"
+        );
+        assert_eq!(upstream.record().count("initialize"), opened);
+    }
+}
+
 /// Architecture "Failover": a standalone stream that breaks off and finds the session lost goes on in the
 /// new one, without its client.
 #[tokio::test]
