@@ -133,6 +133,10 @@ async fn what_only_a_gateway_does_is_missed() {
         ),
         (scenario!(resume::server_retry_is_honoured), "Cutoff"),
         (
+            scenario!(resume::retry_after_beyond_patience_is_not_waited_for),
+            "no message",
+        ),
+        (
             scenario!(resume::graceful_end_before_response_is_resumed),
             "every event once",
         ),

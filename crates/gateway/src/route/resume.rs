@@ -141,13 +141,12 @@ fn is_passing(status: StatusCode) -> bool {
         )
 }
 
+/// Seconds only; a number of any length, which [`Backoff`] bounds. A date is left to the schedule.
 fn retry_after(response: &UpstreamResponse) -> Option<Duration> {
-    let value = response
-        .headers
-        .get(http::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
+    let value = response.headers.get(http::header::RETRY_AFTER)?;
+    let digits = value.to_str().ok()?.trim();
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }
 
 /// Chance for jitter only: if the system gives none, the delay is merely not spread.

@@ -75,6 +75,7 @@ scenarios! {
 
         g1_g3_r112_r113_pass_cut_is_resumed: resume::upstream_cut_with_ids_is_resumed_invisibly;
         g1_r112_pass_retry_is_honoured: resume::server_retry_is_honoured;
+        g1_pass_retry_after_beyond_patience: resume::retry_after_beyond_patience_is_not_waited_for;
         r113_pass_graceful_end_is_resumed: resume::graceful_end_before_response_is_resumed;
         g3_r170_pass_cut_inside_tail_is_invisible: resume::upstream_cut_inside_tail_is_invisible;
         r170_pass_cut_inside_long_event_ends_connection: resume::upstream_cut_inside_long_event_ends_client_connection;
@@ -134,6 +135,7 @@ scenarios! {
 
         g1_g3_r112_r113_inspect_cut_is_resumed: resume::upstream_cut_with_ids_is_resumed_invisibly;
         g1_r112_inspect_retry_is_honoured: resume::server_retry_is_honoured;
+        g1_inspect_retry_after_beyond_patience: resume::retry_after_beyond_patience_is_not_waited_for;
         r113_inspect_graceful_end_is_resumed: resume::graceful_end_before_response_is_resumed;
         g3_r170_inspect_cut_inside_tail_is_invisible: resume::upstream_cut_inside_tail_is_invisible;
         c8_r114_inspect_cut_without_ids_is_error_in_band: resume::upstream_cut_without_ids_gives_in_band_error_with_id;
