@@ -16,9 +16,6 @@ use crate::server::dispatch::{Envelope, Prepared, begin, invalid, legacy_revisio
 use crate::server::exchange::{Answer, Content, Inbound};
 use crate::server::session::{InFlight, Session};
 
-/// Bytes of one element's JSON answer.
-const MAX_ELEMENT: usize = 16 << 20;
-
 /// Splits a batch into exchanges of its handler.
 pub(crate) fn prepare(
     shared: &Shared,
@@ -49,10 +46,31 @@ pub(crate) fn prepare(
         parts.push(Part {
             id,
             state: State::Waiting(future),
+            held: 0,
             _running: running,
         });
     }
-    Ok(Prepared::in_session(Box::pin(run(parts)), session))
+    let room = Room(shared.config.limits.max_batch);
+    Ok(Prepared::in_session(Box::pin(run(parts, room)), session))
+}
+
+/// Bytes after which the elements that have not had their turn wait for the next poll.
+const AT_ONCE: usize = 32 << 10;
+
+/// Bytes that answers of a batch may still take up while they are held.
+struct Room(usize);
+
+impl Room {
+    /// Takes so many bytes, if there are any.
+    fn take(&mut self, bytes: usize) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+
+    fn give(&mut self, bytes: usize) {
+        self.0 += bytes;
+    }
 }
 
 /// One element of a batch.
@@ -60,6 +78,8 @@ struct Part {
     /// Its id, if it is a request and so must be answered.
     id: Option<RequestId>,
     state: State,
+    /// Bytes of its answer that are held.
+    held: usize,
     _running: Option<InFlight>,
 }
 
@@ -67,41 +87,46 @@ enum State {
     Waiting(BoxFuture<Answer>),
     Events(Box<dyn BodyStream>),
     Message(Box<dyn BodyStream>, Vec<u8>),
-    Whole(Vec<u8>),
+    /// The whole answer, for which there was room, or an error in its place.
+    Whole(Bytes),
     Done,
 }
 
-impl State {
-    fn of(answer: Answer) -> Self {
-        match (answer.content, answer.body) {
-            (Content::EventStream, Body::Stream(stream)) => Self::Events(stream),
-            (_, Body::Stream(stream)) => Self::Message(stream, Vec::new()),
-            (_, Body::Full(bytes)) => Self::Whole(bytes.to_vec()),
-            (_, Body::Empty) => Self::Whole(Vec::new()),
-        }
-    }
-}
+/// Why there is no answer to an element, as `data.reason` and in words.
+type Broken = (&'static str, &'static str);
+
+const LOST: Broken = ("upstream_stream_lost", "the answer broke off");
+const TIMED_OUT: Broken = ("upstream_timeout", "the answer did not come in time");
+const TOO_LARGE: Broken = (
+    "message_too_large",
+    "the answers to this batch are too large to be held",
+);
+const SHUT_DOWN: Broken = ("shutting_down", "the server shuts down");
 
 impl Part {
     /// Moves on until there is something to write; `Ready` when events or the whole answer wait.
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>, room: &mut Room) -> Poll<()> {
         loop {
             match &mut self.state {
                 State::Waiting(future) => {
                     let answer = std::task::ready!(future.as_mut().poll(cx));
-                    self.state = State::of(answer);
-                    self.check_whole();
+                    self.begin(answer, room);
                 }
                 State::Message(stream, buffer) => {
+                    let before = buffer.len();
                     let filled = std::task::ready!(stream.poll_fill(cx, buffer));
-                    let too_large = buffer.len() > MAX_ELEMENT;
+                    let grown = buffer.len() - before;
+                    let has_room = room.take(grown);
+                    self.held += if has_room { grown } else { 0 };
                     match filled {
-                        Ok(Filled::More) if !too_large => {}
-                        Ok(Filled::End) if !too_large => {
-                            self.state = State::Whole(std::mem::take(buffer));
-                            self.check_whole();
+                        Ok(Filled::More) if has_room => {}
+                        Ok(Filled::End) if has_room => {
+                            let whole = Bytes::from(std::mem::take(buffer));
+                            self.complete(whole, room);
                         }
-                        _ => self.state = State::Whole(self.broken()),
+                        Ok(_) | Err(BodyError::TooLarge { .. }) => self.fail(TOO_LARGE, room),
+                        Err(BodyError::TimedOut) => self.fail(TIMED_OUT, room),
+                        Err(_) => self.fail(LOST, room),
                     }
                 }
                 State::Events(_) | State::Whole(_) | State::Done => return Poll::Ready(()),
@@ -109,44 +134,87 @@ impl Part {
         }
     }
 
-    /// Whatever is no response to its request would spoil the array for all the others.
-    fn check_whole(&mut self) {
-        let (Some(id), State::Whole(bytes)) = (&self.id, &self.state) else {
-            return;
-        };
-        let message = Message::parse(Bytes::copy_from_slice(bytes));
-        let answers = message.is_ok_and(|m| {
-            matches!(m.kind(), Kind::Response | Kind::ErrorResponse) && m.id() == Some(id)
-        });
-        if !answers {
-            self.state = State::Whole(self.broken());
+    fn begin(&mut self, answer: Answer, room: &mut Room) {
+        match (answer.content, answer.body) {
+            (Content::EventStream, Body::Stream(stream)) => self.state = State::Events(stream),
+            (_, Body::Stream(stream)) => self.state = State::Message(stream, Vec::new()),
+            (_, Body::Full(whole)) if room.take(whole.len()) => {
+                self.held = whole.len();
+                self.complete(whole, room);
+            }
+            (_, Body::Full(_)) => self.fail(TOO_LARGE, room),
+            (_, Body::Empty) => self.complete(Bytes::new(), room),
         }
     }
 
-    fn broken(&self) -> Vec<u8> {
-        let text = "the answer broke off";
-        let data = br#"{"reason":"upstream_stream_lost"}"#;
-        rpc::error_response(self.id.as_ref(), code::INTERNAL_ERROR, text, Some(data)).to_vec()
+    /// Whatever is no response to its request would spoil the array for all the others.
+    fn complete(&mut self, whole: Bytes, room: &mut Room) {
+        let answers = self.id.as_ref().is_none_or(|id| {
+            Message::parse(whole.clone())
+                .is_ok_and(|message| message.kind().is_response() && message.id() == Some(id))
+        });
+        if answers {
+            self.state = State::Whole(whole);
+        } else {
+            self.fail(LOST, room);
+        }
     }
 
-    /// What an answered element adds to the array; nothing for a notification.
-    fn take_whole(&mut self) -> Option<Vec<u8>> {
+    /// An error takes the place of the answer. It is small, and needs no room.
+    fn fail(&mut self, (reason, text): Broken, room: &mut Room) {
+        room.give(std::mem::take(&mut self.held));
+        let data = format!(r#"{{"reason":"{reason}"}}"#);
+        let code = code::INTERNAL_ERROR;
+        let error = rpc::error_response(self.id.as_ref(), code, text, Some(data.as_bytes()));
+        self.state = State::Whole(error);
+    }
+
+    /// What an answered element adds to the array or the stream; nothing for a notification.
+    fn take_whole(&mut self, room: &mut Room) -> Option<Bytes> {
+        room.give(std::mem::take(&mut self.held));
         match std::mem::replace(&mut self.state, State::Done) {
             State::Whole(bytes) if self.id.is_some() => Some(bytes),
             _ => None,
         }
     }
+
+    fn write_whole(&mut self, room: &mut Room, out: &mut Vec<u8>) {
+        if let Some(bytes) = self.take_whole(room) {
+            let mut event = BytesMut::new();
+            sse::encode(&mut event, None, None, None, Some(&bytes));
+            out.extend_from_slice(&event);
+        }
+    }
+
+    /// As [`BodyStream::shut_down`]: who is not answered by the end hears so. An element that streams
+    /// knows best itself what its client has to see.
+    fn shut_down(&mut self, force: bool, room: &mut Room, out: &mut Vec<u8>) -> bool {
+        match &mut self.state {
+            State::Events(stream) => {
+                if stream.shut_down(force, out) {
+                    self.state = State::Done;
+                }
+            }
+            State::Waiting(_) | State::Message(..) if force => {
+                self.fail(SHUT_DOWN, room);
+                self.write_whole(room, out);
+            }
+            State::Whole(_) => self.write_whole(room, out),
+            State::Waiting(_) | State::Message(..) | State::Done => {}
+        }
+        matches!(self.state, State::Done)
+    }
 }
 
 /// Waits until every element is answered whole, or one of them streams.
-async fn run(mut parts: Vec<Part>) -> Answer {
+async fn run(mut parts: Vec<Part>, mut room: Room) -> Answer {
     if parts.iter().all(|p| p.id.is_none()) {
         return run_silent(parts).await;
     }
     let streams = poll_fn(|cx| {
         let mut waiting = false;
         for part in &mut parts {
-            waiting |= part.poll_answer(cx).is_pending();
+            waiting |= part.poll_answer(cx, &mut room).is_pending();
             if matches!(part.state, State::Events(_)) {
                 return Poll::Ready(true);
             }
@@ -160,11 +228,13 @@ async fn run(mut parts: Vec<Part>) -> Answer {
     if streams.await {
         return Answer::events(Joined {
             parts,
+            room,
+            next: 0,
             inside: None,
         });
     }
     let mut array = BytesMut::from(&b"["[..]);
-    for bytes in parts.iter_mut().filter_map(Part::take_whole) {
+    for bytes in parts.iter_mut().filter_map(|p| p.take_whole(&mut room)) {
         if array.len() > 1 {
             array.extend_from_slice(b",");
         }
@@ -200,6 +270,9 @@ async fn run_silent(parts: Vec<Part>) -> Answer {
 /// The event stream of a batch: the elements' events interleaved, whole answers as events.
 struct Joined {
     parts: Vec<Part>,
+    room: Room,
+    /// The element whose turn it is first: what one poll gives is bounded, and nobody starves.
+    next: usize,
     /// The element whose unfinished event is being written; nothing else may come between.
     inside: Option<usize>,
 }
@@ -212,7 +285,7 @@ impl Joined {
         out: &mut Vec<u8>,
     ) -> Poll<Result<(), BodyError>> {
         let part = &mut self.parts[at];
-        std::task::ready!(part.poll_answer(cx));
+        std::task::ready!(part.poll_answer(cx, &mut self.room));
         if let State::Events(stream) = &mut part.state {
             let filled = std::task::ready!(stream.poll_fill(cx, out))?;
             self.inside = (!stream.at_boundary()).then_some(at);
@@ -222,12 +295,32 @@ impl Joined {
             }
             return Poll::Ready(Ok(()));
         }
-        if let Some(bytes) = part.take_whole() {
-            let mut event = BytesMut::new();
-            sse::encode(&mut event, None, None, None, Some(&bytes));
-            out.extend_from_slice(&event);
-        }
+        part.write_whole(&mut self.room, out);
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives every element its turn, or the one its turn that is inside of an event.
+    fn poll_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+        before: usize,
+    ) -> Result<(), BodyError> {
+        let count = self.parts.len();
+        let (first, turns) = self.inside.map_or((self.next, count), |at| (at, 1));
+        for at in (first..first + turns).map(|at| at % count) {
+            if matches!(self.parts[at].state, State::Done) {
+                continue;
+            }
+            if let Poll::Ready(polled) = self.poll_part(at, cx, out) {
+                polled?;
+            }
+            self.next = at + 1;
+            if self.inside.is_some() || out.len() - before >= AT_ONCE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -242,37 +335,36 @@ impl BodyStream for Joined {
         out: &mut Vec<u8>,
     ) -> Poll<Result<Filled, BodyError>> {
         let before = out.len();
-        let range = self.inside.map_or(0..self.parts.len(), |at| at..at + 1);
-        for at in range {
-            if matches!(self.parts[at].state, State::Done) {
-                continue;
+        loop {
+            let inside = self.inside;
+            self.poll_parts(cx, out, before)?;
+            if self.is_done() {
+                return Poll::Ready(Ok(Filled::End));
             }
-            if let Poll::Ready(Err(error)) = self.poll_part(at, cx, out) {
-                return Poll::Ready(Err(error));
+            if out.len() > before {
+                return Poll::Ready(Ok(Filled::More));
             }
-            if self.inside.is_some() {
-                break;
+            if inside.is_none() || self.inside.is_some() {
+                return Poll::Pending;
             }
+            // The element that the others had to wait for ended without a byte: now it is their turn.
         }
-        if self.is_done() {
-            return Poll::Ready(Ok(Filled::End));
-        }
-        if out.len() > before {
-            return Poll::Ready(Ok(Filled::More));
-        }
-        if self
-            .parts
-            .iter()
-            .any(|p| matches!(p.state, State::Whole(_)))
-        {
-            // A silent element ended without a byte; look at the others again at once.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
     }
 
     fn at_boundary(&self) -> bool {
         self.inside.is_none()
+    }
+
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        if self.inside.is_some() {
+            // Nothing can be joined on to half an event.
+            return force;
+        }
+        let mut over = true;
+        for part in &mut self.parts {
+            over &= part.shut_down(force, &mut self.room, out);
+        }
+        over
     }
 
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {

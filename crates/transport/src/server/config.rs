@@ -67,6 +67,9 @@ pub struct Limits {
     pub max_requests_per_session: usize,
     /// Bytes of a request body. Default: 4 MiB. More gets 413, before it is read.
     pub max_body: usize,
+    /// Bytes of the answers of one batch (2025-03-26) that are held until they are whole. Default:
+    /// 16 MiB. An answer for which there is no room becomes an error, `message_too_large`.
+    pub max_batch: usize,
     /// Bytes of a request's head. Default: 32 KiB. More gets 431.
     pub max_head: usize,
     /// Header fields of a request, at most 128: more are never read. Default: 100. More gets 431.
@@ -97,6 +100,7 @@ impl Default for Limits {
             max_requests: 4_096,
             max_requests_per_session: 128,
             max_body: 4 << 20,
+            max_batch: 16 << 20,
             max_head: 32 << 10,
             max_headers: 100,
             head_timeout: Duration::from_secs(10),

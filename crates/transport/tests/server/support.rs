@@ -13,9 +13,10 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, code};
 use thinpipe_store::{MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
-use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
-    Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session, SessionEnd,
+    Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session,
+    SessionEnd,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -93,6 +94,14 @@ impl Sample {
                 result_of(&message, r#"{"content":[]}"#)
             }
             Some("stream") => Answer::events(self.stream()),
+            Some("slow body") => {
+                let body = Body::stream(self.stream());
+                Answer::new(StatusCode::OK, Content::Json, body)
+            }
+            Some("large") => {
+                let text = "x".repeat(LARGE);
+                result_of(&message, &format!(r#"{{"content":[],"text":"{text}"}}"#))
+            }
             Some("nothing") => Answer::accepted(),
             Some("nonsense") => Answer::json(Bytes::from_static(b"<html>")),
             Some("stream on") => {
@@ -134,6 +143,9 @@ impl Handler for Sample {
         Box::pin(std::future::ready(()))
     }
 }
+
+/// What the tool `large` says has so many bytes.
+pub(crate) const LARGE: usize = 40 << 10;
 
 /// A stream of whatever the test sends; `runs_on`: also without its client.
 pub(crate) struct Channel {
