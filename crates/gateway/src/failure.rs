@@ -43,6 +43,8 @@ pub(crate) enum Reason {
     Contended,
     /// Nobody knows what came after this event.
     UnknownEvent,
+    /// A server asks for so much that is refused that its refusals cannot be sent as fast.
+    TooManyRequests,
 }
 
 impl Reason {
@@ -63,6 +65,7 @@ impl Reason {
             Self::SessionGone => "session_not_found",
             Self::Contended => "stream_contended",
             Self::UnknownEvent => "event_not_found",
+            Self::TooManyRequests => "too_many_server_requests",
         }
     }
 

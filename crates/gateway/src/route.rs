@@ -29,6 +29,7 @@ mod intercept;
 mod listen;
 mod opening;
 mod reestablish;
+pub(crate) mod refuse;
 mod resume;
 mod send;
 mod session;
@@ -375,4 +376,9 @@ pub(crate) fn short(session: &Session) -> Arc<str> {
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Chance for jitter only: if the system gives none, the delay is merely not spread.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(u64::MAX / 2)
 }

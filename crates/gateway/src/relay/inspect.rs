@@ -18,6 +18,7 @@ use super::source::{Got, Source};
 use super::{Ending, Line};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Rejection, Step};
+use crate::route::refuse::Origin;
 use crate::session::LiveStream;
 
 /// Bytes written at most by one poll, unless one event is larger.
@@ -40,6 +41,7 @@ pub(crate) struct InspectEvents {
     input: Vec<u8>,
     current: Option<Current>,
     fault: Option<Failure>,
+    origin: Origin,
     /// The answer was refused, and an error has taken its place.
     refused: bool,
     over: bool,
@@ -84,9 +86,15 @@ impl InspectEvents {
             input: Vec::new(),
             current: None,
             fault: None,
+            origin: Origin::default(),
             refused: false,
             over: false,
         }
+    }
+
+    /// The same stream, of this origin.
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     /// Reads on until the request is answered. What the client is to see of that comes first when the
@@ -282,7 +290,13 @@ impl InspectEvents {
             Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
             Outcome::Rejected(rejection) => {
                 self.refused |= self.is_awaited(message);
-                self.rejected(message, &rejection)
+                match self.rejected(message, &rejection) {
+                    Ok(data) => data,
+                    Err(failure) => {
+                        self.fault = Some(failure);
+                        return;
+                    }
+                }
             }
         };
         self.note_answer(message);
@@ -300,17 +314,21 @@ impl InspectEvents {
     }
 
     /// A refused response still answers the client (E2); a refused request still answers the server.
-    fn rejected(&self, message: &Message, rejection: &Rejection) -> Option<Bytes> {
+    fn rejected(
+        &mut self,
+        message: &Message,
+        rejection: &Rejection,
+    ) -> Result<Option<Bytes>, Failure> {
         let error = || rejection_message(message, rejection);
         match message.kind() {
-            Kind::Response | Kind::ErrorResponse => Some(error()),
+            Kind::Response | Kind::ErrorResponse => Ok(Some(error())),
             Kind::Request => {
-                if let Some(session) = &self.line.session {
-                    self.line.route.answer_upstream(session, error());
-                }
-                None
+                let session = self.line.session.as_ref();
+                let route = &self.line.route;
+                route.answer_upstream(&mut self.origin, session, &self.context, error())?;
+                Ok(None)
             }
-            Kind::Notification => None,
+            Kind::Notification => Ok(None),
         }
     }
 
@@ -331,7 +349,8 @@ impl InspectEvents {
         Filled::End
     }
 
-    /// An event too large to read: the request is answered with an error, the stream ends.
+    /// An event too large to read, or more requests than can be refused: the request is answered with an
+    /// error, the stream ends.
     fn give_up(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Filled {
         self.over = true;
         if let Some(id) = self.line.purpose.request().filter(|_| !self.line.answered) {

@@ -12,6 +12,7 @@ use thinpipe_transport::body::{Body, BodyError};
 use thinpipe_transport::server::{Answer, Content, Session};
 use thinpipe_transport::upstream::UpstreamResponse;
 
+use super::refuse::Origin;
 use super::{Relayed, Route};
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -173,11 +174,14 @@ impl Route {
         line: Line,
     ) -> Result<Answer, Failure> {
         self.stats().inspected();
+        let mut origin = Origin::default();
         let status = response.status;
         let messages = match self.read_json(response, context).await {
             Ok(None) => return Ok(Answer::new(status, Content::Json, Body::Empty)),
             Ok(Some(Payload::Single(message))) => {
-                let decided = self.inspect_body(&message, context, &line).await;
+                let decided = self
+                    .inspect_body(&message, context, &line, &mut origin)
+                    .await?;
                 // A body that nobody may see is no body.
                 let body = decided.map_or(Body::Empty, Body::Full);
                 return Ok(Answer::new(status, Content::Json, body));
@@ -187,7 +191,10 @@ impl Route {
         };
         let mut decided = Vec::with_capacity(messages.len());
         for message in &messages {
-            decided.extend(self.inspect_body(message, context, &line).await);
+            decided.extend(
+                self.inspect_body(message, context, &line, &mut origin)
+                    .await?,
+            );
         }
         let body = [&b"["[..], &decided.join(&b","[..]), b"]"].concat().into();
         Ok(Answer::new(status, Content::Json, Body::Full(body)))
@@ -242,7 +249,8 @@ impl Route {
         message: &Message,
         context: &MessageContext,
         line: &Line,
-    ) -> Option<Bytes> {
+        origin: &mut Origin,
+    ) -> Result<Option<Bytes>, Failure> {
         let is_response = message.kind().is_response();
         let mut context = MessageContext {
             carrier: Carrier::Body,
@@ -251,18 +259,20 @@ impl Route {
         if let Some(method) = message.method() {
             (context.method, context.name) = (Some(method.into()), None);
         }
-        match self.judge(message, &context).await {
-            Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
-            Outcome::Rejected(rejection) if is_response => {
-                Some(rejection_message(message, &rejection))
+        let rejection = match self.judge(message, &context).await {
+            Outcome::Forward(message) | Outcome::Changed(message) => {
+                return Ok(Some(message.source().clone()));
             }
-            Outcome::Rejected(rejection) => {
-                if let (Some(session), Kind::Request) = (&line.session, message.kind()) {
-                    self.answer_upstream(session, rejection_message(message, &rejection));
-                }
-                None
-            }
+            Outcome::Rejected(rejection) => rejection,
+        };
+        let error = rejection_message(message, &rejection);
+        if is_response {
+            return Ok(Some(error));
         }
+        if message.kind() == Kind::Request {
+            self.answer_upstream(origin, line.session.as_ref(), &context, error)?;
+        }
+        Ok(None)
     }
 
     /// What the chain makes of a message on its way to the client.

@@ -63,7 +63,9 @@ impl Route {
         context.revision = revision.unwrap_or(context.revision);
         unused.context.revision = context.revision;
         let capabilities = capabilities(&opening.message);
-        let judged = self.judge_opening(opening, context).await;
+        let judged = self
+            .judge_opening(opening, context, session_id.clone())
+            .await;
         // What the client must not see the answer of, it must not use either.
         let session = match revision.filter(|_| judged.is_shown()) {
             None => None,

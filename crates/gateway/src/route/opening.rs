@@ -9,6 +9,7 @@ use bytes::Bytes;
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Kind, Message, RequestId};
+use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_proto::sse::{Decoder, Item};
 use thinpipe_transport::body::{BodyError, BodyStream, Filled};
 use thinpipe_transport::server::{Answer, Session};
@@ -16,6 +17,7 @@ use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::Route;
 use super::answer::{body_failure, place_of};
+use super::refuse::Origin;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{MessageContext, Outcome};
 use crate::relay::inspect::{InspectEvents, rejection_message};
@@ -97,6 +99,7 @@ impl Route {
         self: &Arc<Self>,
         opening: Opening,
         context: MessageContext,
+        upstream_session: Option<UpstreamSessionId>,
     ) -> Judged {
         let Opening { message, events } = opening;
         let Some(events) = events else {
@@ -110,7 +113,8 @@ impl Route {
         let live = LiveStream::unregistered();
         let source = Source::new(Box::new(events), live.stop_token());
         let line = self.line(None, purpose);
-        let mut events = Box::new(InspectEvents::new(source, line, live, context, Vec::new()));
+        let events = InspectEvents::new(source, line, live, context, Vec::new());
+        let mut events = Box::new(events.with_origin(Origin::opening(upstream_session)));
         events.until_answered().await;
         Judged::Read(events)
     }

@@ -90,7 +90,7 @@ impl Route {
     ) -> Resumed {
         let mut told = retry;
         loop {
-            let Some(delay) = backoff.next_delay(random(), told) else {
+            let Some(delay) = backoff.next_delay(super::random(), told) else {
                 return Resumed::Lost;
             };
             tokio::time::sleep(delay).await;
@@ -147,9 +147,4 @@ fn retry_after(response: &UpstreamResponse) -> Option<Duration> {
     let digits = value.to_str().ok()?.trim();
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
-}
-
-/// Chance for jitter only: if the system gives none, the delay is merely not spread.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(u64::MAX / 2)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::UpstreamSessionId;
@@ -129,23 +128,6 @@ impl Route {
 
     pub(crate) fn call_of(&self, session: &Arc<Session>, id: &RequestId) -> Option<Call> {
         session.state(SessionState::default)?.call_of(id)
-    }
-
-    /// Answers a server's request that the client does not get to see.
-    pub(crate) fn answer_upstream(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
-        let route = Arc::clone(self);
-        let session = Arc::clone(session);
-        self.tasks.spawn(async move {
-            let mut headers = HeaderMap::new();
-            headers::for_post(&mut headers);
-            let id = session.upstream_session();
-            headers::for_session(&mut headers, session.revision(), id.as_ref());
-            let context = route.context_in(&session, None);
-            if let Err(failure) = route.send(&context, posted(headers, error)).await {
-                let error = failure.text;
-                tracing::warn!(upstream = route.name(), %error, "a refusal did not arrive");
-            }
-        });
     }
 
     pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {

@@ -8,6 +8,7 @@ mod isolation;
 mod opening;
 mod process;
 mod reestablish;
+mod refusals;
 mod scenarios;
 mod sizes;
 mod support;
