@@ -1,6 +1,6 @@
 //! Which headers cross, in either direction (`protocol.md` 4.2).
 
-use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thinpipe_proto::classify::mirrored_param;
 use thinpipe_proto::header::{
@@ -10,6 +10,8 @@ use thinpipe_proto::header::{
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::{EventId, UpstreamSessionId};
+
+use crate::relay::Purpose;
 
 mod params;
 
@@ -122,6 +124,30 @@ pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
         }
     }
     headers
+}
+
+/// `Allow` of a 405: whatever a server without standalone streams says of itself, a session here takes POST
+/// and DELETE. Of another request it knows best; if it does not say, what its revision has.
+pub(crate) fn for_not_allowed(
+    headers: &mut HeaderMap,
+    upstream: &HeaderMap,
+    (purpose, revision): (&Purpose, Revision),
+) {
+    if matches!(purpose, Purpose::Standalone | Purpose::Resumed) {
+        headers.insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
+        return;
+    }
+    for methods in upstream.get_all(ALLOW) {
+        headers.append(ALLOW, methods.clone());
+    }
+    let methods = if revision.is_modern() {
+        "POST"
+    } else {
+        "GET, POST, DELETE"
+    };
+    headers
+        .entry(ALLOW)
+        .or_insert(HeaderValue::from_static(methods));
 }
 
 /// Names that `Connection` makes hop-by-hop.

@@ -202,6 +202,10 @@ async fn what_only_a_gateway_does_is_missed() {
             "reached the upstream",
         ),
         (
+            scenario!(headers::allow_is_that_of_the_request),
+            "GET, POST, DELETE",
+        ),
+        (
             scenario!(headers::responses_are_clean),
             "reached the client",
         ),

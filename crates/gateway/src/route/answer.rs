@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::rpc::{Kind, Message, Payload};
 use thinpipe_proto::session::EventId;
@@ -64,10 +64,14 @@ impl Route {
             return Relayed::Now(Err(Failure::new(Reason::Auth, text)));
         }
         context.direction = Direction::ToClient;
-        let extra = match self.client_headers(&context, &response) {
+        let mut extra = match self.client_headers(&context, &response) {
             Ok(extra) => extra,
             Err(failure) => return Relayed::Now(Err(failure)),
         };
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let at = (&line.purpose, context.revision);
+            headers::for_not_allowed(&mut extra, &response.headers, at);
+        }
         match response.media_type {
             MediaType::EventStream if is_stream_status(status) => {
                 let body = into_stream(response.into_body());
@@ -317,13 +321,7 @@ fn is_stream_status(status: StatusCode) -> bool {
     status.is_success() && has_body
 }
 
-pub(super) fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
-    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-        extra.insert(
-            http::header::ALLOW,
-            HeaderValue::from_static("POST, DELETE"),
-        );
-    }
+pub(super) fn with_headers(mut answer: Answer, extra: HeaderMap) -> Answer {
     if answer.headers.is_empty() {
         answer.headers = extra;
     } else {

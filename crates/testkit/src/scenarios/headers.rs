@@ -124,6 +124,53 @@ pub async fn requests_are_clean(gateway: &str, upstream: &Upstream) {
     assert!(traced.count() >= 6, "{record}");
 }
 
+/// Protocol notes 2.3.2: a 405 names the methods that the server names; if it names none, those of the
+/// revision. What a session of the gateway takes instead of GET is the gateway's own to say.
+pub async fn allow_is_that_of_the_request(gateway: &str, upstream: &Upstream) {
+    let client = in_session(gateway).await;
+    let modern = rpc::modern_call(1, "echo");
+    let not_allowed = || Script::error(405, -32000, "not allowed");
+    for (what, script, request, expected) in [
+        (
+            "tools/call",
+            not_allowed().header("Allow", "PUT, OPTIONS"),
+            client.post(rpc::call(1, "echo")),
+            "PUT, OPTIONS",
+        ),
+        (
+            "tools/call",
+            not_allowed(),
+            client.post(rpc::call(2, "echo")),
+            "GET, POST, DELETE",
+        ),
+        (
+            "tools/call",
+            not_allowed().header("Allow", "PUT"),
+            client.post_modern(&modern),
+            "PUT",
+        ),
+        (
+            "tools/call",
+            not_allowed(),
+            client.post_modern(&modern),
+            "POST",
+        ),
+        (
+            "GET",
+            not_allowed().header("Allow", "POST"),
+            client.get(),
+            "POST, DELETE",
+        ),
+    ] {
+        upstream.once(what, script);
+        let response = request.await;
+        assert_eq!(
+            (response.status, response.header("Allow")),
+            (405, Some(expected))
+        );
+    }
+}
+
 /// R180, R181, R133: what a server says to the gateway alone never reaches the client.
 pub async fn responses_are_clean(gateway: &str, upstream: &Upstream) {
     let client = in_session(gateway).await;

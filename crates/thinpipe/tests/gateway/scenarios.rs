@@ -111,6 +111,7 @@ scenarios! {
 
         c15_r180_r181_f5_pass_requests_are_clean: headers::requests_are_clean;
         r180_r181_r133_pass_responses_are_clean: headers::responses_are_clean;
+        c12_pass_allow_is_that_of_the_request: headers::allow_is_that_of_the_request;
     }
     Inspect {
         c2_inspect_one_request_once_json: relay::one_request_reaches_upstream_once_json;
@@ -167,6 +168,7 @@ scenarios! {
 
         c15_r180_r181_f5_inspect_requests_are_clean: headers::requests_are_clean;
         r180_r181_r133_inspect_responses_are_clean: headers::responses_are_clean;
+        c12_inspect_allow_is_that_of_the_request: headers::allow_is_that_of_the_request;
     }
 }
 
