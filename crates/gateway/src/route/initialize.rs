@@ -133,8 +133,7 @@ impl Route {
             return Ok(refused);
         }
         if response.status == StatusCode::NOT_FOUND {
-            let text = format!("{} answers 404 at its configured URL", self.name());
-            return Err(Failure::new(Reason::NotFound, text));
+            return Err(self.nothing_there());
         }
         let line = self.line(None, super::purpose_of(message));
         self.relay(response, line, context).await

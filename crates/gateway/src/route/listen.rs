@@ -48,7 +48,10 @@ impl Route {
                 response = opening => response?,
             },
         };
-        if response.status == StatusCode::NOT_FOUND && session.upstream_session().is_some() {
+        if response.status == StatusCode::NOT_FOUND {
+            if session.upstream_session().is_none() {
+                return Err(self.nothing_there());
+            }
             self.counters.session_lost();
             let reopens = self.spec.session_lost == SessionLost::Reestablish;
             if !reopens || session.in_flight() > 0 || !self.reestablish(&session, None).await {

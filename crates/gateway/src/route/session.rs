@@ -27,8 +27,7 @@ impl Route {
     ) -> Result<Answer, Failure> {
         let session = session.filter(|s| s.upstream_session().is_some());
         let Some(session) = session else {
-            let text = format!("{} answers 404 at its configured URL", self.name());
-            return Err(Failure::new(Reason::NotFound, text));
+            return Err(self.nothing_there());
         };
         self.counters.session_lost();
         let own = usize::from(message.kind() == Kind::Request);
@@ -46,6 +45,13 @@ impl Route {
         }
         self.end_session(&session, SessionEnd::UpstreamGone).await;
         Err(Failure::session_gone())
+    }
+
+    /// 404 from an upstream that has no session which could be gone. To the client it would mean that its
+    /// own is (R193).
+    pub(super) fn nothing_there(&self) -> Failure {
+        let text = format!("{} answers 404 at its configured URL", self.name());
+        Failure::new(Reason::NotFound, text)
     }
 
     pub(super) async fn refuse_in_session(

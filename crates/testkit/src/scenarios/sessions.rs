@@ -99,6 +99,12 @@ pub async fn e1_never_sees_404_but_for_session(gateway: &str, upstream: &Upstrea
             "{answer}"
         );
     }
+    for request in [client.get(), client.resume("any-0")] {
+        upstream.once("GET", Script::status(404));
+        let mut response = request.await;
+        assert_eq!(response.status, 502);
+        assert_refusal(&response.json().await, "upstream_not_found");
+    }
     assert_eq!(client.post(rpc::call("after", "echo")).await.status, 200);
 }
 
