@@ -137,8 +137,10 @@ impl Line {
 
     /// What the client sees when the process shuts down; `true`: the stream is over.
     ///
-    /// A session may end with its process, and then nobody could resume its streams: a call runs on
-    /// for as long as it may, whether or not its events have ids.
+    /// A session ends with its process, as long as its record is in memory only, and then nobody can
+    /// resume its streams. So a call runs on for as long as it may, whether or not its events have ids, and
+    /// in the end is answered with an error: then a cursor would be of no use. Where sessions outlive the
+    /// process, a call with ids is to get the cursor instead, as standalone streams do in any case.
     pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
         let answers = !matches!(self.purpose, Purpose::Standalone | Purpose::Subscription(_));
         if answers && !force {
@@ -148,7 +150,8 @@ impl Line {
             .session
             .as_ref()
             .is_some_and(|s| s.revision().primes_streams());
-        if resumable && primes && self.purpose.is_resumable() && !self.answered {
+        let awaited = self.purpose.request().is_some();
+        if resumable && primes && self.purpose.is_resumable() && !awaited && !self.answered {
             // The client waits that long before it comes back, here or at another instance.
             out.extend_from_slice(b"retry: 1000\n\n");
         }
