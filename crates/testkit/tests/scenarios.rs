@@ -73,6 +73,7 @@ async fn what_a_wire_does_well_passes() {
         scenario!(sessions::server_request_is_answered_in_mid_stream),
         scenario!(failures::upstream_5xx_body_unchanged),
         scenario!(failures::upstream_5xx_page_unchanged),
+        scenario!(failures::missing_capability_passes),
         scenario!(failures::notifications_are_answered_as_upstream_does),
     ])
     .await;
@@ -159,6 +160,10 @@ async fn what_only_a_gateway_does_is_missed() {
         (
             scenario!(sessions::delete_ends_both_sessions),
             "nothing to the upstream",
+        ),
+        (
+            scenario!(sessions::upstream_without_delete_is_tolerated),
+            "405",
         ),
         (
             scenario!(sessions::opening_stream_ends_with_its_session),

@@ -40,6 +40,31 @@ async fn errors_unchanged(gateway: &str, upstream: &Upstream, media_type: &str, 
     }
 }
 
+/// R151, R245: what a server says about the capability that it needs passes with its status: the client
+/// declares it and asks again.
+pub async fn missing_capability_passes(gateway: &str, upstream: &Upstream) {
+    let client = in_session(gateway).await;
+    let data = json!({"requiredCapabilities": {"elicitation": {"url": {}}, "sampling": {}}});
+    let error = rpc::error_with(-32021, "a capability is needed", &data);
+    let script = Script::status(400).content_type("application/json");
+    upstream.once("tools/call", script.whole(error));
+    let mut response = client.post_modern(&rpc::modern_call("m", "echo")).await;
+    assert_eq!(
+        (response.status, response.header("Content-Type")),
+        (400, Some("application/json"))
+    );
+    let answer = response.json().await;
+    assert_eq!(
+        (
+            &answer["id"],
+            &answer["error"]["code"],
+            &answer["error"]["data"]
+        ),
+        (&json!("m"), &json!(-32021), &data),
+        "{answer}"
+    );
+}
+
 /// C12, R061: 202 passes as it is, empty; so does what a server says to a notification it refuses.
 pub async fn notifications_are_answered_as_upstream_does(gateway: &str, upstream: &Upstream) {
     let client = in_session(gateway).await;

@@ -23,6 +23,21 @@ pub async fn delete_ends_both_sessions(gateway: &str, upstream: &Upstream) {
     assert_dead(&client, upstream).await;
 }
 
+/// R078: a server that knows no DELETE, or fails over it, does not keep the gateway's session alive.
+pub async fn upstream_without_delete_is_tolerated(gateway: &str, upstream: &Upstream) {
+    for script in [
+        Script::error(405, -32000, "not allowed").header("Allow", "POST, GET"),
+        Script::error(500, -32603, "broken"),
+        Script::status(404),
+    ] {
+        let client = in_session(gateway).await;
+        upstream.once("DELETE", script);
+        let deleted = client.delete().await;
+        assert!((200..300).contains(&deleted.status), "{}", deleted.status);
+        assert_dead(&client, upstream).await;
+    }
+}
+
 /// R071, C22: the stream that answers `initialize` is one of the session's: it is kept alive behind its
 /// answer, and ends with the session, on both sides.
 pub async fn opening_stream_ends_with_its_session(gateway: &str, upstream: &Upstream) {

@@ -43,6 +43,7 @@ passes! {
     resume::ids_of_any_text_resume_a_stream
     failures::upstream_5xx_body_unchanged
     failures::upstream_5xx_page_unchanged
+    failures::missing_capability_passes
     failures::notifications_are_answered_as_upstream_does
     failures::upstream_401_becomes_502
     failures::dead_upstream_502_with_id

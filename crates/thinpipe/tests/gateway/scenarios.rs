@@ -91,6 +91,7 @@ scenarios! {
 
         b15_r070_r071_r074_pass_delete_ends_both: sessions::delete_ends_both_sessions;
         r071_pass_opening_stream_ends_with_its_session: sessions::opening_stream_ends_with_its_session;
+        r078_pass_upstream_without_delete: sessions::upstream_without_delete_is_tolerated;
         f5_r076_pass_upstream_404_ends_session: sessions::upstream_404_ends_session;
         r193_pass_404_only_for_sessions: sessions::e1_never_sees_404_but_for_session;
         f5_r010_r074_r075_pass_ids_never_cross: sessions::session_ids_never_cross_sides;
@@ -100,6 +101,7 @@ scenarios! {
 
         c12_pass_errors_unchanged: failures::upstream_5xx_body_unchanged;
         c12_pass_error_pages_unchanged: failures::upstream_5xx_page_unchanged;
+        r151_pass_missing_capability: failures::missing_capability_passes;
         c12_r061_pass_notifications_as_upstream: failures::notifications_are_answered_as_upstream_does;
         r199_pass_401_becomes_502: failures::upstream_401_becomes_502;
         r193_r157_pass_dead_upstream_502: failures::dead_upstream_502_with_id with NO_CHECKS;
@@ -150,6 +152,7 @@ scenarios! {
 
         b15_r070_r071_r074_inspect_delete_ends_both: sessions::delete_ends_both_sessions;
         r071_inspect_opening_stream_ends_with_its_session: sessions::opening_stream_ends_with_its_session;
+        r078_inspect_upstream_without_delete: sessions::upstream_without_delete_is_tolerated;
         f5_r076_inspect_upstream_404_ends_session: sessions::upstream_404_ends_session;
         r193_inspect_404_only_for_sessions: sessions::e1_never_sees_404_but_for_session;
         f5_r010_r074_r075_inspect_ids_never_cross: sessions::session_ids_never_cross_sides;
@@ -158,6 +161,7 @@ scenarios! {
         b20_r079_inspect_server_request_is_answered: sessions::server_request_is_answered_in_mid_stream;
 
         c12_inspect_errors_unchanged: failures::upstream_5xx_body_unchanged;
+        r151_inspect_missing_capability: failures::missing_capability_passes;
         c12_r061_inspect_notifications_as_upstream: failures::notifications_are_answered_as_upstream_does;
         r199_inspect_401_becomes_502: failures::upstream_401_becomes_502;
         r193_r157_inspect_dead_upstream_502: failures::dead_upstream_502_with_id with NO_CHECKS;

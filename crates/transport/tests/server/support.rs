@@ -1,7 +1,7 @@
 //! A small MCP server on the transport crate alone (B13: usable on its own).
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) struct Sample {
     /// Calls that began.
     pub(crate) begun: AtomicUsize,
     pub(crate) ended: Mutex<Vec<SessionEnd>>,
+    /// DELETE is answered 405.
+    pub(crate) keeps_sessions: AtomicBool,
     pub(crate) streams: Mutex<Vec<mpsc::Sender<Bytes>>>,
 }
 
@@ -68,6 +70,10 @@ impl Sample {
             }
             Inbound::StatelessNotification(_) => Answer::accepted(),
             Inbound::Listen(..) => Answer::events(self.stream()),
+            Inbound::Terminate(_) if self.keeps_sessions.load(Ordering::SeqCst) => {
+                let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "sessions stay");
+                Answer::error(status, None, code::SERVER_ERROR, text, None)
+            }
             Inbound::Terminate(_) => Answer::accepted(),
         }
     }
