@@ -1,6 +1,6 @@
 //! Which headers cross, in either direction (`protocol.md` 4.2).
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thinpipe_proto::classify::mirrored_param;
 use thinpipe_proto::header::{
@@ -11,16 +11,38 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::{EventId, UpstreamSessionId};
 
+use crate::relay::Purpose;
+
+mod params;
+
+use params::is_param;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// The client's end-to-end headers that may reach an upstream: what may not is taken out. Session id
-/// and revision are left to [`for_session`] and [`for_stateless`], one of which follows. What `Connection`
-/// names, the transport has taken out on either side.
-pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
-    let private = |name: &&HeaderName| !forwardable_request_header(name) && !is_replaced(name);
-    let doomed: Vec<_> = client.keys().filter(private).cloned().collect();
+/// The client's end-to-end headers that may reach an upstream in a session: what may not is taken out,
+/// and what only stateless requests have. Session id and revision are left to [`for_session`], which
+/// follows. What `Connection` names, the transport has taken out on either side.
+pub(crate) fn end_to_end(client: HeaderMap) -> HeaderMap {
+    without(client, |name| {
+        is_param(name) || !forwardable_request_header(name) && !is_replaced(name)
+    })
+}
+
+/// As [`end_to_end`], for stateless requests: [`for_stateless`] follows.
+pub(crate) fn end_to_end_stateless(client: HeaderMap) -> HeaderMap {
+    without(client, |name| {
+        !forwardable_request_header(name) && !is_replaced(name)
+    })
+}
+
+fn without(mut client: HeaderMap, refused: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let doomed: Vec<_> = client
+        .keys()
+        .filter(|name| refused(name))
+        .cloned()
+        .collect();
     for name in &doomed {
         client.remove(name);
     }
@@ -74,8 +96,14 @@ pub(crate) fn for_session(
 }
 
 /// The mirrored headers of a self-describing message, made from the message itself, so that they are
-/// true whatever was changed on the way.
-pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, message: &Message) {
+/// true whatever was changed on the way; those of its arguments follow a change since it was `received`.
+pub(crate) fn for_stateless(
+    headers: &mut HeaderMap,
+    revision: &HeaderValue,
+    message: &Message,
+    received: &Message,
+) {
+    params::follow(headers, received, message);
     headers.remove(SESSION_ID);
     headers.insert(PROTOCOL_VERSION, revision.clone());
     let method = message.method().unwrap_or_default();
@@ -98,6 +126,30 @@ pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
         }
     }
     headers
+}
+
+/// `Allow` of a 405: whatever a server without standalone streams says of itself, a session here takes POST
+/// and DELETE. Of another request it knows best; if it does not say, what its revision has.
+pub(crate) fn for_not_allowed(
+    headers: &mut HeaderMap,
+    upstream: &HeaderMap,
+    (purpose, revision): (&Purpose, Revision),
+) {
+    if matches!(purpose, Purpose::Standalone | Purpose::Resumed) {
+        headers.insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
+        return;
+    }
+    for methods in upstream.get_all(ALLOW) {
+        headers.append(ALLOW, methods.clone());
+    }
+    let methods = if revision.is_modern() {
+        "POST"
+    } else {
+        "GET, POST, DELETE"
+    };
+    headers
+        .entry(ALLOW)
+        .or_insert(HeaderValue::from_static(methods));
 }
 
 #[cfg(test)]
@@ -125,7 +177,7 @@ mod tests {
             let message = Message::parse(text.into()).expect("a message");
             let mut headers = HeaderMap::new();
             let revision = HeaderValue::from_static(Revision::NEWEST.as_str());
-            for_stateless(&mut headers, &revision, &message);
+            for_stateless(&mut headers, &revision, &message, &message);
             assert_eq!(headers[METHOD], method);
             let name = headers.get(NAME).map(|value| value.as_bytes());
             assert_eq!(name, expected.map(str::as_bytes), "{method}");

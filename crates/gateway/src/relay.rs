@@ -36,6 +36,8 @@ pub(crate) enum Purpose {
     Standalone,
     /// Some stream of a session, resumed by the client. Which request it answers is not known.
     Resumed,
+    /// Comes after a notification or a response, which nothing answers.
+    Unasked,
 }
 
 impl Purpose {
@@ -43,7 +45,7 @@ impl Purpose {
     pub(crate) fn request(&self) -> Option<&RequestId> {
         match self {
             Self::Request(id) | Self::Stateless(id) | Self::Subscription(id) => Some(id),
-            Self::Standalone | Self::Resumed => None,
+            Self::Standalone | Self::Resumed | Self::Unasked => None,
         }
     }
 
@@ -140,8 +142,10 @@ impl Line {
 
     /// What the client sees when the process shuts down; `true`: the stream is over.
     ///
-    /// A session may end with its process, and then nobody could resume its streams: a call runs on
-    /// for as long as it may, whether or not its events have ids.
+    /// A session ends with its process, as long as its record is in memory only, and then nobody can
+    /// resume its streams. So a call runs on for as long as it may, whether or not its events have ids, and
+    /// in the end is answered with an error: then a cursor would be of no use. Where sessions outlive the
+    /// process, a call with ids is to get the cursor instead, as standalone streams do in any case.
     pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
         let answers = !matches!(self.purpose, Purpose::Standalone | Purpose::Subscription(_));
         if answers && !force {
@@ -151,7 +155,8 @@ impl Line {
             .session
             .as_ref()
             .is_some_and(|s| s.revision().primes_streams());
-        if resumable && primes && self.purpose.is_resumable() && !self.answered {
+        let awaited = self.purpose.request().is_some();
+        if resumable && primes && self.purpose.is_resumable() && !awaited && !self.answered {
             // The client waits that long before it comes back, here or at another instance.
             out.extend_from_slice(b"retry: 1000\n\n");
         }

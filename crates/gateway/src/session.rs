@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::StreamId;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use crate::route::refuse::MAX_REFUSALS;
 
 /// Ids remembered of each live stream, to know it again when its client resumes it.
 const REMEMBERED_IDS: usize = 16;
@@ -31,6 +34,8 @@ pub(crate) struct SessionState {
     streams: Mutex<Streams>,
     calls: Mutex<Calls>,
     setup: Mutex<Setup>,
+    /// Places for refusals on their way to the upstream; most sessions never have one.
+    refusals: OnceLock<Arc<Semaphore>>,
     /// One re-establishment at a time.
     pub(crate) reestablishing: tokio::sync::Mutex<()>,
 }
@@ -97,6 +102,12 @@ pub(crate) struct LiveStream {
 pub(crate) struct Contended;
 
 impl SessionState {
+    /// The session's places for refusals on their way to the upstream.
+    pub(crate) fn refusals(&self) -> Arc<Semaphore> {
+        let places = || Arc::new(Semaphore::new(MAX_REFUSALS));
+        Arc::clone(self.refusals.get_or_init(places))
+    }
+
     /// Registers a stream.
     pub(crate) fn open(
         &self,
@@ -268,9 +279,9 @@ impl LiveStream {
     }
 
     /// A stream outside of any session: nobody resumes or replaces it.
-    pub(crate) fn unregistered(stop: CancellationToken) -> Self {
+    pub(crate) fn unregistered() -> Self {
         let live = Live {
-            stop,
+            stop: CancellationToken::new(),
             gone: CancellationToken::new(),
             ids: Mutex::default(),
         };

@@ -334,6 +334,13 @@ impl Build {
                 1 << 16,
                 1 << 40,
             ),
+            max_batch: self.bytes(
+                &at.key("max_batch"),
+                raw.max_batch,
+                d.max_batch,
+                1 << 10,
+                1 << 30,
+            ),
             max_head: self.bytes(
                 &at.key("max_head"),
                 raw.max_head,

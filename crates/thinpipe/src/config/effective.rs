@@ -72,6 +72,7 @@ fn limits(limits: &Limits) -> RawLimits {
         max_requests_per_session: count(limits.max_requests_per_session),
         max_body: size(limits.max_body),
         max_buffered: size(limits.max_buffered),
+        max_batch: size(limits.max_batch),
         max_head: size(limits.max_head),
         max_headers: count(limits.max_headers),
         head_timeout: period(limits.head_timeout),

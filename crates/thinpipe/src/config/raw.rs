@@ -97,6 +97,7 @@ pub(crate) struct RawLimits {
     pub(crate) max_requests_per_session: Option<u64>,
     pub(crate) max_body: Option<Size>,
     pub(crate) max_buffered: Option<Size>,
+    pub(crate) max_batch: Option<Size>,
     pub(crate) max_head: Option<Size>,
     pub(crate) max_headers: Option<u64>,
     pub(crate) head_timeout: Option<Period>,

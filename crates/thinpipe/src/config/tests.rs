@@ -286,6 +286,7 @@ max_requests = 3
 max_requests_per_session = 4
 max_body = "5 KiB"
 max_buffered = "6 MiB"
+max_batch = "28 KiB"
 max_head = "7 KiB"
 max_headers = 8
 head_timeout = "9s"
@@ -317,6 +318,7 @@ rotate_after = "27s"
         max_requests_per_session: 4,
         max_body: 5 << 10,
         max_buffered: 6 << 20,
+        max_batch: 28 << 10,
         max_head: 7 << 10,
         max_headers: 8,
         head_timeout: seconds(9),

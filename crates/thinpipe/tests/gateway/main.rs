@@ -3,10 +3,15 @@
 mod buffered;
 mod cycles;
 mod eras;
+mod foreign;
+mod headers;
 mod inspect;
 mod isolation;
+mod opening;
 mod process;
 mod reestablish;
+mod refusals;
 mod scenarios;
 mod sizes;
 mod support;
+mod unreadable;
