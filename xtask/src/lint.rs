@@ -63,11 +63,6 @@ fn offences(files: &[(PathBuf, String)]) -> Outcome<Vec<String>> {
     }
     let own = fs::read_to_string(root.join("Cargo.toml"))?;
     unused_dependencies(&own, &manifests, &mut offences);
-    for (long, _) in LONG {
-        if !files.iter().any(|(path, _)| path.ends_with(long)) {
-            offences.push(format!("{long} is not there, but may be long"));
-        }
-    }
     let chapter = fs::read_to_string(root.join(modules::CHAPTER))?;
     offences.extend(modules::offences(&chapter, files));
     for library in api::LIBRARIES {
@@ -112,14 +107,10 @@ pub(crate) fn deny(program: &Path) -> Outcome {
 fn rust_offences(path: &Path, text: &str, offences: &mut Vec<String>) {
     let shown = path.display();
     let lines = text.lines().count();
-    let long = LONG.iter().find(|(long, _)| path.ends_with(long));
-    let limit = long.map_or(LONGEST_FILE, |(_, limit)| *limit);
-    if lines > limit {
+    if lines > LONGEST_FILE {
         offences.push(format!(
-            "{shown}: {lines} lines, over {limit}: is there a second idea in it?"
+            "{shown}: {lines} lines, over {LONGEST_FILE}: is there a second idea in it?"
         ));
-    } else if long.is_some() && lines <= LONGEST_FILE {
-        offences.push(format!("{shown} is short now: take it out of LONG"));
     }
     if path
         .file_stem()
@@ -221,9 +212,6 @@ fn line_of(text: &str, needle: &str) -> Option<usize> {
 /// Lines of a file, tests included (C21).
 const LONGEST_FILE: usize = 500;
 
-/// Files that are longer all the same, with where it must end.
-const LONG: [(&str, usize); 1] = [("crates/gateway/src/route.rs", 550)];
-
 /// Names for heaps of things that have nothing to do with each other.
 const HEAPS: [&str; 6] = ["mod", "util", "utils", "common", "helpers", "misc"];
 
@@ -268,10 +256,6 @@ mod tests {
         assert!(found("crates/a/src/b.rs", &"\n".repeat(LONGEST_FILE)).is_empty());
         let long = "\n".repeat(LONGEST_FILE + 1);
         assert_eq!(found("crates/a/src/b.rs", &long).len(), 1);
-        let (exempt, limit) = LONG[0];
-        assert!(found(exempt, &long).is_empty());
-        assert_eq!(found(exempt, &"\n".repeat(limit + 1)).len(), 1);
-        assert_eq!(found(exempt, "").len(), 1, "it needs no exemption any more");
         for heap in ["crates/a/src/utils.rs", "crates/a/src/b/mod.rs"] {
             assert_eq!(found(heap, "").len(), 1, "{heap}");
         }

@@ -40,6 +40,14 @@ pub(crate) enum Reason {
     ShuttingDown,
     /// An interceptor failed over the headers.
     Interceptor,
+    /// The session has ended: to a client of a session 404 means this one thing only.
+    SessionGone,
+    /// Standalone streams of one session replace each other too fast.
+    Contended,
+    /// Nobody knows what came after this event.
+    UnknownEvent,
+    /// A server asks for so much that is refused that its refusals cannot be sent as fast.
+    TooManyRequests,
 }
 
 impl Reason {
@@ -58,6 +66,19 @@ impl Reason {
             Self::Binding => "binding_mismatch",
             Self::ShuttingDown => "shutting_down",
             Self::Interceptor => "interceptor_failed",
+            Self::SessionGone => "session_not_found",
+            Self::Contended => "stream_contended",
+            Self::UnknownEvent => "event_not_found",
+            Self::TooManyRequests => "too_many_server_requests",
+        }
+    }
+
+    fn code(self) -> i32 {
+        match self {
+            Self::SessionGone => code::SESSION_NOT_FOUND,
+            Self::Contended => code::SERVER_ERROR,
+            Self::UnknownEvent => code::INVALID_REQUEST,
+            _ => code::INTERNAL_ERROR,
         }
     }
 
@@ -65,8 +86,10 @@ impl Reason {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Binding => StatusCode::BAD_REQUEST,
+            Self::Binding | Self::UnknownEvent => StatusCode::BAD_REQUEST,
             Self::Interceptor => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::SessionGone => StatusCode::NOT_FOUND,
+            Self::Contended => StatusCode::CONFLICT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -88,6 +111,24 @@ impl Failure {
         }
     }
 
+    /// The client's session has ended, because its upstream's has.
+    pub(crate) fn session_gone() -> Self {
+        let text = "the session has ended; send initialize to start anew";
+        Self::new(Reason::SessionGone, text)
+    }
+
+    /// Several standalone streams of one session want to be the one there can be.
+    pub(crate) fn contended() -> Self {
+        let text = "several clients open this session's stream in turn; only one can have it";
+        Self::new(Reason::Contended, text)
+    }
+
+    /// The stream that a client wants to resume is lost with the upstream's session; its own goes on.
+    pub(crate) fn unknown_event() -> Self {
+        let text = "the server has lost the stream of this event; the session goes on without it";
+        Self::new(Reason::UnknownEvent, text)
+    }
+
     fn may_have_run(reason: Reason, error: &UpstreamError) -> Self {
         Self::new(reason, with_causes(error) + "; the call may have run")
     }
@@ -96,11 +137,24 @@ impl Failure {
     pub(crate) fn answer(&self, id: Option<&RequestId>, upstream: &str) -> Answer {
         let data = self.data(upstream);
         let status = self.reason.status();
-        let mut answer = Answer::error(status, id, code::INTERNAL_ERROR, &self.text, Some(&data));
+        let code = self.reason.code();
+        let mut answer = Answer::error(status, id, code, &self.text, Some(&data));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let value = HeaderValue::from_static("1");
             answer.headers.insert(http::header::RETRY_AFTER, value);
         }
+        answer
+    }
+
+    /// In the place of an answer with this status.
+    pub(crate) fn answer_as(
+        &self,
+        status: StatusCode,
+        id: Option<&RequestId>,
+        upstream: &str,
+    ) -> Answer {
+        let mut answer = self.answer(id, upstream);
+        answer.status = status;
         answer
     }
 
@@ -131,7 +185,8 @@ impl Failure {
     /// The JSON-RPC error.
     pub(crate) fn message(&self, id: Option<&RequestId>, upstream: &str) -> Bytes {
         let data = self.data(upstream);
-        rpc::error_response(id, code::INTERNAL_ERROR, &self.text, Some(data.as_bytes()))
+        let code = self.reason.code();
+        rpc::error_response(id, code, &self.text, Some(data.as_bytes()))
     }
 
     fn data(&self, upstream: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{Handler, Server, ServerBuilder};
@@ -19,6 +20,9 @@ pub struct Gateway {
     routes: Vec<Arc<Route>>,
     tasks: TaskTracker,
 }
+
+/// How long an upstream is waited for at the end of the process.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Why a gateway cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -119,11 +123,18 @@ impl Gateway {
         }
     }
 
-    /// Waits for what runs beside the server's own tasks (refusals on their way to upstreams). Call
-    /// it after the server has shut down.
+    /// Waits, but not for long, for what runs beside the server's own tasks (refusals on their way to
+    /// upstreams). Call it after the server has shut down.
     pub async fn finish(&self) {
         self.tasks.close();
-        self.tasks.wait().await;
+        let done = tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await;
+        if done.is_err() {
+            let left = self.tasks.len();
+            tracing::warn!(
+                left,
+                "some upstreams do not take what they are told; leaving them"
+            );
+        }
     }
 
     /// The routes, in the order of the configuration.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thinpipe_proto::classify::mirrored_param;
 use thinpipe_proto::forwarded;
@@ -14,6 +14,12 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::{EventId, UpstreamSessionId};
 
+use crate::relay::Purpose;
+
+mod params;
+
+use params::is_param;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
@@ -22,12 +28,21 @@ const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event
 /// and revision are left to [`without_session`], [`for_session`] and [`for_stateless`], one of which
 /// follows. What `Connection` names, the transport has taken out on either side.
 pub(crate) fn end_to_end(mut client: HeaderMap) -> HeaderMap {
-    let private = |name: &&HeaderName| !forwardable_request_header(name) && !is_replaced(name);
-    let doomed: Vec<_> = client.keys().filter(private).cloned().collect();
-    for name in &doomed {
-        client.remove(name);
-    }
+    remove_where(&mut client, |name| {
+        !forwardable_request_header(name) && !is_replaced(name)
+    });
     client
+}
+
+fn remove_where(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
+    let doomed: Vec<_> = headers
+        .keys()
+        .filter(|name| doomed(name))
+        .cloned()
+        .collect();
+    for name in &doomed {
+        headers.remove(name);
+    }
 }
 
 /// Says which addresses a request came over; what it said of that itself is gone.
@@ -44,6 +59,7 @@ fn is_replaced(name: &HeaderName) -> bool {
 
 /// Without anything of a session: for `initialize`.
 pub(crate) fn without_session(mut headers: HeaderMap) -> HeaderMap {
+    remove_where(&mut headers, is_param);
     headers.remove(SESSION_ID);
     headers.remove(PROTOCOL_VERSION);
     headers
@@ -65,12 +81,14 @@ pub(crate) fn for_listen(headers: &mut HeaderMap, last: Option<&EventId>) {
     }
 }
 
-/// The session and revision of the upstream's side of a session.
+/// The session and revision of the upstream's side of a session, without what only stateless requests
+/// have.
 pub(crate) fn for_session(
     headers: &mut HeaderMap,
     revision: Revision,
     session: Option<&UpstreamSessionId>,
 ) {
+    remove_where(headers, is_param);
     headers.insert(
         PROTOCOL_VERSION,
         HeaderValue::from_static(revision.as_str()),
@@ -83,8 +101,14 @@ pub(crate) fn for_session(
 }
 
 /// The mirrored headers of a self-describing message, made from the message itself, so that they are
-/// true whatever was changed on the way.
-pub(crate) fn for_stateless(headers: &mut HeaderMap, revision: &HeaderValue, message: &Message) {
+/// true whatever was changed on the way; those of its arguments follow a change since it was `received`.
+pub(crate) fn for_stateless(
+    headers: &mut HeaderMap,
+    revision: &HeaderValue,
+    message: &Message,
+    received: &Message,
+) {
+    params::follow(headers, received, message);
     headers.remove(SESSION_ID);
     headers.insert(PROTOCOL_VERSION, revision.clone());
     let method = message.method().unwrap_or_default();
@@ -107,6 +131,30 @@ pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
         }
     }
     headers
+}
+
+/// `Allow` of a 405: whatever a server without standalone streams says of itself, a session here takes POST
+/// and DELETE. Of another request it knows best; if it does not say, what its revision has.
+pub(crate) fn for_not_allowed(
+    headers: &mut HeaderMap,
+    upstream: &HeaderMap,
+    (purpose, revision): (&Purpose, Revision),
+) {
+    if matches!(purpose, Purpose::Standalone | Purpose::Resumed) {
+        headers.insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
+        return;
+    }
+    for methods in upstream.get_all(ALLOW) {
+        headers.append(ALLOW, methods.clone());
+    }
+    let methods = if revision.is_modern() {
+        "POST"
+    } else {
+        "GET, POST, DELETE"
+    };
+    headers
+        .entry(ALLOW)
+        .or_insert(HeaderValue::from_static(methods));
 }
 
 #[cfg(test)]
@@ -134,7 +182,7 @@ mod tests {
             let message = Message::parse(text.into()).expect("a message");
             let mut headers = HeaderMap::new();
             let revision = HeaderValue::from_static(Revision::NEWEST.as_str());
-            for_stateless(&mut headers, &revision, &message);
+            for_stateless(&mut headers, &revision, &message, &message);
             assert_eq!(headers[METHOD], method);
             let name = headers.get(NAME).map(|value| value.as_bytes());
             assert_eq!(name, expected.map(str::as_bytes), "{method}");

@@ -139,23 +139,25 @@ async fn keep_pruning(route: &Weak<Route>) {
     }
 }
 
-/// A real request without side effects: whether it was answered, `None` if that cannot be told. It
-/// goes past [`Route::send`], whose failures ask for another check.
+/// A real request without side effects: whether it was answered, `None` if that cannot be told. Its
+/// failures ask for no other check.
 async fn check(route: &Route) -> Option<bool> {
     let mut headers = HeaderMap::new();
     headers::for_post(&mut headers);
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
     let body = thinpipe_proto::probe::discover_request(CHECK_ID, Revision::NEWEST);
     let message = Message::parse(body.clone()).ok()?;
-    headers::for_stateless(&mut headers, &version, &message);
+    headers::for_stateless(&mut headers, &version, &message, &message);
     let request = UpstreamRequest {
         method: Method::POST,
         headers,
         body,
         repeatable: true,
     };
+    let context = route.context_outside(Revision::NEWEST, message.method());
+    let asking = route.ask(&context, request).ok()?;
     let asking = async {
-        match route.upstream().send(request).await {
+        match asking.await {
             Ok(response) => is_alive(response, route.buffered()).await,
             // What came back is for the requests to complain about, each in its own words.
             Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(true),
@@ -244,18 +246,23 @@ impl Route {
         {
             return found.clone();
         }
-        let found = match probe::probe(self.upstream(), self.buffered()).await {
-            Ok(verdict) => Ok(era.learn(verdict)),
+        let found = self.ask_what_it_speaks().await;
+        *last = Some(found.clone());
+        era.ended.fetch_add(1, Ordering::Release);
+        found
+    }
+
+    async fn ask_what_it_speaks(&self) -> Found {
+        let headers = self.own_headers(Revision::NEWEST)?;
+        match probe::probe_with(self.upstream(), headers, self.buffered()).await {
+            Ok(verdict) => Ok(self.era().learn(verdict)),
             Err(error) => {
                 if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
                     self.health().suspect();
                 }
                 Err(Failure::new(reason_of(&error), with_causes(&error)))
             }
-        };
-        *last = Some(found.clone());
-        era.ended.fetch_add(1, Ordering::Release);
-        found
+        }
     }
 
     /// A stateless request reaches only servers that speak 2026-07-28.

@@ -14,7 +14,7 @@ use thinpipe_transport::server::Session;
 
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Chain, Direction, MessageContext, Rejection, subject};
-use crate::session::{Call, SessionState};
+use crate::session::{Call, Origin, SessionState};
 use crate::stats::Counters;
 
 pub(crate) mod inspect;
@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
     Standalone,
     /// Some stream of a session, resumed by the client. Which request it answers is not known.
     Resumed,
+    /// Comes after a notification or a response, which nothing answers.
+    Unasked,
 }
 
 impl Purpose {
@@ -45,7 +47,7 @@ impl Purpose {
     pub(crate) fn request(&self) -> Option<&RequestId> {
         match self {
             Self::Request(id) | Self::Stateless(id) | Self::Subscription(id) => Some(id),
-            Self::Standalone | Self::Resumed => None,
+            Self::Standalone | Self::Resumed | Self::Unasked => None,
         }
     }
 
@@ -75,8 +77,17 @@ pub(crate) trait Owner: Send + Sync {
     /// upstream says that it will not.
     fn resume(self: Arc<Self>, stream: Broken) -> BoxFuture<Resumed>;
 
-    /// Answers a server's request that the client does not get to see.
-    fn answer_upstream(self: Arc<Self>, session: Arc<Session>, error: Bytes);
+    /// Answers a server's request, of this context, that the client does not get to see.
+    ///
+    /// # Errors
+    /// More such answers are on their way than may be.
+    fn answer_upstream(
+        self: Arc<Self>,
+        origin: &mut Origin,
+        session: Option<&Arc<Session>>,
+        context: &MessageContext,
+        error: Bytes,
+    ) -> Result<(), Failure>;
 }
 
 /// A stream that can be resumed.
@@ -232,8 +243,10 @@ impl Line {
 
     /// What the client sees when the process shuts down; `true`: the stream is over.
     ///
-    /// A session may end with its process, and then nobody could resume its streams: a call runs on
-    /// for as long as it may, whether or not its events have ids.
+    /// A session ends with its process, as long as its record is in memory only, and then nobody can
+    /// resume its streams. So a call runs on for as long as it may, whether or not its events have ids, and
+    /// in the end is answered with an error: then a cursor would be of no use. Where sessions outlive the
+    /// process, a call with ids is to get the cursor instead, as standalone streams do in any case.
     pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
         let answers = !matches!(self.purpose, Purpose::Standalone | Purpose::Subscription(_));
         if answers && !force {
@@ -243,7 +256,8 @@ impl Line {
             .session
             .as_ref()
             .is_some_and(|s| s.revision().primes_streams());
-        if resumable && primes && self.purpose.is_resumable() && !self.answered {
+        let awaited = self.purpose.request().is_some();
+        if resumable && primes && self.purpose.is_resumable() && !awaited && !self.answered {
             // The client waits that long before it comes back, here or at another instance.
             out.extend_from_slice(b"retry: 1000\n\n");
         }

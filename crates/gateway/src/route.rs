@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::ByteBudget;
@@ -13,29 +12,33 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
 };
-use thinpipe_transport::upstream::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse};
+use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
-use crate::health::{Era, Health, denies_endpoint};
-use crate::interceptor::{
-    Carrier, Chain, Direction, MessageContext, Outcome, Rejection, Step, subject,
-};
+use crate::health::{Era, Health};
+use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
-use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Owner, Purpose};
-use crate::session::upstream_session;
+use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
 mod initialize;
+mod intercept;
 mod listen;
+mod opening;
 mod owner;
 mod reestablish;
+mod refuse;
 mod resume;
+mod send;
 mod session;
+mod stateless;
+
+use intercept::Intercepted;
 
 /// One upstream, and everything that is the same for all its exchanges.
 pub struct Route {
@@ -242,66 +245,6 @@ impl Route {
         failure.answer(id, self.name())
     }
 
-    /// 2026-07-28: self-describing, forwarded with headers made from the message.
-    async fn stateless(
-        self: &Arc<Self>,
-        call: Incoming,
-        message: Message,
-    ) -> Result<Answer, Failure> {
-        if let Some(refused) = self.refuse_modern(&message).await? {
-            return Ok(refused);
-        }
-        let context = self.context(&call, None, &message);
-        let message = match self.intercept(&context, message).await {
-            Ok(message) => message,
-            Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
-        };
-        let response = self.send_stateless(&call, &context, &message).await?;
-        let id = message.id().cloned();
-        let purpose = match (id, message.method()) {
-            (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
-            (Some(id), _) => Purpose::Stateless(id),
-            (None, _) => Purpose::Standalone,
-        };
-        let answer = self
-            .relay(response, self.line(None, purpose), context)
-            .await?;
-        if denies_endpoint(&answer) {
-            self.era.contradicted();
-        }
-        Ok(answer)
-    }
-
-    async fn stateless_notification(
-        self: &Arc<Self>,
-        call: Incoming,
-        message: Message,
-    ) -> Result<Answer, Failure> {
-        let context = self.context(&call, None, &message);
-        let Ok(message) = self.intercept(&context, message).await else {
-            return Ok(Answer::accepted());
-        };
-        let response = self.send_stateless(&call, &context, &message).await?;
-        self.relay(response, self.line(None, Purpose::Standalone), context)
-            .await
-    }
-
-    async fn send_stateless(
-        &self,
-        call: &Incoming,
-        context: &MessageContext,
-        message: &Message,
-    ) -> Result<UpstreamResponse, Failure> {
-        let mut headers = call.headers.clone();
-        headers::for_post(&mut headers);
-        let version = http::HeaderValue::from_static(call.revision.as_str());
-        headers::for_stateless(&mut headers, &version, message);
-        self.edit_headers(context, &mut headers)?;
-        let repeatable = message.method().is_some_and(is_read_only_method);
-        self.send(Method::POST, headers, message.source().clone(), repeatable)
-            .await
-    }
-
     /// Revisions with sessions: a request, notification or response.
     async fn in_session(
         self: &Arc<Self>,
@@ -315,9 +258,10 @@ impl Route {
             Intercepted::Later(future) => match future.await {
                 Ok(message) => message,
                 Err((message, rejection)) => {
-                    let refused =
-                        self.refuse_in_session(&call, session.as_ref(), &message, &rejection);
-                    return Box::pin(refused).await;
+                    let refused = (&message, &rejection);
+                    let refusing =
+                        self.refuse_in_session(&call, &context, session.as_ref(), refused);
+                    return Box::pin(refusing).await;
                 }
             },
         };
@@ -327,9 +271,9 @@ impl Route {
         // Only a session that may be opened anew ever needs the client's headers again.
         let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
         let again = reestablishes.then(|| Box::new(call.clone()));
-        let request = self.request_in_session(call, &context, session.as_ref(), &message)?;
+        let request = self.request_in_session(call, session.as_ref(), &message);
         // Two boxes below a kilobyte are cheaper than one above.
-        let sent = Box::pin(self.upstream.send(request)).await;
+        let sent = Box::pin(self.ask(&context, request)?).await;
         let response = sent.map_err(|e| self.unsent(&e))?;
         if response.status == StatusCode::NOT_FOUND {
             return Box::pin(self.not_found(again, context, session, message)).await;
@@ -344,89 +288,17 @@ impl Route {
     fn request_in_session(
         &self,
         call: Incoming,
-        context: &MessageContext,
         session: Option<&Arc<Session>>,
         message: &Message,
-    ) -> Result<UpstreamRequest, Failure> {
+    ) -> UpstreamRequest {
         let id = session.and_then(|s| upstream_session(s));
         let mut headers = call.headers;
         headers::for_post(&mut headers);
         headers::for_session(&mut headers, call.revision, id.as_ref());
-        self.edit_headers(context, &mut headers)?;
-        Ok(UpstreamRequest {
-            method: Method::POST,
-            headers,
-            body: message.source().clone(),
+        UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),
-        })
-    }
-
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        headers: HeaderMap,
-        body: Bytes,
-        repeatable: bool,
-    ) -> Result<UpstreamResponse, Failure> {
-        let request = UpstreamRequest {
-            method,
-            headers,
-            body,
-            repeatable,
-        };
-        let sent = self.upstream.send(request).await;
-        sent.map_err(|error| self.unsent(&error))
-    }
-
-    /// What a request that got no response means for its client, and for the upstream's health.
-    fn unsent(&self, error: &UpstreamError) -> Failure {
-        if matches!(error, UpstreamError::Connect { .. }) {
-            self.health.suspect();
+            ..send::posted(headers, message.source().clone())
         }
-        Failure::from(error)
-    }
-
-    /// Runs the chain over a message from the client. `Err`: it was refused.
-    async fn intercept(
-        &self,
-        context: &MessageContext,
-        message: Message,
-    ) -> Result<Message, (Message, Rejection)> {
-        match self.intercept_now(context, message) {
-            Intercepted::Passes(message) => Ok(message),
-            Intercepted::Later(future) => future.await,
-        }
-    }
-
-    /// As [`intercept`](Self::intercept), without a future where none is needed.
-    fn intercept_now(&self, context: &MessageContext, message: Message) -> Intercepted {
-        if !self
-            .chain
-            .wants(Direction::ToUpstream, context.method.as_deref())
-        {
-            return Intercepted::Passes(message);
-        }
-        let decided = |outcome, message| match outcome {
-            Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
-            Outcome::Rejected(rejection) => Err((message, rejection)),
-        };
-        match self.chain.run(context, message.clone()) {
-            Step::Done(outcome) => match decided(outcome, message) {
-                Ok(message) => Intercepted::Passes(message),
-                refused => Intercepted::Later(Box::pin(std::future::ready(refused))),
-            },
-            Step::Wait(future) => {
-                Intercepted::Later(Box::pin(async move { decided(future.await, message) }))
-            }
-        }
-    }
-
-    fn edit_headers(
-        &self,
-        context: &MessageContext,
-        headers: &mut HeaderMap,
-    ) -> Result<(), Failure> {
-        Ok(self.chain.headers(context, headers)?)
     }
 
     fn context(
@@ -451,7 +323,7 @@ impl Route {
             revision: call.revision,
             upstream: Arc::clone(&self.spec.client.name),
             principal: call.principal.clone(),
-            session: session.filter(|_| describes).map(short),
+            session: session.filter(|_| describes).map(|s| short(s)),
             method,
             name: name.flatten(),
             sequence: 0,
@@ -476,7 +348,7 @@ impl Handler for Route {
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        // After DELETE the upstream was told already; a session it lost needs no telling.
+        // A DELETE has told the upstream already; a session it lost needs no telling.
         let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
         let id = upstream_session(&session).filter(|_| !told);
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
@@ -497,14 +369,6 @@ impl fmt::Debug for Route {
     }
 }
 
-/// What the chain says of a message from the client.
-enum Intercepted {
-    /// It goes on.
-    Passes(Message),
-    /// It is refused, or that is not decided yet.
-    Later(BoxFuture<Result<Message, (Message, Rejection)>>),
-}
-
 /// An answer, or the future of one that interceptors have to read first.
 pub(crate) enum Relayed {
     Now(Result<Answer, Failure>),
@@ -523,7 +387,7 @@ pub(crate) struct Incoming {
 fn purpose_of(message: &Message) -> Purpose {
     match message.id().filter(|_| message.kind() == Kind::Request) {
         Some(id) => Purpose::Request(id.clone()),
-        None => Purpose::Resumed,
+        None => Purpose::Unasked,
     }
 }
 
@@ -536,20 +400,11 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
     }
 }
 
-fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
-    let mut answer = Answer::json(rejection_message(message, rejection));
-    if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
-        answer.status = StatusCode::NOT_FOUND;
-    }
-    answer
-}
-
-/// Enough of a session's id to follow it in a log, too little to use it.
-pub(crate) fn short(session: &Arc<Session>) -> Arc<str> {
-    let id = session.id().as_str();
-    id[..id.len().min(6)].into()
-}
-
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Chance for jitter only: if the system gives none, the delay is merely not spread.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(u64::MAX / 2)
 }

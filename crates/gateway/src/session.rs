@@ -3,19 +3,22 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::{StreamId, UpstreamSessionId};
 use thinpipe_transport::server::Session;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod calls;
+mod refusals;
 
 pub(crate) use calls::Call;
 use calls::Calls;
+pub(crate) use refusals::{MAX_REFUSALS, Origin};
 
 /// Ids remembered of each live stream, to know it again when its client resumes it.
 const REMEMBERED_IDS: usize = 16;
@@ -37,6 +40,8 @@ pub(crate) struct SessionState {
     /// The server's requests.
     asked: Mutex<Calls>,
     setup: Mutex<Setup>,
+    /// Places for refusals on their way to the upstream; most sessions never have one.
+    refusals: OnceLock<Arc<Semaphore>>,
     /// One re-establishment at a time.
     pub(crate) reestablishing: tokio::sync::Mutex<()>,
 }
@@ -104,6 +109,12 @@ pub(crate) struct LiveStream {
 pub(crate) struct Contended;
 
 impl SessionState {
+    /// The session's places for refusals on their way to the upstream.
+    pub(crate) fn refusals(&self) -> Arc<Semaphore> {
+        let places = || Arc::new(Semaphore::new(MAX_REFUSALS));
+        Arc::clone(self.refusals.get_or_init(places))
+    }
+
     /// Registers a stream.
     pub(crate) fn open(
         &self,
@@ -266,9 +277,9 @@ impl LiveStream {
     }
 
     /// A stream outside of any session: nobody resumes or replaces it.
-    pub(crate) fn unregistered(stop: CancellationToken) -> Self {
+    pub(crate) fn unregistered() -> Self {
         let live = Live {
-            stop,
+            stop: CancellationToken::new(),
             gone: CancellationToken::new(),
             ids: Mutex::default(),
         };
@@ -322,6 +333,12 @@ async fn stop(live: &Live) {
     {
         tracing::debug!("a replaced stream is slow to close");
     }
+}
+
+/// Enough of a session's id to follow it in a log, too little to use it.
+pub(crate) fn short(session: &Session) -> Arc<str> {
+    let id = session.id().as_str();
+    id[..id.len().min(6)].into()
 }
 
 fn hash(id: &[u8]) -> u64 {

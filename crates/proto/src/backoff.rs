@@ -31,16 +31,18 @@ impl Backoff {
     /// range of `u64`; `told` is what the server asked for, which is then kept exactly, with up to a
     /// tenth added so that clients do not return together (G6).
     ///
-    /// The window counts the delays given. No delay is shorter than a floor that doubles from 10 ms
-    /// to [`BASE`](Self::BASE): a server that asks for `0` and drops every connection does not get
-    /// a hot loop (G7). The last step is cut at the end of the window; what the server asked for is
-    /// not.
+    /// The window counts the delays given. What the server asks for and the window has no room for is
+    /// `None`: to come back earlier would be of no use, and nobody waits that long. No delay is shorter
+    /// than a floor that doubles from 10 ms to [`BASE`](Self::BASE): a server that asks for `0` and
+    /// drops every connection does not get a hot loop (G7). The last step is cut at the end of the
+    /// window.
     pub fn next_delay(&mut self, random: u64, told: Option<Duration>) -> Option<Duration> {
         let left = Self::WINDOW
             .checked_sub(self.spent)
             .filter(|left| !left.is_zero())?;
         let floor = doubled(LEAST, self.attempt).min(Self::BASE);
         let delay = match told {
+            Some(told) if told > left => return None,
             Some(told) => {
                 let told = told.max(floor);
                 told.saturating_add(part(told / 10, random))
@@ -140,12 +142,7 @@ mod tests {
 
     #[test]
     fn g1_what_the_server_asks_for_wins() {
-        for told in [
-            Backoff::BASE,
-            Duration::from_secs(2),
-            Backoff::WINDOW,
-            Backoff::WINDOW * 12,
-        ] {
+        for told in [Backoff::BASE, Duration::from_secs(2), Backoff::WINDOW] {
             assert_eq!(Backoff::new().next_delay(0, Some(told)), Some(told));
             let late = Backoff {
                 attempt: 9,
@@ -157,11 +154,19 @@ mod tests {
                 "{late:?}"
             );
         }
-        assert!(
-            Backoff::new()
-                .next_delay(MAX, Some(Duration::MAX))
-                .is_some()
-        );
+    }
+
+    #[test]
+    fn g1_what_the_window_has_no_room_for_is_not_waited_for() {
+        for told in [Backoff::WINDOW + MILLI, Duration::MAX] {
+            assert_eq!(Backoff::new().next_delay(0, Some(told)), None);
+        }
+        let mut late = Backoff::new();
+        let most = Backoff::WINDOW - Duration::from_secs(10);
+        assert_eq!(late.next_delay(0, Some(most)), Some(most));
+        assert_eq!(late.next_delay(0, Some(Duration::from_secs(11))), None);
+        assert!(late.next_delay(0, Some(Duration::from_secs(10))).is_some());
+        assert_eq!(late.next_delay(0, None), None);
     }
 
     #[test]

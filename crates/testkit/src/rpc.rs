@@ -105,6 +105,16 @@ pub fn initialize(id: impl Into<Value>, revision: &str) -> String {
     request(id, "initialize", &params)
 }
 
+/// The result of `initialize`, agreeing on this revision.
+#[must_use]
+pub fn initialize_result(revision: &str) -> String {
+    result(json!({
+        "protocolVersion": revision,
+        "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "resources": {}, "logging": {}},
+        "serverInfo": {"name": "counting-upstream", "version": "1"},
+    }))
+}
+
 /// `notifications/initialized`.
 #[must_use]
 pub fn initialized() -> String {

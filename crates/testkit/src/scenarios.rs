@@ -79,6 +79,15 @@ fn assert_own_error(answer: &Value, id: impl Into<Value>, reasons: &[&str]) {
     assert!(!name.is_empty(), "the name of the upstream in {answer}");
 }
 
+/// That a refusal is the gateway's own, for this reason.
+#[track_caller]
+fn assert_refusal(answer: &Value, reason: &str) {
+    let data = &answer["error"]["data"];
+    assert_eq!(data["reason"], reason, "the reason in {answer}");
+    let name = data["upstream"].as_str().unwrap_or_default();
+    assert!(!name.is_empty(), "the name of the upstream in {answer}");
+}
+
 /// A stream of so many events with ids `NAME-0`, `NAME-1` and so on; the last one is the response.
 fn numbered(name: &str, count: usize) -> Vec<Event> {
     let mut events: Vec<_> = (1..count)

@@ -61,6 +61,7 @@ async fn what_a_wire_does_well_passes() {
         scenario!(relay::bytes_unchanged_json_of_every_size),
         scenario!(relay::bytes_unchanged_sse),
         scenario!(relay::bytes_unchanged_binary),
+        scenario!(relay::look_alike_content_type),
         scenario!(relay::concurrent_streams),
         scenario!(leaving::client_leaves_e1_with_ids_closes_upstream),
         scenario!(leaving::client_leaves_e2_cancels_upstream),
@@ -71,6 +72,8 @@ async fn what_a_wire_does_well_passes() {
         scenario!(standalone::sessions_have_streams_of_their_own),
         scenario!(sessions::server_request_is_answered_in_mid_stream),
         scenario!(failures::upstream_5xx_body_unchanged),
+        scenario!(failures::upstream_5xx_page_unchanged),
+        scenario!(failures::missing_capability_passes),
         scenario!(failures::notifications_are_answered_as_upstream_does),
     ])
     .await;
@@ -104,7 +107,10 @@ async fn what_only_a_gateway_does_is_missed() {
             "no response",
         ),
         (scenario!(relay::ids_keep_type), "no response"),
-        (scenario!(relay::look_alike_content_type), "no message"),
+        (
+            scenario!(relay::event_streams_of_any_spelling),
+            "no message",
+        ),
         (
             scenario!(relay::connections_are_shared),
             "on 50 connections",
@@ -119,10 +125,18 @@ async fn what_only_a_gateway_does_is_missed() {
             "did not hold",
         ),
         (
+            scenario!(leaving::client_leaves_initialize_ends_upstream_session),
+            "did not hold",
+        ),
+        (
             scenario!(resume::upstream_cut_with_ids_is_resumed_invisibly),
             "Cutoff",
         ),
         (scenario!(resume::server_retry_is_honoured), "Cutoff"),
+        (
+            scenario!(resume::retry_after_beyond_patience_is_not_waited_for),
+            "no message",
+        ),
         (
             scenario!(resume::graceful_end_before_response_is_resumed),
             "every event once",
@@ -148,8 +162,16 @@ async fn what_only_a_gateway_does_is_missed() {
             "nothing to the upstream",
         ),
         (
+            scenario!(sessions::upstream_without_delete_is_tolerated),
+            "405",
+        ),
+        (
+            scenario!(sessions::opening_stream_ends_with_its_session),
+            "the end of",
+        ),
+        (
             scenario!(sessions::upstream_404_ends_session),
-            "nothing to the upstream",
+            "the reason in",
         ),
         (
             scenario!(sessions::e1_never_sees_404_but_for_session),
@@ -183,6 +205,10 @@ async fn what_only_a_gateway_does_is_missed() {
         (
             scenario!(headers::requests_are_clean),
             "reached the upstream",
+        ),
+        (
+            scenario!(headers::allow_is_that_of_the_request),
+            "GET, POST, DELETE",
         ),
         (
             scenario!(headers::responses_are_clean),

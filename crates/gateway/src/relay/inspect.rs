@@ -1,6 +1,7 @@
 //! The relay that reads every event and lets interceptors decide.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,13 +11,14 @@ use thinpipe_proto::rpc::{self, Kind, Message, Payload};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse::{self, Decoder, Event, Item};
 use thinpipe_transport::body::{BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::server::Session;
 use thinpipe_transport::{NoRoom, Reserved};
 
 use super::source::{Got, Source};
 use super::{Ending, Line};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Rejection, Step};
-use crate::session::{Call, LiveStream};
+use crate::session::{Call, LiveStream, Origin, short};
 
 /// Bytes written at most by one poll, unless one event is larger.
 const BATCH: usize = 24 << 10;
@@ -35,11 +37,17 @@ pub(crate) struct InspectEvents {
     room: Reserved,
     earlier_id: Option<EventId>,
     retry: Option<Duration>,
+    /// To be written first.
     prefix: Vec<u8>,
+    /// Bytes of what was decided about before anybody polled, until whoever polls has written them.
+    kept: usize,
     /// Bytes from the upstream on their way into the decoder.
     input: Vec<u8>,
     current: Option<Current>,
     fault: Option<Failure>,
+    origin: Origin,
+    /// The answer was refused, and an error has taken its place.
+    refused: bool,
     over: bool,
 }
 
@@ -82,11 +90,46 @@ impl InspectEvents {
             earlier_id: None,
             retry: None,
             prefix,
+            kept: 0,
             input: Vec::new(),
             current: None,
             fault: None,
+            origin: Origin::default(),
+            refused: false,
             over: false,
         }
+    }
+
+    /// The same stream, of this origin.
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// Reads on until the request is answered. What the client is to see of that comes first when the
+    /// stream is polled again; if the answer was refused, nothing comes after it.
+    pub(crate) async fn until_answered(&mut self) {
+        let mut written = Vec::new();
+        while !self.line.answered && !self.over {
+            let before = written.len();
+            self.kept = before;
+            poll_fn(|cx| self.poll_events(cx, &mut written, before)).await;
+        }
+        self.prefix = written;
+        self.over |= self.refused;
+    }
+
+    /// Whether the client sees an answer of the upstream, changed or not.
+    pub(crate) fn is_answered_as_asked(&self) -> bool {
+        self.line.answered && !self.refused
+    }
+
+    /// The answer that has passed has opened this session, whose stream it is from now on.
+    pub(crate) fn join(&mut self, session: Arc<Session>, live: LiveStream) {
+        self.source.stop_by(live.stop_token());
+        live.note_id(self.last_id().as_ref().map(|id| &id.as_bytes()[..]));
+        self.live = live;
+        self.context.session = Some(short(&session));
+        self.line.session = Some(session);
     }
 
     fn last_id(&self) -> Option<EventId> {
@@ -221,7 +264,16 @@ impl InspectEvents {
                 return;
             }
             Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
-            Outcome::Rejected(rejection) => self.rejected(message, &rejection),
+            Outcome::Rejected(rejection) => {
+                self.refused |= self.is_awaited(message);
+                match self.rejected(message, &rejection) {
+                    Ok(data) => data,
+                    Err(failure) => {
+                        self.fault = Some(failure);
+                        return;
+                    }
+                }
+            }
         };
         self.note_answer(message);
         let Some(data) = data else {
@@ -238,27 +290,31 @@ impl InspectEvents {
     }
 
     /// A refused response still answers the client (E2); a refused request still answers the server.
-    fn rejected(&self, message: &Message, rejection: &Rejection) -> Option<Bytes> {
+    fn rejected(
+        &mut self,
+        message: &Message,
+        rejection: &Rejection,
+    ) -> Result<Option<Bytes>, Failure> {
         let error = || rejection_message(message, rejection);
         match message.kind() {
-            Kind::Response | Kind::ErrorResponse => Some(error()),
+            Kind::Response | Kind::ErrorResponse => Ok(Some(error())),
             Kind::Request => {
-                if let Some(session) = &self.line.session {
-                    let owner = Arc::clone(&self.line.owner);
-                    owner.answer_upstream(Arc::clone(session), error());
-                }
-                None
+                let session = self.line.session.as_ref();
+                let owner = Arc::clone(&self.line.owner);
+                owner.answer_upstream(&mut self.origin, session, &self.context, error())?;
+                Ok(None)
             }
-            Kind::Notification => None,
+            Kind::Notification => Ok(None),
         }
     }
 
     fn note_answer(&mut self, message: &Message) {
-        if !message.kind().is_response() {
-            return;
-        }
+        self.line.answered |= self.is_awaited(message);
+    }
+
+    fn is_awaited(&self, message: &Message) -> bool {
         let awaited = self.line.purpose.request();
-        self.line.answered |= awaited.is_none_or(|id| message.id() == Some(id));
+        message.kind().is_response() && awaited.is_none_or(|id| message.id() == Some(id))
     }
 
     fn end(&mut self, ending: &Ending, out: &mut Vec<u8>) -> Filled {
@@ -275,10 +331,11 @@ impl InspectEvents {
         if self.current.is_some() {
             return Ok(());
         }
-        self.room.resize(self.decoder.pending())
+        self.room.resize(self.kept + self.decoder.pending())
     }
 
-    /// An event that cannot be read: the request is answered with an error, the stream ends.
+    /// An event that cannot be read, or more requests than can be refused: the request is answered with
+    /// an error, the stream ends.
     fn give_up(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Filled {
         self.over = true;
         if let Some(id) = self.line.purpose.request().filter(|_| !self.line.answered) {
@@ -286,35 +343,30 @@ impl InspectEvents {
         }
         Filled::End
     }
-}
 
-impl BodyStream for InspectEvents {
-    fn poll_fill(
+    /// Appends what becomes of the next events; `out` had `before` bytes before this poll.
+    fn poll_events(
         &mut self,
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
-    ) -> Poll<Result<Filled, BodyError>> {
-        if self.over {
-            return Poll::Ready(Ok(Filled::End));
-        }
-        let before = out.len();
-        out.append(&mut self.prefix);
+        before: usize,
+    ) -> Poll<Filled> {
         // Gives back what the event took that was written before this poll.
         let mut room = self.make_room();
         loop {
             let decided = self.poll_items(cx, out);
             if let Some(failure) = self.fault.take() {
-                return Poll::Ready(Ok(self.give_up(&failure, out)));
+                return Poll::Ready(self.give_up(&failure, out));
             }
             if out.len() > before {
-                return Poll::Ready(Ok(Filled::More));
+                return Poll::Ready(Filled::More);
             }
             ready!(decided);
             room = room.and_then(|()| self.make_room());
             if let Err(error) = room {
                 let text = format!("{error}; the call may have run");
                 let failure = Failure::new(Reason::BufferFull, text);
-                return Poll::Ready(Ok(self.give_up(&failure, out)));
+                return Poll::Ready(self.give_up(&failure, out));
             }
             self.input.clear();
             match ready!(self.source.poll(cx, &mut self.line, &mut self.input)) {
@@ -325,7 +377,7 @@ impl BodyStream for InspectEvents {
                     let last = self.last_id();
                     let retry = self.retry;
                     if let Some(ending) = self.source.follow(&self.line, last, retry) {
-                        return Poll::Ready(Ok(self.end(&ending, out)));
+                        return Poll::Ready(self.end(&ending, out));
                     }
                 }
                 Got::NewBody => {
@@ -340,14 +392,31 @@ impl BodyStream for InspectEvents {
                 }
                 Got::Lost => {
                     let ending = self.line.lost();
-                    return Poll::Ready(Ok(self.end(&ending, out)));
+                    return Poll::Ready(self.end(&ending, out));
                 }
                 Got::Stopped => {
                     let ending = self.line.stopped();
-                    return Poll::Ready(Ok(self.end(&ending, out)));
+                    return Poll::Ready(self.end(&ending, out));
                 }
             }
         }
+    }
+}
+
+impl BodyStream for InspectEvents {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<Filled, BodyError>> {
+        let before = out.len();
+        // Whoever polls has written what came before.
+        self.kept = self.prefix.len();
+        out.append(&mut self.prefix);
+        if self.over {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        self.poll_events(cx, out, before).map(Ok)
     }
 
     fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {

@@ -85,6 +85,12 @@ impl Source {
         }
     }
 
+    /// From now on this token stops it.
+    pub(crate) fn stop_by(&mut self, stop: CancellationToken) {
+        self.stop = stop.clone();
+        self.stopped = Box::pin(stop.cancelled_owned());
+    }
+
     /// Appends what the upstream has ready to `out`.
     pub(crate) fn poll(
         &mut self,

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use thinpipe_proto::header::MediaType;
-use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
+use thinpipe_proto::rpc::{Kind, Message, Payload};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 use thinpipe_transport::body::{Body, BodyError};
-use thinpipe_transport::server::{Answer, Content};
+use thinpipe_transport::server::{Answer, Content, Session};
 use thinpipe_transport::upstream::UpstreamResponse;
-use tokio_util::sync::CancellationToken;
 
 use super::{Relayed, Route};
 use crate::failure::{Failure, Reason};
@@ -21,7 +20,7 @@ use crate::relay::inspect::{InspectEvents, rejection_message};
 use crate::relay::pass::PassEvents;
 use crate::relay::source::{Source, into_stream};
 use crate::relay::{Line, Purpose};
-use crate::session::{LiveStream, SessionState};
+use crate::session::{LiveStream, Origin, SessionState};
 
 impl Route {
     /// Relays the answer to a POST by the cheapest way that is right.
@@ -64,22 +63,34 @@ impl Route {
             return Relayed::Now(Err(Failure::new(Reason::Auth, text)));
         }
         context.direction = Direction::ToClient;
-        let mut extra = headers::for_client(&response.headers);
-        if let Err(rejection) = self.chain().headers(&context, &mut extra) {
-            return Relayed::Now(Err(rejection.into()));
+        let mut extra = match self.client_headers(&context, &response) {
+            Ok(extra) => extra,
+            Err(failure) => return Relayed::Now(Err(failure)),
+        };
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let at = (&line.purpose, context.revision);
+            headers::for_not_allowed(&mut extra, &response.headers, at);
         }
         match response.media_type {
-            MediaType::EventStream if status == StatusCode::OK => {
+            MediaType::EventStream if is_stream_status(status) => {
                 let body = into_stream(response.into_body());
-                let answer = self.events(body, line, context, resumed_after, place);
+                let mut answer = self.events(body, line, context, resumed_after, place);
+                answer.status = status;
                 Relayed::Now(Ok(with_headers(answer, extra)))
             }
-            MediaType::Json if self.reads(&context, &line.purpose) => {
+            MediaType::Json if self.reads() => {
                 let route = Arc::clone(self);
                 Relayed::Later(Box::pin(async move {
                     let answer = route.inspect_json(response, &context, line).await?;
                     Ok(with_headers(answer, extra))
                 }))
+            }
+            // In silence there is nothing to read.
+            _ if self.reads() && !response.is_empty() => {
+                let text = format!("{} answers neither JSON nor events", self.name());
+                let failure = Failure::new(Reason::Invalid, text);
+                let answer = self.unreadable(status, &line, failure);
+                Relayed::Now(answer.map(|answer| with_headers(answer, extra)))
             }
             media_type => {
                 let answer = self.pass_whole(response, media_type);
@@ -88,15 +99,21 @@ impl Route {
         }
     }
 
-    /// Whether a JSON body must be read. One that comes where no response is due may be anything.
-    fn reads(&self, context: &MessageContext, purpose: &Purpose) -> bool {
-        let method = context.method.as_deref();
-        let method = method.filter(|_| purpose.request().is_some());
-        self.chain().wants(Direction::ToClient, method)
+    /// The headers that an answer keeps, or that interceptors give it.
+    pub(super) fn client_headers(
+        &self,
+        context: &MessageContext,
+        response: &UpstreamResponse,
+    ) -> Result<HeaderMap, Failure> {
+        let mut headers = headers::for_client(&response.headers);
+        self.chain().headers(context, &mut headers)?;
+        Ok(headers)
     }
 
-    /// Whether a stream's events must be read: notifications of any kind may be on it.
-    fn reads_events(&self) -> bool {
+    /// Whether answers must be read. What an answer holds does not follow from what was asked: messages of
+    /// any kind may be on a stream, and a JSON body may be the response to another request. Nor does its
+    /// beginning tell, since a member may be there twice.
+    pub(super) fn reads(&self) -> bool {
         self.chain().wants_any(Direction::ToClient)
     }
 
@@ -110,11 +127,10 @@ impl Route {
         place: Option<LiveStream>,
     ) -> Answer {
         let prefix = self.opening(&line, resumed_after);
-        let (source, live) = match place {
-            Some(live) => (Source::new(body, live.stop_token()), live),
-            None => register(body, &line),
-        };
-        if self.reads_events() {
+        let standalone = matches!(line.purpose, Purpose::Standalone);
+        let live = place.unwrap_or_else(|| place_of(line.session.as_ref(), standalone));
+        let source = Source::new(body, live.stop_token());
+        if self.reads() {
             self.stats().inspected();
             let room = self.buffered().empty();
             let events = InspectEvents::new(source, line, live, room, context, prefix);
@@ -154,43 +170,84 @@ impl Route {
         line: Line,
     ) -> Result<Answer, Failure> {
         self.stats().inspected();
+        let mut origin = Origin::default();
         let status = response.status;
-        let body = response
-            .collect(self.max_message(), self.buffered())
-            .await
-            .map_err(|e| body_failure(&e))?;
-        if body.is_empty() {
-            return Ok(Answer::new(status, Content::Json, Body::Empty));
-        }
-        let messages = match Payload::parse(body.clone()) {
-            Ok(Payload::Single(message)) => {
-                let decided = self.inspect_body(&message, context, &line).await;
+        let messages = match self.read_json(response, context, &line).await {
+            Ok(None) => return Ok(Answer::new(status, Content::Json, Body::Empty)),
+            Ok(Some(Payload::Single(message))) => {
+                let decided = self
+                    .inspect_body(&message, context, &line, &mut origin)
+                    .await?;
                 // A body that nobody may see is no body.
                 let body = decided.map_or(Body::Empty, Body::Full);
                 return Ok(Answer::new(status, Content::Json, body));
             }
-            Ok(Payload::Batch(messages)) if context.revision.allows_batches() => messages,
-            // An error page under a wrong name: nothing an interceptor could have wanted.
-            Err(_) if !status.is_success() => {
-                return Ok(Answer::new(status, Content::Json, Body::Full(body)));
-            }
-            Ok(Payload::Batch(_)) => {
-                let text = format!("{} answered an array of messages", self.name());
-                return Err(Failure::new(Reason::Invalid, text));
-            }
-            Err(error) => {
-                let text = format!("{} answered no JSON-RPC message: {error}", self.name());
-                return Err(Failure::new(Reason::Invalid, text));
-            }
+            Ok(Some(Payload::Batch(messages))) => messages,
+            Err(failure) => return self.unreadable(status, &line, failure),
         };
         let mut decided = Vec::with_capacity(messages.len());
         for message in &messages {
-            decided.extend(self.inspect_body(message, context, &line).await);
+            decided.extend(
+                self.inspect_body(message, context, &line, &mut origin)
+                    .await?,
+            );
         }
         let body = [&b"["[..], &decided.join(&b","[..]), b"]"].concat().into();
         let held = self.buffered().hold(body);
         let body = held.map_err(|error| body_failure(&error.into()))?;
         Ok(Answer::new(status, Content::Json, Body::Full(body)))
+    }
+
+    /// The messages in a JSON body; `None`: it is empty.
+    async fn read_json(
+        &self,
+        response: UpstreamResponse,
+        context: &MessageContext,
+        line: &Line,
+    ) -> Result<Option<Payload>, Failure> {
+        let status = response.status;
+        let body = response.collect(self.max_message(), self.buffered()).await;
+        let body = body.map_err(|error| body_failure(&error))?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let text = match Payload::parse(body) {
+            Ok(Payload::Batch(_)) if !context.revision.allows_batches() => {
+                format!("{} answered an array of messages", self.name())
+            }
+            Ok(payload)
+                if !messages_of(&payload)
+                    .iter()
+                    .all(|m| belongs(m, status, line)) =>
+            {
+                format!("{} answered another request than this one", self.name())
+            }
+            Ok(payload) => return Ok(Some(payload)),
+            Err(error) => format!("{} answered no JSON-RPC message: {error}", self.name()),
+        };
+        Err(Failure::new(Reason::Invalid, text))
+    }
+
+    /// The answer in the place of one that interceptors were to read and cannot: what they have not
+    /// seen, the client does not get to see. An error keeps its status.
+    fn unreadable(
+        &self,
+        status: StatusCode,
+        line: &Line,
+        failure: Failure,
+    ) -> Result<Answer, Failure> {
+        if status.is_success() {
+            return match line.purpose {
+                Purpose::Unasked => Ok(Answer::new(status, Content::Other(None), Body::Empty)),
+                _ => Err(failure),
+            };
+        }
+        if status == StatusCode::NOT_FOUND && !line.purpose.is_resumable() {
+            self.era().contradicted();
+        }
+        self.stats().failed();
+        tracing::warn!(upstream = self.name(), %status, error = %failure.text, "an error was not read");
+        Ok(failure.answer_as(status, line.purpose.request(), self.name()))
     }
 
     /// What becomes of a message in a JSON body; `None`: the client does not get to see it.
@@ -199,7 +256,8 @@ impl Route {
         message: &Message,
         context: &MessageContext,
         line: &Line,
-    ) -> Option<Bytes> {
+        origin: &mut Origin,
+    ) -> Result<Option<Bytes>, Failure> {
         let is_response = message.kind().is_response();
         let own = context.method.clone();
         let own = own.map(|method| (method, context.name.clone()));
@@ -208,23 +266,30 @@ impl Route {
             ..context.clone()
         };
         let outcome = match line.describe(&mut context, own.as_ref(), message) {
-            Ok(()) => match self.chain().run(&context, message.clone()) {
-                Step::Done(outcome) => outcome,
-                Step::Wait(future) => future.await,
-            },
+            Ok(()) => self.judge(message, &context).await,
             Err(rejection) => Outcome::Rejected(rejection),
         };
-        match outcome {
-            Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
-            Outcome::Rejected(rejection) if is_response => {
-                Some(rejection_message(message, &rejection))
+        let rejection = match outcome {
+            Outcome::Forward(message) | Outcome::Changed(message) => {
+                return Ok(Some(message.source().clone()));
             }
-            Outcome::Rejected(rejection) => {
-                if let (Some(session), Kind::Request) = (&line.session, message.kind()) {
-                    self.answer_server(session, rejection_message(message, &rejection));
-                }
-                None
-            }
+            Outcome::Rejected(rejection) => rejection,
+        };
+        let error = rejection_message(message, &rejection);
+        if is_response {
+            return Ok(Some(error));
+        }
+        if message.kind() == Kind::Request {
+            self.answer_upstream(origin, line.session.as_ref(), &context, error)?;
+        }
+        Ok(None)
+    }
+
+    /// What the chain makes of a message on its way to the client.
+    pub(super) async fn judge(&self, message: &Message, context: &MessageContext) -> Outcome {
+        match self.chain().run(context, message.clone()) {
+            Step::Done(outcome) => outcome,
+            Step::Wait(future) => future.await,
         }
     }
 
@@ -256,13 +321,32 @@ impl Route {
     }
 }
 
-fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
-    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-        extra.insert(
-            http::header::ALLOW,
-            HeaderValue::from_static("POST, DELETE"),
-        );
+fn messages_of(payload: &Payload) -> &[Message] {
+    match payload {
+        Payload::Single(message) => std::slice::from_ref(message),
+        Payload::Batch(messages) => messages,
     }
+}
+
+/// Whether a message may be in the JSON body of this answer. A response to another request would be judged
+/// as if it were one to this. An error below an error status is about this exchange, under whatever id:
+/// servers write ids of their own there, and clients go by the status.
+fn belongs(message: &Message, status: StatusCode, line: &Line) -> bool {
+    let is_free = match message.kind() {
+        Kind::Response => false,
+        Kind::ErrorResponse => !status.is_success() || message.id().is_none(),
+        Kind::Request | Kind::Notification => true,
+    };
+    is_free || message.id() == line.purpose.request()
+}
+
+/// Whether an answer of this status can be a stream: it is a success, and has a body.
+fn is_stream_status(status: StatusCode) -> bool {
+    let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    status.is_success() && has_body
+}
+
+pub(super) fn with_headers(mut answer: Answer, extra: HeaderMap) -> Answer {
     if answer.headers.is_empty() {
         answer.headers = extra;
     } else {
@@ -271,29 +355,14 @@ fn with_headers(mut answer: Answer, mut extra: HeaderMap) -> Answer {
     answer
 }
 
-fn register(
-    body: Box<dyn thinpipe_transport::body::BodyStream>,
-    line: &Line,
-) -> (Source, LiveStream) {
-    let state = line
-        .session
-        .as_ref()
-        .and_then(|s| Some((s, s.state(SessionState::default)?)));
-    match state {
-        Some((session, state)) => {
-            let stop = session.closed().child_token();
-            let standalone = matches!(line.purpose, Purpose::Standalone);
-            let live = state.open(Some(Arc::clone(session)), stop.clone(), standalone);
-            (Source::new(body, stop), live)
-        }
-        None => {
-            let stop = CancellationToken::new();
-            (
-                Source::new(body, stop.clone()),
-                LiveStream::unregistered(stop),
-            )
-        }
-    }
+/// A place among the live streams of a session, if there is one.
+pub(super) fn place_of(session: Option<&Arc<Session>>, standalone: bool) -> LiveStream {
+    let Some((session, state)) = session.and_then(|s| Some((s, s.state(SessionState::default)?)))
+    else {
+        return LiveStream::unregistered();
+    };
+    let stop = session.closed().child_token();
+    state.open(Some(Arc::clone(session)), stop, standalone)
 }
 
 pub(super) fn body_failure(error: &BodyError) -> Failure {
@@ -307,22 +376,4 @@ pub(super) fn body_failure(error: &BodyError) -> Failure {
         _ => Reason::StreamLost,
     };
     Failure::new(reason, crate::failure::with_causes(error))
-}
-
-/// 404: to a client of a session this means one thing only.
-pub(super) fn session_gone(id: Option<&RequestId>) -> Answer {
-    let text = "the session has ended; send initialize to start anew";
-    Answer::error(
-        StatusCode::NOT_FOUND,
-        id,
-        code::SESSION_NOT_FOUND,
-        text,
-        None,
-    )
-}
-
-/// 409: standalone streams of one session replace each other too fast.
-pub(super) fn contended() -> Answer {
-    let text = "several clients open this session's stream in turn; only one can have it";
-    Answer::error(StatusCode::CONFLICT, None, code::SERVER_ERROR, text, None)
 }

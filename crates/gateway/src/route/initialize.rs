@@ -3,27 +3,20 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::header::MediaType;
-use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
+use thinpipe_proto::rpc::{self, Message, code};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::answer::body_failure;
-use super::{Incoming, Route, purpose_of};
+use super::opening::{capabilities, negotiated};
+use super::send::{bodiless, posted};
+use super::{Incoming, Route, answer};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
-use crate::interceptor::{Direction, MessageContext, Outcome, Step};
-use crate::relay::source::into_stream;
+use crate::interceptor::{Direction, MessageContext};
 use crate::session::{SessionState, attachment_of};
-
-use events::{Replayed, read_response};
-
-mod events;
 
 impl Route {
     pub(super) async fn initialize(
@@ -40,57 +33,88 @@ impl Route {
                 return Ok(Answer::json(body));
             }
         };
-        let mut headers = headers::without_session(call.headers.clone());
+        let mut headers = headers::without_session(call.headers);
         headers::for_post(&mut headers);
-        self.edit_headers(&context, &mut headers)?;
-        let response = self
-            .send(Method::POST, headers, message.source().clone(), false)
-            .await?;
-        let id = response.session_id.clone();
+        let request = posted(headers, message.source().clone());
+        let response = self.send(&context, request).await?;
         let mut unused = Unused {
             route: Arc::clone(self),
-            revision: call.revision,
-            id: id.clone(),
+            context: context.clone(),
+            id: response.session_id().unwrap_or_default(),
         };
         if !response.status.is_success() {
             return self.refused_initialize(response, context, &message).await;
         }
-        let answer = self.initialize_answer(response, message.id()).await?;
-        let Some(revision) = negotiated(&answer.message)? else {
-            let refused = if is_unknown_here(&answer.message) {
-                self.refuse_legacy(&message).await
-            } else {
-                None
-            };
-            return Ok(refused.unwrap_or_else(|| answer.relay(None)));
-        };
-        unused.revision = revision;
-        let context = MessageContext {
+        let session_id = self.session_id_of(&response)?;
+        let mut context = MessageContext {
             direction: Direction::ToClient,
-            revision,
             ..context
         };
-        let answer = match self.inspect_initialize(&context, answer).await {
-            Ok(answer) => answer,
-            // What the client must not see the answer of, it must not use either.
-            Err(body) => return Ok(Answer::json(body)),
+        let extra = self.client_headers(&context, &response)?;
+        let opening = self.read_opening(response, message.id()).await?;
+        let revision = negotiated(&opening.message)?;
+        if revision.is_none()
+            && is_unknown_here(&opening.message)
+            && let Some(refused) = self.refuse_legacy(&message).await
+        {
+            return Ok(refused);
+        }
+        context.revision = revision.unwrap_or(context.revision);
+        unused.context.revision = context.revision;
+        let capabilities = capabilities(&opening.message);
+        let judged = self
+            .judge_opening(opening, context, session_id.clone())
+            .await;
+        // What the client must not see the answer of, it must not use either.
+        let session = match revision.filter(|_| judged.is_shown()) {
+            None => None,
+            Some(revision) => {
+                let negotiated = Negotiated {
+                    revision,
+                    initialize_params: message.params().unwrap_or_default(),
+                    attachment: attachment_of(session_id.as_ref()),
+                };
+                let session = self.open_session(slot, negotiated, capabilities).await?;
+                unused.id = None;
+                Some(session)
+            }
         };
-        let negotiated = Negotiated {
-            revision,
-            initialize_params: message.params().unwrap_or_default(),
-            attachment: attachment_of(id.as_ref()),
-        };
+        let answer = self.opening_answer(judged, session, message.id());
+        Ok(answer::with_headers(answer, extra))
+    }
+
+    async fn open_session(
+        &self,
+        slot: SessionSlot,
+        negotiated: Negotiated,
+        capabilities: serde_json::Value,
+    ) -> Result<Arc<Session>, Failure> {
         let opened = slot.open(negotiated).await;
         let session =
             opened.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;
-        unused.id = None;
         if self.spec().session_lost == SessionLost::Reestablish
             && let Some(state) = session.state(SessionState::default)
         {
-            state.note_capabilities(capabilities(&answer.message));
+            state.note_capabilities(capabilities);
         }
-        tracing::debug!(session = ?session.id(), upstream = self.name(), %revision, "a session began");
-        Ok(answer.relay(Some(&session)))
+        let (name, revision) = (self.name(), session.revision());
+        tracing::debug!(session = ?session.id(), upstream = name, %revision, "a session began");
+        Ok(session)
+    }
+
+    /// The upstream's id of the session it has opened. Who cannot say that id back is not in that
+    /// session, and must not go on as if there were none.
+    pub(super) fn session_id_of(
+        &self,
+        response: &UpstreamResponse,
+    ) -> Result<Option<UpstreamSessionId>, Failure> {
+        response.session_id().map_err(|error| {
+            let text = format!(
+                "the Mcp-Session-Id of {} cannot be one: {error}",
+                self.name()
+            );
+            Failure::new(Reason::Invalid, text)
+        })
     }
 
     /// The upstream refused: its status and error go through, but never a 404, which would end a
@@ -108,100 +132,24 @@ impl Route {
             return Ok(refused);
         }
         if response.status == StatusCode::NOT_FOUND {
-            let text = format!("{} answers 404 at its configured URL", self.name());
-            return Err(Failure::new(Reason::NotFound, text));
+            return Err(self.nothing_there());
         }
-        let line = self.line(None, purpose_of(message));
+        let line = self.line(None, super::purpose_of(message));
         self.relay(response, line, context).await
-    }
-
-    /// Reads the answer as far as the response: its head decides about ours.
-    pub(super) async fn initialize_answer(
-        &self,
-        response: UpstreamResponse,
-        id: Option<&RequestId>,
-    ) -> Result<Initialized, Failure> {
-        match response.media_type {
-            MediaType::Json => {
-                let body = response.collect(self.max_message(), self.buffered()).await;
-                let body = body.map_err(|error| body_failure(&error))?;
-                let message = Message::parse(body).map_err(|error| self.no_answer(&error))?;
-                Ok(Initialized {
-                    message,
-                    events: None,
-                    changed: false,
-                })
-            }
-            MediaType::EventStream => {
-                let body = into_stream(response.into_body());
-                let limit = self.upstream().config().request_timeout;
-                let room = self.buffered().empty();
-                let read = read_response(body, self.max_message(), room, id);
-                let read = tokio::time::timeout(limit, read).await;
-                read.map_err(|_| {
-                    Failure::new(Reason::Timeout, "initialize was not answered in time")
-                })?
-            }
-            MediaType::Other => {
-                let text = format!(
-                    "{} answers initialize with neither JSON nor events",
-                    self.name()
-                );
-                Err(Failure::new(Reason::Invalid, text))
-            }
-        }
-    }
-
-    fn no_answer(&self, error: &rpc::MessageError) -> Failure {
-        let text = format!("{} answered no JSON-RPC message: {error}", self.name());
-        Failure::new(Reason::Invalid, text)
-    }
-
-    /// `Err`: the answer is refused, and this is the error that takes its place.
-    async fn inspect_initialize(
-        &self,
-        context: &MessageContext,
-        mut answer: Initialized,
-    ) -> Result<Initialized, Bytes> {
-        if !self
-            .chain()
-            .wants(Direction::ToClient, context.method.as_deref())
-        {
-            return Ok(answer);
-        }
-        let outcome = match self.chain().run(context, answer.message.clone()) {
-            Step::Done(outcome) => outcome,
-            Step::Wait(future) => future.await,
-        };
-        match outcome {
-            Outcome::Forward(_) => {}
-            Outcome::Changed(message) => {
-                answer.message = message;
-                answer.changed = true;
-            }
-            Outcome::Rejected(rejection) => {
-                let message = &answer.message;
-                return Err(crate::relay::inspect::rejection_message(
-                    message, &rejection,
-                ));
-            }
-        }
-        Ok(answer)
     }
 
     pub(super) fn discard_upstream_session(
         self: &Arc<Self>,
-        revision: Revision,
+        context: MessageContext,
         id: Option<UpstreamSessionId>,
     ) {
         let Some(id) = id else { return };
         let route = Arc::clone(self);
         self.tasks().spawn(async move {
             let mut headers = HeaderMap::new();
-            headers::for_session(&mut headers, revision, Some(&id));
-            let sent = route
-                .send(Method::DELETE, headers, Bytes::new(), true)
-                .await;
+            headers::for_session(&mut headers, context.revision, Some(&id));
+            let request = bodiless(Method::DELETE, headers);
+            let sent = route.send(&context, request).await;
             if let Err(failure) = sent {
                 tracing::debug!(error = %failure.text, "an unused session stays at the upstream");
             }
@@ -212,7 +160,8 @@ impl Route {
 /// A session the upstream has just opened, and nobody uses: it is given back when this is dropped.
 struct Unused {
     route: Arc<Route>,
-    revision: Revision,
+    /// That of the `initialize` which opened it.
+    context: MessageContext,
     /// `None` once it is in use.
     id: Option<UpstreamSessionId>,
 }
@@ -221,59 +170,10 @@ impl Drop for Unused {
     fn drop(&mut self) {
         if self.id.is_some() && tokio::runtime::Handle::try_current().is_ok() {
             let id = self.id.take();
-            self.route.discard_upstream_session(self.revision, id);
+            let context = self.context.clone();
+            self.route.discard_upstream_session(context, id);
         }
     }
-}
-
-/// The answer to `initialize`, read as far as the response.
-pub(super) struct Initialized {
-    pub(super) message: Message,
-    /// What came as events: the raw bytes up to the response, and what may still follow.
-    events: Option<Replayed>,
-    changed: bool,
-}
-
-impl Initialized {
-    fn relay(self, session: Option<&Arc<Session>>) -> Answer {
-        let mut answer = match self.events {
-            Some(events) if !self.changed => Answer::events(events),
-            _ => Answer::json(self.message.source().clone()),
-        };
-        answer.session = session.map(|s| s.id().clone());
-        answer
-    }
-}
-
-/// The revision of a successful answer; `None` if it is an error.
-pub(super) fn negotiated(message: &Message) -> Result<Option<Revision>, Failure> {
-    if message.kind() != Kind::Response {
-        return Ok(None);
-    }
-    let result = message.result().unwrap_or_default();
-    let version: Option<String> = rpc::members(&result).ok().and_then(|members| {
-        let (_, value) = members
-            .into_iter()
-            .find(|(name, _)| name == "protocolVersion")?;
-        serde_json::from_slice(&value).ok()
-    });
-    let known = version
-        .as_deref()
-        .and_then(|v| Revision::from_bytes(v.as_bytes()));
-    match known.filter(|revision| !revision.is_modern()) {
-        Some(revision) => Ok(Some(revision)),
-        None => {
-            let text = format!("the upstream negotiated revision {version:?}, which is not known");
-            Err(Failure::new(Reason::Invalid, text))
-        }
-    }
-}
-
-pub(super) fn capabilities(answer: &Message) -> serde_json::Value {
-    let result = answer.result().unwrap_or_default();
-    serde_json::from_slice::<serde_json::Value>(&result)
-        .map(|result| result["capabilities"].clone())
-        .unwrap_or_default()
 }
 
 /// Whether an error says that the server does not know `initialize`.

@@ -7,10 +7,9 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::{Incoming, Relayed, Route, answer, now, short};
+use super::{Incoming, Relayed, Route, now};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
-use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::relay::Purpose;
 use crate::session::{Contended, LiveStream, SessionState, upstream_session};
 
@@ -35,7 +34,7 @@ impl Route {
                 let owner = Some(Arc::clone(&session));
                 match state.replace_standalone(owner, stop, now()).await {
                     Ok((place, replaced)) => (Some(place), replaced),
-                    Err(Contended) => return Ok(answer::contended()),
+                    Err(Contended) => return Err(Failure::contended()),
                 }
             }
         };
@@ -45,32 +44,35 @@ impl Route {
             Some(stop) => tokio::select! {
                 biased;
                 // A newer one has the place.
-                () = stop.cancelled() => return Ok(answer::contended()),
+                () = stop.cancelled() => return Err(Failure::contended()),
                 response = opening => response?,
             },
         };
-        if response.status == StatusCode::NOT_FOUND && upstream_session(&session).is_some() {
+        if response.status == StatusCode::NOT_FOUND {
+            if upstream_session(&session).is_none() {
+                return Err(self.nothing_there());
+            }
             self.counters.session_lost();
             let reopens = self.spec.session_lost == SessionLost::Reestablish;
             if !reopens || session.in_flight() > 0 || !self.reestablish(&session, None).await {
                 self.end_session(&session, SessionEnd::UpstreamGone).await;
-                return Ok(answer::session_gone(None));
+                return Err(Failure::session_gone());
+            }
+            if last.is_some() {
+                // Another stream in its place would skip over what is lost without a word.
+                return Err(Failure::unknown_event());
             }
             // The session's standalone streams were stopped, this one's place among them.
             drop(place);
             let response = self.open_listen(&call, &session, None, true).await?;
-            return self
-                .relay_listen(response, &call, session, None, None)
-                .await;
+            return self.relay_listen(response, session, None, None).await;
         }
-        self.relay_listen(response, &call, session, last, place)
-            .await
+        self.relay_listen(response, session, last, place).await
     }
 
     pub(super) async fn relay_listen(
         self: &Arc<Self>,
         response: UpstreamResponse,
-        call: &Incoming,
         session: Arc<Session>,
         last: Option<EventId>,
         place: Option<LiveStream>,
@@ -80,17 +82,7 @@ impl Route {
         } else {
             Purpose::Standalone
         };
-        let context = MessageContext {
-            direction: Direction::ToClient,
-            carrier: Carrier::Event,
-            revision: call.revision,
-            upstream: Arc::clone(&self.spec.client.name),
-            principal: call.principal.clone(),
-            session: Some(short(&session)),
-            method: None,
-            name: None,
-            sequence: 0,
-        };
+        let context = self.context_in(&session, None);
         let line = self.line(Some(session), purpose);
         match self.relay_placed(response, line, context, last.as_ref(), place) {
             Relayed::Now(answer) => answer,

@@ -8,8 +8,10 @@ use thinpipe_transport::server::Session;
 
 use super::Route;
 use crate::config::Resume;
-use crate::interceptor::Chain;
+use crate::failure::Failure;
+use crate::interceptor::{Chain, MessageContext};
 use crate::relay::{Broken, Owner, Resumed};
+use crate::session::Origin;
 use crate::stats::Counters;
 
 impl Owner for Route {
@@ -37,7 +39,13 @@ impl Owner for Route {
         Box::pin(self.resume_stream(stream))
     }
 
-    fn answer_upstream(self: Arc<Self>, session: Arc<Session>, error: Bytes) {
-        self.answer_server(&session, error);
+    fn answer_upstream(
+        self: Arc<Self>,
+        origin: &mut Origin,
+        session: Option<&Arc<Session>>,
+        context: &MessageContext,
+        error: Bytes,
+    ) -> Result<(), Failure> {
+        Self::answer_upstream(&self, origin, session, context, error)
     }
 }

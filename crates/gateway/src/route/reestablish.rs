@@ -1,24 +1,33 @@
-//! A session that its server lost, opened there anew for a client that does not notice.
+//! A session that the upstream has lost is opened anew, for a client that does not notice.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::upstream::UpstreamResponse;
+use tokio::time::{Instant, timeout_at};
 
 use super::Route;
 use super::answer::body_failure;
-use super::initialize::{capabilities, negotiated};
+use super::opening::{capabilities, negotiated};
+use super::send::posted;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::session::{SessionState, attachment_of, upstream_session};
 
+const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// Whoever opens a session anew is its standalone stream, which needs no stopping.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own;
+
 impl Route {
     /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
-    /// are what they were; what the client must read again it is told by notifications.
+    /// are what they were; what the client must read again it is told by notifications. It is over within
+    /// the time that the upstream has for one request, whoever else waits for it.
     pub(super) async fn reestablish(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -28,11 +37,16 @@ impl Route {
             return false;
         };
         let lost = upstream_session(session);
+        let deadline = Instant::now() + self.upstream().config().request_timeout;
+        // Whoever has it now is done before this deadline.
         let _one_at_a_time = state.reestablishing.lock().await;
+        if session.is_ended() {
+            return false;
+        }
         if upstream_session(session) != lost {
             return true;
         }
-        match self.reopen(session, state).await {
+        match self.reopen(session, state, deadline).await {
             Ok(()) => {
                 if own.is_none() {
                     state.stop_standalone();
@@ -53,6 +67,7 @@ impl Route {
         self: &Arc<Self>,
         session: &Session,
         state: &SessionState,
+        deadline: Instant,
     ) -> Result<(), Failure> {
         if state.setup().is_incomplete {
             let text = "more was set up in the session than is remembered";
@@ -66,31 +81,37 @@ impl Route {
         request.extend_from_slice(b"}");
         let mut headers = HeaderMap::new();
         headers::for_post(&mut headers);
-        let response = self
-            .send(Method::POST, headers, request.freeze(), false)
-            .await?;
+        let context = self.context_in(session, Some("initialize"));
+        let request = posted(headers, request.freeze());
+        let sent = timeout_at(deadline, self.send(&context, request)).await;
+        let response = sent.unwrap_or_else(|_| Err(too_late()))?;
         if !response.status.is_success() {
             let text = format!("initialize was answered {}", response.status);
             return Err(Failure::new(Reason::Invalid, text));
         }
-        let id = response.session_id.clone();
-        let adopted = self.adopt(session, state, response).await;
+        let id = self.session_id_of(&response)?;
+        let set_up = timeout_at(deadline, self.set_up(session, state, id.as_ref(), response)).await;
+        let adopted = match set_up.unwrap_or_else(|_| Err(too_late())) {
+            Ok(answer) => self.adopt(session, state, id.clone(), &answer).await,
+            Err(failure) => Err(failure),
+        };
         if adopted.is_err() {
             // Nobody will ever use the session the upstream has just opened.
-            self.discard_upstream_session(session.revision(), id);
+            self.discard_upstream_session(self.context_in(session, None), id);
         }
         adopted
     }
 
-    /// Puts the upstream's new session in the place of the lost one, if it is its equal.
-    async fn adopt(
+    /// Makes the upstream's new session what the lost one was, if it is its equal: gives its answer to
+    /// `initialize`.
+    async fn set_up(
         &self,
         session: &Session,
         state: &SessionState,
+        id: Option<&UpstreamSessionId>,
         response: UpstreamResponse,
-    ) -> Result<(), Failure> {
-        let id = response.session_id.clone();
-        let answer = self.initialize_answer(response, None).await?;
+    ) -> Result<Message, Failure> {
+        let answer = self.read_opening(response, None).await?;
         if negotiated(&answer.message)? != Some(session.revision()) {
             return Err(Failure::new(
                 Reason::Invalid,
@@ -107,14 +128,26 @@ impl Route {
                 "the server's capabilities have changed",
             ));
         }
-        self.tell(session, id.as_ref(), INITIALIZED).await?;
+        let initialized = Bytes::from_static(INITIALIZED);
+        self.tell(session, id, initialized).await?;
         for message in setup
             .log_level
             .into_iter()
             .chain(setup.subscriptions.into_values())
         {
-            self.tell(session, id.as_ref(), &message).await?;
+            self.tell(session, id, message).await?;
         }
+        Ok(answer.message)
+    }
+
+    /// Puts the upstream's new session in the place of the lost one.
+    async fn adopt(
+        &self,
+        session: &Session,
+        state: &SessionState,
+        id: Option<UpstreamSessionId>,
+        answer: &Message,
+    ) -> Result<(), Failure> {
         let sessions = self
             .sessions()
             .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
@@ -122,40 +155,48 @@ impl Route {
             .set_attachment(session, attachment_of(id.as_ref()))
             .await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
-        state.queue_notices(refresh_notices(&answer.message));
+        state.queue_notices(refresh_notices(answer));
         Ok(())
     }
 
-    /// Sends a message whose answer nobody waits for but us.
+    /// Sends a message whose answer nobody waits for but us. The answer itself says nothing that the client
+    /// has not been told before.
     async fn tell(
         &self,
         session: &Session,
         id: Option<&UpstreamSessionId>,
-        message: &[u8],
+        message: Bytes,
     ) -> Result<(), Failure> {
+        let asked = Message::parse(message.clone()).ok();
         let mut headers = HeaderMap::new();
         headers::for_post(&mut headers);
         headers::for_session(&mut headers, session.revision(), id);
-        let body = Bytes::copy_from_slice(message);
-        let response = self.send(Method::POST, headers, body, false).await?;
-        if response.status.is_success() {
-            // The answer itself says nothing that the client has not been told before.
-            let read = response.collect(self.max_message(), self.buffered()).await;
-            return read.map(drop).map_err(|error| body_failure(&error));
+        let request = posted(headers, message);
+        let context = self.context_in(session, None);
+        let response = self.send(&context, request).await?;
+        if !response.status.is_success() {
+            let text = format!(
+                "a message of the session's set-up was answered {}",
+                response.status
+            );
+            return Err(Failure::new(Reason::Invalid, text));
         }
-        let text = format!(
-            "a message of the session's set-up was answered {}",
-            response.status
-        );
-        Err(Failure::new(Reason::Invalid, text))
+        if response.is_event_stream() {
+            // It may go on for ever: a response is all there is to wait for, and a notification has none.
+            return match asked.as_ref().and_then(Message::id) {
+                Some(id) => self.read_stream(response, Some(id)).await.map(drop),
+                None => Ok(()),
+            };
+        }
+        let read = response.collect(self.max_message(), self.buffered()).await;
+        read.map(drop).map_err(|error| body_failure(&error))
     }
 }
 
-const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-
-/// Whoever opens a session anew is its standalone stream, which needs no stopping.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Own;
+fn too_late() -> Failure {
+    let text = "the server took longer over the session than it may over a request";
+    Failure::new(Reason::Timeout, text)
+}
 
 /// What a client must read again after its session was opened anew.
 fn refresh_notices(answer: &Message) -> Vec<Bytes> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
@@ -12,6 +12,7 @@ use thinpipe_transport::server::{Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::reestablish::Own;
+use super::send::bodiless;
 use super::{Incoming, Route};
 use crate::config::SessionLost;
 use crate::failure::Failure;
@@ -56,8 +57,9 @@ impl Route {
         headers::for_listen(headers, last);
         let id = upstream_session(session);
         headers::for_session(headers, session.revision(), id.as_ref());
-        self.send(Method::GET, std::mem::take(headers), Bytes::new(), true)
-            .await
+        let request = bodiless(Method::GET, std::mem::take(headers));
+        let context = self.context_in(session, None);
+        self.send(&context, request).await
     }
 
     /// Opens the standalone stream of a session that was opened anew.
@@ -87,7 +89,7 @@ impl Route {
             is_standalone,
         } = stream;
         loop {
-            let Some(delay) = backoff.next_delay(random(), told) else {
+            let Some(delay) = backoff.next_delay(super::random(), told) else {
                 return Resumed::Lost;
             };
             tokio::time::sleep(delay).await;
@@ -138,16 +140,10 @@ fn is_passing(status: StatusCode) -> bool {
         )
 }
 
+/// Seconds only; a number of any length, which [`Backoff`] bounds. A date is left to the schedule.
 fn retry_after(response: &UpstreamResponse) -> Option<Duration> {
-    let value = response
-        .headers
-        .get(http::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// Chance for jitter only: if the system gives none, the delay is merely not spread.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(u64::MAX / 2)
+    let value = response.headers.get(http::header::RETRY_AFTER)?;
+    let digits = value.to_str().ok()?.trim();
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::rpc::{Kind, Message};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
-use super::{Incoming, Route, answer, purpose_of};
+use super::send::{bodiless, posted};
+use super::{Incoming, Route, purpose_of};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -27,8 +27,7 @@ impl Route {
     ) -> Result<Answer, Failure> {
         let session = session.filter(|s| upstream_session(s).is_some());
         let Some(session) = session else {
-            let text = format!("{} answers 404 at its configured URL", self.name());
-            return Err(Failure::new(Reason::NotFound, text));
+            return Err(self.nothing_there());
         };
         self.counters.session_lost();
         let own = usize::from(message.kind() == Kind::Request);
@@ -37,28 +36,32 @@ impl Route {
             && self.reestablish(&session, None).await
         {
             // A 404 to a session id proves that the request did not run.
-            let request = self.request_in_session(*call, &context, Some(&session), &message)?;
-            let response = self
-                .upstream
-                .send(request)
-                .await
-                .map_err(|e| self.unsent(&e))?;
+            let request = self.request_in_session(*call, Some(&session), &message);
+            let response = self.send(&context, request).await?;
             if response.status != StatusCode::NOT_FOUND {
                 let line = self.line(Some(session), purpose_of(&message));
                 return self.relay(response, line, context).await;
             }
         }
         self.end_session(&session, SessionEnd::UpstreamGone).await;
-        Ok(answer::session_gone(message.id()))
+        Err(Failure::session_gone())
+    }
+
+    /// 404 from an upstream that has no session which could be gone. To the client it would mean that its
+    /// own is (R193).
+    pub(super) fn nothing_there(&self) -> Failure {
+        let text = format!("{} answers 404 at its configured URL", self.name());
+        Failure::new(Reason::NotFound, text)
     }
 
     pub(super) async fn refuse_in_session(
         self: &Arc<Self>,
         call: &Incoming,
+        context: &MessageContext,
         session: Option<&Arc<Session>>,
-        message: &Message,
-        rejection: &Rejection,
+        refused: (&Message, &Rejection),
     ) -> Result<Answer, Failure> {
+        let (message, rejection) = refused;
         match message.kind() {
             Kind::Request => Ok(Answer::json(rejection_message(message, rejection))),
             Kind::Notification => Ok(Answer::accepted()),
@@ -69,7 +72,7 @@ impl Route {
                 let mut headers = call.headers.clone();
                 headers::for_post(&mut headers);
                 headers::for_session(&mut headers, call.revision, id.as_ref());
-                self.send(Method::POST, headers, body, false).await?;
+                self.send(context, posted(headers, body)).await?;
                 Ok(Answer::accepted())
             }
         }
@@ -97,7 +100,8 @@ impl Route {
         id: &UpstreamSessionId,
     ) {
         headers::for_session(&mut headers, session.revision(), Some(id));
-        match self.send(Method::DELETE, headers, Bytes::new(), true).await {
+        let request = bodiless(Method::DELETE, headers);
+        match self.send(&self.context_in(session, None), request).await {
             Ok(response) if response.status.is_success() => {}
             Ok(response) => {
                 let status = response.status.as_u16();
@@ -135,22 +139,6 @@ impl Route {
         session
             .state(SessionState::default)?
             .asked_by_server(message.id()?)
-    }
-
-    /// Answers a server's request that the client does not get to see.
-    pub(super) fn answer_server(self: &Arc<Self>, session: &Arc<Session>, error: Bytes) {
-        let route = Arc::clone(self);
-        let session = Arc::clone(session);
-        self.tasks.spawn(async move {
-            let mut headers = HeaderMap::new();
-            headers::for_post(&mut headers);
-            let id = upstream_session(&session);
-            headers::for_session(&mut headers, session.revision(), id.as_ref());
-            if let Err(failure) = route.send(Method::POST, headers, error, false).await {
-                let error = failure.text;
-                tracing::warn!(upstream = route.name(), %error, "a refusal did not arrive");
-            }
-        });
     }
 
     pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {

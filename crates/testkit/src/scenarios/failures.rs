@@ -9,25 +9,60 @@ use crate::upstream::{Cut, Outcome, Script, Upstream};
 
 /// C12: errors of the server pass as they are: status, type and body.
 pub async fn upstream_5xx_body_unchanged(gateway: &str, upstream: &Upstream) {
-    let client = in_session(gateway).await;
     let error = "{ \"jsonrpc\":\"2.0\", \"id\":\"$ID\",\"error\":{\"message\":\"own\",\"code\":-32050,\"data\":[1.0]} }";
-    let bodies = [
-        ("application/json", error),
-        ("text/html; charset=utf-8", "<h1>Oops</h1>"),
-        ("text/plain", ""),
-    ];
-    for (round, (media_type, body)) in bodies.into_iter().enumerate() {
-        for status in [400, 422, 429, 500, 501, 503, 504] {
-            let script = Script::status(status).content_type(media_type).whole(body);
-            upstream.once("tools/call", script);
-            let id = format!("{round} {status}");
-            let mut response = client.post(rpc::call(id.as_str(), "echo")).await;
-            assert_eq!(response.status, status);
-            assert_eq!(response.header("Content-Type"), Some(media_type));
-            let expected = body.replace("$ID", &id);
-            assert_eq!(response.read_to_end().await, expected);
-        }
+    errors_unchanged(gateway, upstream, "application/json", error).await;
+    errors_unchanged(gateway, upstream, "text/plain", "").await;
+}
+
+/// C12: so do error pages, if nobody is to read them.
+pub async fn upstream_5xx_page_unchanged(gateway: &str, upstream: &Upstream) {
+    errors_unchanged(
+        gateway,
+        upstream,
+        "text/html; charset=utf-8",
+        "<h1>Oops</h1>",
+    )
+    .await;
+    errors_unchanged(gateway, upstream, "application/json", "<h1>Oops</h1>").await;
+}
+
+async fn errors_unchanged(gateway: &str, upstream: &Upstream, media_type: &str, body: &str) {
+    let client = in_session(gateway).await;
+    for status in [400, 422, 429, 500, 501, 503, 504] {
+        let script = Script::status(status).content_type(media_type).whole(body);
+        upstream.once("tools/call", script);
+        let id = status.to_string();
+        let mut response = client.post(rpc::call(id.as_str(), "echo")).await;
+        assert_eq!(response.status, status);
+        assert_eq!(response.header("Content-Type"), Some(media_type));
+        let expected = body.replace("$ID", &id);
+        assert_eq!(response.read_to_end().await, expected);
     }
+}
+
+/// R151, R245: what a server says about the capability that it needs passes with its status: the client
+/// declares it and asks again.
+pub async fn missing_capability_passes(gateway: &str, upstream: &Upstream) {
+    let client = in_session(gateway).await;
+    let data = json!({"requiredCapabilities": {"elicitation": {"url": {}}, "sampling": {}}});
+    let error = rpc::error_with(-32021, "a capability is needed", &data);
+    let script = Script::status(400).content_type("application/json");
+    upstream.once("tools/call", script.whole(error));
+    let mut response = client.post_modern(&rpc::modern_call("m", "echo")).await;
+    assert_eq!(
+        (response.status, response.header("Content-Type")),
+        (400, Some("application/json"))
+    );
+    let answer = response.json().await;
+    assert_eq!(
+        (
+            &answer["id"],
+            &answer["error"]["code"],
+            &answer["error"]["data"]
+        ),
+        (&json!("m"), &json!(-32021), &data),
+        "{answer}"
+    );
 }
 
 /// C12, R061: 202 passes as it is, empty; so does what a server says to a notification it refuses.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::client::RequestBuilder;
+use crate::client::{Client, RequestBuilder};
 use crate::rpc;
-use crate::scenarios::in_session;
+use crate::scenarios::{NEWEST, in_session};
 use crate::upstream::{Script, Upstream};
 
 /// C15, R180, R181, F5: what a client says to the gateway alone never reaches the upstream; what it says to
@@ -31,6 +31,13 @@ pub async fn requests_are_clean(gateway: &str, upstream: &Upstream) {
             .header("traceparent", TRACE)
             .header("tracestate", "vendor=state")
     };
+    // Headers that no revision with sessions has.
+    let mirrored = |request: RequestBuilder| {
+        request
+            .header("Mcp-Method", "secret-method")
+            .header("Mcp-Name", "secret-name")
+            .header("Mcp-Param-Region", "secret-region")
+    };
     let mut modern = rpc::modern(
         "modern",
         "tools/call",
@@ -41,19 +48,20 @@ pub async fn requests_are_clean(gateway: &str, upstream: &Upstream) {
         .headers
         .push("mcp-param-x", "=?base64?5pel5pys6Kqe?=");
     for request in [
-        client.post(rpc::call("legacy", "echo")),
-        client.post(rpc::call("stream", "progress")),
+        mirrored(Client::new(gateway).post(rpc::initialize("opened", NEWEST))),
+        mirrored(client.post(rpc::call("legacy", "echo"))),
+        mirrored(client.post(rpc::call("stream", "progress"))),
         client.post_modern(&modern),
-        client.post(rpc::initialized()),
-        client.get(),
-        client.delete(),
+        mirrored(client.post(rpc::initialized())),
+        mirrored(client.get()),
+        mirrored(client.delete()),
     ] {
         let response = secret(request).await;
         assert!((200..300).contains(&response.status), "{}", response.status);
     }
     let record = upstream.record();
     assert!(record.malformed.is_empty(), "{record}");
-    // The first two opened the session.
+    // Those without it opened the session.
     for request in record
         .received
         .iter()
@@ -91,7 +99,10 @@ pub async fn requests_are_clean(gateway: &str, upstream: &Upstream) {
                 .all(|coding| *coding == "identity"),
             "{text}"
         );
-        if request.is_modern() {
+        if request.rpc_method() == Some("initialize") {
+            assert_eq!(one("MCP-Protocol-Version"), [""; 0], "{text}");
+            assert_eq!(one("Mcp-Session-Id"), [""; 0], "{text}");
+        } else if request.is_modern() {
             assert_eq!(one("Mcp-Param-Region"), ["eu"], "R126: {text}");
             assert_eq!(
                 one("Mcp-Param-X"),
@@ -110,7 +121,54 @@ pub async fn requests_are_clean(gateway: &str, upstream: &Upstream) {
         .iter()
         .filter(|request| request.headers.contains("traceparent"));
     // The stream of GET may be one that was open already.
-    assert!(traced.count() >= 5, "{record}");
+    assert!(traced.count() >= 6, "{record}");
+}
+
+/// Protocol notes 2.3.2: a 405 names the methods that the server names; if it names none, those of the
+/// revision. What a session of the gateway takes instead of GET is the gateway's own to say.
+pub async fn allow_is_that_of_the_request(gateway: &str, upstream: &Upstream) {
+    let client = in_session(gateway).await;
+    let modern = rpc::modern_call(1, "echo");
+    let not_allowed = || Script::error(405, -32000, "not allowed");
+    for (what, script, request, expected) in [
+        (
+            "tools/call",
+            not_allowed().header("Allow", "PUT, OPTIONS"),
+            client.post(rpc::call(1, "echo")),
+            "PUT, OPTIONS",
+        ),
+        (
+            "tools/call",
+            not_allowed(),
+            client.post(rpc::call(2, "echo")),
+            "GET, POST, DELETE",
+        ),
+        (
+            "tools/call",
+            not_allowed().header("Allow", "PUT"),
+            client.post_modern(&modern),
+            "PUT",
+        ),
+        (
+            "tools/call",
+            not_allowed(),
+            client.post_modern(&modern),
+            "POST",
+        ),
+        (
+            "GET",
+            not_allowed().header("Allow", "POST"),
+            client.get(),
+            "POST, DELETE",
+        ),
+    ] {
+        upstream.once(what, script);
+        let response = request.await;
+        assert_eq!(
+            (response.status, response.header("Allow")),
+            (405, Some(expected))
+        );
+    }
 }
 
 /// R180, R181, R133: what a server says to the gateway alone never reaches the client.
@@ -127,24 +185,44 @@ pub async fn responses_are_clean(gateway: &str, upstream: &Upstream) {
             .header("Server", "secret-server")
             .header("X-Powered-By", "secret-framework")
             .header("Access-Control-Allow-Origin", "*")
+            .header("X-Request-Id", "r-1")
     };
+    let outside = Client::new(gateway);
     let stream = Script::events().message(rpc::text_result("streamed"));
     let modern = rpc::modern_call("modern", "echo");
-    for (script, request) in [
+    for (what, script, request) in [
         (
+            "tools/call",
             Script::json(rpc::text_result("json")),
             client.post(rpc::call("json", "echo")),
         ),
-        (stream.clone(), client.post(rpc::call("stream", "echo"))),
-        (stream, client.post_modern(&modern)),
         (
+            "tools/call",
+            stream.clone(),
+            client.post(rpc::call("stream", "echo")),
+        ),
+        ("tools/call", stream, client.post_modern(&modern)),
+        (
+            "tools/call",
             Script::error(500, -32603, "broken"),
             client.post(rpc::call("error", "echo")),
         ),
+        (
+            "initialize",
+            Script::json(rpc::initialize_result(NEWEST)),
+            outside.post(rpc::initialize("opened", NEWEST)),
+        ),
+        (
+            "initialize",
+            Script::events().message(rpc::initialize_result(NEWEST)),
+            outside.post(rpc::initialize("opened", NEWEST)),
+        ),
     ] {
-        upstream.once("tools/call", secret(script));
+        upstream.once(what, secret(script));
         let mut response = request.await;
         let text = response.headers.to_string();
+        // What is the answer's own does reach it.
+        assert_eq!(response.header("X-Request-Id"), Some("r-1"), "{text}");
         for hidden in ["secret", "timeout=77"] {
             assert!(
                 !text.contains(hidden),
@@ -179,7 +257,6 @@ pub async fn responses_are_clean(gateway: &str, upstream: &Upstream) {
         }
         assert!(!response.answer().await["id"].is_null());
     }
-    // What is the answer's own does reach it.
     let script = Script::error(429, -32000, "slowly").header("Retry-After", "7");
     upstream.once("tools/call", script);
     let response = client.post(rpc::call("limited", "echo")).await;

@@ -2,9 +2,12 @@
 
 use serde_json::json;
 
+use crate::client::Client;
 use crate::gate::Gate;
 use crate::rpc;
-use crate::scenarios::{assert_numbered, filler, in_session, in_session_with_ids, numbered};
+use crate::scenarios::{
+    NEWEST, assert_numbered, filler, in_session, in_session_with_ids, numbered,
+};
 use crate::upstream::{Outcome, Script, Upstream};
 
 /// R107: with sessions, a client that leaves has not cancelled. If the upstream's events have no ids, its
@@ -49,6 +52,31 @@ pub async fn client_leaves_e1_without_ids_is_drained(gateway: &str, upstream: &U
         .await;
     assert_eq!(upstream.record().count("tools/call"), 3);
     assert_eq!(client.post(rpc::call("after", "echo")).await.status, 200);
+}
+
+/// R074, B6: a client that leaves before `initialize` is answered never learns of its session: it ends, at
+/// the upstream too, which issued an id of its own.
+pub async fn client_leaves_initialize_ends_upstream_session(gateway: &str, upstream: &Upstream) {
+    for (id, reset) in [("left-by-fin", false), ("left-by-rst", true)] {
+        let gate = Gate::new();
+        let opened = Script::json(rpc::initialize_result(NEWEST)).header("Mcp-Session-Id", id);
+        upstream.once("initialize", opened.late(&gate));
+        let connection = Client::new(gateway)
+            .post(rpc::initialize(id, NEWEST))
+            .send()
+            .await;
+        gate.reached().await;
+        if reset {
+            connection.reset();
+        } else {
+            connection.close();
+        }
+        settle(gateway).await;
+        gate.open();
+        upstream
+            .wait_until(|seen| seen.all("DELETE").any(|end| end.session() == Some(id)))
+            .await;
+    }
 }
 
 /// R101, R103, R107: with sessions and event ids, the upstream's connection is closed when the client

@@ -240,7 +240,7 @@ pub async fn bytes_unchanged_sse(gateway: &str, upstream: &Upstream) {
     }
 }
 
-/// C11: a body of another type goes through as it is, whatever its bytes.
+/// C11: a body of another type goes through as it is, whatever its bytes, if nobody is to read it.
 pub async fn bytes_unchanged_binary(gateway: &str, upstream: &Upstream) {
     let client = in_session(gateway).await;
     let bytes: Bytes = (0..1_000_003_u32)
@@ -277,7 +277,8 @@ pub async fn bytes_unchanged_binary(gateway: &str, upstream: &Upstream) {
     }
 }
 
-/// C1, R173: a type that only looks like an event stream is none, and one that is written otherwise is one.
+/// C1, R173: a type that only looks like an event stream is none. Nobody may want to read the answers, since
+/// these cannot be.
 pub async fn look_alike_content_type(gateway: &str, upstream: &Upstream) {
     let client = in_session(gateway).await;
     let body = "data: {\"not\": \"an event\"}\n\ndata: half";
@@ -298,22 +299,31 @@ pub async fn look_alike_content_type(gateway: &str, upstream: &Upstream) {
         );
         assert_eq!(response.read_to_end().await, body, "{look_alike}");
     }
-    for (id, real) in [
-        "text/event-stream; charset=utf-8",
-        "Text/Event-Stream",
-        "text/event-stream;x=\"y;z\"",
+}
+
+/// C1, R173: an event stream is one however its type is written and whatever success its status says.
+pub async fn event_streams_of_any_spelling(gateway: &str, upstream: &Upstream) {
+    let client = in_session(gateway).await;
+    for (id, (status, real)) in [
+        (200, "text/event-stream; charset=utf-8"),
+        (200, "Text/Event-Stream"),
+        (200, "text/event-stream;x=\"y;z\""),
+        (201, "text/event-stream"),
+        (202, "text/event-stream"),
     ]
     .into_iter()
     .enumerate()
     {
         let id = format!("real {id}");
         // Only a stream is cut into events: a lost one ends with an error in band.
-        let script = Script::events()
+        let script = Script::status(status)
             .content_type(real)
+            .chunked()
             .message(rpc::progress(1, 2))
             .read_by_peer();
         upstream.once("tools/call", script.cut(Cut::Fin));
         let mut response = client.post(rpc::call(id.as_str(), "echo")).await;
+        assert_eq!(response.status, status);
         assert_eq!(response.next_message().await["params"]["progress"], 1);
         assert_own_error(
             &response.next_message().await,

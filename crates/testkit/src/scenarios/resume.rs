@@ -78,6 +78,29 @@ pub async fn server_retry_is_honoured(gateway: &str, upstream: &Upstream) {
     );
 }
 
+/// G1: a server that wants to be asked again so late that nobody waits any more (`Retry-After`) is not waited
+/// for: the request is answered by an error at once.
+pub async fn retry_after_beyond_patience_is_not_waited_for(gateway: &str, upstream: &Upstream) {
+    let client = in_session_with_ids(gateway, upstream).await;
+    for (id, after) in ["301", "4000000000", "99999999999999999999999"]
+        .into_iter()
+        .enumerate()
+    {
+        let first = Event::message(rpc::progress(1, 2))
+            .with_id("late-0")
+            .with_retry(10);
+        let cut = Script::events().event(first).read_by_peer().cut(Cut::Fin);
+        upstream.once("tools/call", cut);
+        upstream.once("GET", Script::status(503).header("Retry-After", after));
+        let mut response = client.post(rpc::call(id, "echo")).await;
+        assert_eq!(response.next_message().await["params"]["progress"], 1);
+        let answer = response.next_message().await;
+        assert_own_error(&answer, id, &["upstream_stream_lost"]);
+        assert_eq!(response.next_event().await, None);
+    }
+    assert_eq!(upstream.record().count("GET"), 3);
+}
+
 /// R113: a stream that ends properly before its response, after an id, is resumed too.
 pub async fn graceful_end_before_response_is_resumed(gateway: &str, upstream: &Upstream) {
     let client = in_session_with_ids(gateway, upstream).await;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::client::{Client, Response};
 use crate::gate::Gate;
 use crate::rpc;
-use crate::scenarios::{NEWEST, in_session, in_session_with_ids, last_session};
-use crate::upstream::{Script, Upstream};
+use crate::scenarios::{NEWEST, assert_refusal, in_session, in_session_with_ids, last_session};
+use crate::upstream::{Outcome, Script, Upstream};
 
 /// R070, R071, R074: DELETE ends the session on both sides; its id is 404 from then on, on every method,
 /// and the upstream is not asked any more.
@@ -23,14 +23,54 @@ pub async fn delete_ends_both_sessions(gateway: &str, upstream: &Upstream) {
     assert_dead(&client, upstream).await;
 }
 
+/// R078: a server that knows no DELETE, or fails over it, does not keep the gateway's session alive.
+pub async fn upstream_without_delete_is_tolerated(gateway: &str, upstream: &Upstream) {
+    for script in [
+        Script::error(405, -32000, "not allowed").header("Allow", "POST, GET"),
+        Script::error(500, -32603, "broken"),
+        Script::status(404),
+    ] {
+        let client = in_session(gateway).await;
+        upstream.once("DELETE", script);
+        let deleted = client.delete().await;
+        assert!((200..300).contains(&deleted.status), "{}", deleted.status);
+        assert_dead(&client, upstream).await;
+    }
+}
+
+/// R071, C22: the stream that answers `initialize` is one of the session's: it is kept alive behind its
+/// answer, and ends with the session, on both sides.
+pub async fn opening_stream_ends_with_its_session(gateway: &str, upstream: &Upstream) {
+    let note = rpc::notification("notifications/message", &json!({"data": "behind"}));
+    let script = Script::events()
+        .header("Mcp-Session-Id", "opened")
+        .message(rpc::initialize_result(NEWEST))
+        .message(note);
+    upstream.once("initialize", script.stall());
+    upstream.on("DELETE", Script::status(204));
+    let client = Client::new(gateway);
+    let mut opened = client.post(rpc::initialize(1, NEWEST)).await;
+    assert_eq!(opened.next_message().await["id"], 1);
+    assert_eq!(opened.next_message().await["params"]["data"], "behind");
+    let session = opened.header("Mcp-Session-Id").unwrap_or_default();
+    let deleted = client.delete().header("Mcp-Session-Id", session).await;
+    assert!((200..300).contains(&deleted.status), "{}", deleted.status);
+    let (rest, end) = opened.events_to_end().await;
+    assert_eq!((rest, end), (Vec::new(), Ok(())));
+    upstream
+        .wait_until(|seen| seen.outcome("initialize") == Some(Outcome::Cancelled))
+        .await;
+}
+
 /// R076, F5: when the upstream does not know its session any more, the client's session ends too: 404, and
 /// a new one can be opened.
 pub async fn upstream_404_ends_session(gateway: &str, upstream: &Upstream) {
     let mut client = in_session(gateway).await;
     let old = client.session().unwrap_or_default().to_owned();
     upstream.forget(&last_session(upstream));
-    let response = client.post(rpc::call(1, "echo")).await;
+    let mut response = client.post(rpc::call(1, "echo")).await;
     assert_eq!(response.status, 404);
+    assert_refusal(&response.json().await, "session_not_found");
     assert_eq!(upstream.record().count("tools/call"), 1);
     assert_dead(&client, upstream).await;
     client.initialize("2025-11-25").await;
@@ -73,6 +113,12 @@ pub async fn e1_never_sees_404_but_for_session(gateway: &str, upstream: &Upstrea
             (&json!(id), true),
             "{answer}"
         );
+    }
+    for request in [client.get(), client.resume("any-0")] {
+        upstream.once("GET", Script::status(404));
+        let mut response = request.await;
+        assert_eq!(response.status, 502);
+        assert_refusal(&response.json().await, "upstream_not_found");
     }
     assert_eq!(client.post(rpc::call("after", "echo")).await.status, 200);
 }

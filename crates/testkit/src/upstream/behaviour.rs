@@ -140,11 +140,7 @@ fn initialize(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Scri
     };
     let supported = rpc::LEGACY.iter().find(|revision| **revision == wanted);
     let revision = supported.copied().unwrap_or(rpc::LEGACY[0]);
-    let result = rpc::result(json!({
-        "protocolVersion": revision,
-        "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "resources": {}, "logging": {}},
-        "serverInfo": {"name": "counting-upstream", "version": "1"},
-    }));
+    let result = rpc::initialize_result(revision);
     let script = if behaviour.always_stream {
         Script::status(200)
             .content_type("text/event-stream")

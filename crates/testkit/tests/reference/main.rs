@@ -30,6 +30,7 @@ passes! {
     relay::bytes_unchanged_json
     relay::bytes_unchanged_binary
     relay::look_alike_content_type
+    relay::event_streams_of_any_spelling
     relay::concurrent_streams
     leaving::client_leaves_e1_without_ids_is_drained
     resume::upstream_cut_with_ids_is_resumed_invisibly
@@ -41,6 +42,8 @@ passes! {
     resume::last_event_id_reaches_upstream_stream
     resume::ids_of_any_text_resume_a_stream
     failures::upstream_5xx_body_unchanged
+    failures::upstream_5xx_page_unchanged
+    failures::missing_capability_passes
     failures::notifications_are_answered_as_upstream_does
     failures::upstream_401_becomes_502
     failures::dead_upstream_502_with_id

@@ -69,6 +69,7 @@ table! {
         max_requests_per_session: Number in 1, MILLION;
         max_body: Size in KIB, GIB;
         max_buffered: Size in 64 * KIB, KIB * GIB;
+        max_batch: Size in KIB, GIB;
         max_head: Size in KIB, MIB;
         // The reader of heads has room for no more.
         max_headers: Number in 8, 128;

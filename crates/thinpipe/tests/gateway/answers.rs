@@ -81,17 +81,23 @@ async fn e3_answers_of_clients_are_known_by_the_request_they_answer() {
     }
 }
 
-/// E2: a message that a server puts where no response is due is looked at all the same.
+/// E2: what a server puts where no response is due is looked at all the same. A response there is to another
+/// request, and for nobody.
 #[tokio::test]
 async fn e2_bodies_beside_a_response_are_read() {
-    let (upstream, _gateway, client) = start_with(REDACTING).await;
+    const NOTES: &str = "[[upstreams.interceptors]]\ntype = \"redact\"\nrules = [{ pointer = \"/params/data\", methods = [\"notifications/message\"] }]\n";
+    let (upstream, _gateway, client) = start_with(&format!("{REDACTING}{NOTES}")).await;
     for posted in [
         rpc::notification("notifications/roots/list_changed", &json!({})),
         rpc::response("unasked", &json!({})),
     ] {
+        let note = rpc::notification("notifications/message", &json!({"data": "secret"}));
+        upstream.once("POST", Script::json(note));
+        let answer = client.post(posted.clone()).await.json().await;
+        assert_eq!(answer["params"]["data"], "[redacted]", "{answer}");
         let smuggled = rpc::text_result("secret").replace(rpc::REQUEST_ID, "7");
         upstream.once("POST", Script::json(smuggled));
-        let answer = client.post(posted).await.json().await;
-        assert_eq!(*text_of(&answer), "[redacted]", "{answer}");
+        let mut answer = client.post(posted).await;
+        assert_eq!((answer.status, answer.read_to_end().await.len()), (200, 0));
     }
 }

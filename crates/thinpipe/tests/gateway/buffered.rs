@@ -239,3 +239,29 @@ async fn b10_answers_to_initialize_share_the_budget() {
         holds(&gateway, "nothing is held", |held| held == 0).await;
     }
 }
+
+/// B2, B17: what is held of a batch has a bound of its own. Of two answers that say how long they are, the
+/// second is refused before it is read, and its call has a place in the array all the same.
+#[tokio::test]
+async fn b2_answers_to_a_batch_have_a_bound_of_their_own() {
+    let upstream = Upstream::start().await;
+    let settings = Settings {
+        gateway: "limits = { max_batch = \"1 MiB\" }",
+        upstream: "",
+    };
+    let gateway = Gateway::start(&upstream, Mode::Pass, settings).await;
+    let client = gateway.client_of("2025-03-26").await;
+    let large = rpc::result(json!({"text": "x".repeat(LARGE)}));
+    upstream.on("tools/call", Script::json(large));
+    let batch = format!("[{},{}]", rpc::call(1, "a"), rpc::call(2, "b"));
+    let answers = client.post(batch).await.json().await;
+    let mut refused = Vec::new();
+    for answer in answers.as_array().expect("an array") {
+        refused.extend(answer["error"]["data"]["reason"].as_str());
+    }
+    assert_eq!(
+        (refused, answers[1]["id"].as_u64()),
+        (vec!["message_too_large"], Some(2))
+    );
+    holds(&gateway, "nothing is held", |held| held == 0).await;
+}

@@ -1,7 +1,7 @@
 //! Two eras on one endpoint.
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Client, Era, Script, Upstream, rpc};
+use thinpipe_testkit::{Client, Era, RequestBuilder, Script, Upstream, rpc};
 
 use crate::support::{Gateway, Mode, Settings, start_with};
 
@@ -133,23 +133,81 @@ async fn k2_headers_that_differ_from_the_body_are_refused() {
 }
 
 /// K4: in revisions that do not tie headers to the body, nobody believes them: neither the interceptor
-/// that decides by name, nor the server, which does not get to see them.
+/// that decides by name, nor the server, which does not get to see them, on any method.
 #[tokio::test]
 async fn k4_headers_of_older_revisions_are_not_believed() {
     let denying =
         "[[upstreams.interceptors]]\ntype = \"access\"\ntools = { deny = [\"progress\"] }";
-    let (upstream, _gateway, client) = start_with(denying).await;
+    let (upstream, gateway, client) = start_with(denying).await;
+    upstream.set(|behaviour| behaviour.event_ids = true);
+    let lying = |request: RequestBuilder| {
+        request
+            .header("Mcp-Method", "ping")
+            .header("Mcp-Param-Region", "eu")
+    };
     let lie = |id: u64, tool: &str, said: &str| {
         let call = client.post(rpc::call(id, tool));
-        call.header("Mcp-Method", "ping").header("Mcp-Name", said)
+        lying(call).header("Mcp-Name", said)
     };
+    let opening = gateway.stranger().post(rpc::initialize(0, "2025-11-25"));
+    assert_eq!(lying(opening).await.status, 200);
     let answer = lie(1, "progress", "echo").await.answer().await;
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     let answer = lie(2, "echo", "progress").await.answer().await;
     assert!(answer["result"].is_object(), "{answer}");
     let calls = upstream.requests("tools/call");
     assert_eq!(calls.len(), 1);
-    assert!(!calls[0].headers.contains("Mcp-Method") && !calls[0].headers.contains("Mcp-Name"));
+    for request in [
+        lying(client.post(rpc::initialized())),
+        lying(client.get()),
+        lying(client.resume("call-0-0")),
+        lying(client.delete()),
+    ] {
+        drop(request.await);
+    }
+    let record = upstream.record();
+    assert!(record.count("GET") == 2 && record.count("DELETE") == 1);
+    for request in record.received.iter().filter(|r| !r.is_modern()) {
+        for name in ["Mcp-Method", "Mcp-Name", "Mcp-Param-Region"] {
+            assert!(!request.headers.contains(name), "{}", request.to_text());
+        }
+    }
+}
+
+/// R126, protocol notes 4.2: what an interceptor takes out of the arguments does not leave in a header that
+/// repeats it; a header that nobody knows passes, unless nobody can know any more what it is about.
+#[tokio::test]
+async fn r126_headers_follow_changed_arguments() {
+    let hiding = "[[upstreams.interceptors]]\ntype = \"redact\"\nrules = [{ pointer = \"/params/arguments/region\", names = [\"echo\"] }]";
+    let (upstream, gateway, _client) = start_with(hiding).await;
+    let client = gateway.stranger();
+    let arguments = json!({"region": "secret-eu", "count": 42, "deep": {"other": "日本語"}});
+    for (tool, region, unknown) in [
+        ("echo", &["[redacted]"][..], &[][..]),
+        ("progress", &["secret-eu"], &["known to the server"]),
+    ] {
+        let mut call = rpc::modern(
+            1,
+            "tools/call",
+            json!({"name": tool, "arguments": arguments}),
+        );
+        for (name, value) in [
+            ("Mcp-Param-Region", "secret-eu"),
+            ("Mcp-Param-Count", "42.0"),
+            ("mcp-param-other", "=?base64?5pel5pys6Kqe?="),
+            ("Mcp-Param-Unknown", "known to the server"),
+        ] {
+            call.headers.push(name, value);
+        }
+        assert_eq!(client.post_modern(&call).await.status, 200);
+        let call = upstream.requests("tools/call").pop().expect("a call");
+        let told = |name| call.headers.all(name).collect::<Vec<_>>();
+        assert_eq!(told("Mcp-Param-Region"), region);
+        assert_eq!(told("Mcp-Param-Unknown"), unknown);
+        assert_eq!(told("Mcp-Param-Count"), ["42.0"]);
+        assert_eq!(told("Mcp-Param-Other"), ["=?base64?5pel5pys6Kqe?="]);
+        assert_eq!(call.to_text().contains("secret-eu"), tool != "echo");
+    }
 }
 
 /// K5, R008: a revision nobody serves is refused with those that are.

@@ -40,9 +40,10 @@ async fn open_sessions(gateway: &Gateway, count: u64) {
     }
 }
 
-/// D6, C22: many streams: they are counted, there is a cap, and at the end each one is closed as it should be: a
-/// standalone one with a `retry`, a subscription with its result, a call with its answer, also where its events
-/// have ids; what is not answered in time hears so; and nothing new is taken.
+/// D6, C22, R106: many streams: they are counted, there is a cap, and at the end each one is closed as it should
+/// be: a standalone one with a `retry`, if its client knows what that means, a subscription with its result, a
+/// call with its answer, also where its events have ids; what is not answered in time hears so, and gets no
+/// cursor to a stream that will not be there; and nothing new is taken.
 #[tokio::test]
 async fn d6_streams_are_counted_capped_and_closed() {
     const STREAMS: usize = 60;
@@ -69,8 +70,22 @@ async fn d6_streams_are_counted_capped_and_closed() {
         late.next_message().await;
         let mut listening = listen(&client).await;
         listening.next_message().await;
+        let mut standalone = Vec::new();
+        for revision in ["2025-11-25", "2025-06-18"] {
+            let client = gateway.client_of(revision).await;
+            let session = upstream.sessions().pop().expect("a session");
+            let mut stream = client.get().await;
+            upstream.notify(&session, rpc::notification("x", &json!({})));
+            assert!(
+                stream
+                    .next_event()
+                    .await
+                    .is_some_and(|event| event.id.is_some())
+            );
+            standalone.push((stream, revision == "2025-11-25"));
+        }
         let mut resumable = Vec::new();
-        for id in 0..STREAMS - 3 {
+        for id in 0..STREAMS - 5 {
             let mut stream = client.post(rpc::call(id, "echo")).await;
             stream.next_message().await;
             resumable.push(stream);
@@ -88,6 +103,14 @@ async fn d6_streams_are_counted_capped_and_closed() {
         assert_eq!((events.len(), end), (1, Ok(())));
         assert_eq!(events[0].json()["id"], "L", "R147");
         assert!(events[0].json()["result"].is_object());
+        for (mut stream, retries) in standalone {
+            let (events, end) = stream.events_to_end().await;
+            assert_eq!((events.len(), end), (usize::from(retries), Ok(())));
+            assert!(
+                events.iter().all(|event| event.retry.is_some()),
+                "{events:?}"
+            );
+        }
         gate.open();
         assert_eq!(plain.next_message().await["id"], "plain");
         assert_eq!(plain.next_event().await, None);
@@ -97,9 +120,9 @@ async fn d6_streams_are_counted_capped_and_closed() {
         );
         for (id, stream) in resumable.iter_mut().enumerate() {
             let (events, end) = stream.events_to_end().await;
-            assert_eq!((events.len(), end), (2, Ok(())), "{events:?}");
-            assert!(events[0].retry.is_some(), "{events:?}");
-            let error = events[1].json();
+            assert_eq!((events.len(), end), (1, Ok(())), "{events:?}");
+            assert_eq!(events[0].retry, None, "{events:?}");
+            let error = events[0].json();
             assert_eq!(
                 (&error["id"], &error["error"]["data"]["reason"]),
                 (&json!(id), &json!("shutting_down"))

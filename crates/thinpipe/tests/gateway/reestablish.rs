@@ -6,8 +6,12 @@ use thinpipe_testkit::{Client, Cut, Event, Script, Upstream, rpc};
 use crate::support::{self, Mode, Settings, Started};
 
 async fn start(mode: Mode) -> Started {
-    let settings = Settings::of_upstream("session_lost = \"reestablish\"");
-    let started = support::start(mode, settings).await;
+    start_with(mode, "").await
+}
+
+async fn start_with(mode: Mode, more: &str) -> Started {
+    let upstream = format!("session_lost = \"reestablish\"\n{more}");
+    let started = support::start(mode, Settings::of_upstream(&upstream)).await;
     for method in ["resources/subscribe", "resources/unsubscribe"] {
         started.0.on(method, Script::json(rpc::result(json!({}))));
     }
@@ -173,6 +177,42 @@ async fn standalone_stream_reestablishes_the_session() {
     assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
 }
 
+/// R110, architecture "Failover": what a client resumes is lost with the session it was in. It is told so, and
+/// gets no other stream instead; its session lives on, in the server's new one.
+#[tokio::test]
+async fn r110_lost_streams_are_refused_and_the_session_lives_on() {
+    for mode in [Mode::Pass, Mode::Inspect] {
+        let (upstream, _gateway, client) = start(mode).await;
+        upstream.set(|behaviour| behaviour.event_ids = true);
+        let call = client.post(rpc::call(1, "progress"));
+        let (events, _) = call.await.events_to_end().await;
+        let id = events[1].id.clone().expect("an id");
+        forget(&upstream);
+        let mut refused = client.resume(&id).await;
+        let answer = refused.json().await;
+        let reason = &answer["error"]["data"]["reason"];
+        assert_eq!(
+            (refused.status, reason),
+            (400, &json!("event_not_found")),
+            "{answer}"
+        );
+        let record = upstream.record();
+        let standalone = record
+            .all("GET")
+            .filter(|get| get.last_event_id().is_none());
+        assert_eq!(standalone.count(), 0, "{record}");
+        let opened = record.count("initialize");
+        assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
+        let mut stream = client.get().await;
+        assert_eq!(
+            stream.next_message().await["method"],
+            "notifications/tools/list_changed",
+            "what to read again waits for the stream that it is for"
+        );
+        assert_eq!(upstream.record().count("initialize"), opened);
+    }
+}
+
 /// Architecture "Failover": a standalone stream that breaks off and finds the session lost goes on in the
 /// new one, without its client.
 #[tokio::test]
@@ -245,4 +285,56 @@ async fn changed_capabilities_end_the_session() {
         })
         .await;
     assert_eq!(upstream.record().count("tools/call"), 1);
+}
+
+/// Architecture "Failover", G8: a server may answer with streams that do not end. What is set up anew waits for
+/// the response on them, and for nothing if there is none to come.
+#[tokio::test]
+async fn streams_that_go_on_do_not_hold_up_the_new_session() {
+    let (upstream, _gateway, client) = start(Mode::Pass).await;
+    set_up(&client).await;
+    forget(&upstream);
+    let goes_on = |script: Script| script.event(Event::comment("and on")).stall();
+    let answered = Script::events().message(rpc::result(json!({})));
+    upstream.once("notifications/initialized", goes_on(Script::events()));
+    upstream.once("logging/setLevel", goes_on(answered));
+    assert_eq!(client.post(rpc::call(1, "echo")).await.status, 200);
+}
+
+/// Architecture "Failover", C17: a session is opened anew within the time that one request has, however the
+/// server spends it and whoever waits for it. Then it has ended, and the server's new one, if there is any, is
+/// given back.
+#[tokio::test]
+async fn c17_a_session_that_is_not_open_again_in_time_ends() {
+    let note = rpc::notification("notifications/message", &json!({"data": "wait"}));
+    let events = Script::events().message(note).stall();
+    let drops = Script::status(200)
+        .content_type("application/json")
+        .chunked();
+    let drops = drops.body("{").stall();
+    for (method, script) in [
+        ("initialize", Script::silent()),
+        ("initialize", events.clone()),
+        ("notifications/initialized", drops.clone()),
+        ("logging/setLevel", events),
+        ("logging/setLevel", drops),
+        ("resources/subscribe", Script::silent()),
+    ] {
+        let (upstream, _gateway, client) =
+            start_with(Mode::Pass, "timeouts = { request = \"300ms\" }").await;
+        set_up(&client).await;
+        forget(&upstream);
+        let before = upstream.record().count(method);
+        upstream.on(method, script);
+        let first = client.get().send().await;
+        upstream
+            .wait_until(|seen| seen.count(method) > before)
+            .await;
+        let second = client.post(rpc::call(1, "echo")).await;
+        let both = (first.response().await.status, second.status);
+        assert_eq!(both, (404, 404), "{method}");
+        if method != "initialize" {
+            upstream.wait_until(|seen| seen.count("DELETE") == 1).await;
+        }
+    }
 }

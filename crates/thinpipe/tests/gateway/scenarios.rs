@@ -46,6 +46,7 @@ scenarios! {
         c14_r160_r165_pass_events_unchanged: relay::bytes_unchanged_sse;
         c11_pass_binary_unchanged: relay::bytes_unchanged_binary;
         c1_r173_pass_look_alike_types: relay::look_alike_content_type;
+        c1_r173_pass_streams_of_any_spelling: relay::event_streams_of_any_spelling;
         r116_b20_pass_concurrent_streams: relay::concurrent_streams;
         h1_pass_connections_are_shared: relay::connections_are_shared;
         r185_pass_silent_streams_get_comments: relay::silent_streams_get_comments with FREQUENT_COMMENTS;
@@ -53,11 +54,13 @@ scenarios! {
         c26_pass_stuck_client_leaves_alone: flow::stuck_client_is_disconnected_alone with SHORT_STALL;
 
         c8_r107_pass_leaving_without_ids_drains: leaving::client_leaves_e1_without_ids_is_drained;
+        b6_r074_pass_leaving_initialize_ends_upstream_session: leaving::client_leaves_initialize_ends_upstream_session;
         c8_r101_r103_r107_pass_leaving_with_ids_closes: leaving::client_leaves_e1_with_ids_closes_upstream;
         k7_r134_pass_leaving_stateless_cancels: leaving::client_leaves_e2_cancels_upstream;
 
         g1_g3_r112_r113_pass_cut_is_resumed: resume::upstream_cut_with_ids_is_resumed_invisibly;
         g1_r112_pass_retry_is_honoured: resume::server_retry_is_honoured;
+        g1_pass_retry_after_beyond_patience: resume::retry_after_beyond_patience_is_not_waited_for;
         r113_pass_graceful_end_is_resumed: resume::graceful_end_before_response_is_resumed;
         g3_r170_pass_cut_inside_tail_is_invisible: resume::upstream_cut_inside_tail_is_invisible;
         r170_pass_cut_inside_long_event_ends_connection: resume::upstream_cut_inside_long_event_ends_client_connection;
@@ -72,6 +75,8 @@ scenarios! {
         b20_f10_r108_pass_sessions_never_meet: standalone::sessions_have_streams_of_their_own;
 
         b15_r070_r071_r074_pass_delete_ends_both: sessions::delete_ends_both_sessions;
+        r071_pass_opening_stream_ends_with_its_session: sessions::opening_stream_ends_with_its_session;
+        r078_pass_upstream_without_delete: sessions::upstream_without_delete_is_tolerated;
         f5_r076_pass_upstream_404_ends_session: sessions::upstream_404_ends_session;
         r193_pass_404_only_for_sessions: sessions::e1_never_sees_404_but_for_session;
         f5_r010_r074_r075_pass_ids_never_cross: sessions::session_ids_never_cross_sides;
@@ -80,6 +85,8 @@ scenarios! {
         b20_r079_pass_server_request_is_answered: sessions::server_request_is_answered_in_mid_stream;
 
         c12_pass_errors_unchanged: failures::upstream_5xx_body_unchanged;
+        c12_pass_error_pages_unchanged: failures::upstream_5xx_page_unchanged;
+        r151_pass_missing_capability: failures::missing_capability_passes;
         c12_r061_pass_notifications_as_upstream: failures::notifications_are_answered_as_upstream_does;
         r199_pass_401_becomes_502: failures::upstream_401_becomes_502;
         r193_r157_pass_dead_upstream_502: failures::dead_upstream_502_with_id with NO_CHECKS;
@@ -91,6 +98,7 @@ scenarios! {
 
         c15_r180_r181_f5_pass_requests_are_clean: headers::requests_are_clean;
         r180_r181_r133_pass_responses_are_clean: headers::responses_are_clean;
+        c12_pass_allow_is_that_of_the_request: headers::allow_is_that_of_the_request;
     }
     Inspect {
         c2_inspect_one_request_once_json: relay::one_request_reaches_upstream_once_json;
@@ -101,8 +109,7 @@ scenarios! {
         c13_r188_inspect_ids_keep_type: relay::ids_keep_type;
         c14_r188_inspect_json_unchanged: relay::bytes_unchanged_json;
         c10_c14_inspect_json_of_every_size_unchanged: relay::bytes_unchanged_json_of_every_size;
-        c11_inspect_binary_unchanged: relay::bytes_unchanged_binary;
-        c1_r173_inspect_look_alike_types: relay::look_alike_content_type;
+        c1_r173_inspect_streams_of_any_spelling: relay::event_streams_of_any_spelling;
         r116_b20_inspect_concurrent_streams: relay::concurrent_streams;
         h1_inspect_connections_are_shared: relay::connections_are_shared;
         r185_inspect_silent_streams_get_comments: relay::silent_streams_get_comments with FREQUENT_COMMENTS;
@@ -110,11 +117,13 @@ scenarios! {
         c26_inspect_stuck_client_leaves_alone: flow::stuck_client_is_disconnected_alone with SHORT_STALL;
 
         c8_r107_inspect_leaving_without_ids_drains: leaving::client_leaves_e1_without_ids_is_drained;
+        b6_r074_inspect_leaving_initialize_ends_upstream_session: leaving::client_leaves_initialize_ends_upstream_session;
         c8_r101_r103_r107_inspect_leaving_with_ids_closes: leaving::client_leaves_e1_with_ids_closes_upstream;
         k7_r134_inspect_leaving_stateless_cancels: leaving::client_leaves_e2_cancels_upstream;
 
         g1_g3_r112_r113_inspect_cut_is_resumed: resume::upstream_cut_with_ids_is_resumed_invisibly;
         g1_r112_inspect_retry_is_honoured: resume::server_retry_is_honoured;
+        g1_inspect_retry_after_beyond_patience: resume::retry_after_beyond_patience_is_not_waited_for;
         r113_inspect_graceful_end_is_resumed: resume::graceful_end_before_response_is_resumed;
         g3_r170_inspect_cut_inside_tail_is_invisible: resume::upstream_cut_inside_tail_is_invisible;
         c8_r114_inspect_cut_without_ids_is_error_in_band: resume::upstream_cut_without_ids_gives_in_band_error_with_id;
@@ -127,6 +136,8 @@ scenarios! {
         b20_f10_r108_inspect_sessions_never_meet: standalone::sessions_have_streams_of_their_own;
 
         b15_r070_r071_r074_inspect_delete_ends_both: sessions::delete_ends_both_sessions;
+        r071_inspect_opening_stream_ends_with_its_session: sessions::opening_stream_ends_with_its_session;
+        r078_inspect_upstream_without_delete: sessions::upstream_without_delete_is_tolerated;
         f5_r076_inspect_upstream_404_ends_session: sessions::upstream_404_ends_session;
         r193_inspect_404_only_for_sessions: sessions::e1_never_sees_404_but_for_session;
         f5_r010_r074_r075_inspect_ids_never_cross: sessions::session_ids_never_cross_sides;
@@ -135,6 +146,7 @@ scenarios! {
         b20_r079_inspect_server_request_is_answered: sessions::server_request_is_answered_in_mid_stream;
 
         c12_inspect_errors_unchanged: failures::upstream_5xx_body_unchanged;
+        r151_inspect_missing_capability: failures::missing_capability_passes;
         c12_r061_inspect_notifications_as_upstream: failures::notifications_are_answered_as_upstream_does;
         r199_inspect_401_becomes_502: failures::upstream_401_becomes_502;
         r193_r157_inspect_dead_upstream_502: failures::dead_upstream_502_with_id with NO_CHECKS;
@@ -145,6 +157,7 @@ scenarios! {
 
         c15_r180_r181_f5_inspect_requests_are_clean: headers::requests_are_clean;
         r180_r181_r133_inspect_responses_are_clean: headers::responses_are_clean;
+        c12_inspect_allow_is_that_of_the_request: headers::allow_is_that_of_the_request;
     }
 }
 

@@ -17,13 +17,6 @@ use crate::server::dispatch::{Envelope, Prepared, begin, invalid, legacy_revisio
 use crate::server::exchange::{Answer, Content, Inbound};
 use crate::server::session::{InFlight, Session};
 
-/// Why an answer is not given that may have to be whole: its call may have run.
-const NO_ROOM: &str = "too many bytes of messages are held; the call may have run";
-const BUFFER_FULL: &str = reason!("buffer_full");
-
-/// Bytes of one element's JSON answer.
-const MAX_ELEMENT: usize = 16 << 20;
-
 /// Splits a batch into exchanges of its handler.
 pub(crate) fn prepare(
     shared: &Shared,
@@ -54,12 +47,65 @@ pub(crate) fn prepare(
         parts.push(Part {
             id,
             state: State::Waiting(future),
-            budget: shared.buffered.clone(),
+            held: 0,
             _running: running,
         });
     }
-    let answer = run(parts, shared.buffered.clone());
-    Ok(Prepared::in_session(Box::pin(answer), session))
+    let room = Room::new(shared.config.limits.max_batch, &shared.buffered);
+    Ok(Prepared::in_session(Box::pin(run(parts, room)), session))
+}
+
+/// Bytes after which the elements that have not had their turn wait for the next poll.
+const AT_ONCE: usize = 32 << 10;
+
+/// Where the answers of a batch are held until they are written: within the batch's own bound, and, with
+/// everything else that is held whole, within the server's budget.
+struct Room {
+    /// Bytes that this batch's answers may still take.
+    left: usize,
+    /// For answers that are put together here. Whoever gives a whole one has seen to it already.
+    budget: ByteBudget,
+    /// Answers handed over last: they keep their place in the budget until they are written.
+    writing: Vec<Bytes>,
+}
+
+impl Room {
+    fn new(left: usize, budget: &ByteBudget) -> Self {
+        Self {
+            left,
+            budget: budget.clone(),
+            writing: Vec::new(),
+        }
+    }
+
+    /// Begins an answer that comes in pieces. One that says how long it is has its room before it is read.
+    fn begin(&mut self, held: &mut usize, length: Option<u64>) -> Result<Gathering, Broken> {
+        let Some(length) = length else {
+            return Ok(Gathering::up_to(&self.budget, self.left));
+        };
+        let length = usize::try_from(length).map_err(|_| TOO_LARGE)?;
+        self.take(held, length)?;
+        Gathering::of_length(&self.budget, length).map_err(|NoRoom { .. }| NO_ROOM)
+    }
+
+    /// To be called whenever bytes were appended.
+    fn grown(&mut self, held: &mut usize, answer: &mut Gathering) -> Result<(), Broken> {
+        self.take(held, answer.bytes.len())?;
+        answer.grown().map_err(|NoRoom { .. }| NO_ROOM)
+    }
+
+    /// Takes what an answer of so many bytes in all needs besides what it has taken before.
+    fn take(&mut self, held: &mut usize, bytes: usize) -> Result<(), Broken> {
+        let more = bytes.saturating_sub(*held);
+        self.left = self.left.checked_sub(more).ok_or(TOO_LARGE)?;
+        *held += more;
+        Ok(())
+    }
+
+    /// Gives back what an answer has taken of the batch's bound.
+    fn give(&mut self, held: &mut usize) {
+        self.left += std::mem::take(held);
+    }
 }
 
 /// One element of a batch.
@@ -67,7 +113,8 @@ struct Part {
     /// Its id, if it is a request and so must be answered.
     id: Option<RequestId>,
     state: State,
-    budget: ByteBudget,
+    /// Bytes that its answer takes of the batch's [`Room`].
+    held: usize,
     _running: Option<InFlight>,
 }
 
@@ -75,57 +122,49 @@ enum State {
     Waiting(BoxFuture<Answer>),
     Events(Box<dyn BodyStream>),
     Message(Box<dyn BodyStream>, Gathering),
+    /// The whole answer, for which there was room, or an error in its place.
     Whole(Bytes),
     Done,
 }
 
-impl State {
-    fn of(answer: Answer, budget: &ByteBudget) -> Result<Self, NoRoom> {
-        Ok(match (answer.content, answer.body) {
-            (Content::EventStream, Body::Stream(stream)) => Self::Events(stream),
-            (_, Body::Stream(stream)) => {
-                let length = stream.remaining().and_then(|n| usize::try_from(n).ok());
-                let whole = match length.filter(|n| *n <= MAX_ELEMENT) {
-                    Some(length) => Gathering::of_length(budget, length)?,
-                    None => Gathering::up_to(budget, MAX_ELEMENT),
-                };
-                Self::Message(stream, whole)
-            }
-            (_, Body::Full(bytes)) => Self::Whole(bytes),
-            (_, Body::Empty) => Self::Whole(Bytes::new()),
-        })
-    }
-}
+/// Why there is no answer to an element, as `data.reason` and in words.
+type Broken = (&'static str, &'static str);
+
+const LOST: Broken = ("upstream_stream_lost", "the answer broke off");
+const TIMED_OUT: Broken = ("upstream_timeout", "the answer did not come in time");
+const TOO_LARGE: Broken = (
+    "message_too_large",
+    "the answers to this batch are too large to be held",
+);
+const NO_ROOM: Broken = (
+    "buffer_full",
+    "too many bytes of messages are held; the call may have run",
+);
+const SHUT_DOWN: Broken = ("shutting_down", "the server shuts down");
 
 impl Part {
     /// Moves on until there is something to write; `Ready` when events or the whole answer wait.
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>, room: &mut Room) -> Poll<()> {
         loop {
             match &mut self.state {
                 State::Waiting(future) => {
                     let answer = std::task::ready!(future.as_mut().poll(cx));
-                    match State::of(answer, &self.budget) {
-                        Ok(state) => self.state = state,
-                        Err(NoRoom { .. }) => self.state = State::Whole(self.no_room()),
-                    }
-                    self.check_whole();
+                    self.begin(answer, room);
                 }
                 State::Message(stream, whole) => {
                     let filled = std::task::ready!(stream.poll_fill(cx, &mut whole.bytes));
-                    let too_large = whole.bytes.len() > MAX_ELEMENT;
-                    if whole.grown().is_err() {
-                        self.state = State::Whole(self.no_room());
-                        continue;
-                    }
-                    match filled {
-                        Ok(Filled::More) if !too_large => {}
-                        Ok(Filled::End) if !too_large => {
-                            if let State::Message(_, whole) = self.take() {
-                                self.state = State::Whole(whole.finish());
+                    let grown = room.grown(&mut self.held, whole);
+                    match filled.map_err(|error| broken_by(&error)) {
+                        Err(broken) => self.fail(broken, room),
+                        Ok(filled) => match grown {
+                            Err(broken) => self.fail(broken, room),
+                            Ok(()) if filled == Filled::End => {
+                                if let State::Message(_, whole) = self.take() {
+                                    self.complete(whole.finish(), room);
+                                }
                             }
-                            self.check_whole();
-                        }
-                        _ => self.state = State::Whole(self.broken()),
+                            Ok(()) => {}
+                        },
                     }
                 }
                 State::Events(_) | State::Whole(_) | State::Done => return Poll::Ready(()),
@@ -133,58 +172,106 @@ impl Part {
         }
     }
 
-    /// Whatever is no response to its request would spoil the array for all the others.
-    fn check_whole(&mut self) {
-        let (Some(id), State::Whole(bytes)) = (&self.id, &self.state) else {
-            return;
+    fn begin(&mut self, answer: Answer, room: &mut Room) {
+        let begun = match (answer.content, answer.body) {
+            (Content::EventStream, Body::Stream(stream)) => Ok(State::Events(stream)),
+            (_, Body::Stream(stream)) => room
+                .begin(&mut self.held, stream.remaining())
+                .map(|whole| State::Message(stream, whole)),
+            (_, Body::Full(whole)) => room
+                .take(&mut self.held, whole.len())
+                .map(|()| State::Whole(whole)),
+            (_, Body::Empty) => Ok(State::Whole(Bytes::new())),
         };
-        let message = Message::parse(bytes.clone());
-        let answers = message.is_ok_and(|m| {
-            matches!(m.kind(), Kind::Response | Kind::ErrorResponse) && m.id() == Some(id)
-        });
-        if !answers {
-            self.state = State::Whole(self.broken());
+        match begun {
+            Ok(State::Whole(whole)) => self.complete(whole, room),
+            Ok(state) => self.state = state,
+            Err(broken) => self.fail(broken, room),
         }
     }
 
-    fn broken(&self) -> Bytes {
-        let text = "the answer broke off";
-        let data = br#"{"reason":"upstream_stream_lost"}"#;
-        rpc::error_response(self.id.as_ref(), code::INTERNAL_ERROR, text, Some(data))
+    /// Whatever is no response to its request would spoil the array for all the others.
+    fn complete(&mut self, whole: Bytes, room: &mut Room) {
+        let answers = self.id.as_ref().is_none_or(|id| {
+            Message::parse(whole.clone())
+                .is_ok_and(|message| message.kind().is_response() && message.id() == Some(id))
+        });
+        if answers {
+            self.state = State::Whole(whole);
+        } else {
+            self.fail(LOST, room);
+        }
     }
 
-    fn no_room(&self) -> Bytes {
-        let id = self.id.as_ref();
-        rpc::error_response(
-            id,
-            code::INTERNAL_ERROR,
-            NO_ROOM,
-            Some(BUFFER_FULL.as_bytes()),
-        )
+    /// An error takes the place of the answer. It is small, and needs no room.
+    fn fail(&mut self, (reason, text): Broken, room: &mut Room) {
+        room.give(&mut self.held);
+        let data = format!(r#"{{"reason":"{reason}"}}"#);
+        let code = code::INTERNAL_ERROR;
+        let error = rpc::error_response(self.id.as_ref(), code, text, Some(data.as_bytes()));
+        self.state = State::Whole(error);
     }
 
     fn take(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Done)
     }
 
-    /// What an answered element adds to the array; nothing for a notification.
-    fn take_whole(&mut self) -> Option<Bytes> {
+    /// What an answered element adds to the array or the stream; nothing for a notification.
+    fn take_whole(&mut self, room: &mut Room) -> Option<Bytes> {
+        room.give(&mut self.held);
         match self.take() {
             State::Whole(bytes) if self.id.is_some() => Some(bytes),
             _ => None,
         }
     }
+
+    fn write_whole(&mut self, room: &mut Room, out: &mut Vec<u8>) {
+        if let Some(bytes) = self.take_whole(room) {
+            let mut event = BytesMut::new();
+            sse::encode(&mut event, None, None, None, Some(&bytes));
+            out.extend_from_slice(&event);
+            room.writing.push(bytes);
+        }
+    }
+
+    /// As [`BodyStream::shut_down`]: who is not answered by the end hears so. An element that streams
+    /// knows best itself what its client has to see.
+    fn shut_down(&mut self, force: bool, room: &mut Room, out: &mut Vec<u8>) -> bool {
+        match &mut self.state {
+            State::Events(stream) => {
+                if stream.shut_down(force, out) {
+                    self.state = State::Done;
+                }
+            }
+            State::Waiting(_) | State::Message(..) if force => {
+                self.fail(SHUT_DOWN, room);
+                self.write_whole(room, out);
+            }
+            State::Whole(_) => self.write_whole(room, out),
+            State::Waiting(_) | State::Message(..) | State::Done => {}
+        }
+        matches!(self.state, State::Done)
+    }
+}
+
+fn broken_by(error: &BodyError) -> Broken {
+    match error {
+        BodyError::TooLarge { .. } => TOO_LARGE,
+        BodyError::TimedOut => TIMED_OUT,
+        BodyError::NoRoom(_) => NO_ROOM,
+        _ => LOST,
+    }
 }
 
 /// Waits until every element is answered whole, or one of them streams.
-async fn run(mut parts: Vec<Part>, budget: ByteBudget) -> Answer {
+async fn run(mut parts: Vec<Part>, mut room: Room) -> Answer {
     if parts.iter().all(|p| p.id.is_none()) {
         return run_silent(parts).await;
     }
     let streams = poll_fn(|cx| {
         let mut waiting = false;
         for part in &mut parts {
-            waiting |= part.poll_answer(cx).is_pending();
+            waiting |= part.poll_answer(cx, &mut room).is_pending();
             if matches!(part.state, State::Events(_)) {
                 return Poll::Ready(true);
             }
@@ -198,14 +285,16 @@ async fn run(mut parts: Vec<Part>, budget: ByteBudget) -> Answer {
     if streams.await {
         return Answer::events(Joined {
             parts,
+            room,
+            next: 0,
             inside: None,
-            writing: Vec::new(),
         });
     }
-    let elements: Vec<_> = parts.iter_mut().filter_map(Part::take_whole).collect();
-    array_of(&elements, &budget).unwrap_or_else(|NoRoom { .. }| {
+    let whole = parts.iter_mut().filter_map(|p| p.take_whole(&mut room));
+    let elements: Vec<_> = whole.collect();
+    array_of(&elements, &room.budget).unwrap_or_else(|NoRoom { .. }| {
         let (status, code) = (StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR);
-        Answer::error(status, None, code, NO_ROOM, Some(BUFFER_FULL))
+        Answer::error(status, None, code, NO_ROOM.1, Some(reason!("buffer_full")))
     })
 }
 
@@ -249,10 +338,11 @@ async fn run_silent(parts: Vec<Part>) -> Answer {
 /// The event stream of a batch: the elements' events interleaved, whole answers as events.
 struct Joined {
     parts: Vec<Part>,
+    room: Room,
+    /// The element whose turn it is first: what one poll gives is bounded, and nobody starves.
+    next: usize,
     /// The element whose unfinished event is being written; nothing else may come between.
     inside: Option<usize>,
-    /// Whole answers handed over last: they keep their place in the budget until they are written.
-    writing: Vec<Bytes>,
 }
 
 impl Joined {
@@ -263,7 +353,7 @@ impl Joined {
         out: &mut Vec<u8>,
     ) -> Poll<Result<(), BodyError>> {
         let part = &mut self.parts[at];
-        std::task::ready!(part.poll_answer(cx));
+        std::task::ready!(part.poll_answer(cx, &mut self.room));
         if let State::Events(stream) = &mut part.state {
             let filled = std::task::ready!(stream.poll_fill(cx, out))?;
             self.inside = (!stream.at_boundary()).then_some(at);
@@ -273,13 +363,32 @@ impl Joined {
             }
             return Poll::Ready(Ok(()));
         }
-        if let Some(bytes) = part.take_whole() {
-            let mut event = BytesMut::new();
-            sse::encode(&mut event, None, None, None, Some(&bytes));
-            out.extend_from_slice(&event);
-            self.writing.push(bytes);
-        }
+        part.write_whole(&mut self.room, out);
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives every element its turn, or the one its turn that is inside of an event.
+    fn poll_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+        before: usize,
+    ) -> Result<(), BodyError> {
+        let count = self.parts.len();
+        let (first, turns) = self.inside.map_or((self.next, count), |at| (at, 1));
+        for at in (first..first + turns).map(|at| at % count) {
+            if matches!(self.parts[at].state, State::Done) {
+                continue;
+            }
+            if let Poll::Ready(polled) = self.poll_part(at, cx, out) {
+                polled?;
+            }
+            self.next = at + 1;
+            if self.inside.is_some() || out.len() - before >= AT_ONCE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -295,38 +404,37 @@ impl BodyStream for Joined {
     ) -> Poll<Result<Filled, BodyError>> {
         let before = out.len();
         // Who asks for more has written what there was.
-        self.writing.clear();
-        let range = self.inside.map_or(0..self.parts.len(), |at| at..at + 1);
-        for at in range {
-            if matches!(self.parts[at].state, State::Done) {
-                continue;
+        self.room.writing.clear();
+        loop {
+            let inside = self.inside;
+            self.poll_parts(cx, out, before)?;
+            if self.is_done() {
+                return Poll::Ready(Ok(Filled::End));
             }
-            if let Poll::Ready(Err(error)) = self.poll_part(at, cx, out) {
-                return Poll::Ready(Err(error));
+            if out.len() > before {
+                return Poll::Ready(Ok(Filled::More));
             }
-            if self.inside.is_some() {
-                break;
+            if inside.is_none() || self.inside.is_some() {
+                return Poll::Pending;
             }
+            // The element that the others had to wait for ended without a byte: now it is their turn.
         }
-        if self.is_done() {
-            return Poll::Ready(Ok(Filled::End));
-        }
-        if out.len() > before {
-            return Poll::Ready(Ok(Filled::More));
-        }
-        if self
-            .parts
-            .iter()
-            .any(|p| matches!(p.state, State::Whole(_)))
-        {
-            // A silent element ended without a byte; look at the others again at once.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
     }
 
     fn at_boundary(&self) -> bool {
         self.inside.is_none()
+    }
+
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        if self.inside.is_some() {
+            // Nothing can be joined on to half an event.
+            return force;
+        }
+        let mut over = true;
+        for part in &mut self.parts {
+            over &= part.shut_down(force, &mut self.room, out);
+        }
+        over
     }
 
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {

@@ -76,6 +76,9 @@ pub struct Limits {
     /// whole. Messages of up to [`ByteBudget::FREE`](crate::ByteBudget::FREE) are not counted. Default:
     /// 256 MiB. A body for which there is no room gets 503, before it is read if its length is announced.
     pub max_buffered: usize,
+    /// Bytes of the answers of one batch (2025-03-26) that are held until they are whole. Default:
+    /// 16 MiB. An answer for which there is no room becomes an error, `message_too_large`.
+    pub max_batch: usize,
     /// Bytes of a request's head. Default: 32 KiB. More gets 431.
     pub max_head: usize,
     /// Header fields of a request, at most 128: more are never read. Default: 100. More gets 431.
@@ -107,6 +110,7 @@ impl Default for Limits {
             max_requests_per_session: 128,
             max_body: 4 << 20,
             max_buffered: ByteBudget::DEFAULT_LIMIT,
+            max_batch: 16 << 20,
             max_head: 32 << 10,
             max_headers: 100,
             head_timeout: Duration::from_secs(10),

@@ -96,7 +96,7 @@ pub(crate) fn left_behind(shared: &Arc<Shared>, answer: Answer) -> Option<BoxFut
         }
         let sessions = shared.sessions.list();
         if let Some(session) = sessions.iter().find(|s| *s.id() == id) {
-            shared.end_session(session, SessionEnd::Deleted).await;
+            shared.end_session(session, SessionEnd::Abandoned).await;
         }
     }))
 }

@@ -23,8 +23,10 @@ mod manager;
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionEnd {
-    /// The client sent DELETE.
+    /// The client sent DELETE, and the handler has answered it.
     Deleted,
+    /// The client left before it learned the session's id: nobody will ever use it.
+    Abandoned,
     /// Nobody used it for too long, or it grew too old.
     Expired,
     /// The upstream does not know its session any more.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::header::{MediaType, SESSION_ID};
-use thinpipe_proto::session::UpstreamSessionId;
+use thinpipe_proto::session::{InvalidId, UpstreamSessionId};
 
 use crate::ByteBudget;
 use crate::body::{Body, BodyError};
@@ -36,8 +36,6 @@ pub struct UpstreamResponse {
     pub media_type: MediaType,
     /// `Content-Length`, if given.
     pub content_length: Option<u64>,
-    /// `Mcp-Session-Id`, if given and valid.
-    pub session_id: Option<UpstreamSessionId>,
     body: Body,
 }
 
@@ -49,18 +47,28 @@ impl UpstreamResponse {
         content_length: Option<u64>,
         body: Body,
     ) -> Self {
-        // Copied, since an id lives longer than the head it came in.
-        let session_id = headers
-            .get(SESSION_ID)
-            .map(|value| Bytes::copy_from_slice(value.as_bytes()))
-            .and_then(|value| UpstreamSessionId::from_bytes(value).ok());
         Self {
             status,
             headers,
             media_type,
             content_length,
-            session_id,
             body,
+        }
+    }
+
+    /// `Mcp-Session-Id`; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`InvalidId`] if what is there cannot be an id, or if there are several.
+    pub fn session_id(&self) -> Result<Option<UpstreamSessionId>, InvalidId> {
+        let mut values = self.headers.get_all(SESSION_ID).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            // Copied, since an id lives longer than the head it came in.
+            (Some(id), None) => {
+                UpstreamSessionId::from_bytes(Bytes::copy_from_slice(id.as_bytes())).map(Some)
+            }
+            (Some(_), Some(_)) => Err(InvalidId),
         }
     }
 
@@ -68,6 +76,12 @@ impl UpstreamResponse {
     #[must_use]
     pub fn is_event_stream(&self) -> bool {
         self.media_type == MediaType::EventStream
+    }
+
+    /// Whether it is known that there is not a byte of a body.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self.body, Body::Empty)
     }
 
     /// The unread body. Dropping it before its end closes the connection.

@@ -90,7 +90,7 @@ pub async fn probe_with(
             Next::Initialize(revision) => {
                 let response = upstream.send(initialize(&headers, revision)).await?;
                 let status = response.status.as_u16();
-                let session = response.session_id.clone();
+                let session = response.session_id().unwrap_or_default();
                 let message = read(upstream, response, budget).await;
                 if let Some(session) = session {
                     let revision = negotiated(message.as_ref().ok()).unwrap_or(revision);

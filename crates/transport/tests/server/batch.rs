@@ -1,9 +1,13 @@
 //! Batches: 2025-03-26 only, never seen by the handler.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use thinpipe_testkit::rpc;
+use tokio_util::task::TaskTracker;
 
-use crate::support::{call, config, start};
+use crate::support::{LARGE, Running, call, config, start, until};
 
 fn array(messages: &[String]) -> String {
     format!("[{}]", messages.join(","))
@@ -128,4 +132,125 @@ async fn b10_batch_is_bounded_without_a_session() {
     assert_eq!(post(two).await.status, 200);
     let three = array(&[call(1, "echo"), call(2, "echo"), call(3, "echo")]);
     assert_eq!(post(three).await.status, 400);
+}
+
+/// A server with room for one large answer, but not for two.
+async fn with_little_room() -> Running {
+    let mut config = config();
+    config.limits.max_batch = LARGE + LARGE / 2;
+    start(config).await
+}
+
+fn reasons(answers: &Value) -> Vec<&str> {
+    let answers = answers.as_array().into_iter().flatten();
+    answers
+        .map(|answer| {
+            answer["error"]["data"]["reason"]
+                .as_str()
+                .unwrap_or_default()
+        })
+        .collect()
+}
+
+/// B2: what is held of a batch has one bound for all its answers: the one that has no room becomes an error
+/// that says so, the others arrive.
+#[tokio::test]
+async fn b2_answers_of_a_batch_share_one_bound() {
+    let running = with_little_room().await;
+    let client = running.client("2025-03-26").await;
+    let calls = [call(1, "large"), call(2, "large"), call(3, "echo")];
+    let answers = client.post(array(&calls)).await.json().await;
+    assert_eq!(reasons(&answers), ["", "message_too_large", ""]);
+    assert_eq!(answers[1]["id"], 2);
+    let alone = client.post(array(&[call(4, "large")])).await.json().await;
+    assert_eq!(reasons(&alone), [""]);
+}
+
+/// B2: the same for answers that come little by little; what an answer that was given up had taken is there
+/// for the others.
+#[tokio::test]
+async fn b2_answers_that_grow_share_the_bound() {
+    let running = with_little_room().await;
+    let client = running.client("2025-03-26").await;
+    let calls = [call(1, "slow body"), call(2, "slow body")];
+    let waiting = client.post(array(&calls)).send().await;
+    until("both bodies have begun", || {
+        running.sample.streams.lock().unwrap().len() == 2
+    })
+    .await;
+    let bodies = std::mem::take(&mut *running.sample.streams.lock().unwrap());
+    let [first, second] = &bodies[..] else {
+        panic!("two bodies");
+    };
+    let large = "x".repeat(LARGE);
+    let begin = |id: u64| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"text":"{large}"#);
+    first.send(begin(1).into()).await.unwrap();
+    second.send(begin(2).into()).await.unwrap();
+    // It is given up: nobody takes any more of it.
+    second.closed().await;
+    first.send(r#""}}"#.into()).await.unwrap();
+    drop(bodies);
+    let answers = waiting.response().await.json().await;
+    assert_eq!(reasons(&answers), ["", "message_too_large"]);
+    assert_eq!(answers[0]["result"]["text"], large);
+}
+
+/// B2: on a stream an answer gives its room back as soon as it is written, so that any number of them fit.
+#[tokio::test]
+async fn b2_answers_on_a_stream_give_their_room_back() {
+    let running = with_little_room().await;
+    let client = running.client("2025-03-26").await;
+    let calls = [
+        call(1, "stream"),
+        call(2, "slow body"),
+        call(3, "slow body"),
+    ];
+    let mut response = client.post(array(&calls)).await;
+    until("both bodies have begun", || {
+        running.sample.streams.lock().unwrap().len() == 3
+    })
+    .await;
+    let bodies = std::mem::take(&mut *running.sample.streams.lock().unwrap());
+    let large = "x".repeat(LARGE);
+    for (body, id) in bodies.into_iter().skip(1).zip([2, 3]) {
+        let whole = rpc::response(id, &json!({ "text": large }));
+        body.send(whole.into()).await.unwrap();
+        drop(body);
+        let answer = response.next_message().await;
+        assert_eq!(
+            (&answer["id"], &answer["result"]["text"]),
+            (&json!(id), &json!(large))
+        );
+    }
+}
+
+/// C22: at the end of the drain whoever waits on the stream of a batch hears, by the id, that no answer comes.
+#[tokio::test]
+async fn c22_a_batch_that_is_cut_short_says_so() {
+    let mut config = config();
+    config.limits.drain = Duration::from_millis(200);
+    let running = start(config).await;
+    let client = running.client("2025-03-26").await;
+    let calls = [call(1, "stream"), call(2, "wait"), call(3, "slow body")];
+    let mut response = client.post(array(&calls)).await;
+    until("all have begun", || {
+        running.sample.begun.load(Ordering::SeqCst) == 3
+    })
+    .await;
+    let server = running.server.clone();
+    let down = TaskTracker::new().spawn(async move { server.shut_down().await });
+    let (events, end) = response.events_to_end().await;
+    assert_eq!(end, Ok(()));
+    let answers: Vec<_> = events
+        .iter()
+        .filter(|event| event.has_message())
+        .map(|event| event.json())
+        .collect();
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| (&answer["id"], &answer["error"]["data"]["reason"]))
+        .collect();
+    let reason = &json!("shutting_down");
+    assert_eq!(told, [(&json!(2), reason), (&json!(3), reason)]);
+    down.await.unwrap();
 }

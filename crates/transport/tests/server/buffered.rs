@@ -197,7 +197,7 @@ async fn b10_http2_bodies_share_the_budget() {
 async fn b10_answers_to_a_batch_share_the_budget() {
     let running = start(tight()).await;
     let client = running.client("2025-03-26").await;
-    let batch = format!("[{},{}]", call(1, "long"), call(2, "long"));
+    let batch = format!("[{},{}]", call(1, "slow body"), call(2, "slow body"));
     let asked = client.post(batch).send().await;
     until("both run", || {
         running.sample.begun.load(Ordering::SeqCst) == 2

@@ -78,6 +78,21 @@ async fn r070_unknown_and_ended_sessions_get_404() {
     .await;
 }
 
+/// R078, protocol notes 2.2.2: a handler may answer DELETE with 405, and then the session stays.
+#[tokio::test]
+async fn r078_delete_that_is_not_allowed_keeps_the_session() {
+    let running = start(config()).await;
+    let client = running.client("2025-11-25").await;
+    let keeps = &running.sample.keeps_sessions;
+    keeps.store(true, Ordering::SeqCst);
+    assert_eq!(client.delete().await.status, 405);
+    assert_eq!(client.post(call(1, "echo")).await.status, 200);
+    assert!(running.sample.ended.lock().unwrap().is_empty());
+    keeps.store(false, Ordering::SeqCst);
+    assert_eq!(client.delete().await.status, 202);
+    assert_eq!(client.post(call(2, "echo")).await.status, 404);
+}
+
 /// R072: a second `initialize` in a live session is refused, and the session lives on.
 #[tokio::test]
 async fn r072_second_initialize_is_refused() {
@@ -292,9 +307,10 @@ async fn b6_session_that_nobody_knows_is_ended() {
     connection.close();
     until("it runs on", || running.server.stats().detached == 1).await;
     running.sample.gate.lock().unwrap().open();
-    until("it is ended", || {
-        *running.sample.ended.lock().unwrap() == [SessionEnd::Deleted]
-    })
+    until(
+        "it is ended, and not as if its client had asked for it",
+        || *running.sample.ended.lock().unwrap() == [SessionEnd::Abandoned],
+    )
     .await;
     assert_eq!(running.server.stats().sessions, 0);
 }

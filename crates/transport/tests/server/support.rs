@@ -1,7 +1,7 @@
 //! A small MCP server on the transport crate alone (B13: usable on its own).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub(crate) struct Sample {
     /// Calls that began.
     pub(crate) begun: AtomicUsize,
     pub(crate) ended: Mutex<Vec<SessionEnd>>,
+    /// DELETE is answered 405.
+    pub(crate) keeps_sessions: AtomicBool,
     pub(crate) streams: Mutex<Vec<mpsc::Sender<Bytes>>>,
 }
 
@@ -72,6 +74,10 @@ impl Sample {
             }
             Inbound::StatelessNotification(_) => Answer::accepted(),
             Inbound::Listen(..) => Answer::events(self.stream()),
+            Inbound::Terminate(_) if self.keeps_sessions.load(Ordering::SeqCst) => {
+                let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "sessions stay");
+                Answer::error(status, None, code::SERVER_ERROR, text, None)
+            }
             Inbound::Terminate(_) => Answer::accepted(),
         }
     }
@@ -102,11 +108,15 @@ impl Sample {
                 result_of(&message, &format!(r#"{{"text":"{text}"}}"#))
             }
             Some("stream") => Answer::events(self.stream()),
-            Some("long") => {
+            Some("slow body") => {
                 let body = Body::stream(self.stream());
                 Answer::new(StatusCode::OK, Content::Json, body)
             }
             Some("who") => result_of(&message, &format!(r#"{{"client":"{client:?}"}}"#)),
+            Some("large") => {
+                let text = "x".repeat(LARGE);
+                result_of(&message, &format!(r#"{{"content":[],"text":"{text}"}}"#))
+            }
             Some("nothing") => Answer::accepted(),
             Some("nonsense") => Answer::json(Bytes::from_static(b"<html>")),
             Some("stream on") => {
@@ -148,6 +158,9 @@ impl Handler for Sample {
         Box::pin(std::future::ready(()))
     }
 }
+
+/// What the tool `large` says has so many bytes.
+pub(crate) const LARGE: usize = 40 << 10;
 
 /// A stream of whatever the test sends; `runs_on`: also without its client, and while the server drains.
 pub(crate) struct Channel {

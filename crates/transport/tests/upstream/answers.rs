@@ -90,7 +90,8 @@ async fn c2_the_head_comes_before_the_body() {
     assert_eq!(response.status, StatusCode::OK);
     assert_eq!(response.content_length, Some(3));
     assert_eq!(response.headers.get_all("x").iter().count(), 2);
-    assert_eq!(response.session_id.as_ref().unwrap().as_str(), "abc");
+    let session = response.session_id().unwrap().unwrap();
+    assert_eq!(session.as_str(), "abc");
     let ((), body) = join!(peer.send("abc"), text(response));
     assert_eq!(body, "abc");
 }

@@ -14,8 +14,10 @@ use thinpipe_transport::server::{
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::interceptor::{Chain, ChainConfig};
+use crate::failure::Failure;
+use crate::interceptor::{Chain, ChainConfig, MessageContext};
 use crate::relay::{Broken, Owner, Purpose};
+use crate::session::Origin;
 use crate::stats::Counters;
 
 /// What one poll of a body gives.
@@ -98,7 +100,15 @@ impl Owner for Resumer {
         }
     }
 
-    fn answer_upstream(self: Arc<Self>, _: Arc<Session>, _: Bytes) {}
+    fn answer_upstream(
+        self: Arc<Self>,
+        _: &mut Origin,
+        _: Option<&Arc<Session>>,
+        _: &MessageContext,
+        _: Bytes,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 struct Nobody;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thinpipe_transport::server::Limits;
 
+use super::messages::{says, upstream_says, wrong};
 use super::toml;
 
 /// C17, B10: every limit, time-out and bound of a pool is its own: none takes another's place on the way.
@@ -17,6 +18,7 @@ max_requests = 3
 max_requests_per_session = 4
 max_body = "5 KiB"
 max_buffered = "6 MiB"
+max_batch = "28 KiB"
 max_head = "7 KiB"
 max_headers = 8
 head_timeout = "9s"
@@ -48,6 +50,7 @@ rotate_after = "27s"
         max_requests_per_session: 4,
         max_body: 5 << 10,
         max_buffered: 6 << 20,
+        max_batch: 28 << 10,
         max_head: 7 << 10,
         max_headers: 8,
         head_timeout: seconds(9),
@@ -74,4 +77,67 @@ rotate_after = "27s"
     assert_eq!(client.pool_idle_timeout, seconds(25));
     assert_eq!(client.rotate_after_requests, 26);
     assert_eq!(client.rotate_after, seconds(27));
+}
+
+/// I5: values out of range are named with their path.
+#[test]
+fn i5_values_out_of_range_are_named_with_their_path() {
+    says(
+        "t.toml",
+        "[limits]\nmax_connections = 0\n[sessions]\nidle = \"2d\"\n[[upstreams]]\nurl = \"http://h/mcp\"\n",
+        r#"
+error: limits.max_connections: 0 is not from 1 to 1000000
+ --> t.toml:2:19
+  |
+2 | max_connections = 0
+  |                   ^
+  = help: the default is 16384
+
+error: sessions.idle: 48h is longer than a session can grow old (24h)
+ --> t.toml:4:8
+  |
+4 | idle = "2d"
+  |        ^^^^
+  = help: make `sessions.age` longer, or `sessions.idle` shorter"#,
+    );
+    wrong(
+        "workers = 0\n[[upstreams]]\nurl=\"http://h/\"",
+        "workers: `0` is no number from 1 to 1024",
+        "one worker for each CPU is the default: leave it out",
+    );
+    wrong(
+        "[limits]\nmax_headers = 129\n[[upstreams]]\nurl=\"http://h/\"",
+        "limits.max_headers: 129 is not from 8 to 128",
+        "the default is 100",
+    );
+    wrong(
+        "[limits]\nmax_body = \"1 GiB\"\n[[upstreams]]\nurl=\"http://h/\"",
+        "limits.max_body: 1 GiB is more than limits.max_buffered, which is 256 MiB",
+        "raise limits.max_buffered, or lower this",
+    );
+    upstream_says(
+        "max_message = \"512 MiB\"",
+        "upstreams[0].max_message: 512 MiB is more than limits.max_buffered, which is 256 MiB",
+        "raise limits.max_buffered, or lower this",
+    );
+    upstream_says(
+        "max_message = 1",
+        "upstreams[0].max_message: 1 B is not from 1 KiB to 1 GiB",
+        "the default is 16 MiB",
+    );
+    upstream_says(
+        "pool = { rotate_after = \"1ms\" }",
+        "upstreams[0].pool.rotate_after: 1ms is not from 1s to 24h",
+        "the default is 5m",
+    );
+    upstream_says(
+        "health = { failures = 0 }",
+        "upstreams[0].health.failures: 0 is not from 1 to 1000",
+        "the default is 2",
+    );
+    wrong(
+        "[limits]\nkeep_alive = \"0s\"",
+        "limits.keep_alive: 0s is not from 10ms to 5m",
+        "the default is 15s",
+    );
 }

@@ -3,13 +3,13 @@
 use super::*;
 
 /// The message for a text that is wrong, exactly.
-fn says(name: &str, text: &str, expected: &str) {
+pub(super) fn says(name: &str, text: &str, expected: &str) {
     let error = load_text(name, text, &Settings::default()).expect_err(text);
     assert_eq!(error.to_string(), expected.trim_matches('\n'), "\n{text}");
 }
 
 /// The message for one wrong line in an upstream's table, without its excerpt.
-fn upstream_says(line: &str, message: &str, mend: &str) {
+pub(super) fn upstream_says(line: &str, message: &str, mend: &str) {
     let url = match line.starts_with("url") {
         true => "",
         false => "url = \"http://h/mcp\"\n",
@@ -17,7 +17,7 @@ fn upstream_says(line: &str, message: &str, mend: &str) {
     wrong(&format!("[[upstreams]]\n{url}{line}\n"), message, mend);
 }
 
-fn wrong(text: &str, message: &str, mend: &str) {
+pub(super) fn wrong(text: &str, message: &str, mend: &str) {
     let error = toml(text).expect_err(text).to_string();
     let first = error.lines().next().unwrap();
     let help = error
@@ -121,69 +121,6 @@ fn grammar_is_told_with_its_line() {
         assert!(error.starts_with("error: this is not "), "{error}");
         assert!(!error.contains(" at line"), "{error}");
     }
-}
-
-/// I5: values out of range are named with their path.
-#[test]
-fn i5_values_out_of_range_are_named_with_their_path() {
-    says(
-        "t.toml",
-        "[limits]\nmax_connections = 0\n[sessions]\nidle = \"2d\"\n[[upstreams]]\nurl = \"http://h/mcp\"\n",
-        r#"
-error: limits.max_connections: 0 is not from 1 to 1000000
- --> t.toml:2:19
-  |
-2 | max_connections = 0
-  |                   ^
-  = help: the default is 16384
-
-error: sessions.idle: 48h is longer than a session can grow old (24h)
- --> t.toml:4:8
-  |
-4 | idle = "2d"
-  |        ^^^^
-  = help: make `sessions.age` longer, or `sessions.idle` shorter"#,
-    );
-    wrong(
-        "workers = 0\n[[upstreams]]\nurl=\"http://h/\"",
-        "workers: `0` is no number from 1 to 1024",
-        "one worker for each CPU is the default: leave it out",
-    );
-    wrong(
-        "[limits]\nmax_headers = 129\n[[upstreams]]\nurl=\"http://h/\"",
-        "limits.max_headers: 129 is not from 8 to 128",
-        "the default is 100",
-    );
-    wrong(
-        "[limits]\nmax_body = \"1 GiB\"\n[[upstreams]]\nurl=\"http://h/\"",
-        "limits.max_body: 1 GiB is more than limits.max_buffered, which is 256 MiB",
-        "raise limits.max_buffered, or lower this",
-    );
-    upstream_says(
-        "max_message = \"512 MiB\"",
-        "upstreams[0].max_message: 512 MiB is more than limits.max_buffered, which is 256 MiB",
-        "raise limits.max_buffered, or lower this",
-    );
-    upstream_says(
-        "max_message = 1",
-        "upstreams[0].max_message: 1 B is not from 1 KiB to 1 GiB",
-        "the default is 16 MiB",
-    );
-    upstream_says(
-        "pool = { rotate_after = \"1ms\" }",
-        "upstreams[0].pool.rotate_after: 1ms is not from 1s to 24h",
-        "the default is 5m",
-    );
-    upstream_says(
-        "health = { failures = 0 }",
-        "upstreams[0].health.failures: 0 is not from 1 to 1000",
-        "the default is 2",
-    );
-    wrong(
-        "[limits]\nkeep_alive = \"0s\"",
-        "limits.keep_alive: 0s is not from 10ms to 5m",
-        "the default is 15s",
-    );
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! 2026-07-28: requests that describe themselves, outside of any session.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use thinpipe_proto::classify::is_read_only_method;
+use thinpipe_proto::rpc::Message;
+use thinpipe_transport::server::Answer;
+use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
+
+use super::send::posted;
+use super::{Incoming, Route};
+use crate::failure::Failure;
+use crate::headers;
+use crate::health::denies_endpoint;
+use crate::interceptor::{MessageContext, Rejection};
+use crate::relay::Purpose;
+use crate::relay::inspect::rejection_message;
+
+impl Route {
+    /// Forwarded with headers made from the message.
+    pub(super) async fn stateless(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        if let Some(refused) = self.refuse_modern(&message).await? {
+            return Ok(refused);
+        }
+        let context = self.context(&call, None, &message);
+        let received = message.clone();
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
+        };
+        let response = self
+            .send_stateless(call, &context, &message, &received)
+            .await?;
+        let id = message.id().cloned();
+        let purpose = match (id, message.method()) {
+            (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
+            (Some(id), _) => Purpose::Stateless(id),
+            (None, _) => Purpose::Unasked,
+        };
+        let answer = self
+            .relay(response, self.line(None, purpose), context)
+            .await?;
+        if denies_endpoint(&answer) {
+            self.era.contradicted();
+        }
+        Ok(answer)
+    }
+
+    pub(super) async fn stateless_notification(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        let context = self.context(&call, None, &message);
+        let received = message.clone();
+        let Ok(message) = self.intercept(&context, message).await else {
+            return Ok(Answer::accepted());
+        };
+        let response = self
+            .send_stateless(call, &context, &message, &received)
+            .await?;
+        self.relay(response, self.line(None, Purpose::Unasked), context)
+            .await
+    }
+
+    async fn send_stateless(
+        &self,
+        call: Incoming,
+        context: &MessageContext,
+        message: &Message,
+        received: &Message,
+    ) -> Result<UpstreamResponse, Failure> {
+        let mut headers = call.headers;
+        headers::for_post(&mut headers);
+        let version = http::HeaderValue::from_static(call.revision.as_str());
+        headers::for_stateless(&mut headers, &version, message, received);
+        let request = UpstreamRequest {
+            repeatable: message.method().is_some_and(is_read_only_method),
+            ..posted(headers, message.source().clone())
+        };
+        self.send(context, request).await
+    }
+}
+
+fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
+    let mut answer = Answer::json(rejection_message(message, rejection));
+    if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
+        answer.status = StatusCode::NOT_FOUND;
+    }
+    answer
+}
