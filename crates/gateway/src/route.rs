@@ -1,6 +1,7 @@
 //! One upstream on one path: the handler of its exchanges.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -246,42 +247,49 @@ impl Route {
     }
 
     /// Revisions with sessions: a request, notification or response.
-    async fn in_session(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the future of an `async fn` holds its arguments twice, and this one is boxed for every request"
+    )]
+    fn in_session(
         self: &Arc<Self>,
         call: Incoming,
         message: Message,
         session: Option<Arc<Session>>,
-    ) -> Result<Answer, Failure> {
-        let context = self.context(&call, session.as_ref(), &message);
-        let message = match self.intercept_now(&context, message) {
-            Intercepted::Passes(message) => message,
-            Intercepted::Later(future) => match future.await {
-                Ok(message) => message,
-                Err((message, rejection)) => {
-                    let refused = (&message, &rejection);
-                    let refusing =
-                        self.refuse_in_session(&call, &context, session.as_ref(), refused);
-                    return Box::pin(refusing).await;
-                }
-            },
-        };
-        if let Some(session) = &session {
-            self.note(session, &context, &message);
-        }
-        // Only a session that may be opened anew ever needs the client's headers again.
-        let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
-        let again = reestablishes.then(|| Box::new(call.clone()));
-        let request = self.request_in_session(call, session.as_ref(), &message);
-        // Two boxes below a kilobyte are cheaper than one above.
-        let sent = Box::pin(self.ask(&context, request)?).await;
-        let response = sent.map_err(|e| self.unsent(&e))?;
-        if response.status == StatusCode::NOT_FOUND {
-            return Box::pin(self.not_found(again, context, session, message)).await;
-        }
-        let line = self.line(session, purpose_of(&message));
-        match self.relay_now(response, line, context, None) {
-            Relayed::Now(answer) => answer,
-            Relayed::Later(future) => future.await,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send {
+        async move {
+            let context = self.context(&call, session.as_ref(), &message);
+            let message = match self.intercept_now(&context, message) {
+                Intercepted::Passes(message) => message,
+                Intercepted::Later(future) => match future.await {
+                    Ok(message) => message,
+                    Err((message, rejection)) => {
+                        let refused = (&message, &rejection);
+                        let refusing =
+                            self.refuse_in_session(&call, &context, session.as_ref(), refused);
+                        return Box::pin(refusing).await;
+                    }
+                },
+            };
+            if let Some(session) = &session {
+                self.note(session, &context, &message);
+            }
+            // Only a session that may be opened anew ever needs the client's headers again.
+            let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
+            let again = reestablishes.then(|| Box::new(call.clone()));
+            let request = self.request_in_session(call, session.as_ref(), &message);
+            // Two boxes below a kilobyte are cheaper than one above.
+            let asking = Box::pin(self.ask(&context, request)?);
+            let response = asking.await.map_err(|e| self.unsent(&e))?;
+            if response.status == StatusCode::NOT_FOUND {
+                return Box::pin(self.not_found(again, context, session, message)).await;
+            }
+            let line = self.line(session, purpose_of(&message));
+            let later = match self.relay_now(response, line, context, None) {
+                Relayed::Now(answer) => return answer,
+                Relayed::Later(later) => later,
+            };
+            later.await
         }
     }
 
