@@ -25,6 +25,9 @@ pub(crate) mod source;
 /// How long a server's words pile up, in the socket, before they are read and discarded.
 const BETWEEN_GULPS: Duration = Duration::from_millis(100);
 
+/// Bytes read and discarded before others have their turn.
+const GULP: usize = 1 << 20;
+
 /// What a stream is for, which decides how it may end.
 #[derive(Debug, Clone)]
 pub(crate) enum Purpose {
@@ -293,28 +296,41 @@ fn unknown_response() -> Rejection {
     }
 }
 
-/// Reads to the end what nobody wants any more, in gulps: event by event it would cost as much as the
-/// streams that somebody reads.
+/// Reads to the end what nobody wants any more. Event by event it would cost as much as the streams that
+/// somebody reads, so what can be read by the clock is read in gulps.
 async fn discard(mut body: Box<dyn BodyStream>) {
-    body.unwatch();
+    let unwatched = body.unwatch();
     let mut out = Vec::new();
     loop {
+        let mut taken = 0;
         // All that is there is taken, so that a server in a hurry is not held up.
-        let over = poll_fn(|cx| {
+        let gulp = poll_fn(|cx| {
             loop {
                 out.clear();
                 match body.poll_fill(cx, &mut out) {
-                    Poll::Ready(Ok(Filled::More)) => {}
-                    Poll::Ready(_) => return Poll::Ready(true),
-                    Poll::Pending => return Poll::Ready(false),
+                    Poll::Ready(Ok(Filled::More)) if taken < GULP => taken += out.len(),
+                    Poll::Ready(Ok(Filled::More)) => return Poll::Ready(Gulp::More),
+                    Poll::Ready(_) => return Poll::Ready(Gulp::Last),
+                    Poll::Pending if unwatched => return Poll::Ready(Gulp::All),
+                    Poll::Pending => return Poll::Pending,
                 }
             }
         });
-        if over.await {
-            return;
+        match gulp.await {
+            Gulp::Last => return,
+            // Others have their turn.
+            Gulp::More => tokio::task::yield_now().await,
+            Gulp::All => tokio::time::sleep(BETWEEN_GULPS).await,
         }
-        tokio::time::sleep(BETWEEN_GULPS).await;
     }
+}
+
+/// What is left after a gulp.
+enum Gulp {
+    More,
+    /// Nothing for now.
+    All,
+    Last,
 }
 
 fn subscription_end(id: &RequestId) -> Vec<u8> {
@@ -322,4 +338,39 @@ fn subscription_end(id: &RequestId) -> Vec<u8> {
     let meta = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
     let result = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
     format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use thinpipe_transport::body::BodyError;
+
+    use super::*;
+
+    /// A server that always has more to say.
+    struct Endless;
+
+    impl BodyStream for Endless {
+        fn poll_fill(
+            &mut self,
+            _: &mut Context<'_>,
+            out: &mut Vec<u8>,
+        ) -> Poll<Result<Filled, BodyError>> {
+            out.extend_from_slice(&[b'x'; 1024]);
+            Poll::Ready(Ok(Filled::More))
+        }
+
+        fn unwatch(&mut self) -> bool {
+            true
+        }
+    }
+
+    /// C9: what is drained without a reader holds up nobody, and its time-out ends it.
+    #[tokio::test]
+    async fn c9_draining_lets_others_have_their_turn() {
+        let draining = discard(Box::new(Endless));
+        let ended = tokio::time::timeout(Duration::from_millis(5), draining).await;
+        assert!(ended.is_err());
+    }
 }

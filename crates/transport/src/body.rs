@@ -100,9 +100,12 @@ pub trait BodyStream: Send + 'static {
         force
     }
 
-    /// Nobody waits for its bytes any more: from now on its reader comes by the clock, and is not woken
-    /// when bytes come. It spares a wake-up for each event of a stream that is only read to its end.
-    fn unwatch(&mut self) {}
+    /// Nobody waits for its bytes any more: from now on its reader would come by the clock, and need not be
+    /// woken when bytes come. `true`: it is not woken any more. It spares a wake-up for each event of a
+    /// stream that is only read to its end.
+    fn unwatch(&mut self) -> bool {
+        false
+    }
 
     /// The reader went away before the end. `Some` is what must still be done (an answer drained so
     /// that the call ends as the server means it); `None` drops the body at once.

@@ -41,11 +41,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
 
 /// Takes a TCP connection out of the runtime's sight: what comes on it wakes nobody, and a read that finds
 /// nothing is [`Poll::Pending`] without a waker. Whoever reads it has to come back by the clock. Any
-/// other connection stays as it is.
-pub(crate) fn unwatch(io: &mut Box<dyn Io>) {
+/// other connection stays as it is: `false`.
+pub(crate) fn unwatch(io: &mut Box<dyn Io>) -> bool {
     let any: &dyn Any = &**io;
     if !any.is::<TcpStream>() {
-        return;
+        return false;
     }
     let watched = std::mem::replace(io, Box::new(tokio::io::empty()));
     let watched: Box<dyn Any> = watched;
@@ -55,6 +55,7 @@ pub(crate) fn unwatch(io: &mut Box<dyn Io>) {
     {
         *io = Box::new(Unwatched(unwatched));
     }
+    true
 }
 
 /// A connection that is looked at now and then.
@@ -201,7 +202,7 @@ mod tests {
             listener.accept()
         );
         let mut io: Box<dyn Io> = Box::new(client.unwrap());
-        unwatch(&mut io);
+        assert!(unwatch(&mut io));
         let mut peer = accepted.unwrap().0.into_std().unwrap();
         peer.set_nonblocking(false).unwrap();
         let mut cx = Context::from_waker(Waker::noop());

@@ -44,7 +44,7 @@ pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
 pub use permit::ServerStats;
 pub use session::{
-    Activity, InFlight, Negotiated, Session, SessionEnd, SessionError, SessionLimits,
+    Activity, InFlight, Negotiated, NotBegun, Session, SessionEnd, SessionError, SessionLimits,
     SessionManager, SessionSlot, SessionStats,
 };
 

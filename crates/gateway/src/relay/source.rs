@@ -214,6 +214,10 @@ impl BodyStream for Bounded {
         Poll::Ready(filled)
     }
 
+    fn unwatch(&mut self) -> bool {
+        self.stream.unwatch()
+    }
+
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
         self.stream.abandon()
     }

@@ -64,8 +64,14 @@ impl Route {
             }
             // The session's standalone streams were stopped, this one's place among them.
             drop(place);
+            let stop = session.closed().child_token();
+            let owner = Some(Arc::clone(&session));
+            let taken = state.replace_standalone(owner, stop, now()).await;
+            let (place, _) = taken.map_err(|Contended| Failure::contended())?;
             let response = self.open_listen(&call, &session, None, true).await?;
-            return self.relay_listen(response, session, None, None).await;
+            return self
+                .relay_listen(response, session, None, Some(place))
+                .await;
         }
         self.relay_listen(response, session, last, place).await
     }

@@ -212,6 +212,10 @@ impl BodyStream for Replayed {
         let _ = self.room.resize(0);
         Poll::Ready(ready!(self.rest.poll_fill(cx, out)))
     }
+
+    fn unwatch(&mut self) -> bool {
+        self.rest.unwatch()
+    }
 }
 
 async fn read_response(

@@ -1,7 +1,10 @@
 //! Names and numbers in header fields.
 
 use http::HeaderName;
-use http::header::InvalidHeaderName;
+use http::header::{
+    ACCEPT, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, InvalidHeaderName, LOCATION,
+    ORIGIN, RETRY_AFTER,
+};
 use thinpipe_proto::header::{LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
 
 /// The name of a field. Those of MCP, which `http` does not know, are shared and not made anew: every
@@ -20,6 +23,23 @@ pub(crate) fn name(text: &str) -> Result<HeaderName, InvalidHeaderName> {
     } else {
         HeaderName::from_bytes(text.as_bytes())
     }
+}
+
+/// Fields that are meant for whoever reads the message, and never for one hop: naming them in `Connection`
+/// must not switch off the checks that are made of them.
+pub(crate) fn is_end_to_end(name: &HeaderName) -> bool {
+    let known = [
+        ACCEPT,
+        ALLOW,
+        AUTHORIZATION,
+        CONTENT_ENCODING,
+        CONTENT_TYPE,
+        LAST_EVENT_ID,
+        LOCATION,
+        ORIGIN,
+        RETRY_AFTER,
+    ];
+    known.contains(name) || name.as_str().starts_with("mcp-")
 }
 
 /// Writes a number by hand: for a few digits, `write!` costs more than the field it stands in.

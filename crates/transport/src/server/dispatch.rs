@@ -21,7 +21,7 @@ use crate::server::head::RequestHead;
 use crate::server::ladder::{Admitted, Refused, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds, Reply};
-use crate::server::session::{InFlight, Session, SessionEnd};
+use crate::server::session::{InFlight, NotBegun, Session, SessionEnd};
 use crate::server::{Endpoint, Shared, batch, ladder};
 
 mod lookup;
@@ -147,15 +147,20 @@ pub(crate) enum Dispatched {
 }
 
 impl Dispatched {
-    /// A request that reaches no handler.
-    pub(crate) fn refused(shared: &Arc<Shared>, answer: Answer) -> Self {
-        ladder::log_refusal(shared, &answer, None);
+    /// A request whose answer is known, and its refusal told.
+    pub(crate) fn answered(shared: &Arc<Shared>, answer: Answer) -> Self {
         Self::Now(Answering {
             shared: Arc::clone(shared),
             future: Some(Box::pin(std::future::ready(answer))),
             holds: Holds::default(),
             runs_on: false,
         })
+    }
+
+    /// A request that reaches no handler.
+    pub(crate) fn refused(shared: &Arc<Shared>, answer: Answer) -> Self {
+        ladder::log_refusal(shared, &answer, None);
+        Self::answered(shared, answer)
     }
 }
 
@@ -413,15 +418,15 @@ pub(crate) fn begin(
     message: &Message,
 ) -> Result<InFlight, Answer> {
     let limit = shared.config.limits.max_requests_per_session;
-    if session.in_flight() >= limit {
-        return Err(busy(
-            message.id(),
-            "too many requests are running in this session",
-            Some(limit),
-        ));
-    }
-    let running = message.id().and_then(|id| session.begin(id));
-    running.ok_or_else(|| invalid(message.id(), "a request with this id is running already"))
+    let id = message.id();
+    let begun = id.map_or(Err(NotBegun::Running), |id| session.begin(id, limit));
+    begun.map_err(|why| match why {
+        NotBegun::Running => invalid(id, "a request with this id is running already"),
+        NotBegun::Full => {
+            let text = "too many requests are running in this session";
+            busy(id, text, Some(limit))
+        }
+    })
 }
 
 /// What is known beforehand to stream is refused before anybody is asked.

@@ -4,10 +4,8 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use httparse::ParserConfig;
-use thinpipe_proto::header::LAST_EVENT_ID;
 
 use crate::http1::fields;
 use crate::http1::framing::{Chunked, Framing};
@@ -234,7 +232,7 @@ impl<'a> ConnectionFields<'a> {
                 t if t.eq_ignore_ascii_case(b"keep-alive") => keep = true,
                 named => {
                     if let Ok(name) = HeaderName::from_bytes(named)
-                        && !is_for_us(&name)
+                        && !fields::is_end_to_end(&name)
                     {
                         headers.remove(name);
                     }
@@ -243,13 +241,6 @@ impl<'a> ConnectionFields<'a> {
         }
         keep && !close
     }
-}
-
-/// Fields that are meant for whoever answers, and never for one hop: naming them in `Connection` must not
-/// switch off the checks that are made of them.
-fn is_for_us(name: &HeaderName) -> bool {
-    [ORIGIN, AUTHORIZATION, CONTENT_TYPE, ACCEPT, LAST_EVENT_ID].contains(name)
-        || name.as_str().starts_with("mcp-")
 }
 
 const AMBIGUOUS: HeadError = bad("ambiguous body length");

@@ -296,6 +296,7 @@ impl Connection {
 
     /// Waits for the reply as long as the client is there.
     async fn unless_gone(&mut self, answering: &mut Answering) -> Option<Reply> {
+        let mut forced = None;
         poll_fn(|cx| {
             if let Poll::Ready(done) = Pin::new(&mut *answering).poll(cx) {
                 return Poll::Ready(Some(done));
@@ -304,6 +305,13 @@ impl Connection {
             if !self.hears_of_quiet {
                 self.hears_of_quiet = true;
                 if self.quiet.as_mut().poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+            }
+            // What came late does not keep the server from being quiet, and is told of the end itself.
+            if self.shared.is_draining() {
+                let end = || Box::pin(self.shared.forced.clone().cancelled_owned());
+                if forced.get_or_insert_with(end).as_mut().poll(cx).is_ready() {
                     cx.waker().wake_by_ref();
                 }
             }

@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::ORIGIN;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, ORIGIN};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -77,7 +78,11 @@ pub(crate) async fn serve(
     };
     let mut closes = std::pin::pin!(closes);
     let requests = open.clone();
+    // Short requests come and go between two looks.
+    let requests_seen = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&requests_seen);
     let service = service_fn(move |request| {
+        add(&counted);
         let shared = Arc::clone(&shared);
         let permit = requests.take();
         let (requests, leaving) = (requests.clone(), leaving.clone());
@@ -104,11 +109,12 @@ pub(crate) async fn serve(
         .serve_connection(TokioIo::new(Rewound { io, input, at: 0 }), service);
     let mut connection = std::pin::pin!(connection);
     let mut shutting_down = false;
-    let mut unused_since = now();
+    let (mut unused_since, mut seen) = (now(), 0);
     let mut look = tokio::time::interval(limits.idle_timeout / 4);
     loop {
-        if open.used() > 0 {
-            unused_since = now();
+        let asked = requests_seen.load(Ordering::Relaxed);
+        if open.used() > 0 || asked != seen {
+            (unused_since, seen) = (now(), asked);
         }
         tokio::select! {
             done = connection.as_mut() => {
@@ -166,10 +172,13 @@ async fn answer(
     let too_many = head.headers.len() > shared.config.limits.max_headers;
     let admitted = if too_many {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Err(Box::new(ladder::refuse(status, "too many header fields")))
+        let answer = ladder::refuse(status, "too many header fields");
+        ladder::log_refusal(&shared, &answer, Some(&head));
+        Err(Box::new(answer))
     } else {
         ladder::admit(&shared, &head)
     };
+    let is_head = head.method == Method::HEAD;
     let mut may_read = true;
     let mut is_turned_away = false;
     let mut reply = match admitted {
@@ -183,17 +192,21 @@ async fn answer(
                 Ok(Dispatched::Later(later)) => in_time(&shared, later.await).await,
                 Err(refused) => {
                     is_turned_away = !refused.may_stay;
+                    ladder::log_refusal(&shared, &refused.answer, None);
                     Reply::new(&shared, refused.answer, Holds::default())
                 }
             },
-            Err(answer) => Reply::new(&shared, answer, Holds::default()),
+            Err(answer) => {
+                ladder::log_refusal(&shared, &answer, None);
+                Reply::new(&shared, answer, Holds::default())
+            }
         },
     };
     if let Some(origin) = origin.filter(|_| may_read) {
         reply.allow_origin(&origin);
     }
     Answered {
-        response: respond(&shared, reply),
+        response: respond(&shared, reply, is_head),
         is_turned_away,
     }
 }
@@ -254,10 +267,16 @@ fn too_large(max: usize) -> Answer {
     Answer::error(status, None, code::INVALID_REQUEST, &text, data)
 }
 
-fn respond(shared: &Arc<Shared>, reply: Reply) -> Response<ReplyStream> {
+fn respond(shared: &Arc<Shared>, reply: Reply, is_head: bool) -> Response<ReplyStream> {
     let mut fields = HeaderMap::new();
     reply.type_fields(|name, value| drop(fields.insert(name, value.clone())));
+    let length = reply.length().filter(|_| is_head);
+    if let Some(length) = length {
+        fields.insert(CONTENT_LENGTH, length.into());
+    }
     let body = match reply.body {
+        // What the body would be is told, and it does not come (RFC 9110 9.3.2).
+        _ if is_head => ReplyStream::Whole(None),
         ReplyBody::Empty => ReplyStream::Whole(None),
         ReplyBody::Full(bytes) if bytes.len() > ByteBudget::FREE => {
             ReplyStream::Watched(watch(shared, Source::Whole(bytes)))

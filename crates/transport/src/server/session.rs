@@ -160,15 +160,20 @@ impl Session {
         }
     }
 
-    /// Registers a request until the guard is dropped; `None` if one with this id is running.
-    #[must_use]
-    pub fn begin(self: &Arc<Self>, id: &RequestId) -> Option<InFlight> {
+    /// Registers a request until the guard is dropped.
+    ///
+    /// # Errors
+    /// One with this id is running, or `limit` are.
+    pub fn begin(self: &Arc<Self>, id: &RequestId, limit: usize) -> Result<InFlight, NotBegun> {
         let mut running = lock(&self.in_flight);
+        if running.len() >= limit {
+            return Err(NotBegun::Full);
+        }
         if running.contains(id) {
-            return None;
+            return Err(NotBegun::Running);
         }
         running.push(id.clone());
-        Some(InFlight {
+        Ok(InFlight {
             session: Arc::clone(self),
             id: id.clone(),
         })
@@ -225,6 +230,15 @@ impl Drop for Activity {
         self.session.touch();
         self.session.active.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Why a request may not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBegun {
+    /// One with this id is running.
+    Running,
+    /// As many are running as may be.
+    Full,
 }
 
 /// A running request of a session.

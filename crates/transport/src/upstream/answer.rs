@@ -191,11 +191,12 @@ impl BodyStream for Unread {
         polled
     }
 
-    fn unwatch(&mut self) {
-        if let Some(live) = &mut self.live {
-            unwatch(&mut live.connection.io);
-            live.reusable = false;
-        }
+    fn unwatch(&mut self) -> bool {
+        let Some(live) = &mut self.live else {
+            return false;
+        };
+        live.reusable = false;
+        unwatch(&mut live.connection.io)
     }
 
     fn remaining(&self) -> Option<u64> {

@@ -76,7 +76,9 @@ pub(super) fn parse(bytes: &[u8], to: &Method) -> Result<Head, String> {
     }
     // What `Connection` names goes no further either.
     for named in own.named.drain(..) {
-        if let Ok(name) = HeaderName::from_bytes(named) {
+        if let Ok(name) = HeaderName::from_bytes(named)
+            && !fields::is_end_to_end(&name)
+        {
             headers.remove(name);
         }
     }

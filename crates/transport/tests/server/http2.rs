@@ -216,3 +216,18 @@ async fn b10_http2_connections_without_a_request_are_closed() {
     })
     .await;
 }
+
+/// The answer to HEAD has no body here either (RFC 9110 9.3.2), and says how long it would be.
+#[tokio::test]
+async fn the_answer_to_head_has_no_body_over_http2() {
+    let running = start(config()).await;
+    let mut sender = connect(&running).await;
+    let head = Request::head(&running.url)
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let answered = sender.send_request(head).await.unwrap();
+    assert_eq!(answered.status(), 405);
+    assert!(answered.headers().contains_key("content-length"));
+    let body = answered.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.is_empty(), "{body:?}");
+}

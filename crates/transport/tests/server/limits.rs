@@ -243,11 +243,13 @@ async fn c26_a_client_that_does_not_read_is_disconnected() {
 /// C26: the same with an answer that is one large body, and not a stream. One that is read arrives whole.
 #[tokio::test]
 async fn c26_a_large_answer_that_is_not_read_is_given_up() {
-    let running = start(with(|l| l.write_stall = Duration::from_millis(100))).await;
-    let client = running.client("2025-11-25").await;
+    let patient = start(config()).await;
+    let client = patient.client("2025-11-25").await;
     let mut read = client.post(call(1, "huge")).await;
     assert!(read.read_to_end().await.len() > HUGE);
-    assert_eq!(running.server.stats().stalled, 0);
+    assert_eq!(patient.server.stats().stalled, 0);
+    let running = start(with(|l| l.write_stall = Duration::from_millis(100))).await;
+    let client = running.client("2025-11-25").await;
     let huge = client.post(call(2, "huge")).receive_buffer(4096);
     let stuck = huge.send().await;
     until("it is given up", || running.server.stats().stalled == 1).await;

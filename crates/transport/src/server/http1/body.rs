@@ -45,7 +45,7 @@ impl Connection {
             Ok(admitted) => admitted,
             Err(answer) => {
                 self.skip_body(&request, rest, shape).await;
-                return Some(Dispatched::refused(&self.shared, *answer));
+                return Some(Dispatched::answered(&self.shared, *answer));
             }
         };
         let body = match self.room_for(&request) {
