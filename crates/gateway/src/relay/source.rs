@@ -136,16 +136,22 @@ impl Source {
             },
             State::Resuming(future) => match ready!(future.as_mut().poll(cx)) {
                 Resumed::Body(body, backoff) => {
+                    line.owner.stats().resumed();
                     line.backoff = backoff;
                     self.state = State::Reading(body);
                     Poll::Ready(Got::NewBody)
                 }
                 Resumed::Fresh(body, first) => {
+                    line.owner.stats().resumed();
                     out.extend_from_slice(&first);
                     self.state = State::Reading(body);
                     Poll::Ready(Got::FreshBody)
                 }
                 Resumed::Lost => {
+                    tracing::warn!(
+                        upstream = line.owner.name(),
+                        "a stream is lost: the server did not take it up again"
+                    );
                     self.state = State::Over;
                     Poll::Ready(Got::Lost)
                 }
@@ -163,7 +169,10 @@ impl Source {
     ) -> Option<Ending> {
         match line.ending(last, retry) {
             Ending::Resume(future) => {
-                line.owner.stats().resumed();
+                tracing::warn!(
+                    upstream = line.owner.name(),
+                    "a stream broke off; the server is asked to take it up again"
+                );
                 self.state = State::Resuming(future);
                 None
             }

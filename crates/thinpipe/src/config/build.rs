@@ -190,10 +190,9 @@ impl Build {
         let level = match layers.one(&LEVEL, |s| s.log_level.as_ref(), level) {
             None => LOG_LEVEL.to_owned(),
             Some(given) => {
-                if given.value.parse::<Targets>().is_err() || given.value.trim().is_empty() {
+                if !is_log_level(&given.value) {
                     let message = format!("`{}` is no level of logging", given.value);
-                    let levels = ["error", "warn", "info", "debug", "trace", "off"];
-                    self.add(Problem::new(given.place, message).suggest(&given.value, &levels));
+                    self.add(Problem::new(given.place, message).suggest(&given.value, &LEVELS));
                 }
                 given.value
             }
@@ -367,4 +366,15 @@ impl Build {
         self.add(Problem::at(path.clone(), message).mend(format!("the default is {default}")));
         default.read()
     }
+}
+
+/// Levels of logging.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// A level, or some by module. A bare word that is no level would be taken for a module whose every line is
+/// written, and all others' would be lost.
+fn is_log_level(value: &str) -> bool {
+    let mut parts = value.split(',').map(str::trim);
+    let is_level = |level: &str| LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level));
+    parts.all(|part| part.contains('=') || is_level(part)) && value.parse::<Targets>().is_ok()
 }

@@ -32,6 +32,10 @@ fn not_json(error: &serde_json::Error, text: &str) -> Problem {
     if rest.starts_with(b"//") || rest.starts_with(b"/*") {
         return problem.mend("JSON has no comments; TOML and YAML have them");
     }
+    let before = text.as_bytes()[..at].trim_ascii_end();
+    if matches!(rest.first(), Some(b'}' | b']')) && before.ends_with(b",") {
+        return problem.mend("take out the comma before it");
+    }
     problem
 }
 

@@ -437,3 +437,17 @@ fn e6_shared_interceptors_are_shown_where_they_stand() {
         "{error}"
     );
 }
+
+/// I5: a word that is no level would be taken for the name of a module, and everything else would be silent.
+#[test]
+fn i5_a_misspelt_log_level_is_an_error() {
+    for level in ["verbose", "debugg", "info,thinpipe_gatway", ""] {
+        let text = format!("log.level = \"{level}\"\n[[upstreams]]\nurl = \"http://h/mcp\"\n");
+        let error = toml(&text).unwrap_err().to_string();
+        assert!(error.contains("is no level of logging"), "{level}: {error}");
+    }
+    for level in ["INFO", "warn,thinpipe_gateway=debug", "off"] {
+        let text = format!("log.level = \"{level}\"\n[[upstreams]]\nurl = \"http://h/mcp\"\n");
+        assert!(toml(&text).is_ok(), "{level}");
+    }
+}
