@@ -20,7 +20,7 @@ use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Rejection, Step};
 use crate::session::{Call, LiveStream, Origin, short};
 
-/// Bytes written at most by one poll, unless one event is larger.
+/// Bytes written by one poll, unless one event is larger.
 const BATCH: usize = 24 << 10;
 
 /// An event stream whose events are read on their way.
@@ -139,11 +139,12 @@ impl InspectEvents {
         }
     }
 
-    /// Decides about everything the decoder has; `Pending` while an interceptor takes its time.
-    fn poll_items(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
+    /// Decides about everything the decoder has, as far as there is room behind the `before` bytes that
+    /// others have put into `out`; `Pending` while an interceptor takes its time.
+    fn poll_items(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>, before: usize) -> Poll<()> {
         loop {
             ready!(self.poll_current(cx, out));
-            if out.len() >= BATCH || self.fault.is_some() {
+            if out.len() - before >= BATCH || self.fault.is_some() {
                 return Poll::Ready(());
             }
             match self.decoder.next_item() {
@@ -354,7 +355,7 @@ impl InspectEvents {
         // Gives back what the event took that was written before this poll.
         let mut room = self.make_room();
         loop {
-            let decided = self.poll_items(cx, out);
+            let decided = self.poll_items(cx, out, before);
             if let Some(failure) = self.fault.take() {
                 return Poll::Ready(self.give_up(&failure, out));
             }

@@ -6,8 +6,10 @@ use std::task::Waker;
 
 use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::Principal;
 use thinpipe_store::MemoryStore;
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Negotiated, Session, SessionLimits, SessionManager,
 };
@@ -15,9 +17,10 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::failure::Failure;
-use crate::interceptor::{Chain, ChainConfig, MessageContext};
+use crate::interceptor::{Carrier, Chain, ChainConfig, Direction, MessageContext};
+use crate::relay::inspect::InspectEvents;
 use crate::relay::{Broken, Owner, Purpose};
-use crate::session::Origin;
+use crate::session::{LiveStream, Origin};
 use crate::stats::Counters;
 
 /// What one poll of a body gives.
@@ -297,4 +300,37 @@ async fn d5_stopping_ends_every_state() {
         reading.source.into_body().is_some(),
         "it can be read to its end by others"
     );
+}
+
+/// C6: whatever the writer has in its buffer already, no event is passed over: not the response either, which
+/// came with the end of its stream.
+#[tokio::test]
+async fn c6_a_full_buffer_loses_no_event() {
+    const EVENTS: &[u8] = b"data: {\"jsonrpc\":\"2.0\",\"method\":\"a\"}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+    for before in [0, 24 << 10, (24 << 10) + 10, 1 << 20] {
+        let Machine {
+            source, mut line, ..
+        } = Machine::new(&[Piece::Last(EVENTS)], Vec::new()).await;
+        line.purpose = Purpose::Request(RequestId::parse(Bytes::from_static(b"1")).unwrap());
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            carrier: Carrier::Event,
+            revision: Revision::NEWEST_LEGACY,
+            upstream: "resumer".into(),
+            principal: Principal::Anonymous,
+            session: None,
+            method: None,
+            name: None,
+            sequence: 0,
+        };
+        let (live, room) = (LiveStream::unregistered(), ByteBudget::new(1 << 20).empty());
+        let mut events = InspectEvents::new(source, line, live, room, context, Vec::new());
+        let mut out = vec![b'x'; before];
+        let mut cx = Context::from_waker(Waker::noop());
+        while !matches!(
+            events.poll_fill(&mut cx, &mut out),
+            Poll::Ready(Ok(Filled::End))
+        ) {}
+        assert_eq!(out[before..], *EVENTS, "behind {before} bytes");
+    }
 }
