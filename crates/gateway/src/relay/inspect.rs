@@ -178,31 +178,22 @@ impl InspectEvents {
             out.extend_from_slice(&event.raw);
             return;
         };
-        match Payload::parse(data) {
-            Ok(Payload::Single(message)) => {
-                let waiting = VecDeque::from([message]);
-                self.current = Some(Current {
-                    event,
-                    waiting,
-                    deciding: None,
-                    split: false,
-                });
-            }
-            Ok(Payload::Batch(messages)) => {
-                let waiting = VecDeque::from(messages);
-                self.current = Some(Current {
-                    event,
-                    waiting,
-                    deciding: None,
-                    split: true,
-                });
-            }
+        let (waiting, split) = match Payload::parse(data) {
+            Ok(Payload::Single(message)) => (VecDeque::from([message]), false),
+            Ok(Payload::Batch(messages)) => (VecDeque::from(messages), true),
             Err(error) => {
                 let upstream = self.line.owner.name();
                 tracing::warn!(upstream, %error, "an event is no message; skipped");
                 keep_cursor(&event, out);
+                return;
             }
-        }
+        };
+        self.current = Some(Current {
+            event,
+            waiting,
+            deciding: None,
+            split,
+        });
     }
 
     fn poll_current(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
@@ -267,7 +258,8 @@ impl InspectEvents {
             Outcome::Forward(message) | Outcome::Changed(message) => Some(message.source().clone()),
             Outcome::Rejected(rejection) => {
                 self.refused |= self.is_awaited(message);
-                match self.rejected(message, &rejection) {
+                let (line, cx) = (&self.line, &self.context);
+                match line.refused(&mut self.origin, cx, message, &rejection) {
                     Ok(data) => data,
                     Err(failure) => {
                         self.fault = Some(failure);
@@ -288,25 +280,6 @@ impl InspectEvents {
         let mut encoded = BytesMut::with_capacity(data.len() + 64);
         sse::encode(&mut encoded, event.kind.as_deref(), id, retry, Some(&data));
         out.extend_from_slice(&encoded);
-    }
-
-    /// A refused response still answers the client (E2); a refused request still answers the server.
-    fn rejected(
-        &mut self,
-        message: &Message,
-        rejection: &Rejection,
-    ) -> Result<Option<Bytes>, Failure> {
-        let error = || rejection_message(message, rejection);
-        match message.kind() {
-            Kind::Response | Kind::ErrorResponse => Ok(Some(error())),
-            Kind::Request => {
-                let session = self.line.session.as_ref();
-                let owner = Arc::clone(&self.line.owner);
-                owner.answer_upstream(&mut self.origin, session, &self.context, error())?;
-                Ok(None)
-            }
-            Kind::Notification => Ok(None),
-        }
     }
 
     fn note_answer(&mut self, message: &Message) {
@@ -437,6 +410,32 @@ fn keep_cursor(event: &Event, out: &mut Vec<u8>) {
         let mut encoded = BytesMut::new();
         sse::encode(&mut encoded, None, event.id.as_deref(), event.retry, None);
         out.extend_from_slice(&encoded);
+    }
+}
+
+impl Line {
+    /// What the client sees in the place of a message that was refused: a response still answers it (E2).
+    /// A refused request still answers its server; of it, as of a notification, the client sees nothing.
+    ///
+    /// # Errors
+    /// As [`Owner::answer_upstream`](super::Owner::answer_upstream).
+    pub(crate) fn refused(
+        &self,
+        origin: &mut Origin,
+        context: &MessageContext,
+        message: &Message,
+        rejection: &Rejection,
+    ) -> Result<Option<Bytes>, Failure> {
+        let error = || rejection_message(message, rejection);
+        match message.kind() {
+            Kind::Response | Kind::ErrorResponse => Ok(Some(error())),
+            Kind::Request => {
+                let owner = Arc::clone(&self.owner);
+                owner.answer_upstream(origin, self.session.as_ref(), context, error())?;
+                Ok(None)
+            }
+            Kind::Notification => Ok(None),
+        }
     }
 }
 

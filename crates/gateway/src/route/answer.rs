@@ -16,7 +16,7 @@ use super::{Relayed, Route};
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Step};
-use crate::relay::inspect::{InspectEvents, rejection_message};
+use crate::relay::inspect::InspectEvents;
 use crate::relay::pass::PassEvents;
 use crate::relay::source::{Source, into_stream};
 use crate::relay::{Line, Purpose};
@@ -164,7 +164,7 @@ impl Route {
     }
 
     async fn inspect_json(
-        self: &Arc<Self>,
+        &self,
         response: UpstreamResponse,
         context: &MessageContext,
         line: Line,
@@ -252,13 +252,12 @@ impl Route {
 
     /// What becomes of a message in a JSON body; `None`: the client does not get to see it.
     async fn inspect_body(
-        self: &Arc<Self>,
+        &self,
         message: &Message,
         context: &MessageContext,
         line: &Line,
         origin: &mut Origin,
     ) -> Result<Option<Bytes>, Failure> {
-        let is_response = message.kind().is_response();
         let own = context.method.clone();
         let own = own.map(|method| (method, context.name.clone()));
         let mut context = MessageContext {
@@ -269,20 +268,12 @@ impl Route {
             Ok(()) => self.judge(message, &context).await,
             Err(rejection) => Outcome::Rejected(rejection),
         };
-        let rejection = match outcome {
+        match outcome {
             Outcome::Forward(message) | Outcome::Changed(message) => {
-                return Ok(Some(message.source().clone()));
+                Ok(Some(message.source().clone()))
             }
-            Outcome::Rejected(rejection) => rejection,
-        };
-        let error = rejection_message(message, &rejection);
-        if is_response {
-            return Ok(Some(error));
+            Outcome::Rejected(rejection) => line.refused(origin, &context, message, &rejection),
         }
-        if message.kind() == Kind::Request {
-            self.answer_upstream(origin, line.session.as_ref(), &context, error)?;
-        }
-        Ok(None)
     }
 
     /// What the chain makes of a message on its way to the client.

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use thinpipe_proto::header::MediaType;
@@ -210,7 +210,7 @@ impl BodyStream for Replayed {
         }
         // Who asks for more has written what there was. Giving back never fails.
         let _ = self.room.resize(0);
-        Poll::Ready(ready!(self.rest.poll_fill(cx, out)))
+        self.rest.poll_fill(cx, out)
     }
 
     fn unwatch(&mut self) -> bool {

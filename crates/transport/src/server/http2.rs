@@ -17,7 +17,6 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use thinpipe_proto::rpc::code;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -236,7 +235,7 @@ async fn gather(shared: &Shared, mut body: Incoming) -> Result<Bytes, Answer> {
     let max = shared.config.limits.max_body;
     let length = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if length > max {
-        return Err(too_large(max));
+        return Err(ladder::body_too_large(shared));
     }
     let mut whole = match body.size_hint().exact() {
         None => Gathering::up_to(&shared.buffered, max),
@@ -252,19 +251,12 @@ async fn gather(shared: &Shared, mut body: Incoming) -> Result<Bytes, Answer> {
         // What is no data are trailers, which nobody reads.
         let data = frame.into_data().unwrap_or_default();
         if whole.bytes.len() + data.len() > max {
-            return Err(too_large(max));
+            return Err(ladder::body_too_large(shared));
         }
         whole.bytes.extend_from_slice(&data);
         whole.grown().map_err(|_| ladder::no_room(shared))?;
     }
     Ok(whole.finish())
-}
-
-fn too_large(max: usize) -> Answer {
-    let text = format!("the body exceeds {max} bytes");
-    let data = Some(reason!("too_large"));
-    let status = StatusCode::PAYLOAD_TOO_LARGE;
-    Answer::error(status, None, code::INVALID_REQUEST, &text, data)
 }
 
 fn respond(shared: &Arc<Shared>, reply: Reply, is_head: bool) -> Response<ReplyStream> {

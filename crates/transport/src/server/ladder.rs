@@ -8,7 +8,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use thinpipe_proto::classify::{self, Class};
 use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX, SESSION_ID};
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
@@ -233,9 +233,18 @@ pub(crate) fn check_initialize(message: &Message) -> Result<(), Answer> {
         return Ok(());
     }
     let text = format!("initialize exceeds {MAX_INITIALIZE} bytes");
+    Err(too_large(message.id(), &text))
+}
+
+/// 413: the body exceeds its limit.
+pub(crate) fn body_too_large(shared: &Shared) -> Answer {
+    let max = shared.config.limits.max_body;
+    too_large(None, &format!("the body exceeds {max} bytes"))
+}
+
+fn too_large(id: Option<&RequestId>, text: &str) -> Answer {
     let (status, code) = (StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST);
-    let data = Some(reason!("too_large"));
-    Err(Answer::error(status, message.id(), code, &text, data))
+    Answer::error(status, id, code, text, Some(reason!("too_large")))
 }
 
 /// 503: what is to be held whole finds no room now.
@@ -340,12 +349,14 @@ fn check_post_types(head: &RequestHead) -> Result<(), Answer> {
 
 /// What SDK clients send, to the letter: spares parsing two lists for nearly every request.
 fn has_usual_types(head: &RequestHead) -> bool {
-    let only = |name| {
-        let mut values = head.headers.get_all(name).iter();
-        values.next().filter(|_| values.next().is_none())
-    };
-    only(CONTENT_TYPE).is_some_and(|v| v == "application/json")
-        && only(ACCEPT).is_some_and(|v| v == "application/json, text/event-stream")
+    only(&head.headers, &CONTENT_TYPE).is_some_and(|v| v == "application/json")
+        && only(&head.headers, &ACCEPT).is_some_and(|v| v == "application/json, text/event-stream")
+}
+
+/// The value of a field that is there once.
+pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn check_listen_accept(head: &RequestHead) -> Result<(), Answer> {
@@ -379,7 +390,7 @@ fn preflight(head: &RequestHead) -> Answer {
         .and_then(|v| v.to_str().ok());
     for name in asked.unwrap_or_default().split(',').map(str::trim) {
         let name = name.to_ascii_lowercase();
-        if name.starts_with(PARAM_PREFIX) && http::HeaderName::try_from(&name).is_ok() {
+        if name.starts_with(PARAM_PREFIX) && HeaderName::try_from(&name).is_ok() {
             allowed.push_str(", ");
             allowed.push_str(&name);
         }

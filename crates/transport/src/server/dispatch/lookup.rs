@@ -12,39 +12,30 @@ use thinpipe_proto::session::SessionId;
 use super::Envelope;
 use crate::server::Shared;
 use crate::server::exchange::Answer;
+use crate::server::ladder;
 use crate::server::session::{Session, SessionError};
 
 pub(super) fn live_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<Session>> {
-    let mut ids = envelope.headers.get_all(SESSION_ID).iter();
-    let id = ids.next()?;
-    if ids.next().is_some() {
-        return None;
-    }
+    let id = ladder::only(&envelope.headers, &SESSION_ID)?;
     let name = &envelope.endpoint.name;
     shared
         .sessions
         .live(id.as_bytes(), &envelope.principal, name)
 }
 
+/// The session of a message; `None`: it names none, and may.
 pub(super) async fn session_of(
     shared: &Arc<Shared>,
     envelope: &Envelope,
     id: Option<&RequestId>,
 ) -> Result<Option<Arc<Session>>, Answer> {
-    match header_id(&envelope.headers) {
+    match named(shared, envelope, id).await {
         None if shared.config.allow_sessionless => Ok(None),
-        None => Err(Answer::error(
-            StatusCode::BAD_REQUEST,
-            id,
-            code::SERVER_ERROR,
-            "Mcp-Session-Id is missing; send initialize first",
-            Some(reason!("session_missing")),
-        )),
-        Some(Err(())) => Err(unknown_session(id)),
-        Some(Ok(session)) => {
-            let found = find(shared, envelope, &session).await?;
-            found.map(Some).ok_or_else(|| unknown_session(id))
+        None => {
+            let text = "Mcp-Session-Id is missing; send initialize first";
+            Err(no_session_named(id, text))
         }
+        Some(found) => found.map(Some),
     }
 }
 
@@ -52,22 +43,26 @@ pub(super) async fn required_session(
     shared: &Arc<Shared>,
     envelope: &Envelope,
 ) -> Result<Arc<Session>, Answer> {
-    let missing = || {
-        let text = "Mcp-Session-Id is missing";
-        Answer::error(
-            StatusCode::BAD_REQUEST,
-            None,
-            code::SERVER_ERROR,
-            text,
-            Some(reason!("session_missing")),
-        )
+    let found = named(shared, envelope, None).await;
+    found.unwrap_or_else(|| Err(no_session_named(None, "Mcp-Session-Id is missing")))
+}
+
+/// The session that the header names; `None`: it names none.
+async fn named(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    id: Option<&RequestId>,
+) -> Option<Result<Arc<Session>, Answer>> {
+    let found = match header_id(&envelope.headers)? {
+        Ok(session) => find(shared, envelope, &session).await,
+        Err(()) => Ok(None),
     };
-    match header_id(&envelope.headers).ok_or_else(missing)? {
-        Ok(id) => find(shared, envelope, &id)
-            .await?
-            .ok_or_else(|| unknown_session(None)),
-        Err(()) => Err(unknown_session(None)),
-    }
+    Some(found.and_then(|session| session.ok_or_else(|| unknown_session(id))))
+}
+
+fn no_session_named(id: Option<&RequestId>, text: &str) -> Answer {
+    let (status, data) = (StatusCode::BAD_REQUEST, reason!("session_missing"));
+    Answer::error(status, id, code::SERVER_ERROR, text, Some(data))
 }
 
 pub(super) async fn find(

@@ -176,28 +176,22 @@ impl Connection {
     }
 
     fn body_refusal(&self, fault: &BodyFault) -> Answer {
-        let limits = &self.shared.config.limits;
         let (status, code, text, data) = match fault {
             BodyFault::NoRoom => return ladder::no_room(&self.shared),
-            BodyFault::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                code::INVALID_REQUEST,
-                format!("the body exceeds {} bytes", limits.max_body),
-                reason!("too_large"),
-            ),
+            BodyFault::TooLarge => return ladder::body_too_large(&self.shared),
             BodyFault::TimedOut => (
                 StatusCode::REQUEST_TIMEOUT,
                 code::INVALID_REQUEST,
-                "the body came too slowly".to_owned(),
+                "the body came too slowly",
                 reason!("too_slow"),
             ),
             BodyFault::Malformed | BodyFault::Closed => (
                 StatusCode::BAD_REQUEST,
                 code::PARSE_ERROR,
-                "the framing of the body is malformed".to_owned(),
+                "the framing of the body is malformed",
                 reason!("bad_request"),
             ),
         };
-        Answer::error(status, None, code, &text, Some(data))
+        Answer::error(status, None, code, text, Some(data))
     }
 }
