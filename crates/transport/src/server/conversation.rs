@@ -14,7 +14,7 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::{EventId, StreamId};
 
-use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, parse_event_id};
+use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed, parse_event_id};
 use crate::body::Body;
 use crate::io::now;
 use crate::server::exchange::{Answer, Content};
@@ -191,11 +191,46 @@ impl Conversation {
             };
             match pushed {
                 Ok(()) => return Said::Delivered,
-                // Its client has left the stream meanwhile. Only a request is worth another one.
-                Err(_) if message.kind() == Kind::Request && !self.lock().closed => related = None,
+                Err(_) if self.asks_elsewhere(message) => related = None,
                 Err(_) => return Said::Dropped,
             }
         }
+    }
+
+    /// As [`say`](Self::say), for whoever cannot wait for one client because others would wait with it.
+    ///
+    /// # Errors
+    /// [`NotPushed::Full`] if the stream it goes on is full: end that stream or that session, since nothing
+    /// may be missing in it. [`NotPushed::Closed`] never.
+    pub fn try_say(
+        &self,
+        message: &Message,
+        related: Option<&RequestId>,
+    ) -> Result<Said, NotPushed> {
+        let source = message.source();
+        let mut related = related;
+        loop {
+            let target = match &self.only {
+                Some(only) => Target::Standalone(only.clone()),
+                None => self.lock().target(message, related, &self.config),
+            };
+            let pushed = match target {
+                Target::Nowhere(said) => return Ok(said),
+                Target::Standalone(buffer) => buffer.try_push(source.clone()),
+                Target::Exchange(stream) => stream.try_push(source.clone()),
+            };
+            match pushed {
+                Ok(()) => return Ok(Said::Delivered),
+                Err(NotPushed::Full) => return Err(NotPushed::Full),
+                Err(NotPushed::Closed(_)) if self.asks_elsewhere(message) => related = None,
+                Err(NotPushed::Closed(_)) => return Ok(Said::Dropped),
+            }
+        }
+    }
+
+    /// Whether a message whose stream was left meanwhile is worth another one.
+    fn asks_elsewhere(&self, message: &Message) -> bool {
+        message.kind() == Kind::Request && self.only.is_none() && !self.lock().closed
     }
 
     /// Answers a GET: the standalone stream, or any stream after an event of it.

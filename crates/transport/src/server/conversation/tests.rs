@@ -312,3 +312,22 @@ async fn k7_a_stateless_client_that_leaves_is_noticed() {
     drop(inlet.answer().await);
     assert!(outlet.respond("2".into()).await.is_err());
 }
+
+/// Where several clients depend on one upstream, nobody waits for the slow one.
+#[tokio::test]
+async fn a_full_stream_is_told_of_at_once() {
+    let config = ConversationConfig {
+        buffer: EventBufferConfig {
+            max_events: 1,
+            ..EventBufferConfig::default()
+        },
+        ..ConversationConfig::default()
+    };
+    let conversation = Conversation::new(config, Revision::V2025_06_18);
+    let (_outlet, inlet) = conversation.begin(&id(1));
+    let about = notice("notifications/message");
+    let say = || conversation.try_say(&about, Some(&id(1)));
+    assert_eq!((say(), say()), (Ok(Said::Delivered), Err(NotPushed::Full)));
+    drop(inlet);
+    assert_eq!(say(), Ok(Said::Dropped), "its client has left");
+}
