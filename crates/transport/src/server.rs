@@ -30,6 +30,7 @@ macro_rules! reason {
 
 mod batch;
 mod config;
+pub mod conversation;
 mod dispatch;
 pub mod event_buffer;
 mod exchange;
