@@ -31,6 +31,7 @@ macro_rules! reason {
 mod batch;
 mod config;
 mod dispatch;
+pub mod event_buffer;
 mod exchange;
 mod head;
 mod http1;

@@ -1,0 +1,509 @@
+//! A bounded queue of messages between whoever says them and the one connection that writes them as
+//! events. With retention, what was written is kept for a while, so that a client that was cut off can
+//! read on where it was.
+//!
+//! A reader reads from the buffer itself and never from anything beside it, so replaying and going live
+//! are one thing: there is no gap between them and nothing comes twice.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use thinpipe_proto::session::StreamId;
+use thinpipe_proto::sse;
+use tokio::sync::Notify;
+
+use crate::body::{BodyError, BodyStream, Filled};
+use crate::io::now;
+
+/// Bytes that one poll of a reader appends before others have their turn.
+const GULP: usize = 32 << 10;
+
+/// How much an [`EventBuffer`] holds, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventBufferConfig {
+    /// Messages. Default: 100.
+    pub max_events: usize,
+    /// Bytes of messages; a single message may be larger. Default: 1 MiB.
+    pub max_bytes: usize,
+    /// How long a message that was written is kept for a client that resumes. Default: zero, nothing is
+    /// kept and events have no ids.
+    pub retention: Duration,
+}
+
+impl Default for EventBufferConfig {
+    fn default() -> Self {
+        Self {
+            max_events: 100,
+            max_bytes: 1 << 20,
+            retention: Duration::ZERO,
+        }
+    }
+}
+
+impl EventBufferConfig {
+    /// For streams that can be resumed (protocol notes 6.3): 1,000 events, 1 MiB, 5 min.
+    #[must_use]
+    pub fn resumable() -> Self {
+        Self {
+            max_events: 1_000,
+            retention: Duration::from_secs(300),
+            ..Self::default()
+        }
+    }
+}
+
+/// The stream takes no more messages: it was closed, or its client has gone for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stream is closed")]
+pub struct Closed;
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotPushed {
+    /// There is no room until its reader has read.
+    #[error("the stream is full")]
+    Full,
+    /// See [`Closed`].
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// What comes after an event cannot be given (any more); nothing is skipped over in silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what came after this event is not kept any more")]
+pub struct Evicted;
+
+/// The queue. Cheap to clone; clones are the same queue.
+#[derive(Clone)]
+pub struct EventBuffer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: EventBufferConfig,
+    stream: StreamId,
+    state: Mutex<State>,
+    room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Oldest first. The first `read` of them have been written to some connection.
+    entries: VecDeque<Entry>,
+    read: usize,
+    bytes: usize,
+    /// Bytes of what has not been read.
+    unread: usize,
+    /// Sequence number of the entry that comes next; the first is 1, as 0 is the beginning itself.
+    next: u64,
+    /// Which reader is the current one; an older one is over.
+    reader: u64,
+    attached: bool,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+struct Entry {
+    message: Bytes,
+    at: Instant,
+}
+
+impl EventBuffer {
+    /// An empty buffer. Its ids are those of `stream`, which is unique in its session.
+    #[must_use]
+    pub fn new(config: EventBufferConfig, stream: StreamId) -> Self {
+        let state = State {
+            next: 1,
+            ..State::default()
+        };
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                stream,
+                state: Mutex::new(state),
+                room: Notify::new(),
+            }),
+        }
+    }
+
+    /// Its number in the session.
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        self.shared.stream
+    }
+
+    /// Adds a message (JSON text), and waits for room if there is none.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub async fn push(&self, message: Bytes) -> Result<(), Closed> {
+        loop {
+            let mut room = std::pin::pin!(self.shared.room.notified());
+            // Registered before looking, or room that is made in between would be missed.
+            room.as_mut().enable();
+            match self.try_push(message.clone()) {
+                Ok(()) => return Ok(()),
+                Err(NotPushed::Closed(closed)) => return Err(closed),
+                Err(NotPushed::Full) => room.await,
+            }
+        }
+    }
+
+    /// Adds a message if there is room.
+    ///
+    /// # Errors
+    /// [`NotPushed`].
+    pub fn try_push(&self, message: Bytes) -> Result<(), NotPushed> {
+        let config = &self.shared.config;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Closed.into());
+        }
+        state.make_room(config, message.len());
+        if !state.has_room(config, message.len()) {
+            return Err(NotPushed::Full);
+        }
+        state.next += 1;
+        state.bytes += message.len();
+        state.unread += message.len();
+        let at = now();
+        state.entries.push_back(Entry { message, at });
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes no more messages. A reader still gets those that are there, and is at its end then.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        self.shared.room.notify_waiters();
+    }
+
+    /// Whether it takes no more messages.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Whether a connection reads it.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.lock().attached
+    }
+
+    /// Whether all that was said has been read, and no more will come.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let state = self.lock();
+        state.closed && state.read == state.entries.len()
+    }
+
+    /// Bytes it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Sequence number of the last message.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.lock().next - 1
+    }
+
+    /// Reads what has not been read yet, and goes on with what comes. A reader there was before is over.
+    pub fn reader(&self) -> EventReader {
+        let mut state = self.lock();
+        let at = state.next - (state.entries.len() - state.read) as u64 - 1;
+        let (generation, old) = state.attach();
+        drop(state);
+        wake(old);
+        EventReader::new(self.clone(), generation, at)
+    }
+
+    /// Reads what came after the event with this sequence number (0: from the beginning).
+    ///
+    /// # Errors
+    /// [`Evicted`] if not all of it is there, or the number is of no event yet.
+    pub fn reader_after(&self, sequence: u64) -> Result<EventReader, Evicted> {
+        let mut state = self.lock();
+        state.evict_old(&self.shared.config);
+        let first = state.next - state.entries.len() as u64;
+        if sequence + 1 < first || sequence >= state.next {
+            return Err(Evicted);
+        }
+        let position = usize::try_from(sequence + 1 - first).map_err(|_| Evicted)?;
+        state.rewind(position);
+        let (generation, old) = state.attach();
+        drop(state);
+        wake(old);
+        Ok(EventReader::new(self.clone(), generation, sequence))
+    }
+
+    /// Drops what is older than it is kept for; `true` if nothing is left and no more will come.
+    pub fn sweep(&self) -> bool {
+        let mut state = self.lock();
+        state.evict_old(&self.shared.config);
+        state.closed && state.entries.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
+        let state = self.shared.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// There is always room for one message, however large, so that none is stuck.
+    fn has_room(&self, config: &EventBufferConfig, length: usize) -> bool {
+        let waiting = self.entries.len() - self.read;
+        waiting == 0 || (waiting < config.max_events && self.unread + length <= config.max_bytes)
+    }
+
+    /// Drops what was read already, and, of a stream that can be resumed and that nobody reads now, the
+    /// oldest of the rest: its client will be told that they are gone.
+    fn make_room(&mut self, config: &EventBufferConfig, length: usize) {
+        let keeps = !config.retention.is_zero();
+        while (self.read > 0 || (keeps && !self.attached && !self.entries.is_empty()))
+            && (self.entries.len() >= config.max_events || self.bytes + length > config.max_bytes)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    fn evict_old(&mut self, config: &EventBufferConfig) {
+        let now = now();
+        while self.read > 0 || !self.attached {
+            let is_old = self
+                .entries
+                .front()
+                .is_some_and(|e| now.saturating_duration_since(e.at) >= config.retention);
+            if !is_old || config.retention.is_zero() {
+                return;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else {
+            return;
+        };
+        self.bytes -= entry.message.len();
+        if self.read > 0 {
+            self.read -= 1;
+        } else {
+            self.unread -= entry.message.len();
+        }
+        if self.entries.is_empty() {
+            // A stream that waits holds nothing.
+            self.entries = VecDeque::new();
+        }
+    }
+
+    fn rewind(&mut self, position: usize) {
+        self.read = position;
+        let unread = self.entries.iter().skip(position);
+        self.unread = unread.map(|entry| entry.message.len()).sum();
+    }
+
+    fn attach(&mut self) -> (u64, Option<Waker>) {
+        self.reader += 1;
+        self.attached = true;
+        (self.reader, self.waker.take())
+    }
+
+    /// The next message that has not been read.
+    fn take(&mut self, config: &EventBufferConfig) -> Option<Bytes> {
+        let message = self.entries.get(self.read)?.message.clone();
+        self.unread -= message.len();
+        self.read += 1;
+        if config.retention.is_zero() {
+            self.drop_oldest();
+        }
+        Some(message)
+    }
+}
+
+impl fmt::Debug for EventBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("EventBuffer")
+            .field("stream", &self.shared.stream)
+            .field("events", &state.entries.len())
+            .field("bytes", &state.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one reader of an [`EventBuffer`]: the body of an event stream. Dropping it leaves the buffer as
+/// it is, for another reader.
+pub struct EventReader {
+    buffer: EventBuffer,
+    generation: u64,
+    /// Sequence number of the last event that was read.
+    at: u64,
+    /// Encoded and not handed out yet: what comes before the first message, the rest of a large one.
+    pending: Bytes,
+    /// `pending` begins inside an event.
+    is_inside: bool,
+    /// Runs when the reader is dropped, with whether it came to the end.
+    on_end: Option<Box<dyn FnOnce(bool) + Send>>,
+    ended: bool,
+}
+
+impl EventReader {
+    fn new(buffer: EventBuffer, generation: u64, at: u64) -> Self {
+        Self {
+            buffer,
+            generation,
+            at,
+            pending: Bytes::new(),
+            is_inside: false,
+            on_end: None,
+            ended: false,
+        }
+    }
+
+    /// The same, with these bytes (whole events) before anything else.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: Bytes) -> Self {
+        self.pending = prefix;
+        self
+    }
+
+    /// Tells `end` when it is dropped: `true` if all was read and the stream had been closed.
+    #[must_use]
+    pub fn on_end(mut self, end: impl FnOnce(bool) + Send + 'static) -> Self {
+        self.on_end = Some(Box::new(end));
+        self
+    }
+
+    fn hand_out(&mut self, out: &mut Vec<u8>) {
+        let length = self.pending.len().min(GULP);
+        out.extend_from_slice(&self.pending.split_to(length));
+        self.is_inside = !self.pending.is_empty();
+    }
+
+    /// Whether it is still the reader of its stream.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.buffer.lock().reader == self.generation
+    }
+}
+
+impl BodyStream for EventReader {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<Filled, BodyError>> {
+        if !self.pending.is_empty() {
+            self.hand_out(out);
+            return Poll::Ready(Ok(Filled::More));
+        }
+        let Shared {
+            config,
+            stream,
+            room,
+            ..
+        } = &*self.buffer.shared;
+        let mut state = self.buffer.lock();
+        if state.reader != self.generation {
+            self.ended = true;
+            return Poll::Ready(Ok(Filled::End));
+        }
+        let mut events = BytesMut::new();
+        while events.len() < GULP
+            && let Some(message) = state.take(config)
+        {
+            self.at += 1;
+            let id = (!config.retention.is_zero()).then(|| event_id(*stream, self.at));
+            let id = id.as_ref().map(String::as_bytes);
+            sse::encode(&mut events, Some(b"message"), id, None, Some(&message));
+        }
+        if !events.is_empty() {
+            drop(state);
+            room.notify_waiters();
+            self.pending = events.freeze();
+            self.hand_out(out);
+            return Poll::Ready(Ok(Filled::More));
+        }
+        if state.closed {
+            self.ended = true;
+            return Poll::Ready(Ok(Filled::End));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn at_boundary(&self) -> bool {
+        !self.is_inside
+    }
+}
+
+impl Drop for EventReader {
+    fn drop(&mut self) {
+        let mut state = self.buffer.lock();
+        if state.reader == self.generation {
+            state.attached = false;
+            state.waker = None;
+        }
+        let ended = self.ended && state.closed && state.reader == self.generation;
+        drop(state);
+        // Without a reader a stream that can be resumed makes room in another way.
+        self.buffer.shared.room.notify_waiters();
+        if let Some(end) = self.on_end.take() {
+            end(ended);
+        }
+    }
+}
+
+impl fmt::Debug for EventReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventReader")
+            .field("buffer", &self.buffer)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The id of an event: its stream, and its number there (protocol notes 6.2).
+#[must_use]
+pub fn event_id(stream: StreamId, sequence: u64) -> String {
+    format!("{}-{sequence}", stream.0)
+}
+
+/// What [`event_id`] wrote.
+#[must_use]
+pub fn parse_event_id(id: &[u8]) -> Option<(StreamId, u64)> {
+    let (stream, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    let number = |text: &str| {
+        // One way to write a number only: another would be another id.
+        let plain = text == "0" || !text.starts_with(['0', '+']);
+        plain.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    Some((StreamId(number(stream)?), number(sequence)?))
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests;
