@@ -3,14 +3,19 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rmcp::model::RequestStateCodec;
+use rmcp::ErrorData;
+use rmcp::model::{CallToolResponse, GetTaskResult, RequestStateCodec, UpdateTaskParams};
+use rmcp::task_manager::TaskManager;
 use serde_json::{Value, json};
 use thinpipe_transport::mcp::{
     Cache, Context, InputRequest, LogLevel, MessageHandler, Notifier, Outcome, Request, RpcError,
     ServerInfo,
 };
 
-use crate::flows;
+use crate::{flows, tasks};
+
+/// The tasks extension.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// How long a client stays away when it is told to come back.
 const RETRY: Duration = Duration::from_millis(500);
@@ -22,6 +27,8 @@ const THINKING: Duration = Duration::from_secs(1);
 pub(crate) struct Fixtures {
     all: Value,
     codec: RequestStateCodec,
+    /// rmcp's: what becomes of tasks is no affair of a transport.
+    tasks: TaskManager,
     notifier: Arc<OnceLock<Notifier>>,
 }
 
@@ -36,6 +43,7 @@ impl Fixtures {
         Ok(Self {
             all,
             codec,
+            tasks: TaskManager::new(),
             notifier: Arc::default(),
         })
     }
@@ -47,12 +55,19 @@ impl Fixtures {
 
     async fn call_tool(&self, request: &Request, context: &Context) -> Result<Outcome, RpcError> {
         let name: String = request.param("name")?;
-        let arguments = request.param::<Value>("arguments")?;
+        let mut arguments = request.param::<Value>("arguments")?;
         if let Some(flow) = self.all["flows"].get(&name) {
-            return Ok(match flows::step(flow, &self.codec, context)? {
-                flows::Step::Ask(outcome) => outcome,
-                flows::Step::Answer(answer) => text(&answer),
-            });
+            match flows::step(flow, &self.codec, context)? {
+                flows::Step::Ask(outcome) => return Ok(outcome),
+                // The answer is found by a task, which is told what was gathered.
+                flows::Step::Answer(answer) if tasks::is_fixture(&name) => {
+                    arguments["gathered"] = answer.into();
+                }
+                flows::Step::Answer(answer) => return Ok(text(&answer)),
+            }
+        }
+        if tasks::is_fixture(&name) {
+            return self.call_as_task(&name, &arguments, context).await;
         }
         if let Some(result) = self.all["tool_results"].get(&name) {
             return Ok(result.clone().into());
@@ -115,6 +130,50 @@ impl Fixtures {
         }
     }
 
+    async fn call_as_task(
+        &self,
+        name: &str,
+        arguments: &Value,
+        context: &Context,
+    ) -> Result<Outcome, RpcError> {
+        let extensions = &context.client_capabilities()["extensions"];
+        let can_have_task = extensions[TASKS].is_object();
+        let asks = self.all["task_inputs"].get(name).cloned();
+        let asks = serde_json::from_value(asks.unwrap_or_else(|| json!({}))).map_err(internal)?;
+        let arguments = arguments.as_object().cloned().unwrap_or_default();
+        let called = tasks::call(&self.tasks, asks, name, &arguments, can_have_task).await;
+        match called.map_err(refused)? {
+            CallToolResponse::Complete(result) => as_outcome(&result),
+            CallToolResponse::Task(created) => as_outcome(&created),
+            other => Err(internal(format!("no answer of a fixture: {other:?}"))),
+        }
+    }
+
+    /// The methods of the tasks extension.
+    fn of_task(&self, request: &Request, context: &Context) -> Result<Outcome, RpcError> {
+        if !context.client_capabilities()["extensions"][TASKS].is_object() {
+            return Err(RpcError::missing_capability(
+                json!({ "extensions": { TASKS: {} } }),
+            ));
+        }
+        let id: String = request.param("taskId")?;
+        match request.method() {
+            "tasks/get" => as_outcome(&GetTaskResult::new(
+                self.tasks.get_task(&id).map_err(refused)?,
+            )),
+            "tasks/update" => {
+                let update: UpdateTaskParams = request.params()?;
+                let updated = self.tasks.update_task(&id, update.input_responses);
+                updated.map_err(refused)?;
+                Ok(json!({}).into())
+            }
+            _ => {
+                self.tasks.cancel_task(&id).map_err(refused)?;
+                Ok(json!({}).into())
+            }
+        }
+    }
+
     fn get_prompt(&self, request: &Request, context: &Context) -> Result<Outcome, RpcError> {
         let name: String = request.param("name")?;
         if let Some(flow) = self.all["flows"].get(&name) {
@@ -156,6 +215,7 @@ impl MessageHandler for Fixtures {
     fn info(&self) -> ServerInfo {
         ServerInfo::new("thinpipe-library-server", "0.1.0")
             .capability("completions", json!({}))
+            .capability("extensions", json!({ TASKS: {} }))
             .capability("logging", json!({}))
             .capability("prompts", json!({ "listChanged": true }))
             .capability(
@@ -187,6 +247,7 @@ impl MessageHandler for Fixtures {
                 let values = json!([format!("{begun}aris"), format!("{begun}ark")]);
                 Ok(json!({ "completion": { "values": values } }).into())
             }
+            "tasks/get" | "tasks/update" | "tasks/cancel" => self.of_task(&request, &context),
             other => Err(RpcError::method_not_found(other)),
         }
     }
@@ -219,6 +280,24 @@ async fn elicit(asked: &Value, arguments: &Value, context: &Context) -> Result<O
     Ok(text(&format!(
         "User response: action={action}, content={content}"
     )))
+}
+
+fn as_outcome(result: &impl serde::Serialize) -> Result<Outcome, RpcError> {
+    serde_json::to_value(result)
+        .map(Outcome::from)
+        .map_err(internal)
+}
+
+fn refused(error: ErrorData) -> RpcError {
+    let told = RpcError::new(error.code.0, error.message);
+    match error.data {
+        Some(data) => told.with_data(data),
+        None => told,
+    }
+}
+
+fn internal(error: impl ToString) -> RpcError {
+    RpcError::internal(error.to_string())
 }
 
 fn text(text: &str) -> Outcome {

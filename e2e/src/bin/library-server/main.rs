@@ -5,6 +5,8 @@
 
 mod flows;
 mod handler;
+#[path = "../conformance-server/tasks.rs"]
+mod tasks;
 
 use std::error::Error;
 
