@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::duration;
 
 use crate::server::event_buffer::EventBufferConfig;
 use crate::server::{Limits, ServerConfig, SessionLimits};
 
-pub(crate) mod duration;
 mod sse;
 
 pub use sse::{HttpSseConfig, HttpSseConfigBuilder};

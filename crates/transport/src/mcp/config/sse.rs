@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thinpipe_proto::deprecation::DeprecationConfig;
 
 use super::{
     ConfigError, HttpTransportConfig, check_counts, check_durations, check_path, duration, setters,
@@ -28,6 +29,8 @@ pub struct HttpSseConfig {
     /// Whether clients and the log are told that this transport is deprecated. Default: true. Off, there
     /// is no header, log line or event about it.
     pub deprecation_warnings: bool,
+    /// How they are told, and when this transport ends here. Default: standard headers, no date.
+    pub deprecation: DeprecationConfig,
     /// Streams at one time, each a session. Default: 1,000. One more gets 503 with `Retry-After` at once.
     /// Less than `base_config.max_connections`, or no connection would be left to send messages over.
     pub max_streams: usize,
@@ -64,6 +67,7 @@ impl Default for HttpSseConfig {
             messages_endpoint: "/messages".to_owned(),
             public_base: None,
             deprecation_warnings: true,
+            deprecation: DeprecationConfig::default(),
             max_streams: 1_000,
             connection_timeout: Duration::from_secs(30),
             session_timeout: Duration::from_secs(300),
@@ -79,6 +83,14 @@ impl HttpSseConfig {
     /// Begins with the defaults.
     pub fn builder() -> HttpSseConfigBuilder {
         HttpSseConfigBuilder::default()
+    }
+
+    /// [`deprecation`](Self::deprecation) as it holds: with warnings only if
+    /// [`deprecation_warnings`](Self::deprecation_warnings) are on, too.
+    #[must_use]
+    pub fn effective_deprecation(&self) -> DeprecationConfig {
+        let warnings = self.deprecation_warnings && self.deprecation.warnings();
+        self.deprecation.clone().with_warnings(warnings)
     }
 
     /// Whether all fields say what is possible.
@@ -142,6 +154,8 @@ impl HttpSseConfigBuilder {
         public_base: Option<String>,
         /// [`HttpSseConfig::deprecation_warnings`]
         deprecation_warnings: bool,
+        /// [`HttpSseConfig::deprecation`]
+        deprecation: DeprecationConfig,
         /// [`HttpSseConfig::max_streams`]
         max_streams: usize,
         /// [`HttpSseConfig::connection_timeout`]
