@@ -100,6 +100,12 @@ pub enum ConfigError {
         /// What it says.
         value: String,
     },
+    /// Clients of HTTP+SSE could not be sent there.
+    #[error("public_base, endpoint: {value:?} is no address or path that a link can lead to")]
+    Successor {
+        /// What they make together.
+        value: String,
+    },
     /// Two endpoints have the same path.
     #[error("{value:?} is the path of two endpoints")]
     SamePath {
