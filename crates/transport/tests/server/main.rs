@@ -11,5 +11,6 @@ mod lifetime;
 mod limits;
 mod migration;
 mod sessions;
+mod sse;
 mod store;
 mod support;
