@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::duration;
 
 use crate::server::event_buffer::EventBufferConfig;
 use crate::server::{Limits, ServerConfig, SessionLimits};
 
-pub(crate) mod duration;
 mod sse;
 
 pub use sse::{HttpSseConfig, HttpSseConfigBuilder};
@@ -98,6 +98,12 @@ pub enum ConfigError {
         /// The field.
         field: &'static str,
         /// What it says.
+        value: String,
+    },
+    /// Clients of HTTP+SSE could not be sent there.
+    #[error("public_base, endpoint: {value:?} is no address or path that a link can lead to")]
+    Successor {
+        /// What they make together.
         value: String,
     },
     /// Two endpoints have the same path.

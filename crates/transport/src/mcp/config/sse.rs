@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_proto::deprecation::{DeprecationConfig, LinkTarget};
 
 use super::{
     ConfigError, HttpTransportConfig, check_counts, check_durations, check_path, duration, setters,
@@ -29,7 +29,7 @@ pub struct HttpSseConfig {
     /// Whether clients and the log are told that this transport is deprecated. Default: true. Off, there
     /// is no header, log line or event about it.
     pub deprecation_warnings: bool,
-    /// What they are told, and when this transport ends.
+    /// How they are told, and when this transport ends here. Default: standard headers, no date.
     pub deprecation: DeprecationConfig,
     /// Streams at one time, each a session. Default: 1,000. One more gets 503 with `Retry-After` at once.
     /// Less than `base_config.max_connections`, or no connection would be left to send messages over.
@@ -85,11 +85,35 @@ impl HttpSseConfig {
         HttpSseConfigBuilder::default()
     }
 
+    /// [`deprecation`](Self::deprecation) as it holds: with warnings only if
+    /// [`deprecation_warnings`](Self::deprecation_warnings) are on, too.
+    #[must_use]
+    pub fn effective_deprecation(&self) -> DeprecationConfig {
+        let warnings = self.deprecation_warnings && self.deprecation.warnings();
+        self.deprecation.clone().with_warnings(warnings)
+    }
+
+    /// The endpoint of Streamable HTTP as clients see it, which is where they are sent to:
+    /// `public_base` and `base_config.endpoint`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Successor`] if the two make no address that a link can lead to.
+    pub fn successor(&self) -> Result<LinkTarget, ConfigError> {
+        let base = self.public_base.as_deref().unwrap_or_default();
+        let value = format!(
+            "{}{}",
+            base.trim_end_matches('/'),
+            self.base_config.endpoint
+        );
+        value.parse().map_err(|_| ConfigError::Successor { value })
+    }
+
     /// Whether all fields say what is possible.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.base_config.server_config()?;
         check_path("sse_endpoint", &self.sse_endpoint)?;
         check_path("messages_endpoint", &self.messages_endpoint)?;
+        self.successor()?;
         let paths = [
             &self.base_config.endpoint,
             &self.sse_endpoint,

@@ -1,3 +1,5 @@
+use thinpipe_proto::deprecation::DeprecationConfig;
+
 use super::*;
 
 /// B1
@@ -47,6 +49,25 @@ fn a1_one_value_configures_both_and_survives_a_file() {
         ("/sse", "/messages")
     );
     assert!(default.deprecation_warnings);
+}
+
+/// A3: either switch turns all warnings off, and none of them what else is configured.
+#[test]
+fn a3_either_switch_turns_the_warnings_off() {
+    for (outer, inner) in [(true, true), (true, false), (false, true), (false, false)] {
+        let deprecation = DeprecationConfig::default().with_warnings(inner);
+        let config = HttpSseConfig::builder()
+            .deprecation_warnings(outer)
+            .deprecation(deprecation)
+            .build()
+            .unwrap();
+        assert_eq!(config.effective_deprecation().warnings(), outer && inner);
+    }
+    let read: HttpSseConfig =
+        serde_json::from_str(r#"{"deprecation":{"sunset":"2027-07-28","warn_every":"1m"}}"#)
+            .unwrap();
+    let sunset = read.effective_deprecation().sunset().unwrap();
+    assert_eq!(sunset.to_string(), "2027-07-28T00:00:00Z");
 }
 
 #[test]

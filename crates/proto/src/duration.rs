@@ -1,4 +1,16 @@
-//! Durations as people write them in configuration files: one whole number with one unit.
+//! Durations as people write them in configuration files: one whole number with one unit (`ms`, `s`, `m`,
+//! `h`).
+//!
+//! ```
+//! # use std::time::Duration;
+//! #[derive(serde::Serialize)]
+//! struct Settings {
+//!     #[serde(with = "thinpipe_proto::duration")]
+//!     patience: Duration,
+//! }
+//! let settings = Settings { patience: Duration::from_secs(300) };
+//! assert_eq!(serde_json::to_string(&settings).unwrap(), r#"{"patience":"5m"}"#);
+//! ```
 
 use std::time::Duration;
 
@@ -8,19 +20,19 @@ use serde::{Deserialize, Serializer};
 /// Largest first; the first one that divides a duration is used to write it.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// For `#[serde(with = "duration")]`.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-pub(crate) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+/// For `#[serde(with = "thinpipe_proto::duration")]`. What is finer than a millisecond is not written.
+///
+/// # Errors
+/// The serializer's.
+pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text(*value))
 }
 
-/// For `#[serde(with = "duration")]`.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Duration, D::Error> {
+/// For `#[serde(with = "thinpipe_proto::duration")]`.
+///
+/// # Errors
+/// For text that is no duration, saying what one is; and the deserializer's.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let given = String::deserialize(deserializer)?;
     parse(&given).ok_or_else(|| {
         let help = "a whole number with a unit, such as \"500ms\", \"30s\", \"5m\" or \"24h\"";
