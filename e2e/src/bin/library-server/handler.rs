@@ -17,6 +17,9 @@ use crate::{flows, tasks};
 /// The tasks extension.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// Between two reports of progress.
+const STEP: Duration = Duration::from_millis(20);
+
 /// How long a client stays away when it is told to come back.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -96,6 +99,8 @@ impl Fixtures {
                 for step in [0.0, 50.0, 100.0] {
                     let message = format!("Completed step {step} of 100");
                     context.progress(step, Some(100.0), Some(&message)).await;
+                    // The TypeScript SDK loses progress that comes in one piece with the response.
+                    tokio::time::sleep(STEP).await;
                 }
                 Ok(text("Progress was reported"))
             }
