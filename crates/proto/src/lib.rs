@@ -14,10 +14,12 @@
 //! - [`session`]: typed identifiers.
 //! - [`probe`]: which revisions a server speaks, found out by asking.
 //! - [`backoff`]: delays between reconnections, as a pure function.
+//! - [`bridge`]: between a client and a server whose messages are framed differently.
 //! - [`shown`]: text of peers, as logs and errors may show it.
 
 pub mod access;
 pub mod backoff;
+pub mod bridge;
 pub mod classify;
 pub mod forwarded;
 pub mod header;
