@@ -15,6 +15,7 @@ pub mod body;
 mod byte_budget;
 mod http1;
 mod io;
+pub mod mcp;
 pub mod server;
 pub mod upstream;
 

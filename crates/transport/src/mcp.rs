@@ -1,0 +1,3 @@
+//! An MCP server with a handler of a few lines.
+
+pub mod config;
