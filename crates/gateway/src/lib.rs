@@ -17,8 +17,8 @@ mod session;
 mod stats;
 
 pub use config::{
-    Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume, SessionLost,
-    UpstreamSpec,
+    ChildUpstream, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume,
+    SessionLost, Sharing, SsePaths, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;

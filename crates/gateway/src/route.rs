@@ -16,7 +16,7 @@ use thinpipe_transport::server::{
 use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, HttpUpstream, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -59,19 +59,19 @@ pub struct Route {
 impl Route {
     pub(crate) fn new(
         spec: UpstreamSpec,
+        http: HttpUpstream,
         chain: Chain,
         tasks: TaskTracker,
         buffered: ByteBudget,
     ) -> Self {
-        let Reached::Http(http) = &spec.reached;
-        let upstream = Upstream::new(http.client.clone());
+        let upstream = Upstream::new(http.client);
         let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
             upstream,
             chain,
             health,
-            era: Era::default(),
+            era: Era::new(http.pin),
             counters: Counters::default(),
             latencies: Latencies::default(),
             sessions: OnceLock::new(),
