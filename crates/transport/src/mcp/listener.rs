@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
 use super::handler::MessageHandler;
+use super::pages;
 use super::subscription::Notifier;
 use super::transport::{HttpSseTransport, StreamableHttpTransport};
 use crate::server::{AccessToken, Server, ServerConfig, SessionManager, SseObserver};
@@ -128,6 +129,9 @@ impl McpServerBuilder {
         let mut builder = self.streamable.mount(Server::builder(self.config));
         if let Some(http_sse) = &self.http_sse {
             builder = http_sse.mount(builder);
+        }
+        if self.streamable.config().pages {
+            builder = pages::mount(builder, self.streamable.config());
         }
         if let Some(store) = self.store {
             builder = builder.store(store);

@@ -171,3 +171,69 @@ async fn t2_endpoint() {
     };
     assert_eq!((at("/elsewhere").await, at("/mcp").await), (200, 404));
 }
+
+/// B5: health is the state there is, and reading figures changes none of them.
+#[tokio::test]
+async fn b5_pages() {
+    let sampled = with(|config| config).await;
+    let page = |path: &str| Client::new(&sampled.url(path)).request("GET");
+    let session = sampled.session("2025-11-25").await;
+    let mut health = page("/health").await;
+    assert_eq!(
+        (health.status, health.json().await),
+        (200, json!({ "status": "ok" }))
+    );
+    let status = page("/status").await.json().await;
+    assert_eq!(status["sessions"]["live"], 1);
+    assert_eq!(status["sessions"]["some"][0]["revision"], "2025-11-25");
+    let id = status["sessions"]["some"][0]["id"].as_str().unwrap();
+    assert!(
+        !id.contains(session.session().unwrap()),
+        "not in full: {id}"
+    );
+    let scrape = async || {
+        let text = page("/metrics").await.read_to_end().await;
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    let first = scrape().await;
+    assert!(
+        first.contains("# TYPE mcp_server_sessions gauge\nmcp_server_sessions 1\n"),
+        "{first}"
+    );
+    let requests = first
+        .lines()
+        .find(|line| line.starts_with("mcp_server_requests_total"));
+    assert!(
+        scrape().await.contains(requests.unwrap()),
+        "scraping is no request"
+    );
+    let refused = Client::new(&sampled.url("/health")).post("{}").await;
+    assert_eq!(
+        (refused.status, refused.header("Allow")),
+        (405, Some("GET, HEAD"))
+    );
+
+    let mut running = session.post(rpc::call(1, "wait")).await;
+    running.next_message().await;
+    let draining = sampled.server.clone();
+    let ended = tokio::spawn(async move { draining.shut_down().await });
+    eventually("it drains", || async {
+        let status = page("/health").await.status;
+        (status == 503).then_some(()).ok_or(format!("{status}"))
+    })
+    .await;
+    sampled.seen.gate.open();
+    running.next_message().await;
+    ended.await.unwrap();
+
+    let without = with(|config| config.pages(false)).await;
+    assert_eq!(
+        Client::new(&without.url("/health"))
+            .request("GET")
+            .await
+            .status,
+        404
+    );
+    let clash = HttpTransportConfig::builder().endpoint("/status").build();
+    assert!(clash.is_err());
+}
