@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use thinpipe_testkit::{Client, eventually, rpc};
 use thinpipe_transport::mcp::config::{HttpTransportConfig, HttpTransportConfigBuilder};
+use tokio_util::task::TaskTracker;
 
 use crate::support::{Sampled, streamable};
 
@@ -69,9 +70,10 @@ async fn t2_max_streams() {
 async fn t13_max_sessions() {
     let sampled = with(|config| config.max_sessions(3_usize)).await;
     let client = sampled.client();
+    let tasks = TaskTracker::new();
     let opening = (0..8).map(|id| {
         let initialize = client.post(rpc::initialize(id, "2025-11-25"));
-        tokio::spawn(async move { initialize.await.status })
+        tasks.spawn(async move { initialize.await.status })
     });
     let opening: Vec<_> = opening.collect();
     let mut opened = 0;
@@ -216,7 +218,7 @@ async fn b5_pages() {
     let mut running = session.post(rpc::call(1, "wait")).await;
     running.next_message().await;
     let draining = sampled.server.clone();
-    let ended = tokio::spawn(async move { draining.shut_down().await });
+    let ended = TaskTracker::new().spawn(async move { draining.shut_down().await });
     eventually("it drains", || async {
         let status = page("/health").await.status;
         (status == 503).then_some(()).ok_or(format!("{status}"))
