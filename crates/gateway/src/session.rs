@@ -10,6 +10,7 @@ use bytes::Bytes;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::{StreamId, UpstreamSessionId};
 use thinpipe_transport::server::Session;
+use thinpipe_transport::server::conversation::Contention;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +23,6 @@ pub(crate) use refusals::{MAX_REFUSALS, Origin};
 
 /// Ids remembered of each live stream, to know it again when its client resumes it.
 const REMEMBERED_IDS: usize = 16;
-
-/// Standalone streams may replace each other so often within [`REPLACEMENT_WINDOW`]; then two clients
-/// fight over one session, and the next is told 409.
-const MAX_REPLACEMENTS: usize = 3;
-const REPLACEMENT_WINDOW: Duration = Duration::from_secs(10);
 
 /// Bytes of the requests remembered for re-establishing a session: over a thousand subscriptions.
 const MAX_SETUP: usize = 128 << 10;
@@ -51,7 +47,7 @@ struct Streams {
     next: u64,
     live: HashMap<StreamId, Arc<Live>>,
     standalone: Option<StreamId>,
-    replaced: VecDeque<Instant>,
+    contention: Contention,
     notices: Vec<Bytes>,
 }
 
@@ -141,13 +137,8 @@ impl SessionState {
                 .standalone
                 .and_then(|id| streams.live.get(&id))
                 .cloned();
-            if old.is_some() {
-                let recent = |at: &Instant| now.saturating_duration_since(*at) < REPLACEMENT_WINDOW;
-                streams.replaced.retain(recent);
-                if streams.replaced.len() >= MAX_REPLACEMENTS {
-                    return Err(Contended);
-                }
-                streams.replaced.push_back(now);
+            if old.is_some() && !streams.contention.replace(now) {
+                return Err(Contended);
             }
             (streams.open(owner, token, true), old)
         };
@@ -404,7 +395,7 @@ mod tests {
         }
         let (_live, task) = obedient(&state);
         assert_eq!(replace(&state).await, Err(Contended));
-        tokio::time::advance(REPLACEMENT_WINDOW).await;
+        tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(replace(&state).await, Ok(true), "the window has passed");
         task.await.unwrap();
     }

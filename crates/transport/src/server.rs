@@ -31,6 +31,7 @@ macro_rules! reason {
 mod batch;
 mod broadcast;
 mod config;
+pub mod conversation;
 mod deprecation;
 mod dispatch;
 pub mod event_buffer;

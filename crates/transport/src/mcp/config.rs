@@ -184,6 +184,10 @@ impl HttpTransportConfig {
             max_body: self.max_message_size,
             body_timeout: self.request_timeout,
             idle_timeout: self.keep_alive_timeout,
+            // As long as a client may come back for its answer, the answer is worked on.
+            detached_timeout: Limits::default()
+                .detached_timeout
+                .max(self.event_buffer().retention),
             ..Limits::default()
         };
         let sessions = SessionLimits {

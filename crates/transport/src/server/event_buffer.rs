@@ -8,19 +8,18 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use thinpipe_proto::session::StreamId;
-use thinpipe_proto::sse;
 use tokio::sync::Notify;
 
-use crate::body::{BodyError, BodyStream, Filled};
 use crate::io::now;
 
-/// Bytes that one poll of a reader appends before others have their turn.
-const GULP: usize = 32 << 10;
+mod reader;
+
+pub use reader::EventReader;
 
 /// How much an [`EventBuffer`] holds, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +197,12 @@ impl EventBuffer {
         self.lock().closed
     }
 
+    /// Whether what was written is kept for a client that resumes.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        !self.shared.config.retention.is_zero()
+    }
+
     /// Whether a connection reads it.
     #[must_use]
     pub fn is_attached(&self) -> bool {
@@ -345,138 +350,6 @@ impl fmt::Debug for EventBuffer {
             .field("stream", &self.shared.stream)
             .field("events", &state.entries.len())
             .field("bytes", &state.bytes)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The one reader of an [`EventBuffer`]: the body of an event stream. Dropping it leaves the buffer as
-/// it is, for another reader.
-pub struct EventReader {
-    buffer: EventBuffer,
-    generation: u64,
-    /// Sequence number of the last event that was read.
-    at: u64,
-    /// Encoded and not handed out yet: what comes before the first message, the rest of a large one.
-    pending: Bytes,
-    /// `pending` begins inside an event.
-    is_inside: bool,
-    /// Runs when the reader is dropped, with whether it came to the end.
-    on_end: Option<Box<dyn FnOnce(bool) + Send>>,
-    ended: bool,
-}
-
-impl EventReader {
-    fn new(buffer: EventBuffer, generation: u64, at: u64) -> Self {
-        Self {
-            buffer,
-            generation,
-            at,
-            pending: Bytes::new(),
-            is_inside: false,
-            on_end: None,
-            ended: false,
-        }
-    }
-
-    /// The same, with these bytes (whole events) before anything else.
-    #[must_use]
-    pub fn with_prefix(mut self, prefix: Bytes) -> Self {
-        self.pending = prefix;
-        self
-    }
-
-    /// Tells `end` when it is dropped: `true` if all was read and the stream had been closed.
-    #[must_use]
-    pub fn on_end(mut self, end: impl FnOnce(bool) + Send + 'static) -> Self {
-        self.on_end = Some(Box::new(end));
-        self
-    }
-
-    fn hand_out(&mut self, out: &mut Vec<u8>) {
-        let length = self.pending.len().min(GULP);
-        out.extend_from_slice(&self.pending.split_to(length));
-        self.is_inside = !self.pending.is_empty();
-    }
-
-    /// Whether it is still the reader of its stream.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.buffer.lock().reader == self.generation
-    }
-}
-
-impl BodyStream for EventReader {
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Poll<Result<Filled, BodyError>> {
-        if !self.pending.is_empty() {
-            self.hand_out(out);
-            return Poll::Ready(Ok(Filled::More));
-        }
-        let Shared {
-            config,
-            stream,
-            room,
-            ..
-        } = &*self.buffer.shared;
-        let mut state = self.buffer.lock();
-        if state.reader != self.generation {
-            self.ended = true;
-            return Poll::Ready(Ok(Filled::End));
-        }
-        let mut events = BytesMut::new();
-        while events.len() < GULP
-            && let Some(message) = state.take(config)
-        {
-            self.at += 1;
-            let id = (!config.retention.is_zero()).then(|| event_id(*stream, self.at));
-            let id = id.as_ref().map(String::as_bytes);
-            sse::encode(&mut events, Some(b"message"), id, None, Some(&message));
-        }
-        if !events.is_empty() {
-            drop(state);
-            room.notify_waiters();
-            self.pending = events.freeze();
-            self.hand_out(out);
-            return Poll::Ready(Ok(Filled::More));
-        }
-        if state.closed {
-            self.ended = true;
-            return Poll::Ready(Ok(Filled::End));
-        }
-        state.waker = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn at_boundary(&self) -> bool {
-        !self.is_inside
-    }
-}
-
-impl Drop for EventReader {
-    fn drop(&mut self) {
-        let mut state = self.buffer.lock();
-        if state.reader == self.generation {
-            state.attached = false;
-            state.waker = None;
-        }
-        let ended = self.ended && state.closed && state.reader == self.generation;
-        drop(state);
-        // Without a reader a stream that can be resumed makes room in another way.
-        self.buffer.shared.room.notify_waiters();
-        if let Some(end) = self.on_end.take() {
-            end(ended);
-        }
-    }
-}
-
-impl fmt::Debug for EventReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventReader")
-            .field("buffer", &self.buffer)
-            .field("at", &self.at)
             .finish_non_exhaustive()
     }
 }

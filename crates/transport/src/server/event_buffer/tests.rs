@@ -1,8 +1,11 @@
 use std::future::poll_fn;
+use std::task::{Context, Poll};
 
 use proptest::prelude::*;
 
+use super::reader::GULP;
 use super::*;
+use crate::body::{BodyStream, Filled};
 
 fn config(max_events: usize, max_bytes: usize) -> EventBufferConfig {
     EventBufferConfig {

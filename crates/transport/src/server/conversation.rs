@@ -1,0 +1,413 @@
+//! What a server says in one session with `initialize`, and on which of the session's streams.
+//!
+//! A message belongs on the stream of the request that it is about, else on the standalone stream (GET),
+//! and on exactly one of them (2025-11-25, "Sending Messages to the Server"; B20). Over HTTP+SSE there is one
+//! stream for everything, and what is said there stays in order.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::session::{EventId, StreamId};
+
+use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed, parse_event_id};
+use crate::body::Body;
+use crate::io::now;
+use crate::server::exchange::{Answer, Content};
+
+mod ask;
+mod contention;
+mod exchange;
+mod held;
+
+pub use ask::AskError;
+pub use contention::Contention;
+pub use exchange::{First, Inlet, Outlet};
+
+use ask::Asked;
+use exchange::Stream;
+use held::Held;
+
+/// The standalone stream is one logical stream for as long as the session lives.
+const STANDALONE: StreamId = StreamId(0);
+
+/// How a [`Conversation`] behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationConfig {
+    /// Each of its streams. With [retention](EventBufferConfig::retention) they can be resumed.
+    pub buffer: EventBufferConfig,
+    /// A request that is not answered after this gets its answer as an event stream, which can be kept
+    /// alive. Default: 15 s.
+    pub commit_after: Duration,
+    /// A server's request for which the client has no stream open waits so long for one. Default: 30 s.
+    pub hold: Duration,
+    /// The server's requests that wait for their answer at one time. Default: 1,000.
+    pub max_asked: usize,
+    /// How long a stream is kept after its response, if it can be resumed. Default: 60 s.
+    pub finished_for: Duration,
+    /// Bytes of finished streams that a session keeps. Default: 8 MiB; the oldest go first.
+    pub max_finished: usize,
+}
+
+impl Default for ConversationConfig {
+    fn default() -> Self {
+        Self {
+            buffer: EventBufferConfig::default(),
+            commit_after: Duration::from_secs(15),
+            hold: Duration::from_secs(30),
+            max_asked: 1_000,
+            finished_for: Duration::from_secs(60),
+            max_finished: 8 << 20,
+        }
+    }
+}
+
+impl ConversationConfig {
+    fn resumes(&self) -> bool {
+        !self.buffer.retention.is_zero()
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// It is on a stream that a client reads, or can resume.
+    Delivered,
+    /// It waits for a stream.
+    Held,
+    /// There is no stream for it, and it is not worth waiting for one (protocol notes 5.2).
+    Dropped,
+}
+
+/// Why a GET is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ListenError {
+    /// Two clients fight over the standalone stream (409, R111).
+    #[error("other connections open this session's stream again and again")]
+    Contended,
+    /// What came after this event cannot be given (400; never 404, which would end the session).
+    #[error("the stream cannot be resumed after this event")]
+    UnknownEvent,
+}
+
+/// The streams of one session.
+pub struct Conversation {
+    config: ConversationConfig,
+    primes: bool,
+    /// HTTP+SSE: the one stream.
+    only: Option<EventBuffer>,
+    inner: Mutex<Inner>,
+    asked: Asked,
+}
+
+struct Inner {
+    next: u64,
+    /// Of requests that are being answered, in the order in which they came.
+    open: BTreeMap<StreamId, Arc<Stream>>,
+    finished: Vec<(Arc<Stream>, Instant)>,
+    standalone: EventBuffer,
+    contention: Contention,
+    held: Held,
+    closed: bool,
+}
+
+/// Where a message goes.
+enum Target {
+    Exchange(Arc<Stream>),
+    Standalone(EventBuffer),
+    Nowhere(Said),
+}
+
+impl Conversation {
+    /// That of a session over Streamable HTTP of this revision.
+    #[must_use]
+    pub fn new(config: ConversationConfig, revision: Revision) -> Arc<Self> {
+        Self::build(config, revision.primes_streams(), None)
+    }
+
+    /// That of a session over HTTP+SSE, whose stream this is.
+    #[must_use]
+    pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
+        Self::build(config, false, Some(only))
+    }
+
+    fn build(config: ConversationConfig, primes: bool, only: Option<EventBuffer>) -> Arc<Self> {
+        let inner = Inner {
+            next: 1,
+            open: BTreeMap::new(),
+            finished: Vec::new(),
+            standalone: EventBuffer::new(config.buffer, STANDALONE),
+            contention: Contention::default(),
+            held: Held::default(),
+            closed: false,
+        };
+        Arc::new(Self {
+            asked: Asked::new(config.max_asked),
+            config,
+            primes: primes && config.resumes(),
+            only,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Begins the answer to a request: where it is said, and where it comes out.
+    pub fn begin(self: &Arc<Self>, request: &RequestId) -> (Outlet, Inlet) {
+        if let Some(only) = &self.only {
+            return exchange::over(request, only, self);
+        }
+        let mut inner = self.lock();
+        let id = StreamId(inner.next);
+        inner.next += 1;
+        let buffer = EventBuffer::new(self.config.buffer, id);
+        if inner.closed {
+            buffer.close();
+        }
+        let (stream, inlet) = exchange::pair(request, buffer, &self.config, self.primes);
+        inner.open.insert(id, Arc::clone(&stream));
+        inner
+            .held
+            .flush_requests(|message| stream.try_push(message).is_ok());
+        (Outlet::new(stream, Some(Arc::clone(self))), inlet)
+    }
+
+    /// Says something about a request, or (`None`) about none. Waits while the stream it goes on is full.
+    pub async fn say(&self, message: &Message, related: Option<&RequestId>) -> Said {
+        let source = message.source();
+        if let Some(only) = &self.only {
+            let pushed = only.push(source.clone()).await;
+            return pushed.map_or(Said::Dropped, |()| Said::Delivered);
+        }
+        let mut related = related;
+        loop {
+            let target = self.lock().target(message, related, &self.config);
+            let pushed = match target {
+                Target::Nowhere(said) => return said,
+                Target::Standalone(buffer) => buffer.push(source.clone()).await,
+                Target::Exchange(stream) => stream.push(source.clone()).await,
+            };
+            match pushed {
+                Ok(()) => return Said::Delivered,
+                Err(_) if self.asks_elsewhere(message) => related = None,
+                Err(_) => return Said::Dropped,
+            }
+        }
+    }
+
+    /// As [`say`](Self::say), for whoever cannot wait for one client because others would wait with it.
+    ///
+    /// # Errors
+    /// [`NotPushed::Full`] if the stream it goes on is full: end that stream or that session, since nothing
+    /// may be missing in it. [`NotPushed::Closed`] never.
+    pub fn try_say(
+        &self,
+        message: &Message,
+        related: Option<&RequestId>,
+    ) -> Result<Said, NotPushed> {
+        let source = message.source();
+        let mut related = related;
+        loop {
+            let target = match &self.only {
+                Some(only) => Target::Standalone(only.clone()),
+                None => self.lock().target(message, related, &self.config),
+            };
+            let pushed = match target {
+                Target::Nowhere(said) => return Ok(said),
+                Target::Standalone(buffer) => buffer.try_push(source.clone()),
+                Target::Exchange(stream) => stream.try_push(source.clone()),
+            };
+            match pushed {
+                Ok(()) => return Ok(Said::Delivered),
+                Err(NotPushed::Full) => return Err(NotPushed::Full),
+                Err(NotPushed::Closed(_)) if self.asks_elsewhere(message) => related = None,
+                Err(NotPushed::Closed(_)) => return Ok(Said::Dropped),
+            }
+        }
+    }
+
+    /// Whether a message whose stream was left meanwhile is worth another one.
+    fn asks_elsewhere(&self, message: &Message) -> bool {
+        message.kind() == Kind::Request && self.only.is_none() && !self.lock().closed
+    }
+
+    /// Answers a GET: the standalone stream, or any stream after an event of it.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen(&self, last: Option<&EventId>) -> Result<Answer, ListenError> {
+        match last {
+            None => self.standalone(),
+            Some(id) => self.resume(id),
+        }
+    }
+
+    fn standalone(&self) -> Result<Answer, ListenError> {
+        let mut inner = self.lock();
+        if inner.standalone.is_attached() && !inner.contention.replace(now()) {
+            return Err(ListenError::Contended);
+        }
+        let reader = inner.standalone.reader();
+        inner.flush_standalone();
+        drop(inner);
+        Ok(Answer::events(self.primed(reader, STANDALONE)))
+    }
+
+    /// The ids of events lead to their streams (F20, protocol notes 6.3).
+    fn resume(&self, id: &EventId) -> Result<Answer, ListenError> {
+        let (stream, sequence) = parse_event_id(id.as_bytes()).ok_or(ListenError::UnknownEvent)?;
+        if !self.config.resumes() {
+            return Err(ListenError::UnknownEvent);
+        }
+        let mut inner = self.lock();
+        inner.sweep(&self.config);
+        let buffer = inner.buffer_of(stream).ok_or(ListenError::UnknownEvent)?;
+        if stream != STANDALONE && buffer.is_closed() && buffer.last() == sequence {
+            // Nothing more will come. An empty stream would be asked for again and again.
+            let content = Content::Other(None);
+            return Ok(Answer::new(StatusCode::NO_CONTENT, content, Body::Empty));
+        }
+        let reader = buffer.reader_after(sequence);
+        let reader = reader.map_err(|_| ListenError::UnknownEvent)?;
+        if stream == STANDALONE {
+            inner.flush_standalone();
+        }
+        drop(inner);
+        Ok(Answer::events(self.primed(reader, stream)))
+    }
+
+    fn primed(&self, reader: EventReader, stream: StreamId) -> EventReader {
+        if self.primes {
+            exchange::primed(reader, stream)
+        } else {
+            reader
+        }
+    }
+
+    /// The earliest time at which [`undeliverable`](Self::undeliverable) has something to tell.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.lock().held.deadline()
+    }
+
+    /// The server's requests for which no stream was opened in time; they are forgotten here.
+    pub fn undeliverable(&self) -> Vec<RequestId> {
+        self.lock().held.expired(now())
+    }
+
+    /// Forgets a server's request that still waits for a stream; `true` if there was one.
+    pub fn withdraw(&self, id: &RequestId) -> bool {
+        self.lock().held.withdraw(id)
+    }
+
+    /// Ends all streams behind what was said, and every wait for an answer of the client.
+    pub fn close(&self) {
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.held = Held::default();
+        inner.standalone.close();
+        for stream in inner.open.values() {
+            stream.close();
+        }
+        drop(inner);
+        self.asked.close();
+    }
+
+    /// The answer to a request is complete, or will never be.
+    fn finished(&self, stream: &Arc<Stream>) {
+        let mut inner = self.lock();
+        if inner.open.remove(&stream.id()).is_some()
+            && self.config.resumes()
+            && stream.is_streaming()
+        {
+            inner.finished.push((Arc::clone(stream), now()));
+        }
+        inner.sweep(&self.config);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Chooses the stream of a message (protocol notes 5.2, "server request / notification").
+    fn target(
+        &mut self,
+        message: &Message,
+        related: Option<&RequestId>,
+        config: &ConversationConfig,
+    ) -> Target {
+        let of_request = related.and_then(|id| self.open_for(id));
+        match of_request {
+            Some(stream) if stream.is_open() => return Target::Exchange(stream),
+            // Its client has left. What it is asked can be asked elsewhere, what it is told cannot.
+            Some(_) if message.kind() != Kind::Request => return Target::Nowhere(Said::Dropped),
+            _ if self.closed => return Target::Nowhere(Said::Dropped),
+            _ => {}
+        }
+        if self.standalone.is_attached() {
+            return Target::Standalone(self.standalone.clone());
+        }
+        if message.kind() != Kind::Request {
+            return Target::Nowhere(self.held.keep_notice(message));
+        }
+        // There is one client, so nobody guesses whom this is for.
+        if let Some(stream) = self.open.values().find(|stream| stream.is_open()) {
+            return Target::Exchange(Arc::clone(stream));
+        }
+        Target::Nowhere(self.held.keep_request(message, now() + config.hold))
+    }
+
+    fn open_for(&self, request: &RequestId) -> Option<Arc<Stream>> {
+        let mut open = self.open.values();
+        open.find(|stream| stream.request() == request).cloned()
+    }
+
+    fn buffer_of(&self, id: StreamId) -> Option<EventBuffer> {
+        if id == STANDALONE {
+            return Some(self.standalone.clone());
+        }
+        let open = self.open.get(&id);
+        let finished = || {
+            let mut finished = self.finished.iter().map(|(stream, _)| stream);
+            finished.find(|stream| stream.id() == id)
+        };
+        Some(open.or_else(finished)?.buffer().clone())
+    }
+
+    fn flush_standalone(&mut self) {
+        let standalone = &self.standalone;
+        self.held
+            .flush(|message| standalone.try_push(message).is_ok());
+    }
+
+    /// Forgets finished streams that are too old, and the oldest if they are too large together.
+    fn sweep(&mut self, config: &ConversationConfig) {
+        let now = now();
+        let is_young = |at: &Instant| now.saturating_duration_since(*at) < config.finished_for;
+        self.finished.retain(|(_, at)| is_young(at));
+        let mut bytes: usize = self.finished.iter().map(|(s, _)| s.buffer().bytes()).sum();
+        while bytes > config.max_finished && !self.finished.is_empty() {
+            let (oldest, _) = self.finished.remove(0);
+            bytes -= oldest.buffer().bytes();
+        }
+    }
+}
+
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.lock();
+        f.debug_struct("Conversation")
+            .field("open", &inner.open.len())
+            .field("finished", &inner.finished.len())
+            .field("asked", &self.asked.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

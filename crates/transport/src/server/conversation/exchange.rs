@@ -1,0 +1,346 @@
+//! The answer to one request: said on one side, coming out as JSON or as an event stream on the other.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::session::StreamId;
+use thinpipe_proto::sse;
+use tokio::sync::oneshot;
+
+use super::{Conversation, ConversationConfig};
+use crate::server::event_buffer::{
+    Closed, EventBuffer, EventBufferConfig, EventReader, NotPushed, event_id,
+};
+use crate::server::exchange::Answer;
+
+/// How an answer begins.
+#[derive(Debug)]
+pub enum First {
+    /// The response, and nothing before it.
+    Response(Bytes),
+    /// Something comes before the response, or it takes too long: an event stream.
+    Stream,
+    /// There is no response: the request was cancelled.
+    Nothing,
+}
+
+/// The stream of one request.
+pub(super) struct Stream {
+    request: RequestId,
+    buffer: EventBuffer,
+    first: Mutex<Option<oneshot::Sender<First>>>,
+    streaming: AtomicBool,
+}
+
+impl Stream {
+    pub(super) fn id(&self) -> StreamId {
+        self.buffer.stream()
+    }
+
+    pub(super) fn request(&self) -> &RequestId {
+        &self.request
+    }
+
+    pub(super) fn buffer(&self) -> &EventBuffer {
+        &self.buffer
+    }
+
+    /// Whether more can be said on it.
+    pub(super) fn is_open(&self) -> bool {
+        !self.buffer.is_closed()
+    }
+
+    /// Whether it has become an event stream.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Acquire)
+    }
+
+    pub(super) async fn push(&self, message: Bytes) -> Result<(), Closed> {
+        self.begin(First::Stream);
+        self.buffer.push(message).await
+    }
+
+    pub(super) fn try_push(&self, message: Bytes) -> Result<(), NotPushed> {
+        self.begin(First::Stream);
+        self.buffer.try_push(message)
+    }
+
+    pub(super) fn close(&self) {
+        self.buffer.close();
+        self.begin(First::Nothing);
+    }
+
+    /// Says how the answer begins, unless that was said before.
+    fn begin(&self, first: First) -> Begun {
+        let mut sender = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = sender.take() else {
+            return Begun::Before;
+        };
+        let streams = matches!(first, First::Stream);
+        self.streaming.fetch_or(streams, Ordering::AcqRel);
+        match sender.send(first) {
+            Ok(()) => Begun::Now,
+            Err(_) => Begun::Unheard,
+        }
+    }
+}
+
+/// What became of the beginning of an answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Begun {
+    Now,
+    Before,
+    /// Whoever asked has left.
+    Unheard,
+}
+
+/// Where the answer to a request is said. Dropping it without a response ends the stream without one: the
+/// request was cancelled.
+pub struct Outlet {
+    to: To,
+    conversation: Option<Arc<Conversation>>,
+}
+
+enum To {
+    Own(Arc<Stream>),
+    /// HTTP+SSE: the stream of the session.
+    Shared(RequestId, EventBuffer),
+}
+
+impl Outlet {
+    pub(super) fn new(stream: Arc<Stream>, conversation: Option<Arc<Conversation>>) -> Self {
+        Self {
+            to: To::Own(stream),
+            conversation,
+        }
+    }
+
+    /// For a request outside of any session (2026-07-28): when its client leaves, [`Closed`] tells so.
+    #[must_use]
+    pub fn stateless(request: &RequestId, config: &ConversationConfig) -> (Self, Inlet) {
+        let buffer = EventBufferConfig {
+            retention: Duration::ZERO,
+            ..config.buffer
+        };
+        let (stream, inlet) = pair(
+            request,
+            EventBuffer::new(buffer, StreamId(1)),
+            config,
+            false,
+        );
+        (Self::new(stream, None), inlet)
+    }
+
+    /// The request.
+    #[must_use]
+    pub fn request(&self) -> &RequestId {
+        match &self.to {
+            To::Own(stream) => stream.request(),
+            To::Shared(request, _) => request,
+        }
+    }
+
+    /// Says something before the response. Waits while the client does not read.
+    ///
+    /// # Errors
+    /// [`Closed`]: nobody reads it and nobody will.
+    pub async fn notify(&self, message: Bytes) -> Result<(), Closed> {
+        match &self.to {
+            To::Own(stream) => stream.push(message).await,
+            To::Shared(_, buffer) => buffer.push(message).await,
+        }
+    }
+
+    /// The response, which is the last that is said.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub async fn respond(&self, message: Bytes) -> Result<(), Closed> {
+        let said = match &self.to {
+            To::Own(stream) => match stream.begin(First::Response(message.clone())) {
+                Begun::Now => Ok(()),
+                Begun::Unheard => Err(Closed),
+                Begun::Before => stream.buffer.push(message).await,
+            },
+            To::Shared(_, buffer) => buffer.push(message).await,
+        };
+        self.close();
+        said
+    }
+
+    /// Nothing more is said: there was a response, or there will be none. So does dropping it.
+    pub fn close(&self) {
+        if let To::Own(stream) = &self.to {
+            stream.close();
+            if let Some(conversation) = &self.conversation {
+                conversation.finished(stream);
+            }
+        }
+    }
+
+    /// Makes the answer an event stream, although nothing has been said yet.
+    pub fn begin_stream(&self) {
+        if let To::Own(stream) = &self.to {
+            stream.begin(First::Stream);
+        }
+    }
+
+    /// Whether a client that leaves the stream can come back to it.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        match &self.to {
+            To::Own(stream) => stream.buffer.keeps(),
+            To::Shared(..) => false,
+        }
+    }
+
+    /// Whether nobody reads it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match &self.to {
+            To::Own(stream) => !stream.is_open(),
+            To::Shared(_, buffer) => buffer.is_closed(),
+        }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet")
+            .field("request", self.request())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the answer to a request comes out.
+pub struct Inlet {
+    first: oneshot::Receiver<First>,
+    /// `None`: it is said on the stream of the session.
+    stream: Option<Arc<Stream>>,
+    commit_after: Duration,
+    primes: bool,
+}
+
+impl Inlet {
+    /// How the answer begins, as soon as that is known.
+    pub async fn first(&mut self) -> First {
+        let wait = self.commit_after;
+        if let Ok(first) = tokio::time::timeout(wait, &mut self.first).await {
+            return first.unwrap_or(First::Nothing);
+        }
+        // From here on it can be kept alive, unless it has just begun.
+        if let Some(stream) = &self.stream {
+            stream.begin(First::Stream);
+        }
+        self.first.try_recv().unwrap_or(First::Stream)
+    }
+
+    /// The events, if it is a stream of its own.
+    #[must_use]
+    pub fn into_events(mut self) -> Option<EventReader> {
+        let stream = self.stream.take()?;
+        let buffer = stream.buffer().clone();
+        let mut reader = buffer.reader();
+        if self.primes {
+            reader = primed(reader, buffer.stream());
+        }
+        if !buffer.keeps() {
+            // Whoever left cannot come back: nothing more needs to be said.
+            reader = reader.on_end(move |_| buffer.close());
+        }
+        Some(reader)
+    }
+
+    /// The answer for the client: 202 over HTTP+SSE, else JSON if the response is all there is, and an
+    /// event stream otherwise.
+    pub async fn answer(mut self) -> Answer {
+        if self.stream.is_none() {
+            return Answer::accepted();
+        }
+        match self.first().await {
+            First::Response(message) => Answer::json(message),
+            First::Stream | First::Nothing => match self.into_events() {
+                Some(events) => Answer::events(events),
+                None => Answer::accepted(),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Inlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inlet")
+            .field("stream", &self.stream.as_ref().map(|stream| stream.id()))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take()
+            && !stream.buffer().keeps()
+        {
+            stream.buffer().close();
+        }
+    }
+}
+
+/// The same, with an event before it that has no data and says where the stream stands (2025-11-25).
+pub(super) fn primed(reader: EventReader, stream: StreamId) -> EventReader {
+    let id = event_id(stream, reader.position());
+    let mut event = BytesMut::new();
+    sse::encode(&mut event, None, Some(id.as_bytes()), None, Some(b""));
+    reader.with_prefix(event.freeze())
+}
+
+/// Both ends of the answer to a request, over this buffer.
+pub(super) fn pair(
+    request: &RequestId,
+    buffer: EventBuffer,
+    config: &ConversationConfig,
+    primes: bool,
+) -> (Arc<Stream>, Inlet) {
+    let (sender, first) = oneshot::channel();
+    let stream = Arc::new(Stream {
+        request: request.clone(),
+        buffer,
+        first: Mutex::new(Some(sender)),
+        streaming: AtomicBool::new(false),
+    });
+    let inlet = Inlet {
+        first,
+        stream: Some(Arc::clone(&stream)),
+        commit_after: config.commit_after,
+        primes,
+    };
+    (stream, inlet)
+}
+
+/// Both ends of an answer that is said on the stream of its session.
+pub(super) fn over(
+    request: &RequestId,
+    only: &EventBuffer,
+    conversation: &Arc<Conversation>,
+) -> (Outlet, Inlet) {
+    let outlet = Outlet {
+        to: To::Shared(request.clone(), only.clone()),
+        conversation: Some(Arc::clone(conversation)),
+    };
+    let inlet = Inlet {
+        first: oneshot::channel().1,
+        stream: None,
+        commit_after: Duration::ZERO,
+        primes: false,
+    };
+    (outlet, inlet)
+}

@@ -1,0 +1,333 @@
+use std::future::poll_fn;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::body::{BodyStream, Filled};
+
+fn plain() -> Arc<Conversation> {
+    Conversation::new(ConversationConfig::default(), Revision::V2025_11_25)
+}
+
+fn resumable() -> Arc<Conversation> {
+    let config = ConversationConfig {
+        buffer: EventBufferConfig::resumable(),
+        ..ConversationConfig::default()
+    };
+    Conversation::new(config, Revision::V2025_11_25)
+}
+
+fn id(number: i64) -> RequestId {
+    RequestId::from_integer(number)
+}
+
+fn message(text: &str) -> Message {
+    Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+}
+
+fn notice(method: &str) -> Message {
+    message(&format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#))
+}
+
+fn question(number: i64) -> Message {
+    message(&format!(
+        r#"{{"jsonrpc":"2.0","id":{number},"method":"roots/list"}}"#
+    ))
+}
+
+fn stream_of(answer: Answer) -> Box<dyn BodyStream> {
+    assert_eq!(answer.content, Content::EventStream);
+    match answer.body {
+        Body::Stream(stream) => stream,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The data of the events that are there, or come until the end.
+async fn rest(mut stream: Box<dyn BodyStream>) -> Vec<String> {
+    let mut out = Vec::new();
+    while poll_fn(|cx| stream.poll_fill(cx, &mut out)).await.unwrap() == Filled::More {}
+    data(&out)
+}
+
+async fn next(stream: &mut Box<dyn BodyStream>) -> Vec<String> {
+    let mut out = Vec::new();
+    poll_fn(|cx| stream.poll_fill(cx, &mut out)).await.unwrap();
+    data(&out)
+}
+
+fn data(out: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.map(str::to_owned).collect()
+}
+
+/// B11: a response alone is JSON, one that something precedes ends an event stream.
+#[tokio::test]
+async fn b11_what_comes_first_decides_about_the_form() {
+    let conversation = plain();
+    let (outlet, inlet) = conversation.begin(&id(1));
+    outlet.respond("{}".into()).await.unwrap();
+    let answer = inlet.answer().await;
+    assert_eq!(answer.content, Content::Json);
+
+    let (outlet, inlet) = conversation.begin(&id(2));
+    outlet.notify("1".into()).await.unwrap();
+    outlet.respond("{}".into()).await.unwrap();
+    assert_eq!(rest(stream_of(inlet.answer().await)).await, ["1", "{}"]);
+}
+
+/// What takes long becomes a stream that can be kept alive, and its response is not lost.
+#[tokio::test(start_paused = true)]
+async fn b11_a_slow_answer_is_a_stream() {
+    let (outlet, inlet) = plain().begin(&id(1));
+    let stream = stream_of(inlet.answer().await);
+    outlet.respond("{}".into()).await.unwrap();
+    assert_eq!(rest(stream).await, ["{}"]);
+}
+
+/// Protocol notes 5.1, "Cancel": the stream of a cancelled request ends without a response.
+#[tokio::test]
+async fn a_cancelled_request_gets_an_empty_stream() {
+    let (outlet, inlet) = plain().begin(&id(1));
+    drop(outlet);
+    assert!(rest(stream_of(inlet.answer().await)).await.is_empty());
+}
+
+/// B20, T4: each message is on one stream: that of its request, else the standalone one.
+#[tokio::test]
+async fn b20_a_message_goes_on_exactly_one_stream() {
+    let conversation = plain();
+    let mut alone = stream_of(conversation.listen(None).unwrap());
+    let (outlet, inlet) = conversation.begin(&id(1));
+    let about = notice("notifications/message");
+    assert_eq!(
+        conversation.say(&about, Some(&id(1))).await,
+        Said::Delivered
+    );
+    assert_eq!(conversation.say(&question(7), None).await, Said::Delivered);
+    outlet.respond("{}".into()).await.unwrap();
+    let of_request = rest(stream_of(inlet.answer().await)).await;
+    assert_eq!(of_request.len(), 2);
+    assert!(of_request[0].contains("notifications/message"));
+    let of_session = next(&mut alone).await;
+    assert!(of_session.len() == 1 && of_session[0].contains("roots/list"));
+    // What comes too late for its request is about none.
+    conversation.say(&about, Some(&id(1))).await;
+    assert!(next(&mut alone).await[0].contains("notifications/message"));
+}
+
+/// Protocol notes 5.2, "no GET stream open".
+#[tokio::test(start_paused = true)]
+async fn without_a_stream_questions_wait_and_notices_are_kept_once() {
+    let conversation = plain();
+    assert_eq!(conversation.say(&question(1), None).await, Said::Held);
+    assert_eq!(conversation.say(&question(2), None).await, Said::Held);
+    for _ in 0..3 {
+        let changed = notice("notifications/tools/list_changed");
+        assert_eq!(conversation.say(&changed, None).await, Said::Held);
+    }
+    let log = conversation
+        .say(&notice("notifications/message"), None)
+        .await;
+    assert_eq!(log, Said::Dropped);
+    assert!(conversation.withdraw(&id(2)));
+
+    // A POST will do for the question, but not for the notice.
+    let (outlet, inlet) = conversation.begin(&id(5));
+    outlet.respond("{}".into()).await.unwrap();
+    assert_eq!(rest(stream_of(inlet.answer().await)).await.len(), 2);
+    let mut alone = stream_of(conversation.listen(None).unwrap());
+    assert_eq!(next(&mut alone).await.len(), 1, "three changes are one");
+    drop(alone);
+
+    conversation.say(&question(3), None).await;
+    assert!(conversation.undeliverable().is_empty());
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(conversation.undeliverable(), [id(3)]);
+    assert_eq!(conversation.deadline(), None);
+}
+
+/// A question uses the stream of the oldest running request, and another one when that client leaves.
+#[tokio::test]
+async fn a_question_finds_a_stream_that_is_read() {
+    let conversation = plain();
+    let (gone, inlet) = conversation.begin(&id(1));
+    gone.notify("1".into()).await.unwrap();
+    drop(inlet.answer().await);
+    assert!(gone.is_closed());
+    let (there, inlet) = conversation.begin(&id(2));
+    assert_eq!(
+        conversation.say(&question(9), Some(&id(1))).await,
+        Said::Delivered
+    );
+    let progress = notice("notifications/progress");
+    let told = conversation.say(&progress, Some(&id(1))).await;
+    assert_eq!(told, Said::Dropped, "nobody else is told");
+    there.respond("{}".into()).await.unwrap();
+    assert_eq!(rest(stream_of(inlet.answer().await)).await.len(), 2);
+}
+
+/// B8: the answer goes to whoever asked, once; nothing hangs.
+#[tokio::test(start_paused = true)]
+async fn b8_answers_are_correlated() {
+    let conversation = plain();
+    let mut alone = stream_of(conversation.listen(None).unwrap());
+    let wait = Duration::from_secs(5);
+    let answer = message(r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[]}}"#);
+    let asking = conversation.ask("roots/list", b"{}", None, wait);
+    let (asked, ()) = tokio::join!(asking, async {
+        assert!(next(&mut alone).await[0].contains(r#""id":1,"method":"roots/list""#));
+        assert!(!conversation.answered(&message(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#)));
+        assert!(!conversation.answered(&message(r#"{"jsonrpc":"2.0","id":"1","result":{}}"#)));
+        assert!(conversation.answered(&answer));
+        assert!(!conversation.answered(&answer), "a second time");
+    });
+    assert_eq!(asked.unwrap().source(), answer.source());
+
+    let late = conversation.ask("ping", b"{}", None, wait).await;
+    assert_eq!(late.unwrap_err(), AskError::TimedOut);
+    let told = next(&mut alone).await;
+    assert!(told[1].contains(r#"notifications/cancelled","params":{"requestId":2}"#));
+    drop(alone);
+
+    let unheard = conversation.ask("ping", b"{}", None, Duration::from_secs(60));
+    assert_eq!(unheard.await.unwrap_err(), AskError::Unreachable);
+    let (closed, ()) = tokio::join!(conversation.ask("ping", b"{}", None, wait), async {
+        conversation.close();
+    });
+    assert_eq!(closed.unwrap_err(), AskError::Closed);
+    assert_eq!(conversation.asked.len(), 0);
+}
+
+/// B8: as many questions as may be, and no more.
+#[tokio::test(start_paused = true)]
+async fn b8_questions_are_bounded() {
+    let config = ConversationConfig {
+        max_asked: 1,
+        ..ConversationConfig::default()
+    };
+    let conversation = Conversation::new(config, Revision::V2025_06_18);
+    let ask = || conversation.ask("ping", b"{}", None, Duration::from_secs(1));
+    let (first, second) = tokio::join!(ask(), ask());
+    assert_eq!(first.unwrap_err(), AskError::TimedOut);
+    assert_eq!(second.unwrap_err(), AskError::TooMany { limit: 1 });
+    let wrong = conversation.ask("ping", b"[", None, Duration::from_secs(1));
+    assert_eq!(wrong.await.unwrap_err(), AskError::Params);
+}
+
+/// B19, R113-R117: streams are primed, resumed each by itself, and never skip anything.
+#[tokio::test]
+async fn r113_streams_are_resumed_each_by_itself() {
+    let conversation = resumable();
+    let (outlet, inlet) = conversation.begin(&id(1));
+    outlet.notify("1".into()).await.unwrap();
+    let mut cut = stream_of(inlet.answer().await);
+    let mut first = Vec::new();
+    poll_fn(|cx| cut.poll_fill(cx, &mut first)).await.unwrap();
+    assert_eq!(String::from_utf8(first).unwrap(), "id: 1-0\ndata:\n\n");
+    drop(cut);
+    outlet.notify("2".into()).await.unwrap();
+    outlet.respond("3".into()).await.unwrap();
+
+    let resume = |text: &str| {
+        let id = EventId::from_bytes(Bytes::copy_from_slice(text.as_bytes())).unwrap();
+        conversation.listen(Some(&id))
+    };
+    assert_eq!(rest(stream_of(resume("1-1").unwrap())).await, ["2", "3"]);
+    assert_eq!(resume("1-3").unwrap().status, StatusCode::NO_CONTENT);
+    for unknown in ["1-4", "2-0", "0-1", "x", "1-01"] {
+        assert_eq!(
+            resume(unknown).unwrap_err(),
+            ListenError::UnknownEvent,
+            "{unknown}"
+        );
+    }
+    let mut alone = stream_of(resume("0-0").unwrap());
+    conversation.say(&question(1), None).await;
+    assert_eq!(next(&mut alone).await, [""; 0]);
+    assert!(next(&mut alone).await[0].contains("roots/list"));
+}
+
+/// R114: finished streams are kept for a while, and not all of them.
+#[tokio::test(start_paused = true)]
+async fn r114_finished_streams_are_forgotten() {
+    let conversation = resumable();
+    let (outlet, inlet) = conversation.begin(&id(1));
+    outlet.notify("1".into()).await.unwrap();
+    outlet.respond("2".into()).await.unwrap();
+    drop(inlet);
+    let last = EventId::from_bytes("1-1".into()).unwrap();
+    assert!(conversation.listen(Some(&last)).is_ok());
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(
+        conversation.listen(Some(&last)).unwrap_err(),
+        ListenError::UnknownEvent
+    );
+}
+
+/// R111: the newest standalone stream wins; two that fight are told.
+#[tokio::test(start_paused = true)]
+async fn r111_standalone_streams_replace_each_other_three_times() {
+    let conversation = plain();
+    let mut open = vec![stream_of(conversation.listen(None).unwrap())];
+    for _ in 0..3 {
+        open.push(stream_of(conversation.listen(None).unwrap()));
+        assert!(rest(open.remove(0)).await.is_empty());
+    }
+    assert_eq!(
+        conversation.listen(None).unwrap_err(),
+        ListenError::Contended
+    );
+    tokio::time::advance(Duration::from_secs(10)).await;
+    conversation.listen(None).unwrap();
+}
+
+/// A10, protocol notes 5.9 (21): over HTTP+SSE all is on the one stream, in order.
+#[tokio::test]
+async fn a10_over_http_sse_there_is_one_stream() {
+    let only = EventBuffer::new(EventBufferConfig::default(), StreamId(1));
+    let conversation = Conversation::over(ConversationConfig::default(), only.clone());
+    let (outlet, inlet) = conversation.begin(&id(1));
+    assert_eq!(inlet.answer().await.status, StatusCode::ACCEPTED);
+    outlet.notify("1".into()).await.unwrap();
+    conversation.say(&question(2), None).await;
+    outlet.respond("3".into()).await.unwrap();
+    only.close();
+    let all = rest(Box::new(only.reader())).await;
+    assert_eq!(all.len(), 3);
+    assert!(all[0] == "1" && all[1].contains("roots/list") && all[2] == "3");
+}
+
+/// K7: whoever asks outside of a session and leaves has cancelled.
+#[tokio::test]
+async fn k7_a_stateless_client_that_leaves_is_noticed() {
+    let config = ConversationConfig::default();
+    let (outlet, inlet) = Outlet::stateless(&id(1), &config);
+    drop(inlet);
+    assert!(outlet.is_closed());
+    assert!(outlet.notify("1".into()).await.is_err());
+    let (outlet, inlet) = Outlet::stateless(&id(1), &config);
+    outlet.notify("1".into()).await.unwrap();
+    drop(inlet.answer().await);
+    assert!(outlet.respond("2".into()).await.is_err());
+}
+
+/// Where several clients depend on one upstream, nobody waits for the slow one.
+#[tokio::test]
+async fn a_full_stream_is_told_of_at_once() {
+    let config = ConversationConfig {
+        buffer: EventBufferConfig {
+            max_events: 1,
+            ..EventBufferConfig::default()
+        },
+        ..ConversationConfig::default()
+    };
+    let conversation = Conversation::new(config, Revision::V2025_06_18);
+    let (_outlet, inlet) = conversation.begin(&id(1));
+    let about = notice("notifications/message");
+    let say = || conversation.try_say(&about, Some(&id(1)));
+    assert_eq!((say(), say()), (Ok(Said::Delivered), Err(NotPushed::Full)));
+    drop(inlet);
+    assert_eq!(say(), Ok(Said::Dropped), "its client has left");
+}
