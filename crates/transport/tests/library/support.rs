@@ -105,9 +105,8 @@ impl Sample {
                 std::future::pending::<()>().await;
                 Done::Ok(ToolResult::text("never"))
             })
-            .tool(Tool::new("panic", "Panics"), async |_: Value, _| {
-                let none: Option<ToolResult> = None;
-                Done::Ok(none.expect("the test wants it so"))
+            .tool(Tool::new("panic", "Panics"), async |_: Value, _| -> Done {
+                panic!("the test wants it so")
             })
             .tool(
                 Tool::new("log", "Logs"),
