@@ -22,6 +22,7 @@ fn pick<T: Copy>(of: &[T], choice: u8) -> T {
 pub(super) fn step(world: &mut World, kind: u8, a: u8, b: u8, c: u8) {
     world.given_up = None;
     world.speaker = None;
+    world.out_of_reach = false;
     match kind % 20 {
         0..=3 => ask(world, a, b, c),
         4 => initialize(world, a, b, c),
@@ -58,6 +59,7 @@ fn send(world: &mut World, member: u64, id: &str, token: Option<&str>, kind: Kin
         r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"k":{mark}{rest}{meta}}}}}"#
     );
     let in_use = world.open(member, id).is_some();
+    let stopped = kind != Kind::Initialize && !in_use && world.is_early(member, id);
     let full = world.machine.in_flight() >= super::model::IN_FLIGHT;
     world.asked.push(Asked {
         member,
@@ -76,6 +78,8 @@ fn send(world: &mut World, member: u64, id: &str, token: Option<&str>, kind: Kin
         Ok(()) => {
             assert!(!in_use, "invariant 1: an id that is running was taken");
             judge(world);
+            let asked = &world.asked[mark];
+            assert!(!(stopped && asked.open), "cancelled before it came");
         }
         Err(refused) => {
             let expected = match refused {
@@ -343,6 +347,7 @@ fn server_asks(world: &mut World, a: u8, b: u8, c: u8) {
         progress: None,
         member: None,
         open: true,
+        untold: false,
         holds: Vec::new(),
     });
     hear(world, &text);
@@ -416,6 +421,7 @@ fn comes_or_goes(world: &mut World, a: u8, b: u8) {
 }
 
 fn leave(world: &mut World, member: u64) {
+    world.out_of_reach = true;
     // It gets nothing any more, not even on the way out (invariants 8 and 14).
     world.clients.remove(&member);
     for asked in &mut world.asked {
@@ -438,6 +444,7 @@ fn unreachable(world: &mut World, a: u8, b: u8) {
     let Some(member) = world.member(a) else {
         return;
     };
+    world.out_of_reach = true;
     world
         .machine
         .undeliverable(MemberId(member), &id, world.now);
@@ -493,6 +500,7 @@ fn fail(world: &mut World, id: u64) {
 
 /// What must be true once things are quiet.
 pub(super) fn finish(world: &mut World) {
+    world.out_of_reach = false;
     settle(world);
     let wanted = world
         .clients
