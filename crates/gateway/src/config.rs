@@ -1,5 +1,6 @@
 //! What a gateway is told: plain data, valid by construction.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thinpipe_transport::upstream::UpstreamConfig;
@@ -19,7 +20,7 @@ pub struct UpstreamSpec {
     /// Path of its MCP endpoint here: `/mcp`, or `/servers/<name>/mcp`.
     pub path: String,
     /// How it is reached.
-    pub client: UpstreamConfig,
+    pub reached: Reached,
     /// What happens when it does not know its session any more.
     pub session_lost: SessionLost,
     /// Who resumes a stream that broke.
@@ -36,6 +37,26 @@ pub struct UpstreamSpec {
     pub max_message: usize,
     /// Bytes of one JSON body that nobody reads. Default: 100 MiB.
     pub max_passed_body: u64,
+}
+
+/// How a server is reached. What makes sense for one kind only stands with that kind.
+#[derive(Debug, Clone)]
+pub enum Reached {
+    /// Over HTTP, at a URL.
+    Http(HttpUpstream),
+}
+
+/// A server at a URL.
+#[derive(Debug, Clone)]
+pub struct HttpUpstream {
+    /// Where it is, and for how long to wait for it.
+    pub client: UpstreamConfig,
+}
+
+impl From<UpstreamConfig> for Reached {
+    fn from(client: UpstreamConfig) -> Self {
+        Self::Http(HttpUpstream { client })
+    }
 }
 
 /// What happens when an upstream answers 404 to its own session id.
@@ -93,10 +114,10 @@ impl Default for HealthConfig {
 impl UpstreamSpec {
     /// The defaults for a server at this path.
     #[must_use]
-    pub fn new(path: impl Into<String>, client: UpstreamConfig) -> Self {
+    pub fn new(path: impl Into<String>, reached: impl Into<Reached>) -> Self {
         Self {
             path: path.into(),
-            client,
+            reached: reached.into(),
             session_lost: SessionLost::default(),
             resume: Resume::default(),
             forwarded: Forwarded::default(),
@@ -105,6 +126,22 @@ impl UpstreamSpec {
             chain: ChainConfig::default(),
             max_message: 16 << 20,
             max_passed_body: 100 << 20,
+        }
+    }
+
+    /// Name of the server, for logs, metrics and errors.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        match &self.reached {
+            Reached::Http(http) => &http.client.name,
+        }
+    }
+
+    /// What is told of a server at a URL; `None` for one of another kind.
+    #[must_use]
+    pub fn http(&self) -> Option<&HttpUpstream> {
+        match &self.reached {
+            Reached::Http(http) => Some(http),
         }
     }
 }

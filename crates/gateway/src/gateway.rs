@@ -74,7 +74,7 @@ impl Gateway {
         for spec in config.upstreams {
             let keys = [
                 ("path", spec.path.clone()),
-                ("name", spec.client.name.to_string()),
+                ("name", spec.name().to_string()),
             ];
             for (what, value) in keys {
                 if !seen.insert((what, value.clone())) {
@@ -84,7 +84,7 @@ impl Gateway {
             let (configs, settings) = (&spec.interceptors, &spec.chain);
             let chain = Chain::build_within(configs, extra.to_vec(), settings, buffered);
             let chain = chain.map_err(|source| GatewayError::Chain {
-                upstream: spec.client.name.to_string(),
+                upstream: spec.name().to_string(),
                 source,
             })?;
             routes.push(Arc::new(Route::new(

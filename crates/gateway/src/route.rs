@@ -16,7 +16,7 @@ use thinpipe_transport::server::{
 use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Forwarded, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -63,7 +63,8 @@ impl Route {
         tasks: TaskTracker,
         buffered: ByteBudget,
     ) -> Self {
-        let upstream = Upstream::new(spec.client.clone());
+        let Reached::Http(http) = &spec.reached;
+        let upstream = Upstream::new(http.client.clone());
         let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
@@ -83,7 +84,7 @@ impl Route {
     /// Name of the upstream.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.spec.client.name
+        self.spec.name()
     }
 
     /// Path of its MCP endpoint here.
@@ -329,7 +330,7 @@ impl Route {
             direction: Direction::ToUpstream,
             carrier: Carrier::Body,
             revision: call.revision,
-            upstream: Arc::clone(&self.spec.client.name),
+            upstream: Arc::clone(self.spec.name()),
             principal: call.principal.clone(),
             session: session.filter(|_| describes).map(|s| short(s)),
             method,

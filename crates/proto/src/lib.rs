@@ -14,11 +14,15 @@
 //! - [`session`]: typed identifiers.
 //! - [`probe`]: which revisions a server speaks, found out by asking.
 //! - [`backoff`]: delays between reconnections, as a pure function.
+//! - [`bridge`]: between a client and a server whose messages are framed differently.
+//! - [`deprecation`]: what clients of HTTP+SSE are told, when, and how often.
 //! - [`shown`]: text of peers, as logs and errors may show it.
 
 pub mod access;
 pub mod backoff;
+pub mod bridge;
 pub mod classify;
+pub mod deprecation;
 pub mod forwarded;
 pub mod header;
 pub mod probe;

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::UpstreamSpec;
+use crate::config::{Reached, UpstreamSpec};
 use crate::interceptor::Chain;
 
 /// Nobody listens there.
@@ -149,7 +149,8 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
     ] {
         let (url, count) = server(answer).await;
         let route = route(&url, |spec| {
-            spec.client.first_byte_timeout = Duration::from_millis(300);
+            let Reached::Http(http) = &mut spec.reached;
+            http.client.first_byte_timeout = Duration::from_millis(300);
         });
         for round in 1..=2 {
             let mut waiting = tokio::task::JoinSet::new();
