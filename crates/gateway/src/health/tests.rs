@@ -172,9 +172,7 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
 #[tokio::test]
 async fn k1_refused_bindings_name_the_upstream_and_count() {
     let route = route(NOWHERE, |_| {});
-    route
-        .era()
-        .learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    route.era().learn(verdict(LEGACY));
     let call = br#"{"jsonrpc":"2.0","id":"\u0061","method":"tools/list"}"#;
     let call = Message::parse(bytes::Bytes::from_static(call)).unwrap();
     let refused = route.refuse_modern(&call).await.unwrap().unwrap();
@@ -191,15 +189,18 @@ async fn k1_refused_bindings_name_the_upstream_and_count() {
     assert_eq!(route.route_stats().failed, 1);
 }
 
-fn verdict(modern: Option<Vec<Revision>>, legacy: Option<Revision>) -> Verdict {
+fn verdict(speaks: Speaks) -> Verdict {
     Verdict {
-        modern,
-        legacy,
+        speaks,
         server_name: None,
         server_version: None,
         discover: None,
     }
 }
+
+const LEGACY: Speaks = Speaks::Legacy {
+    revision: Revision::NEWEST_LEGACY,
+};
 
 /// K1: 404 without JSON-RPC contradicts a modern verdict, and no other.
 #[test]
@@ -215,10 +216,13 @@ fn k1_a_contradicted_verdict_falls() {
     assert!(!denies_endpoint(&Answer::accepted()));
 
     let era = Era::default();
-    era.learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    era.learn(verdict(LEGACY));
     era.contradicted();
     assert!(era.known().is_some());
-    era.learn(verdict(Some(vec![Revision::NEWEST]), None));
+    era.learn(verdict(Speaks::Modern {
+        revisions: vec![Revision::NEWEST],
+        legacy: None,
+    }));
     era.contradicted();
     assert!(era.known().is_none());
 }
