@@ -10,5 +10,6 @@ mod ladder;
 mod lifetime;
 mod limits;
 mod sessions;
+mod sse;
 mod store;
 mod support;
