@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thinpipe_transport::upstream::UpstreamConfig;
+use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::interceptor::{ChainConfig, InterceptorConfig};
 
@@ -44,6 +45,8 @@ pub struct UpstreamSpec {
 pub enum Reached {
     /// Over HTTP, at a URL.
     Http(HttpUpstream),
+    /// As a child process, over its standard streams.
+    Stdio(StdioServer),
 }
 
 /// A server at a URL.
@@ -51,11 +54,64 @@ pub enum Reached {
 pub struct HttpUpstream {
     /// Where it is, and for how long to wait for it.
     pub client: UpstreamConfig,
+    /// What it speaks, if that is not to be found out.
+    pub era: EraPin,
 }
+
+/// What a server at a URL speaks (protocol notes 1.3). A pin means that it is never asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EraPin {
+    /// It is asked when that has to be known.
+    #[default]
+    Auto,
+    /// HTTP+SSE (2024-11-05): the URL is that of its stream.
+    HttpSse,
+    /// Streamable HTTP with sessions (2025-03-26 to 2025-11-25).
+    Sessions,
+    /// Stateless Streamable HTTP (2026-07-28).
+    Stateless,
+}
+
+/// A server that is started as a child process.
+#[derive(Debug, Clone)]
+pub struct StdioServer {
+    /// How it is started, and ended.
+    pub child: StdioConfig,
+    /// Who uses a child.
+    pub sessions: Sessions,
+    /// Children that run at one time, those that are being ended included. Default: 64. Beyond, clients
+    /// get 503 with `Retry-After`.
+    pub max_children: usize,
+}
+
+/// Who uses an upstream session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sessions {
+    /// One client session, which it begins and ends with.
+    #[default]
+    PerClient,
+    /// All client sessions, of whichever principals: for servers that keep nothing of a client
+    /// (protocol notes 5.2.1).
+    Shared,
+}
+
+/// [`StdioServer::max_children`] unless configured.
+pub const DEFAULT_MAX_CHILDREN: usize = 64;
 
 impl From<UpstreamConfig> for Reached {
     fn from(client: UpstreamConfig) -> Self {
-        Self::Http(HttpUpstream { client })
+        let era = EraPin::default();
+        Self::Http(HttpUpstream { client, era })
+    }
+}
+
+impl From<StdioConfig> for Reached {
+    fn from(child: StdioConfig) -> Self {
+        Self::Stdio(StdioServer {
+            child,
+            sessions: Sessions::default(),
+            max_children: DEFAULT_MAX_CHILDREN,
+        })
     }
 }
 
@@ -134,6 +190,7 @@ impl UpstreamSpec {
     pub fn name(&self) -> &Arc<str> {
         match &self.reached {
             Reached::Http(http) => &http.client.name,
+            Reached::Stdio(stdio) => &stdio.child.name,
         }
     }
 
@@ -142,6 +199,7 @@ impl UpstreamSpec {
     pub fn http(&self) -> Option<&HttpUpstream> {
         match &self.reached {
             Reached::Http(http) => Some(http),
+            Reached::Stdio(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{Handler, Server, ServerBuilder};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::GatewayConfig;
@@ -19,6 +20,8 @@ use crate::route::Route;
 pub struct Gateway {
     routes: Vec<Arc<Route>>,
     tasks: TaskTracker,
+    /// Ends the upstream sessions.
+    stop: CancellationToken,
 }
 
 /// How long an upstream is waited for at the end of the process.
@@ -69,6 +72,7 @@ impl Gateway {
         extra: &[Arc<dyn Interceptor>],
     ) -> Result<Self, GatewayError> {
         let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
         for spec in config.upstreams {
@@ -91,10 +95,15 @@ impl Gateway {
                 spec,
                 chain,
                 tasks.clone(),
+                stop.clone(),
                 buffered.clone(),
             )));
         }
-        Ok(Self { routes, tasks })
+        Ok(Self {
+            routes,
+            tasks,
+            stop,
+        })
     }
 
     /// Adds the routes to a server that is being built.
@@ -123,9 +132,11 @@ impl Gateway {
         }
     }
 
-    /// Waits, but not for long, for what runs beside the server's own tasks (refusals on their way to
-    /// upstreams). Call it after the server has shut down.
+    /// Ends the upstream sessions that are left, and waits, but not for long, for what runs beside the
+    /// server's own tasks (child processes, refusals on their way to upstreams). Call it after the server
+    /// has shut down.
     pub async fn finish(&self) {
+        self.stop.cancel();
         self.tasks.close();
         let done = tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await;
         if done.is_err() {

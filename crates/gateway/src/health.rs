@@ -114,7 +114,7 @@ async fn keep_checking(route: &Weak<Route>, health: &Health) {
         if let Some(answered) = check(&strong).await {
             health.record(answered, strong.name());
         }
-        strong.upstream().prune();
+        strong.prune();
         drop(strong);
         let interval = health.interval();
         // Suspicions come with every request that fails; they must not set the pace.
@@ -135,7 +135,7 @@ async fn keep_pruning(route: &Weak<Route>) {
         let Some(strong) = route.upgrade() else {
             return;
         };
-        strong.upstream().prune();
+        strong.prune();
     }
 }
 
@@ -214,6 +214,12 @@ impl Era {
         known.take_if(|(verdict, _)| verdict.modern().is_some());
     }
 
+    /// There is no stream of HTTP+SSE where there was one: the next session asks anew.
+    pub(crate) fn contradicted_stream(&self) {
+        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|(verdict, _)| matches!(verdict.speaks, Speaks::HttpSse { .. }));
+    }
+
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
         let verdict = Arc::new(verdict);
         let now = tokio::time::Instant::now().into_std();
@@ -232,7 +238,10 @@ impl Route {
         self.find_out().await.map_err(|failure| failure.text)
     }
 
-    async fn find_out(&self) -> Found {
+    pub(crate) async fn find_out(&self) -> Found {
+        if let Some(verdict) = self.told() {
+            return Ok(verdict);
+        }
         let era = self.era();
         if let Some(verdict) = era.known() {
             return Ok(verdict);
@@ -254,7 +263,7 @@ impl Route {
 
     async fn ask_what_it_speaks(&self) -> Found {
         let headers = self.own_headers(Revision::NEWEST)?;
-        match probe::probe_with(self.upstream(), headers, self.buffered()).await {
+        match probe::probe_with(self.http()?, headers, self.buffered()).await {
             Ok(verdict) => Ok(self.era().learn(verdict)),
             Err(error) => {
                 if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {

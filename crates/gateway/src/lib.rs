@@ -11,14 +11,15 @@ mod headers;
 mod health;
 pub mod interceptor;
 mod log;
+mod pipe;
 mod relay;
 mod route;
 mod session;
 mod stats;
 
 pub use config::{
-    Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume, SessionLost,
-    UpstreamSpec,
+    DEFAULT_MAX_CHILDREN, EraPin, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached,
+    Resume, SessionLost, Sessions, StdioServer, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;
