@@ -147,7 +147,7 @@ impl Calls {
 
     pub(super) fn open(&self) -> impl Iterator<Item = (CallId, &Call)> {
         self.entries.iter().filter_map(|(id, entry)| match entry {
-            Entry::Open(call) => Some((*id, call)),
+            Entry::Open(call) => Some((*id, &**call)),
             Entry::Cancelled { .. } => None,
         })
     }
@@ -156,7 +156,7 @@ impl Calls {
     pub(super) fn below(&mut self, end: CallId) -> impl Iterator<Item = &mut Call> {
         let entries = self.entries.range_mut(..end);
         entries.filter_map(|(_, entry)| match entry {
-            Entry::Open(call) => Some(call),
+            Entry::Open(call) => Some(&mut **call),
             Entry::Cancelled { .. } => None,
         })
     }

@@ -54,7 +54,9 @@ impl Reframing {
         why: &str,
         now: Instant,
     ) -> Option<Owner> {
-        while let Some(question) = self.questions.take(|q| q.related == Some(id)) {
+        // A ping is on its stream, and not for its sake.
+        let of = |question: &Question| question.related == Some(id) && !question.is_ping;
+        while let Some(question) = self.questions.take(of) {
             self.withdraw(&question, "the request it belongs to was cancelled", now);
         }
         let call = self.take_call(id)?;
