@@ -127,8 +127,11 @@ impl Gateway {
     pub fn start(&self, server: &Server) {
         for route in &self.routes {
             route.attach(server.sessions().clone());
-            let stop = server.draining().clone();
-            server.spawn(health::watch(Arc::downgrade(route), stop));
+            // A child process is not started only to see whether it starts.
+            if route.upstream().is_some() {
+                let stop = server.draining().clone();
+                server.spawn(health::watch(Arc::downgrade(route), stop));
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamRespo
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::HealthConfig;
+use crate::config::{EraPin, HealthConfig};
 use crate::failure::{Failure, Reason, with_causes};
 use crate::headers;
 use crate::route::Route;
@@ -274,8 +274,41 @@ impl Route {
         }
     }
 
+    /// What the configuration says that it speaks.
+    fn told(&self) -> Option<Arc<Verdict>> {
+        let speaks = match self.spec().http()?.era {
+            EraPin::Auto => return None,
+            EraPin::HttpSse => Speaks::HttpSse { revision: None },
+            EraPin::Sessions => Speaks::Legacy {
+                revision: Revision::NEWEST_LEGACY,
+            },
+            EraPin::Stateless => Speaks::Modern {
+                revisions: vec![Revision::NEWEST],
+                legacy: None,
+            },
+        };
+        Some(Arc::new(Verdict {
+            speaks,
+            server_name: None,
+            server_version: None,
+            discover: None,
+        }))
+    }
+
     /// A stateless request reaches only servers that speak 2026-07-28.
     pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
+        let requested = Revision::NEWEST.as_str();
+        if self.upstream().is_none() {
+            // It is not asked what it speaks, since each question would be a child.
+            let text = format!(
+                "the client speaks stateless Streamable HTTP (2026-07-28), but {} is a program, which \
+                 is spoken to in sessions; they cannot be connected yet",
+                self.name(),
+            );
+            let supported = Revision::ALL.into_iter().filter(|r| !r.is_modern());
+            let supported: Vec<_> = supported.collect();
+            return Ok(Some(self.mismatch(message, &text, &supported, requested)));
+        }
         let verdict = self.find_out().await.map_err(|failure| {
             let text = format!("{} cannot be probed: {}", self.name(), failure.text);
             Failure::new(failure.reason, text)
@@ -290,7 +323,6 @@ impl Route {
             self.name(),
             describe(&verdict),
         );
-        let requested = Revision::NEWEST.as_str();
         Ok(Some(self.mismatch(message, &text, &supported, requested)))
     }
 

@@ -24,7 +24,7 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Session;
-use thinpipe_transport::upstream::pipe::{PipeError, PipeSender};
+use thinpipe_transport::upstream::pipe::PipeSender;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 

@@ -35,9 +35,9 @@ mod intercept;
 mod listen;
 mod opening;
 mod owner;
+mod piped;
 mod reestablish;
 mod refuse;
-mod piped;
 mod resume;
 mod send;
 mod server;
@@ -141,9 +141,16 @@ impl Route {
         starts && self.health.is_healthy()
     }
 
+    /// Idle connections age.
+    pub(crate) fn prune(&self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.prune();
+        }
+    }
+
     /// # Errors
-    /// The server is none of HTTP, and what needs that has come here by mistake.
-    fn http(&self) -> Result<&Upstream, Failure> {
+    /// The server is none of HTTP: what needs one has come here by mistake.
+    pub(crate) fn http(&self) -> Result<&Upstream, Failure> {
         let text = "a server that is a child process is not asked over HTTP";
         self.upstream()
             .ok_or_else(|| Failure::new(Reason::Binding, text))
@@ -152,7 +159,8 @@ impl Route {
     /// How long a server may take to answer; of a child process it is what the bridge allows.
     fn request_timeout(&self) -> Duration {
         let of = |upstream: &Upstream| upstream.config().request_timeout;
-        self.upstream().map_or(thinpipe_proto::bridge::DEFAULT_IDLE, of)
+        self.upstream()
+            .map_or(thinpipe_proto::bridge::DEFAULT_IDLE, of)
     }
 
     /// What it has counted.

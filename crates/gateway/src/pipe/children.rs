@@ -36,7 +36,9 @@ struct Starts {
 #[derive(Debug)]
 pub(crate) enum NotStarted {
     /// As many run as may.
-    Full { limit: usize },
+    Full {
+        limit: usize,
+    },
     /// The last starts failed; another may be tried after this.
     Pausing(Duration),
     Failed(PipeError),
@@ -60,7 +62,9 @@ impl Children {
     pub(crate) fn start(&self) -> Result<Pipe, NotStarted> {
         // Held for the start, which does not wait: the limit is kept exactly.
         let mut starts = lock(&self.starts);
-        let pause = starts.not_before.map(|at| at.saturating_duration_since(now()));
+        let pause = starts
+            .not_before
+            .map(|at| at.saturating_duration_since(now()));
         if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
             return Err(NotStarted::Pausing(pause));
         }

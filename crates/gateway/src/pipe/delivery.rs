@@ -133,7 +133,10 @@ impl UpstreamSession {
         if !self.is_shared {
             // An error says that the client has left, which loses nothing: it cannot come back for it.
             if responding.await.is_err() {
-                tracing::debug!(upstream = &**owner.name(), "nobody reads an answer any more");
+                tracing::debug!(
+                    upstream = &**owner.name(),
+                    "nobody reads an answer any more"
+                );
             }
             return;
         }
@@ -190,10 +193,16 @@ impl UpstreamSession {
         let open = related.and_then(|request| member.take(request));
         match (related, open) {
             (Some(request), Some(open)) => {
-                tracing::warn!(upstream = &**owner.name(), "a client does not read its answer");
+                tracing::warn!(
+                    upstream = &**owner.name(),
+                    "a client does not read its answer"
+                );
                 drop(open);
                 self.feed(|machine, now| machine.abandon(member.id(), request, now));
-                let is_only = place.session.upgrade().is_some_and(|s| s.outlet().is_some());
+                let is_only = place
+                    .session
+                    .upgrade()
+                    .is_some_and(|s| s.outlet().is_some());
                 if is_only {
                     self.overrun(owner, place).await;
                 }
@@ -204,7 +213,10 @@ impl UpstreamSession {
 
     /// The stream of a whole client session is lost.
     async fn overrun(&self, owner: &Arc<dyn Owner>, place: &Place) {
-        tracing::warn!(upstream = &**owner.name(), "a client does not read; its session ends");
+        tracing::warn!(
+            upstream = &**owner.name(),
+            "a client does not read; its session ends"
+        );
         if let Some(session) = place.session.upgrade() {
             Arc::clone(owner).end_session(session).await;
         }
@@ -279,6 +291,8 @@ fn is_withdrawn(place: &Place, message: &Message) -> bool {
     if message.method() != Some("notifications/cancelled") {
         return false;
     }
-    let request = message.param("requestId").and_then(|id| RequestId::parse(id).ok());
+    let request = message
+        .param("requestId")
+        .and_then(|id| RequestId::parse(id).ok());
     request.is_some_and(|request| place.conversation.withdraw(&request))
 }

@@ -48,7 +48,10 @@ pub(super) struct Open {
 }
 
 impl Member {
-    pub(super) fn new(id: MemberId, initialize: RequestId) -> (Arc<Self>, oneshot::Receiver<Bytes>) {
+    pub(super) fn new(
+        id: MemberId,
+        initialize: RequestId,
+    ) -> (Arc<Self>, oneshot::Receiver<Bytes>) {
         let (answer, answered) = oneshot::channel();
         let opening = Opening {
             request: initialize,

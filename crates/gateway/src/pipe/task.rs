@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::{CallId, End};
-use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver};
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver, PipeSender};
 use tokio_util::sync::CancellationToken;
 
 use super::posts::{Posts, Progress};
-use super::{Owner, PipeSender, UpstreamSession, Write, now};
+use super::{Owner, UpstreamSession, Write, now};
 use crate::failure::{Failure, Reason, with_causes};
 
 /// POSTs of HTTP+SSE that are on their way at one time.
@@ -220,7 +220,10 @@ impl UpstreamSession {
             end => tracing::debug!(upstream, ?end, "an upstream session ended"),
         }
         for member in members.into_values() {
-            let session = member.place().get().and_then(|place| place.session.upgrade());
+            let session = member
+                .place()
+                .get()
+                .and_then(|place| place.session.upgrade());
             if let Some(session) = session {
                 owner.stats().session_lost();
                 Arc::clone(owner).end_session(session).await;

@@ -124,19 +124,21 @@ impl Route {
                     Kind::Response | Kind::ErrorResponse => {
                         let refusal =
                             Message::parse(refusal).map_err(|error| self.no_answer(&error))?;
-                        self.tell(attachment, &refusal).await
+                        self.send_unasked(attachment, &refusal).await
                     }
                 };
             }
         };
         match message.id().filter(|_| message.kind() == Kind::Request) {
-            None => self.tell(attachment, &message).await,
+            None => self.send_unasked(attachment, &message).await,
             Some(id) => {
                 let of_call = context.method.map(|method| (method, context.name));
                 let Some(inlet) = attachment.begin(id, of_call) else {
                     return self.refused(&Refused::IdInUse, &message);
                 };
-                let sent = attachment.upstream().send(attachment.member().id(), &message);
+                let sent = attachment
+                    .upstream()
+                    .send(attachment.member().id(), &message);
                 if let Err(not_sent) = sent.await {
                     attachment.forget(id);
                     return self.not_sent(not_sent, &message);
@@ -149,8 +151,14 @@ impl Route {
     }
 
     /// Sends what nothing answers.
-    async fn tell(&self, attachment: &Attachment, message: &Message) -> Result<Answer, Failure> {
-        let sent = attachment.upstream().send(attachment.member().id(), message);
+    async fn send_unasked(
+        &self,
+        attachment: &Attachment,
+        message: &Message,
+    ) -> Result<Answer, Failure> {
+        let sent = attachment
+            .upstream()
+            .send(attachment.member().id(), message);
         match sent.await {
             Ok(()) => Ok(Answer::accepted()),
             Err(not_sent) => self.not_sent(not_sent, message),
@@ -199,13 +207,17 @@ impl Route {
             // HTTP+SSE: all there is to say is said on its stream anyhow.
             return Ok(Answer::accepted());
         }
-        place.conversation.listen(last).map_err(|error| match error {
-            ListenError::Contended => Failure::contended(),
-            ListenError::UnknownEvent => {
-                let text = "what came after this event is not kept; the session goes on without it";
-                Failure::new(Reason::UnknownEvent, text)
-            }
-        })
+        place
+            .conversation
+            .listen(last)
+            .map_err(|error| match error {
+                ListenError::Contended => Failure::contended(),
+                ListenError::UnknownEvent => {
+                    let text =
+                        "what came after this event is not kept; the session goes on without it";
+                    Failure::new(Reason::UnknownEvent, text)
+                }
+            })
     }
 
     /// A message outside of any session, where each session has a child or a connection of its own.
@@ -251,7 +263,9 @@ pub(super) fn piped(session: &Session) -> Option<&Attachment> {
 fn capped(message: Message) -> Message {
     const MEMBER: &str = "protocolVersion";
     let named = message.param_text(MEMBER);
-    let known = named.as_deref().and_then(|v| Revision::from_bytes(v.as_bytes()));
+    let known = named
+        .as_deref()
+        .and_then(|v| Revision::from_bytes(v.as_bytes()));
     if named.is_none() || known.is_some_and(|revision| !revision.is_modern()) {
         return message;
     }

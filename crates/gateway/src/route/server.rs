@@ -58,6 +58,12 @@ impl Route {
         verdict.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
     }
 
+    /// The same for a server that has refused `initialize`: now it is asked.
+    pub(super) async fn turns_out_a_pipe(&self) -> bool {
+        let verdict = self.find_out().await;
+        verdict.is_ok_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
+    }
+
     /// Opens an upstream session with this `initialize`, or lets it join one, and gives the answer.
     pub(super) async fn open_piped(
         self: &Arc<Self>,
