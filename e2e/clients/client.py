@@ -7,6 +7,7 @@ import sys
 
 import httpx2
 from mcp import Client
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import (
     CreateMessageResult,
@@ -150,12 +151,23 @@ async def gone(network):
         say("gone", status=response.status_code)
 
 
+def connect(network, http):
+    """The same steps are taken over either transport."""
+    if PLAN.get("binding") == "sse":
+        # It makes a client of its own, and closes it.
+        return sse_client(
+            URL,
+            httpx_client_factory=lambda **given: httpx2.AsyncClient(transport=network, **given),
+        )
+    return streamable_http_client(URL, http_client=http)
+
+
 async def main():
     network = Watched()
     asked = []
     async with httpx2.AsyncClient(transport=network, timeout=30) as http:
         async with Client(
-            streamable_http_client(URL, http_client=http),
+            connect(network, http),
             mode=PLAN.get("revision") or PLAN.get("mode", "legacy"),
             sampling_callback=lambda *_: answer_sampling(asked),
             elicitation_callback=lambda *_: answer_elicitation(asked),

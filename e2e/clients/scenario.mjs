@@ -1,5 +1,6 @@
 // What a client does with a server, step by step; each step is a line of JSON on standard output.
-// An SDK's own way of doing it is in the adapter: v1.mjs and v2.mjs.
+// An SDK's own way of doing it is in the adapter: v1.mjs and v2.mjs. The same steps are taken over
+// either transport.
 
 /** A plan names the tools to call; what is missing from it is left out. */
 const url = process.argv[2];
@@ -38,6 +39,7 @@ export async function run(adapter) {
     adapter.open({
       url: new URL(url),
       fetch: watchedFetch,
+      binding: plan.binding,
       revision: plan.revision,
       mode: plan.mode,
       onSampling: () => {
@@ -85,6 +87,8 @@ export async function run(adapter) {
 
   if (plan.resume) await resume(adapter, open);
 
+  // Over HTTP+SSE the connection is the session.
+  if (plan.binding === 'sse') await client.close();
   if (sessionId !== undefined) {
     await transport.terminateSession();
     say('delete', { status: exchanges.findLast(({ method }) => method === 'DELETE').status });

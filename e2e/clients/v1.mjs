@@ -1,6 +1,7 @@
 // The official TypeScript SDK, first generation.
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import {
   CallToolResultSchema,
@@ -11,8 +12,9 @@ import {
 import { run } from './scenario.mjs';
 
 await run({
-  async open({ url, fetch, onSampling, onElicitation }) {
-    const transport = new StreamableHTTPClientTransport(url, { fetch });
+  async open({ url, fetch, binding, onSampling, onElicitation }) {
+    const Transport = binding === 'sse' ? SSEClientTransport : StreamableHTTPClientTransport;
+    const transport = new Transport(url, { fetch });
     const client = new Client(
       { name: 'e2e-typescript-v1', version: '1.0.0' },
       { capabilities: { sampling: {}, elicitation: {} } },

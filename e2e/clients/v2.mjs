@@ -1,11 +1,16 @@
 // The official TypeScript SDK, second generation, which also speaks 2026-07-28.
 
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import {
+  Client,
+  SSEClientTransport,
+  StreamableHTTPClientTransport,
+} from '@modelcontextprotocol/client';
 import { run } from './scenario.mjs';
 
 await run({
-  async open({ url, fetch, revision, mode, onSampling, onElicitation }) {
-    const transport = new StreamableHTTPClientTransport(url, { fetch });
+  async open({ url, fetch, binding, revision, mode, onSampling, onElicitation }) {
+    const Transport = binding === 'sse' ? SSEClientTransport : StreamableHTTPClientTransport;
+    const transport = new Transport(url, { fetch });
     const client = new Client(
       { name: 'e2e-typescript-v2', version: '1.0.0' },
       {

@@ -1,9 +1,12 @@
 // An MCP server on the official TypeScript SDK (v1), with sessions and streams that can be resumed.
-// Prints one line that says where it listens.
+// Prints one line that says where it listens. With the argument `sse` it speaks HTTP+SSE, with `stdio`
+// it listens nowhere.
 
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
+import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import {
   CallToolRequestSchema,
@@ -44,7 +47,11 @@ const tools = {
   count: {
     description: 'Reports progress three times before it answers',
     async call(report) {
-      for (const progress of [1, 2, 3]) await report(progress);
+      for (const progress of [1, 2, 3]) {
+        await report(progress);
+        // The SDK's clients lose progress that comes in one read with the response.
+        await new Promise((resolve) => setTimeout(resolve, 30));
+      }
       return text('counted');
     },
   },
@@ -125,7 +132,32 @@ function connect(session) {
   return server.connect(session.transport);
 }
 
+/** What the tools of one session have in common. */
+function newSession(transport) {
+  const session = { transport };
+  session.released = new Promise((resolve) => (session.release = resolve));
+  session.finished = new Promise((resolve) => (session.finish = resolve));
+  return session;
+}
+
 const sessions = new Map();
+
+/** HTTP+SSE: the connection is the session. */
+async function handleSse(request, response) {
+  const url = new URL(request.url, 'http://localhost');
+  if (request.method === 'GET' && url.pathname === '/sse') {
+    const session = newSession(new SSEServerTransport('/messages', response));
+    sessions.set(session.transport.sessionId, session);
+    response.on('close', () => sessions.delete(session.transport.sessionId));
+    return connect(session);
+  }
+  const session = sessions.get(url.searchParams.get('sessionId'));
+  if (request.method === 'POST' && url.pathname === '/messages' && session) {
+    return session.transport.handlePostMessage(request, response);
+  }
+  response.writeHead(404);
+  return response.end('not found');
+}
 
 async function handle(request, response) {
   const id = request.headers['mcp-session-id'];
@@ -144,9 +176,7 @@ async function handle(request, response) {
     response.writeHead(400, { 'content-type': 'application/json' });
     return response.end(JSON.stringify({ jsonrpc: '2.0', id: null, error }));
   }
-  const session = {};
-  session.released = new Promise((resolve) => (session.release = resolve));
-  session.finished = new Promise((resolve) => (session.finish = resolve));
+  const session = newSession();
   session.transport = new StreamableHTTPServerTransport({
     sessionIdGenerator: randomUUID,
     eventStore: new Events(),
@@ -158,13 +188,26 @@ async function handle(request, response) {
   return session.transport.handleRequest(request, response, message);
 }
 
-const server = createServer((request, response) => {
-  handle(request, response).catch((error) => {
-    console.error(error);
-    if (!response.headersSent) response.writeHead(500);
-    response.end();
+function listen(answer, path) {
+  const server = createServer((request, response) => {
+    answer(request, response).catch((error) => {
+      console.error(error);
+      if (!response.headersSent) response.writeHead(500);
+      response.end();
+    });
   });
-});
-server.listen(0, '127.0.0.1', () => {
-  console.log(`listening on http://127.0.0.1:${server.address().port}/mcp`);
-});
+  server.listen(0, '127.0.0.1', () => {
+    console.log(`listening on http://127.0.0.1:${server.address().port}${path}`);
+  });
+}
+
+switch (process.argv[2]) {
+  case 'sse':
+    listen(handleSse, '/sse');
+    break;
+  case 'stdio':
+    await connect(newSession(new StdioServerTransport()));
+    break;
+  default:
+    listen(handle, '/mcp');
+}

@@ -1,9 +1,11 @@
 """An MCP server on the official Python SDK, with sessions and streams that can be resumed.
 
-Prints one line that says where it listens.
+Prints one line that says where it listens. With the argument `sse` it speaks HTTP+SSE, with `stdio` it
+listens nowhere.
 """
 
 import socket
+import sys
 
 import anyio
 import uvicorn
@@ -59,6 +61,8 @@ async def count(context: Context) -> str:
     """Reports progress three times before it answers"""
     for progress in (1, 2, 3):
         await context.report_progress(progress, 3)
+        # The TypeScript SDK's clients lose progress that comes in one read with the response.
+        await anyio.sleep(0.03)
     return "counted"
 
 
@@ -108,7 +112,16 @@ async def release(context: Context) -> str:
     return "released"
 
 
-listener = socket.create_server(("127.0.0.1", 0))
-app = server.streamable_http_app(event_store=Events(), retry_interval=50)
-print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
-uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+def listen(app, path):
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}{path}", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+match sys.argv[1:]:
+    case ["sse"]:
+        listen(server.sse_app(), "/sse")
+    case ["stdio"]:
+        anyio.run(server.run_stdio_async)
+    case _:
+        listen(server.streamable_http_app(event_store=Events(), retry_interval=50), "/mcp")

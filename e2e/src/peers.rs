@@ -6,11 +6,13 @@ use std::process::Command;
 
 use crate::process::{INSTALL, Process, free_port};
 
-/// Something that listens, and its MCP endpoint.
+/// A server, and how it is reached.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Where MCP is spoken.
+    /// Where MCP is spoken; of a server on stdio nothing.
     pub url: String,
+    /// What starts a server on stdio.
+    command: Option<Command>,
     /// Kept, since dropping them ends them: the server, and the gateway before it.
     _running: Vec<Process>,
 }
@@ -20,12 +22,25 @@ pub struct Endpoint {
 pub enum Server {
     /// Ours, on rmcp: the one the conformance suite is run against. Sessions and 2026-07-28.
     Rmcp,
+    /// Ours, on the server library of this project. Sessions, resumable streams and 2026-07-28.
+    Library,
     /// Ours, on the official TypeScript SDK. Sessions and resumable streams.
     TypeScript,
     /// Ours, on the official Python SDK. Sessions and resumable streams.
     Python,
     /// The official example, from npm. Sessions.
     Everything,
+}
+
+/// How messages get from one to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Streamable HTTP.
+    Streamable,
+    /// HTTP+SSE (2024-11-05).
+    HttpSse,
+    /// A child process; servers only.
+    Stdio,
 }
 
 /// How a client reaches a server.
@@ -44,24 +59,41 @@ impl Server {
     /// If it does not start.
     #[must_use]
     pub fn start(self) -> Endpoint {
-        if self == Self::Everything {
-            return start_everything();
-        }
-        let (name, command) = match self {
+        self.start_over(Binding::Streamable)
+    }
+
+    /// Starts it so that it is reached over this binding. A server on stdio is started by whoever
+    /// reaches it.
+    ///
+    /// # Panics
+    /// If it does not start, or does not speak that.
+    #[must_use]
+    pub fn start_over(self, binding: Binding) -> Endpoint {
+        let (name, mut command) = match self {
             Self::Rmcp => (
                 "the server on rmcp",
                 Command::new(built("conformance-server")),
             ),
+            Self::Library => (
+                "the server on the library",
+                Command::new(built("library-server")),
+            ),
             Self::TypeScript => ("the TypeScript server", script("servers/server.mjs")),
             Self::Python => ("the Python server", python("servers/server.py")),
-            Self::Everything => unreachable!("started above"),
+            Self::Everything => return start_everything(binding),
         };
+        match binding {
+            Binding::Streamable => {}
+            _ if self == Self::Rmcp => panic!("the server on rmcp speaks Streamable HTTP only"),
+            Binding::HttpSse => drop(command.arg("sse")),
+            Binding::Stdio => {
+                command.arg("stdio");
+                return Endpoint::on_stdio(command);
+            }
+        }
         let process = Process::start(name, &command);
         let url = process.await_line(endpoint_in);
-        Endpoint {
-            url,
-            _running: vec![process],
-        }
+        Endpoint::at(url, process)
     }
 
     /// Starts it so that clients reach it this way.
@@ -78,6 +110,22 @@ impl Server {
 }
 
 impl Endpoint {
+    fn at(url: String, process: Process) -> Self {
+        Self {
+            url,
+            command: None,
+            _running: vec![process],
+        }
+    }
+
+    fn on_stdio(command: Command) -> Self {
+        Self {
+            url: String::new(),
+            command: Some(command),
+            _running: Vec::new(),
+        }
+    }
+
     /// Starts Thinpipe in front of it.
     ///
     /// # Panics
@@ -85,19 +133,30 @@ impl Endpoint {
     #[must_use]
     pub fn behind_gateway(mut self) -> Self {
         let mut command = Command::new(built("thinpipe"));
-        command.args([
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-            &self.url,
-        ]);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        match &self.command {
+            Some(server) => {
+                let line = std::iter::once(server.get_program()).chain(server.get_args());
+                command.arg("--").args(line);
+            }
+            None => drop(command.arg(&self.url)),
+        }
         let process = Process::start("thinpipe", &command);
         let url = process.await_line(endpoint_in);
         self._running.push(process);
         Self {
             url,
+            command: None,
             _running: self._running,
+        }
+    }
+
+    /// Where a client on this binding connects, if the endpoint is Thinpipe's.
+    #[must_use]
+    pub fn url_for(&self, binding: Binding) -> String {
+        match binding {
+            Binding::HttpSse => self.url.replace("/mcp", "/sse"),
+            Binding::Streamable | Binding::Stdio => self.url.clone(),
         }
     }
 }
@@ -140,22 +199,26 @@ pub fn results() -> PathBuf {
 fn endpoint_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("listening on http://")?;
     let address = rest.split_whitespace().next()?;
-    address
-        .ends_with("/mcp")
-        .then(|| format!("http://{address}"))
+    let is_endpoint = address.ends_with("/mcp") || address.ends_with("/sse");
+    is_endpoint.then(|| format!("http://{address}"))
 }
 
 /// It takes its port from the environment and does not say which it got, hence not port 0.
-fn start_everything() -> Endpoint {
-    let port = free_port();
+fn start_everything(binding: Binding) -> Endpoint {
     let mut command = package("@modelcontextprotocol/server-everything/dist/index.js");
-    command.arg("streamableHttp").env("PORT", port.to_string());
+    let (transport, path, ready) = match binding {
+        Binding::Streamable => ("streamableHttp", "mcp", "listening on port"),
+        Binding::HttpSse => ("sse", "sse", "running on port"),
+        Binding::Stdio => {
+            command.arg("stdio");
+            return Endpoint::on_stdio(command);
+        }
+    };
+    let port = free_port();
+    command.arg(transport).env("PORT", port.to_string());
     let process = Process::start("server-everything", &command);
-    process.await_line(|line| line.contains("listening on port").then_some(()));
-    Endpoint {
-        url: format!("http://127.0.0.1:{port}/mcp"),
-        _running: vec![process],
-    }
+    process.await_line(|line| line.contains(ready).then_some(()));
+    Endpoint::at(format!("http://127.0.0.1:{port}/{path}"), process)
 }
 
 fn node() -> Command {

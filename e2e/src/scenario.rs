@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::peers::{self, Endpoint};
+use crate::peers::{self, Binding, Endpoint};
 use crate::process::Process;
 
 /// The official client libraries.
@@ -29,12 +29,25 @@ impl Client {
     /// If the client reports a failure, or takes too long.
     #[must_use]
     pub fn run(self, endpoint: &Endpoint, plan: &Value) -> Steps {
+        self.run_over(Binding::Streamable, endpoint, plan)
+    }
+
+    /// The same over a binding of the client's choice: the same logic on either.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    #[must_use]
+    pub fn run_over(self, binding: Binding, endpoint: &Endpoint, plan: &Value) -> Steps {
+        let mut plan = plan.clone();
+        if binding == Binding::HttpSse {
+            plan["binding"] = "sse".into();
+        }
         let mut command = match self {
             Self::TypeScriptV1 => peers::script("clients/v1.mjs"),
             Self::TypeScriptV2 => peers::script("clients/v2.mjs"),
             Self::Python => peers::python("clients/client.py"),
         };
-        command.arg(&endpoint.url).arg(plan.to_string());
+        command.arg(endpoint.url_for(binding)).arg(plan.to_string());
         let ended = Process::start(&format!("the client {self:?}"), &command).finish(PATIENCE);
         assert!(
             ended.status.success(),

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_proto::revision::Binding;
+use thinpipe_transport::server::SseConfig;
 use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
@@ -13,6 +16,8 @@ use crate::interceptor::{ChainConfig, InterceptorConfig};
 pub struct GatewayConfig {
     /// The servers behind it, each on a path of its own.
     pub upstreams: Vec<UpstreamSpec>,
+    /// What clients of HTTP+SSE are told of its end, on all paths.
+    pub deprecation: DeprecationConfig,
 }
 
 /// One server behind the gateway.
@@ -20,6 +25,8 @@ pub struct GatewayConfig {
 pub struct UpstreamSpec {
     /// Path of its MCP endpoint here: `/mcp`, or `/servers/<name>/mcp`.
     pub path: String,
+    /// HTTP+SSE (2024-11-05) beside it, for clients that speak nothing newer. `None`: not served.
+    pub sse: Option<SsePaths>,
     /// How it is reached.
     pub reached: Reached,
     /// What happens when it does not know its session any more.
@@ -45,8 +52,13 @@ pub struct UpstreamSpec {
 pub enum Reached {
     /// Over HTTP, at a URL.
     Http(HttpUpstream),
+<<<<<<< HEAD
     /// As a child process, over its standard streams.
     Stdio(StdioServer),
+=======
+    /// Over the standard streams of a child process.
+    Stdio(ChildUpstream),
+>>>>>>> sse
 }
 
 /// A server at a URL.
@@ -54,8 +66,43 @@ pub enum Reached {
 pub struct HttpUpstream {
     /// Where it is, and for how long to wait for it.
     pub client: UpstreamConfig,
+<<<<<<< HEAD
     /// What it speaks, if that is not to be found out.
     pub era: EraPin,
+=======
+    /// What it speaks. `None`, the default: it is asked.
+    pub pin: Option<Binding>,
+}
+
+/// A server that is a program.
+#[derive(Debug, Clone)]
+pub struct ChildUpstream {
+    /// How it is started, and for how long to wait for its end.
+    pub process: StdioConfig,
+    /// Who shares a process.
+    pub sessions: Sharing,
+}
+
+/// Who shares an upstream session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sharing {
+    /// Nobody: each client's session has one of its own.
+    #[default]
+    PerClient,
+    /// All clients. The server cannot ask them anything, since it would not be known whom it means.
+    Shared,
+}
+
+/// Where HTTP+SSE is served, and how.
+#[derive(Debug, Clone)]
+pub struct SsePaths {
+    /// Path of the stream: `/sse`, or `/servers/<name>/sse`.
+    pub stream: String,
+    /// Path that messages are posted to: `/messages`, or `/servers/<name>/messages`.
+    pub messages: String,
+    /// Limits and manners.
+    pub config: SseConfig,
+>>>>>>> sse
 }
 
 /// What a server at a URL speaks (protocol notes 1.3). A pin means that it is never asked.
@@ -100,17 +147,28 @@ pub const DEFAULT_MAX_CHILDREN: usize = 64;
 
 impl From<UpstreamConfig> for Reached {
     fn from(client: UpstreamConfig) -> Self {
+<<<<<<< HEAD
         let era = EraPin::default();
         Self::Http(HttpUpstream { client, era })
+=======
+        Self::Http(HttpUpstream { client, pin: None })
+>>>>>>> sse
     }
 }
 
 impl From<StdioConfig> for Reached {
+<<<<<<< HEAD
     fn from(child: StdioConfig) -> Self {
         Self::Stdio(StdioServer {
             child,
             sessions: Sessions::default(),
             max_children: DEFAULT_MAX_CHILDREN,
+=======
+    fn from(process: StdioConfig) -> Self {
+        Self::Stdio(ChildUpstream {
+            process,
+            sessions: Sharing::default(),
+>>>>>>> sse
         })
     }
 }
@@ -173,6 +231,7 @@ impl UpstreamSpec {
     pub fn new(path: impl Into<String>, reached: impl Into<Reached>) -> Self {
         Self {
             path: path.into(),
+            sse: None,
             reached: reached.into(),
             session_lost: SessionLost::default(),
             resume: Resume::default(),
@@ -190,7 +249,11 @@ impl UpstreamSpec {
     pub fn name(&self) -> &Arc<str> {
         match &self.reached {
             Reached::Http(http) => &http.client.name,
+<<<<<<< HEAD
             Reached::Stdio(stdio) => &stdio.child.name,
+=======
+            Reached::Stdio(child) => &child.process.name,
+>>>>>>> sse
         }
     }
 

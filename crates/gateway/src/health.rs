@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{self, Message};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyError};
@@ -187,6 +187,8 @@ async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<boo
 /// What an upstream speaks, once that has been found out.
 #[derive(Debug, Default)]
 pub(crate) struct Era {
+    /// The configuration says it: nobody asks, and nothing contradicts it.
+    pinned: Option<Arc<Verdict>>,
     verdict: Mutex<Option<(Arc<Verdict>, Instant)>>,
     /// Held while the server is asked; how the last asking ended.
     probing: tokio::sync::Mutex<Option<Found>>,
@@ -197,7 +199,34 @@ pub(crate) struct Era {
 type Found = Result<Arc<Verdict>, Failure>;
 
 impl Era {
+    /// What is pinned is known from the beginning (protocol notes 1.3).
+    pub(crate) fn new(pin: Option<Binding>) -> Self {
+        let speaks = |binding| match binding {
+            Binding::HttpSse => Speaks::HttpSse { revision: None },
+            Binding::Sessions => Speaks::Legacy {
+                revision: Revision::NEWEST_LEGACY,
+            },
+            Binding::Stateless => Speaks::Modern {
+                revisions: vec![Revision::NEWEST],
+                legacy: None,
+            },
+        };
+        let verdict = |binding| Verdict {
+            speaks: speaks(binding),
+            server_name: None,
+            server_version: None,
+            discover: None,
+        };
+        Self {
+            pinned: pin.map(|binding| Arc::new(verdict(binding))),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn known(&self) -> Option<Arc<Verdict>> {
+        if let Some(pinned) = &self.pinned {
+            return Some(Arc::clone(pinned));
+        }
         let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         let now = tokio::time::Instant::now().into_std();
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < VERDICT_LIFETIME;

@@ -18,8 +18,13 @@ mod session;
 mod stats;
 
 pub use config::{
+<<<<<<< HEAD
     DEFAULT_MAX_CHILDREN, EraPin, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached,
     Resume, SessionLost, Sessions, StdioServer, UpstreamSpec,
+=======
+    ChildUpstream, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume,
+    SessionLost, Sharing, SsePaths, UpstreamSpec,
+>>>>>>> sse
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;

@@ -18,8 +18,13 @@ use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+<<<<<<< HEAD
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
 use crate::failure::{Failure, Reason};
+=======
+use crate::config::{Forwarded, HttpUpstream, SessionLost, UpstreamSpec};
+use crate::failure::Failure;
+>>>>>>> sse
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
@@ -68,11 +73,13 @@ pub struct Route {
 impl Route {
     pub(crate) fn new(
         spec: UpstreamSpec,
+        http: HttpUpstream,
         chain: Chain,
         tasks: TaskTracker,
         stop: CancellationToken,
         buffered: ByteBudget,
     ) -> Self {
+<<<<<<< HEAD
         let server = match &spec.reached {
             Reached::Http(http) => Server::Http(Upstream::new(http.client.clone()), http.era),
             Reached::Stdio(stdio) => {
@@ -83,13 +90,16 @@ impl Route {
                 Server::Stdio(Children::new(upstream, sessions, limit))
             }
         };
+=======
+        let upstream = Upstream::new(http.client);
+>>>>>>> sse
         let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
             server,
             chain,
             health,
-            era: Era::default(),
+            era: Era::new(http.pin),
             counters: Counters::default(),
             latencies: Latencies::default(),
             sessions: OnceLock::new(),

@@ -16,6 +16,7 @@
 //! - [`backoff`]: delays between reconnections, as a pure function.
 //! - [`bridge`]: between a client and a server whose messages are framed differently.
 //! - [`deprecation`]: what clients of HTTP+SSE are told, when, and how often.
+//! - [`duration`]: durations in configuration files.
 //! - [`shown`]: text of peers, as logs and errors may show it.
 
 pub mod access;
@@ -23,6 +24,7 @@ pub mod backoff;
 pub mod bridge;
 pub mod classify;
 pub mod deprecation;
+pub mod duration;
 pub mod forwarded;
 pub mod header;
 pub mod probe;

@@ -41,6 +41,7 @@ mod http2;
 mod ladder;
 mod permit;
 mod reply;
+mod service;
 mod session;
 mod sse;
 
@@ -48,6 +49,7 @@ pub use broadcast::{NotSent, SseBroadcaster};
 pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
 pub use permit::ServerStats;
+pub use service::{McpService, ServiceBody};
 pub use session::{
     Activity, InFlight, Negotiated, NotBegun, Session, SessionEnd, SessionError, SessionLimits,
     SessionManager, SessionSlot, SessionStats,
@@ -387,6 +389,8 @@ impl Server {
             if shared.acceptors.used() == 0
                 && shared.connections.used() == 0
                 && shared.detached.used() == 0
+                // What came over connections that are not ours.
+                && !shared.is_busy()
             {
                 return;
             }

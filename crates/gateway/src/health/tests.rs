@@ -23,8 +23,10 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
     let mut spec = UpstreamSpec::new("/mcp", client);
     change(&mut spec);
     let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
+    let http = spec.http().unwrap().clone();
     Arc::new(Route::new(
         spec,
+        http,
         chain,
         TaskTracker::new(),
         CancellationToken::new(),
@@ -150,7 +152,9 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
     ] {
         let (url, count) = server(answer).await;
         let route = route(&url, |spec| {
-            let Reached::Http(http) = &mut spec.reached;
+            let Reached::Http(http) = &mut spec.reached else {
+                unreachable!("it has a URL");
+            };
             http.client.first_byte_timeout = Duration::from_millis(300);
         });
         for round in 1..=2 {
@@ -226,4 +230,25 @@ fn k1_a_contradicted_verdict_falls() {
     }));
     era.contradicted();
     assert!(era.known().is_none());
+}
+
+/// 1.3: what the configuration says is not asked, and answers do not change it.
+#[tokio::test]
+async fn a_pinned_binding_is_never_probed() {
+    for (pin, modern, legacy) in [
+        (Binding::Sessions, false, Some(Revision::NEWEST_LEGACY)),
+        (Binding::Stateless, true, None),
+        (Binding::HttpSse, false, None),
+    ] {
+        let route = route(NOWHERE, |spec| {
+            let Reached::Http(http) = &mut spec.reached else {
+                unreachable!("it has a URL");
+            };
+            http.pin = Some(pin);
+        });
+        route.era().contradicted();
+        let verdict = route.probe().await.unwrap();
+        assert_eq!(verdict.modern().is_some(), modern, "{pin}");
+        assert_eq!(verdict.legacy(), legacy, "{pin}");
+    }
 }

@@ -8,14 +8,15 @@ use http::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{DEPRECATED_SINCE, Phase, Timestamp};
+use crate::duration;
 use crate::shown::Shown;
 
 /// How clients of HTTP+SSE are told that it is deprecated, and what becomes of them (A4).
 ///
 /// Its values are checked where they are set, so that every value of this type is valid. With serde,
 /// every member may be missing and has its default then; unknown ones are refused. `sunset` is a date
-/// (`2027-07-28`), a moment in UTC (`2027-07-28T12:00:00Z`) or an HTTP date, and `warn_every` is in
-/// seconds.
+/// (`2027-07-28`), a moment in UTC (`2027-07-28T12:00:00Z`) or an HTTP date, and `warn_every` a
+/// [duration](crate::duration) (`"5m"`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "RawConfig", into = "RawConfig")]
 pub struct DeprecationConfig {
@@ -57,7 +58,7 @@ pub enum MigrationLevel {
 pub enum AfterSunset {
     /// It is served as before.
     Warn,
-    /// It is not served: 410, with where to go instead. Default. Streams that are open stay.
+    /// Nothing is served: 410, with where to go instead, for new streams and for messages alike. Default.
     #[default]
     Gone,
 }
@@ -170,8 +171,7 @@ impl DeprecationConfig {
         self.warn_every
     }
 
-    /// Sets how often a log may be told of one client: between a second and a day, in whole seconds; what is
-    /// over is dropped.
+    /// Sets how often a log may be told of one client: between a second and a day.
     ///
     /// # Errors
     /// [`InvalidDeprecation::WarnEvery`] for less and for more.
@@ -179,7 +179,7 @@ impl DeprecationConfig {
         if every < Duration::from_secs(1) || every > Duration::from_secs(86_400) {
             return Err(InvalidDeprecation::WarnEvery { every });
         }
-        self.warn_every = Duration::from_secs(every.as_secs());
+        self.warn_every = every;
         Ok(self)
     }
 
@@ -298,8 +298,8 @@ struct RawConfig {
     sunset: Option<Timestamp>,
     migration: MigrationLevel,
     after_sunset: AfterSunset,
-    /// Seconds.
-    warn_every: u64,
+    #[serde(with = "duration")]
+    warn_every: Duration,
 }
 
 impl Default for RawConfig {
@@ -316,7 +316,7 @@ impl From<DeprecationConfig> for RawConfig {
             sunset: config.sunset,
             migration: config.migration,
             after_sunset: config.after_sunset,
-            warn_every: config.warn_every.as_secs(),
+            warn_every: config.warn_every,
         }
     }
 }
@@ -330,7 +330,7 @@ impl TryFrom<RawConfig> for DeprecationConfig {
             .with_documentation_url(raw.documentation_url)
             .with_migration(raw.migration)
             .with_after_sunset(raw.after_sunset)
-            .with_warn_every(Duration::from_secs(raw.warn_every))?
+            .with_warn_every(raw.warn_every)?
             .with_sunset(raw.sunset)
     }
 }

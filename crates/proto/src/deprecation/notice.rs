@@ -88,10 +88,11 @@ pub fn severity(config: &DeprecationConfig, now: Timestamp) -> Option<Severity> 
 }
 
 /// A `notifications/message` for a client's stream, for [`MigrationLevel::Aggressive`] only: a JSON-RPC
-/// message, to be sent once in a session, after `notifications/initialized`.
+/// message, to be sent once in a session, right after `notifications/initialized`.
 ///
-/// A server may send it only if it declared the capability `logging`, and only what the client asked for:
-/// see [`admits_hint`]. A gateway must not invent the capability for the server behind it.
+/// A server may send it only if it declared the capability `logging`, which a gateway must not invent for
+/// the server behind it. What a client asks for with `logging/setLevel` cannot stand in the way: it asks
+/// later, and until then the server decides (specification, Logging).
 #[must_use]
 pub fn hint(config: &DeprecationConfig, now: Timestamp, successor: &LinkTarget) -> Option<Vec<u8>> {
     if config.migration() != MigrationLevel::Aggressive {
@@ -116,13 +117,6 @@ pub fn hint(config: &DeprecationConfig, now: Timestamp, successor: &LinkTarget) 
         }
     });
     Some(message.to_string().into_bytes())
-}
-
-/// Whether a client gets a [`hint`]: `level` is what it asked for with `logging/setLevel`, if it did.
-/// Without, a server decides by itself (specification, Logging).
-#[must_use]
-pub fn admits_hint(level: Option<&str>) -> bool {
-    level.is_none_or(|level| matches!(level, "debug" | "info" | "notice" | "warning"))
 }
 
 /// When it ends, as a part of a sentence.

@@ -172,13 +172,6 @@ fn a23_the_hint_is_a_log_notification() {
         message.contains("2027-07-28") && message.ends_with("at /mcp"),
         "{message}"
     );
-    for level in ["debug", "info", "notice", "warning"] {
-        assert!(admits_hint(Some(level)));
-    }
-    for level in ["error", "critical", "alert", "emergency", "?"] {
-        assert!(!admits_hint(Some(level)));
-    }
-    assert!(admits_hint(None));
 }
 
 /// A21: 410 from the sunset on, unless it is to go on; RFC 9457.
@@ -239,7 +232,8 @@ fn a4_what_makes_no_sense_cannot_be_configured() {
     for text in [
         r#"{"sunset":"2025-03-25"}"#,
         r#"{"sunset":"soon"}"#,
-        r#"{"warn_every":0}"#,
+        r#"{"warn_every":"0s"}"#,
+        r#"{"warn_every":300}"#,
         r#"{"documentation_url":"javascript:alert(1)"}"#,
         r#"{"migration":"loud"}"#,
         r#"{"sunrise":"2027-07-28"}"#,
@@ -270,7 +264,7 @@ fn a4_a_configuration_is_written_and_read() {
             "sunset": "2027-07-28T00:00:00Z",
             "migration": "aggressive",
             "after_sunset": "warn",
-            "warn_every": 60,
+            "warn_every": "60500ms",
         })
     );
     let read: DeprecationConfig = serde_json::from_value(written).unwrap();
@@ -285,7 +279,7 @@ fn a4_a_configuration_is_written_and_read() {
             "documentation_url": DeprecationConfig::DOCUMENTATION,
             "migration": "passive",
             "after_sunset": "gone",
-            "warn_every": 300,
+            "warn_every": "5m",
         })
     );
 }

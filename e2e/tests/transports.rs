@@ -1,0 +1,106 @@
+//! The official clients over one transport, with servers on another: every pair of the eras with
+//! `initialize`, through Thinpipe and, where both speak the same, direct.
+
+use serde_json::{Value, json};
+use thinpipe_e2e::peers::{Binding, Endpoint, Server, Way};
+use thinpipe_e2e::scenario::{Client, Steps};
+
+/// Declares a test for each client and server, from one function that takes them.
+macro_rules! pairs {
+    ($($name:ident: $client:ident $over:ident -> $server:ident $reached:ident $way:ident;)+) => {
+        $(#[test]
+        fn $name() {
+            let endpoint = Server::$server.start_over(Binding::$reached);
+            check(Client::$client, Binding::$over, Server::$server, endpoint, Way::$way);
+        })+
+    };
+}
+
+// A9, A28: stock clients connect unmodified, and the same logic has the same results on either transport.
+pairs! {
+    a9_typescript_v1_over_http_sse_direct: TypeScriptV1 HttpSse -> TypeScript HttpSse Direct;
+    a9_python_over_http_sse_direct: Python HttpSse -> Python HttpSse Direct;
+
+    a28_typescript_v1_sse_to_streamable: TypeScriptV1 HttpSse -> TypeScript Streamable Gateway;
+    a28_typescript_v2_sse_to_streamable: TypeScriptV2 HttpSse -> Everything Streamable Gateway;
+    a28_python_sse_to_streamable: Python HttpSse -> Python Streamable Gateway;
+
+    a28_typescript_v1_sse_to_sse: TypeScriptV1 HttpSse -> Everything HttpSse Gateway;
+    a28_typescript_v2_sse_to_sse: TypeScriptV2 HttpSse -> Python HttpSse Gateway;
+    a28_python_sse_to_sse: Python HttpSse -> TypeScript HttpSse Gateway;
+
+    a33_typescript_v1_streamable_to_sse: TypeScriptV1 Streamable -> Python HttpSse Gateway;
+    a33_typescript_v2_streamable_to_sse: TypeScriptV2 Streamable -> TypeScript HttpSse Gateway;
+    a33_python_streamable_to_sse: Python Streamable -> Everything HttpSse Gateway;
+
+    c24_typescript_v1_streamable_to_stdio: TypeScriptV1 Streamable -> Everything Stdio Gateway;
+    c24_typescript_v2_streamable_to_stdio: TypeScriptV2 Streamable -> TypeScript Stdio Gateway;
+    c24_python_streamable_to_stdio: Python Streamable -> Python Stdio Gateway;
+
+    c24_typescript_v1_sse_to_stdio: TypeScriptV1 HttpSse -> Everything Stdio Gateway;
+    c24_typescript_v2_sse_to_stdio: TypeScriptV2 HttpSse -> Python Stdio Gateway;
+    c24_python_sse_to_stdio: Python HttpSse -> TypeScript Stdio Gateway;
+}
+
+fn check(client: Client, over: Binding, server: Server, endpoint: Endpoint, way: Way) {
+    let endpoint = match way {
+        Way::Direct => endpoint,
+        Way::Gateway => endpoint.behind_gateway(),
+    };
+    let steps = client.run_over(over, &endpoint, &plan(server));
+    let opened = steps.one("initialize");
+    assert_eq!(opened["server"], name(server), "{opened}");
+    let has_session_id = over == Binding::Streamable;
+    assert_eq!(opened["session"], has_session_id, "{opened}");
+    assert_events(steps.one("progress"));
+    assert_asked(&steps, "sampling/createMessage", "forty-two");
+    assert_asked(&steps, "elicitation/create", "");
+    if has_session_id {
+        assert_eq!(steps.one("gone")["status"], 404, "{steps:?}");
+    }
+}
+
+fn plan(server: Server) -> Value {
+    match server {
+        Server::Everything => json!({
+            "progress": {
+                "name": "trigger-long-running-operation",
+                "arguments": { "duration": 0.3, "steps": 3 },
+            },
+            "ask": [
+                { "name": "trigger-sampling-request", "arguments": { "prompt": "What is it?" } },
+                { "name": "trigger-elicitation-request" },
+            ],
+        }),
+        _ => json!({
+            "progress": { "name": "count" },
+            "ask": [{ "name": "sample" }, { "name": "elicit" }],
+        }),
+    }
+}
+
+fn name(server: Server) -> &'static str {
+    match server {
+        Server::Rmcp | Server::Library => "thinpipe-conformance-server",
+        Server::TypeScript => "e2e-typescript",
+        Server::Python => "e2e-python",
+        Server::Everything => "mcp-servers/everything",
+    }
+}
+
+/// Three reports of progress, each once and in order, before the result.
+fn assert_events(step: &Value) {
+    let events = step["events"].as_array().into_iter().flatten();
+    let events: Vec<f64> = events.flat_map(Value::as_f64).collect();
+    let is_rising = events.is_sorted_by(|earlier, later| earlier < later);
+    assert!(events.len() == 3 && is_rising, "{step}");
+}
+
+/// The server's request got through while the call was running, and its answer back.
+fn assert_asked(steps: &Steps, method: &str, text: &str) {
+    let asks = steps.all("ask");
+    let ask = asks.iter().find(|ask| ask["asked"] == json!([method]));
+    let ask = ask.unwrap_or_else(|| panic!("nobody sent {method}: {steps:?}"));
+    let said = ask["text"].as_str();
+    assert!(said.is_some_and(|said| said.contains(text)), "{ask}");
+}
