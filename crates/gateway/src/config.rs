@@ -52,13 +52,8 @@ pub struct UpstreamSpec {
 pub enum Reached {
     /// Over HTTP, at a URL.
     Http(HttpUpstream),
-<<<<<<< HEAD
-    /// As a child process, over its standard streams.
-    Stdio(StdioServer),
-=======
     /// Over the standard streams of a child process.
     Stdio(ChildUpstream),
->>>>>>> sse
 }
 
 /// A server at a URL.
@@ -66,10 +61,6 @@ pub enum Reached {
 pub struct HttpUpstream {
     /// Where it is, and for how long to wait for it.
     pub client: UpstreamConfig,
-<<<<<<< HEAD
-    /// What it speaks, if that is not to be found out.
-    pub era: EraPin,
-=======
     /// What it speaks. `None`, the default: it is asked.
     pub pin: Option<Binding>,
 }
@@ -81,7 +72,13 @@ pub struct ChildUpstream {
     pub process: StdioConfig,
     /// Who shares a process.
     pub sessions: Sharing,
+    /// Processes that run at one time, those that are being ended included. Default: 64. Beyond, clients
+    /// get 503 with `Retry-After`.
+    pub max_children: usize,
 }
+
+/// [`ChildUpstream::max_children`] unless configured.
+pub const DEFAULT_MAX_CHILDREN: usize = 64;
 
 /// Who shares an upstream session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,73 +99,20 @@ pub struct SsePaths {
     pub messages: String,
     /// Limits and manners.
     pub config: SseConfig,
->>>>>>> sse
 }
-
-/// What a server at a URL speaks (protocol notes 1.3). A pin means that it is never asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EraPin {
-    /// It is asked when that has to be known.
-    #[default]
-    Auto,
-    /// HTTP+SSE (2024-11-05): the URL is that of its stream.
-    HttpSse,
-    /// Streamable HTTP with sessions (2025-03-26 to 2025-11-25).
-    Sessions,
-    /// Stateless Streamable HTTP (2026-07-28).
-    Stateless,
-}
-
-/// A server that is started as a child process.
-#[derive(Debug, Clone)]
-pub struct StdioServer {
-    /// How it is started, and ended.
-    pub child: StdioConfig,
-    /// Who uses a child.
-    pub sessions: Sessions,
-    /// Children that run at one time, those that are being ended included. Default: 64. Beyond, clients
-    /// get 503 with `Retry-After`.
-    pub max_children: usize,
-}
-
-/// Who uses an upstream session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sessions {
-    /// One client session, which it begins and ends with.
-    #[default]
-    PerClient,
-    /// All client sessions, of whichever principals: for servers that keep nothing of a client
-    /// (protocol notes 5.2.1).
-    Shared,
-}
-
-/// [`StdioServer::max_children`] unless configured.
-pub const DEFAULT_MAX_CHILDREN: usize = 64;
 
 impl From<UpstreamConfig> for Reached {
     fn from(client: UpstreamConfig) -> Self {
-<<<<<<< HEAD
-        let era = EraPin::default();
-        Self::Http(HttpUpstream { client, era })
-=======
         Self::Http(HttpUpstream { client, pin: None })
->>>>>>> sse
     }
 }
 
 impl From<StdioConfig> for Reached {
-<<<<<<< HEAD
-    fn from(child: StdioConfig) -> Self {
-        Self::Stdio(StdioServer {
-            child,
-            sessions: Sessions::default(),
-            max_children: DEFAULT_MAX_CHILDREN,
-=======
     fn from(process: StdioConfig) -> Self {
         Self::Stdio(ChildUpstream {
             process,
             sessions: Sharing::default(),
->>>>>>> sse
+            max_children: DEFAULT_MAX_CHILDREN,
         })
     }
 }
@@ -249,11 +193,7 @@ impl UpstreamSpec {
     pub fn name(&self) -> &Arc<str> {
         match &self.reached {
             Reached::Http(http) => &http.client.name,
-<<<<<<< HEAD
-            Reached::Stdio(stdio) => &stdio.child.name,
-=======
             Reached::Stdio(child) => &child.process.name,
->>>>>>> sse
         }
     }
 

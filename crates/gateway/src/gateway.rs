@@ -5,15 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thinpipe_transport::ByteBudget;
-<<<<<<< HEAD
-use thinpipe_transport::server::{Handler, Server, ServerBuilder};
-use tokio_util::sync::CancellationToken;
-=======
 use thinpipe_transport::server::{Handler, Server, ServerBuilder, SseEndpoint};
->>>>>>> sse
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{GatewayConfig, Reached};
+use crate::config::GatewayConfig;
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
@@ -43,12 +39,6 @@ pub enum GatewayError {
         /// What is wrong.
         #[source]
         source: ChainError,
-    },
-    /// An upstream is a program, which nothing here runs yet.
-    #[error("{upstream} is a server on stdio, which cannot be served yet")]
-    Stdio {
-        /// Name of the upstream.
-        upstream: String,
     },
     /// Two upstreams have the same path or name.
     #[error("two upstreams have the {what} {value}")]
@@ -105,15 +95,8 @@ impl Gateway {
                 upstream: spec.name().to_string(),
                 source,
             })?;
-            let Reached::Http(http) = &spec.reached else {
-                return Err(GatewayError::Stdio {
-                    upstream: spec.name().to_string(),
-                });
-            };
-            let http = http.clone();
             routes.push(Arc::new(Route::new(
                 spec,
-                http,
                 chain,
                 tasks.clone(),
                 stop.clone(),

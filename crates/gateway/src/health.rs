@@ -15,7 +15,7 @@ use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamRespo
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{EraPin, HealthConfig};
+use crate::config::HealthConfig;
 use crate::failure::{Failure, Reason, with_causes};
 use crate::headers;
 use crate::route::Route;
@@ -268,9 +268,6 @@ impl Route {
     }
 
     pub(crate) async fn find_out(&self) -> Found {
-        if let Some(verdict) = self.told() {
-            return Ok(verdict);
-        }
         let era = self.era();
         if let Some(verdict) = era.known() {
             return Ok(verdict);
@@ -301,27 +298,6 @@ impl Route {
                 Err(Failure::new(reason_of(&error), with_causes(&error)))
             }
         }
-    }
-
-    /// What the configuration says that it speaks.
-    fn told(&self) -> Option<Arc<Verdict>> {
-        let speaks = match self.spec().http()?.era {
-            EraPin::Auto => return None,
-            EraPin::HttpSse => Speaks::HttpSse { revision: None },
-            EraPin::Sessions => Speaks::Legacy {
-                revision: Revision::NEWEST_LEGACY,
-            },
-            EraPin::Stateless => Speaks::Modern {
-                revisions: vec![Revision::NEWEST],
-                legacy: None,
-            },
-        };
-        Some(Arc::new(Verdict {
-            speaks,
-            server_name: None,
-            server_version: None,
-            discover: None,
-        }))
     }
 
     /// A stateless request reaches only servers that speak 2026-07-28.

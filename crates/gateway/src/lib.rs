@@ -18,13 +18,8 @@ mod session;
 mod stats;
 
 pub use config::{
-<<<<<<< HEAD
-    DEFAULT_MAX_CHILDREN, EraPin, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached,
-    Resume, SessionLost, Sessions, StdioServer, UpstreamSpec,
-=======
-    ChildUpstream, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume,
-    SessionLost, Sharing, SsePaths, UpstreamSpec,
->>>>>>> sse
+    ChildUpstream, DEFAULT_MAX_CHILDREN, Forwarded, GatewayConfig, HealthConfig, HttpUpstream,
+    Reached, Resume, SessionLost, Sharing, SsePaths, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;

@@ -18,13 +18,8 @@ use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-<<<<<<< HEAD
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
 use crate::failure::{Failure, Reason};
-=======
-use crate::config::{Forwarded, HttpUpstream, SessionLost, UpstreamSpec};
-use crate::failure::Failure;
->>>>>>> sse
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
@@ -73,33 +68,28 @@ pub struct Route {
 impl Route {
     pub(crate) fn new(
         spec: UpstreamSpec,
-        http: HttpUpstream,
         chain: Chain,
         tasks: TaskTracker,
         stop: CancellationToken,
         buffered: ByteBudget,
     ) -> Self {
-<<<<<<< HEAD
-        let server = match &spec.reached {
-            Reached::Http(http) => Server::Http(Upstream::new(http.client.clone()), http.era),
-            Reached::Stdio(stdio) => {
-                let child = stdio.child.clone();
+        let (server, pin) = match &spec.reached {
+            Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
+            Reached::Stdio(program) => {
+                let process = program.process.clone();
                 let (budget, tracker) = (buffered.clone(), tasks.clone());
-                let upstream = StdioUpstream::new(child, budget, tracker, stop.child_token());
-                let (sessions, limit) = (stdio.sessions, stdio.max_children);
-                Server::Stdio(Children::new(upstream, sessions, limit))
+                let upstream = StdioUpstream::new(process, budget, tracker, stop.child_token());
+                let (sharing, limit) = (program.sessions, program.max_children);
+                (Server::Stdio(Children::new(upstream, sharing, limit)), None)
             }
         };
-=======
-        let upstream = Upstream::new(http.client);
->>>>>>> sse
         let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
             server,
             chain,
             health,
-            era: Era::new(http.pin),
+            era: Era::new(pin),
             counters: Counters::default(),
             latencies: Latencies::default(),
             sessions: OnceLock::new(),
@@ -126,7 +116,7 @@ impl Route {
     #[must_use]
     pub fn upstream(&self) -> Option<&Upstream> {
         match &self.server {
-            Server::Http(upstream, _) => Some(upstream),
+            Server::Http(upstream) => Some(upstream),
             Server::Stdio(_) => None,
         }
     }
@@ -135,7 +125,7 @@ impl Route {
     #[must_use]
     pub fn children(&self) -> Option<StdioStats> {
         match &self.server {
-            Server::Http(..) => None,
+            Server::Http(_) => None,
             Server::Stdio(children) => Some(children.stats()),
         }
     }
@@ -145,7 +135,7 @@ impl Route {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         let starts = match &self.server {
-            Server::Http(..) => true,
+            Server::Http(_) => true,
             Server::Stdio(children) => children.failed_starts() < self.spec.health.failures.max(1),
         };
         starts && self.health.is_healthy()

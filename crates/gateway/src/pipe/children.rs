@@ -7,7 +7,7 @@ use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 
 use super::{UpstreamSession, now};
-use crate::config::Sessions;
+use crate::config::Sharing;
 
 /// The pause after the second start in a row that failed; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -45,8 +45,8 @@ pub(crate) enum NotStarted {
 }
 
 impl Children {
-    pub(crate) fn new(upstream: StdioUpstream, sessions: Sessions, limit: usize) -> Self {
-        let is_shared = sessions == Sessions::Shared;
+    pub(crate) fn new(upstream: StdioUpstream, sharing: Sharing, limit: usize) -> Self {
+        let is_shared = sharing == Sharing::Shared;
         Self {
             upstream,
             limit,

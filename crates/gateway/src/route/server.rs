@@ -11,7 +11,6 @@ use thinpipe_transport::upstream::probe::Speaks;
 use thinpipe_transport::upstream::{Upstream, sse};
 
 use super::{Incoming, Route};
-use crate::config::EraPin;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
@@ -19,8 +18,8 @@ use crate::pipe::{AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, Ups
 
 /// How a server is reached.
 pub(super) enum Server {
-    /// Over HTTP; what it speaks there is found out, or pinned.
-    Http(Upstream, EraPin),
+    /// Over HTTP.
+    Http(Upstream),
     /// As a child process.
     Stdio(Children),
 }
@@ -42,18 +41,13 @@ impl Route {
     /// Whether a session of this server is a pipe of messages, as far as that is known without asking.
     /// Of a URL that ends as HTTP+SSE servers' do, it is found out first (protocol notes 1.3, "E0 hint").
     pub(super) async fn is_pipe(&self) -> bool {
-        let (upstream, pin) = match &self.server {
-            Server::Stdio(_) => return true,
-            Server::Http(upstream, pin) => (upstream, pin),
+        let Server::Http(upstream) = &self.server else {
+            return true;
         };
-        let verdict = match (pin, self.era().known()) {
-            (EraPin::HttpSse, _) => return true,
-            (EraPin::Sessions | EraPin::Stateless, _) => return false,
-            (EraPin::Auto, Some(verdict)) => Some(verdict),
-            (EraPin::Auto, None) if upstream.config().url.path().ends_with("/sse") => {
-                self.find_out().await.ok()
-            }
-            (EraPin::Auto, None) => None,
+        let verdict = match self.era().known() {
+            Some(verdict) => Some(verdict),
+            None if upstream.config().url.path().ends_with("/sse") => self.find_out().await.ok(),
+            None => None,
         };
         verdict.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
     }
@@ -72,7 +66,7 @@ impl Route {
         message: &Message,
     ) -> Result<(Attachment, Bytes), Failure> {
         let opened = match &self.server {
-            Server::Http(upstream, _) => {
+            Server::Http(upstream) => {
                 let pipe = self.open_stream(upstream, call, context).await?;
                 let session = self.begin(pipe, Sharing::PerClient, AT_ONCE);
                 self.ask_initialize(&session, message).await
