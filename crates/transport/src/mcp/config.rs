@@ -100,6 +100,12 @@ pub enum ConfigError {
         /// What it says.
         value: String,
     },
+    /// Clients of HTTP+SSE could not be sent there.
+    #[error("public_base, endpoint: {value:?} is no address or path that a link can lead to")]
+    Successor {
+        /// What they make together.
+        value: String,
+    },
     /// Two endpoints have the same path.
     #[error("{value:?} is the path of two endpoints")]
     SamePath {
@@ -178,6 +184,10 @@ impl HttpTransportConfig {
             max_body: self.max_message_size,
             body_timeout: self.request_timeout,
             idle_timeout: self.keep_alive_timeout,
+            // As long as a client may come back for its answer, the answer is worked on.
+            detached_timeout: Limits::default()
+                .detached_timeout
+                .max(self.event_buffer().retention),
             ..Limits::default()
         };
         let sessions = SessionLimits {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_proto::deprecation::{DeprecationConfig, LinkTarget};
 
 use super::{
     ConfigError, HttpTransportConfig, check_counts, check_durations, check_path, duration, setters,
@@ -93,11 +93,27 @@ impl HttpSseConfig {
         self.deprecation.clone().with_warnings(warnings)
     }
 
+    /// The endpoint of Streamable HTTP as clients see it, which is where they are sent to:
+    /// `public_base` and `base_config.endpoint`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Successor`] if the two make no address that a link can lead to.
+    pub fn successor(&self) -> Result<LinkTarget, ConfigError> {
+        let base = self.public_base.as_deref().unwrap_or_default();
+        let value = format!(
+            "{}{}",
+            base.trim_end_matches('/'),
+            self.base_config.endpoint
+        );
+        value.parse().map_err(|_| ConfigError::Successor { value })
+    }
+
     /// Whether all fields say what is possible.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.base_config.server_config()?;
         check_path("sse_endpoint", &self.sse_endpoint)?;
         check_path("messages_endpoint", &self.messages_endpoint)?;
+        self.successor()?;
         let paths = [
             &self.base_config.endpoint,
             &self.sse_endpoint,
