@@ -22,6 +22,8 @@ pub struct Endpoint {
 pub enum Server {
     /// Ours, on rmcp: the one the conformance suite is run against. Sessions and 2026-07-28.
     Rmcp,
+    /// Ours, on the server library of this project. Sessions, resumable streams and 2026-07-28.
+    Library,
     /// Ours, on the official TypeScript SDK. Sessions and resumable streams.
     TypeScript,
     /// Ours, on the official Python SDK. Sessions and resumable streams.
@@ -71,6 +73,10 @@ impl Server {
             Self::Rmcp => (
                 "the server on rmcp",
                 Command::new(built("conformance-server")),
+            ),
+            Self::Library => (
+                "the server on the library",
+                Command::new(built("library-server")),
             ),
             Self::TypeScript => ("the TypeScript server", script("servers/server.mjs")),
             Self::Python => ("the Python server", python("servers/server.py")),

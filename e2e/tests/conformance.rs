@@ -18,6 +18,22 @@ fn the_server_conforms_to_2026_07_28() {
     assert!(checks.len() >= 140, "only {} checks", checks.len());
 }
 
+/// B14: everything, of a server that is built on the library
+#[test]
+fn b14_the_library_conforms_to_2025_11_25() {
+    let checks = conformance::run(&Server::Library.start(), "2025-11-25", "Library");
+    conformance::assert_only_expected(&checks, include_str!("../expected/library-2025-11-25.txt"));
+    assert!(checks.len() >= 60, "only {} checks", checks.len());
+}
+
+/// B14: everything, of a server that is built on the library
+#[test]
+fn b14_the_library_conforms_to_2026_07_28() {
+    let checks = conformance::run(&Server::Library.start(), "2026-07-28", "Library");
+    conformance::assert_only_expected(&checks, include_str!("../expected/library-2026-07-28.txt"));
+    assert!(checks.len() >= 140, "only {} checks", checks.len());
+}
+
 /// B14, C12, C14
 #[test]
 fn what_conforms_to_2025_11_25_does_so_through_the_gateway() {

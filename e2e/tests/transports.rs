@@ -81,7 +81,7 @@ fn plan(server: Server) -> Value {
 
 fn name(server: Server) -> &'static str {
     match server {
-        Server::Rmcp => "thinpipe-conformance-server",
+        Server::Rmcp | Server::Library => "thinpipe-conformance-server",
         Server::TypeScript => "e2e-typescript",
         Server::Python => "e2e-python",
         Server::Everything => "mcp-servers/everything",

@@ -1,8 +1,13 @@
 //! What a gateway is told: plain data, valid by construction.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_proto::revision::Binding;
+use thinpipe_transport::server::SseConfig;
 use thinpipe_transport::upstream::UpstreamConfig;
+use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::interceptor::{ChainConfig, InterceptorConfig};
 
@@ -11,6 +16,8 @@ use crate::interceptor::{ChainConfig, InterceptorConfig};
 pub struct GatewayConfig {
     /// The servers behind it, each on a path of its own.
     pub upstreams: Vec<UpstreamSpec>,
+    /// What clients of HTTP+SSE are told of its end, on all paths.
+    pub deprecation: DeprecationConfig,
 }
 
 /// One server behind the gateway.
@@ -18,8 +25,10 @@ pub struct GatewayConfig {
 pub struct UpstreamSpec {
     /// Path of its MCP endpoint here: `/mcp`, or `/servers/<name>/mcp`.
     pub path: String,
+    /// HTTP+SSE (2024-11-05) beside it, for clients that speak nothing newer. `None`: not served.
+    pub sse: Option<SsePaths>,
     /// How it is reached.
-    pub client: UpstreamConfig,
+    pub reached: Reached,
     /// What happens when it does not know its session any more.
     pub session_lost: SessionLost,
     /// Who resumes a stream that broke.
@@ -36,6 +45,69 @@ pub struct UpstreamSpec {
     pub max_message: usize,
     /// Bytes of one JSON body that nobody reads. Default: 100 MiB.
     pub max_passed_body: u64,
+}
+
+/// How a server is reached. What makes sense for one kind only stands with that kind.
+#[derive(Debug, Clone)]
+pub enum Reached {
+    /// Over HTTP, at a URL.
+    Http(HttpUpstream),
+    /// Over the standard streams of a child process.
+    Stdio(ChildUpstream),
+}
+
+/// A server at a URL.
+#[derive(Debug, Clone)]
+pub struct HttpUpstream {
+    /// Where it is, and for how long to wait for it.
+    pub client: UpstreamConfig,
+    /// What it speaks. `None`, the default: it is asked.
+    pub pin: Option<Binding>,
+}
+
+/// A server that is a program.
+#[derive(Debug, Clone)]
+pub struct ChildUpstream {
+    /// How it is started, and for how long to wait for its end.
+    pub process: StdioConfig,
+    /// Who shares a process.
+    pub sessions: Sharing,
+}
+
+/// Who shares an upstream session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sharing {
+    /// Nobody: each client's session has one of its own.
+    #[default]
+    PerClient,
+    /// All clients. The server cannot ask them anything, since it would not be known whom it means.
+    Shared,
+}
+
+/// Where HTTP+SSE is served, and how.
+#[derive(Debug, Clone)]
+pub struct SsePaths {
+    /// Path of the stream: `/sse`, or `/servers/<name>/sse`.
+    pub stream: String,
+    /// Path that messages are posted to: `/messages`, or `/servers/<name>/messages`.
+    pub messages: String,
+    /// Limits and manners.
+    pub config: SseConfig,
+}
+
+impl From<UpstreamConfig> for Reached {
+    fn from(client: UpstreamConfig) -> Self {
+        Self::Http(HttpUpstream { client, pin: None })
+    }
+}
+
+impl From<StdioConfig> for Reached {
+    fn from(process: StdioConfig) -> Self {
+        Self::Stdio(ChildUpstream {
+            process,
+            sessions: Sharing::default(),
+        })
+    }
 }
 
 /// What happens when an upstream answers 404 to its own session id.
@@ -93,10 +165,11 @@ impl Default for HealthConfig {
 impl UpstreamSpec {
     /// The defaults for a server at this path.
     #[must_use]
-    pub fn new(path: impl Into<String>, client: UpstreamConfig) -> Self {
+    pub fn new(path: impl Into<String>, reached: impl Into<Reached>) -> Self {
         Self {
             path: path.into(),
-            client,
+            sse: None,
+            reached: reached.into(),
             session_lost: SessionLost::default(),
             resume: Resume::default(),
             forwarded: Forwarded::default(),
@@ -105,6 +178,24 @@ impl UpstreamSpec {
             chain: ChainConfig::default(),
             max_message: 16 << 20,
             max_passed_body: 100 << 20,
+        }
+    }
+
+    /// Name of the server, for logs, metrics and errors.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        match &self.reached {
+            Reached::Http(http) => &http.client.name,
+            Reached::Stdio(child) => &child.process.name,
+        }
+    }
+
+    /// What is told of a server at a URL; `None` for one of another kind.
+    #[must_use]
+    pub fn http(&self) -> Option<&HttpUpstream> {
+        match &self.reached {
+            Reached::Http(http) => Some(http),
+            Reached::Stdio(_) => None,
         }
     }
 }

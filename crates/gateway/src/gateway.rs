@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::server::{Handler, Server, ServerBuilder};
+use thinpipe_transport::server::{Handler, Server, ServerBuilder, SseEndpoint};
 use tokio_util::task::TaskTracker;
 
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, Reached};
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
@@ -36,6 +36,12 @@ pub enum GatewayError {
         /// What is wrong.
         #[source]
         source: ChainError,
+    },
+    /// An upstream is a program, which nothing here runs yet.
+    #[error("{upstream} is a server on stdio, which cannot be served yet")]
+    Stdio {
+        /// Name of the upstream.
+        upstream: String,
     },
     /// Two upstreams have the same path or name.
     #[error("two upstreams have the {what} {value}")]
@@ -72,10 +78,14 @@ impl Gateway {
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
         for spec in config.upstreams {
-            let keys = [
+            let mut keys = vec![
                 ("path", spec.path.clone()),
-                ("name", spec.client.name.to_string()),
+                ("name", spec.name().to_string()),
             ];
+            if let Some(sse) = &spec.sse {
+                keys.push(("path", sse.stream.clone()));
+                keys.push(("path", sse.messages.clone()));
+            }
             for (what, value) in keys {
                 if !seen.insert((what, value.clone())) {
                     return Err(GatewayError::Duplicate { what, value });
@@ -84,11 +94,18 @@ impl Gateway {
             let (configs, settings) = (&spec.interceptors, &spec.chain);
             let chain = Chain::build_within(configs, extra.to_vec(), settings, buffered);
             let chain = chain.map_err(|source| GatewayError::Chain {
-                upstream: spec.client.name.to_string(),
+                upstream: spec.name().to_string(),
                 source,
             })?;
+            let Reached::Http(http) = &spec.reached else {
+                return Err(GatewayError::Stdio {
+                    upstream: spec.name().to_string(),
+                });
+            };
+            let http = http.clone();
             routes.push(Arc::new(Route::new(
                 spec,
+                http,
                 chain,
                 tasks.clone(),
                 buffered.clone(),
@@ -101,7 +118,17 @@ impl Gateway {
     pub fn mount(&self, mut server: ServerBuilder) -> ServerBuilder {
         for route in &self.routes {
             let handler: Arc<dyn Handler> = Arc::clone(route) as _;
-            server = server.endpoint(route.path(), route.name(), handler);
+            server = server.endpoint(route.path(), route.name(), Arc::clone(&handler));
+            if let Some(sse) = &route.spec().sse {
+                server = server.sse_endpoint(SseEndpoint {
+                    sse_path: sse.stream.clone(),
+                    messages_path: sse.messages.clone(),
+                    name: Arc::clone(route.spec().name()),
+                    handler,
+                    config: sse.config.clone(),
+                    observer: None,
+                });
+            }
         }
         server
     }

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{self, Message};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyError};
 use thinpipe_transport::server::{Answer, Content};
-use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
+use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Speaks, Verdict};
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -187,6 +187,8 @@ async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<boo
 /// What an upstream speaks, once that has been found out.
 #[derive(Debug, Default)]
 pub(crate) struct Era {
+    /// The configuration says it: nobody asks, and nothing contradicts it.
+    pinned: Option<Arc<Verdict>>,
     verdict: Mutex<Option<(Arc<Verdict>, Instant)>>,
     /// Held while the server is asked; how the last asking ended.
     probing: tokio::sync::Mutex<Option<Found>>,
@@ -197,7 +199,34 @@ pub(crate) struct Era {
 type Found = Result<Arc<Verdict>, Failure>;
 
 impl Era {
+    /// What is pinned is known from the beginning (protocol notes 1.3).
+    pub(crate) fn new(pin: Option<Binding>) -> Self {
+        let speaks = |binding| match binding {
+            Binding::HttpSse => Speaks::HttpSse { revision: None },
+            Binding::Sessions => Speaks::Legacy {
+                revision: Revision::NEWEST_LEGACY,
+            },
+            Binding::Stateless => Speaks::Modern {
+                revisions: vec![Revision::NEWEST],
+                legacy: None,
+            },
+        };
+        let verdict = |binding| Verdict {
+            speaks: speaks(binding),
+            server_name: None,
+            server_version: None,
+            discover: None,
+        };
+        Self {
+            pinned: pin.map(|binding| Arc::new(verdict(binding))),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn known(&self) -> Option<Arc<Verdict>> {
+        if let Some(pinned) = &self.pinned {
+            return Some(Arc::clone(pinned));
+        }
         let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         let now = tokio::time::Instant::now().into_std();
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < VERDICT_LIFETIME;
@@ -211,7 +240,7 @@ impl Era {
     /// the next request asks anew. True for a server that was replaced by an older one.
     pub(crate) fn contradicted(&self) {
         let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        known.take_if(|(verdict, _)| verdict.modern.is_some());
+        known.take_if(|(verdict, _)| verdict.modern().is_some());
     }
 
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
@@ -271,10 +300,10 @@ impl Route {
             let text = format!("{} cannot be probed: {}", self.name(), failure.text);
             Failure::new(failure.reason, text)
         })?;
-        if verdict.modern.is_some() {
+        if verdict.modern().is_some() {
             return Ok(None);
         }
-        let supported: Vec<_> = verdict.legacy.into_iter().collect();
+        let supported: Vec<_> = verdict.legacy().into_iter().collect();
         let text = format!(
             "the client speaks stateless Streamable HTTP (2026-07-28), but {} speaks {}; \
              they cannot be connected yet",
@@ -291,10 +320,7 @@ impl Route {
     /// the official Python SDK does.
     pub(crate) async fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
         let verdict = self.probe().await.ok()?;
-        let modern = verdict
-            .modern
-            .as_ref()
-            .filter(|_| verdict.legacy.is_none())?;
+        let modern = verdict.modern().filter(|_| verdict.legacy().is_none())?;
         let text = format!(
             "the client speaks Streamable HTTP with sessions, but {} speaks {}; \
              they cannot be connected yet",
@@ -356,17 +382,21 @@ pub(crate) fn denies_endpoint(answer: &Answer) -> bool {
 /// What a server speaks, for people.
 #[must_use]
 pub fn describe(verdict: &Verdict) -> String {
-    let modern = verdict.modern.as_ref().map(|versions| {
-        let names: Vec<_> = versions.iter().map(|v| v.as_str()).collect();
-        format!("stateless Streamable HTTP ({})", names.join(", "))
-    });
-    let legacy = verdict
-        .legacy
-        .map(|v| format!("Streamable HTTP with sessions (up to {v})"));
-    match (modern, legacy) {
-        (Some(modern), Some(legacy)) => format!("{modern} and {legacy}"),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => "nothing that is known".to_owned(),
+    let with_sessions = |revision| format!("Streamable HTTP with sessions (up to {revision})");
+    match &verdict.speaks {
+        Speaks::Modern { revisions, legacy } => {
+            let names: Vec<_> = revisions.iter().map(|revision| revision.as_str()).collect();
+            let modern = format!("stateless Streamable HTTP ({})", names.join(", "));
+            match legacy {
+                Some(legacy) => format!("{modern} and {}", with_sessions(*legacy)),
+                None => modern,
+            }
+        }
+        Speaks::Legacy { revision } => with_sessions(*revision),
+        Speaks::HttpSse {
+            revision: Some(revision),
+        } => format!("HTTP+SSE (up to {revision})"),
+        Speaks::HttpSse { revision: None } => "HTTP+SSE".to_owned(),
     }
 }
 

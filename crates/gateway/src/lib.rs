@@ -16,7 +16,10 @@ mod route;
 mod session;
 mod stats;
 
-pub use config::{Forwarded, GatewayConfig, HealthConfig, Resume, SessionLost, UpstreamSpec};
+pub use config::{
+    ChildUpstream, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume,
+    SessionLost, Sharing, SsePaths, UpstreamSpec,
+};
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;
 pub use log::{ExchangeLog, ExchangeRecord};

@@ -16,7 +16,7 @@ use thinpipe_transport::server::{
 use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Forwarded, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, HttpUpstream, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -59,18 +59,19 @@ pub struct Route {
 impl Route {
     pub(crate) fn new(
         spec: UpstreamSpec,
+        http: HttpUpstream,
         chain: Chain,
         tasks: TaskTracker,
         buffered: ByteBudget,
     ) -> Self {
-        let upstream = Upstream::new(spec.client.clone());
+        let upstream = Upstream::new(http.client);
         let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
             upstream,
             chain,
             health,
-            era: Era::default(),
+            era: Era::new(http.pin),
             counters: Counters::default(),
             latencies: Latencies::default(),
             sessions: OnceLock::new(),
@@ -83,7 +84,7 @@ impl Route {
     /// Name of the upstream.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.spec.client.name
+        self.spec.name()
     }
 
     /// Path of its MCP endpoint here.
@@ -329,7 +330,7 @@ impl Route {
             direction: Direction::ToUpstream,
             carrier: Carrier::Body,
             revision: call.revision,
-            upstream: Arc::clone(&self.spec.client.name),
+            upstream: Arc::clone(self.spec.name()),
             principal: call.principal.clone(),
             session: session.filter(|_| describes).map(|s| short(s)),
             method,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::session::{Principal, SessionId};
 
 use crate::{SessionRecord, SessionStore, StoreError, Version};
@@ -32,6 +32,7 @@ pub fn sample(n: u8) -> SessionRecord {
         id: SessionId::from_random([n; 16]),
         principal: Principal::Named("alice".into()),
         endpoint: "everything".into(),
+        binding: Binding::Sessions,
         revision: Revision::V2025_11_25,
         initialize_params: Bytes::from_static(br#"{"protocolVersion":"2025-11-25"}"#),
         attachment: Bytes::from(format!("up-{n}")),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::session::{Principal, SessionId};
 
 /// How often a record has been written; for compare-and-set.
@@ -19,6 +19,9 @@ pub struct SessionRecord {
     pub principal: Principal,
     /// Name of the endpoint (and so of the upstream) it is bound to.
     pub endpoint: String,
+    /// How its messages are framed. A session of HTTP+SSE lives where its stream is, and cannot be taken
+    /// up anywhere else.
+    pub binding: Binding,
     /// Negotiated revision.
     pub revision: Revision,
     /// The client's `initialize` params, as JSON text, to open the session again elsewhere.
@@ -37,6 +40,7 @@ impl fmt::Debug for SessionRecord {
             .field("id", &self.id)
             .field("principal", &self.principal)
             .field("endpoint", &self.endpoint)
+            .field("binding", &self.binding)
             .field("revision", &self.revision)
             .field("created_ms", &self.created_ms)
             .finish_non_exhaustive()

@@ -2,6 +2,7 @@
 
 mod connection;
 mod response;
+mod sse;
 
 use std::net::SocketAddr;
 use std::panic::Location;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use connection::Connection;
 pub use response::{Cutoff, Piece, Response};
+pub use sse::SseClient;
 
 use crate::deadline::within;
 use crate::rpc::{self, Modern};

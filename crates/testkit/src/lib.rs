@@ -61,7 +61,7 @@ mod upstream;
 mod usage;
 mod wire;
 
-pub use client::{Client, Connection, Cutoff, Piece, RequestBuilder, Response};
+pub use client::{Client, Connection, Cutoff, Piece, RequestBuilder, Response, SseClient};
 pub use deadline::{DEADLINE, eventually};
 pub use event::{Event, EventReader};
 pub use gate::Gate;

@@ -78,7 +78,7 @@ pub(crate) fn client_entry(config: &Config, listen: SocketAddr) -> Value {
             // Whose token it is only the reader knows.
             entry["headers"] = json!({ "Authorization": "Bearer <token>" });
         }
-        servers.insert(upstream.client.name.to_string(), entry);
+        servers.insert(upstream.name().to_string(), entry);
     }
     json!({ "mcpServers": servers })
 }

@@ -13,6 +13,9 @@ const EXAMPLES: &str = "\
 Examples:
   thinpipe http://127.0.0.1:3001/mcp
       Stand in front of one server. Clients connect to http://127.0.0.1:8080/mcp.
+  thinpipe -- npx -y @modelcontextprotocol/server-everything
+      Run a server on stdio and stand in front of it: one process for each client, or one
+      for all with `--shared`.
   thinpipe demo
       The same with a sample server, and a client that shows what happens.
   thinpipe serve --config thinpipe.toml
@@ -20,11 +23,17 @@ Examples:
       `mcpServers` JSON that clients use).
   thinpipe check thinpipe.toml
       What is wrong with the file, or what it comes to with all defaults.
+  thinpipe doctor http://127.0.0.1:3001/mcp
+      What a server speaks, and what would break behind a gateway; `-- COMMAND` instead of
+      the URL for one on stdio.
   thinpipe --listen 0.0.0.0:8080 --allow-host mcp.example.com http://10.0.0.7:3001/mcp
       Serve other machines; the names they use must be listed.
 
 Settings on the command line go before those of the environment, and these before the file's.
 Stop it with Ctrl-C or SIGTERM: what runs is brought to its end. A second signal stops at once.";
+
+/// What there is to do beside standing in front of one server.
+pub(crate) const COMMANDS: [&str; 4] = ["serve", "check", "doctor", "demo"];
 
 /// A gateway for the Model Context Protocol.
 #[derive(Debug, Parser)]
@@ -49,14 +58,39 @@ pub(crate) struct Cli {
 /// Standing in front of one server.
 #[derive(Debug, Args)]
 pub(crate) struct Direct {
-    /// URL of the server's MCP endpoint
-    #[arg(value_name = "URL", required = true)]
-    pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     /// Name of the server, for logs and clients [default: server]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// One process of COMMAND for all clients, instead of one for each
+    #[arg(long, requires = "program", conflicts_with = "url")]
+    pub(crate) shared: bool,
     #[command(flatten)]
     pub(crate) settings: Settings,
+}
+
+/// One server: where it is, or how it is started.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServerArgs {
+    /// URL of the server's MCP endpoint
+    #[arg(
+        value_name = "URL",
+        required_unless_present = "program",
+        conflicts_with = "program"
+    )]
+    pub(crate) url: Option<String>,
+    /// A server on stdio: the program to run, with its arguments, behind `--`
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) program: Vec<String>,
+    /// A variable in the environment of COMMAND; may be repeated
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        requires = "program",
+        conflicts_with = "url"
+    )]
+    pub(crate) env: Vec<String>,
 }
 
 /// What else there is to do.
@@ -78,6 +112,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Find out what a server speaks and what would break behind a gateway, without calling a tool
+    Doctor(DoctorArgs),
     /// Start a sample server with the gateway in front, and show what a client sees
     Demo {
         /// Leave it running afterwards, to try it with a client of your own
@@ -89,15 +125,55 @@ pub(crate) enum Command {
     },
 }
 
+/// `thinpipe doctor`.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// A header of every request to URL, such as the server's credentials; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", conflicts_with = "program")]
+    pub(crate) header: Vec<String>,
+    /// How the report looks
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub(crate) format: ReportFormat,
+    /// Seconds to listen on the server's stream for signs of life
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) watch: u64,
+}
+
+/// How the report of `thinpipe doctor` looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document, described in the operations chapter.
+    Json,
+}
+
 /// Whether somebody who wrote this meant a configuration file.
 pub(crate) fn is_file(argument: &str) -> bool {
+    let found = || std::path::Path::new(argument).is_file();
+    !argument.contains("://") && (is_settings(argument) || found())
+}
+
+/// Whether this looks like a program to run: neither an option, nor a URL or a host, nor a file of
+/// settings, nor a command of ours.
+pub(crate) fn is_program(argument: &str) -> bool {
+    let own = COMMANDS.contains(&argument);
+    let path = argument.starts_with(['/', '.']) && !argument.contains(':');
+    let word = !argument.contains(['/', ':', '.']) && argument != "localhost";
+    !own && !argument.starts_with('-') && !is_settings(argument) && (path || word)
+}
+
+/// Whether a name ends as that of a configuration file.
+fn is_settings(argument: &str) -> bool {
     let path = std::path::Path::new(argument);
-    let named = path.extension().is_some_and(|ending| {
+    path.extension().is_some_and(|ending| {
         ["toml", "yaml", "yml", "json"]
             .iter()
             .any(|known| ending.eq_ignore_ascii_case(known))
-    });
-    !argument.contains("://") && (named || path.is_file())
+    })
 }
 
 /// Says what is wrong with a command line, and ends the process as clap does.
@@ -127,6 +203,14 @@ fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
     }
     let urls = arguments.iter().filter(|word| word.contains("://"));
     match arguments {
+        [config, rest @ ..] if config == "--config" || config == "-c" => {
+            let file = rest.first().map_or("FILE", String::as_str);
+            Some(format!("write `thinpipe serve --config {file}`"))
+        }
+        [program, _, ..] if is_program(program) => {
+            let line = arguments.join(" ");
+            Some(format!("to run a program, write `thinpipe -- {line}`"))
+        }
         [serve, rest @ ..] if serve == "serve" => {
             let file = rest.iter().find(|word| is_file(word))?;
             let given = rest.iter().any(|word| word.starts_with("--config") || word == "-c");
@@ -156,9 +240,84 @@ mod tests {
     fn a_url_alone_is_enough() {
         let cli = Cli::try_parse_from(["thinpipe", "http://h/mcp"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(cli.direct.url.as_deref(), Some("http://h/mcp"));
+        assert_eq!(cli.direct.server.url.as_deref(), Some("http://h/mcp"));
         let cli = Cli::try_parse_from(["thinpipe", "--workers", "2", "http://h/mcp"]).unwrap();
         assert_eq!(cli.direct.settings.workers.as_deref(), Some("2"));
+    }
+
+    /// C24: everything behind `--` is the server's command line, whatever it looks like.
+    #[test]
+    fn c24_a_command_stands_behind_two_dashes() {
+        let line = [
+            "thinpipe", "--shared", "--env", "A=b=c", "--", "npx", "-y", "serve", "--env",
+        ];
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert!(cli.command.is_none() && cli.direct.shared);
+        assert_eq!(cli.direct.server.program, ["npx", "-y", "serve", "--env"]);
+        assert_eq!(cli.direct.server.env, ["A=b=c"]);
+        let line = [
+            "thinpipe", "doctor", "--format", "json", "--", "python", "-m", "x",
+        ];
+        let Some(Command::Doctor(doctor)) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("{line:?}");
+        };
+        assert_eq!(doctor.server.program, ["python", "-m", "x"]);
+        assert_eq!(doctor.format, ReportFormat::Json);
+        for wrong in [
+            &["thinpipe", "http://h/mcp", "--", "npx"][..],
+            &["thinpipe", "--shared", "http://h/mcp"],
+            &["thinpipe", "--env", "A=b", "http://h/mcp"],
+            &["thinpipe", "doctor"],
+            &["thinpipe", "doctor", "--header", "a: b", "--", "npx"],
+        ] {
+            assert!(Cli::try_parse_from(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    /// I5: what is near at hand and not there is answered with what to write.
+    #[test]
+    fn i5_near_misses_are_answered_with_what_to_write() {
+        for (line, said) in [
+            ("--config a.toml", "write `thinpipe serve --config a.toml`"),
+            ("-c a.toml", "write `thinpipe serve --config a.toml`"),
+            (
+                "npx -y server",
+                "to run a program, write `thinpipe -- npx -y server`",
+            ),
+            (
+                "./run.sh x",
+                "to run a program, write `thinpipe -- ./run.sh x`",
+            ),
+            ("serve a.toml", "write `thinpipe serve --config a.toml`"),
+        ] {
+            let arguments: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            let whole = std::iter::once("thinpipe".to_owned()).chain(arguments.clone());
+            let error = Cli::try_parse_from(whole).expect_err(line);
+            assert_eq!(advice(&error, &arguments).as_deref(), Some(said), "{line}");
+        }
+        for (word, program) in [
+            ("npx", true),
+            ("/usr/bin/python", true),
+            ("localhost", false),
+            ("mcp.example.com", false),
+            ("localhost:3001/mcp", false),
+            ("a.toml", false),
+            ("./a.toml", false),
+            ("--x", false),
+            ("doctor", false),
+        ] {
+            assert_eq!(is_program(word), program, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_commands_are_all_of_them() {
+        let command = Cli::command();
+        let names: Vec<_> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
+        assert_eq!(names, COMMANDS);
     }
 
     #[test]
@@ -183,6 +342,8 @@ mod tests {
             "demo",
             "serve",
             "check",
+            "doctor",
+            "thinpipe -- npx",
             "THINPIPE_LISTEN",
             "Examples:",
             "--allow-host",

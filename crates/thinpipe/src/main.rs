@@ -11,6 +11,7 @@ mod check;
 mod cli;
 mod config;
 mod demo;
+mod doctor;
 mod figures;
 mod log;
 mod metrics;
@@ -32,6 +33,19 @@ fn main() -> ExitCode {
             command: Some(Command::Check { file, settings }),
             ..
         } => check::run(&file, &settings),
+        Cli {
+            command: Some(Command::Doctor(args)),
+            ..
+        } => match doctor::run(&args) {
+            Ok(usable) => {
+                return if usable {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                };
+            }
+            Err(error) => Err(error),
+        },
         Cli {
             command: Some(Command::Demo { keep, listen }),
             ..
@@ -67,23 +81,40 @@ fn start(config: Config, warnings: &[String]) -> anyhow::Result<()> {
 
 fn direct_config(direct: Direct) -> anyhow::Result<Config> {
     // Clap lets nobody through without a URL or a command.
-    let url = direct.url.unwrap_or_default();
-    if cli::is_file(&url) {
-        anyhow::bail!(
-            "`{url}` is a file and no URL; serve it with `thinpipe serve --config {url}`"
-        );
-    }
-    if !url.contains("://")
-        && let Some(command) = config::closest(&url, &["serve", "check", "demo"])
-    {
-        anyhow::bail!("`{url}` is neither a URL nor a command; did you mean `thinpipe {command}`?");
-    }
+    let url = direct.server.url.unwrap_or_default();
+    no_url(&url)?;
     Ok(config::for_url(
         &url,
         direct.name,
         &direct.settings,
         &variable,
     )?)
+}
+
+/// Refuses what is plainly meant to be something else than a URL, with what to write instead.
+fn no_url(word: &str) -> anyhow::Result<()> {
+    if word.contains("://") {
+        return Ok(());
+    }
+    let program = cli::is_program(word);
+    if cli::is_file(word) {
+        let run = match program {
+            true => format!("run it with `thinpipe -- {word}` or, if it is a configuration, "),
+            false => String::new(),
+        };
+        anyhow::bail!(
+            "`{word}` is a file and no URL; {run}serve it with `thinpipe serve --config {word}`"
+        );
+    }
+    if let Some(command) = config::closest(word, &cli::COMMANDS) {
+        anyhow::bail!(
+            "`{word}` is neither a URL nor a command; did you mean `thinpipe {command}`?"
+        );
+    }
+    if program {
+        anyhow::bail!("`{word}` is no URL; to run a program, write `thinpipe -- {word}`");
+    }
+    Ok(())
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -99,7 +99,10 @@ impl Running {
         announcer.started(&config, listen, admin_address);
         let sse = config.gateway.upstreams.iter();
         let sse = sse
-            .map(|spec| announce::looks_like_sse(&spec.client.url))
+            .map(|spec| {
+                spec.http()
+                    .is_some_and(|http| announce::looks_like_sse(&http.client.url))
+            })
             .collect();
         tasks.spawn(probe(
             Arc::clone(&backend),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -90,6 +90,12 @@ pub trait BodyStream: Send + 'static {
     /// comment or another event may be joined on.
     fn at_boundary(&self) -> bool {
         true
+    }
+
+    /// For event streams: silence after which a comment is written, if it is not what
+    /// [`Limits::keep_alive`](crate::server::Limits::keep_alive) says.
+    fn keep_alive(&self) -> Option<Duration> {
+        None
     }
 
     /// Asks the stream to end early because this process shuts down. Appends what the client should

@@ -9,12 +9,15 @@
 //!   [`server::Handler`].
 //! - [`upstream`]: sends requests to MCP servers and gives back an [`upstream::UpstreamResponse`]
 //!   whose body has not been read.
+//! - [`migration`]: the way from HTTP+SSE to Streamable HTTP.
 //! - [`body`]: the one shape of a body that both sides share.
 
 pub mod body;
 mod byte_budget;
 mod http1;
 mod io;
+pub mod mcp;
+pub mod migration;
 pub mod server;
 pub mod upstream;
 

@@ -1,5 +1,5 @@
-//! The server side of Streamable HTTP: sessions (2025-03-26 to 2025-11-25) and stateless
-//! (2026-07-28) on one endpoint, over HTTP/1.1 and HTTP/2 (prior knowledge).
+//! The server side: Streamable HTTP with sessions (2025-03-26 to 2025-11-25) and stateless (2026-07-28) on
+//! one endpoint, and HTTP+SSE (2024-11-05) on two, over HTTP/1.1 and HTTP/2 (prior knowledge).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,6 +29,7 @@ macro_rules! reason {
 }
 
 mod batch;
+mod broadcast;
 mod config;
 pub mod conversation;
 mod dispatch;
@@ -41,13 +42,18 @@ mod ladder;
 mod permit;
 mod reply;
 mod session;
+mod sse;
 
+pub use broadcast::{NotSent, SseBroadcaster};
 pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
 pub use permit::ServerStats;
 pub use session::{
     Activity, InFlight, Negotiated, NotBegun, Session, SessionEnd, SessionError, SessionLimits,
     SessionManager, SessionSlot, SessionStats,
+};
+pub use sse::{
+    EventCapacity, Heartbeat, InvalidSetting, PublicBase, SseConfig, SseEndpoint, SseObserver,
 };
 
 /// Bytes the kernel takes of a client that does not read yet. Its own bound is some megabytes, and it says
@@ -78,12 +84,22 @@ pub(crate) struct Endpoint {
     pub(crate) handler: Arc<dyn Handler>,
 }
 
+/// What is served at a path.
+pub(crate) enum Route {
+    /// Streamable HTTP.
+    Mcp(Arc<Endpoint>),
+    /// One of the two paths of HTTP+SSE.
+    Sse(Arc<sse::SseMount>, sse::Half),
+}
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) served: Served,
     /// Few, so looking through them is quicker than hashing.
-    pub(crate) routes: Vec<(String, Arc<Endpoint>)>,
+    pub(crate) routes: Vec<(String, Route)>,
+    pub(crate) has_sse: bool,
+    pub(crate) broadcaster: SseBroadcaster,
     pub(crate) sessions: SessionManager,
     pub(crate) connections: Budget,
     pub(crate) requests: Budget,
@@ -110,7 +126,8 @@ pub(crate) struct Shared {
 #[must_use]
 pub struct ServerBuilder {
     config: ServerConfig,
-    routes: HashMap<String, Arc<Endpoint>>,
+    routes: HashMap<String, Route>,
+    has_sse: bool,
     store: Arc<dyn SessionStore>,
     buffered: ByteBudget,
 }
@@ -127,7 +144,8 @@ impl ServerBuilder {
             name: name.into(),
             handler,
         };
-        self.routes.insert(path.into(), Arc::new(endpoint));
+        let route = Route::Mcp(Arc::new(endpoint));
+        self.routes.insert(path.into(), route);
         self
     }
 
@@ -160,6 +178,8 @@ impl ServerBuilder {
                 modern: true,
             },
             routes: self.routes.into_iter().collect(),
+            has_sse: self.has_sse,
+            broadcaster: SseBroadcaster::default(),
             sessions,
             connections: Budget::new(limits.max_connections),
             requests: Budget::new(limits.max_requests),
@@ -189,6 +209,7 @@ impl Server {
             buffered: ByteBudget::new(config.limits.max_buffered),
             config,
             routes: HashMap::new(),
+            has_sse: false,
             store: Arc::new(MemoryStore::new()),
         }
     }
@@ -383,11 +404,11 @@ impl fmt::Debug for Server {
 }
 
 impl Shared {
-    pub(crate) fn route(&self, path: &[u8]) -> Option<&Arc<Endpoint>> {
+    pub(crate) fn route(&self, path: &[u8]) -> Option<&Route> {
         let mut routes = self.routes.iter();
         routes
             .find(|(known, _)| known.as_bytes() == path)
-            .map(|(_, endpoint)| endpoint)
+            .map(|(_, route)| route)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

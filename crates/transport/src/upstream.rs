@@ -1,4 +1,5 @@
-//! The client side of Streamable HTTP: one [`Upstream`] for each MCP server endpoint.
+//! The client side of Streamable HTTP: one [`Upstream`] for each MCP server endpoint. And the client side
+//! of HTTP+SSE ([`sse`]) and stdio ([`stdio`]), where a session is a [`pipe::Pipe`] of messages.
 //!
 //! A request is consumed by sending it, and its response is one value whose body has not been read:
 //! there is no way to ask an upstream the same thing twice by accident.
@@ -11,9 +12,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode, header};
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::shown::Shown;
@@ -27,9 +29,13 @@ mod exchange;
 mod head;
 mod http2;
 mod message;
+pub mod pipe;
 mod pool;
 pub mod probe;
 mod redirect;
+pub mod sse;
+#[cfg(unix)]
+pub mod stdio;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -81,6 +87,8 @@ struct Inner {
     pool: Pool,
     http2: Http2,
     counters: Arc<Counters>,
+    /// Whether it has been said that the server announces its end.
+    deprecated: AtomicBool,
 }
 
 impl Upstream {
@@ -106,6 +114,7 @@ impl Upstream {
                 pool: Pool::default(),
                 http2: Http2::default(),
                 counters: Arc::default(),
+                deprecated: AtomicBool::new(false),
                 config,
             }),
         }
@@ -144,12 +153,32 @@ impl Upstream {
     ///
     /// # Errors
     /// [`UpstreamError`]; nothing is retried but what [`UpstreamRequest::repeatable`] says.
+    pub fn send(
+        &self,
+        request: UpstreamRequest,
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + Send {
+        self.ask_at(&self.inner.template.target, request)
+    }
+
+    /// As [`Self::send`], to another path and query of the same origin.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_to(
+        &self,
+        target: &PathAndQuery,
+        request: UpstreamRequest,
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + Send {
+        self.ask_at(target.as_str(), request)
+    }
+
     #[expect(
         clippy::manual_async_fn,
         reason = "the future of an `async fn` holds its arguments twice, and this one is boxed for every request"
     )]
-    pub fn send(
+    fn ask_at(
         &self,
+        target: &str,
         request: UpstreamRequest,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + Send {
         async move {
@@ -158,7 +187,7 @@ impl Upstream {
             let permit = Permit::short(inner, inner.config.connect_timeout)
                 .await
                 .ok_or_else(|| inner.exhausted())?;
-            let mut target = Cow::Borrowed(inner.template.target.as_str());
+            let mut target = Cow::Borrowed(target);
             let mut redirects = 0;
             loop {
                 let call = Call {

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::UpstreamSpec;
+use crate::config::{Reached, UpstreamSpec};
 use crate::interceptor::Chain;
 
 /// Nobody listens there.
@@ -23,8 +23,10 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
     let mut spec = UpstreamSpec::new("/mcp", client);
     change(&mut spec);
     let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
+    let http = spec.http().unwrap().clone();
     Arc::new(Route::new(
         spec,
+        http,
         chain,
         TaskTracker::new(),
         ByteBudget::default(),
@@ -149,7 +151,10 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
     ] {
         let (url, count) = server(answer).await;
         let route = route(&url, |spec| {
-            spec.client.first_byte_timeout = Duration::from_millis(300);
+            let Reached::Http(http) = &mut spec.reached else {
+                unreachable!("it has a URL");
+            };
+            http.client.first_byte_timeout = Duration::from_millis(300);
         });
         for round in 1..=2 {
             let mut waiting = tokio::task::JoinSet::new();
@@ -171,9 +176,7 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
 #[tokio::test]
 async fn k1_refused_bindings_name_the_upstream_and_count() {
     let route = route(NOWHERE, |_| {});
-    route
-        .era()
-        .learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    route.era().learn(verdict(LEGACY));
     let call = br#"{"jsonrpc":"2.0","id":"\u0061","method":"tools/list"}"#;
     let call = Message::parse(bytes::Bytes::from_static(call)).unwrap();
     let refused = route.refuse_modern(&call).await.unwrap().unwrap();
@@ -190,15 +193,18 @@ async fn k1_refused_bindings_name_the_upstream_and_count() {
     assert_eq!(route.route_stats().failed, 1);
 }
 
-fn verdict(modern: Option<Vec<Revision>>, legacy: Option<Revision>) -> Verdict {
+fn verdict(speaks: Speaks) -> Verdict {
     Verdict {
-        modern,
-        legacy,
+        speaks,
         server_name: None,
         server_version: None,
         discover: None,
     }
 }
+
+const LEGACY: Speaks = Speaks::Legacy {
+    revision: Revision::NEWEST_LEGACY,
+};
 
 /// K1: 404 without JSON-RPC contradicts a modern verdict, and no other.
 #[test]
@@ -214,10 +220,34 @@ fn k1_a_contradicted_verdict_falls() {
     assert!(!denies_endpoint(&Answer::accepted()));
 
     let era = Era::default();
-    era.learn(verdict(None, Some(Revision::NEWEST_LEGACY)));
+    era.learn(verdict(LEGACY));
     era.contradicted();
     assert!(era.known().is_some());
-    era.learn(verdict(Some(vec![Revision::NEWEST]), None));
+    era.learn(verdict(Speaks::Modern {
+        revisions: vec![Revision::NEWEST],
+        legacy: None,
+    }));
     era.contradicted();
     assert!(era.known().is_none());
+}
+
+/// 1.3: what the configuration says is not asked, and answers do not change it.
+#[tokio::test]
+async fn a_pinned_binding_is_never_probed() {
+    for (pin, modern, legacy) in [
+        (Binding::Sessions, false, Some(Revision::NEWEST_LEGACY)),
+        (Binding::Stateless, true, None),
+        (Binding::HttpSse, false, None),
+    ] {
+        let route = route(NOWHERE, |spec| {
+            let Reached::Http(http) = &mut spec.reached else {
+                unreachable!("it has a URL");
+            };
+            http.pin = Some(pin);
+        });
+        route.era().contradicted();
+        let verdict = route.probe().await.unwrap();
+        assert_eq!(verdict.modern().is_some(), modern, "{pin}");
+        assert_eq!(verdict.legacy(), legacy, "{pin}");
+    }
 }

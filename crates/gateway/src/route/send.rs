@@ -69,7 +69,7 @@ impl Route {
             direction: Direction::ToUpstream,
             carrier: Carrier::Body,
             revision,
-            upstream: Arc::clone(&self.spec.client.name),
+            upstream: Arc::clone(self.spec.name()),
             principal: Principal::Anonymous,
             session: None,
             method: method.filter(|_| !self.chain.is_empty()).map(Into::into),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::rpc::Message;
 
 const DISCOVERED: &str = r#"{"jsonrpc":"2.0","id":"p","result":{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25","2025-06-18"],"capabilities":{},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","id":"p","result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"old","version":"0.9"}}}"#;
@@ -20,12 +21,14 @@ fn listing(versions: &str) -> String {
 
 /// What follows one answer to `server/discover`.
 fn discover(status: u16, body: &str) -> Next {
-    Probe::new().answered(status, message(body).as_ref())
+    Probe::begin("/mcp")
+        .0
+        .answered(status, message(body).as_ref())
 }
 
 /// What follows one answer to `initialize`, after a 404.
 fn initialize(status: u16, body: &str) -> Next {
-    let mut probe = Probe::new();
+    let mut probe = Probe::begin("/mcp").0;
     assert_eq!(
         probe.answered(404, None),
         Next::Initialize(Revision::NEWEST_LEGACY)
@@ -51,24 +54,24 @@ fn failed(next: Next) -> ProbeFailure {
 #[test]
 fn r020_a_discover_result_is_the_verdict() {
     let verdict = done(discover(200, DISCOVERED));
-    assert_eq!(verdict.modern, Some(vec![Revision::V2026_07_28]));
-    assert_eq!(verdict.legacy, Some(Revision::V2025_11_25));
+    assert_eq!(verdict.modern(), Some(&[Revision::V2026_07_28][..]));
+    assert_eq!(verdict.legacy(), Some(Revision::V2025_11_25));
     assert_eq!(verdict.server_name.as_deref(), Some("s"));
     assert_eq!(verdict.server_version.as_deref(), Some("1"));
     assert!(verdict.discover.unwrap().starts_with(b"{\"resultType\""));
     let only = DISCOVERED.replace(r#","2025-11-25","2025-06-18""#, "");
-    assert_eq!(done(discover(200, &only)).legacy, None);
+    assert_eq!(done(discover(200, &only)).legacy(), None);
 }
 
 #[test]
 fn r020_a_discover_result_without_a_known_modern_revision() {
     let legacy = DISCOVERED.replace("2026-07-28", "2027-01-01");
-    let mut probe = Probe::new();
+    let mut probe = Probe::begin("/mcp").0;
     let next = probe.answered(200, message(&legacy).as_ref());
     assert_eq!(next, Next::Initialize(Revision::NEWEST_LEGACY));
     let verdict = done(probe.answered(200, message(INITIALIZED).as_ref()));
     assert_eq!(
-        (verdict.modern, verdict.legacy),
+        (verdict.modern(), verdict.legacy()),
         (None, Some(Revision::V2025_06_18))
     );
     assert!(verdict.discover.is_some());
@@ -117,7 +120,7 @@ fn e11_unknown_versions_are_named_in_short() {
 #[test]
 fn r023_a_second_unsupported_version_is_the_end() {
     for second in [r#"["2026-07-28"]"#, r#"["2025-06-18"]"#] {
-        let mut probe = Probe::new();
+        let mut probe = Probe::begin("/mcp").0;
         let list = message(&listing(r#"["2026-07-28"]"#));
         assert_eq!(
             probe.answered(400, list.as_ref()),
@@ -222,7 +225,7 @@ fn r028_passing_troubles_are_no_verdict() {
 fn an_initialize_result_of_a_known_revision_is_the_verdict() {
     let verdict = done(initialize(200, INITIALIZED));
     assert_eq!(
-        (verdict.modern, verdict.legacy),
+        (verdict.modern(), verdict.legacy()),
         (None, Some(Revision::V2025_06_18))
     );
     assert_eq!(verdict.server_name.as_deref(), Some("old"));
@@ -237,7 +240,7 @@ fn an_initialize_result_of_a_known_revision_is_the_verdict() {
 #[test]
 fn initialize_is_repeated_once_with_a_listed_version() {
     let list = error(-32602, r#"{"supported":["2025-03-26","2024-11-05"]}"#);
-    let mut probe = Probe::new();
+    let mut probe = Probe::begin("/mcp").0;
     probe.answered(404, None);
     let next = probe.answered(200, message(&list).as_ref());
     assert_eq!(next, Next::Initialize(Revision::V2025_03_26));
@@ -257,26 +260,98 @@ fn r038_initialize_refused_as_modern_is_a_version_error() {
     }
 }
 
-/// What both requests saw is said.
+/// What all requests saw is said.
 #[test]
 fn a_server_that_is_none_is_described() {
-    for status in [400, 404, 405, 406, 415, 422] {
-        let failure = failed(initialize(status, ""));
-        let ProbeFailure::NotMcp {
-            discover,
-            initialize,
-        } = &failure
-        else {
-            panic!("{failure:?}")
-        };
-        assert_eq!(discover, "status 404 without a JSON-RPC response");
-        assert!(initialize.starts_with(&format!("status {status}")));
-    }
-    let failure = failed(initialize(200, &error(-32603, "null"))).to_string();
+    let failure = failed(initialize(200, &error(-32603, "null")));
+    assert!(matches!(failure, ProbeFailure::NotMcp { stream: None, .. }));
+    let failure = failure.to_string();
     assert!(
         failure.contains("status 200 with error -32603"),
         "{failure}"
     );
+
+    let mut probe = Probe::begin("/mcp").0;
+    probe.answered(404, None);
+    probe.answered(405, None);
+    let failure = failed(probe.not_opened(NotOpened::Other(406))).to_string();
+    for saw in ["status 404", "status 405", "status 406"] {
+        assert!(failure.contains(saw), "{failure}");
+    }
+}
+
+/// A33, R029, R030: what refuses `initialize` may be HTTP+SSE.
+#[test]
+fn r029_a_refused_initialize_leads_to_the_stream() {
+    for status in [400, 404, 405, 406, 415, 422] {
+        assert_eq!(initialize(status, ""), Next::OpenStream);
+        assert_eq!(initialize(status, &error(-32000, "null")), Next::OpenStream);
+    }
+}
+
+/// R031.
+#[test]
+fn r031_a_stream_without_an_endpoint_is_the_end() {
+    for saw in [
+        NotOpened::BadEndpoint,
+        NotOpened::NoEndpoint,
+        NotOpened::Silence,
+        NotOpened::Unusable,
+        NotOpened::Other(200),
+    ] {
+        let mut probe = Probe::begin("/mcp").0;
+        probe.answered(404, None);
+        probe.answered(405, None);
+        let failure = failed(probe.not_opened(saw));
+        let described = matches!(
+            failure,
+            ProbeFailure::NotMcp {
+                stream: Some(_),
+                ..
+            }
+        );
+        assert!(described && !failure.is_passing(), "{failure:?}");
+    }
+    let mut probe = Probe::begin("/mcp").0;
+    probe.answered(404, None);
+    probe.answered(405, None);
+    assert!(failed(probe.not_opened(NotOpened::Other(503))).is_passing());
+}
+
+/// The path is a hint: it spares two requests, or costs one.
+#[test]
+fn a_path_of_sse_is_asked_for_its_stream_first() {
+    for path in ["/mcp", "/", "/sse/", "/lesse"] {
+        let (_, first) = Probe::begin(path);
+        assert_eq!(first, Next::Discover(Revision::NEWEST), "{path}");
+    }
+    let (mut probe, first) = Probe::begin("/base/sse");
+    assert_eq!(first, Next::OpenStream);
+    let next = probe.not_opened(NotOpened::Other(503));
+    assert_eq!(next, Next::Discover(Revision::NEWEST));
+    probe.answered(404, None);
+    let failure = failed(probe.answered(404, None));
+    let ProbeFailure::NotMcp { stream, .. } = failure else {
+        panic!("{failure:?}")
+    };
+    assert_eq!(
+        stream.as_deref(),
+        Some("status 503 without an event stream")
+    );
+}
+
+#[test]
+fn http_sse_is_a_verdict_whatever_initialize_says() {
+    let verdict = http_sse(message(INITIALIZED).as_ref());
+    let revision = Some(Revision::V2025_06_18);
+    assert_eq!(verdict.speaks, Speaks::HttpSse { revision });
+    assert_eq!(verdict.legacy(), revision);
+    assert_eq!(verdict.server_name.as_deref(), Some("old"));
+    let modern = INITIALIZED.replace("2025-06-18", "2026-07-28");
+    for other in [None, message(&modern), message(&error(-32603, "null"))] {
+        let verdict = http_sse(other.as_ref());
+        assert_eq!(verdict.speaks, Speaks::HttpSse { revision: None });
+    }
 }
 
 /// R037: the two requests, and nothing else.

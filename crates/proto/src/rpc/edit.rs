@@ -19,6 +19,23 @@ impl Message {
         }
     }
 
+    /// As [`Self::with_id`], and with another value (JSON text) of a member of `params._meta`. A member
+    /// that is not there stays away.
+    #[must_use]
+    pub fn with_id_and_meta(&self, id: &RequestId, name: &str, value: &[u8]) -> Bytes {
+        let (Some(id_at), Some(meta_at)) = (self.outline().id_at, self.meta_at(name)) else {
+            return self.with_id(id);
+        };
+        // The later part first, so that the place of the other one stays right.
+        let (first, second) = if id_at.start < meta_at.start {
+            ((id_at, id.as_json()), (meta_at, value))
+        } else {
+            ((meta_at, value), (id_at, id.as_json()))
+        };
+        let half = self.replaced(second.0, &[second.1]);
+        replace(&half, first.0, &[first.1])
+    }
+
     /// The message with other `params` (JSON text; must be an object); no other byte changes.
     #[must_use]
     pub fn with_params(&self, params: &[u8]) -> Bytes {

@@ -76,6 +76,25 @@ fn c13_ids_keep_type_and_text() {
     }
 }
 
+/// C14, R249: id and token change in one step, in whichever order they stand.
+#[test]
+fn r249_id_and_token_change_together() {
+    for whole in [
+        r#"{"jsonrpc":"2.0","id":"long","method":"m","params":{"_meta":{"t":7,"b":1}}}"#,
+        r#"{"params":{"_meta":{"t":7,"b":1}},"id":"long","jsonrpc":"2.0","method":"m"}"#,
+    ] {
+        let edited = parse(whole)
+            .unwrap()
+            .with_id_and_meta(&id("1"), "t", b"[22]");
+        assert_eq!(
+            edited,
+            whole.replace("\"long\"", "1").replace(":7", ":[22]")
+        );
+        let absent = parse(whole).unwrap().with_id_and_meta(&id("1"), "x", b"2");
+        assert_eq!(absent, whole.replace("\"long\"", "1"));
+    }
+}
+
 /// C13
 #[test]
 fn c13_other_ids_are_refused() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use thinpipe_gateway::{Forwarded, Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec};
 use thinpipe_proto::forwarded::ForwardedHeader;
 use thinpipe_proto::shown::is_plain;
 use thinpipe_transport::server::LegacyMode;
@@ -111,7 +111,7 @@ fn tokens(config: &Config, tree: &Node) -> Vec<RawToken> {
 }
 
 fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
-    let client = &spec.client;
+    let Reached::Http(HttpUpstream { client }) = &spec.reached;
     let written = written(tree, &client.name);
     let headers = client.headers.keys().map(|name| {
         let table = written.and_then(|node| node.at(&Path::default().key("headers")));

@@ -1,6 +1,8 @@
 //! The whole way from text to [`Config`].
 
+use thinpipe_gateway::UpstreamSpec;
 use thinpipe_transport::server::Limits;
+use thinpipe_transport::upstream::UpstreamConfig;
 
 use super::*;
 
@@ -20,6 +22,10 @@ fn load_text(name: &str, text: &str, flags: &Settings) -> Result<Loaded, Problem
 
 fn toml(text: &str) -> Result<Loaded, Problems> {
     load_text("t.toml", text, &Settings::default())
+}
+
+fn client(spec: &UpstreamSpec) -> &UpstreamConfig {
+    &spec.http().expect("a server at a URL").client
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -42,8 +48,8 @@ fn one_upstream_is_served_on_mcp_with_all_defaults() {
         panic!("{config:?}");
     };
     assert_eq!(spec.path, "/mcp");
-    assert_eq!(&*spec.client.name, "server");
-    assert_eq!(spec.client.url, "http://127.0.0.1:3001/mcp");
+    assert_eq!(&**spec.name(), "server");
+    assert_eq!(client(spec).url, "http://127.0.0.1:3001/mcp");
 }
 
 #[test]
@@ -133,7 +139,7 @@ fn the_json_that_clients_use_is_served_as_it_is() {
         let specs = &loaded.config.gateway.upstreams;
         let paths: Vec<_> = specs.iter().map(|spec| spec.path.as_str()).collect();
         assert_eq!(paths, ["/servers/files/mcp", "/servers/weather/mcp"]);
-        let value = &specs[1].client.headers["authorization"];
+        let value = &client(&specs[1]).headers["authorization"];
         assert_eq!(value, "Bearer s3cret-of-the-upstream");
         assert!(value.is_sensitive());
         let shown = loaded.to_toml().unwrap();
@@ -153,7 +159,7 @@ fn the_servers_of_vs_code_are_read_like_those_of_others() {
     let [spec] = &loaded.config.gateway.upstreams[..] else {
         panic!("{:?}", loaded.config.gateway.upstreams);
     };
-    assert_eq!((&*spec.client.name, &*spec.path), ("github", "/mcp"));
+    assert_eq!((&**spec.name(), &*spec.path), ("github", "/mcp"));
     let [top, entry] = loaded.warnings.as_slice() else {
         panic!("{:?}", loaded.warnings);
     };
@@ -163,7 +169,7 @@ fn the_servers_of_vs_code_are_read_like_those_of_others() {
     let both = r#"{ "mcpServers": { "a": { "url": "http://h/a" } }, "servers": { "b": { "url": "http://h/b" } } }"#;
     let loaded = load_text("mcp.json", both, &Settings::default()).unwrap();
     let specs = loaded.config.gateway.upstreams.iter();
-    let names: Vec<_> = specs.map(|spec| spec.client.name.to_string()).collect();
+    let names: Vec<_> = specs.map(|spec| spec.name().to_string()).collect();
     assert_eq!(names, ["a", "b"]);
     for (entries, said) in [
         (
@@ -192,7 +198,7 @@ fn what_only_clients_need_is_passed_over_with_a_warning() {
         "c": { "command": "npx", "env": { "K": "${input:key}" }, "disabled": true } } }"#;
     let loaded = load_text("mcp.json", text, &Settings::default()).unwrap();
     let specs = loaded.config.gateway.upstreams.iter();
-    let urls: Vec<_> = specs.map(|spec| spec.client.url.to_string()).collect();
+    let urls: Vec<_> = specs.map(|spec| client(spec).url.to_string()).collect();
     assert_eq!(
         urls,
         ["http://127.0.0.1:3001/mcp", "http://127.0.0.1:3002/mcp"]
@@ -306,7 +312,7 @@ interceptors = [{ type = "log" }]
     );
     assert_eq!(server.tokens[0].principal, "alice");
     let spec = &config.gateway.upstreams[0];
-    assert!(spec.client.http2);
+    assert!(client(spec).http2);
     assert_eq!(spec.forwarded, thinpipe_gateway::Forwarded::Append);
     assert_eq!(
         spec.session_lost,
@@ -314,10 +320,13 @@ interceptors = [{ type = "log" }]
     );
     assert_eq!(spec.resume, thinpipe_gateway::Resume::Off);
     assert_eq!((spec.max_message, spec.max_passed_body), (64 << 10, 2048));
-    assert_eq!(spec.client.connect_timeout.as_secs(), 1);
-    assert_eq!(spec.client.stream_idle_timeout.as_secs(), 3600);
+    assert_eq!(client(spec).connect_timeout.as_secs(), 1);
+    assert_eq!(client(spec).stream_idle_timeout.as_secs(), 3600);
     assert_eq!(
-        (spec.client.max_streams, spec.client.rotate_after.as_secs()),
+        (
+            client(spec).max_streams,
+            client(spec).rotate_after.as_secs()
+        ),
         (3, 90)
     );
     assert_eq!(

@@ -55,11 +55,8 @@ impl Build {
             let Some(spec) = self.upstream(raw, &path, several, common, listen) else {
                 continue;
             };
-            if specs
-                .iter()
-                .any(|other| other.client.name == spec.client.name)
-            {
-                let message = format!("two upstreams are called `{}`", spec.client.name);
+            if specs.iter().any(|other| other.name() == spec.name()) {
+                let message = format!("two upstreams are called `{}`", spec.name());
                 self.add(
                     Problem::at(path.key("name"), message).mend("give each a name of its own"),
                 );

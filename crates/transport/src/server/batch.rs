@@ -13,21 +13,25 @@ use thinpipe_proto::sse;
 use crate::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use crate::byte_budget::{ByteBudget, Gathering, NoRoom};
 use crate::server::Shared;
-use crate::server::dispatch::{Envelope, Prepared, begin, invalid, legacy_revision};
+use crate::server::dispatch::{Envelope, Prepared, begin, invalid, legacy_revision, max_requests};
 use crate::server::exchange::{Answer, Content, Inbound};
 use crate::server::session::{InFlight, Session};
 
 /// Splits a batch into exchanges of its handler.
 pub(crate) fn prepare(
     shared: &Shared,
-    envelope: Envelope,
+    envelope: &Envelope,
     messages: Vec<Message>,
     session: Option<Arc<Session>>,
 ) -> Result<Prepared, Answer> {
     let revision = legacy_revision(&envelope.headers, session.as_ref())?;
     classify::batch_allowed(revision).map_err(|refusal| Answer::refused(&refusal))?;
     // More than this never fits, in a session or outside of one: trying again would not help.
-    let limit = shared.config.limits.max_requests_per_session;
+    let limit = session
+        .as_ref()
+        .map_or(shared.config.limits.max_requests_per_session, |session| {
+            max_requests(shared, session)
+        });
     let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
     if requests.count() > limit {
         let text = format!("a batch has at most {limit} requests");

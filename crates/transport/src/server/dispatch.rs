@@ -22,11 +22,13 @@ use crate::server::ladder::{Admitted, Refused, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds, Reply};
 use crate::server::session::{InFlight, NotBegun, Session, SessionEnd};
-use crate::server::{Endpoint, Shared, batch, ladder};
+use crate::server::{Endpoint, Shared, batch, ladder, sse};
 
 mod lookup;
 
-use lookup::{find, header_id, live_session, required_session, session_failed, session_of};
+pub(crate) use lookup::{session_failed, unknown_session};
+
+use lookup::{find, header_id, live_session, required_session, session_of};
 
 /// A request on its way to its answer.
 ///
@@ -37,6 +39,23 @@ pub(crate) struct Answering {
     future: Option<BoxFuture<Answer>>,
     holds: Holds,
     runs_on: bool,
+}
+
+impl Answering {
+    /// An answer that is known.
+    pub(crate) fn ready(shared: &Arc<Shared>, answer: Answer, holds: Holds) -> Self {
+        Self::waiting(shared, Box::pin(std::future::ready(answer)), holds)
+    }
+
+    /// An answer that nobody needs when its client leaves.
+    pub(crate) fn waiting(shared: &Arc<Shared>, future: BoxFuture<Answer>, holds: Holds) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            future: Some(future),
+            holds,
+            runs_on: false,
+        }
+    }
 }
 
 impl Future for Answering {
@@ -149,12 +168,7 @@ pub(crate) enum Dispatched {
 impl Dispatched {
     /// A request whose answer is known, and its refusal told.
     pub(crate) fn answered(shared: &Arc<Shared>, answer: Answer) -> Self {
-        Self::Now(Answering {
-            shared: Arc::clone(shared),
-            future: Some(Box::pin(std::future::ready(answer))),
-            holds: Holds::default(),
-            runs_on: false,
-        })
+        Self::Now(Answering::ready(shared, answer, Holds::default()))
     }
 
     /// A request that reaches no handler.
@@ -193,6 +207,11 @@ pub(crate) fn dispatch(
         peer: head.peer,
     };
     let class = match step {
+        Step::OpenStream(mount) => return Ok(sse::open(shared, envelope, mount, permit)),
+        Step::PostToStream(mount, of) => {
+            let posted = sse::post(shared, envelope, &mount, &of, body, permit);
+            return Ok(Dispatched::Now(posted));
+        }
         Step::Bodiless(class) => Ok(class),
         Step::ReadBody => classify_body(shared, body, &envelope.headers).map_err(|refusal| {
             let session = live_session(shared, &envelope);
@@ -289,6 +308,10 @@ impl Prepared {
         }
     }
 
+    pub(crate) fn into_future(self) -> BoxFuture<Answer> {
+        self.future
+    }
+
     fn cancellable(future: BoxFuture<Answer>, session: Option<Arc<Session>>) -> Self {
         Self {
             future,
@@ -343,7 +366,7 @@ async fn prepare(
         }
         Class::Batch(messages) => {
             let session = session_of(shared, &envelope, None).await?;
-            batch::prepare(shared, envelope, messages, session)
+            batch::prepare(shared, &envelope, messages, session)
         }
         Class::Listen => listen(shared, envelope).await,
         Class::Terminate => {
@@ -417,7 +440,7 @@ pub(crate) fn begin(
     session: &Arc<Session>,
     message: &Message,
 ) -> Result<InFlight, Answer> {
-    let limit = shared.config.limits.max_requests_per_session;
+    let limit = max_requests(shared, session);
     let id = message.id();
     let begun = id.map_or(Err(NotBegun::Running), |id| session.begin(id, limit));
     begun.map_err(|why| match why {
@@ -429,8 +452,16 @@ pub(crate) fn begin(
     })
 }
 
+/// How many requests may run in a session at one time.
+pub(crate) fn max_requests(shared: &Shared, session: &Session) -> usize {
+    let limit = shared.config.limits.max_requests_per_session;
+    session
+        .stream()
+        .map_or(limit, |stream| stream.max_requests())
+}
+
 /// What is known beforehand to stream is refused before anybody is asked.
-fn room_for_stream(shared: &Shared, id: Option<&RequestId>) -> Result<(), Answer> {
+pub(crate) fn room_for_stream(shared: &Shared, id: Option<&RequestId>) -> Result<(), Answer> {
     let limit = shared.streams.limit();
     if shared.streams.used() < limit {
         return Ok(());

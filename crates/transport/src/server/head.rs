@@ -1,5 +1,6 @@
 //! Heads of requests: tokenized by `httparse`, with the framing of the body decided strictly.
 
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,10 +21,31 @@ pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// Path without query.
     pub(crate) path: Bytes,
+    pub(crate) query: Option<Query>,
     /// Whom the client means: the authority of the request target, or `Host` (RFC 9112 3.2.2).
     pub(crate) authority: Option<Bytes>,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+}
+
+/// The query of a request target. It may hold a session's id, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Query(Bytes);
+
+impl Query {
+    pub(crate) fn new(text: Bytes) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 impl RequestHead {
@@ -115,12 +137,17 @@ pub(crate) fn parse(
     let framing = own.framing(http11)?;
     let target_of = request.path.ok_or(bad("no request target"))?;
     let host = own.host.one().map_err(|()| bad("Host repeats"))?;
-    let (path, authority) = target(input, target_of, host)?;
+    let Target {
+        path,
+        query,
+        authority,
+    } = target(input, target_of, host)?;
     let keep_alive = own.keep_alive(http11, &mut headers);
     let expects_continue = http11 && own.expects_continue;
     let head = RequestHead {
         method,
         path,
+        query,
         authority,
         headers,
         peer,
@@ -253,22 +280,35 @@ fn content_length(digits: &[u8]) -> Result<Framing, HeadError> {
     Ok(Framing::Length(number))
 }
 
-/// Splits the request target (RFC 9112 3.2) into path and authority, which goes before `Host`.
-fn target(
-    input: &Bytes,
-    target: &str,
-    host: Option<&[u8]>,
-) -> Result<(Bytes, Option<Bytes>), HeadError> {
+/// The parts of a request target.
+struct Target {
+    path: Bytes,
+    query: Option<Query>,
+    authority: Option<Bytes>,
+}
+
+/// Splits the request target (RFC 9112 3.2). Its authority goes before `Host`.
+fn target(input: &Bytes, target: &str, host: Option<&[u8]>) -> Result<Target, HeadError> {
     let slice = |text: &str| input.slice_ref(text.as_bytes());
-    let without_query = |path: &str| slice(path.split('?').next().unwrap_or_default());
+    let parts = |target: &str, authority| {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        Target {
+            path: slice(path),
+            query: query.map(|query| Query::new(slice(query))),
+            authority,
+        }
+    };
     if target.starts_with('/') {
-        return Ok((without_query(target), host.map(|h| input.slice_ref(h))));
+        return Ok(parts(target, host.map(|h| input.slice_ref(h))));
     }
     let Some((_, rest)) = target.split_once("://") else {
         return Err(bad("unsupported request target"));
     };
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    Ok((without_query(path), Some(slice(authority))))
+    Ok(parts(path, Some(slice(authority))))
 }
 
 #[cfg(test)]

@@ -243,6 +243,7 @@ impl Connection {
             bodiless: request.head.method == Method::HEAD,
         };
         let origin = request.head.headers.get(ORIGIN).cloned();
+        let mount = self.shared.sse_mount(&request.head.path);
         let shared = Arc::clone(&self.shared);
         let admitted = ladder::admit(&shared, &request.head);
         // Whoever is refused for its origin must not read why.
@@ -262,6 +263,9 @@ impl Connection {
         let mut reply = self.unless_gone(&mut answering).await?;
         if let Some(origin) = &origin {
             reply.allow_origin(origin);
+        }
+        if let Some(mount) = mount {
+            mount.mark(&mut reply.headers);
         }
         Some((reply, shape))
     }

@@ -25,7 +25,7 @@ use crate::byte_budget::{ByteBudget, Gathering};
 use crate::io::{Io, now};
 use crate::server::dispatch::{self, Answering, Dispatched};
 use crate::server::exchange::Answer;
-use crate::server::head::RequestHead;
+use crate::server::head::{Query, RequestHead};
 use crate::server::permit::{Budget, Permit, add};
 use crate::server::reply::{Holds, Reply, ReplyBody, Running};
 use crate::server::{Shared, ladder};
@@ -161,9 +161,11 @@ async fn answer(
     let origin = parts.headers.get(ORIGIN).cloned();
     let authority = parts.uri.authority();
     let authority = authority.map(|a| Bytes::copy_from_slice(a.as_str().as_bytes()));
+    let query = parts.uri.query();
     let head = RequestHead {
         method: parts.method,
         path: Bytes::copy_from_slice(parts.uri.path().as_bytes()),
+        query: query.map(|query| Query::new(Bytes::copy_from_slice(query.as_bytes()))),
         authority,
         headers: parts.headers,
         peer,
@@ -178,6 +180,7 @@ async fn answer(
         ladder::admit(&shared, &head)
     };
     let is_head = head.method == Method::HEAD;
+    let mount = shared.sse_mount(&head.path);
     let mut may_read = true;
     let mut is_turned_away = false;
     let mut reply = match admitted {
@@ -203,6 +206,9 @@ async fn answer(
     };
     if let Some(origin) = origin.filter(|_| may_read) {
         reply.allow_origin(&origin);
+    }
+    if let Some(mount) = mount {
+        mount.mark(&mut reply.headers);
     }
     Answered {
         response: respond(&shared, reply, is_head),

@@ -18,7 +18,9 @@ use crate::body::Body;
 use crate::server::exchange::{Answer, Content};
 use crate::server::head::RequestHead;
 use crate::server::permit::Permit;
-use crate::server::{Endpoint, Shared};
+use crate::server::session::stream::StreamSession;
+use crate::server::sse::{self, SseMount};
+use crate::server::{Endpoint, Route, Shared};
 
 /// A request that may go on to its body.
 pub(crate) struct Admitted {
@@ -35,6 +37,10 @@ pub(crate) enum Step {
     ReadBody,
     /// There is no body to read.
     Bodiless(Class),
+    /// HTTP+SSE: GET.
+    OpenStream(Arc<SseMount>),
+    /// HTTP+SSE: POST to a session whose stream is open; the body has to be read.
+    PostToStream(Arc<SseMount>, StreamSession),
 }
 
 /// Checks everything that can be known without the body.
@@ -104,6 +110,9 @@ pub(crate) fn refuse_new_work(
 }
 
 fn has_calls(shared: &Shared, admitted: &Admitted, head: &RequestHead) -> bool {
+    if let Step::PostToStream(_, of) = &admitted.step {
+        return of.session.in_flight() > 0;
+    }
     let Some(id) = head.headers.get(SESSION_ID) else {
         return false;
     };
@@ -118,15 +127,20 @@ fn new_work(
     head: &RequestHead,
     body: &Bytes,
 ) -> Option<Answer> {
+    let is_request = |message: &Message| message.kind() == Kind::Request;
     let class = match &admitted.step {
         Step::Bodiless(class) => class.clone(),
+        Step::OpenStream(_) => return Some(shutting_down(None)),
+        Step::PostToStream(..) => match Payload::parse(body.clone()).ok()? {
+            Payload::Single(message) => Class::Message(message),
+            Payload::Batch(messages) => Class::Batch(messages),
+        },
         // What is malformed is refused as such further on.
         Step::ReadBody => {
             let payload = Payload::parse(body.clone()).ok()?;
             classify::classify_post(payload, &head.headers, shared.served).ok()?
         }
     };
-    let is_request = |message: &Message| message.kind() == Kind::Request;
     match &class {
         Class::Stateless(message) | Class::Initialize(message) => Some(shutting_down(message.id())),
         Class::Message(message) if is_request(message) => Some(shutting_down(message.id())),
@@ -159,19 +173,16 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
             "this Origin is not allowed here",
         ));
     }
-    let endpoint = shared
+    let route = shared
         .route(&head.path)
         .ok_or_else(|| no_such_path(shared, head))?;
     if head.method == Method::OPTIONS && origin.is_some() {
         return Err(preflight(head));
     }
-    let class = bodiless(shared, head)?;
-    let principal = authenticate(shared, head)?;
-    match class {
-        None => check_post_types(head)?,
-        Some(Class::Listen) => check_listen_accept(head)?,
-        Some(_) => {}
-    }
+    let (endpoint, (principal, step)) = match route {
+        Route::Mcp(endpoint) => (endpoint, admit_streamable(shared, head)?),
+        Route::Sse(mount, half) => (&mount.endpoint, sse::admit(shared, head, mount, *half)?),
+    };
     let requests = if shared.is_draining() {
         &shared.late_requests
     } else {
@@ -184,13 +195,24 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
             Some(shared.requests.limit()),
         )
     })?;
-    let step = class.map_or(Step::ReadBody, Step::Bodiless);
     Ok(Admitted {
         endpoint: Arc::clone(endpoint),
         principal,
         step,
         permit,
     })
+}
+
+/// Method, token and media types of a request to an endpoint of Streamable HTTP, in this order.
+fn admit_streamable(shared: &Shared, head: &RequestHead) -> Result<(Principal, Step), Answer> {
+    let class = bodiless(shared, head)?;
+    let principal = authenticate(shared, head)?;
+    match class {
+        None => check_post_types(head)?,
+        Some(Class::Listen) => check_listen_accept(head)?,
+        Some(_) => {}
+    }
+    Ok((principal, class.map_or(Step::ReadBody, Step::Bodiless)))
 }
 
 /// A refusal of the transport that has no request id to echo.
@@ -253,7 +275,7 @@ pub(crate) fn no_room(shared: &Shared) -> Answer {
     busy(None, "too many bytes of messages are held", limit)
 }
 
-fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str) -> Answer {
+pub(crate) fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str) -> Answer {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let mut answer = Answer::error(status, id, code::SERVER_ERROR, text, Some(data));
     answer
@@ -287,7 +309,7 @@ fn bodiless(shared: &Shared, head: &RequestHead) -> Result<Option<Class>, Answer
     class.map(Some).map_err(|refusal| Answer::refused(&refusal))
 }
 
-fn authenticate(shared: &Shared, head: &RequestHead) -> Result<Principal, Answer> {
+pub(crate) fn authenticate(shared: &Shared, head: &RequestHead) -> Result<Principal, Answer> {
     if shared.config.tokens.is_empty() {
         return Ok(Principal::Anonymous);
     }

@@ -302,7 +302,8 @@ impl Running {
         if !self.is_events {
             return;
         }
-        let silence = self.shared.config.limits.keep_alive;
+        let own = self.body.as_ref().and_then(|body| body.keep_alive());
+        let silence = own.unwrap_or(self.shared.config.limits.keep_alive);
         while self
             .timer
             .poll_until(cx, self.last_byte + silence)

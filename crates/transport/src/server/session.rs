@@ -7,18 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{SessionRecord, StoreError, Version};
 use tokio_util::sync::CancellationToken;
 
-pub use manager::{SessionLimits, SessionManager, SessionSlot, SessionStats};
+pub use manager::{SessionLimits, SessionManager, SessionStats};
+pub use slot::SessionSlot;
 
 use crate::io::now;
 use crate::server::Handler;
+use crate::server::event_buffer::EventBuffer;
+use stream::SessionStream;
 
 mod manager;
+mod slot;
+pub(crate) mod stream;
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub enum SessionEnd {
     UpstreamGone,
     /// The server shuts down and the session cannot outlive it.
     ShutDown,
+    /// The stream of a session of HTTP+SSE is gone, and the session with it.
+    Disconnected,
 }
 
 /// Why a session cannot be had.
@@ -48,6 +55,9 @@ pub enum SessionError {
     /// The store failed.
     #[error("the session store failed")]
     Store(#[from] StoreError),
+    /// The client has left, and the session with it.
+    #[error("the session has ended")]
+    Ended,
     /// No random number could be drawn for the id.
     #[error("the system gives no random numbers")]
     Random,
@@ -58,7 +68,9 @@ pub struct Session {
     id: SessionId,
     principal: Principal,
     endpoint: Arc<str>,
+    /// Until a session of HTTP+SSE has negotiated, what its binding was made for.
     revision: Revision,
+    stream: Option<Arc<SessionStream>>,
     record: Mutex<(SessionRecord, Version)>,
     owner: Arc<dyn Handler>,
     state: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -78,6 +90,7 @@ impl Session {
         version: Version,
         owner: Arc<dyn Handler>,
         endpoint: Arc<str>,
+        stream: Option<Arc<SessionStream>>,
     ) -> Self {
         Self {
             id: record.id.clone(),
@@ -85,6 +98,7 @@ impl Session {
             principal: record.principal.clone(),
             endpoint,
             revision: record.revision,
+            stream,
             record: Mutex::new((record, version)),
             owner,
             state: OnceLock::new(),
@@ -115,10 +129,33 @@ impl Session {
         &self.endpoint
     }
 
-    /// The negotiated revision.
+    /// The negotiated revision. Of a session of HTTP+SSE whose `initialize` has not been answered yet:
+    /// 2024-11-05.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.revision
+        let negotiated = self.stream().and_then(SessionStream::revision);
+        negotiated.unwrap_or(self.revision)
+    }
+
+    /// How its messages are framed.
+    #[must_use]
+    pub fn binding(&self) -> Binding {
+        match self.stream {
+            Some(_) => Binding::HttpSse,
+            None => Binding::Sessions,
+        }
+    }
+
+    /// The one stream of a session of HTTP+SSE, for a handler that writes to it itself. From the first
+    /// call on, 202 in answer to a request means that the handler will answer it there; without it, a
+    /// request that is answered 202 gets an error.
+    #[must_use]
+    pub fn outlet(&self) -> Option<EventBuffer> {
+        self.stream().map(|stream| stream.share().clone())
+    }
+
+    pub(crate) fn stream(&self) -> Option<&SessionStream> {
+        self.stream.as_deref()
     }
 
     /// The client's `initialize` params.
@@ -179,6 +216,11 @@ impl Session {
         })
     }
 
+    /// The requests that are running.
+    pub(crate) fn running_ids(&self) -> Vec<RequestId> {
+        lock(&self.in_flight).clone()
+    }
+
     /// How many requests are running.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -203,7 +245,12 @@ impl Session {
         Some(now.saturating_duration_since(self.epoch + used))
     }
 
-    fn touch(&self) {
+    /// When it was used last.
+    pub(crate) fn last_used(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn touch(&self) {
         let since = now().saturating_duration_since(self.epoch).as_millis();
         self.last_used_ms
             .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);

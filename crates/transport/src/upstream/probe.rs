@@ -1,6 +1,11 @@
-//! Asks a server which revisions it speaks; what the answers mean is for [`thinpipe_proto::probe`].
+//! Asks a server what it speaks; what the answers mean is for [`thinpipe_proto::probe`].
+
+#[cfg(unix)]
+mod stdio;
+mod stream;
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -8,15 +13,19 @@ use thinpipe_proto::header::{
     LAST_EVENT_ID, METHOD, MediaType, NAME, PROTOCOL_VERSION, SESSION_ID,
 };
 use thinpipe_proto::probe::{self as proto, Next};
-pub use thinpipe_proto::probe::{ProbeFailure, Verdict};
+pub use thinpipe_proto::probe::{ProbeFailure, Speaks, Verdict};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Kind, Message};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_proto::sse::{Decoder, Item};
 
+use super::pipe::PipeError;
 use super::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse, after};
 use crate::ByteBudget;
 use crate::body::{Body, BodyError, Filled};
+
+#[cfg(unix)]
+pub use stdio::probe_stdio;
 
 /// Bytes of an answer to a probe. Tool lists are not in it, so this is generous.
 const MAX_ANSWER: usize = 256 << 10;
@@ -34,6 +43,15 @@ pub enum ProbeError {
     /// Its answer broke off.
     #[error("the server's answer to the probe broke off")]
     Body(#[from] BodyError),
+    /// The child could not be started, or ended before there was a verdict.
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
+    /// The child did not answer `initialize`.
+    #[error("the process did not answer initialize within {after:?}")]
+    Silent {
+        /// The time-out.
+        after: Duration,
+    },
 }
 
 impl ProbeError {
@@ -44,7 +62,7 @@ impl ProbeError {
         match self {
             Self::Failed(failure) => failure.is_passing(),
             Self::Upstream(error) => !matches!(error, UpstreamError::Redirect { .. }),
-            Self::Body(_) => true,
+            Self::Body(_) | Self::Pipe(_) | Self::Silent { .. } => true,
         }
     }
 }
@@ -64,8 +82,9 @@ pub async fn probe(upstream: &Upstream, budget: &ByteBudget) -> Result<Verdict, 
     probe_with(upstream, HeaderMap::new(), budget).await
 }
 
-/// Asks with `server/discover`, and with `initialize` if that is not understood; a session that this
-/// opens is closed again. `headers` go with every request (credentials); those of MCP are set here.
+/// Asks with `server/discover`, with `initialize` if that is not understood, and for the event stream of
+/// HTTP+SSE if that is not understood either (first, if the path of the URL ends in `/sse`); a session
+/// that this opens is closed again. `headers` go with every request (credentials); those of MCP are set here.
 /// Answers are held whole within `budget`.
 ///
 /// # Errors
@@ -75,8 +94,7 @@ pub async fn probe_with(
     headers: HeaderMap,
     budget: &ByteBudget,
 ) -> Result<Verdict, ProbeError> {
-    let mut probe = proto::Probe::new();
-    let mut next = Next::Discover(Revision::NEWEST);
+    let (mut probe, mut next) = proto::Probe::begin(upstream.config().url.path());
     loop {
         next = match next {
             Next::Done(verdict) => return Ok(verdict),
@@ -98,6 +116,10 @@ pub async fn probe_with(
                 }
                 probe.answered(status, message?.as_ref())
             }
+            Next::OpenStream => match stream::open(upstream, &headers, budget).await? {
+                Ok(pipe) => return Ok(stream::ask(pipe).await),
+                Err(saw) => probe.not_opened(saw),
+            },
         };
     }
 }
@@ -242,7 +264,7 @@ fn posted(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Without the headers of MCP, which would make the request another one.
-fn plain(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn plain(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for name in MCP_HEADERS {
         headers.remove(name);

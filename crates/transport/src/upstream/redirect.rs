@@ -31,8 +31,13 @@ pub(super) fn follow(
     resolve(base, target, location).unwrap_or(Err("its Location is unclear"))
 }
 
+/// Path and query of a URI reference against `target` at the origin of `base`, or why it leads elsewhere.
 /// `None`: nobody can be sure where it leads.
-fn resolve(base: &Uri, target: &str, location: &str) -> Option<Result<String, &'static str>> {
+pub(super) fn resolve(
+    base: &Uri,
+    target: &str,
+    location: &str,
+) -> Option<Result<String, &'static str>> {
     let location = location.split('#').next().unwrap_or_default();
     let scheme = base.scheme_str()?;
     let path = target.split('?').next().unwrap_or_default();

@@ -9,6 +9,8 @@ mod http2;
 mod ladder;
 mod lifetime;
 mod limits;
+mod migration;
 mod sessions;
+mod sse;
 mod store;
 mod support;

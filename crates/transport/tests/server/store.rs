@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version};
 
@@ -150,6 +150,7 @@ async fn f4_no_message_is_stored() {
         id,
         principal: _,
         endpoint,
+        binding: _,
         revision,
         initialize_params,
         attachment,
@@ -196,6 +197,7 @@ async fn left_behind(store: &Counting, attachment: &'static str) -> SessionRecor
         id: SessionId::from_random([7; 16]),
         principal: Principal::Anonymous,
         endpoint: "sample".to_owned(),
+        binding: Binding::Sessions,
         revision: Revision::NEWEST_LEGACY,
         initialize_params: "{}".into(),
         attachment: attachment.into(),

@@ -64,7 +64,7 @@ async fn r020_modern_servers_are_asked_once() {
         script(&mut network, &answers)
     );
     let verdict = verdict.unwrap();
-    assert_eq!(verdict.modern, Some(vec![Revision::V2026_07_28]));
+    assert_eq!(verdict.modern(), Some(&[Revision::V2026_07_28][..]));
     assert_eq!(verdict.server_name.as_deref(), Some("s"));
     let [(head, body)] = seen.as_slice() else {
         panic!("{seen:?}")
@@ -89,8 +89,8 @@ async fn r025_legacy_servers_are_initialized_and_left() {
         let answers = [json("404 Not Found", "", ""), initialized, gone.clone()];
         let (verdict, seen) = join!(ask(&upstream), script(&mut network, &answers));
         let verdict = verdict.unwrap();
-        assert_eq!(verdict.modern, None);
-        assert_eq!(verdict.legacy, Some(Revision::V2025_06_18));
+        assert_eq!(verdict.modern(), None);
+        assert_eq!(verdict.legacy(), Some(Revision::V2025_06_18));
         let [_, (initialize, body), (delete, _)] = seen.as_slice() else {
             panic!("{seen:?}")
         };
@@ -164,7 +164,7 @@ async fn b10_answers_to_a_probe_share_the_budget() {
 
         let answers = [answer];
         let (verdict, _) = join!(ask(&upstream), script(&mut network, &answers));
-        assert!(verdict.unwrap().modern.is_some());
+        assert!(verdict.unwrap().modern().is_some());
     }
 }
 

@@ -23,8 +23,8 @@ type Context = RequestContext<RoleServer>;
 /// One value serves all sessions and all stateless requests.
 #[derive(Clone)]
 pub(crate) struct Handler {
-    pub(crate) fixtures: Arc<Fixtures>,
-    pub(crate) tasks: TaskManager,
+    fixtures: Arc<Fixtures>,
+    tasks: TaskManager,
     subscriptions: Arc<Mutex<HashMap<u64, SubscriptionSink>>>,
     next_subscription: Arc<AtomicU64>,
     codec: RequestStateCodec,
@@ -208,7 +208,12 @@ impl ServerHandler for Handler {
             }
         }
         if tasks::is_fixture(name) {
-            return tasks::call(self, name, &arguments, &context).await;
+            let can_have_task = context
+                .client_capabilities()
+                .is_some_and(|capabilities| capabilities.supports_tasks());
+            let asks = self.fixtures.task_inputs.get(name);
+            let asks = asks.cloned().unwrap_or_default();
+            return tasks::call(&self.tasks, asks, name, &arguments, can_have_task).await;
         }
         if let Some(result) = self.fixtures.tool_results.get(name) {
             return Ok(result.clone().into());
@@ -427,7 +432,7 @@ impl ServerHandler for Handler {
     }
 }
 
-pub(crate) fn text(text: impl Into<String>) -> CallToolResult {
+fn text(text: impl Into<String>) -> CallToolResult {
     CallToolResult::success(vec![ContentBlock::text(text)])
 }
 

@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use rmcp::ErrorData;
-use rmcp::RoleServer;
 use rmcp::model::{
     CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, CreateTaskResult,
     InputRequests, JsonObject,
 };
-use rmcp::service::RequestContext;
-use rmcp::task_manager::{TaskContext, TaskExit, TaskOptions};
+use rmcp::task_manager::{TaskContext, TaskExit, TaskManager, TaskOptions};
 use serde_json::Value;
 use tokio::task::JoinSet;
-
-use crate::handler::{Handler, text};
 
 /// Whether a tool belongs here.
 pub(crate) fn is_fixture(name: &str) -> bool {
@@ -25,14 +21,12 @@ pub(crate) fn is_fixture(name: &str) -> bool {
 /// # Errors
 /// As the tool's scenario wants them; `-32021` for a tool that only runs as a task.
 pub(crate) async fn call(
-    handler: &Handler,
+    tasks: &TaskManager,
+    asks: InputRequests,
     name: &str,
     arguments: &JsonObject,
-    context: &RequestContext<RoleServer>,
+    can_have_task: bool,
 ) -> Result<CallToolResponse, ErrorData> {
-    let can_have_task = context
-        .client_capabilities()
-        .is_some_and(|capabilities| capabilities.supports_tasks());
     if NEED_TASKS.contains(&name) && !can_have_task {
         let required = ClientCapabilities::builder().enable_tasks().build();
         return Err(ErrorData::missing_required_client_capability(required));
@@ -49,15 +43,10 @@ pub(crate) async fn call(
             .unwrap_or_default()
             .to_owned(),
         arguments: Value::Object(arguments.clone()).to_string(),
-        asks: handler
-            .fixtures
-            .task_inputs
-            .get(name)
-            .cloned()
-            .unwrap_or_default(),
+        asks,
     };
     if can_have_task && SUPPORT_TASKS.contains(&name) {
-        let task = handler.tasks.spawn(TaskOptions::default(), move |task| {
+        let task = tasks.spawn(TaskOptions::default(), move |task| {
             Box::pin(async move { job.run_as_task(task).await })
         });
         return Ok(CreateTaskResult::new(task).into());
@@ -117,6 +106,10 @@ impl Job {
             self.name, self.arguments
         )))
     }
+}
+
+fn text(text: impl Into<String>) -> CallToolResult {
+    CallToolResult::success(vec![ContentBlock::text(text)])
 }
 
 /// Tools that may run as a task.

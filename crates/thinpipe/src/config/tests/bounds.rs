@@ -5,7 +5,7 @@ use std::time::Duration;
 use thinpipe_transport::server::Limits;
 
 use super::messages::{says, upstream_says, wrong};
-use super::toml;
+use super::{client, toml};
 
 /// C17, B10: every limit, time-out and bound of a pool is its own: none takes another's place on the way.
 #[test]
@@ -63,7 +63,7 @@ rotate_after = "27s"
         detached_timeout: seconds(16),
     };
     assert_eq!(config.server.limits, limits);
-    let client = &config.gateway.upstreams[0].client;
+    let client = client(&config.gateway.upstreams[0]);
     let timeouts = [
         client.connect_timeout,
         client.first_byte_timeout,

@@ -159,14 +159,42 @@ impl Outlet {
     ///
     /// # Errors
     /// [`Closed`].
-    pub async fn respond(self, message: Bytes) -> Result<(), Closed> {
-        match &self.to {
+    pub async fn respond(&self, message: Bytes) -> Result<(), Closed> {
+        let said = match &self.to {
             To::Own(stream) => match stream.begin(First::Response(message.clone())) {
                 Begun::Now => Ok(()),
                 Begun::Unheard => Err(Closed),
                 Begun::Before => stream.buffer.push(message).await,
             },
             To::Shared(_, buffer) => buffer.push(message).await,
+        };
+        self.close();
+        said
+    }
+
+    /// Nothing more is said: there was a response, or there will be none. So does dropping it.
+    pub fn close(&self) {
+        if let To::Own(stream) = &self.to {
+            stream.close();
+            if let Some(conversation) = &self.conversation {
+                conversation.finished(stream);
+            }
+        }
+    }
+
+    /// Makes the answer an event stream, although nothing has been said yet.
+    pub fn begin_stream(&self) {
+        if let To::Own(stream) = &self.to {
+            stream.begin(First::Stream);
+        }
+    }
+
+    /// Whether a client that leaves the stream can come back to it.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        match &self.to {
+            To::Own(stream) => stream.buffer.keeps(),
+            To::Shared(..) => false,
         }
     }
 
@@ -182,12 +210,7 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        if let To::Own(stream) = &self.to {
-            stream.close();
-            if let Some(conversation) = &self.conversation {
-                conversation.finished(stream);
-            }
-        }
+        self.close();
     }
 }
 

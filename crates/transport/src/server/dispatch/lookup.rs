@@ -88,7 +88,7 @@ pub(super) fn header_id(headers: &HeaderMap) -> Option<Result<SessionId, ()>> {
     Some(SessionId::from_bytes(Bytes::copy_from_slice(first.as_bytes())).map_err(|_| ()))
 }
 
-pub(super) fn unknown_session(id: Option<&RequestId>) -> Answer {
+pub(crate) fn unknown_session(id: Option<&RequestId>) -> Answer {
     let text = "this session does not exist (any more); send initialize to start anew";
     Answer::error(
         StatusCode::NOT_FOUND,
@@ -99,7 +99,7 @@ pub(super) fn unknown_session(id: Option<&RequestId>) -> Answer {
     )
 }
 
-pub(super) fn session_failed(error: &SessionError, id: Option<&RequestId>) -> Answer {
+pub(crate) fn session_failed(error: &SessionError, id: Option<&RequestId>) -> Answer {
     tracing::warn!(%error, "a session cannot be had");
     let data = match error {
         SessionError::Full { .. } => r#"{"reason":"too_many_sessions"}"#,

@@ -6,12 +6,15 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::session::{Principal, SessionId};
-use thinpipe_store::{SessionRecord, SessionStore, StoreError, Version};
+use thinpipe_store::{SessionStore, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Negotiated, Session, SessionEnd, SessionError, lock, unix_ms};
+use super::slot::{Place, SessionSlot};
+use super::stream::StreamSession;
+use super::{Session, SessionEnd, SessionError, lock};
 use crate::io::now;
 use crate::server::Handler;
 
@@ -158,17 +161,32 @@ impl SessionManager {
                 })?
             }
         };
-        Ok(SessionSlot {
-            manager: self.clone(),
+        Ok(SessionSlot::new(
+            self.clone(),
             place,
             owner,
             endpoint,
             principal,
-        })
+        ))
     }
 
-    /// The session with this id that is live here, if it belongs to this principal and endpoint.
-    /// Costs no allocation and does not ask the store.
+    /// The session of HTTP+SSE with this id whose stream is open here, if it belongs to this principal
+    /// and endpoint.
+    pub(crate) fn live_stream(
+        &self,
+        id: &[u8],
+        principal: &Principal,
+        endpoint: &Arc<str>,
+    ) -> Option<StreamSession> {
+        let session = self.inner.live.pin().get(id).cloned()?;
+        if !belongs(&session, Binding::HttpSse, principal, endpoint) {
+            return None;
+        }
+        StreamSession::of(session).filter(|of| !of.stream.buffer().is_closed())
+    }
+
+    /// The session with this id that is live here, if it belongs to this principal and endpoint; never
+    /// one of HTTP+SSE. Costs no allocation and does not ask the store.
     #[must_use]
     pub fn live(
         &self,
@@ -177,11 +195,11 @@ impl SessionManager {
         endpoint: &Arc<str>,
     ) -> Option<Arc<Session>> {
         let session = self.inner.live.pin().get(id).cloned()?;
-        belongs(&session, principal, endpoint).then_some(session)
+        belongs(&session, Binding::Sessions, principal, endpoint).then_some(session)
     }
 
-    /// The session with this id, if it belongs to this principal and endpoint; anything else is a
-    /// session that does not exist. One that is only in the store is taken up.
+    /// The session with this id, if it belongs to this principal and endpoint; anything else, and one
+    /// of HTTP+SSE, is a session that does not exist. One that is only in the store is taken up.
     ///
     /// # Errors
     /// [`SessionError::Store`], [`SessionError::Full`].
@@ -200,7 +218,7 @@ impl SessionManager {
                 None => return Ok(None),
             },
         };
-        Ok(belongs(&session, principal, endpoint).then_some(session))
+        Ok(belongs(&session, Binding::Sessions, principal, endpoint).then_some(session))
     }
 
     /// Ends a session: its streams close, its record goes, its handler is told. Only the first call
@@ -219,9 +237,14 @@ impl SessionManager {
             inner: &self.inner,
             id: session.id(),
         };
+        // Its stream takes nothing more before what runs for it is dropped.
+        let was_open = session.stream().is_none_or(|stream| stream.end(why));
         session.closed.cancel();
-        let told = Arc::clone(&session.owner).session_ended(Arc::clone(session), why);
-        self.spawn(told);
+        // A handler is told of the end of what it has opened.
+        if was_open {
+            let told = Arc::clone(&session.owner).session_ended(Arc::clone(session), why);
+            self.spawn(told);
+        }
         self.inner.store.delete(session.id()).await?;
         Ok(())
     }
@@ -347,30 +370,25 @@ impl SessionManager {
         let Some((record, version)) = self.inner.store.get(id).await? else {
             return Ok(None);
         };
-        if record.endpoint != **endpoint {
+        // The stream of a session of HTTP+SSE is where it was opened.
+        if record.endpoint != **endpoint || record.binding != Binding::Sessions {
             return Ok(None);
         }
         let place = self.place().ok_or(SessionError::Full {
             limit: self.inner.limits.max,
         })?;
-        Ok(Some(self.publish(
+        let session = Session::new(
             record,
             version,
             Arc::clone(owner),
             Arc::clone(endpoint),
-            place,
-        )))
+            None,
+        );
+        Ok(Some(self.publish(session, place)))
     }
 
-    fn publish(
-        &self,
-        record: SessionRecord,
-        version: Version,
-        owner: Arc<dyn Handler>,
-        endpoint: Arc<str>,
-        place: Place,
-    ) -> Arc<Session> {
-        let session = Arc::new(Session::new(record, version, owner, endpoint));
+    pub(super) fn publish(&self, session: Session, place: Place) -> Arc<Session> {
+        let session = Arc::new(session);
         let live = self.inner.live.pin();
         match live.try_insert(session.id().clone(), Arc::clone(&session)) {
             Ok(_) => {
@@ -382,6 +400,15 @@ impl SessionManager {
         }
     }
 
+    pub(super) fn store(&self) -> &dyn SessionStore {
+        &*self.inner.store
+    }
+
+    /// How long a record lasts without a touch.
+    pub(super) fn ttl(&self) -> Duration {
+        self.inner.limits.idle + 2 * self.inner.limits.sweep
+    }
+
     fn place(&self) -> Option<Place> {
         let limit = self.inner.limits.max;
         self.inner
@@ -390,9 +417,7 @@ impl SessionManager {
                 (n < limit).then_some(n + 1)
             })
             .ok()
-            .map(|_| Place {
-                places: Some(Arc::clone(&self.inner.places)),
-            })
+            .map(|_| Place::new(&self.inner.places))
     }
 }
 
@@ -403,8 +428,16 @@ fn note_failure(session: &Session, done: Result<(), SessionError>) {
 }
 
 /// To another principal, or on another endpoint, a session does not exist.
-fn belongs(session: &Session, principal: &Principal, endpoint: &Arc<str>) -> bool {
-    session.principal() == principal && session.endpoint() == endpoint && !session.is_ended()
+fn belongs(
+    session: &Session,
+    binding: Binding,
+    principal: &Principal,
+    endpoint: &Arc<str>,
+) -> bool {
+    session.binding() == binding
+        && session.principal() == principal
+        && session.endpoint() == endpoint
+        && !session.is_ended()
 }
 
 async fn sweep_loop(manager: Weak<Inner>, every: Duration) {
@@ -430,71 +463,5 @@ impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.inner.live.pin().remove(self.id);
         self.inner.places.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// One of the places for sessions; given back on drop.
-#[derive(Debug)]
-struct Place {
-    places: Option<Arc<AtomicUsize>>,
-}
-
-impl Place {
-    fn keep(mut self) {
-        self.places = None;
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(places) = &self.places {
-            places.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-}
-
-/// A place reserved for a session that is being opened; dropping it gives the place back.
-pub struct SessionSlot {
-    manager: SessionManager,
-    place: Place,
-    owner: Arc<dyn Handler>,
-    endpoint: Arc<str>,
-    principal: Principal,
-}
-
-impl fmt::Debug for SessionSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionSlot")
-            .field("endpoint", &self.endpoint)
-            .finish()
-    }
-}
-
-impl SessionSlot {
-    /// Opens the session under a fresh random id, stored before anybody can learn of it.
-    ///
-    /// # Errors
-    /// [`SessionError::Store`], [`SessionError::Random`].
-    pub async fn open(self, negotiated: Negotiated) -> Result<Arc<Session>, SessionError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|_| SessionError::Random)?;
-        let record = SessionRecord {
-            id: SessionId::from_random(random),
-            principal: self.principal,
-            endpoint: self.endpoint.to_string(),
-            revision: negotiated.revision,
-            // Copied, or a session would keep the whole body that they came in.
-            initialize_params: Bytes::copy_from_slice(&negotiated.initialize_params),
-            attachment: negotiated.attachment,
-            created_ms: unix_ms(),
-        };
-        let inner = &self.manager.inner;
-        let ttl = inner.limits.idle + 2 * inner.limits.sweep;
-        inner.store.create(&record, ttl).await?;
-        let session =
-            self.manager
-                .publish(record, Version(1), self.owner, self.endpoint, self.place);
-        session.touch();
-        Ok(session)
     }
 }

@@ -1,0 +1,336 @@
+//! Bridges between bindings, one state machine per pair, without I/O.
+//!
+//! [`Reframing`] is the one for a legacy client in front of a legacy server whose session is a pipe of
+//! messages, HTTP+SSE or stdio (protocol notes 5.2, group A). Both sides speak one revision, so a
+//! message changes nothing but ids and tokens; every other byte stays as it came.
+
+mod action;
+mod association;
+mod call;
+mod client;
+mod clock;
+mod ending;
+mod handshake;
+mod limits;
+mod member;
+mod notice;
+mod progress;
+mod question;
+mod refused;
+mod shared;
+mod topics;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::rpc::{Kind, Message, RequestId};
+
+use call::{Call, Calls, Owner, Stage};
+use member::Member;
+use progress::TOKEN_IN_META;
+use question::Questions;
+use shared::Shared;
+
+pub use action::{Action, CallId, Delivery, Dropped, End, MemberId, Nature};
+pub use handshake::without_capabilities;
+pub use limits::{
+    CANCELLED_AGE, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_ANSWER, DEFAULT_CAP, DEFAULT_IDLE,
+    DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
+    EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, Sharing,
+};
+pub use refused::{AttachError, Refused};
+
+/// One upstream session, and the client sessions ("members") that use it: one, or several if it is
+/// shared.
+///
+/// The shell gives it what arrives and does what it asks for: after **every** input it calls
+/// [`Self::poll_action`] until `None`, in order, before it gives the next input; then it arms its timer
+/// with [`Self::poll_timeout`]. One input leaves at most a few actions for each open request and each
+/// member, so that is all the queue can hold.
+///
+/// Batches are the shell's: it splits arrays of either side and gives their messages one by one. So is
+/// the choice of the stream for a message that is related to no open request.
+#[derive(Debug)]
+pub struct Reframing {
+    config: Config,
+    members: BTreeMap<MemberId, Member>,
+    calls: Calls,
+    questions: Questions,
+    /// What several client sessions have in common, if there may be several.
+    shared: Option<Shared>,
+    over: bool,
+    /// No timer is due before; `None`: there is none.
+    wake: Option<Instant>,
+    actions: VecDeque<Action>,
+    dropped: Dropped,
+}
+
+impl Reframing {
+    /// An upstream session that nothing was written to yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let shared = match config.sharing {
+            Sharing::PerClient => None,
+            Sharing::Shared => Some(Shared::default()),
+        };
+        Self {
+            config,
+            members: BTreeMap::new(),
+            calls: Calls::default(),
+            questions: Questions::default(),
+            shared,
+            over: false,
+            wake: None,
+            actions: VecDeque::new(),
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// A client session begins to use the upstream session.
+    ///
+    /// # Errors
+    /// [`AttachError`] if it cannot; nothing has changed then.
+    pub fn attach(&mut self, member: MemberId) -> Result<(), AttachError> {
+        if self.over {
+            return Err(AttachError::Over);
+        }
+        if self.members.contains_key(&member) {
+            return Err(AttachError::Attached);
+        }
+        let limit = match self.config.sharing {
+            Sharing::PerClient => 1,
+            Sharing::Shared => self.config.limits.members,
+        };
+        if self.members.len() >= limit {
+            return Err(AttachError::Full { limit });
+        }
+        self.members.insert(member, Member::default());
+        Ok(())
+    }
+
+    /// A client session is over: its requests are cancelled upstream, the server's requests to it are
+    /// refused, its subscriptions are given up. Unless the upstream session is shared, it ends.
+    pub fn detach(&mut self, member: MemberId, now: Instant) {
+        if self.members.contains_key(&member) {
+            self.leave(member, now);
+        }
+    }
+
+    /// A message of a client. `initialize` names a revision that the upstream may know: the caller caps
+    /// it.
+    ///
+    /// # Errors
+    /// [`Refused`] if it was not taken; the caller answers.
+    pub fn client(
+        &mut self,
+        member: MemberId,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        if !self.members.contains_key(&member) {
+            return Err(Refused::Over);
+        }
+        self.forget_timer();
+        match message.kind() {
+            Kind::Request => self.client_request(member, message, now),
+            Kind::Notification => {
+                self.client_notification(member, message, now);
+                Ok(())
+            }
+            Kind::Response | Kind::ErrorResponse => {
+                self.client_response(member, message, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Cancels a client's request that the client did not cancel itself, as nobody can read its answer
+    /// any more. Does nothing if it is not open, or is `initialize`, which is never cancelled.
+    pub fn abandon(&mut self, member: MemberId, request: &RequestId, now: Instant) {
+        let known = self.members.get(&member);
+        if let Some(call) = known.and_then(|member| member.calls.get(request)).copied() {
+            self.give_up(call, None, now);
+        }
+    }
+
+    /// A message of the upstream.
+    pub fn upstream(&mut self, message: &Message, now: Instant) {
+        if self.over {
+            return;
+        }
+        self.forget_timer();
+        match message.kind() {
+            Kind::Request => self.upstream_request(message, now),
+            Kind::Notification => self.upstream_notification(message, now),
+            Kind::Response | Kind::ErrorResponse => self.upstream_response(message, now),
+        }
+    }
+
+    /// A delivered server request reached no stream of the client session: the server gets an error,
+    /// its `ping` the answer that the client would have given. Does nothing if it is not open any more.
+    pub fn undeliverable(&mut self, member: MemberId, request: &RequestId, now: Instant) {
+        let of = |q: &question::Question| q.member == member && q.id == *request;
+        if let Some(question) = self.questions.take(of) {
+            self.unreached(&question, now);
+        }
+    }
+
+    /// Writing a request failed, and the session lives on. Its client gets an error with `reason` (a
+    /// stable word of protocol notes 4.7) and `text`. Does nothing if it is not open any more.
+    pub fn write_failed(&mut self, call: CallId, reason: &str, text: &str, now: Instant) {
+        self.fail_call(call, reason, text, now);
+    }
+
+    /// The upstream is gone, for a reason that people will read. What is in flight is answered with an
+    /// error that says that it may have run; the session ends.
+    pub fn upstream_lost(&mut self, reason: &str) {
+        if !self.over {
+            let text = format!("the upstream was lost: {reason}");
+            self.end(&text, End::UpstreamLost(reason.to_owned()));
+        }
+    }
+
+    /// The time [`Self::poll_timeout`] named has come. Too early a call does no harm.
+    pub fn on_timeout(&mut self, now: Instant) {
+        if self.wake.is_some_and(|wake| wake <= now) {
+            self.expire(now);
+        }
+    }
+
+    /// What the shell must do next. Changes after every input; call until `None`.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Self::on_timeout`] is due; may be earlier than anything there is to do. Changes after
+    /// every input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        // `wake` is left as it is when something ends, and put right by the next timer.
+        self.wake.filter(|_| !self.is_quiet())
+    }
+
+    /// What was dropped so far.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// How many requests are held for the upstream: open, waiting to be written, and cancelled ones
+    /// that may be running still.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// How many server requests are open at clients.
+    #[must_use]
+    pub fn server_requests(&self) -> usize {
+        self.questions.len()
+    }
+
+    /// How many client sessions use the upstream session.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether the upstream session is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// As it was made.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Writes a request that waits until now.
+    fn write(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let stage = std::mem::replace(&mut call.stage, Stage::Written);
+        let Stage::Waiting(message) = stage else {
+            return;
+        };
+        let own = id.to_request_id();
+        let message = match call.progress {
+            // An id is never used twice, so it is a token that is never used twice.
+            Some(_) => message.with_id_and_meta(&own, TOKEN_IN_META, own.as_json()),
+            None => message.with_id(&own),
+        };
+        let call = Some(id);
+        self.actions.push_back(Action::Write { message, call });
+    }
+
+    /// Writes a message that is no request.
+    fn tell_upstream(&mut self, message: Bytes) {
+        let call = None;
+        self.actions.push_back(Action::Write { message, call });
+    }
+
+    fn deliver(
+        &mut self,
+        member: MemberId,
+        related: Option<RequestId>,
+        message: Bytes,
+        nature: Nature,
+    ) {
+        self.actions.push_back(Action::Deliver(Delivery {
+            member,
+            related,
+            message,
+            nature,
+        }));
+    }
+
+    /// Gives a client the answer to its request.
+    fn answer(&mut self, owner: Owner, message: Bytes) {
+        let Owner { member, request } = owner;
+        self.deliver(member, Some(request), message, Nature::Response);
+    }
+
+    /// Takes an open request out of all tables.
+    fn take_call(&mut self, id: CallId) -> Option<Call> {
+        let call = self.calls.remove(id)?;
+        self.questions.unrelate(id);
+        if let Some(owner) = &call.owner
+            && let Some(member) = self.members.get_mut(&owner.member)
+        {
+            member.calls.remove(&owner.request);
+        }
+        Some(call)
+    }
+
+    /// Whether nothing can be due.
+    fn is_quiet(&self) -> bool {
+        self.calls.len() == 0 && self.questions.len() == 0
+    }
+
+    /// Lets an old `wake` not outlive what it was for.
+    fn forget_timer(&mut self) {
+        if self.is_quiet() {
+            self.wake = None;
+        }
+    }
+
+    /// Asks for a timer at `due`, or earlier.
+    fn wake_at(&mut self, due: Instant) {
+        self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+    }
+
+    /// The client's own id of a request, while it is open.
+    fn request_of(&self, id: CallId) -> Option<RequestId> {
+        Some(self.calls.get(id)?.owner.as_ref()?.request.clone())
+    }
+}

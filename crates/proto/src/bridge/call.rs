@@ -1,0 +1,186 @@
+//! The requests on the upstream session, by the ids they have there.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::bridge::action::{CallId, MemberId};
+use crate::bridge::clock::Clock;
+use crate::bridge::progress::Progress;
+use crate::bridge::shared::Level;
+use crate::rpc::{Message, RequestId};
+
+/// Whose request it is.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    pub(super) member: MemberId,
+    /// The client's own id.
+    pub(super) request: RequestId,
+}
+
+/// What the answer to a request means to the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Nothing.
+    Plain,
+    /// The handshake. Never cancelled.
+    Initialize,
+    /// On a shared session: a client's log level, and the level that the upstream is told.
+    Level { asked: Level, told: Level },
+    /// On a shared session: a subscription to this resource.
+    Subscribe(String),
+    /// On a shared session: the end of one.
+    Unsubscribe(String),
+}
+
+/// A request that is open.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// `None`: nobody waits for the answer, only the machine does.
+    pub(super) owner: Option<Owner>,
+    pub(super) purpose: Purpose,
+    pub(super) stage: Stage,
+    pub(super) progress: Option<Progress>,
+    /// The task that it asks the result of.
+    pub(super) task: Option<String>,
+    pub(super) clock: Clock,
+}
+
+impl Call {
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+    }
+}
+
+/// How far a request is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// It waits for another one.
+    Waiting(Message),
+    /// The upstream has it.
+    Written,
+}
+
+/// A place in the table.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Open(Box<Call>),
+    /// The upstream was told to stop, and may not have stopped yet.
+    Cancelled {
+        until: Instant,
+    },
+}
+
+/// The table. Bounded by `Limits::in_flight`, which the callers check.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    entries: BTreeMap<CallId, Entry>,
+    last: u64,
+}
+
+impl Calls {
+    /// The id that the next request gets.
+    pub(super) fn next_id(&self) -> CallId {
+        CallId(self.last + 1)
+    }
+
+    pub(super) fn insert(&mut self, call: Call) -> CallId {
+        let id = self.next_id();
+        self.last = id.0;
+        self.entries.insert(id, Entry::Open(Box::new(call)));
+        id
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn get(&self, id: CallId) -> Option<&Call> {
+        match self.entries.get(&id)? {
+            Entry::Open(call) => Some(call),
+            Entry::Cancelled { .. } => None,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
+        match self.entries.get_mut(&id)? {
+            Entry::Open(call) => Some(call),
+            Entry::Cancelled { .. } => None,
+        }
+    }
+
+    /// Takes out an open request.
+    pub(super) fn remove(&mut self, id: CallId) -> Option<Call> {
+        match self.entries.remove(&id)? {
+            Entry::Open(call) => Some(*call),
+            cancelled @ Entry::Cancelled { .. } => {
+                self.entries.insert(id, cancelled);
+                None
+            }
+        }
+    }
+
+    /// Keeps the place of a request that was taken out, until the upstream answers it.
+    pub(super) fn keep_cancelled(&mut self, id: CallId, until: Instant) {
+        self.entries.insert(id, Entry::Cancelled { until });
+    }
+
+    /// Forgets a cancelled request, as its answer is there.
+    pub(super) fn forget_cancelled(&mut self, id: CallId) {
+        if let Some(Entry::Cancelled { .. }) = self.entries.get(&id) {
+            self.entries.remove(&id);
+        }
+    }
+
+    /// Forgets the cancelled requests that no answer is expected to any more.
+    pub(super) fn forget_expired(&mut self, now: Instant) {
+        self.entries
+            .retain(|_, entry| !matches!(entry, Entry::Cancelled { until } if *until <= now));
+    }
+
+    /// Ids of the open requests that `wanted` picks, oldest first.
+    pub(super) fn ids(&self, wanted: impl Fn(&Call) -> bool) -> Vec<CallId> {
+        self.open()
+            .filter(|(_, call)| wanted(call))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = (CallId, &Call)> {
+        self.entries.iter().filter_map(|(id, entry)| match entry {
+            Entry::Open(call) => Some((*id, &**call)),
+            Entry::Cancelled { .. } => None,
+        })
+    }
+
+    /// The open requests with an id below `end`.
+    pub(super) fn below(&mut self, end: CallId) -> impl Iterator<Item = &mut Call> {
+        let entries = self.entries.range_mut(..end);
+        entries.filter_map(|(_, entry)| match entry {
+            Entry::Open(call) => Some(&mut **call),
+            Entry::Cancelled { .. } => None,
+        })
+    }
+
+    /// The only request in flight, if there is no other, not even one that was cancelled and may be
+    /// running still: a late message of the one would be shown as the other's.
+    pub(super) fn only(&self) -> Option<CallId> {
+        let mut entries = self.entries.iter();
+        match (entries.next(), entries.next()) {
+            (Some((id, Entry::Open(_))), None) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// When the first of them is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let due = |entry: &Entry| match entry {
+            Entry::Open(call) => call.clock.due(),
+            Entry::Cancelled { until } => *until,
+        };
+        self.entries.values().map(due).min()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+}

@@ -1,0 +1,112 @@
+//! The deadlines of one request (protocol notes 5.1, "Deadlines").
+
+use std::time::{Duration, Instant};
+
+use crate::bridge::limits::Limits;
+
+/// When a request is over, whatever happens.
+#[derive(Debug)]
+pub(super) struct Clock {
+    idle_at: Instant,
+    cap_at: Instant,
+    absolute_at: Instant,
+    held: Option<Held>,
+}
+
+/// The server waits for the client: idle timer and cap stand still.
+#[derive(Debug)]
+struct Held {
+    /// How many server requests hold it.
+    by: usize,
+    since: Instant,
+}
+
+impl Clock {
+    pub(super) fn start(now: Instant, limits: &Limits) -> Self {
+        Self {
+            idle_at: after(now, limits.idle),
+            cap_at: after(now, limits.cap),
+            absolute_at: after(now, limits.absolute_cap),
+            held: None,
+        }
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        match self.held {
+            Some(_) => self.absolute_at,
+            None => self.idle_at.min(self.cap_at).min(self.absolute_at),
+        }
+    }
+
+    pub(super) fn progress(&mut self, now: Instant, limits: &Limits) {
+        // What has passed since it stands still is added when it goes on.
+        let now = self.held.as_ref().map_or(now, |held| held.since);
+        self.idle_at = after(now, limits.idle);
+    }
+
+    pub(super) fn hold(&mut self, now: Instant) {
+        match &mut self.held {
+            Some(held) => held.by += 1,
+            None => self.held = Some(Held { by: 1, since: now }),
+        }
+    }
+
+    pub(super) fn release(&mut self, now: Instant) {
+        let Some(held) = &mut self.held else { return };
+        held.by -= 1;
+        if held.by == 0 {
+            let stood = now.saturating_duration_since(held.since);
+            self.idle_at = after(self.idle_at, stood);
+            self.cap_at = after(self.cap_at, stood);
+            self.held = None;
+        }
+    }
+}
+
+/// `wait` after `start`; a wait that no clock can show is a very long one.
+pub(super) fn after(start: Instant, wait: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    start
+        .checked_add(wait)
+        .or_else(|| start.checked_add(LONG))
+        .unwrap_or(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// R250, invariant 22
+    #[test]
+    fn r250_what_holds_a_clock_twice_must_release_it_twice() {
+        let start = Instant::now();
+        let limits = Limits::default();
+        let mut clock = Clock::start(start, &limits);
+        assert_eq!(clock.due(), start + 60 * SECOND);
+        clock.hold(start + 10 * SECOND);
+        clock.hold(start + 20 * SECOND);
+        clock.release(start + 100 * SECOND);
+        assert_eq!(clock.due(), start + limits.absolute_cap);
+        clock.release(start + 110 * SECOND);
+        assert_eq!(clock.due(), start + 160 * SECOND);
+    }
+
+    #[test]
+    fn progress_while_the_clock_stands_still_leaves_a_whole_idle_time() {
+        let start = Instant::now();
+        let limits = Limits::default();
+        let mut clock = Clock::start(start, &limits);
+        clock.hold(start + 50 * SECOND);
+        clock.progress(start + 55 * SECOND, &limits);
+        clock.release(start + 70 * SECOND);
+        assert_eq!(clock.due(), start + 130 * SECOND);
+    }
+
+    #[test]
+    fn a_limit_beyond_all_clocks_is_a_long_one() {
+        let start = Instant::now();
+        assert!(after(start, Duration::MAX) > start + 1_000_000 * SECOND);
+    }
+}

@@ -1,0 +1,31 @@
+//! Messages of the gateway's own.
+
+use bytes::Bytes;
+
+use crate::rpc::{RequestId, quoted};
+
+/// Tells the other side that a request of ours, or one passed on, is not wanted any more.
+pub(super) fn cancelled(request: &RequestId, reason: &str) -> Bytes {
+    let mut out =
+        b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":"
+            .to_vec();
+    out.extend_from_slice(request.as_json());
+    out.extend_from_slice(b",\"reason\":");
+    out.extend_from_slice(quoted(reason).as_bytes());
+    out.extend_from_slice(b"}}");
+    Bytes::from(out)
+}
+
+/// A request with one parameter that is a string.
+pub(super) fn request(id: &RequestId, method: &str, parameter: &str, value: &str) -> Bytes {
+    let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
+    out.extend_from_slice(id.as_json());
+    let rest = format!(
+        ",\"method\":{},\"params\":{{{}:{}}}}}",
+        quoted(method),
+        quoted(parameter),
+        quoted(value)
+    );
+    out.extend_from_slice(rest.as_bytes());
+    Bytes::from(out)
+}

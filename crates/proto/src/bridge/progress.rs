@@ -1,0 +1,113 @@
+//! Progress tokens and values (protocol notes 5.1, "Progress-token map").
+
+use bytes::Bytes;
+
+use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::refused::Refused;
+use crate::rpc::{Message, RequestId};
+
+/// The member of `params._meta` of a request that asks for progress.
+pub(super) const TOKEN_IN_META: &str = "progressToken";
+/// The member of `params` of a progress notification.
+pub(super) const TOKEN: &str = "progressToken";
+
+/// The progress that the sender of one request gets.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Its own token, as it came.
+    pub(super) token: RequestId,
+    last: Option<Value>,
+}
+
+impl Progress {
+    /// Whether a request asks for progress.
+    ///
+    /// # Errors
+    /// [`Refused`] for a token that is too long, or no string or integer. `null` is no token.
+    pub(super) fn asked(request: &Message) -> Result<Option<Self>, Refused> {
+        let Some(token) = request.meta(TOKEN_IN_META) else {
+            return Ok(None);
+        };
+        if token == "null" {
+            return Ok(None);
+        }
+        if token.len() > MAX_KEPT {
+            return Err(Refused::TooLong { limit: MAX_KEPT });
+        }
+        let token = RequestId::parse(token).map_err(|_| Refused::InvalidParameter {
+            parameter: TOKEN_IN_META,
+        })?;
+        Ok(Some(Self { token, last: None }))
+    }
+
+    /// Takes the value of a notification: whether it rises, and so may be passed on.
+    pub(super) fn rises(&mut self, notification: &Message) -> bool {
+        let Some(value) = notification.param("progress").and_then(Value::read) else {
+            return false;
+        };
+        let rises = self.last.is_none_or(|last| value.is_above(last));
+        if rises {
+            self.last = Some(value);
+        }
+        rises
+    }
+}
+
+/// The token of a progress notification.
+pub(super) fn token_of(notification: &Message) -> Option<RequestId> {
+    RequestId::parse(notification.param(TOKEN)?).ok()
+}
+
+/// A progress value. Integers are compared as such, as a float makes neighbours beyond 2^53 equal.
+#[derive(Debug, Clone, Copy)]
+struct Value {
+    integer: Option<i128>,
+    number: f64,
+}
+
+impl Value {
+    fn read(json: Bytes) -> Option<Self> {
+        let text = std::str::from_utf8(&json).ok()?;
+        // JSON has no words for what is not finite, and this parser does.
+        if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self {
+            integer: text.parse().ok(),
+            number: text.parse().ok()?,
+        })
+    }
+
+    fn is_above(self, other: Self) -> bool {
+        match (self.integer, other.integer) {
+            (Some(this), Some(other)) => this > other,
+            _ => self.number > other.number,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(json: &'static str) -> Option<Value> {
+        Value::read(Bytes::from_static(json.as_bytes()))
+    }
+
+    /// R188, invariant 17
+    #[test]
+    fn r188_progress_rises_beyond_what_floats_tell_apart() {
+        let above = |a, b| value(a).unwrap().is_above(value(b).unwrap());
+        assert!(above("9007199254740993", "9007199254740992"));
+        assert!(!above("9007199254740992", "9007199254740992"));
+        assert!(above("0.5", "0") && above("1e2", "99") && above("0", "-1"));
+        assert!(!above("0.5", "0.5") && !above("-2", "-1"));
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_progress() {
+        for json in ["\"1\"", "null", "true", "[1]", "{}"] {
+            assert!(value(json).is_none(), "{json}");
+        }
+    }
+}

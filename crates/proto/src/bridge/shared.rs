@@ -1,0 +1,310 @@
+//! What several client sessions have in common on one upstream session (protocol notes 5.2.1): one
+//! handshake, one log level, one subscription per resource.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::bridge::action::{Action, CallId, MemberId, Nature};
+use crate::bridge::association::is_list_changed;
+use crate::bridge::call::{Owner, Purpose, Stage};
+use crate::bridge::handshake::Handshake;
+use crate::bridge::topics::Topic;
+use crate::bridge::upstream::EMPTY;
+use crate::bridge::{Reframing, Refused, notice};
+use crate::rpc::{Kind, Message, response};
+
+/// State of a shared session.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) handshake: Handshake,
+    /// The level that the upstream was told last, if that is certain.
+    level: Option<Level>,
+    levels: Turns,
+    /// By URI. There are no more than subscriptions and requests in flight.
+    pub(super) topics: BTreeMap<String, Topic>,
+}
+
+/// Requests about one thing, of which the upstream sees one at a time. Waiting ones count as in flight.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    pub(super) running: Option<CallId>,
+    pub(super) waiting: VecDeque<CallId>,
+}
+
+/// How a request that took its turn came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    NotDone,
+    /// It was written and not answered.
+    Unknown,
+}
+
+/// Log levels, the most verbose first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Level(usize);
+
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
+impl Level {
+    fn of(message: &Message) -> Option<Self> {
+        let text = message.param_text("level")?;
+        LEVELS.iter().position(|level| *level == text).map(Self)
+    }
+
+    fn as_str(self) -> &'static str {
+        LEVELS.get(self.0).copied().unwrap_or_default()
+    }
+}
+
+impl Turns {
+    /// Whose turn it is now, if it was nobody's.
+    pub(super) fn next(&mut self) -> Option<CallId> {
+        if self.running.is_none() {
+            self.running = self.waiting.pop_front();
+            return self.running;
+        }
+        None
+    }
+
+    pub(super) fn over(&mut self, id: CallId) {
+        if self.running == Some(id) {
+            self.running = None;
+        }
+        self.waiting.retain(|waiting| *waiting != id);
+    }
+}
+
+impl Shared {
+    /// A request is gone that did not have its turn yet.
+    pub(super) fn forget(&mut self, id: CallId, purpose: &Purpose) {
+        match purpose {
+            Purpose::Plain => {}
+            Purpose::Initialize => {
+                if let Handshake::Running { waiting, .. } = &mut self.handshake {
+                    waiting.retain(|waiting| *waiting != id);
+                }
+            }
+            Purpose::Level { .. } => self.levels.over(id),
+            Purpose::Subscribe(uri) | Purpose::Unsubscribe(uri) => {
+                // A topic that waits has a running request, whose end cleans up.
+                if let Some(topic) = self.topics.get_mut(uri) {
+                    topic.turns.over(id);
+                }
+            }
+        }
+    }
+}
+
+impl Reframing {
+    pub(super) fn shared_request(
+        &mut self,
+        member: MemberId,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let method = message.method().unwrap_or_default();
+        let ready = self.members.get(&member).is_some_and(|known| known.ready);
+        match method {
+            "ping" => self.answer_here(member, message, EMPTY),
+            "initialize" => return self.shared_initialize(member, message, now),
+            _ if !ready => return Err(Refused::NotInitialized),
+            _ if method.starts_with("tasks/") || message.param("task").is_some() => {
+                return Err(Refused::NotShareable);
+            }
+            "logging/setLevel" => {
+                let asked = Level::of(message);
+                let asked = asked.ok_or(Refused::InvalidParameter { parameter: "level" })?;
+                let purpose = Purpose::Level { asked, told: asked };
+                let call = self.open(member, message, purpose, now)?;
+                if let Some(shared) = &mut self.shared {
+                    shared.levels.waiting.push_back(call);
+                }
+                self.run_levels();
+            }
+            "resources/subscribe" | "resources/unsubscribe" => {
+                return self.shared_subscription(member, message, now);
+            }
+            _ => {
+                let call = self.open(member, message, Purpose::Plain, now)?;
+                self.write(call);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a client's request that the upstream need not see.
+    pub(super) fn answer_here(&mut self, member: MemberId, message: &Message, result: &[u8]) {
+        if let Some(request) = message.id().cloned() {
+            let answer = response(&request, result);
+            self.answer(Owner { member, request }, answer);
+        }
+    }
+
+    pub(super) fn answer_empty(&mut self, id: CallId) {
+        if let Some(owner) = self.take_call(id).and_then(|call| call.owner) {
+            let answer = response(&owner.request, EMPTY);
+            self.answer(owner, answer);
+        }
+    }
+
+    pub(super) fn shared_notification(&mut self, member: MemberId, message: &Message) {
+        let passes = match message.method() {
+            Some("notifications/initialized") => self.is_first_initialized(member),
+            // Roots are not declared, and no task of a client is known upstream.
+            Some("notifications/roots/list_changed" | "notifications/tasks/status") => false,
+            _ => true,
+        };
+        if passes {
+            self.tell_upstream(message.source().clone());
+        } else {
+            self.dropped.notifications += 1;
+        }
+    }
+
+    /// A notification of a shared upstream: to all whom it concerns, or to nobody.
+    pub(super) fn fan_out(&mut self, method: &str, message: &Message) {
+        let concerned: Vec<MemberId> = if is_list_changed(method) {
+            let ready = self.members.iter().filter(|(_, known)| known.ready);
+            ready.map(|(member, _)| *member).collect()
+        } else if method == "notifications/resources/updated" {
+            let uri = message.param_str("uri").unwrap_or_default();
+            let topic = self.shared.as_ref().and_then(|s| s.topics.get(&uri));
+            topic.map_or_else(Vec::new, |topic| {
+                topic.subscribers.iter().copied().collect()
+            })
+        } else {
+            self.dropped.notifications += 1;
+            return;
+        };
+        for member in concerned {
+            let message = message.source().clone();
+            self.deliver(member, None, message, Nature::ChangeNotice);
+        }
+    }
+
+    /// The upstream answered a request that had its turn.
+    pub(super) fn turn_answered(&mut self, id: CallId, message: &Message, now: Instant) {
+        let Some(call) = self.take_call(id) else {
+            return;
+        };
+        let outcome = match message.kind() {
+            Kind::Response => Outcome::Done,
+            _ => Outcome::NotDone,
+        };
+        let owner = call.owner.clone();
+        if let Some(owner) = call.owner {
+            let answer = message.with_id(&owner.request);
+            self.answer(owner, answer);
+        }
+        self.turn_over(id, &call.purpose, owner.as_ref(), outcome, now);
+    }
+
+    /// Notes how a request came out that had its turn, and lets the next one have it.
+    pub(super) fn turn_over(
+        &mut self,
+        id: CallId,
+        purpose: &Purpose,
+        owner: Option<&Owner>,
+        outcome: Outcome,
+        now: Instant,
+    ) {
+        let Some(shared) = &mut self.shared else {
+            return;
+        };
+        match purpose {
+            Purpose::Plain | Purpose::Initialize => {}
+            Purpose::Level { asked, told } => {
+                shared.levels.over(id);
+                match outcome {
+                    Outcome::Done => {
+                        shared.level = Some(*told);
+                        self.set_level(owner, *asked);
+                    }
+                    Outcome::NotDone => {}
+                    Outcome::Unknown => shared.level = None,
+                }
+                self.run_levels();
+            }
+            Purpose::Subscribe(uri) | Purpose::Unsubscribe(uri) => {
+                if let Some(topic) = shared.topics.get_mut(uri) {
+                    topic.turns.over(id);
+                    topic.settle(purpose, owner, outcome);
+                }
+                self.run_topic(uri, now);
+            }
+        }
+    }
+
+    fn set_level(&mut self, owner: Option<&Owner>, level: Level) {
+        let known = owner.and_then(|owner| self.members.get_mut(&owner.member));
+        if let Some(known) = known {
+            known.level = Some(level);
+        }
+    }
+
+    /// Lets the next log level have its turn: the upstream gets the most verbose one that anybody
+    /// attached wants.
+    fn run_levels(&mut self) {
+        while let Some(id) = self.shared.as_mut().and_then(|s| s.levels.next()) {
+            let Some((owner, asked)) = self.level_of(id) else {
+                self.level_over(id);
+                continue;
+            };
+            let others = self.members.iter().filter(|(id, _)| **id != owner.member);
+            let told = others.filter_map(|(_, known)| known.level).min();
+            let told = told.map_or(asked, |other| other.min(asked));
+            if self.shared.as_ref().is_some_and(|s| s.level == Some(told)) {
+                self.set_level(Some(&owner), asked);
+                self.answer_empty(id);
+                self.level_over(id);
+                continue;
+            }
+            if told == asked {
+                self.write(id);
+            } else {
+                let own = id.to_request_id();
+                let message = notice::request(&own, "logging/setLevel", "level", told.as_str());
+                self.write_own(id, message);
+            }
+            if let Some(call) = self.calls.get_mut(id) {
+                call.purpose = Purpose::Level { asked, told };
+            }
+        }
+    }
+
+    fn level_over(&mut self, id: CallId) {
+        if let Some(shared) = &mut self.shared {
+            shared.levels.over(id);
+        }
+    }
+
+    /// Writes a request in words of the gateway's own.
+    pub(super) fn write_own(&mut self, id: CallId, message: Bytes) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.stage = Stage::Written;
+            call.progress = None;
+            let call = Some(id);
+            self.actions.push_back(Action::Write { message, call });
+        }
+    }
+
+    fn level_of(&self, id: CallId) -> Option<(Owner, Level)> {
+        let call = self.calls.get(id)?;
+        match call.purpose {
+            Purpose::Level { asked, .. } => Some((call.owner.clone()?, asked)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The report, for people and for programs.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use thinpipe_proto::shown::Shown;
+
+use super::judgement::{Finding, Level, is_usable};
+use super::observation::{Identity, Observations};
+
+/// Of a text that quotes a server, so many bytes are shown.
+const MAX_SHOWN: usize = 500;
+/// Where texts are broken.
+const WIDTH: usize = 96;
+/// Where texts begin.
+const INDENT: usize = 26;
+
+/// The report as a table.
+pub(crate) fn table(seen: &Observations, findings: &[Finding]) -> String {
+    let usable = if is_usable(findings) {
+        "usable"
+    } else {
+        "not usable"
+    };
+    let mut out = format!("{}: {usable}\n", Shown::new(&seen.target, MAX_SHOWN));
+    if let Ok(identity) = &seen.identity {
+        row(&mut out, "", "server", &named(identity));
+        row(&mut out, "", "speaks", &spoken(identity));
+        let revisions: Vec<_> = identity.revisions.iter().map(|r| r.as_str()).collect();
+        row(&mut out, "", "revisions", &revisions.join(", "));
+    }
+    out.push('\n');
+    for finding in findings {
+        row(&mut out, word(finding.level), finding.check, &finding.text);
+        if let Some(mend) = finding.mend.filter(|_| finding.level > Level::Fine) {
+            row(&mut out, "", "", &format!("-> {mend}"));
+        }
+    }
+    out
+}
+
+/// The report as JSON: `docs/src/operations.md` describes it.
+pub(crate) fn json(seen: &Observations, findings: &[Finding]) -> Value {
+    let checks: Vec<_> = findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "check": finding.check,
+                "level": word(finding.level),
+                "text": Shown::new(&finding.text, MAX_SHOWN).to_string(),
+                "mend": finding.mend,
+            })
+        })
+        .collect();
+    let identity = seen.identity.as_ref().ok();
+    let lists: serde_json::Map<_, _> = seen
+        .lists
+        .iter()
+        .filter_map(|(method, list)| Some(((*method).to_owned(), json!(list.as_ref().ok()?))))
+        .collect();
+    json!({
+        "target": seen.target,
+        "usable": is_usable(findings),
+        "server": identity.map(|identity| json!({
+            "name": identity.name,
+            "version": identity.version,
+        })),
+        "bindings": identity.map(bindings),
+        "revisions": identity.map(|identity| {
+            identity.revisions.iter().map(|r| r.as_str()).collect::<Vec<_>>()
+        }),
+        "lists": lists,
+        "checks": checks,
+    })
+}
+
+fn named(identity: &Identity) -> String {
+    let name = identity.name.as_deref().unwrap_or("does not give its name");
+    let version = identity.version.as_deref().unwrap_or_default();
+    format!("{name} {version}").trim_end().to_owned()
+}
+
+fn bindings(identity: &Identity) -> Vec<String> {
+    if identity.bindings.is_empty() {
+        return vec!["stdio".to_owned()];
+    }
+    identity.bindings.iter().map(ToString::to_string).collect()
+}
+
+fn spoken(identity: &Identity) -> String {
+    bindings(identity).join(" and ")
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Fine => "ok",
+        Level::Note => "note",
+        Level::Warning => "warning",
+        Level::Failure => "failure",
+    }
+}
+
+/// One row: level, check, and the text, broken between words.
+fn row(out: &mut String, level: &str, check: &str, text: &str) {
+    let text = Shown::new(text, MAX_SHOWN).to_string();
+    let mut line = format!("  {level:<8}{check:<16}");
+    for word in text.split(' ') {
+        if line.trim_end().len() > INDENT && line.len() + word.len() > WIDTH {
+            // Writing to a string does not fail.
+            let _ = writeln!(out, "{}", line.trim_end());
+            line = " ".repeat(INDENT);
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    let _ = writeln!(out, "{}", line.trim_end());
+}

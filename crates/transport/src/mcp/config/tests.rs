@@ -1,0 +1,149 @@
+use thinpipe_proto::deprecation::DeprecationConfig;
+
+use super::*;
+
+/// B1
+#[test]
+fn b1_defaults_are_those_that_are_documented() {
+    let config = HttpTransportConfig::builder().build().unwrap();
+    assert_eq!(config.bind_address.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.endpoint, "/mcp");
+    assert_eq!(
+        (config.max_connections, config.max_concurrent_requests),
+        (1_000, 10)
+    );
+    assert_eq!(config.session_timeout, Duration::from_secs(300));
+    assert_eq!(config.keep_alive_timeout, Duration::from_secs(30));
+    assert_eq!(config.request_timeout, Duration::from_secs(30));
+    assert_eq!(config.max_message_size, 16 << 20);
+}
+
+/// A1, A2, A3, A16 to A19
+#[test]
+fn a1_one_value_configures_both_and_survives_a_file() {
+    let config = HttpSseConfig::builder()
+        .base_config(
+            HttpTransportConfig::builder()
+                .endpoint("/streamable")
+                .build()
+                .unwrap(),
+        )
+        .max_streams(500_usize)
+        .session_timeout(Duration::from_millis(1_500))
+        .build()
+        .unwrap();
+    let written = serde_json::to_string(&config).unwrap();
+    assert!(
+        written.contains(r#""session_timeout":"1500ms""#),
+        "{written}"
+    );
+    assert!(written.contains(r#""heartbeat":"15s""#), "{written}");
+    assert_eq!(
+        serde_json::from_str::<HttpSseConfig>(&written).unwrap(),
+        config
+    );
+    let default: HttpSseConfig = serde_json::from_str("{}").unwrap();
+    assert_eq!(default, HttpSseConfig::default());
+    assert_eq!(
+        (&*default.sse_endpoint, &*default.messages_endpoint),
+        ("/sse", "/messages")
+    );
+    assert!(default.deprecation_warnings);
+}
+
+/// A3: either switch turns all warnings off, and none of them what else is configured.
+#[test]
+fn a3_either_switch_turns_the_warnings_off() {
+    for (outer, inner) in [(true, true), (true, false), (false, true), (false, false)] {
+        let deprecation = DeprecationConfig::default().with_warnings(inner);
+        let config = HttpSseConfig::builder()
+            .deprecation_warnings(outer)
+            .deprecation(deprecation)
+            .build()
+            .unwrap();
+        assert_eq!(config.effective_deprecation().warnings(), outer && inner);
+    }
+    let read: HttpSseConfig =
+        serde_json::from_str(r#"{"deprecation":{"sunset":"2027-07-28","warn_every":"1m"}}"#)
+            .unwrap();
+    let sunset = read.effective_deprecation().sunset().unwrap();
+    assert_eq!(sunset.to_string(), "2027-07-28T00:00:00Z");
+}
+
+#[test]
+fn what_is_unknown_or_has_no_unit_is_refused() {
+    for wrong in [
+        r#"{"max_conections":1}"#,
+        r#"{"session_timeout":30}"#,
+        r#"{"session_timeout":"30"}"#,
+        r#"{"resumability":{"max_event":1}}"#,
+    ] {
+        assert!(
+            serde_json::from_str::<HttpTransportConfig>(wrong).is_err(),
+            "{wrong}"
+        );
+    }
+    assert!(serde_json::from_str::<HttpSseConfig>(r#"{"base":{}}"#).is_err());
+}
+
+/// A18, T2, T8
+#[test]
+fn a18_what_is_not_possible_is_refused() {
+    let refused = |change: fn(HttpSseConfigBuilder) -> HttpSseConfigBuilder| {
+        change(HttpSseConfig::builder())
+            .build()
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        refused(|b| b.heartbeat(Duration::ZERO)),
+        "heartbeat: 1 s to 60 s"
+    );
+    assert_eq!(
+        refused(|b| b.heartbeat(Duration::from_secs(61))),
+        "heartbeat: 1 s to 60 s"
+    );
+    assert_eq!(
+        refused(|b| b.event_buffer(1_001_usize)),
+        "event_buffer: 1,000 at most"
+    );
+    assert_eq!(
+        refused(|b| b.sse_endpoint("/mcp")),
+        "\"/mcp\" is the path of two endpoints"
+    );
+    assert_eq!(
+        refused(|b| b.max_streams(10_000_usize)),
+        "max_streams: less than base_config.max_connections",
+    );
+    let wrong = HttpTransportConfig {
+        max_sessions: 0,
+        ..HttpTransportConfig::default()
+    };
+    assert_eq!(
+        wrong.server_config().unwrap_err().to_string(),
+        "max_sessions: at least 1"
+    );
+    assert!(
+        HttpTransportConfig::builder()
+            .endpoint("mcp?a")
+            .build()
+            .is_err()
+    );
+}
+
+/// B18
+#[test]
+fn b18_an_address_for_others_needs_the_names_it_is_reached_by() {
+    let everywhere: SocketAddr = "0.0.0.0:80".parse().unwrap();
+    let refused = HttpTransportConfig::builder()
+        .bind_address(everywhere)
+        .build();
+    assert!(matches!(refused, Err(ConfigError::HostsMissing { .. })));
+    let named = HttpTransportConfig::builder()
+        .bind_address(everywhere)
+        .allowed_hosts(vec!["MCP.example".to_owned()])
+        .build()
+        .unwrap();
+    let access = named.server_config().unwrap().access;
+    assert!(access.allows_host(Some(b"mcp.example")) && !access.allows_host(Some(b"localhost")));
+}

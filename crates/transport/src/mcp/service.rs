@@ -1,0 +1,537 @@
+//! The protocol around a [`MessageHandler`]: what every server does alike.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use thinpipe_proto::revision::{Binding, Revision};
+use thinpipe_proto::rpc::{Kind, Message, RequestId, code, meta_key};
+
+use super::call::{self, Ended, guarded};
+use super::config::HttpTransportConfig;
+use super::context::{About, Context, Input};
+use super::handler::{InputRequest, MessageHandler, Outcome, Request, ServerInfo};
+use super::log::LogLevel;
+use super::session::SessionState;
+use super::shape::{Response, Shape};
+use super::subscription::{Filter, Notifier};
+use super::{RpcError, methods, params};
+use crate::body::{Body, BoxFuture};
+use crate::server::conversation::{ConversationConfig, ListenError, Outlet};
+use crate::server::{
+    Answer, Content, Exchange, Handler, Inbound, Negotiated, Session, SessionEnd, SessionManager,
+    SessionSlot,
+};
+
+/// How often a handler may ask again before a call in a session ends with an error.
+const MAX_ROUNDS: usize = 10;
+
+/// How long a client may take to answer a question of a round.
+const ANSWER_WAIT: Duration = Duration::from_secs(300);
+
+/// A handler with the protocol around it.
+pub(super) struct Service<H> {
+    pub(super) handler: H,
+    pub(super) info: ServerInfo,
+    pub(super) notifier: Notifier,
+    patience: Duration,
+    conversation: ConversationConfig,
+    sessions: OnceLock<SessionManager>,
+}
+
+/// A request that is about to be answered, with where it came from.
+struct Call {
+    message: Message,
+    id: RequestId,
+    context: Context,
+    session: Option<Arc<Session>>,
+}
+
+impl<H: MessageHandler> Service<H> {
+    pub(super) fn new(handler: H, config: &HttpTransportConfig) -> Arc<Self> {
+        let info = handler.info();
+        let conversation = ConversationConfig {
+            buffer: config.event_buffer(),
+            ..ConversationConfig::default()
+        };
+        Arc::new(Self {
+            handler,
+            notifier: Notifier::new(conversation, &info),
+            info,
+            patience: config.request_timeout,
+            conversation,
+            sessions: OnceLock::new(),
+        })
+    }
+
+    /// Tells it the sessions of the server it runs in.
+    pub(super) fn attach(&self, sessions: &SessionManager) {
+        self.notifier.attach(sessions);
+        // A service runs in one server; a second one has its sessions told nothing.
+        if self.sessions.set(sessions.clone()).is_err() {
+            tracing::warn!("a handler was mounted in two servers");
+        }
+    }
+
+    async fn respond_to(self: Arc<Self>, exchange: Exchange) -> Answer {
+        let (inbound, about) = split(exchange);
+        match inbound {
+            Inbound::Initialize(message, slot) => self.initialize(&message, slot).await,
+            Inbound::Message(message, session) => self.in_session(message, session, about).await,
+            Inbound::Stateless(message) => self.stateless(message, about).await,
+            Inbound::StatelessNotification(_) => Answer::accepted(),
+            Inbound::Listen(session, last) => {
+                let state = SessionState::of(&session, &self.conversation);
+                let Some(state) = state else {
+                    return foreign_session(None);
+                };
+                let listening = state.conversation.listen(last.as_ref());
+                listening.unwrap_or_else(not_listening)
+            }
+            Inbound::Terminate(_) => Answer::new(StatusCode::OK, Content::Other(None), Body::Empty),
+        }
+    }
+
+    async fn initialize(&self, message: &Message, slot: SessionSlot) -> Answer {
+        let id = message.id();
+        let asked = message.param_str("protocolVersion").unwrap_or_default();
+        let known = Revision::from_bytes(asked.as_bytes()).filter(|known| !known.is_modern());
+        let revision = known.unwrap_or(Revision::NEWEST_LEGACY);
+        let negotiated = Negotiated {
+            revision,
+            initialize_params: message.params().unwrap_or_default(),
+            attachment: Bytes::new(),
+        };
+        match slot.open(negotiated).await {
+            Ok(session) => {
+                session.state(|| SessionState::new(&session, &self.conversation, false));
+                let result = self.info.for_initialize(revision.as_str()).to_string();
+                let id = id.cloned().unwrap_or_else(|| RequestId::from_integer(0));
+                let response = thinpipe_proto::rpc::response(&id, result.as_bytes());
+                Answer::json(response).with_session(session.id().clone())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a session cannot be opened");
+                let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "no session can be opened");
+                Answer::error(status, id, code::INTERNAL_ERROR, text, Some(NO_SESSION))
+            }
+        }
+    }
+
+    async fn in_session(
+        self: Arc<Self>,
+        message: Message,
+        session: Option<Arc<Session>>,
+        mut about: About,
+    ) -> Answer {
+        let state = session
+            .as_deref()
+            .map(|s| SessionState::of(s, &self.conversation));
+        let state = match state {
+            Some(None) => return foreign_session(message.id()),
+            Some(Some(state)) => Some(state),
+            None => None,
+        };
+        if let Some(state) = state {
+            about.conversation = Some(Arc::clone(&state.conversation));
+            about.capabilities = state.capabilities.clone();
+            about.client_info = state.client_info.clone();
+        }
+        about.session.clone_from(&session);
+        match message.kind() {
+            Kind::Request => {
+                let level = state.map_or(Some(LogLevel::Info), SessionState::level);
+                let level = level.filter(|_| self.info.can("logging", None));
+                self.request(message, session.clone(), about, level).await
+            }
+            Kind::Notification => {
+                self.notification(message, state, about).await;
+                Answer::accepted()
+            }
+            Kind::Response | Kind::ErrorResponse => {
+                if !state.is_some_and(|state| state.conversation.answered(&message)) {
+                    tracing::debug!(id = ?message.id(), "an answer that nobody waits for");
+                }
+                Answer::accepted()
+            }
+        }
+    }
+
+    async fn notification(&self, message: Message, state: Option<&SessionState>, about: About) {
+        match message.method() {
+            Some("notifications/initialized") => {
+                if let Some(state) = state {
+                    state.set_initialized();
+                }
+            }
+            Some("notifications/cancelled") => {
+                let id = message.param("requestId").map(RequestId::parse);
+                if let (Some(state), Some(Ok(id))) = (state, id) {
+                    state.cancel(&id);
+                }
+            }
+            _ => {
+                let context = Context::new(about, &message, None);
+                let taken = self
+                    .handler
+                    .notification(Request::new(message), context.clone());
+                if let Err(ended) = guarded(taken, &context, self.patience).await {
+                    tracing::warn!(?ended, "a notification was not handled to its end");
+                }
+            }
+        }
+    }
+
+    async fn stateless(self: Arc<Self>, message: Message, mut about: About) -> Answer {
+        let member = |key: &str| -> Value {
+            let text = message.meta_json(key);
+            text.and_then(|text| serde_json::from_slice(text).ok())
+                .unwrap_or_default()
+        };
+        about.capabilities = member(meta_key::CLIENT_CAPABILITIES);
+        about.client_info = member(meta_key::CLIENT_INFO);
+        let level = member(meta_key::LOG_LEVEL);
+        let level = match &level {
+            Value::Null => None,
+            named => {
+                let known = named.as_str().and_then(LogLevel::from_name);
+                let Some(known) = known else {
+                    let error = RpcError::invalid_params("logLevel is none of the known ones");
+                    return refuse(&message, &error, about.revision);
+                };
+                Some(known).filter(|_| self.info.can("logging", None))
+            }
+        };
+        self.request(message, None, about, level).await
+    }
+
+    async fn request(
+        self: Arc<Self>,
+        message: Message,
+        session: Option<Arc<Session>>,
+        about: About,
+        level: Option<LogLevel>,
+    ) -> Answer {
+        let Some(id) = message.id().cloned() else {
+            return Answer::accepted();
+        };
+        let revision = about.revision;
+        let method = message.method().unwrap_or_default();
+        if let Err(error) = methods::check(&self.info, revision, method) {
+            return refuse(&message, &error, revision);
+        }
+        if method == "subscriptions/listen" {
+            return match Filter::of(&message, &self.info) {
+                Ok(filter) => self.notifier.listen(&id, filter, &self.info),
+                Err(error) => refuse(&message, &error, revision),
+            };
+        }
+        if let Some(done) = self.for_every_server(&message, session.as_deref(), revision) {
+            return match done {
+                Ok(result) => {
+                    let response = self.shape(revision, method).complete(&id, result);
+                    Answer::json(response.message)
+                }
+                Err(error) => refuse(&message, &error, revision),
+            };
+        }
+        let (outlet, inlet) = match &about.conversation {
+            Some(conversation) => conversation.begin(&id),
+            None => Outlet::stateless(&id, &self.conversation),
+        };
+        let over_one_stream = about.binding == Binding::HttpSse;
+        let sessions = session
+            .is_some()
+            .then(|| self.sessions.get().cloned())
+            .flatten();
+        let context = Context::new(about, &message, level).over(outlet);
+        let call = Call {
+            message,
+            id,
+            context: context.clone(),
+            session,
+        };
+        let work = Box::pin(self.work(call));
+        if over_one_stream {
+            // It is said on the stream of the session.
+            work.await;
+            return Answer::accepted();
+        }
+        call::answer(work, inlet, context, sessions).await
+    }
+
+    /// What is answered for every server; `None`: something else.
+    fn for_every_server(
+        &self,
+        message: &Message,
+        session: Option<&Session>,
+        revision: Revision,
+    ) -> Option<Result<Value, RpcError>> {
+        let state = || session.and_then(|session| SessionState::of(session, &self.conversation));
+        let text = |name: &str| {
+            let text = message.param_str(name);
+            text.ok_or_else(|| RpcError::invalid_params(format!("{name} is not a text")))
+        };
+        Some(match message.method()? {
+            "ping" => Ok(json!({})),
+            "server/discover" if revision.is_modern() => {
+                Ok(self.info.for_discover(&methods::revisions()))
+            }
+            "logging/setLevel" => text("level").and_then(|name| {
+                let unknown = || RpcError::invalid_params(format!("there is no level {name:?}"));
+                let level = LogLevel::from_name(&name).ok_or_else(unknown)?;
+                if let Some(state) = state() {
+                    state.set_level(level);
+                }
+                Ok(json!({}))
+            }),
+            "resources/subscribe" => text("uri").and_then(|uri| {
+                state().map_or(Ok(()), |state| state.subscribe(uri))?;
+                Ok(json!({}))
+            }),
+            "resources/unsubscribe" => text("uri").map(|uri| {
+                if let Some(state) = state() {
+                    state.unsubscribe(&uri);
+                }
+                json!({})
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Answers a request over its outlet; the status counts if the answer is no event stream.
+    async fn work(self: Arc<Self>, call: Call) -> StatusCode {
+        // What the handler started beside itself hears that it is over, however it is.
+        let _over = call.context.cancelled().clone().drop_guard();
+        let state = call.session.as_deref();
+        let state = state.and_then(|session| SessionState::of(session, &self.conversation));
+        let _running = state.map(|state| state.begin(&call.id, call.context.cancelled()));
+        let revision = call.context.revision();
+        let response = match self.outcome(&call).await {
+            Ok(response) => response,
+            Err(Ended::Cancelled) => {
+                if let Some(outlet) = call.context.outlet() {
+                    outlet.close();
+                }
+                return StatusCode::OK;
+            }
+            Err(ended) => {
+                let method = call.message.method().unwrap_or_default();
+                tracing::error!(method, ?ended, "a handler did not answer");
+                Response::error(&call.id, &failure(ended), revision)
+            }
+        };
+        let status = response.status;
+        if let Some(outlet) = call.context.outlet()
+            && outlet.respond(response.message).await.is_err()
+        {
+            tracing::debug!("the client left before its answer");
+        }
+        status
+    }
+
+    async fn outcome(&self, call: &Call) -> Result<Response, Ended> {
+        let revision = call.context.revision();
+        let method = call.message.method().unwrap_or_default();
+        let shape = self.shape(revision, method);
+        let refused = |error: &RpcError| Response::error(&call.id, error, revision);
+        let mut context = match self.first_context(call) {
+            Ok(context) => context,
+            Err(error) => return Ok(refused(&error)),
+        };
+        for _ in 0..MAX_ROUNDS {
+            let request = Request::new(call.message.clone());
+            let asked = context.clone();
+            // Within the future, so that a panic before its first await is contained too.
+            let handled = async { self.handler.request(request, asked).await };
+            match guarded(handled, &call.context, self.patience).await? {
+                Ok(Outcome::Result(result)) => return Ok(shape.complete(&call.id, result)),
+                Ok(Outcome::Text(result)) => return Ok(shape.complete_text(&call.id, &result)),
+                Err(error) => return Ok(refused(&error)),
+                Ok(Outcome::InputRequired { requests, state }) => {
+                    if let Err(error) = self.may_ask(method, &context, requests.values()) {
+                        return Ok(refused(&error));
+                    }
+                    if revision.is_modern() {
+                        let result = input_required(&requests, state);
+                        return Ok(shape.input_required(&call.id, result));
+                    }
+                    let asking = ask_all(&context, requests);
+                    let cancelled = call.context.cancelled();
+                    // Cancel-safe: what is dropped here is dropped for good.
+                    let answers = cancelled.run_until_cancelled(asking).await;
+                    match answers.ok_or(Ended::Cancelled)? {
+                        Ok(responses) => context = context.with_input(Input { responses, state }),
+                        Err(error) => return Ok(refused(&error)),
+                    }
+                }
+            }
+        }
+        let text = format!("the server asked {MAX_ROUNDS} times without coming to an answer");
+        Ok(refused(&RpcError::internal(text)))
+    }
+
+    /// The context with what the client gave with the request (2026-07-28), headers checked.
+    fn first_context(&self, call: &Call) -> Result<Context, RpcError> {
+        if !call.context.revision().is_modern() {
+            return Ok(call.context.clone());
+        }
+        let member = |name: &str| -> Option<Value> {
+            serde_json::from_slice(&call.message.param(name)?).ok()
+        };
+        if call.message.method() == Some("tools/call")
+            && let Some(name) = call.message.param_text("name")
+            && let Some(schema) = self.handler.tool_schema(&name)
+        {
+            let arguments = member("arguments").unwrap_or_default();
+            params::check(call.context.headers(), schema, &arguments)?;
+        }
+        let responses = match member("inputResponses") {
+            None => Map::new(),
+            Some(Value::Object(responses)) if responses.values().all(Value::is_object) => responses,
+            Some(_) => {
+                let text = "inputResponses is not an object of objects";
+                return Err(RpcError::invalid_params(text));
+            }
+        };
+        let state = call.message.param_str("requestState");
+        Ok(call.context.with_input(Input { responses, state }))
+    }
+
+    /// Whether this may be asked in answer to this method, and this client.
+    fn may_ask<'a>(
+        &self,
+        method: &str,
+        context: &Context,
+        mut requests: impl Iterator<Item = &'a InputRequest>,
+    ) -> Result<(), RpcError> {
+        if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+            tracing::error!(
+                method,
+                "only tools, prompts and resources may require input"
+            );
+            return Err(RpcError::internal("this request cannot require input"));
+        }
+        let undeclared = requests.find_map(|request| context.undeclared(request));
+        undeclared.map_or(Ok(()), |required| {
+            Err(RpcError::missing_capability(required))
+        })
+    }
+
+    fn shape<'a>(&'a self, revision: Revision, method: &'a str) -> Shape<'a> {
+        Shape {
+            info: &self.info,
+            revision,
+            method,
+        }
+    }
+}
+
+impl<H: MessageHandler> Handler for Service<H> {
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
+        Box::pin(self.respond_to(exchange))
+    }
+
+    fn session_ended(self: Arc<Self>, session: Arc<Session>, _: SessionEnd) -> BoxFuture<()> {
+        if let Some(state) = SessionState::of(&session, &self.conversation) {
+            state.conversation.close();
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// What a client wants, and who it is.
+fn split(exchange: Exchange) -> (Inbound, About) {
+    let client = exchange.client();
+    let binding = match &exchange.inbound {
+        Inbound::Stateless(_) | Inbound::StatelessNotification(_) => Binding::Stateless,
+        _ => Binding::Sessions,
+    };
+    let about = About {
+        revision: exchange.revision,
+        binding,
+        principal: exchange.principal,
+        headers: exchange.headers,
+        client,
+        session: None,
+        conversation: None,
+        capabilities: Value::Null,
+        client_info: Value::Null,
+    };
+    (exchange.inbound, about)
+}
+
+/// Asks all questions of a round, one after the other: it is one person who answers.
+async fn ask_all(
+    context: &Context,
+    requests: BTreeMap<String, InputRequest>,
+) -> Result<Map<String, Value>, RpcError> {
+    let mut answers = Map::new();
+    for (key, request) in requests {
+        answers.insert(key, context.ask(&request, ANSWER_WAIT).await?);
+    }
+    Ok(answers)
+}
+
+fn input_required(requests: &BTreeMap<String, InputRequest>, state: Option<String>) -> Value {
+    let entry = |(key, request): (&String, &InputRequest)| {
+        let request = json!({ "method": request.method, "params": request.params });
+        (key.clone(), request)
+    };
+    let requests: Map<String, Value> = requests.iter().map(entry).collect();
+    let mut result = json!({});
+    if !requests.is_empty() {
+        result["inputRequests"] = Value::Object(requests);
+    }
+    if let Some(state) = state {
+        result["requestState"] = state.into();
+    }
+    result
+}
+
+fn failure(ended: Ended) -> RpcError {
+    match ended {
+        Ended::TimedOut => {
+            let text = "the server did not answer in time; the call may have run";
+            RpcError::internal(text).reason("request_timeout")
+        }
+        Ended::Panicked | Ended::Cancelled => {
+            let text = "the server failed while it answered; the call may have run";
+            RpcError::internal(text).reason("handler_failed")
+        }
+    }
+}
+
+fn refuse(message: &Message, error: &RpcError, revision: Revision) -> Answer {
+    let data = error.data();
+    let (status, code) = (error.status(revision), error.code(revision));
+    Answer::error(status, message.id(), code, error.message(), data.as_deref())
+}
+
+fn not_listening(error: ListenError) -> Answer {
+    let (status, reason) = match error {
+        ListenError::Contended => (StatusCode::CONFLICT, r#"{"reason":"stream_contended"}"#),
+        ListenError::UnknownEvent => (StatusCode::BAD_REQUEST, r#"{"reason":"unknown_event"}"#),
+    };
+    Answer::error(
+        status,
+        None,
+        code::SERVER_ERROR,
+        &error.to_string(),
+        Some(reason),
+    )
+}
+
+/// Another handler keeps something else in this session.
+fn foreign_session(id: Option<&RequestId>) -> Answer {
+    let (status, text) = (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "this session is another handler's",
+    );
+    Answer::error(status, id, code::INTERNAL_ERROR, text, Some(NO_SESSION))
+}
+
+const NO_SESSION: &str = r#"{"reason":"session_unavailable"}"#;

@@ -1,0 +1,124 @@
+//! What the library keeps of a session with `initialize`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use thinpipe_proto::rpc::RequestId;
+use tokio_util::sync::CancellationToken;
+
+use super::RpcError;
+use super::log::LogLevel;
+use crate::server::Session;
+use crate::server::conversation::{Conversation, ConversationConfig};
+
+/// Resources that one session subscribes to at most.
+pub(super) const MAX_SUBSCRIPTIONS: usize = 1_000;
+
+/// The state of one session.
+pub(super) struct SessionState {
+    pub(super) conversation: Arc<Conversation>,
+    pub(super) capabilities: Value,
+    pub(super) client_info: Value,
+    level: AtomicU8,
+    initialized: AtomicBool,
+    /// Requests that are being answered; the server side bounds them.
+    running: Mutex<HashMap<RequestId, CancellationToken>>,
+    subscriptions: Mutex<HashSet<String>>,
+}
+
+impl SessionState {
+    /// That of this session; made now if there is none, as for a session that another node opened.
+    pub(super) fn of<'a>(session: &'a Session, config: &ConversationConfig) -> Option<&'a Self> {
+        session.state(|| Self::new(session, config, true))
+    }
+
+    pub(super) fn new(session: &Session, config: &ConversationConfig, initialized: bool) -> Self {
+        let params = serde_json::from_slice(&session.initialize_params());
+        let mut params: Value = params.unwrap_or_default();
+        Self {
+            conversation: Conversation::new(*config, session.revision()),
+            capabilities: params["capabilities"].take(),
+            client_info: params["clientInfo"].take(),
+            level: AtomicU8::new(LogLevel::Info as u8),
+            initialized: AtomicBool::new(initialized),
+            running: Mutex::default(),
+            subscriptions: Mutex::default(),
+        }
+    }
+
+    pub(super) fn level(&self) -> Option<LogLevel> {
+        LogLevel::from_number(self.level.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_level(&self, level: LogLevel) {
+        self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_initialized(&self) {
+        self.initialized.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_initialized(&self) -> bool {
+        self.initialized.load(Ordering::Relaxed)
+    }
+
+    /// Registers a request, so that it can be cancelled, until the guard is dropped.
+    pub(super) fn begin<'a>(
+        &'a self,
+        id: &RequestId,
+        cancelled: &CancellationToken,
+    ) -> Running<'a> {
+        lock(&self.running).insert(id.clone(), cancelled.clone());
+        Running {
+            state: self,
+            id: id.clone(),
+        }
+    }
+
+    /// Cancels a request, if it still runs.
+    pub(super) fn cancel(&self, id: &RequestId) {
+        let running = lock(&self.running).get(id).cloned();
+        if let Some(token) = running {
+            token.cancel();
+        }
+    }
+
+    /// # Errors
+    /// There are too many.
+    pub(super) fn subscribe(&self, uri: String) -> Result<(), RpcError> {
+        let mut subscriptions = lock(&self.subscriptions);
+        if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains(&uri) {
+            let text = format!("{MAX_SUBSCRIPTIONS} resources are subscribed to already");
+            return Err(RpcError::internal(text).reason("too_many_subscriptions"));
+        }
+        subscriptions.insert(uri);
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&self, uri: &str) {
+        lock(&self.subscriptions).remove(uri);
+    }
+
+    pub(super) fn subscribes(&self, uri: &str) -> bool {
+        lock(&self.subscriptions).contains(uri)
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Running<'a> {
+    state: &'a SessionState,
+    id: RequestId,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.state.running).remove(&self.id);
+    }
+}
+
+/// A poisoned lock means a panic elsewhere; what it guards here is valid at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

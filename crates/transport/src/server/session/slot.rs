@@ -1,0 +1,207 @@
+//! Opening a session: a place for it first, then what its handler has negotiated.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use thinpipe_proto::revision::{Binding, Revision};
+use thinpipe_proto::session::{Principal, SessionId};
+use thinpipe_store::{SessionRecord, StoreError, Version};
+
+use super::stream::{SessionStream, StreamSession};
+use super::{Negotiated, Session, SessionError, SessionManager, lock, unix_ms};
+use crate::server::Handler;
+
+/// One of the places for sessions; given back on drop.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Option<Arc<AtomicUsize>>,
+}
+
+impl Place {
+    pub(super) fn new(places: &Arc<AtomicUsize>) -> Self {
+        Self {
+            places: Some(Arc::clone(places)),
+        }
+    }
+
+    pub(super) fn keep(mut self) {
+        self.places = None;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(places) = &self.places {
+            places.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A place reserved for a session that is being opened; dropping it gives the place back.
+///
+/// A session of HTTP+SSE is there since its stream was opened. Its slot stands for what is still to be
+/// negotiated, and dropping it lets the client try `initialize` again.
+pub struct SessionSlot {
+    manager: SessionManager,
+    target: Target,
+}
+
+enum Target {
+    New(Place, Arc<dyn Handler>, Arc<str>, Principal),
+    Stream(Negotiating),
+}
+
+impl fmt::Debug for SessionSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = match &self.target {
+            Target::New(_, _, endpoint, _) => endpoint,
+            Target::Stream(negotiating) => negotiating.of.session.endpoint(),
+        };
+        f.debug_struct("SessionSlot")
+            .field("endpoint", endpoint)
+            .finish()
+    }
+}
+
+impl SessionSlot {
+    pub(super) fn new(
+        manager: SessionManager,
+        place: Place,
+        owner: Arc<dyn Handler>,
+        endpoint: Arc<str>,
+        principal: Principal,
+    ) -> Self {
+        Self {
+            manager,
+            target: Target::New(place, owner, endpoint, principal),
+        }
+    }
+
+    /// The slot of a session of HTTP+SSE whose client has sent `initialize`; `None` if it is not the
+    /// time for that: there is an answer already, or one is being worked on.
+    pub(crate) fn of_stream(manager: SessionManager, of: &StreamSession) -> Option<Self> {
+        of.stream.begin_opening().then(|| Self {
+            manager,
+            target: Target::Stream(Negotiating { of: of.clone() }),
+        })
+    }
+
+    /// Opens the session. Its id is fresh and random, and stored before anybody can learn of it.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`], [`SessionError::Random`], and [`SessionError::Ended`] if the client of
+    /// an HTTP+SSE session has left meanwhile.
+    pub async fn open(self, negotiated: Negotiated) -> Result<Arc<Session>, SessionError> {
+        let Self { manager, target } = self;
+        match target {
+            Target::New(place, owner, endpoint, principal) => {
+                let template = Template {
+                    binding: Binding::Sessions,
+                    negotiated,
+                };
+                let (record, version) = template.store(&manager, &endpoint, principal).await?;
+                let session = Session::new(record, version, owner, endpoint, None);
+                let session = manager.publish(session, place);
+                session.touch();
+                Ok(session)
+            }
+            Target::Stream(negotiating) => negotiating.finish(&manager, negotiated).await,
+        }
+    }
+
+    /// Opens a session of HTTP+SSE, of which nothing is negotiated yet.
+    pub(crate) async fn open_stream(
+        self,
+        stream: SessionStream,
+    ) -> Result<StreamSession, SessionError> {
+        let Self { manager, target } = self;
+        let Target::New(place, owner, endpoint, principal) = target else {
+            return Err(SessionError::Ended);
+        };
+        let template = Template {
+            binding: Binding::HttpSse,
+            negotiated: Negotiated {
+                revision: Revision::V2024_11_05,
+                initialize_params: Bytes::new(),
+                attachment: Bytes::new(),
+            },
+        };
+        let (record, version) = template.store(&manager, &endpoint, principal).await?;
+        let stream = Arc::new(stream);
+        let own = Some(Arc::clone(&stream));
+        let session = Session::new(record, version, owner, endpoint, own);
+        let session = manager.publish(session, place);
+        session.touch();
+        Ok(StreamSession { session, stream })
+    }
+}
+
+/// What a new record is made of.
+struct Template {
+    binding: Binding,
+    negotiated: Negotiated,
+}
+
+impl Template {
+    async fn store(
+        self,
+        manager: &SessionManager,
+        endpoint: &Arc<str>,
+        principal: Principal,
+    ) -> Result<(SessionRecord, Version), SessionError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_| SessionError::Random)?;
+        let record = SessionRecord {
+            id: SessionId::from_random(random),
+            principal,
+            endpoint: endpoint.to_string(),
+            binding: self.binding,
+            revision: self.negotiated.revision,
+            // Copied, or a session would keep the whole body that they came in.
+            initialize_params: Bytes::copy_from_slice(&self.negotiated.initialize_params),
+            attachment: self.negotiated.attachment,
+            created_ms: unix_ms(),
+        };
+        manager.store().create(&record, manager.ttl()).await?;
+        Ok((record, Version(1)))
+    }
+}
+
+/// A session of HTTP+SSE between `initialize` and its answer.
+struct Negotiating {
+    of: StreamSession,
+}
+
+impl Negotiating {
+    async fn finish(
+        self,
+        manager: &SessionManager,
+        negotiated: Negotiated,
+    ) -> Result<Arc<Session>, SessionError> {
+        let StreamSession { session, stream } = &self.of;
+        let (mut record, version) = lock(&session.record).clone();
+        record.revision = negotiated.revision;
+        record.initialize_params = Bytes::copy_from_slice(&negotiated.initialize_params);
+        record.attachment = negotiated.attachment;
+        let updated = manager.store().update(&record, version).await;
+        let version = updated.map_err(|error| match error {
+            // Whoever ended the session has deleted it.
+            StoreError::NotFound => SessionError::Ended,
+            error => error.into(),
+        })?;
+        *lock(&session.record) = (record, version);
+        if !stream.open(negotiated.revision) {
+            return Err(SessionError::Ended);
+        }
+        session.touch();
+        Ok(Arc::clone(session))
+    }
+}
+
+impl Drop for Negotiating {
+    fn drop(&mut self) {
+        self.of.stream.give_up_opening();
+    }
+}

@@ -1,0 +1,146 @@
+//! What is checked of an HTTP+SSE request before its body is read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
+use thinpipe_proto::header::{Accept, MediaType};
+use thinpipe_proto::rpc::code;
+use thinpipe_proto::session::{Principal, SessionId};
+
+use super::{Half, SseMount};
+use crate::server::exchange::Answer;
+use crate::server::head::RequestHead;
+use crate::server::ladder::{self, Step, unavailable};
+use crate::server::session::stream::StreamSession;
+use crate::server::{Shared, dispatch};
+
+/// Method, token, media types and session, in this order.
+pub(crate) fn admit(
+    shared: &Shared,
+    head: &RequestHead,
+    mount: &Arc<SseMount>,
+    half: Half,
+) -> Result<(Principal, Step), Answer> {
+    let (method, allow) = match half {
+        Half::Stream => (Method::GET, "GET"),
+        Half::Messages => (Method::POST, "POST"),
+    };
+    // A client of Streamable HTTP that was given this URL falls back when its POST gets 405.
+    if head.method != method {
+        return Err(not_allowed(allow));
+    }
+    let principal = ladder::authenticate(shared, head)?;
+    let instead = mount.observer.as_ref();
+    if let Some(answer) = instead.and_then(|observer| observer.instead(&head.headers)) {
+        return Err(answer);
+    }
+    let step = match half {
+        Half::Stream => {
+            check_accept(head)?;
+            Step::OpenStream(Arc::clone(mount))
+        }
+        Half::Messages => {
+            check_content_type(head)?;
+            let session = session_of(shared, head, mount, &principal)?;
+            Step::PostToStream(Arc::clone(mount), session)
+        }
+    };
+    Ok((principal, step))
+}
+
+fn not_allowed(allow: &'static str) -> Answer {
+    let (status, data) = (
+        StatusCode::METHOD_NOT_ALLOWED,
+        reason!("method_not_allowed"),
+    );
+    let text = format!("only {allow} is allowed here");
+    let mut answer = Answer::error(status, None, code::SERVER_ERROR, &text, Some(data));
+    answer
+        .headers
+        .insert(ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+fn check_accept(head: &RequestHead) -> Result<(), Answer> {
+    let values = head.headers.get_all(ACCEPT).iter();
+    if Accept::parse(values.map(HeaderValue::as_bytes)).event_stream {
+        return Ok(());
+    }
+    let text = "Accept must admit text/event-stream";
+    Err(ladder::refuse(StatusCode::NOT_ACCEPTABLE, text))
+}
+
+/// What the client accepts does not matter: there is nothing in the response.
+fn check_content_type(head: &RequestHead) -> Result<(), Answer> {
+    let only = ladder::only(&head.headers, &CONTENT_TYPE);
+    if only.is_some_and(|v| MediaType::parse(v.as_bytes()) == MediaType::Json) {
+        return Ok(());
+    }
+    let text = "Content-Type must be application/json";
+    Err(ladder::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+}
+
+/// The session is looked for before the body is read: its id is in the URL, and nobody else has business
+/// here.
+fn session_of(
+    shared: &Shared,
+    head: &RequestHead,
+    mount: &SseMount,
+    principal: &Principal,
+) -> Result<StreamSession, Answer> {
+    let named = head
+        .query
+        .as_ref()
+        .and_then(|query| session_id(query.as_bytes()));
+    let id = named.ok_or_else(|| {
+        let text = "sessionId is missing in the URL, or is none; open the stream with GET first";
+        let (status, data) = (StatusCode::BAD_REQUEST, reason!("session_missing"));
+        Answer::error(status, None, code::SERVER_ERROR, text, Some(data))
+    })?;
+    let name = &mount.endpoint.name;
+    let found = shared.sessions.live_stream(id.as_bytes(), principal, name);
+    let session = found.ok_or_else(|| dispatch::unknown_session(None))?;
+    // Its id is told with the first bytes of the stream, so whoever comes earlier cannot have read them.
+    // What is repeated a moment later will pass, and nothing has run: hence 503.
+    if !session.stream.is_up() {
+        let text = "the stream of this session is not up yet";
+        return Err(unavailable(None, text, reason!("stream_not_established")));
+    }
+    Ok(session)
+}
+
+/// The one `sessionId` of a query. Our ids need no escapes, so none are resolved.
+fn session_id(query: &Bytes) -> Option<SessionId> {
+    let mut values = query
+        .split(|b| *b == b'&')
+        .filter_map(|pair| pair.strip_prefix(b"sessionId="));
+    let (first, second) = (values.next()?, values.next());
+    let id = SessionId::from_bytes(query.slice_ref(first)).ok()?;
+    second.is_none().then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A13, R043: one id, spelled as the `endpoint` event spells it.
+    #[test]
+    fn a13_the_session_id_of_a_query() {
+        let id = |query: &'static str| session_id(&Bytes::from_static(query.as_bytes()));
+        let found = |query| id(query).map(|id| id.as_str().to_owned());
+        assert_eq!(found("sessionId=abc"), Some("abc".to_owned()));
+        assert_eq!(found("a=b&sessionId=abc&c"), Some("abc".to_owned()));
+        for none in [
+            "",
+            "sessionId",
+            "sessionId=",
+            "session_id=abc",
+            "sessionId=a&sessionId=b",
+            "sessionId=\u{e9}",
+        ] {
+            assert_eq!(found(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! POST: messages of a client, handed to the handler; what it answers goes to the session's stream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use thinpipe_proto::classify::{self, Class, Refusal, Served};
+use thinpipe_proto::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{self, Kind, Message, Payload, RequestId};
+use tokio::sync::oneshot;
+
+use super::SseMount;
+use super::deliver::{Delivery, pump};
+use crate::body::{Body, BoxFuture};
+use crate::server::dispatch::{Answering, Envelope, begin, invalid, unknown_session};
+use crate::server::exchange::{Answer, Content, Exchange, Inbound};
+use crate::server::permit::Permit;
+use crate::server::reply::Holds;
+use crate::server::session::stream::StreamSession;
+use crate::server::session::{InFlight, SessionSlot};
+use crate::server::{Shared, batch, ladder};
+
+/// What a message becomes: something that runs without its client's POST.
+struct Job {
+    future: BoxFuture<Answer>,
+    /// Requests that have to be answered.
+    asked: Vec<RequestId>,
+    running: Option<InFlight>,
+    kind: JobKind,
+}
+
+enum JobKind {
+    /// Runs to its end without its client: what it opens has to be closed again.
+    Initialize,
+    /// When it was taken, the handler is asked for what it has to say unasked.
+    Initialized(Box<Exchange>),
+    Batch,
+    Other,
+}
+
+/// Takes what a client has posted to an open stream.
+pub(crate) fn post(
+    shared: &Arc<Shared>,
+    mut envelope: Envelope,
+    mount: &Arc<SseMount>,
+    of: &StreamSession,
+    body: Bytes,
+    permit: Permit,
+) -> Answering {
+    // SDK clients send a version once they have agreed on one, and it changes nothing here.
+    for name in [PROTOCOL_VERSION, SESSION_ID, LAST_EVENT_ID] {
+        envelope.headers.remove(name);
+    }
+    of.session.touch();
+    match job(shared, &envelope, of, body) {
+        Ok(job) => start(shared, mount, of, job, permit),
+        Err(answer) => {
+            ladder::log_refusal(shared, &answer, None);
+            Answering::ready(shared, answer, Holds::default())
+        }
+    }
+}
+
+fn job(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    of: &StreamSession,
+    body: Bytes,
+) -> Result<Job, Answer> {
+    let payload = Payload::parse(body).map_err(|error| {
+        let revision = Some(of.session.revision());
+        Answer::refused_message(Refusal::from(error), revision)
+    })?;
+    match payload {
+        Payload::Batch(_) => batch_job(shared, envelope, of, payload),
+        Payload::Single(message) if is_initialize(&message) => {
+            initialize(shared, envelope, of, message)
+        }
+        Payload::Single(message) => {
+            if !of.stream.is_open() {
+                return before_initialize(shared, of, &message);
+            }
+            single(shared, envelope, of, message)
+        }
+    }
+}
+
+fn is_initialize(message: &Message) -> bool {
+    message.kind() == Kind::Request && message.method() == Some("initialize")
+}
+
+fn initialize(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    of: &StreamSession,
+    message: Message,
+) -> Result<Job, Answer> {
+    ladder::check_initialize(&message)?;
+    let running = begin(shared, &of.session, &message)?;
+    let slot = SessionSlot::of_stream(shared.sessions.clone(), of);
+    let slot = slot.ok_or_else(|| invalid(message.id(), "this session is initialized already"))?;
+    let asked = message.id().cloned().into_iter().collect();
+    let inbound = Inbound::Initialize(message, slot);
+    let exchange = envelope.exchange(inbound, Revision::NEWEST_LEGACY);
+    Ok(Job {
+        future: Arc::clone(&envelope.endpoint.handler).handle(exchange),
+        asked,
+        running: Some(running),
+        kind: JobKind::Initialize,
+    })
+}
+
+/// Only `ping` may come before `initialize` was answered, and no handler has a session for it yet.
+fn before_initialize(
+    shared: &Shared,
+    of: &StreamSession,
+    message: &Message,
+) -> Result<Job, Answer> {
+    let ping = message.kind() == Kind::Request && message.method() == Some("ping");
+    let Some(id) = message.id().filter(|_| ping) else {
+        let text = "this session is not initialized yet; send initialize first";
+        return Err(invalid(message.id(), text));
+    };
+    let answer = Answer::json(rpc::response(id, b"{}"));
+    Ok(Job {
+        asked: vec![id.clone()],
+        running: Some(begin(shared, &of.session, message)?),
+        future: Box::pin(std::future::ready(answer)),
+        kind: JobKind::Other,
+    })
+}
+
+fn single(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    of: &StreamSession,
+    message: Message,
+) -> Result<Job, Answer> {
+    let is_request = message.kind() == Kind::Request;
+    let running = is_request
+        .then(|| begin(shared, &of.session, &message))
+        .transpose()?;
+    let revision = of.session.revision();
+    let kind = if message.method() == Some("notifications/initialized") {
+        let inbound = Inbound::Listen(Arc::clone(&of.session), None);
+        JobKind::Initialized(Box::new(envelope.exchange(inbound, revision)))
+    } else {
+        JobKind::Other
+    };
+    let asked = message.id().filter(|_| is_request).cloned();
+    let inbound = Inbound::Message(message, Some(Arc::clone(&of.session)));
+    Ok(Job {
+        future: Arc::clone(&envelope.endpoint.handler).handle(envelope.exchange(inbound, revision)),
+        asked: asked.into_iter().collect(),
+        running,
+        kind,
+    })
+}
+
+fn batch_job(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    of: &StreamSession,
+    payload: Payload,
+) -> Result<Job, Answer> {
+    let served = Served {
+        legacy: true,
+        modern: false,
+    };
+    let class = classify::classify_post(payload, &envelope.headers, served);
+    let Ok(Class::Batch(messages)) = class else {
+        let refusal = class.err();
+        let text = "no batch";
+        return Err(
+            refusal.map_or_else(|| invalid(None, text), |refusal| Answer::refused(&refusal))
+        );
+    };
+    if !of.stream.is_open() {
+        let text = "this session is not initialized yet; send initialize first";
+        return Err(invalid(None, text));
+    }
+    let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
+    let asked = requests.filter_map(|m| m.id().cloned()).collect();
+    let prepared = batch::prepare(shared, envelope, messages, Some(Arc::clone(&of.session)))?;
+    Ok(Job {
+        future: prepared.into_future(),
+        asked,
+        running: None,
+        kind: JobKind::Batch,
+    })
+}
+
+/// Runs a job beside the response to the POST, which says only that it was taken.
+fn start(
+    shared: &Arc<Shared>,
+    mount: &Arc<SseMount>,
+    of: &StreamSession,
+    job: Job,
+    permit: Permit,
+) -> Answering {
+    let inline = mount.config.inline_json && job.asked.len() == 1 && !job.is_batch();
+    let (sender, receiver) = inline.then(oneshot::channel).unzip();
+    spawn(shared, mount, of, job, permit, sender);
+    let Some(receiver) = receiver else {
+        return Answering::ready(shared, taken(), Holds::default());
+    };
+    let session = Arc::clone(&of.session);
+    let answered = async move {
+        match receiver.await {
+            Ok(message) => Answer::json(message),
+            Err(_) if session.is_ended() => unknown_session(None),
+            // The handler answers it on the stream itself.
+            Err(_) => taken(),
+        }
+    };
+    Answering::waiting(shared, Box::pin(answered), Holds::default())
+}
+
+/// 202, in the words that deployed servers use.
+fn taken() -> Answer {
+    let text = Content::Other(Some(HeaderValue::from_static("text/plain; charset=utf-8")));
+    Answer::new(
+        StatusCode::ACCEPTED,
+        text,
+        Body::Full(Bytes::from_static(b"Accepted")),
+    )
+}
+
+impl Job {
+    fn is_batch(&self) -> bool {
+        matches!(self.kind, JobKind::Batch)
+    }
+}
+
+fn spawn(
+    shared: &Arc<Shared>,
+    mount: &Arc<SseMount>,
+    of: &StreamSession,
+    job: Job,
+    permit: Permit,
+    inline: Option<oneshot::Sender<Bytes>>,
+) {
+    let Job {
+        future,
+        asked,
+        running,
+        kind,
+    } = job;
+    let token = of.stream.run();
+    let mut delivery = Delivery::new(shared, mount, of, asked);
+    delivery.running = running;
+    delivery.inline = inline;
+    let closed = of.session.closed().clone();
+    let runs_on = matches!(kind, JobKind::Initialize);
+    let (listening, of) = (Listening::of(kind, shared, mount), of.clone());
+    let work = async move {
+        let _token = token;
+        let answer = future.await;
+        let was_taken = answer.status.is_success();
+        delivery.answer(answer, permit).await;
+        if let Some(listening) = listening.filter(|_| was_taken) {
+            listening.begin(of);
+        }
+    };
+    let (mut work, detaching): (BoxFuture<()>, _) = (Box::pin(work), Arc::clone(shared));
+    shared.tasks.spawn(async move {
+        tokio::select! {
+            // Cancel-safe: it is only borrowed.
+            () = &mut work => return,
+            // Cancel-safe: a token stays cancelled.
+            () = closed.cancelled() => {}
+        }
+        // The end of an E0 session cancels what runs in it (protocol notes, invariant 14), but for what
+        // may have opened something already.
+        if runs_on {
+            detaching.detach(work, Holds::default());
+        }
+    });
+}
+
+/// What follows `notifications/initialized`.
+struct Listening {
+    exchange: Box<Exchange>,
+    shared: Arc<Shared>,
+    mount: Arc<SseMount>,
+}
+
+impl Listening {
+    fn of(kind: JobKind, shared: &Arc<Shared>, mount: &Arc<SseMount>) -> Option<Self> {
+        let JobKind::Initialized(exchange) = kind else {
+            return None;
+        };
+        Some(Self {
+            exchange,
+            shared: Arc::clone(shared),
+            mount: Arc::clone(mount),
+        })
+    }
+
+    /// Asks the handler once for what it says unasked. It counts as nothing that runs: it says nothing
+    /// until something happens, and goes on until the session ends.
+    fn begin(self, of: StreamSession) {
+        if !of.stream.begin_listening() {
+            return;
+        }
+        if let Some(observer) = &self.mount.observer {
+            observer.initialized(&of.session, of.stream.buffer());
+        }
+        let handler = Arc::clone(&self.mount.endpoint.handler);
+        let closed = of.session.closed().clone();
+        let mut delivery = Delivery::new(&self.shared, &self.mount, &of, Vec::new());
+        let work = async move {
+            let answer = handler.handle(*self.exchange).await;
+            // Anything else says that there is no such stream.
+            if let (Content::EventStream, Body::Stream(stream)) = (answer.content, answer.body)
+                && let Err(error) = pump(stream, &mut delivery).await
+            {
+                tracing::debug!(%error, "what a handler says unasked has ended");
+            }
+        };
+        self.shared.tasks.spawn(async move {
+            // Cancel-safe: what is dropped here is dropped for good.
+            let _ = closed.run_until_cancelled(work).await;
+        });
+    }
+}

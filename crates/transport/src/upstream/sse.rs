@@ -1,0 +1,297 @@
+//! Servers of HTTP+SSE (2024-11-05): one event stream that is the session, and POSTs to the endpoint that
+//! its first event names.
+//!
+//! There is no task: whoever takes the messages reads the stream, and whoever sends one posts it.
+
+mod endpoint;
+
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use thinpipe_proto::header::PROTOCOL_VERSION;
+use thinpipe_proto::probe::ENDPOINT_TIMEOUT;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::Payload;
+use thinpipe_proto::shown::Shown;
+use thinpipe_proto::sse::{Decoder, Event, Item};
+use tokio::time::{Instant, timeout_at};
+
+use super::pipe::{Pipe, PipeError};
+use super::{MAX_SHOWN, Upstream, UpstreamRequest, UpstreamResponse, probe};
+use crate::ByteBudget;
+use crate::body::{Body, BodyStream, Filled};
+use crate::byte_budget::Reserved;
+
+/// Opens a session: GET of the upstream's URL, which must give an event stream whose first event names an
+/// endpoint of the same origin, all within 10 s. `headers` go with every request (credentials); those
+/// of MCP are set here. A message may have `max_message` bytes, and long ones are held within `budget`.
+///
+/// Silence for the upstream's `stream_idle_timeout` (comments count) ends the session.
+///
+/// # Errors
+/// [`PipeError`], and no stream stays open.
+pub async fn open(
+    upstream: &Upstream,
+    headers: HeaderMap,
+    max_message: usize,
+    budget: &ByteBudget,
+) -> Result<Pipe, PipeError> {
+    let name = || Arc::clone(&upstream.config().name);
+    let until = Instant::now() + ENDPOINT_TIMEOUT;
+    let late = |opened| PipeError::NoEndpoint {
+        upstream: name(),
+        after: ENDPOINT_TIMEOUT,
+        opened,
+    };
+    let headers = probe::plain(&headers);
+    let sending = upstream.send(get(&headers));
+    let response = timeout_at(until, sending)
+        .await
+        .map_err(|_| late(false))??;
+    if response.status != StatusCode::OK || !response.is_event_stream() {
+        return Err(PipeError::NotAStream {
+            upstream: name(),
+            status: response.status,
+        });
+    }
+    upstream.note_deprecation(&response.headers);
+    let mut messages = Messages::new(name(), response, max_message, budget);
+    let first = timeout_at(until, messages.first()).await;
+    let endpoint = first.map_err(|_| late(true))??;
+    let posts = Posts {
+        endpoint: endpoint::resolve(upstream.config(), &endpoint)?,
+        upstream: upstream.clone(),
+        headers,
+        revision: OnceLock::new(),
+    };
+    Ok(Pipe::sse(upstream, posts, messages))
+}
+
+fn get(headers: &HeaderMap) -> UpstreamRequest {
+    let mut headers = headers.clone();
+    let stream = HeaderValue::from_static(thinpipe_proto::sse::MEDIA_TYPE);
+    headers.insert(header::ACCEPT, stream);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    UpstreamRequest {
+        method: Method::GET,
+        headers,
+        body: Bytes::new(),
+        // A session that nobody has heard of is none.
+        repeatable: true,
+    }
+}
+
+/// The sending half: POSTs.
+pub(super) struct Posts {
+    upstream: Upstream,
+    endpoint: PathAndQuery,
+    headers: HeaderMap,
+    revision: OnceLock<HeaderValue>,
+}
+
+impl Posts {
+    pub(super) fn negotiated(&self, revision: Revision) {
+        self.revision
+            .get_or_init(|| HeaderValue::from_static(revision.as_str()));
+    }
+
+    /// Any success means that the server has it; what else the response says is ignored.
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), PipeError> {
+        let mut headers = self.headers.clone();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if let Some(revision) = self.revision.get() {
+            headers.insert(PROTOCOL_VERSION, revision.clone());
+        }
+        let request = UpstreamRequest {
+            method: Method::POST,
+            headers,
+            body: message,
+            repeatable: false,
+        };
+        let response = self.upstream.send_to(&self.endpoint, request).await?;
+        if response.status.is_success() {
+            return Ok(());
+        }
+        Err(PipeError::Refused {
+            upstream: Arc::clone(&self.upstream.config().name),
+            status: response.status,
+        })
+    }
+}
+
+/// The receiving half: events.
+pub(super) struct Messages {
+    upstream: Arc<str>,
+    /// `None`: it has ended.
+    body: Option<Box<dyn BodyStream>>,
+    decoder: Decoder,
+    room: Reserved,
+    budget: ByteBudget,
+    max_message: usize,
+}
+
+impl Messages {
+    fn new(
+        upstream: Arc<str>,
+        response: UpstreamResponse,
+        max_message: usize,
+        budget: &ByteBudget,
+    ) -> Self {
+        let mut decoder = Decoder::new(max_message);
+        let body = match response.into_body() {
+            Body::Empty => None,
+            Body::Full(bytes) => {
+                decoder.push(bytes);
+                None
+            }
+            Body::Stream(stream) => Some(stream),
+        };
+        Self {
+            upstream,
+            body,
+            decoder,
+            room: budget.empty(),
+            budget: budget.clone(),
+            max_message,
+        }
+    }
+
+    /// The data of the first event, which has to be `endpoint`.
+    async fn first(&mut self) -> Result<Bytes, PipeError> {
+        let saw = match self.event().await {
+            Ok(event) if event.kind.as_deref() == Some(b"endpoint") => {
+                return Ok(event.data.unwrap_or_default());
+            }
+            Ok(event) => {
+                let kind = event.kind.as_deref().unwrap_or(b"message");
+                format!(
+                    "its first event is of type {:?}",
+                    Shown::new(kind, MAX_SHOWN)
+                )
+            }
+            Err(PipeError::Ended { .. }) => "it ended".to_owned(),
+            Err(error) => return Err(error),
+        };
+        let upstream = self.upstream();
+        Err(PipeError::NotAnEndpoint { upstream, saw })
+    }
+
+    /// The next message or batch. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Payload, PipeError> {
+        loop {
+            let event = self.event().await?;
+            if let Some(payload) = self.payload(event)? {
+                return Ok(payload);
+            }
+        }
+    }
+
+    fn payload(&self, event: Event) -> Result<Option<Payload>, PipeError> {
+        let upstream = &*self.upstream;
+        let kind = event.kind.as_deref().unwrap_or(b"message");
+        match kind {
+            b"message" => {}
+            b"endpoint" => {
+                tracing::warn!(upstream, "ignored a second endpoint on one stream");
+                return Ok(None);
+            }
+            other => {
+                let kind = Shown::new(other, MAX_SHOWN);
+                tracing::debug!(upstream, ?kind, "skipped an event of another type");
+                return Ok(None);
+            }
+        }
+        // Empty data is "no message": some servers prime their streams so.
+        let Some(data) = event.data.filter(|data| !data.is_empty()) else {
+            return Ok(None);
+        };
+        let held = self.budget.hold(data.clone());
+        let held = held.map_err(|source| self.no_room(source))?;
+        match Payload::parse(held) {
+            Ok(payload) => Ok(Some(payload)),
+            Err(error) => {
+                let data = Shown::new(&data, MAX_SHOWN);
+                tracing::warn!(upstream, %error, ?data, "skipped an event that is no message");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Result<Event, PipeError> {
+        loop {
+            match self.decoder.next_item() {
+                Ok(Some(Item::Event(event))) => return Ok(event),
+                Ok(Some(Item::Comment(_))) => {}
+                Ok(None) => self.fill().await?,
+                Err(_) => {
+                    return Err(PipeError::TooLarge {
+                        upstream: self.upstream(),
+                        limit: self.max_message,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Reads once.
+    async fn fill(&mut self) -> Result<(), PipeError> {
+        let room = self.room.resize(self.decoder.pending());
+        room.map_err(|source| self.no_room(source))?;
+        let upstream = self.upstream();
+        let Some(body) = &mut self.body else {
+            return Err(PipeError::Ended { upstream });
+        };
+        let mut chunk = Vec::new();
+        // What a poll reads, the same poll gives on: dropping this future loses nothing.
+        let filled = poll_fn(|cx| body.poll_fill(cx, &mut chunk)).await;
+        let filled = filled.map_err(|source| PipeError::Body { upstream, source })?;
+        self.decoder.push(Bytes::from(chunk));
+        if filled == Filled::End {
+            self.body = None;
+        }
+        Ok(())
+    }
+
+    fn no_room(&self, source: crate::NoRoom) -> PipeError {
+        let upstream = self.upstream();
+        PipeError::NoRoom { upstream, source }
+    }
+
+    fn upstream(&self) -> Arc<str> {
+        Arc::clone(&self.upstream)
+    }
+}
+
+impl Upstream {
+    /// Says once that a server announces the end of what it serves. Its headers go no further.
+    fn note_deprecation(&self, headers: &HeaderMap) {
+        let [deprecation, sunset] = DEPRECATION.map(|name| headers.get(name));
+        if deprecation.is_none() && sunset.is_none() {
+            return;
+        }
+        if self.inner.deprecated.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let shown = |value: Option<&HeaderValue>| {
+            let value = value.map_or(&b""[..], HeaderValue::as_bytes);
+            Shown::new(value, MAX_SHOWN).to_string()
+        };
+        tracing::warn!(
+            upstream = %self.config().name,
+            deprecation = shown(deprecation),
+            sunset = shown(sunset),
+            "the server says that its HTTP+SSE endpoint is deprecated"
+        );
+    }
+}
+
+/// RFC 9745 and RFC 8594.
+const DEPRECATION: [HeaderName; 2] = [
+    HeaderName::from_static("deprecation"),
+    HeaderName::from_static("sunset"),
+];

@@ -1,0 +1,150 @@
+//! No child outlives the gateway, even if that is killed.
+//!
+//! A process that is killed cannot clean up, and what the kernel could do for it (`PR_SET_PDEATHSIG`)
+//! has to be asked for in the child, which is unsafe code here, and is not portable. So one shell for the
+//! whole program reads from a pipe which groups are alive. Only this process has the other end, so that
+//! the shell reads the end of the pipe when this process is gone, however it went, and kills what is left.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{self, Write};
+use std::num::NonZeroI32;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::{Pid, kill_process_group};
+
+pub(super) use rustix::process::Signal;
+
+/// Reads `+ GROUP` and `- GROUP`; kills what is left at the end.
+const SCRIPT: &str = r#"
+trap '' INT TERM HUP
+groups=' '
+while read -r sign group; do
+    case $sign in
+    +) groups="$groups$group " ;;
+    -) groups="${groups%% $group *} ${groups#* $group }" ;;
+    esac
+done
+for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
+"#;
+
+static GUARD: Mutex<Guard> = Mutex::new(Guard {
+    shell: None,
+    groups: BTreeSet::new(),
+});
+
+struct Guard {
+    /// Killed by nobody: it ends by itself when this process does.
+    shell: Option<(Child, ChildStdin)>,
+    /// What is alive, for a shell that has to take over from one that died.
+    groups: BTreeSet<NonZeroI32>,
+}
+
+/// Starts the guard, if it does not run.
+///
+/// # Errors
+/// Why it does not: then no child may be started.
+pub(super) fn start() -> io::Result<()> {
+    let mut guard = lock();
+    let runs = match &mut guard.shell {
+        Some((shell, _)) => shell.try_wait()?.is_none(),
+        None => false,
+    };
+    if runs { Ok(()) } else { guard.restart() }
+}
+
+fn lock() -> MutexGuard<'static, Guard> {
+    // A panic under this lock leaves it with a list that is as right as before.
+    GUARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Guard {
+    fn restart(&mut self) -> io::Result<()> {
+        self.shell = None;
+        let mut shell = Command::new("/bin/sh")
+            .args(["-c", SCRIPT])
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let stdin = shell.stdin.take();
+        let stdin = stdin.ok_or_else(|| io::Error::other("its input is not piped"))?;
+        // A guard that was stopped must not stop us.
+        fcntl_setfl(&stdin, OFlags::NONBLOCK)?;
+        self.shell = Some((shell, stdin));
+        let groups = self.groups.clone();
+        groups
+            .into_iter()
+            .try_for_each(|group| self.tell('+', group))
+    }
+
+    /// A line is shorter than what a pipe takes at once, so it is written whole or not at all.
+    fn tell(&mut self, sign: char, group: NonZeroI32) -> io::Result<()> {
+        let Some((_, stdin)) = &mut self.shell else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let line = format!("{sign} {group}\n");
+        stdin.write_all(line.as_bytes())
+    }
+
+    fn add(&mut self, group: NonZeroI32) -> io::Result<()> {
+        self.groups.insert(group);
+        if self.tell('+', group).is_ok() {
+            return Ok(());
+        }
+        // It died since it was looked at. One attempt is worth it, and tells the new one all groups.
+        self.restart()
+    }
+
+    fn remove(&mut self, group: NonZeroI32) {
+        self.groups.remove(&group);
+        if let Err(error) = self.tell('-', group) {
+            tracing::debug!(%error, "the guard process was not told that a child ended");
+        }
+    }
+}
+
+/// The process group of a child. Dropping it kills what is left of it.
+#[derive(Debug)]
+pub(super) struct Group(Pid);
+
+impl Group {
+    /// The group that this child, just started, leads.
+    ///
+    /// # Errors
+    /// If the guard does not take it; then the group has been killed.
+    pub(super) fn of(child: &tokio::process::Child) -> io::Result<Self> {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        let pid = pid.and_then(Pid::from_raw);
+        let group = Self(pid.ok_or_else(|| io::Error::other("the child has no id"))?);
+        lock().add(group.0.as_raw_nonzero())?;
+        Ok(group)
+    }
+
+    /// Sends a signal to all of it.
+    pub(super) fn signal(&self, signal: Signal) {
+        // What else there is to fail is that nobody is left in it.
+        if let Err(error) = kill_process_group(self.0, signal) {
+            tracing::trace!(group = %self, %error, "no signal was sent");
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        lock().remove(self.0.as_raw_nonzero());
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.as_raw_nonzero(), f)
+    }
+}
