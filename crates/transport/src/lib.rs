@@ -23,3 +23,8 @@ pub mod upstream;
 
 pub use byte_budget::{ByteBudget, NoRoom, Reserved};
 pub use io::Io;
+
+/// The examples of the guide are compiled with those of the code.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/server-library.md")]
+struct ServerLibraryGuide;
