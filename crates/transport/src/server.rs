@@ -43,6 +43,7 @@ mod inventory;
 mod ladder;
 mod permit;
 mod reply;
+mod service;
 mod session;
 mod sse;
 
@@ -52,6 +53,7 @@ pub use deprecation::DeprecationObserver;
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
 pub use inventory::ClientInventory;
 pub use permit::ServerStats;
+pub use service::{McpService, ServiceBody};
 pub use session::{
     Activity, InFlight, Negotiated, NotBegun, Session, SessionEnd, SessionError, SessionLimits,
     SessionManager, SessionSlot, SessionStats,
@@ -391,6 +393,8 @@ impl Server {
             if shared.acceptors.used() == 0
                 && shared.connections.used() == 0
                 && shared.detached.used() == 0
+                // What came over connections that are not ours.
+                && !shared.is_busy()
             {
                 return;
             }

@@ -1,10 +1,7 @@
 //! From a request with its body to the handler: steps 8 to 15 of the validation ladder, the session,
 //! and the future that answers.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -14,111 +11,23 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::{EventId, Principal};
 
-use crate::body::{Body, BoxFuture};
+use crate::body::BoxFuture;
 use crate::io::now;
 use crate::server::exchange::{Answer, Exchange, Inbound};
 use crate::server::head::RequestHead;
 use crate::server::ladder::{Admitted, Refused, Step, busy};
 use crate::server::permit::{Permit, add};
-use crate::server::reply::{Asked, Holds, Reply};
+use crate::server::reply::{Asked, Holds};
 use crate::server::session::{InFlight, NotBegun, Session, SessionEnd};
 use crate::server::{Endpoint, Shared, batch, ladder, sse};
 
+mod answering;
 mod lookup;
 
+pub(crate) use answering::{Answering, left_behind};
 pub(crate) use lookup::{session_failed, unknown_session};
 
 use lookup::{find, header_id, live_session, required_session, session_of};
-
-/// A request on its way to its answer.
-///
-/// Dropping it before that means that the client has left: in a session the call goes on without it,
-/// outside of one it is cancelled.
-pub(crate) struct Answering {
-    shared: Arc<Shared>,
-    future: Option<BoxFuture<Answer>>,
-    holds: Holds,
-    runs_on: bool,
-}
-
-impl Answering {
-    /// An answer that is known.
-    pub(crate) fn ready(shared: &Arc<Shared>, answer: Answer, holds: Holds) -> Self {
-        Self::waiting(shared, Box::pin(std::future::ready(answer)), holds)
-    }
-
-    /// An answer that nobody needs when its client leaves.
-    pub(crate) fn waiting(shared: &Arc<Shared>, future: BoxFuture<Answer>, holds: Holds) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            future: Some(future),
-            holds,
-            runs_on: false,
-        }
-    }
-}
-
-impl Future for Answering {
-    type Output = Reply;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let this = &mut *self;
-        let answer = match &mut this.future {
-            Some(future) => match future.as_mut().poll(cx) {
-                Poll::Ready(answer) => answer,
-                // Whoever polls is woken when the time for draining is over.
-                Poll::Pending if this.shared.is_forced() => this.holds.cut_off(),
-                Poll::Pending => return Poll::Pending,
-            },
-            None => ladder::refuse(StatusCode::INTERNAL_SERVER_ERROR, "polled after its end"),
-        };
-        this.future = None;
-        Poll::Ready(Reply::new(
-            &this.shared,
-            answer,
-            std::mem::take(&mut this.holds),
-        ))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        let Some(future) = self.future.take().filter(|_| self.runs_on) else {
-            return;
-        };
-        let shared = Arc::clone(&self.shared);
-        let rest = async move {
-            if let Some(rest) = left_behind(&shared, future.await) {
-                rest.await;
-            }
-        };
-        self.shared
-            .detach(Box::pin(rest), std::mem::take(&mut self.holds));
-    }
-}
-
-/// What must still be done for an answer that no client will see.
-///
-/// A session it opens is ended: nobody knows its id.
-pub(crate) fn left_behind(shared: &Arc<Shared>, answer: Answer) -> Option<BoxFuture<()>> {
-    let rest = match answer.body {
-        Body::Stream(body) => body.abandon(),
-        Body::Empty | Body::Full(_) => None,
-    };
-    let Some(id) = answer.session else {
-        return rest;
-    };
-    let shared = Arc::clone(shared);
-    Some(Box::pin(async move {
-        if let Some(rest) = rest {
-            rest.await;
-        }
-        let sessions = shared.sessions.list();
-        if let Some(session) = sessions.iter().find(|s| *s.id() == id) {
-            shared.end_session(session, SessionEnd::Abandoned).await;
-        }
-    }))
-}
 
 /// Everything about a request but its message.
 pub(crate) struct Envelope {
@@ -329,12 +238,11 @@ impl Prepared {
             running: self.running,
             asked,
         };
-        let shared = Arc::clone(shared);
-        Answering {
-            shared,
-            future: Some(self.future),
-            holds,
-            runs_on: self.runs_on,
+        let answering = Answering::waiting(shared, self.future, holds);
+        if self.runs_on {
+            answering.that_runs_on()
+        } else {
+            answering
         }
     }
 }

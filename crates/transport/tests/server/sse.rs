@@ -1,5 +1,11 @@
 //! HTTP+SSE (2024-11-05) over real sockets, with the handler of the tests of Streamable HTTP.
 
+mod answers;
 mod deprecation;
 mod flow;
+mod lifetime;
+mod limits;
+mod mounted;
+mod observer;
+mod statuses;
 mod support;

@@ -63,7 +63,14 @@ impl Sample {
                     initialize_params,
                     attachment: Bytes::from_static(b"the handler's own"),
                 });
-                let session = opened.await.expect("the memory store does not fail");
+                let session = match opened.await {
+                    Ok(session) => session,
+                    Err(error) => {
+                        let (status, text) = (StatusCode::OK, error.to_string());
+                        let code = code::INTERNAL_ERROR;
+                        return Answer::error(status, message.id(), code, &text, None);
+                    }
+                };
                 let result = format!(
                     r#"{{"protocolVersion":"{revision}","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"sample","version":"1"}}}}"#
                 );

@@ -62,11 +62,8 @@ async fn a5_sessions_of_both_bindings_are_in_one_list() {
     let mut client = running.sse().await;
     let sessions = running.server.sessions();
     let legacy = || {
-        let found = sessions.list().into_iter();
-        found
-            .filter(|s| s.binding() == Binding::HttpSse)
-            .next()
-            .unwrap()
+        let mut found = sessions.list().into_iter();
+        found.find(|s| s.binding() == Binding::HttpSse).unwrap()
     };
     assert_eq!(legacy().revision(), Revision::V2024_11_05);
     client.initialize("2025-06-18").await;
@@ -103,7 +100,7 @@ async fn a5_sessions_of_both_bindings_are_in_one_list() {
     assert_eq!(other.body(call(1, "echo")).await.status, 404);
 }
 
-/// A6, A12, T4: three sessions with equal ids in flight; each gets its own answer, and no other.
+/// A6, A12, B20, T4: three sessions with equal ids in flight; each gets its own answer, and no other.
 #[tokio::test]
 async fn a12_equal_ids_in_different_sessions() {
     let running = start(Setup::default()).await;

@@ -79,3 +79,10 @@ impl Running {
         client
     }
 }
+
+/// Runs something beside the test.
+pub(crate) fn beside<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    tokio_util::task::TaskTracker::new().spawn(work)
+}
