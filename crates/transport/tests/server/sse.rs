@@ -1,6 +1,7 @@
 //! HTTP+SSE (2024-11-05) over real sockets, with the handler of the tests of Streamable HTTP.
 
 mod answers;
+mod deprecation;
 mod flow;
 mod lifetime;
 mod limits;
