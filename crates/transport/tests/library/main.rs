@@ -1,0 +1,12 @@
+//! Servers on the library over real sockets: a handler of a few lines, and everything around it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod asking;
+mod config;
+mod ending;
+mod http_sse;
+mod protocol;
+mod resuming;
+mod subscribing;
+mod support;
