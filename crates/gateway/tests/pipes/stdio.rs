@@ -1,0 +1,1 @@
+//! What only child processes do.
