@@ -5,4 +5,5 @@ mod client;
 mod front;
 mod matrix;
 mod server;
+mod shared;
 mod stdio;

@@ -62,6 +62,8 @@ over_all_pairs! {
     r071_the_end_of_a_session,
     /// F5: no id of one side is seen on the other.
     f5_ids_do_not_cross_sides,
+    /// R085: an array is split, and its answers come together, or each by itself on the one stream.
+    r085_arrays_of_messages,
 }
 
 async fn start(binding: Binding, carrier: Carrier) -> (Front, Scripted, Caller, Speaker) {
@@ -305,8 +307,18 @@ mod scenario {
             return;
         }
         drop(asked);
-        // Leaving is not cancelling: the call runs to its end, and nothing is said of it.
+        // Leaving is not cancelling: the call runs on, and what it asks is asked on another stream.
         caller.settle(&mut speaker).await;
+        caller.listen().await;
+        speaker
+            .say(rpc::request("q", "sampling/createMessage", &json!({})))
+            .await;
+        let question = caller.unasked().await;
+        assert_eq!(question["method"], "sampling/createMessage");
+        caller
+            .tell(rpc::response(question["id"].clone(), &json!({})))
+            .await;
+        assert_eq!(speaker.heard().await.unwrap()["id"], "q");
         speaker.answer(&call, json!({"content": []})).await;
         caller.settle(&mut speaker).await;
     }
@@ -348,5 +360,34 @@ mod scenario {
                 assert_eq!(version, Some(REVISION), "R075");
             });
         }
+    }
+
+    pub(super) async fn r085_arrays_of_messages(binding: Binding, carrier: Carrier) {
+        let mut server = Scripted::start(carrier).await;
+        let front = Front::start(server.reached()).await;
+        let (mut caller, mut speaker) =
+            Caller::begin(&front, &mut server, binding, "2025-03-26").await;
+        let batch = format!("[{},{}]", rpc::call(1, "one"), rpc::call(2, "two"));
+        let mut asked = caller.ask(batch).await;
+        let one = speaker.hears("tools/call").await;
+        let two = speaker.hears("tools/call").await;
+        for call in [&two, &one] {
+            let result = json!({"content": [], "name": call["params"]["name"]});
+            speaker.answer(call, result).await;
+        }
+        let mut answers = match caller.next(&mut asked).await {
+            Value::Array(answers) => answers,
+            first => vec![first, caller.next(&mut asked).await],
+        };
+        answers.sort_by_key(|answer| answer["id"].as_i64());
+        let named = answers
+            .iter()
+            .map(|answer| (&answer["id"], &answer["result"]["name"]));
+        let named: Vec<_> = named.collect();
+        assert_eq!(
+            named,
+            [(&json!(1), &json!("one")), (&json!(2), &json!("two"))]
+        );
+        caller.settle(&mut speaker).await;
     }
 }

@@ -1,7 +1,6 @@
 //! A server that is a pipe of messages, and that a test speaks for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use thinpipe_gateway::{HttpUpstream, Reached};
@@ -154,6 +153,18 @@ impl Speaker {
             Self::Stream {
                 upstream, index, ..
             } => upstream.message(*index, message),
+        }
+    }
+
+    /// As [`say`](Self::say), for a child that may be gone by then.
+    pub(crate) async fn try_say(&mut self, message: &str) -> std::io::Result<()> {
+        match self {
+            Self::Child(_, writing) => {
+                let line = format!("{message}\n");
+                let written = tokio::time::timeout(DEADLINE, writing.write_all(line.as_bytes()));
+                written.await.expect("it is taken, or the child ends")
+            }
+            Self::Stream { .. } => Err(std::io::ErrorKind::Unsupported.into()),
         }
     }
 
