@@ -5,6 +5,7 @@
 mod asking;
 mod config;
 mod ending;
+mod examples;
 mod http_sse;
 mod protocol;
 mod resuming;
