@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thinpipe_gateway::interceptor::InterceptorStats;
 use thinpipe_gateway::{ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, describe};
+use thinpipe_proto::deprecation::InventoryReport;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
 
@@ -19,6 +20,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Asks each upstream what it speaks: a line for people each, in the order of
     /// [`upstreams`](Self::upstreams).
     fn probe(&self) -> BoxFuture<Vec<Result<String, String>>>;
+
+    /// Which clients still use HTTP+SSE. Reading it changes nothing.
+    fn sse_clients(&self) -> InventoryReport;
 
     /// Waits for what still runs after the server has shut down.
     fn finish(&self) -> BoxFuture<()>;
@@ -150,6 +154,10 @@ impl Backend for Gateway {
             }
             lines
         })
+    }
+
+    fn sse_clients(&self) -> InventoryReport {
+        Self::sse_clients(self)
     }
 
     fn finish(&self) -> BoxFuture<()> {
