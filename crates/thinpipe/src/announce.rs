@@ -41,6 +41,12 @@ impl Announcer {
     pub(crate) fn started(&self, config: &Config, listen: SocketAddr, admin: Option<SocketAddr>) {
         for upstream in &config.gateway.upstreams {
             self.say(&format!("listening on http://{listen}{}", upstream.path));
+            if let Some(sse) = &upstream.sse {
+                let stream = &sse.stream;
+                self.say(&format!(
+                    "for clients on HTTP+SSE (deprecated): http://{listen}{stream}"
+                ));
+            }
         }
         if let Some(admin) = admin {
             self.say(&format!("admin on http://{admin}"));
