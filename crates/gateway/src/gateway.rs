@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{Handler, Server, ServerBuilder, SseEndpoint};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{GatewayConfig, Reached};
+use crate::config::GatewayConfig;
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
@@ -19,6 +20,8 @@ use crate::route::Route;
 pub struct Gateway {
     routes: Vec<Arc<Route>>,
     tasks: TaskTracker,
+    /// Ends the upstream sessions.
+    stop: CancellationToken,
 }
 
 /// How long an upstream is waited for at the end of the process.
@@ -36,12 +39,6 @@ pub enum GatewayError {
         /// What is wrong.
         #[source]
         source: ChainError,
-    },
-    /// An upstream is a program, which nothing here runs yet.
-    #[error("{upstream} is a server on stdio, which cannot be served yet")]
-    Stdio {
-        /// Name of the upstream.
-        upstream: String,
     },
     /// Two upstreams have the same path or name.
     #[error("two upstreams have the {what} {value}")]
@@ -75,6 +72,7 @@ impl Gateway {
         extra: &[Arc<dyn Interceptor>],
     ) -> Result<Self, GatewayError> {
         let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
         for spec in config.upstreams {
@@ -97,21 +95,19 @@ impl Gateway {
                 upstream: spec.name().to_string(),
                 source,
             })?;
-            let Reached::Http(http) = &spec.reached else {
-                return Err(GatewayError::Stdio {
-                    upstream: spec.name().to_string(),
-                });
-            };
-            let http = http.clone();
             routes.push(Arc::new(Route::new(
                 spec,
-                http,
                 chain,
                 tasks.clone(),
+                stop.clone(),
                 buffered.clone(),
             )));
         }
-        Ok(Self { routes, tasks })
+        Ok(Self {
+            routes,
+            tasks,
+            stop,
+        })
     }
 
     /// Adds the routes to a server that is being built.
@@ -145,14 +141,19 @@ impl Gateway {
     pub fn start(&self, server: &Server) {
         for route in &self.routes {
             route.attach(server.sessions().clone());
-            let stop = server.draining().clone();
-            server.spawn(health::watch(Arc::downgrade(route), stop));
+            // A child process is not started only to see whether it starts.
+            if route.upstream().is_some() {
+                let stop = server.draining().clone();
+                server.spawn(health::watch(Arc::downgrade(route), stop));
+            }
         }
     }
 
-    /// Waits, but not for long, for what runs beside the server's own tasks (refusals on their way to
-    /// upstreams). Call it after the server has shut down.
+    /// Ends the upstream sessions that are left, and waits, but not for long, for what runs beside the
+    /// server's own tasks (child processes, refusals on their way to upstreams). Call it after the server
+    /// has shut down.
     pub async fn finish(&self) {
+        self.stop.cancel();
         self.tasks.close();
         let done = tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await;
         if done.is_err() {

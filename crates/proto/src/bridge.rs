@@ -303,7 +303,6 @@ impl Reframing {
     /// Takes an open request out of all tables.
     fn take_call(&mut self, id: CallId) -> Option<Call> {
         let call = self.calls.remove(id)?;
-        self.questions.unrelate(id);
         if let Some(owner) = &call.owner
             && let Some(member) = self.members.get_mut(&owner.member)
         {
