@@ -72,7 +72,13 @@ pub struct ChildUpstream {
     pub process: StdioConfig,
     /// Who shares a process.
     pub sessions: Sharing,
+    /// Processes that run at one time, those that are being ended included. Default: 64. Beyond, clients
+    /// get 503 with `Retry-After`.
+    pub max_children: usize,
 }
+
+/// [`ChildUpstream::max_children`] unless configured.
+pub const DEFAULT_MAX_CHILDREN: usize = 64;
 
 /// Who shares an upstream session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,6 +112,7 @@ impl From<StdioConfig> for Reached {
         Self::Stdio(ChildUpstream {
             process,
             sessions: Sharing::default(),
+            max_children: DEFAULT_MAX_CHILDREN,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! What the gateway itself says to a client when something failed: one place, so that it can never be
 //! mistaken for the server's own word (`data.reason`, `data.upstream`).
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode};
 use thinpipe_proto::rpc::{self, RequestId, code};
@@ -8,6 +10,7 @@ use thinpipe_proto::shown::Shown;
 use thinpipe_proto::sse;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::UpstreamError;
+use thinpipe_transport::upstream::pipe::PipeError;
 
 use crate::interceptor::Rejection;
 
@@ -26,7 +29,9 @@ pub(crate) enum Reason {
     Invalid,
     /// The answer is larger than what may be read or passed.
     TooLarge,
-    /// All connections to the upstream are taken.
+    /// The last starts of the upstream failed, and it is not started again at once.
+    Restarting,
+    /// All connections to the upstream, or all its children, are taken.
     Overloaded,
     /// The answer has to be held whole, and there is no room for it: the call may have run.
     BufferFull,
@@ -53,7 +58,7 @@ pub(crate) enum Reason {
 impl Reason {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Unavailable => "upstream_unavailable",
+            Self::Unavailable | Self::Restarting => "upstream_unavailable",
             Self::Timeout => "upstream_timeout",
             Self::StreamLost => "upstream_stream_lost",
             Self::Auth => "upstream_auth",
@@ -85,7 +90,9 @@ impl Reason {
     fn status(self) -> StatusCode {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Restarting | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Binding | Self::UnknownEvent => StatusCode::BAD_REQUEST,
             Self::Interceptor => StatusCode::INTERNAL_SERVER_ERROR,
             Self::SessionGone => StatusCode::NOT_FOUND,
@@ -100,6 +107,8 @@ impl Reason {
 pub(crate) struct Failure {
     pub(crate) reason: Reason,
     pub(crate) text: String,
+    /// When a client may come back, if the status says that it may: seconds.
+    retry_after: u64,
 }
 
 impl Failure {
@@ -108,6 +117,16 @@ impl Failure {
         Self {
             reason,
             text: Shown::new(text.as_ref(), MAX_TEXT).to_string(),
+            retry_after: 1,
+        }
+    }
+
+    /// The upstream may be tried again after this.
+    pub(crate) fn restarting(text: impl AsRef<str>, pause: Duration) -> Self {
+        Self {
+            // Never too early.
+            retry_after: pause.as_secs() + u64::from(pause.subsec_nanos() > 0),
+            ..Self::new(Reason::Restarting, text)
         }
     }
 
@@ -140,7 +159,7 @@ impl Failure {
         let code = self.reason.code();
         let mut answer = Answer::error(status, id, code, &self.text, Some(&data));
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            let value = HeaderValue::from_static("1");
+            let value = HeaderValue::from(self.retry_after);
             answer.headers.insert(http::header::RETRY_AFTER, value);
         }
         answer
@@ -205,6 +224,31 @@ impl From<&UpstreamError> for Failure {
             UpstreamError::Exhausted { .. } => Reason::Overloaded,
             UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. } => Reason::Invalid,
             _ => Reason::Unavailable,
+        };
+        Self::new(reason, with_causes(error))
+    }
+}
+
+impl From<&PipeError> for Failure {
+    fn from(error: &PipeError) -> Self {
+        let reason = match error {
+            PipeError::Upstream(error) => return Self::from(error),
+            PipeError::Spawn { .. } | PipeError::Guard { .. } => Reason::Unavailable,
+            PipeError::Refused { status, .. } | PipeError::NotAStream { status, .. } => {
+                match status.as_u16() {
+                    401 | 403 => Reason::Auth,
+                    404 => Reason::NotFound,
+                    429 | 503 => Reason::Overloaded,
+                    500.. => Reason::Unavailable,
+                    _ => Reason::Invalid,
+                }
+            }
+            PipeError::NoEndpoint { .. } => Reason::Timeout,
+            PipeError::NotAnEndpoint { .. } | PipeError::BadEndpoint { .. } => Reason::Invalid,
+            PipeError::Noise { .. } => Reason::Invalid,
+            PipeError::TooLarge { .. } => Reason::TooLarge,
+            PipeError::NoRoom { .. } => Reason::BufferFull,
+            _ => Reason::StreamLost,
         };
         Self::new(reason, with_causes(error))
     }

@@ -114,7 +114,7 @@ async fn keep_checking(route: &Weak<Route>, health: &Health) {
         if let Some(answered) = check(&strong).await {
             health.record(answered, strong.name());
         }
-        strong.upstream().prune();
+        strong.prune();
         drop(strong);
         let interval = health.interval();
         // Suspicions come with every request that fails; they must not set the pace.
@@ -135,7 +135,7 @@ async fn keep_pruning(route: &Weak<Route>) {
         let Some(strong) = route.upgrade() else {
             return;
         };
-        strong.upstream().prune();
+        strong.prune();
     }
 }
 
@@ -243,6 +243,12 @@ impl Era {
         known.take_if(|(verdict, _)| verdict.modern().is_some());
     }
 
+    /// There is no stream of HTTP+SSE where there was one: the next session asks anew.
+    pub(crate) fn contradicted_stream(&self) {
+        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|(verdict, _)| matches!(verdict.speaks, Speaks::HttpSse { .. }));
+    }
+
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
         let verdict = Arc::new(verdict);
         let now = tokio::time::Instant::now().into_std();
@@ -261,7 +267,7 @@ impl Route {
         self.find_out().await.map_err(|failure| failure.text)
     }
 
-    async fn find_out(&self) -> Found {
+    pub(crate) async fn find_out(&self) -> Found {
         let era = self.era();
         if let Some(verdict) = era.known() {
             return Ok(verdict);
@@ -283,7 +289,7 @@ impl Route {
 
     async fn ask_what_it_speaks(&self) -> Found {
         let headers = self.own_headers(Revision::NEWEST)?;
-        match probe::probe_with(self.upstream(), headers, self.buffered()).await {
+        match probe::probe_with(self.http()?, headers, self.buffered()).await {
             Ok(verdict) => Ok(self.era().learn(verdict)),
             Err(error) => {
                 if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
@@ -296,6 +302,18 @@ impl Route {
 
     /// A stateless request reaches only servers that speak 2026-07-28.
     pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
+        let requested = Revision::NEWEST.as_str();
+        if self.upstream().is_none() {
+            // It is not asked what it speaks, since each question would be a child.
+            let text = format!(
+                "the client speaks stateless Streamable HTTP (2026-07-28), but {} is a program, which \
+                 is spoken to in sessions; they cannot be connected yet",
+                self.name(),
+            );
+            let supported = Revision::ALL.into_iter().filter(|r| !r.is_modern());
+            let supported: Vec<_> = supported.collect();
+            return Ok(Some(self.mismatch(message, &text, &supported, requested)));
+        }
         let verdict = self.find_out().await.map_err(|failure| {
             let text = format!("{} cannot be probed: {}", self.name(), failure.text);
             Failure::new(failure.reason, text)
@@ -310,7 +328,6 @@ impl Route {
             self.name(),
             describe(&verdict),
         );
-        let requested = Revision::NEWEST.as_str();
         Ok(Some(self.mismatch(message, &text, &supported, requested)))
     }
 

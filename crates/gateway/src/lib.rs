@@ -11,14 +11,15 @@ mod headers;
 mod health;
 pub mod interceptor;
 mod log;
+mod pipe;
 mod relay;
 mod route;
 mod session;
 mod stats;
 
 pub use config::{
-    ChildUpstream, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume,
-    SessionLost, Sharing, SsePaths, UpstreamSpec,
+    ChildUpstream, DEFAULT_MAX_CHILDREN, Forwarded, GatewayConfig, HealthConfig, HttpUpstream,
+    Reached, Resume, SessionLost, Sharing, SsePaths, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;

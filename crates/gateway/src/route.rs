@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::is_read_only_method;
@@ -13,15 +13,18 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
 };
+use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Forwarded, HttpUpstream, SessionLost, UpstreamSpec};
-use crate::failure::Failure;
+use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
+use crate::pipe::Children;
 use crate::relay::{Line, Owner, Purpose};
 use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
@@ -32,19 +35,23 @@ mod intercept;
 mod listen;
 mod opening;
 mod owner;
+mod piped;
 mod reestablish;
 mod refuse;
 mod resume;
 mod send;
+mod server;
 mod session;
 mod stateless;
 
 use intercept::Intercepted;
+use piped::piped;
+use server::Server;
 
 /// One upstream, and everything that is the same for all its exchanges.
 pub struct Route {
     spec: UpstreamSpec,
-    upstream: Upstream,
+    server: Server,
     chain: Chain,
     health: Arc<Health>,
     era: Era,
@@ -52,6 +59,8 @@ pub struct Route {
     latencies: Latencies,
     sessions: OnceLock<SessionManager>,
     tasks: TaskTracker,
+    /// Cancelled when the process ends: no upstream session goes on.
+    stop: CancellationToken,
     buffered: ByteBudget,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
@@ -59,23 +68,33 @@ pub struct Route {
 impl Route {
     pub(crate) fn new(
         spec: UpstreamSpec,
-        http: HttpUpstream,
         chain: Chain,
         tasks: TaskTracker,
+        stop: CancellationToken,
         buffered: ByteBudget,
     ) -> Self {
-        let upstream = Upstream::new(http.client);
+        let (server, pin) = match &spec.reached {
+            Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
+            Reached::Stdio(program) => {
+                let process = program.process.clone();
+                let (budget, tracker) = (buffered.clone(), tasks.clone());
+                let upstream = StdioUpstream::new(process, budget, tracker, stop.child_token());
+                let (sharing, limit) = (program.sessions, program.max_children);
+                (Server::Stdio(Children::new(upstream, sharing, limit)), None)
+            }
+        };
         let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
-            upstream,
+            server,
             chain,
             health,
-            era: Era::new(http.pin),
+            era: Era::new(pin),
             counters: Counters::default(),
             latencies: Latencies::default(),
             sessions: OnceLock::new(),
             tasks,
+            stop,
             buffered,
             log: OnceLock::new(),
         }
@@ -93,16 +112,55 @@ impl Route {
         &self.spec.path
     }
 
-    /// Its pool of connections.
+    /// Its pool of connections; `None` for a server that is a child process.
     #[must_use]
-    pub fn upstream(&self) -> &Upstream {
-        &self.upstream
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match &self.server {
+            Server::Http(upstream) => Some(upstream),
+            Server::Stdio(_) => None,
+        }
     }
 
-    /// Whether it answers its health checks.
+    /// What became of its children; `None` for a server at a URL.
+    #[must_use]
+    pub fn children(&self) -> Option<StdioStats> {
+        match &self.server {
+            Server::Http(_) => None,
+            Server::Stdio(children) => Some(children.stats()),
+        }
+    }
+
+    /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
+    /// none is started only to see.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.health.is_healthy()
+        let starts = match &self.server {
+            Server::Http(_) => true,
+            Server::Stdio(children) => children.failed_starts() < self.spec.health.failures.max(1),
+        };
+        starts && self.health.is_healthy()
+    }
+
+    /// Idle connections age.
+    pub(crate) fn prune(&self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.prune();
+        }
+    }
+
+    /// # Errors
+    /// The server is none of HTTP: what needs one has come here by mistake.
+    pub(crate) fn http(&self) -> Result<&Upstream, Failure> {
+        let text = "a server that is a child process is not asked over HTTP";
+        self.upstream()
+            .ok_or_else(|| Failure::new(Reason::Binding, text))
+    }
+
+    /// How long a server may take to answer; of a child process it is what the bridge allows.
+    fn request_timeout(&self) -> Duration {
+        let of = |upstream: &Upstream| upstream.config().request_timeout;
+        self.upstream()
+            .map_or(thinpipe_proto::bridge::DEFAULT_IDLE, of)
     }
 
     /// What it has counted.
@@ -188,6 +246,12 @@ impl Route {
             headers,
         };
         match exchange.inbound {
+            Inbound::Message(message, Some(session)) if piped(&session).is_some() => {
+                Box::pin(async move {
+                    let answered = self.in_piped_session(call, message, session).await;
+                    self.finished(answered, id.as_ref(), &begun)
+                })
+            }
             Inbound::Message(message, session) => Box::pin(async move {
                 let answered = self.in_session(call, message, session).await;
                 self.finished(answered, id.as_ref(), &begun)
@@ -211,6 +275,9 @@ impl Route {
             }
             Inbound::Initialize(message, slot) => self.initialize(call, message, slot).await,
             Inbound::Message(message, session) => self.in_session(call, message, session).await,
+            Inbound::Listen(session, last) if piped(&session).is_some() => {
+                self.listen_piped(&session, last.as_ref())
+            }
             Inbound::Listen(session, last) => self.listen(call, session, last).await,
             Inbound::Terminate(session) => self.terminate(call, session).await,
         }
@@ -259,6 +326,9 @@ impl Route {
         session: Option<Arc<Session>>,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send {
         async move {
+            if self.upstream().is_none() {
+                return Ok(self.sessionless_piped(&message));
+            }
             let context = self.context(&call, session.as_ref(), &message);
             let message = match self.intercept_now(&context, message) {
                 Intercepted::Passes(message) => message,
@@ -359,6 +429,9 @@ impl Handler for Route {
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         // A DELETE has told the upstream already; a session it lost needs no telling.
         let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
+        if let Some(attachment) = piped(&session) {
+            attachment.detach();
+        }
         let id = upstream_session(&session).filter(|_| !told);
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
         Box::pin(async move {

@@ -14,6 +14,8 @@ use thinpipe_transport::server::conversation::Contention;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::pipe::Attachment;
+
 mod calls;
 mod refusals;
 
@@ -40,6 +42,8 @@ pub(crate) struct SessionState {
     refusals: OnceLock<Arc<Semaphore>>,
     /// One re-establishment at a time.
     pub(crate) reestablishing: tokio::sync::Mutex<()>,
+    /// The upstream session, if it is a pipe.
+    pipe: OnceLock<Attachment>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +109,17 @@ pub(crate) struct LiveStream {
 pub(crate) struct Contended;
 
 impl SessionState {
+    /// What attaches the session to an upstream session that is a pipe.
+    pub(crate) fn attachment(&self) -> Option<&Attachment> {
+        self.pipe.get()
+    }
+
+    /// Keeps it; `None` if there is another one, which cannot be replaced.
+    pub(crate) fn attach(&self, attachment: Attachment) -> Option<&Attachment> {
+        self.pipe.set(attachment).ok()?;
+        self.pipe.get()
+    }
+
     /// The session's places for refusals on their way to the upstream.
     pub(crate) fn refusals(&self) -> Arc<Semaphore> {
         let places = || Arc::new(Semaphore::new(MAX_REFUSALS));

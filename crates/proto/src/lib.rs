@@ -14,9 +14,9 @@
 //! - [`session`]: typed identifiers.
 //! - [`probe`]: which revisions a server speaks, found out by asking.
 //! - [`backoff`]: delays between reconnections, as a pure function.
+//! - [`bridge`]: between a client and a server whose messages are framed differently.
 //! - [`deprecation`]: what clients of HTTP+SSE are told, when, and how often.
 //! - [`duration`]: durations in configuration files.
-//! - [`bridge`]: between a client and a server whose messages are framed differently.
 //! - [`shown`]: text of peers, as logs and errors may show it.
 
 pub mod access;

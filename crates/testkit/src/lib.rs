@@ -5,6 +5,7 @@
 //! published and no part of the product depends on it.
 //!
 //! - [`Upstream`]: an MCP server that counts what it gets and does what a [`Script`] says.
+//! - [`SseUpstream`]: the same for the old transport, in small; [`stdio_server`]: scripts that are servers.
 //! - [`Client`]: an MCP client that sends exactly what a test wants, and sees what came, and when.
 //! - [`Gate`]: where a script waits until the test goes on. No test needs to sleep.
 //! - [`rpc`]: messages of every revision; [`samples`]: event streams that show the rules of the standard.
@@ -57,6 +58,8 @@ pub mod rpc;
 pub mod samples;
 pub mod scenarios;
 mod sockets;
+mod sse_upstream;
+pub mod stdio_server;
 mod upstream;
 mod usage;
 mod wire;
@@ -66,6 +69,7 @@ pub use deadline::{DEADLINE, eventually};
 pub use event::{Event, EventReader};
 pub use gate::Gate;
 pub use process::Process;
+pub use sse_upstream::{SsePost, SseSession, SseState, SseUpstream};
 pub use upstream::{
     Behaviour, Cut, Era, Outcome, Record, Request, Response as UpstreamResponse, Script, Upstream,
 };

@@ -41,6 +41,12 @@ impl Announcer {
     pub(crate) fn started(&self, config: &Config, listen: SocketAddr, admin: Option<SocketAddr>) {
         for upstream in &config.gateway.upstreams {
             self.say(&format!("listening on http://{listen}{}", upstream.path));
+            if let Some(sse) = &upstream.sse {
+                let stream = &sse.stream;
+                self.say(&format!(
+                    "for clients on HTTP+SSE (deprecated): http://{listen}{stream}"
+                ));
+            }
         }
         if let Some(admin) = admin {
             self.say(&format!("admin on http://{admin}"));
@@ -57,15 +63,6 @@ impl Announcer {
             None => {}
         }
     }
-}
-
-/// What may be the matter with a server whose URL [looks so](looks_like_sse).
-pub(crate) const SSE_HINT: &str = "; its URL ends in /sse: servers on HTTP+SSE (2024-11-05) are not \
-    supported yet, many have a Streamable HTTP endpoint at /mcp besides";
-
-/// Whether a URL is one that servers on HTTP+SSE mostly have.
-pub(crate) fn looks_like_sse(url: &http::Uri) -> bool {
-    url.path().trim_end_matches('/').ends_with("/sse")
 }
 
 /// The `mcpServers` object that makes a client connect here.

@@ -5,9 +5,13 @@
 use std::sync::Arc;
 
 use thinpipe_gateway::interceptor::InterceptorStats;
-use thinpipe_gateway::{ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, describe};
+use thinpipe_gateway::{
+    ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, Route, describe,
+};
+use thinpipe_proto::deprecation::InventoryReport;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
+use thinpipe_transport::upstream::Upstream;
 
 use crate::figures::Figure;
 
@@ -19,6 +23,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Asks each upstream what it speaks: a line for people each, in the order of
     /// [`upstreams`](Self::upstreams).
     fn probe(&self) -> BoxFuture<Vec<Result<String, String>>>;
+
+    /// Which clients still use HTTP+SSE. Reading it changes nothing.
+    fn sse_clients(&self) -> InventoryReport;
 
     /// Waits for what still runs after the server has shut down.
     fn finish(&self) -> BoxFuture<()>;
@@ -63,7 +70,6 @@ impl Backend for Gateway {
     fn upstreams(&self) -> Vec<UpstreamState> {
         let states = self.routes().iter().map(|route| {
             let route_stats = route.route_stats();
-            let pool = route.upstream().stats();
             let mut figures = vec![
                 Figure::counter("exchanges", "Exchanges handled", route_stats.exchanges),
                 Figure::counter(
@@ -101,32 +107,8 @@ impl Backend for Gateway {
                     "Upstream sessions opened anew",
                     route_stats.sessions_reestablished,
                 ),
-                Figure::counter(
-                    "connects",
-                    "Connections opened to the upstream",
-                    pool.connects,
-                ),
-                Figure::counter(
-                    "reused",
-                    "Requests over a connection opened before",
-                    pool.reused,
-                ),
-                Figure::gauge(
-                    "connections_open",
-                    "Connections to the upstream, idle ones too",
-                    pool.open as u64,
-                ),
-                Figure::gauge(
-                    "connections_idle",
-                    "Connections that wait for a request",
-                    pool.idle as u64,
-                ),
-                Figure::gauge(
-                    "streams_open",
-                    "Event streams read from the upstream",
-                    pool.streams as u64,
-                ),
             ];
+            figures.extend(of_server(route));
             for stats in route.chain().stats() {
                 figures.extend(of_interceptor(&stats));
             }
@@ -146,10 +128,18 @@ impl Backend for Gateway {
         Box::pin(async move {
             let mut lines = Vec::with_capacity(routes.len());
             for route in routes {
-                lines.push(route.probe().await.map(|verdict| describe(&verdict)));
+                lines.push(match route.children() {
+                    // To ask it would be to start one.
+                    Some(_) => Ok("stdio, in sessions".to_owned()),
+                    None => route.probe().await.map(|verdict| describe(&verdict)),
+                });
             }
             lines
         })
+    }
+
+    fn sse_clients(&self) -> InventoryReport {
+        Self::sse_clients(self)
     }
 
     fn finish(&self) -> BoxFuture<()> {
@@ -182,4 +172,51 @@ fn of_interceptor(stats: &InterceptorStats) -> [Figure; 4] {
         ),
     ]
     .map(|figure| figure.labelled("interceptor", stats.name.clone()))
+}
+
+/// The figures of a server's connections, or of its children.
+fn of_server(route: &Route) -> Vec<Figure> {
+    if let Some(pool) = route.upstream().map(Upstream::stats) {
+        return vec![
+            Figure::counter(
+                "connects",
+                "Connections opened to the upstream",
+                pool.connects,
+            ),
+            Figure::counter(
+                "reused",
+                "Requests over a connection opened before",
+                pool.reused,
+            ),
+            Figure::gauge(
+                "connections_open",
+                "Connections to the upstream, idle ones too",
+                pool.open as u64,
+            ),
+            Figure::gauge(
+                "connections_idle",
+                "Connections that wait for a request",
+                pool.idle as u64,
+            ),
+            Figure::gauge(
+                "streams_open",
+                "Event streams read from the upstream",
+                pool.streams as u64,
+            ),
+        ];
+    }
+    let children = route.children().unwrap_or_default();
+    vec![
+        Figure::counter("children", "Child processes started", children.spawned),
+        Figure::counter(
+            "children_killed",
+            "Child processes that had to be killed",
+            children.killed,
+        ),
+        Figure::gauge(
+            "children_running",
+            "Child processes that run",
+            children.running as u64,
+        ),
+    ]
 }

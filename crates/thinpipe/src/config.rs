@@ -18,9 +18,11 @@ mod de;
 mod effective;
 mod format;
 mod problem;
+mod program;
 mod quantity;
 mod raw;
 mod settings;
+mod sse;
 mod substitute;
 mod suggest;
 mod tables;
@@ -37,8 +39,8 @@ pub(crate) use suggest::closest;
 
 use build::Build;
 use format::Format;
-use problem::{Problem, Source};
-use raw::{RawConfig, RawUpstream};
+use problem::{Place, Problem, Source};
+use raw::{RawConfig, RawSharing, RawUpstream};
 use tree::Node;
 
 /// What the whole program is told. Valid.
@@ -107,7 +109,62 @@ pub(crate) fn load(
         text: text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned(),
     };
     let format = Format::of(path, &source.text);
-    Ok(parse(source, format, flags, environment)?)
+    let text = source.clone();
+    let loaded = parse(source, format, flags, environment)?;
+    let missing = program::missing(&loaded.config.gateway.upstreams, |spec, key| {
+        let table = effective::written(&loaded.tree, spec.name());
+        let value = table.map(|table| table.nearest(&tree::Path::default().key(key)));
+        Place::Span(value.unwrap_or(0..0))
+    });
+    match missing.is_empty() {
+        true => Ok(loaded),
+        false => Err(Problems::of_file(missing, text, loaded.tree).into()),
+    }
+}
+
+/// A server on stdio as it is written on a command line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommandLine<'a> {
+    /// The program and its arguments.
+    pub(crate) words: &'a [String],
+    /// Variables of its environment, `NAME=VALUE`.
+    pub(crate) env: &'a [String],
+    /// One process for all clients.
+    pub(crate) shared: bool,
+}
+
+/// The configuration of one server that is a program.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn for_command(
+    line: CommandLine<'_>,
+    name: Option<String>,
+    flags: &Settings,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
+    let setting = |name: &str| Place::Setting(name.to_owned());
+    let mut upstream = RawUpstream {
+        name,
+        command: line.words.first().cloned(),
+        args: Some(line.words.iter().skip(1).cloned().collect()),
+        sessions: line.shared.then_some(RawSharing::Shared),
+        ..RawUpstream::default()
+    };
+    for variable in line.env {
+        let Some((name, value)) = variable.split_once('=') else {
+            let problem = Problem::new(setting("--env"), "a variable without a value");
+            let problem = problem.mend("write it as in `--env NAME=VALUE`");
+            return Err(Problems::of_settings(vec![problem]));
+        };
+        upstream.env.insert(name.to_owned(), value.to_owned());
+    }
+    let config = for_one(upstream, flags, environment)?;
+    let missing = program::missing(&config.gateway.upstreams, |_, _| setting("COMMAND"));
+    match missing.is_empty() {
+        true => Ok(config),
+        false => Err(Problems::of_settings(missing)),
+    }
 }
 
 /// The configuration of one server at a URL.
@@ -125,6 +182,14 @@ pub(crate) fn for_url(
         url: Some(url.to_owned()),
         ..RawUpstream::default()
     };
+    for_one(upstream, flags, environment)
+}
+
+fn for_one(
+    upstream: RawUpstream,
+    flags: &Settings,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
     let raw = RawConfig {
         upstreams: vec![upstream],
         ..RawConfig::default()

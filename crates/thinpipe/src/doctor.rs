@@ -1,11 +1,12 @@
 //! `thinpipe doctor`: what a server speaks, and what would break behind a gateway.
 //!
-//! Seen by asking ([`http`]), judged by a pure function ([`judgement`]), shown ([`report`]). No tool is
-//! ever called.
+//! Seen by asking ([`http`], [`pipe`]), judged by a pure function ([`judgement`]), shown ([`report`]).
+//! No tool is ever called.
 
 mod http;
 mod judgement;
 mod observation;
+mod pipe;
 mod report;
 mod wire;
 
@@ -14,12 +15,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
+use thinpipe_gateway::Reached;
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Verdict};
+use thinpipe_transport::upstream::pipe::PipeError;
+use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Speaks, Verdict};
+use thinpipe_transport::upstream::stdio::StdioConfig;
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 
 use crate::cli::{DoctorArgs, ReportFormat};
+use crate::config::{self, Settings};
 use crate::run::main_runtime;
 use observation::{Identity, Observations, Transport, Unusable, Why};
 
@@ -31,19 +36,19 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the question itself makes no sense.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
-    let url = args.server.url.as_deref().unwrap_or_default();
-    crate::no_url(url)?;
-    let uri = url
-        .parse()
-        .ok()
-        .filter(|uri: &::http::Uri| uri.authority().is_some());
-    let mut config = UpstreamConfig::new("server".into(), uri.context("this is no URL")?);
-    config.headers = wire::headers_of(&args.header)?;
-    config.connect_timeout = CONNECT;
-    config.first_byte_timeout = wire::PATIENCE;
-    config.request_timeout = wire::PATIENCE;
-    let watch = Duration::from_secs(args.watch);
-    let seen = main_runtime()?.block_on(over_http(url, &Upstream::new(config), watch));
+    let runtime = main_runtime()?;
+    let seen = match reached(args)? {
+        Reached::Http(http) => {
+            let target = http.client.url.to_string();
+            let upstream = Upstream::new(http.client);
+            let watch = Duration::from_secs(args.watch);
+            runtime.block_on(over_http(&target, &upstream, watch))
+        }
+        Reached::Stdio(child) => {
+            let target = args.server.program.join(" ");
+            runtime.block_on(over_stdio(&target, child.process))
+        }
+    };
     let findings = judgement::judge(&seen);
     let text = match args.format {
         ReportFormat::Table => report::table(&seen, &findings),
@@ -53,27 +58,109 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
     Ok(judgement::is_usable(&findings))
 }
 
+/// The server of the command line, held to the same rules as one that is served.
+fn reached(args: &DoctorArgs) -> anyhow::Result<Reached> {
+    let settings = Settings {
+        // Nothing listens here, so that no address is the gateway's own.
+        listen: Some("127.0.0.1:0".to_owned()),
+        ..Settings::default()
+    };
+    let none = |_: &str| None;
+    let config = match args.server.url.as_deref() {
+        Some(url) => {
+            crate::no_url(url)?;
+            config::for_url(url, None, &settings, &none)?
+        }
+        None => {
+            let line = config::CommandLine {
+                words: &args.server.program,
+                env: &args.server.env,
+                shared: false,
+            };
+            config::for_command(line, None, &settings, &none)?
+        }
+    };
+    let spec = config.gateway.upstreams.into_iter().next();
+    let mut reached = spec.context("there is no server to ask")?.reached;
+    if let Reached::Http(http) = &mut reached {
+        patient(&mut http.client);
+        http.client.headers = wire::headers_of(&args.header)?;
+    }
+    Ok(reached)
+}
+
+fn patient(client: &mut UpstreamConfig) {
+    client.connect_timeout = CONNECT;
+    client.first_byte_timeout = wire::PATIENCE;
+    client.request_timeout = wire::PATIENCE;
+}
+
+/// What is seen of a program.
+async fn over_stdio(target: &str, config: StdioConfig) -> Observations {
+    let mut seen = nothing_yet(target);
+    match pipe::child(config).await {
+        Err(error) => seen.identity = Err(unusable(&error)),
+        Ok((verdict, stdio, lists)) => {
+            seen.transport = Transport::Stdio(stdio);
+            match lists {
+                Ok(lists) => {
+                    seen.lists = lists;
+                    seen.identity = Ok(Identity {
+                        bindings: Vec::new(),
+                        ..identity(&verdict)
+                    });
+                }
+                Err(text) => {
+                    let why = Why::Program;
+                    seen.identity = Err(Unusable { why, text });
+                }
+            }
+        }
+    }
+    seen
+}
+
 /// What is seen of the server at a URL.
 async fn over_http(target: &str, upstream: &Upstream, watch: Duration) -> Observations {
-    let mut seen = Observations {
-        target: target.to_owned(),
-        identity: Err(Unusable {
-            why: Why::Unavailable,
-            text: String::new(),
-        }),
-        lists: http::Lists::new(),
-        transport: Transport::Unknown,
-    };
+    let mut seen = nothing_yet(target);
     let verdict = match probe::probe(upstream, &ByteBudget::default()).await {
         Ok(verdict) => verdict,
         Err(error) => {
-            seen.identity = Err(unusable(&error));
+            let mut unusable = unusable(&error);
+            if unusable.why == Why::NotMcp
+                && let Some(text) = pipe::foreign_endpoint(upstream).await
+            {
+                let why = Why::ForeignEndpoint;
+                unusable = Unusable { why, text };
+            }
+            seen.identity = Err(unusable);
             return seen;
         }
     };
-    let mut identity = identity(&verdict);
+    if matches!(verdict.speaks, Speaks::HttpSse { .. }) {
+        match pipe::http_sse(upstream).await {
+            Ok((sse, lists)) => {
+                seen.identity = Ok(identity(&verdict));
+                seen.lists = lists;
+                seen.transport = Transport::HttpSse(sse);
+            }
+            Err(text) => seen.identity = Err(not_mcp(text)),
+        }
+        return seen;
+    }
+    over_streamable(&mut seen, upstream, &verdict, watch).await;
+    seen
+}
+
+async fn over_streamable(
+    seen: &mut Observations,
+    upstream: &Upstream,
+    verdict: &Verdict,
+    watch: Duration,
+) {
+    let mut identity = identity(verdict);
     let mut stateless_get = None;
-    if let Some(&revision) = verdict.modern.as_deref().and_then(<[_]>::first) {
+    if let Some(&revision) = verdict.modern().and_then(<[_]>::first) {
         let discovered = verdict.discover.as_deref().unwrap_or_default();
         let discovered: Value = serde_json::from_slice(discovered).unwrap_or_default();
         (stateless_get, seen.lists) = http::stateless(upstream, revision, &discovered).await;
@@ -89,10 +176,9 @@ async fn over_http(target: &str, upstream: &Upstream, watch: Duration) -> Observ
             seen.lists.extend(lists);
             sessions = Some(Box::new(found));
         }
-        Err(text) if verdict.modern.is_none() => {
-            let why = Why::NotMcp;
-            seen.identity = Err(Unusable { why, text });
-            return seen;
+        Err(text) if verdict.modern().is_none() => {
+            seen.identity = Err(not_mcp(text));
+            return;
         }
         Err(_) => identity
             .bindings
@@ -103,7 +189,22 @@ async fn over_http(target: &str, upstream: &Upstream, watch: Duration) -> Observ
         sessions,
         stateless_get,
     };
-    seen
+}
+
+fn nothing_yet(target: &str) -> Observations {
+    Observations {
+        target: target.to_owned(),
+        identity: Err(not_mcp(String::new())),
+        lists: http::Lists::new(),
+        transport: Transport::Unknown,
+    }
+}
+
+fn not_mcp(text: String) -> Unusable {
+    Unusable {
+        why: Why::NotMcp,
+        text,
+    }
 }
 
 fn identity(verdict: &Verdict) -> Identity {
@@ -112,13 +213,17 @@ fn identity(verdict: &Verdict) -> Identity {
         version: verdict.server_version.clone(),
         ..Identity::default()
     };
-    if let Some(revisions) = &verdict.modern {
-        identity.bindings.push(Binding::Stateless);
-        identity.revisions.extend(revisions);
-    }
-    if let Some(revision) = verdict.legacy {
-        identity.bindings.push(Binding::Sessions);
-        identity.revisions.push(revision);
+    identity
+        .revisions
+        .extend(verdict.modern().into_iter().flatten());
+    identity.revisions.extend(verdict.legacy());
+    match &verdict.speaks {
+        Speaks::HttpSse { .. } => identity.bindings.push(Binding::HttpSse),
+        Speaks::Legacy { .. } => identity.bindings.push(Binding::Sessions),
+        Speaks::Modern { legacy, .. } => {
+            identity.bindings.push(Binding::Stateless);
+            identity.bindings.extend(legacy.map(|_| Binding::Sessions));
+        }
     }
     identity
 }
@@ -133,7 +238,10 @@ fn unusable(error: &ProbeError) -> Unusable {
         | ProbeError::Upstream(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => {
             Why::NotMcp
         }
-        ProbeError::Upstream(_) | ProbeError::Body(_) => Why::Unavailable,
+        ProbeError::Pipe(PipeError::Upstream(_))
+        | ProbeError::Upstream(_)
+        | ProbeError::Body(_) => Why::Unavailable,
+        ProbeError::Pipe(_) | ProbeError::Silent { .. } => Why::Program,
         _ => Why::NotMcp,
     };
     Unusable {

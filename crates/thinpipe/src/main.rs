@@ -81,6 +81,19 @@ fn start(config: Config, warnings: &[String]) -> anyhow::Result<()> {
 
 fn direct_config(direct: Direct) -> anyhow::Result<Config> {
     // Clap lets nobody through without a URL or a command.
+    if !direct.server.program.is_empty() {
+        let line = config::CommandLine {
+            words: &direct.server.program,
+            env: &direct.server.env,
+            shared: direct.shared,
+        };
+        return Ok(config::for_command(
+            line,
+            direct.name,
+            &direct.settings,
+            &variable,
+        )?);
+    }
     let url = direct.server.url.unwrap_or_default();
     no_url(&url)?;
     Ok(config::for_url(

@@ -1,6 +1,7 @@
 //! What the fuzz targets check, one module per target. Each has a function `check`, which panics
 //! when a property does not hold, and must hold for any bytes.
 
+pub mod bridge_ops;
 pub mod envelope;
 pub mod header;
 pub mod model;

@@ -29,6 +29,7 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
         http,
         chain,
         TaskTracker::new(),
+        CancellationToken::new(),
         ByteBudget::default(),
     ))
 }
@@ -103,11 +104,11 @@ async fn b5_idle_connections_are_closed_without_checks() {
     let (url, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let route = route(&url, |spec| spec.health.interval = Duration::ZERO);
     assert_eq!(check(&route).await, Some(true));
-    assert_eq!(route.upstream().stats().idle, 1);
+    assert_eq!(route.upstream().unwrap().stats().idle, 1);
     tokio::time::pause();
     let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
     tokio::time::sleep(Duration::from_secs(200)).await;
-    assert_eq!(route.upstream().stats().idle, 0);
+    assert_eq!(route.upstream().unwrap().stats().idle, 0);
     watching.abort();
 }
 

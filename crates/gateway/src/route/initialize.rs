@@ -33,6 +33,10 @@ impl Route {
                 return Ok(Answer::json(body));
             }
         };
+        if self.is_pipe().await {
+            return self.initialize_piped(call, context, message, slot).await;
+        }
+        let again = call.clone();
         let mut headers = headers::without_session(call.headers);
         headers::for_post(&mut headers);
         let request = posted(headers, message.source().clone());
@@ -43,6 +47,10 @@ impl Route {
             id: response.session_id().unwrap_or_default(),
         };
         if !response.status.is_success() {
+            if may_be_a_pipe(response.status) && self.turns_out_a_pipe().await {
+                // It did not run: who refuses it so does not know the endpoint.
+                return self.initialize_piped(again, context, message, slot).await;
+            }
             return self.refused_initialize(response, context, &message).await;
         }
         let session_id = self.session_id_of(&response)?;
@@ -83,7 +91,7 @@ impl Route {
         Ok(answer::with_headers(answer, extra))
     }
 
-    async fn open_session(
+    pub(super) async fn open_session(
         &self,
         slot: SessionSlot,
         negotiated: Negotiated,
@@ -174,6 +182,11 @@ impl Drop for Unused {
             self.route.discard_upstream_session(context, id);
         }
     }
+}
+
+/// Statuses with which a server of HTTP+SSE may answer a POST to its stream (protocol notes 1.3).
+fn may_be_a_pipe(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 408 | 425 | 429)
 }
 
 /// Whether an error says that the server does not know `initialize`.

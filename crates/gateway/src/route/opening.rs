@@ -78,7 +78,7 @@ impl Route {
                 })
             }
             MediaType::EventStream => {
-                let limit = self.upstream().config().request_timeout;
+                let limit = self.request_timeout();
                 let read = self.read_stream(response, id);
                 let read = tokio::time::timeout(limit, read).await;
                 read.map_err(|_| {
@@ -105,7 +105,7 @@ impl Route {
         read_response(body, self.max_message(), self.buffered().empty(), id).await
     }
 
-    fn no_answer(&self, error: &rpc::MessageError) -> Failure {
+    pub(super) fn no_answer(&self, error: &rpc::MessageError) -> Failure {
         let text = format!("{} answered no JSON-RPC message: {error}", self.name());
         Failure::new(Reason::Invalid, text)
     }
@@ -119,7 +119,8 @@ impl Route {
     ) -> Judged {
         let Opening { message, events } = opening;
         let Some(mut events) = events else {
-            return self.judge_message(&message, &context).await;
+            let (body, shown) = self.judge_whole(&message, &context).await;
+            return Judged::Json { body, shown };
         };
         if !self.reads() {
             return Judged::Unread(Box::new(events), context);
@@ -138,24 +139,24 @@ impl Route {
         Judged::Read(events)
     }
 
-    async fn judge_message(
-        self: &Arc<Self>,
+    /// What the client gets in the place of an answer that is there as a whole, and whether that is the
+    /// upstream's own.
+    pub(super) async fn judge_whole(
+        &self,
         message: &Message,
         context: &MessageContext,
-    ) -> Judged {
+    ) -> (Bytes, bool) {
         if !self.reads() {
             self.stats().passed();
-            let body = message.source().clone();
-            return Judged::Json { body, shown: true };
+            return (message.source().clone(), true);
         }
         self.stats().inspected();
-        let (body, shown) = match self.judge(message, context).await {
+        match self.judge(message, context).await {
             Outcome::Forward(message) | Outcome::Changed(message) => {
                 (message.source().clone(), true)
             }
             Outcome::Rejected(rejection) => (rejection_message(message, &rejection), false),
-        };
-        Judged::Json { body, shown }
+        }
     }
 
     /// The answer for the client, whose stream ends with the session that it opens.

@@ -37,7 +37,7 @@ impl Route {
             return false;
         };
         let lost = upstream_session(session);
-        let deadline = Instant::now() + self.upstream().config().request_timeout;
+        let deadline = Instant::now() + self.request_timeout();
         // Whoever has it now is done before this deadline.
         let _one_at_a_time = state.reestablishing.lock().await;
         if session.is_ended() {

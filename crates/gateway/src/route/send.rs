@@ -37,8 +37,9 @@ impl Route {
         mut request: UpstreamRequest,
     ) -> Result<impl Future<Output = Result<UpstreamResponse, UpstreamError>> + use<'a>, Failure>
     {
+        let upstream = self.http()?;
         self.chain.headers(context, &mut request.headers)?;
-        Ok(self.upstream.send(request))
+        Ok(upstream.send(request))
     }
 
     /// What a request that got no response means for its client, and for the upstream's health.

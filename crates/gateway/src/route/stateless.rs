@@ -56,6 +56,10 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
+        if self.is_pipe().await {
+            // There is nobody whom it could tell anything, and nothing answers it.
+            return Ok(Answer::accepted());
+        }
         let context = self.context(&call, None, &message);
         let received = message.clone();
         let Ok(message) = self.intercept(&context, message).await else {

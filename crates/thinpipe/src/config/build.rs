@@ -54,7 +54,10 @@ impl Build {
                 Some(RawLegacy::Served) | None => LegacyMode::Served,
             },
         };
+        let sse = self.sse(&raw.sse, limits.max_buffered);
+        let deprecation = self.deprecation(&raw.sse.deprecation);
         let common = Common {
+            sse,
             interceptors: raw.interceptors,
             chain: raw.chain,
             max_buffered: limits.max_buffered,
@@ -67,7 +70,10 @@ impl Build {
             workers,
             log,
             server,
-            gateway: GatewayConfig { upstreams },
+            gateway: GatewayConfig {
+                upstreams,
+                deprecation,
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use thinpipe_proto::shown::Shown;
 use super::de;
 use super::format::Format;
 use super::problem::Problem;
-use super::raw::{RawConfig, RawUpstream};
+use super::raw::{RawConfig, RawEra, RawUpstream};
 use super::suggest::closest;
 use super::tree::{Key, Node, Path, Value};
 
@@ -98,16 +98,13 @@ fn pass_over_entry(entries: &mut Vec<(Key, Node)>) -> Vec<String> {
     let kind = ["type", "transport"].into_iter().find(|&name| has(name));
     let known = |name: &str| match name {
         "headers" | "disabled" | "command" => true,
+        "args" | "env" | "cwd" => stdio,
         "type" | "transport" => Some(name) == kind,
         "url" | "httpUrl" | "serverUrl" => Some(name) == url,
         // Somebody who has no URL and something like it hears of that.
         _ => url.is_none() && !stdio && closest(name, &["url"]).is_some(),
     };
-    let mut strangers = take(entries, known);
-    if stdio {
-        // Refused as a whole, whatever else stands there.
-        strangers.retain(|name| !["args", "env", "cwd"].contains(&name.as_str()));
-    }
+    let strangers = take(entries, known);
     for (key, _) in entries {
         match key.name.as_str() {
             "httpUrl" | "serverUrl" => "url".clone_into(&mut key.name),
@@ -135,7 +132,7 @@ fn warn(warnings: &mut Vec<String>, place: &str, names: &[String]) {
 /// The entry as an upstream; `None` if it is disabled.
 ///
 /// # Errors
-/// A [`Problem`] for servers of a kind that is not served.
+/// A [`Problem`] for entries that contradict themselves.
 pub(crate) fn upstream(
     name: &str,
     server: RawMcpServer,
@@ -144,47 +141,40 @@ pub(crate) fn upstream(
     if server.disabled == Some(true) {
         return Ok(None);
     }
-    let leave_out = "leave the entry out, or set `\"disabled\": true` on it";
     let kind = server.kind.as_deref().unwrap_or(match server.command {
         Some(_) => "stdio",
         None => "http",
     });
-    match kind {
-        "http" | "streamable-http" | "streamable_http" | "streamableHttp" => {}
+    let era = match kind {
+        "http" | "streamable-http" | "streamable_http" | "streamableHttp" => None,
+        "sse" => Some(RawEra::HttpSse),
         "stdio" => {
-            let at = match server.command {
-                Some(_) => path.key("command"),
-                None => path.key("type"),
-            };
-            return Err(
-                Problem::at(at, "servers on stdio are not served yet").mend(format!(
-                    "start the server with its HTTP transport and give its `url`, or {leave_out}"
-                )),
-            );
-        }
-        "sse" => {
-            return Err(Problem::at(
-                path.key("type"),
-                "servers on the HTTP+SSE transport of 2024-11-05 are not served yet",
-            )
-            .mend(format!(
-                "give the `url` of the server's Streamable HTTP endpoint with `\"type\": \"http\"`, or {leave_out}"
-            )));
+            if server.command.is_none() {
+                let message = "a server on stdio has no `command`";
+                let problem = Problem::at(path.clone(), message);
+                return Err(problem.mend("add `\"command\": \"npx\"` and its `args`"));
+            }
+            None
         }
         other => {
             let known = ["http", "streamable-http", "sse", "stdio"];
             let problem = Problem::at(path.key("type"), format!("`{other}` is not known here"));
             return Err(problem.suggest(other, &known));
         }
-    }
-    if server.command.is_some() {
+    };
+    if server.command.is_some() && (server.url.is_some() || kind != "stdio") {
         let message = "an entry has either `url` or `command`";
-        return Err(Problem::at(path.key("command"), message).mend("remove `command`"));
+        return Err(Problem::at(path.key("command"), message).mend("remove one of them"));
     }
     Ok(Some(RawUpstream {
         name: Some(name.to_owned()),
         url: server.url,
         headers: server.headers,
+        era,
+        command: server.command,
+        args: server.args,
+        env: server.env.unwrap_or_default(),
+        cwd: server.cwd,
         ..RawUpstream::default()
     }))
 }

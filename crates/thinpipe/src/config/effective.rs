@@ -2,16 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use thinpipe_gateway::{Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec};
+use std::path::Path as FilePath;
+
+use thinpipe_gateway::{
+    ChildUpstream, Forwarded, HttpUpstream, Reached, Resume, SessionLost, Sharing, UpstreamSpec,
+};
 use thinpipe_proto::forwarded::ForwardedHeader;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::shown::is_plain;
 use thinpipe_transport::server::LegacyMode;
 
 use super::raw::{
-    RawConfig, RawForwarded, RawForwardedHeader, RawLegacy, RawLog, RawResume, RawSessionLost,
-    RawToken, RawUpstream,
+    RawConfig, RawEra, RawForwarded, RawForwardedHeader, RawLegacy, RawLog, RawResume,
+    RawSessionLost, RawSharing, RawToken, RawUpstream,
 };
-use super::tables::{Quantity, RawHealth, RawLimits, RawPool, RawSessions, RawTimeouts};
+use super::sse::RawSse;
+use super::tables::{
+    Quantity, RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts,
+};
 use super::tree::{Node, Path, Text, Value};
 use super::{Config, clients};
 
@@ -79,6 +87,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
         },
         limits: RawLimits::shown(&config.server.limits),
         sessions: RawSessions::shown(&config.server.sessions),
+        sse: RawSse::shown(&config.gateway.upstreams, &config.gateway.deprecation),
         interceptors: Vec::new(),
         interceptors_shown: interceptors_of(tree),
         // Shown with each upstream.
@@ -111,18 +120,42 @@ fn tokens(config: &Config, tree: &Node) -> Vec<RawToken> {
 }
 
 fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
-    let Reached::Http(HttpUpstream { client }) = &spec.reached;
-    let written = written(tree, &client.name);
+    let written = written(tree, spec.name());
+    let raw = match &spec.reached {
+        Reached::Http(http) => at_url(spec, http, written),
+        Reached::Stdio(child) => by_command(child, written),
+    };
+    let sse = spec.sse.as_ref();
+    RawUpstream {
+        name: Some(plain(written, "name", spec.name().to_string())),
+        path: Some(plain(written, "path", spec.path.clone())),
+        sse_path: sse.map(|sse| plain(written, "sse_path", sse.stream.clone())),
+        messages_path: sse.map(|sse| plain(written, "messages_path", sse.messages.clone())),
+        max_message: Some(Quantity::write(spec.max_message)),
+        chain: Some(spec.chain.clone()),
+        interceptors: Vec::new(),
+        interceptors_shown: written.and_then(interceptors_of),
+        ..raw
+    }
+}
+
+fn at_url(spec: &UpstreamSpec, http: &HttpUpstream, written: Option<&Node>) -> RawUpstream {
+    let client = &http.client;
     let headers = client.headers.keys().map(|name| {
         let table = written.and_then(|node| node.at(&Path::default().key("headers")));
         let value = table.and_then(|table| entry(table, name.as_str()));
         (name.as_str().to_owned(), hidden(value))
     });
     RawUpstream {
-        name: Some(plain(written, "name", client.name.to_string())),
         url: Some(plain(written, "url", client.url.to_string())),
-        path: Some(plain(written, "path", spec.path.clone())),
         http2: Some(client.http2),
+        era: Some(match http.pin {
+            None => RawEra::Auto,
+            Some(Binding::HttpSse) => RawEra::HttpSse,
+            Some(Binding::Sessions) => RawEra::Streamable,
+            Some(Binding::Stateless) => RawEra::Stateless,
+        }),
+        sessions: Some(RawSharing::PerClient),
         session_lost: Some(match spec.session_lost {
             SessionLost::End => RawSessionLost::End,
             SessionLost::Reestablish => RawSessionLost::Reestablish,
@@ -135,16 +168,60 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
             Forwarded::Off => RawForwarded::Off,
             Forwarded::Append => RawForwarded::Append,
         }),
-        max_message: Some(Quantity::write(spec.max_message)),
         max_passed_body: Some(Quantity::write(spec.max_passed_body)),
         headers: headers.collect(),
         timeouts: RawTimeouts::shown(client),
         pool: RawPool::shown(client),
         health: RawHealth::shown(&spec.health),
-        chain: Some(spec.chain.clone()),
-        interceptors: Vec::new(),
-        interceptors_shown: written.and_then(interceptors_of),
+        ..RawUpstream::default()
     }
+}
+
+fn by_command(child: &ChildUpstream, written: Option<&Node>) -> RawUpstream {
+    let process = &child.process;
+    let at = |path: &Path| written.and_then(|node| node.at(path));
+    let env = process.env.iter().map(|(name, _)| {
+        let name = name.to_string_lossy().into_owned();
+        let value = at(&Path::default().key("env").key(&name));
+        (name, hidden(value))
+    });
+    let args = Path::default().key("args");
+    let mut secret = false;
+    let args = process.args.iter().enumerate().map(|(index, argument)| {
+        let argument = argument.to_string_lossy().into_owned();
+        let follows = std::mem::replace(&mut secret, announces_secret(&argument));
+        let node = at(&args.index(index));
+        match node.map(|node| &node.value) {
+            Some(Value::Text(Text {
+                template: Some(template),
+                ..
+            })) => template.clone(),
+            _ if follows || (is_secret(&argument) && argument.contains('=')) => HIDDEN.to_owned(),
+            _ => argument,
+        }
+    });
+    let text = |path: &FilePath| path.to_string_lossy().into_owned();
+    RawUpstream {
+        command: Some(plain(written, "command", text(process.command.as_ref()))),
+        args: Some(args.collect()),
+        env: env.collect(),
+        inherit_env: Some(process.inherit_env),
+        cwd: process
+            .cwd
+            .as_deref()
+            .map(|cwd| plain(written, "cwd", text(cwd))),
+        sessions: Some(match child.sessions {
+            Sharing::PerClient => RawSharing::PerClient,
+            Sharing::Shared => RawSharing::Shared,
+        }),
+        process: RawProcess::shown(process),
+        ..RawUpstream::default()
+    }
+}
+
+/// An option whose value is the next argument, and a secret: `--api-key`.
+fn announces_secret(argument: &str) -> bool {
+    argument.starts_with('-') && !argument.contains('=') && is_secret(argument)
 }
 
 /// The interceptors in a table of the file.
@@ -153,7 +230,7 @@ fn interceptors_of(table: &Node) -> Option<toml::Value> {
 }
 
 /// Where an upstream of this name stands in the file.
-fn written<'a>(tree: &'a Node, name: &str) -> Option<&'a Node> {
+pub(super) fn written<'a>(tree: &'a Node, name: &str) -> Option<&'a Node> {
     let servers = clients::TABLES
         .iter()
         .find_map(|table| tree.at(&Path::default().key(*table).key(name)));
@@ -237,9 +314,17 @@ fn shown(node: &Node, secret: bool) -> Option<toml::Value> {
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     key == "set"
-        || ["token", "secret", "password", "authorization"]
-            .iter()
-            .any(|w| key.contains(w))
+        || [
+            "token",
+            "secret",
+            "password",
+            "authorization",
+            "api-key",
+            "apikey",
+            "api_key",
+        ]
+        .iter()
+        .any(|w| key.contains(w))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use thinpipe_gateway::interceptor::{ChainConfig, InterceptorConfig};
 
 use super::clients::RawMcpServer;
 use super::quantity::Size;
-use super::tables::{RawHealth, RawLimits, RawPool, RawSessions, RawTimeouts};
+use super::sse::RawSse;
+use super::tables::{RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts};
 
 /// A whole file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -36,9 +37,13 @@ pub(crate) struct RawConfig {
     /// Logs.
     pub(crate) log: RawLog,
     /// Bounds of the server side.
+    #[serde(skip_serializing_if = "RawLimits::is_empty")]
     pub(crate) limits: RawLimits,
     /// Sessions.
+    #[serde(skip_serializing_if = "RawSessions::is_empty")]
     pub(crate) sessions: RawSessions,
+    /// HTTP+SSE for clients.
+    pub(crate) sse: RawSse,
     /// What looks at the messages of every upstream, nearer to the client than its own.
     #[serde(skip_serializing)]
     pub(crate) interceptors: Vec<InterceptorConfig>,
@@ -121,8 +126,27 @@ pub(crate) struct RawUpstream {
     pub(crate) name: Option<String>,
     /// URL of the MCP endpoint.
     pub(crate) url: Option<String>,
+    /// A program that is the server, on stdio.
+    pub(crate) command: Option<String>,
+    /// Its arguments.
+    pub(crate) args: Option<Vec<String>>,
+    /// Variables of its environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Whether it has the gateway's whole environment.
+    pub(crate) inherit_env: Option<bool>,
+    /// Its working directory.
+    pub(crate) cwd: Option<String>,
+    /// Who shares an upstream session.
+    pub(crate) sessions: Option<RawSharing>,
+    /// What the server speaks.
+    pub(crate) era: Option<RawEra>,
     /// Path of the endpoint here.
     pub(crate) path: Option<String>,
+    /// Path of the stream of HTTP+SSE here.
+    pub(crate) sse_path: Option<String>,
+    /// Path of the messages of HTTP+SSE here.
+    pub(crate) messages_path: Option<String>,
     /// HTTP/2 with prior knowledge.
     pub(crate) http2: Option<bool>,
     /// What happens when the server does not know its session any more.
@@ -136,13 +160,20 @@ pub(crate) struct RawUpstream {
     /// Bytes of a JSON body that nobody reads.
     pub(crate) max_passed_body: Option<Size>,
     /// Headers added to every request to the server.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) headers: BTreeMap<String, String>,
     /// Time-outs toward the server.
+    #[serde(skip_serializing_if = "RawTimeouts::is_empty")]
     pub(crate) timeouts: RawTimeouts,
     /// Connections to the server.
+    #[serde(skip_serializing_if = "RawPool::is_empty")]
     pub(crate) pool: RawPool,
     /// How its health is watched.
+    #[serde(skip_serializing_if = "RawHealth::is_empty")]
     pub(crate) health: RawHealth,
+    /// Bounds of its processes.
+    #[serde(skip_serializing_if = "RawProcess::is_empty")]
+    pub(crate) process: RawProcess,
     /// How its chain of interceptors behaves, in the gateway's own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chain: Option<ChainConfig>,
@@ -156,6 +187,25 @@ pub(crate) struct RawUpstream {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) interceptors_shown: Option<toml::Value>,
+}
+
+/// `sessions` of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawSharing {
+    PerClient,
+    Shared,
+}
+
+/// `era`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawEra {
+    Auto,
+    #[serde(rename = "http+sse")]
+    HttpSse,
+    Streamable,
+    Stateless,
 }
 
 /// `session_lost`.
@@ -180,4 +230,40 @@ pub(crate) enum RawResume {
 pub(crate) enum RawForwarded {
     Off,
     Append,
+}
+
+impl RawUpstream {
+    /// Keys that are written and mean something only with `command`.
+    pub(super) fn keys_of_programs(&self) -> Vec<&'static str> {
+        let shared = self.sessions == Some(RawSharing::Shared);
+        written([
+            ("args", self.args.is_some()),
+            ("env", !self.env.is_empty()),
+            ("cwd", self.cwd.is_some()),
+            ("inherit_env", self.inherit_env.is_some()),
+            ("sessions", shared),
+            ("process", !self.process.is_empty()),
+        ])
+    }
+
+    /// Keys that are written and mean something only with `url`.
+    pub(super) fn keys_of_urls(&self) -> Vec<&'static str> {
+        written([
+            ("headers", !self.headers.is_empty()),
+            ("http2", self.http2.is_some()),
+            ("era", self.era.is_some()),
+            ("forwarded", self.forwarded.is_some()),
+            ("session_lost", self.session_lost.is_some()),
+            ("resume", self.resume.is_some()),
+            ("max_passed_body", self.max_passed_body.is_some()),
+            ("timeouts", !self.timeouts.is_empty()),
+            ("pool", !self.pool.is_empty()),
+            ("health", !self.health.is_empty()),
+        ])
+    }
+}
+
+fn written<const N: usize>(keys: [(&'static str, bool); N]) -> Vec<&'static str> {
+    let written = keys.into_iter().filter(|(_, written)| *written);
+    written.map(|(key, _)| key).collect()
 }

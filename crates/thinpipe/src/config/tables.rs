@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thinpipe_gateway::HealthConfig;
 use thinpipe_transport::server::{Limits, SessionLimits};
 use thinpipe_transport::upstream::UpstreamConfig;
+use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use super::build::Build;
 use super::quantity::{Period, Size};
@@ -48,6 +49,11 @@ macro_rules! table {
                     let place = &mut table!(@place target $key $($field)?);
                     *place = build.within(&at.key(stringify!($key)), self.$key, *place, &bounds);
                 )*
+            }
+
+            /// Whether nothing is written.
+            pub(super) fn is_empty(&self) -> bool {
+                $( self.$key.is_none() && )* true
             }
 
             /// What is in effect, as it is written.
@@ -128,6 +134,15 @@ table! {
     }
 }
 
+table! {
+    /// `[upstreams.process]`
+    RawProcess is StdioConfig {
+        max_noise: Number in 0, MILLION;
+        stdin_grace: Period in Duration::ZERO, HOUR;
+        term_grace: Period in Duration::ZERO, HOUR;
+    }
+}
+
 /// `upstreams.max_message`
 pub(super) const MAX_MESSAGE: Bounds<Size> = Bounds::new(Size(KIB), Size(GIB));
 /// `upstreams.max_passed_body`
@@ -145,7 +160,7 @@ pub(super) struct Bounds<Q> {
 }
 
 impl<Q> Bounds<Q> {
-    const fn new(low: Q, high: Q) -> Self {
+    pub(super) const fn new(low: Q, high: Q) -> Self {
         Self {
             low,
             high,

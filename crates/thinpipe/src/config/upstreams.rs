@@ -6,21 +6,27 @@ use std::net::{IpAddr, SocketAddr};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
-use thinpipe_gateway::{Forwarded, Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec};
+use thinpipe_proto::revision::Binding;
+use thinpipe_transport::server::SseConfig;
+use thinpipe_transport::upstream::pipe::DEFAULT_MAX_MESSAGE;
 use thinpipe_transport::upstream::{UpstreamConfig, port};
 
 use super::build::Build;
 use super::clients::{self, RawMcpServer};
 use super::problem::{Place, Problem};
-use super::raw::{RawForwarded, RawResume, RawSessionLost, RawUpstream};
-use super::tables::{MAX_MESSAGE, MAX_PASSED_BODY};
+use super::raw::{RawEra, RawForwarded, RawResume, RawSessionLost, RawUpstream};
+use super::tables::{MAX_MESSAGE, MAX_PASSED_BODY, Quantity};
 use super::tree::Path;
+use crate::cli::is_program;
 
 /// Name of an upstream that was given none.
 const DEFAULT_NAME: &str = "server";
 
 /// What all upstreams have.
 pub(super) struct Common {
+    /// `None`: HTTP+SSE is not served.
+    pub(super) sse: Option<SseConfig>,
     pub(super) interceptors: Vec<InterceptorConfig>,
     pub(super) chain: Option<ChainConfig>,
     /// What may be held whole of all of them together.
@@ -60,12 +66,8 @@ impl Build {
                 self.add(
                     Problem::at(path.key("name"), message).mend("give each a name of its own"),
                 );
-            } else if specs.iter().any(|other| other.path == spec.path) {
-                let message = format!("two upstreams are served on {}", spec.path);
-                self.add(
-                    Problem::at(path.key("path"), message).mend("give each a path of its own"),
-                );
             }
+            self.own_paths(&specs, &spec, &path);
             specs.push(spec);
         }
         specs
@@ -110,21 +112,20 @@ impl Build {
         common: &Common,
         listen: SocketAddr,
     ) -> Option<UpstreamSpec> {
-        let url = self.url(raw.url.as_deref(), path, listen);
-        let name = self.name(raw.name, path, several)?;
-        let endpoint = match raw.path {
-            Some(given) => self.endpoint(given, path)?,
-            None if several => format!("/servers/{name}/mcp"),
-            None => "/mcp".to_owned(),
+        let name = self.name(raw.name.clone(), path, several);
+        let reached = self.reached(&raw, name.as_deref().unwrap_or(DEFAULT_NAME), path, listen);
+        let name = name?;
+        let base = match several {
+            true => format!("/servers/{name}"),
+            false => String::new(),
         };
-        let headers = self.headers(raw.headers, path);
-        let mut client = UpstreamConfig::new(name.into(), url?);
-        client.http2 = raw.http2.unwrap_or(client.http2);
-        client.headers = headers;
-        raw.timeouts.apply(self, &path.key("timeouts"), &mut client);
-        raw.pool.apply(self, &path.key("pool"), &mut client);
-
-        let mut spec = UpstreamSpec::new(endpoint, client);
+        let endpoint = match raw.path {
+            Some(given) => self.endpoint_at(given, path.key("path"), "/mcp")?,
+            None => format!("{base}/mcp"),
+        };
+        let mut spec = UpstreamSpec::new(endpoint, reached?);
+        let paths = [raw.sse_path, raw.messages_path];
+        spec.sse = self.sse_paths(paths, &base, common.sse.as_ref(), path);
         spec.session_lost = match raw.session_lost {
             Some(RawSessionLost::Reestablish) => SessionLost::Reestablish,
             Some(RawSessionLost::End) | None => SessionLost::End,
@@ -184,6 +185,66 @@ impl Build {
         }
     }
 
+    /// How the server is reached: by `url` or by `command`, and by what belongs to that.
+    fn reached(
+        &mut self,
+        raw: &RawUpstream,
+        name: &str,
+        path: &Path,
+        listen: SocketAddr,
+    ) -> Option<Reached> {
+        let Some(command) = &raw.command else {
+            self.strangers(raw.keys_of_programs(), path, "command");
+            let url = self.url(raw.url.as_deref(), path, listen);
+            let headers = self.headers(raw.headers.clone(), path);
+            let mut client = UpstreamConfig::new(name.into(), url?);
+            client.http2 = raw.http2.unwrap_or(client.http2);
+            client.headers = headers;
+            raw.timeouts.apply(self, &path.key("timeouts"), &mut client);
+            raw.pool.apply(self, &path.key("pool"), &mut client);
+            let pin = match raw.era {
+                None | Some(RawEra::Auto) => None,
+                Some(RawEra::HttpSse) => Some(Binding::HttpSse),
+                Some(RawEra::Streamable) => Some(Binding::Sessions),
+                Some(RawEra::Stateless) => Some(Binding::Stateless),
+            };
+            return Some(Reached::Http(HttpUpstream { client, pin }));
+        };
+        if raw.url.is_some() {
+            let message = "an upstream has either `url` or `command`";
+            self.add(Problem::at(path.key("command"), message).mend("remove one of them"));
+            return None;
+        }
+        self.strangers(raw.keys_of_urls(), path, "url");
+        let max_message = raw.max_message.map_or(DEFAULT_MAX_MESSAGE, Quantity::read);
+        let child = self.program(name, command, raw, path, max_message);
+        Some(Reached::Stdio(child))
+    }
+
+    /// Keys that mean nothing to a server of this kind.
+    fn strangers(&mut self, keys: Vec<&'static str>, path: &Path, owner: &str) {
+        for key in keys {
+            let message = format!("`{key}` means something only where there is a `{owner}`");
+            self.add(Problem::at(path.key(key), message).mend("remove it"));
+        }
+    }
+
+    /// Every path here leads to one thing.
+    fn own_paths(&mut self, others: &[UpstreamSpec], spec: &UpstreamSpec, at: &Path) {
+        let taken: Vec<_> = others.iter().flat_map(paths_of).collect();
+        let own = paths_of(spec);
+        for (index, (key, path)) in own.iter().enumerate() {
+            let message = if taken.iter().any(|(_, other)| other == path) {
+                format!("two upstreams are served on {path}")
+            } else if own[..index].iter().any(|(_, other)| other == path) {
+                format!("{path} is there for something else already")
+            } else {
+                continue;
+            };
+            self.add(Problem::at(at.key(*key), message).mend("give each a path of its own"));
+        }
+    }
+
     fn name(&mut self, given: Option<String>, path: &Path, several: bool) -> Option<String> {
         let Some(name) = given else {
             if several {
@@ -209,9 +270,11 @@ impl Build {
     }
 
     /// Where a value of an upstream was given.
-    fn place(&self, path: &Path, key: &str) -> Place {
+    pub(super) fn place(&self, path: &Path, key: &str) -> Place {
         match (self.direct, key) {
             (true, "name") => Place::Setting("--name".to_owned()),
+            (true, "env") => Place::Setting("--env".to_owned()),
+            (true, "command" | "args") => Place::Setting("COMMAND".to_owned()),
             (true, _) => Place::Setting("URL".to_owned()),
             (false, _) => Place::Path(path.key(key)),
         }
@@ -219,8 +282,10 @@ impl Build {
 
     fn url(&mut self, given: Option<&str>, path: &Path, listen: SocketAddr) -> Option<Uri> {
         let Some(text) = given else {
-            let problem = Problem::at(path.clone(), "the upstream has no `url`");
-            self.add(problem.mend("add `url = \"http://127.0.0.1:3001/mcp\"`"));
+            let message = "the upstream has neither `url` nor `command`";
+            self.add(Problem::at(path.clone(), message).mend(
+                "add `url = \"http://127.0.0.1:3001/mcp\"`, or `command = \"npx\"` for a server on stdio",
+            ));
             return None;
         };
         let problem = match parse_url(text, listen) {
@@ -231,14 +296,21 @@ impl Build {
         None
     }
 
-    fn endpoint(&mut self, given: String, path: &Path) -> Option<String> {
+    /// A path that something is served on; `example` is one.
+    pub(super) fn endpoint_at(
+        &mut self,
+        given: String,
+        place: Path,
+        example: &str,
+    ) -> Option<String> {
         let parsed = given.parse::<PathAndQuery>();
         let plain = parsed.is_ok_and(|p| p.query().is_none() && p.path() == given);
         if plain && given.starts_with('/') && given.len() > 1 && !given.contains("//") {
             return Some(given);
         }
         let message = format!("`{given}` is no path of an endpoint");
-        self.add(Problem::at(path.key("path"), message).mend("write it as in \"/mcp\""));
+        let mend = format!("write it as in \"{example}\"");
+        self.add(Problem::at(place, message).mend(mend));
         None
     }
 
@@ -269,6 +341,16 @@ impl Build {
     }
 }
 
+/// What is served for an upstream, by the keys that say where.
+fn paths_of(spec: &UpstreamSpec) -> Vec<(&'static str, &str)> {
+    let mut paths = vec![("path", spec.path.as_str())];
+    if let Some(sse) = &spec.sse {
+        paths.push(("sse_path", &sse.stream));
+        paths.push(("messages_path", &sse.messages));
+    }
+    paths
+}
+
 /// A URL that can be an upstream's, or what is wrong with it and how to mend it.
 fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
     let example = "http://127.0.0.1:3001/mcp";
@@ -293,6 +375,11 @@ fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
                     .is_some_and(|h| h.contains(['.', ':']) || h == "localhost") =>
             {
                 format!("write `http://{text}`")
+            }
+            _ if is_program(text) => {
+                format!(
+                    "write it as in {example}; to run a program, write `command` instead of `url`"
+                )
             }
             _ => format!("write it as in {example}"),
         };

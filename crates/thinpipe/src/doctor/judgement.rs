@@ -358,17 +358,13 @@ impl Findings {
     }
 
     fn http_sse(&mut self, seen: &HttpSse) {
-        match seen.unknown {
-            Some(404) => self.fine(
-                "unknown_session",
-                "answers 404 to a session it does not know",
+        match seen.two_at_a_time {
+            true => self.fine("second_session", "serves two clients at a time"),
+            false => self.warning(
+                "second_session",
+                "does not serve two clients at a time: one loses its answers to the other",
+                "make a server and a transport for each connection",
             ),
-            Some(status) => self.note(
-                "unknown_session",
-                format!("answers {status} to a message of a session it does not know"),
-                "answer 404",
-            ),
-            None => {}
         }
     }
 

@@ -176,8 +176,8 @@ pub(crate) enum Resumed {
 /// HTTP+SSE.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct HttpSse {
-    /// Status of a message to a session that never was.
-    pub(crate) unknown: Option<u16>,
+    /// Two clients at a time are each answered.
+    pub(crate) two_at_a_time: bool,
 }
 
 /// A child process.

@@ -193,6 +193,17 @@ impl EventBuffer {
         self.shared.room.notify_waiters();
     }
 
+    /// Takes out what no reader has taken, when there will be none any more.
+    pub(crate) fn take_unread(&self) -> Vec<Bytes> {
+        let mut state = self.lock();
+        let read = state.read;
+        let unread: Vec<_> = state.entries.drain(read..).map(|e| e.message).collect();
+        let bytes: usize = unread.iter().map(Bytes::len).sum();
+        state.bytes -= bytes;
+        state.unread = 0;
+        unread
+    }
+
     /// Whether it takes no more messages.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -1,6 +1,6 @@
 //! One session with a legacy server as a pipe of messages, whatever carries it: a child process
 //! ([`StdioUpstream::spawn`](super::stdio::StdioUpstream::spawn)) or an HTTP+SSE connection
-//! ([`sse::open`](super::sse::open)).
+//! ([`sse::open`]).
 //!
 //! The receiving half is the session: dropping it ends the session, and who does not take messages from
 //! it stops the server through the kernel's buffers. Nothing is read ahead beyond one read.

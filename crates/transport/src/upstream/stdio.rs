@@ -46,6 +46,8 @@ pub struct StdioStats {
     pub exited: u64,
     /// Of these, those that would not end otherwise and were killed.
     pub killed: u64,
+    /// Lines on their standard output that were no messages, blank ones not counted.
+    pub noise: u64,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,7 @@ struct Counters {
     running: AtomicUsize,
     exited: AtomicU64,
     killed: AtomicU64,
+    noise: AtomicU64,
 }
 
 impl StdioUpstream {
@@ -101,6 +104,7 @@ impl StdioUpstream {
             running: counters.running.load(Ordering::Relaxed),
             exited: counters.exited.load(Ordering::Relaxed),
             killed: counters.killed.load(Ordering::Relaxed),
+            noise: counters.noise.load(Ordering::Relaxed),
         }
     }
 

@@ -9,6 +9,9 @@ mod pool;
 mod probing;
 mod redirects;
 mod sockets;
+mod sse;
+#[cfg(unix)]
+mod stdio;
 mod timeouts;
 #[cfg(feature = "tls")]
 mod tls;

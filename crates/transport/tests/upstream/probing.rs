@@ -1,12 +1,13 @@
 //! The probe over a connection: what is sent, and that nothing is left behind.
 
 use http::{HeaderMap, HeaderValue};
-use thinpipe_proto::probe::ProbeFailure;
+use thinpipe_proto::probe::{ProbeFailure, Speaks};
 use thinpipe_proto::revision::Revision;
+use thinpipe_testkit::SseUpstream;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BodyError;
-use thinpipe_transport::upstream::Upstream;
 use thinpipe_transport::upstream::probe::{ProbeError, Verdict, probe, probe_with};
+use thinpipe_transport::upstream::{Upstream, UpstreamConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::join;
 
@@ -180,4 +181,130 @@ async fn r026_errors_in_events_count() {
         panic!("{error:?}")
     };
     assert_eq!(supported, ["2027-01-01"]);
+}
+
+fn upstream_at(url: &str) -> Upstream {
+    Upstream::new(UpstreamConfig::new("server".into(), url.parse().unwrap()))
+}
+
+/// A33, R029: a server whose path says nothing is asked for its stream last, one at `/sse` first. Nothing
+/// of the probe stays open.
+#[tokio::test]
+async fn r029_http_sse_is_found() {
+    let server = SseUpstream::start().await;
+    let upstream = upstream_at(&server.url());
+    let verdict = ask(&upstream).await.unwrap();
+    let revision = Some(Revision::V2024_11_05);
+    assert_eq!(verdict.speaks, Speaks::HttpSse { revision });
+    assert_eq!(verdict.server_name.as_deref(), Some("sse-upstream"));
+    server.seen(|seen| {
+        let [initialize] = &seen.posts[..] else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(initialize.target, "/messages?sessionId=0");
+        assert_eq!(initialize.body["method"], "initialize");
+    });
+    server.wait_until(|seen| !seen.sessions[0].open).await;
+}
+
+/// R029, R032: both POSTs come first where the path gives no hint, and the stream of a foreign endpoint is
+/// no HTTP+SSE that could be used.
+#[tokio::test(start_paused = true)]
+async fn r029_the_stream_is_asked_for_last() {
+    let refused = json("405 Method Not Allowed", "", "");
+    for (endpoint, found) in [("/m?s=1", true), ("http://other.example/m", false)] {
+        let (upstream, mut network) = network(|_| {});
+        let answers = [refused.clone(), refused.clone()];
+        let serving = async {
+            let mut seen = Vec::new();
+            let mut peer = network.accept().await;
+            for answer in &answers {
+                seen.push(peer.request().await.0);
+                peer.send(answer).await;
+            }
+            seen.push(peer.request().await.0);
+            peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+                .await;
+            peer.send(format!("event: endpoint\ndata: {endpoint}\n\n"))
+                .await;
+            if found {
+                let mut post = network.accept().await;
+                seen.push(post.request().await.0);
+                post.send("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                    .await;
+                peer.send(format!("data: {INITIALIZED}\n\n")).await;
+            }
+            assert_eq!(peer.rest().await, b"");
+            seen
+        };
+        let (verdict, seen) = join!(ask(&upstream), serving);
+        assert!(seen[2].starts_with("GET /mcp HTTP/1.1\r\n"), "{seen:?}");
+        assert_eq!(upstream.stats().streams, 0);
+        if found {
+            let revision = Some(Revision::V2025_06_18);
+            assert_eq!(verdict.unwrap().speaks, Speaks::HttpSse { revision });
+            assert!(seen[3].starts_with("POST /m?s=1 HTTP/1.1\r\n"), "{seen:?}");
+            continue;
+        }
+        let error = verdict.unwrap_err();
+        let ProbeError::Failed(ProbeFailure::NotMcp { stream, .. }) = &error else {
+            panic!("{error:?}")
+        };
+        assert!(stream.as_ref().unwrap().contains("another origin"));
+        assert!(!error.is_passing());
+    }
+}
+
+/// R031: a stream that names no endpoint is not waited for longer than 10 s.
+#[tokio::test(start_paused = true)]
+async fn r031_a_silent_stream_is_no_http_sse() {
+    let (upstream, mut network) = network(|_| {});
+    let refused = json("404 Not Found", "", "");
+    let serving = async {
+        let mut peer = network.accept().await;
+        peer.serve(&refused).await;
+        peer.serve(&refused).await;
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hello\n\n")
+            .await;
+        peer.rest().await
+    };
+    let began = tokio::time::Instant::now();
+    let (verdict, _) = join!(ask(&upstream), serving);
+    assert_eq!(began.elapsed().as_secs(), 10);
+    let error = verdict.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("does not begin with an endpoint"),
+        "{error}"
+    );
+}
+
+/// The hint of the path is only one: what is there may be Streamable HTTP. And a server of HTTP+SSE that
+/// says nothing more than its endpoint is one.
+#[tokio::test]
+async fn the_path_is_a_hint_only() {
+    let server = SseUpstream::start().await;
+    server.tell(|told| told.refuse_stream = Some(405));
+    let error = ask(&upstream_at(&server.url())).await.unwrap_err();
+    let ProbeError::Failed(ProbeFailure::NotMcp { stream, .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        stream.as_deref(),
+        Some("status 405 without an event stream")
+    );
+    let methods = server.seen(|seen| {
+        let methods = seen.posts.iter().map(|post| post.body["method"].clone());
+        methods.collect::<Vec<_>>()
+    });
+    assert_eq!(methods, ["server/discover", "initialize"]);
+
+    server.tell(|told| {
+        told.refuse_stream = None;
+        told.status = 400;
+    });
+    let verdict = ask(&upstream_at(&server.url())).await.unwrap();
+    assert_eq!(verdict.speaks, Speaks::HttpSse { revision: None });
 }

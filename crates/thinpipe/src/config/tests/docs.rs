@@ -14,11 +14,14 @@ fn known_keys() -> BTreeSet<String> {
         ("log", "{log: {X}}"),
         ("limits", "{limits: {X}}"),
         ("sessions", "{sessions: {X}}"),
+        ("sse", "{sse: {X}}"),
+        ("sse.deprecation", "{sse: {deprecation: {X}}}"),
         ("tokens", "{tokens: [{X}]}"),
         ("upstreams", "{upstreams: [{X}]}"),
         ("upstreams.timeouts", "{upstreams: [{timeouts: {X}}]}"),
         ("upstreams.pool", "{upstreams: [{pool: {X}}]}"),
         ("upstreams.health", "{upstreams: [{health: {X}}]}"),
+        ("upstreams.process", "{upstreams: [{process: {X}}]}"),
         ("upstreams.chain", "{upstreams: [{chain: {X}}]}"),
         ("mcpServers.<name>", "{mcpServers: {a: {X}}}"),
     ];
@@ -82,8 +85,12 @@ fn i5_the_reference_names_all_keys_and_no_others() {
 /// I5: the documented defaults are the real ones.
 #[test]
 fn i5_the_reference_gives_the_real_defaults() {
-    let shown = toml(ONE).unwrap().to_toml().unwrap();
-    let effective: ::toml::Value = ::toml::from_str(&shown).unwrap();
+    let effective = |text: &str| -> ::toml::Value {
+        let shown = toml(text).unwrap().to_toml().unwrap();
+        ::toml::from_str(&shown).unwrap()
+    };
+    let at_url = effective(ONE);
+    let by_command = effective("[[upstreams]]\ncommand = \"npx\"\n");
     let mut compared = 0;
     for (key, cell) in documented() {
         let Some(default) = cell
@@ -95,17 +102,22 @@ fn i5_the_reference_gives_the_real_defaults() {
         if key.starts_with("mcpServers") {
             continue;
         }
-        let mut value = &effective;
-        for part in key.split('.') {
-            value = &value[part];
-            if let Some(items) = value.as_array().filter(|items| !items.is_empty()) {
-                value = &items[0];
-            }
-        }
+        // What only servers on stdio have stands in theirs.
+        let value = lookup(&at_url, &key).or_else(|| lookup(&by_command, &key));
+        let value = value.unwrap_or_else(|| panic!("{key} has no default"));
         assert_eq!(default, value.to_string(), "default of {key}");
         compared += 1;
     }
-    assert!(compared > 45, "only {compared} defaults were compared");
+    assert!(compared > 65, "only {compared} defaults were compared");
+}
+
+/// The value of a key; that of the first, where there are several.
+fn lookup<'a>(table: &'a ::toml::Value, key: &str) -> Option<&'a ::toml::Value> {
+    key.split('.').try_fold(table, |value, part| {
+        let value = value.get(part)?;
+        let first = value.as_array().and_then(|items| items.first());
+        Some(first.unwrap_or(value))
+    })
 }
 
 /// The command line's table names options and variables that exist.
@@ -139,6 +151,10 @@ fn i2_every_example_of_the_documentation_is_valid() {
         (
             "interceptors.md",
             include_str!("../../../../../docs/src/interceptors.md"),
+        ),
+        (
+            "migration.md",
+            include_str!("../../../../../docs/src/migration.md"),
         ),
     ];
     let mut read = 0;

@@ -195,7 +195,12 @@ fn settings_of_the_command_line_and_environment_are_named_as_such() {
 fn i5_urls_that_cannot_be_an_upstreams() {
     let example = "write it as in http://127.0.0.1:3001/mcp";
     for (url, message, mend) in [
-        ("server", "`server` is no URL", example),
+        ("a.b c", "`a.b c` is no URL", example),
+        (
+            "server",
+            "`server` is no URL",
+            "write it as in http://127.0.0.1:3001/mcp; to run a program, write `command` instead of `url`",
+        ),
         (
             "localhost:3001/mcp",
             "`localhost:3001/mcp` is no URL",
@@ -280,8 +285,8 @@ fn upstreams_that_are_in_each_others_way() {
     );
     wrong(
         "[[upstreams]]\nname = \"a\"",
-        "upstreams[0]: the upstream has no `url`",
-        "add `url = \"http://127.0.0.1:3001/mcp\"`",
+        "upstreams[0]: the upstream has neither `url` nor `command`",
+        "add `url = \"http://127.0.0.1:3001/mcp\"`, or `command = \"npx\"` for a server on stdio",
     );
 }
 
@@ -353,26 +358,22 @@ error: the environment variable `NOT_SET` is not set
 }
 
 #[test]
-fn servers_of_clients_that_are_not_served_yet() {
+fn servers_of_clients_that_contradict_themselves() {
     says(
         "mcp.json",
-        r#"{"mcpServers": {"files": {"command": "npx"}}}"#,
+        r#"{"mcpServers": {"files": {"command": "npx", "url": "http://h/"}}}"#,
         r#"
-error: mcpServers.files.command: servers on stdio are not served yet
+error: mcpServers.files.command: an entry has either `url` or `command`
  --> mcp.json:1:38
   |
-1 | {"mcpServers": {"files": {"command": "npx"}}}
+1 | {"mcpServers": {"files": {"command": "npx", "url": "http://h/"}}}
   |                                      ^^^^^
-  = help: start the server with its HTTP transport and give its `url`, or leave the entry out, or set `"disabled": true` on it"#,
+  = help: remove one of them"#,
     );
     for (entry, message) in [
         (
-            r#"{"type": "sse", "url": "http://h/sse"}"#,
-            "mcpServers.a.type: servers on the HTTP+SSE transport of 2024-11-05 are not served yet",
-        ),
-        (
-            r#"{"type": "stdio"}"#,
-            "mcpServers.a.type: servers on stdio are not served yet",
+            r#"{"type": "stdio", "url": "http://h/"}"#,
+            "mcpServers.a: a server on stdio has no `command`",
         ),
         (
             r#"{"type": "htpp", "url": "http://h/"}"#,
@@ -382,7 +383,10 @@ error: mcpServers.files.command: servers on stdio are not served yet
             r#"{"type": "http", "url": "http://h/", "command": "x"}"#,
             "mcpServers.a.command: an entry has either `url` or `command`",
         ),
-        (r#"{}"#, "mcpServers.a: the upstream has no `url`"),
+        (
+            r#"{}"#,
+            "mcpServers.a: the upstream has neither `url` nor `command`",
+        ),
         (r#"{"uri": "http://h/"}"#, "mcpServers.a: unknown key `uri`"),
     ] {
         let text = format!("{{\"mcpServers\": {{\"a\": {entry}}}}}");

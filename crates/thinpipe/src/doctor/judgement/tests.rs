@@ -244,3 +244,30 @@ fn the_table_shows_what_servers_say_as_text() {
     );
     assert!(table.contains("-> answer 404"), "{table}");
 }
+
+/// Programs go by the names of checks: each is explained.
+#[test]
+fn every_check_is_explained() {
+    let operations = include_str!("../../../../../docs/src/operations.md");
+    let judgement = include_str!("../judgement.rs");
+    let calls = judgement
+        .match_indices("self.")
+        .chain(judgement.match_indices("findings."));
+    let mut names = std::collections::BTreeSet::new();
+    for (at, _) in calls {
+        let call = &judgement[at..];
+        let Some((method, rest)) = call.split_once('(') else {
+            continue;
+        };
+        let method = method.rsplit('.').next().unwrap();
+        if ["fine", "note", "warning", "add"].contains(&method)
+            && let Some(name) = rest.trim_start().strip_prefix('"')
+        {
+            names.insert(name.split('"').next().unwrap());
+        }
+    }
+    assert!(names.len() >= 18, "{names:?}");
+    for name in names {
+        assert!(operations.contains(&format!("| `{name}` |")), "{name}");
+    }
+}

@@ -139,7 +139,8 @@ impl Delivery {
             Payload::Single(message) if self.is_refusal(&message) => self.refuse(&message).await?,
             payload => self.payload(payload).await?,
         }
-        if self.asked.is_empty() {
+        if self.is_seen_to() {
+            self.asked.clear();
             Ok(())
         } else {
             Err(Fault::Ended)

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::probe::{self as proto, DISCOVER_TIMEOUT, StdioNext, StdioProbe, Verdict};
-use thinpipe_proto::rpc::Message;
 use tokio::time::timeout;
 
 use super::ProbeError;
@@ -32,7 +31,7 @@ pub async fn probe_stdio(upstream: &StdioUpstream) -> Result<Verdict, ProbeError
                 let asked = ask(&mut pipe, &mut probe, request);
                 let unanswered = match timeout(DISCOVER_TIMEOUT, asked).await {
                     Ok(Ok(next)) => Ok(next),
-                    Ok(Err(error)) => probe.exited().ok_or(error.into()),
+                    Ok(Err(error)) => probe.exited().ok_or_else(|| error.into()),
                     Err(_) => probe.timed_out().ok_or(ProbeError::Silent {
                         after: DISCOVER_TIMEOUT,
                     }),
@@ -65,16 +64,15 @@ async fn ask(
     request: Bytes,
 ) -> Result<StdioNext, PipeError> {
     let Pipe { sender, receiver } = pipe;
-    let mut next = async || -> Result<Message, PipeError> {
-        let closed = || PipeError::Closed {
-            upstream: sender.upstream(),
-        };
-        receiver.next().await.ok_or_else(closed)?
-    };
-    sender.send(request).await?;
-    loop {
-        if let Some(next) = probe.received(&next().await?) {
+    let sent = sender.send(request).await;
+    // Even if it could not be sent, what the child says of its end says more.
+    while let Some(message) = receiver.next().await {
+        if let Some(next) = probe.received(&message?) {
             return Ok(next);
         }
     }
+    sent?;
+    Err(PipeError::Closed {
+        upstream: sender.upstream(),
+    })
 }

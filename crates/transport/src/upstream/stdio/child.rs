@@ -140,7 +140,7 @@ impl Supervisor {
             Err(error) => tracing::warn!(%upstream, %error, "the child cannot be waited for"),
         }
         // What it started must not outlive it, nor hold its streams open.
-        self.group.signal(Signal::KILL);
+        self.group.end();
         if timeout(LOG_GRACE, log.run()).await.is_err() {
             tracing::debug!(%upstream, "the standard error of the child is still open");
         }

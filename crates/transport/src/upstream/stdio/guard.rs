@@ -28,7 +28,7 @@ while read -r sign group; do
     -) groups="${groups%% $group *} ${groups#* $group }" ;;
     esac
 done
-for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
+for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 "#;
 
 static GUARD: Mutex<Guard> = Mutex::new(Guard {
@@ -112,7 +112,11 @@ impl Guard {
 
 /// The process group of a child. Dropping it kills what is left of it.
 #[derive(Debug)]
-pub(super) struct Group(Pid);
+pub(super) struct Group {
+    id: Pid,
+    /// Once it has been killed and its leader waited for, its id may become another's.
+    is_over: bool,
+}
 
 impl Group {
     /// The group that this child, just started, leads.
@@ -120,31 +124,76 @@ impl Group {
     /// # Errors
     /// If the guard does not take it; then the group has been killed.
     pub(super) fn of(child: &tokio::process::Child) -> io::Result<Self> {
-        let pid = child.id().and_then(|id| i32::try_from(id).ok());
-        let pid = pid.and_then(Pid::from_raw);
-        let group = Self(pid.ok_or_else(|| io::Error::other("the child has no id"))?);
-        lock().add(group.0.as_raw_nonzero())?;
-        Ok(group)
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(Pid::from_raw);
+        let group = Self {
+            id: id.ok_or_else(|| io::Error::other("the child has no id"))?,
+            is_over: false,
+        };
+        let added = lock().add(group.id.as_raw_nonzero());
+        added.map(|()| group)
     }
 
     /// Sends a signal to all of it.
     pub(super) fn signal(&self, signal: Signal) {
         // What else there is to fail is that nobody is left in it.
-        if let Err(error) = kill_process_group(self.0, signal) {
+        if let Err(error) = kill_process_group(self.id, signal) {
             tracing::trace!(group = %self, %error, "no signal was sent");
+        }
+    }
+
+    /// Kills what is left of it, for good.
+    pub(super) fn end(&mut self) {
+        if !self.is_over {
+            self.is_over = true;
+            self.signal(Signal::KILL);
+            lock().remove(self.id.as_raw_nonzero());
         }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
-        lock().remove(self.0.as_raw_nonzero());
+        self.end();
     }
 }
 
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.as_raw_nonzero(), f)
+        fmt::Display::fmt(&self.id.as_raw_nonzero(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("1000").process_group(0).spawn().unwrap()
+    }
+
+    /// What was taken off the list is not touched: its id may be another's by then.
+    #[test]
+    fn the_guard_kills_what_is_on_its_list_and_nothing_else() {
+        let mut sleepers = [sleeper(), sleeper(), sleeper(), sleeper()];
+        let [a, b, c, d] = sleepers.each_ref().map(Child::id);
+        let mut shell = Command::new("/bin/sh");
+        let shell = shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).spawn();
+        let mut shell = shell.unwrap();
+        let mut stdin = shell.stdin.take().unwrap();
+        write!(stdin, "+ {a}\n+ {b}\n+ {c}\n+ {d}\n- {b}\n- {d}\n").unwrap();
+        drop(stdin);
+        assert!(shell.wait().unwrap().success());
+        for listed in [0, 2] {
+            assert_eq!(sleepers[listed].wait().unwrap().signal(), Some(9));
+        }
+        for spared in [1, 3] {
+            assert_eq!(sleepers[spared].try_wait().unwrap(), None);
+            sleepers[spared].kill().unwrap();
+            sleepers[spared].wait().unwrap();
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,6 +109,8 @@ impl Output {
             });
         }
         if !line.is_empty() {
+            let counters = &self.shared.counters;
+            counters.noise.fetch_add(1, Ordering::Relaxed);
             let upstream = &*self.shared.config.name;
             let line = Shown::new(line, MAX_SHOWN);
             tracing::warn!(

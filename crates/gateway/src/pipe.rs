@@ -1,0 +1,313 @@
+//! Upstream sessions that are a pipe of messages, a child process or an HTTP+SSE connection, and the
+//! client sessions in front of them.
+//!
+//! What becomes of a message [`Reframing`] decides; here is what it needs: one task for an upstream
+//! session reads it, writes to it, delivers and keeps the time. Its state is behind a lock that nobody
+//! holds while waiting, so that a client's answers go up while a delivery to it waits.
+
+mod children;
+mod delivery;
+mod member;
+mod posts;
+mod task;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thinpipe_proto::bridge::{
+    Action, AttachError, CallId, Config, Delivery, End, MemberId, Reframing, Refused, Sharing,
+};
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Message, RequestId};
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::server::Session;
+use thinpipe_transport::upstream::pipe::PipeSender;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::interceptor::Chain;
+use crate::stats::Counters;
+
+pub(crate) use children::{Children, NotStarted};
+pub(crate) use member::{Attachment, Member, Place};
+pub(crate) use task::AT_ONCE;
+
+/// Messages of clients that wait to be written. Beyond, their handlers wait.
+const MAX_WAITING: usize = 64;
+
+/// Bytes of them, one message more not counted.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+
+/// How long a handler waits for room: as long as a request may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whose upstream sessions these are.
+pub(crate) trait Owner: Send + Sync {
+    /// Name of the upstream.
+    fn name(&self) -> &Arc<str>;
+
+    /// What looks at its messages.
+    fn chain(&self) -> &Chain;
+
+    fn stats(&self) -> &Counters;
+
+    /// No connection could be made.
+    fn suspect(&self);
+
+    /// Ends a client session whose upstream session is over.
+    fn end_session(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<()>;
+}
+
+/// One upstream session.
+pub(crate) struct UpstreamSession {
+    state: Mutex<State>,
+    sender: PipeSender,
+    is_shared: bool,
+    /// There is something to write.
+    to_write: Notify,
+    /// There is room for what clients say.
+    room: Notify,
+    /// There is something to deliver.
+    to_deliver: Notify,
+    /// All deliveries are out.
+    delivered: Notify,
+    /// Something is due earlier than the timer knows.
+    timer: Notify,
+    over: CancellationToken,
+}
+
+struct State {
+    machine: Reframing,
+    writes: VecDeque<Write>,
+    /// Bytes of `writes`.
+    waiting_bytes: usize,
+    /// What one message made the machine say: the next one is read when this is out.
+    deliveries: VecDeque<Step>,
+    is_delivering: bool,
+    members: HashMap<MemberId, Arc<Member>>,
+    next_member: u64,
+    /// What the timer waits for.
+    armed: Option<Instant>,
+    /// Since when a shared session has no client.
+    idle_since: Option<Instant>,
+    end: Option<End>,
+}
+
+/// A message on its way up.
+struct Write {
+    message: Bytes,
+    call: Option<CallId>,
+}
+
+/// What is next on the way down.
+enum Step {
+    Deliver(Delivery),
+    Finish(MemberId, RequestId),
+}
+
+/// A client's message was not taken.
+#[derive(Debug)]
+pub(crate) enum NotSent {
+    Refused(Refused),
+    /// The server has not taken anything for too long.
+    Stuck,
+}
+
+impl UpstreamSession {
+    /// One in which nothing was said yet.
+    pub(crate) fn new(sender: PipeSender, config: Config) -> Arc<Self> {
+        let is_shared = config.sharing == Sharing::Shared;
+        let state = State {
+            machine: Reframing::new(config),
+            writes: VecDeque::new(),
+            waiting_bytes: 0,
+            deliveries: VecDeque::new(),
+            is_delivering: false,
+            members: HashMap::new(),
+            next_member: 0,
+            armed: None,
+            idle_since: None,
+            end: None,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            sender,
+            is_shared,
+            to_write: Notify::new(),
+            room: Notify::new(),
+            to_deliver: Notify::new(),
+            delivered: Notify::new(),
+            timer: Notify::new(),
+            over: CancellationToken::new(),
+        })
+    }
+
+    /// A client session begins to use it. Its answer to `initialize` comes out of the receiver, and
+    /// until the [place](Attachment::settle) of the client session is known nothing else comes to it.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        initialize: &RequestId,
+    ) -> Result<(Attachment, oneshot::Receiver<Bytes>), AttachError> {
+        let mut state = self.lock();
+        let id = MemberId(state.next_member);
+        state.machine.attach(id)?;
+        state.next_member += 1;
+        state.idle_since = None;
+        let (member, answer) = Member::new(id, initialize.clone());
+        state.members.insert(id, Arc::clone(&member));
+        drop(state);
+        Ok((Attachment::new(Arc::clone(self), member), answer))
+    }
+
+    /// Gives the machine a message of a client; waits while too many wait to be written.
+    ///
+    /// # Errors
+    /// [`NotSent`]; then nothing was written.
+    pub(crate) async fn send(&self, member: MemberId, message: &Message) -> Result<(), NotSent> {
+        if let Some(taken) = self.try_send(member, message) {
+            return taken.map_err(NotSent::Refused);
+        }
+        let waiting = async {
+            loop {
+                let mut room = std::pin::pin!(self.room.notified());
+                // Registered before looking, or room that is made in between would be missed.
+                room.as_mut().enable();
+                if let Some(taken) = self.try_send(member, message) {
+                    return taken.map_err(NotSent::Refused);
+                }
+                room.await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited.unwrap_or(Err(NotSent::Stuck))
+    }
+
+    /// `None`: there is no room.
+    fn try_send(&self, member: MemberId, message: &Message) -> Option<Result<(), Refused>> {
+        let mut state = self.lock();
+        // A session that is over refuses at once.
+        if state.is_full() && state.end.is_none() {
+            return None;
+        }
+        let taken = state.machine.client(member, message, now());
+        self.settle(state);
+        Some(taken)
+    }
+
+    /// Gives the machine an input, and queues what it wants done.
+    fn feed<T>(&self, input: impl FnOnce(&mut Reframing, Instant) -> T) -> T {
+        let mut state = self.lock();
+        let result = input(&mut state.machine, now());
+        self.settle(state);
+        result
+    }
+
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
+        let (writes, steps) = (state.writes.len(), state.deliveries.len());
+        state.take_actions();
+        let writes = state.writes.len() > writes;
+        let delivers = state.deliveries.len() > steps;
+        let is_over = state.end.is_some();
+        let due = state.machine.poll_timeout();
+        let is_earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
+        drop(state);
+        if writes || is_over {
+            self.to_write.notify_one();
+        }
+        if delivers || is_over {
+            self.to_deliver.notify_one();
+        }
+        if is_earlier {
+            self.timer.notify_one();
+        }
+        if is_over {
+            self.over.cancel();
+            self.room.notify_waiters();
+        }
+    }
+
+    /// A client session does not use it any more.
+    fn detach(&self, member: MemberId) {
+        let mut state = self.lock();
+        state.machine.detach(member, now());
+        state.members.remove(&member);
+        if self.is_shared && state.members.is_empty() {
+            state.idle_since = Some(now());
+            self.timer.notify_one();
+        }
+        self.settle(state);
+    }
+
+    /// The upstream is gone, for this reason.
+    fn lose(&self, reason: &str) {
+        self.feed(|machine, _| machine.upstream_lost(reason));
+    }
+
+    /// Later POSTs of HTTP+SSE name the revision.
+    pub(crate) fn negotiated(&self, revision: Revision) {
+        self.sender.negotiated(revision);
+    }
+
+    /// Why it is over, if it is.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.lock().end.clone()
+    }
+
+    fn member(&self, id: MemberId) -> Option<Arc<Member>> {
+        self.lock().members.get(&id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.writes.len() >= MAX_WAITING || self.waiting_bytes >= MAX_WAITING_BYTES
+    }
+
+    fn take_actions(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Write { message, call } => {
+                    self.waiting_bytes += message.len();
+                    self.writes.push_back(Write { message, call });
+                }
+                Action::Deliver(delivery) => self.deliveries.push_back(Step::Deliver(delivery)),
+                Action::Finish { member, request } => {
+                    self.deliveries.push_back(Step::Finish(member, request));
+                }
+                Action::Close(end) => {
+                    if !matches!(end, End::ClientLeft) {
+                        self.writes.clear();
+                        self.waiting_bytes = 0;
+                    }
+                    self.end = Some(end);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for UpstreamSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("UpstreamSession")
+            .field("members", &state.members.len())
+            .field("writes", &state.writes.len())
+            .field("end", &state.end)
+            .finish_non_exhaustive()
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

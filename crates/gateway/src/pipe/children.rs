@@ -1,0 +1,137 @@
+//! Servers that are child processes: how many there are, and when another may be started.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
+use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
+
+use super::{UpstreamSession, now};
+use crate::config::Sharing;
+
+/// The pause after the second start in a row that failed; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Starts children of one upstream.
+pub(crate) struct Children {
+    upstream: StdioUpstream,
+    limit: usize,
+    starts: Mutex<Starts>,
+    /// `None`: each client session has its own.
+    shared: Option<Mutex<Vec<Weak<UpstreamSession>>>>,
+}
+
+/// How the last starts came out.
+#[derive(Debug, Default)]
+struct Starts {
+    /// Those in a row that failed: the child was not there, or ended before it answered `initialize`.
+    failed: u32,
+    not_before: Option<Instant>,
+}
+
+/// Why there is no child.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// As many run as may.
+    Full {
+        limit: usize,
+    },
+    /// The last starts failed; another may be tried after this.
+    Pausing(Duration),
+    Failed(PipeError),
+}
+
+impl Children {
+    pub(crate) fn new(upstream: StdioUpstream, sharing: Sharing, limit: usize) -> Self {
+        let is_shared = sharing == Sharing::Shared;
+        Self {
+            upstream,
+            limit,
+            starts: Mutex::default(),
+            shared: is_shared.then(Mutex::default),
+        }
+    }
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// [`NotStarted`].
+    pub(crate) fn start(&self) -> Result<Pipe, NotStarted> {
+        // Held for the start, which does not wait: the limit is kept exactly.
+        let mut starts = lock(&self.starts);
+        let pause = starts
+            .not_before
+            .map(|at| at.saturating_duration_since(now()));
+        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+            return Err(NotStarted::Pausing(pause));
+        }
+        if self.upstream.stats().running >= self.limit {
+            return Err(NotStarted::Full { limit: self.limit });
+        }
+        self.upstream.spawn().map_err(|error| {
+            starts.note_failure();
+            NotStarted::Failed(error)
+        })
+    }
+
+    /// A child ended before it had answered `initialize`.
+    pub(crate) fn start_failed(&self) {
+        lock(&self.starts).note_failure();
+    }
+
+    /// A child has answered `initialize`.
+    pub(crate) fn start_succeeded(&self) {
+        *lock(&self.starts) = Starts::default();
+    }
+
+    /// Starts in a row that failed.
+    pub(crate) fn failed_starts(&self) -> u32 {
+        lock(&self.starts).failed
+    }
+
+    /// The sessions that all clients share, if they do.
+    pub(crate) fn shared(&self) -> Option<MutexGuard<'_, Vec<Weak<UpstreamSession>>>> {
+        self.shared.as_ref().map(lock)
+    }
+
+    pub(crate) fn stats(&self) -> StdioStats {
+        self.upstream.stats()
+    }
+}
+
+impl Starts {
+    /// One failure is an accident; from the second on, there are pauses.
+    fn note_failure(&mut self) {
+        self.failed = self.failed.saturating_add(1);
+        if let Some(doublings) = self.failed.checked_sub(2) {
+            let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+            let pause = FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE);
+            self.not_before = Some(now() + pause);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C24: children that die at once are not started in a loop.
+    #[tokio::test(start_paused = true)]
+    async fn c24_pauses_between_failed_starts_grow_to_a_minute() {
+        let mut starts = Starts::default();
+        let mut pause = || {
+            starts.note_failure();
+            starts.not_before.map(|at| at - now())
+        };
+        assert_eq!(pause(), None);
+        let seconds: Vec<_> = (0..8).filter_map(|_| Some(pause()?.as_secs())).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}

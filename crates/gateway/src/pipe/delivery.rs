@@ -1,0 +1,298 @@
+//! From an upstream session to the streams of its client sessions.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use thinpipe_proto::bridge::{Delivery, MemberId, Nature};
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_transport::server::conversation::{Outlet, Said};
+
+use super::member::Open;
+use super::{Member, Owner, Place, Step, UpstreamSession};
+use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, Step as Judging, subject};
+use crate::relay::inspect::rejection_message;
+use crate::session::{Call, SessionState};
+
+impl UpstreamSession {
+    /// Delivers until the session is over and all is delivered.
+    pub(super) async fn deliver(&self, owner: &Arc<dyn Owner>) {
+        while let Some(step) = self.next_step().await {
+            match step {
+                Step::Deliver(delivery) => self.one(owner, delivery).await,
+                Step::Finish(member, request) => {
+                    if let Some(member) = self.member(member) {
+                        // Its stream ends without a response.
+                        drop(member.take(&request));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next_step(&self) -> Option<Step> {
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some(step) = state.deliveries.pop_front() {
+                    state.is_delivering = true;
+                    return Some(step);
+                }
+                state.is_delivering = false;
+                if state.end.is_some() {
+                    return None;
+                }
+            }
+            self.delivered.notify_one();
+            self.to_deliver.notified().await;
+        }
+    }
+
+    async fn one(&self, owner: &Arc<dyn Owner>, delivery: Delivery) {
+        let Some(member) = self.member(delivery.member) else {
+            return;
+        };
+        if let Some(answer) = member.take_opening(delivery.related.as_ref()) {
+            // Who waited for it may have left, and detaches the client session then.
+            let _ = answer.send(delivery.message);
+            return;
+        }
+        match self.place(&member).await {
+            Some(place) => self.to_place(owner, &member, place, delivery).await,
+            None => self.undelivered(&delivery),
+        }
+    }
+
+    /// Where the client session is; `None`: nowhere yet.
+    async fn place<'a>(&self, member: &'a Member) -> Option<&'a Place> {
+        let place = member.place();
+        // Others do not wait for one that begins.
+        if place.initialized() || self.is_shared || member.is_opening() {
+            return place.get();
+        }
+        tokio::select! {
+            // Cancel-safe: it is set once.
+            place = place.wait() => Some(place),
+            // Cancel-safe: waiting for a token changes nothing. Nobody will set the place.
+            () = self.over.cancelled() => place.get(),
+        }
+    }
+
+    /// There is no stream for it.
+    fn undelivered(&self, delivery: &Delivery) {
+        if let Nature::Request(request) = &delivery.nature {
+            self.unreachable(delivery.member, request);
+        }
+    }
+
+    fn unreachable(&self, member: MemberId, request: &RequestId) {
+        self.feed(|machine, now| machine.undeliverable(member, request, now));
+    }
+
+    async fn to_place(
+        &self,
+        owner: &Arc<dyn Owner>,
+        member: &Member,
+        place: &Place,
+        delivery: Delivery,
+    ) {
+        if delivery.is_last() {
+            let open = delivery.related.as_ref().and_then(|id| member.take(id));
+            if let Some(Open { outlet, call }) = open {
+                let message = response(&**owner, place, delivery.message, call).await;
+                self.respond(owner, place, outlet, message).await;
+            }
+            return;
+        }
+        // The machine has read it, and changed nothing but ids and tokens.
+        let Ok(message) = Message::parse(delivery.message.clone()) else {
+            tracing::warn!(upstream = &**owner.name(), "a message cannot be delivered");
+            return self.undelivered(&delivery);
+        };
+        match other(&**owner, place, message).await {
+            Ok(message) => self.say(owner, member, place, (&delivery, &message)).await,
+            Err((message, rejection)) if message.kind() == Kind::Request => {
+                // The server waits for an answer; it gets the refusal.
+                let refusal = Message::parse(rejection_message(&message, &rejection));
+                let refused = refusal.is_ok_and(|refusal| {
+                    self.feed(|machine, now| machine.client(member.id(), &refusal, now))
+                        .is_ok()
+                });
+                if !refused {
+                    self.undelivered(&delivery);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    async fn respond(&self, owner: &Arc<dyn Owner>, place: &Place, outlet: Outlet, message: Bytes) {
+        let responding = outlet.respond(message);
+        if !self.is_shared {
+            // An error says that the client has left, which loses nothing: it cannot come back for it.
+            if responding.await.is_err() {
+                tracing::debug!(
+                    upstream = &**owner.name(),
+                    "nobody reads an answer any more"
+                );
+            }
+            return;
+        }
+        // Nobody waits for another client: one that does not read loses its stream.
+        let mut responding = pin!(responding);
+        let waits = poll_fn(|cx| Poll::Ready(responding.as_mut().poll(cx).is_pending())).await;
+        if waits {
+            self.overrun(owner, place).await;
+        }
+    }
+
+    /// Says something that is no response.
+    async fn say(
+        &self,
+        owner: &Arc<dyn Owner>,
+        member: &Member,
+        place: &Place,
+        (delivery, message): (&Delivery, &Message),
+    ) {
+        if is_withdrawn(place, message) {
+            return;
+        }
+        let related = delivery.related.as_ref();
+        let said = if self.is_shared {
+            match place.conversation.try_say(message, related) {
+                Ok(said) => said,
+                Err(_) => return self.lose_stream(owner, member, place, related).await,
+            }
+        } else {
+            place.conversation.say(message, related).await
+        };
+        match (said, &delivery.nature) {
+            (Said::Delivered, _) => {}
+            (Said::Held, Nature::Request(request)) => {
+                // What is asked whether it is alive does not wait for a stream.
+                if message.method() == Some("ping") && place.conversation.withdraw(request) {
+                    self.unreachable(delivery.member, request);
+                }
+                self.timer.notify_one();
+            }
+            (Said::Held, _) => {}
+            (Said::Dropped, _) => self.undelivered(delivery),
+        }
+    }
+
+    /// A client of a shared session does not read: its stream ends, since nothing may be missing in it.
+    async fn lose_stream(
+        &self,
+        owner: &Arc<dyn Owner>,
+        member: &Member,
+        place: &Place,
+        related: Option<&RequestId>,
+    ) {
+        let open = related.and_then(|request| member.take(request));
+        match (related, open) {
+            (Some(request), Some(open)) => {
+                tracing::warn!(
+                    upstream = &**owner.name(),
+                    "a client does not read its answer"
+                );
+                drop(open);
+                self.feed(|machine, now| machine.abandon(member.id(), request, now));
+                let is_only = place
+                    .session
+                    .upgrade()
+                    .is_some_and(|s| s.outlet().is_some());
+                if is_only {
+                    self.overrun(owner, place).await;
+                }
+            }
+            _ => self.overrun(owner, place).await,
+        }
+    }
+
+    /// The stream of a whole client session is lost.
+    async fn overrun(&self, owner: &Arc<dyn Owner>, place: &Place) {
+        tracing::warn!(
+            upstream = &**owner.name(),
+            "a client does not read; its session ends"
+        );
+        if let Some(session) = place.session.upgrade() {
+            Arc::clone(owner).end_session(session).await;
+        }
+    }
+}
+
+/// What the client gets as the response: what the server said, or what interceptors say in its place.
+async fn response(owner: &dyn Owner, place: &Place, message: Bytes, call: Option<Call>) -> Bytes {
+    if !owner.chain().wants_any(Direction::ToClient) {
+        owner.stats().passed();
+        return message;
+    }
+    owner.stats().inspected();
+    let Ok(message) = Message::parse(message.clone()) else {
+        return message;
+    };
+    let (method, name) = match call {
+        Some((method, name)) => (Some(method), name),
+        None => (None, None),
+    };
+    let context = MessageContext {
+        method,
+        name,
+        ..place.context.clone()
+    };
+    match judge(owner, &context, &message).await {
+        Outcome::Forward(message) | Outcome::Changed(message) => message.source().clone(),
+        Outcome::Rejected(rejection) => rejection_message(&message, &rejection),
+    }
+}
+
+/// A request or notification, as interceptors let it pass.
+async fn other(
+    owner: &dyn Owner,
+    place: &Place,
+    message: Message,
+) -> Result<Message, (Message, Rejection)> {
+    let chain = owner.chain();
+    if chain.is_empty() {
+        return Ok(message);
+    }
+    let method: Option<Arc<str>> = message.method().map(Into::into);
+    let context = MessageContext {
+        method: method.clone(),
+        name: subject(&message).map(|name| name.as_ref().into()),
+        ..place.context.clone()
+    };
+    if chain.wants_any(Direction::ToUpstream)
+        && message.kind() == Kind::Request
+        && let Some(session) = place.session.upgrade()
+        && let Some(state) = session.state(SessionState::default)
+        && let (Some(id), Some(method)) = (message.id(), method)
+    {
+        // For the client's response to it.
+        state.remember_asked(id, (method, context.name.clone()));
+    }
+    match judge(owner, &context, &message).await {
+        Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
+        Outcome::Rejected(rejection) => Err((message, rejection)),
+    }
+}
+
+async fn judge(owner: &dyn Owner, context: &MessageContext, message: &Message) -> Outcome {
+    match owner.chain().run(context, message.clone()) {
+        Judging::Done(outcome) => outcome,
+        Judging::Wait(future) => future.await,
+    }
+}
+
+/// Whether this takes back a request of the server that the client has not seen yet.
+fn is_withdrawn(place: &Place, message: &Message) -> bool {
+    if message.method() != Some("notifications/cancelled") {
+        return false;
+    }
+    let request = message
+        .param("requestId")
+        .and_then(|id| RequestId::parse(id).ok());
+    request.is_some_and(|request| place.conversation.withdraw(&request))
+}

@@ -1,0 +1,174 @@
+//! A client session in front of an upstream session.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use thinpipe_proto::bridge::MemberId;
+use thinpipe_proto::rpc::RequestId;
+use thinpipe_transport::server::Session;
+use thinpipe_transport::server::conversation::{Conversation, Inlet, Outlet};
+use tokio::sync::{SetOnce, oneshot};
+
+use super::UpstreamSession;
+use crate::interceptor::MessageContext;
+use crate::session::Call;
+
+/// One client session, as its upstream session knows it.
+pub(crate) struct Member {
+    id: MemberId,
+    /// Set once `initialize` has opened the session.
+    place: SetOnce<Place>,
+    opening: Mutex<Option<Opening>>,
+    /// Requests that are being answered.
+    open: Mutex<HashMap<RequestId, Open>>,
+}
+
+/// Where a client session is.
+pub(crate) struct Place {
+    /// Not held: it holds this.
+    pub(crate) session: Weak<Session>,
+    pub(crate) conversation: Arc<Conversation>,
+    /// What all messages to it have in common.
+    pub(crate) context: MessageContext,
+}
+
+/// `initialize` is being answered.
+struct Opening {
+    request: RequestId,
+    answer: oneshot::Sender<Bytes>,
+}
+
+/// A request that is being answered.
+pub(super) struct Open {
+    pub(super) outlet: Outlet,
+    /// What it asks for, where interceptors want to know.
+    pub(super) call: Option<Call>,
+}
+
+impl Member {
+    pub(super) fn new(
+        id: MemberId,
+        initialize: RequestId,
+    ) -> (Arc<Self>, oneshot::Receiver<Bytes>) {
+        let (answer, answered) = oneshot::channel();
+        let opening = Opening {
+            request: initialize,
+            answer,
+        };
+        let member = Self {
+            id,
+            place: SetOnce::new(),
+            opening: Mutex::new(Some(opening)),
+            open: Mutex::default(),
+        };
+        (Arc::new(member), answered)
+    }
+
+    pub(crate) fn id(&self) -> MemberId {
+        self.id
+    }
+
+    pub(crate) fn place(&self) -> &SetOnce<Place> {
+        &self.place
+    }
+
+    /// Whether `initialize` has not been answered yet.
+    pub(super) fn is_opening(&self) -> bool {
+        lock(&self.opening).is_some()
+    }
+
+    /// Where the answer to `initialize` goes, if this request is it.
+    pub(super) fn take_opening(
+        &self,
+        request: Option<&RequestId>,
+    ) -> Option<oneshot::Sender<Bytes>> {
+        let mut opening = lock(&self.opening);
+        let taken = opening.take_if(|opening| Some(&opening.request) == request);
+        taken.map(|opening| opening.answer)
+    }
+
+    /// Begins the answer to a request; `None`: one with this id is being answered.
+    fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Inlet> {
+        let conversation = &self.place.get()?.conversation;
+        let mut open = lock(&self.open);
+        if open.contains_key(request) {
+            return None;
+        }
+        let (outlet, inlet) = conversation.begin(request);
+        open.insert(request.clone(), Open { outlet, call });
+        Some(inlet)
+    }
+
+    /// The request that is answered now, or not at all.
+    pub(super) fn take(&self, request: &RequestId) -> Option<Open> {
+        lock(&self.open).remove(request)
+    }
+}
+
+/// Keeps a client session attached to an upstream session.
+pub(crate) struct Attachment {
+    upstream: Arc<UpstreamSession>,
+    member: Arc<Member>,
+}
+
+impl Attachment {
+    pub(super) fn new(upstream: Arc<UpstreamSession>, member: Arc<Member>) -> Self {
+        Self { upstream, member }
+    }
+
+    pub(crate) fn upstream(&self) -> &UpstreamSession {
+        &self.upstream
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// Says where the client session is: what the server says comes to it from now on.
+    pub(crate) fn settle(&self, place: Place) {
+        // A client session is opened once, by whoever holds this.
+        let first = self.member.place.set(place).is_ok();
+        debug_assert!(first, "a client session has one place");
+    }
+
+    /// Begins the answer to a request; `None`: one with this id is being answered.
+    pub(crate) fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Inlet> {
+        self.member.begin(request, call)
+    }
+
+    /// A request that was begun and is not sent.
+    pub(crate) fn forget(&self, request: &RequestId) {
+        self.member.take(request);
+    }
+
+    /// The client session is over: its streams end, what it has asked for is cancelled.
+    pub(crate) fn detach(&self) {
+        if let Some(place) = self.member.place.get() {
+            place.conversation.close();
+        }
+        self.upstream.detach(self.member.id);
+        // Outside of the lock: an outlet that is dropped tells its conversation.
+        let open = std::mem::take(&mut *lock(&self.member.open));
+        drop(open);
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachment")
+            .field("member", &self.member.id)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,252 @@
+//! The task of an upstream session: reading, writing, delivering, keeping the time.
+
+use std::future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thinpipe_proto::bridge::{CallId, End};
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver, PipeSender};
+use tokio_util::sync::CancellationToken;
+
+use super::posts::{Posts, Progress};
+use super::{Owner, UpstreamSession, Write, now};
+use crate::failure::{Failure, Reason, with_causes};
+
+/// POSTs of HTTP+SSE that are on their way at one time.
+pub(crate) const AT_ONCE: usize = 16;
+
+/// How long the end of a server that takes nothing more may take to be read.
+const LAST_READ: Duration = Duration::from_secs(1);
+
+/// Cancellations, the last that a session says, may take so long to be written.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+/// A client that leaves a stream gives back, without a word, what the server has asked there: while
+/// anything is asked it is looked for so often.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long a shared session is kept for a client.
+const IDLE: Duration = Duration::from_secs(300);
+
+impl UpstreamSession {
+    /// Serves the session to its end, with at most `at_once` messages on their way up.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        pipe: Pipe,
+        at_once: usize,
+        owner: Arc<dyn Owner>,
+        stop: CancellationToken,
+    ) {
+        let Pipe { sender, receiver } = pipe;
+        let flow = async {
+            tokio::select! {
+                // None of them goes on after this: the session is over, and with it what they hold.
+                () = self.write(&sender, at_once, &*owner) => {}
+                () = self.read(receiver) => {}
+                () = self.keep_time() => {}
+                () = self.farewell() => {}
+                () = stop.cancelled() => self.lose("the gateway shuts down"),
+            }
+            sender.close();
+        };
+        tokio::join!(flow, self.deliver(&owner));
+        self.finish(&owner).await;
+    }
+
+    /// Until the session is over and what was to be written had its time.
+    async fn farewell(&self) {
+        self.over.cancelled().await;
+        tokio::time::sleep(LAST_WRITES).await;
+    }
+
+    /// Reads a message when all that the one before has led to is delivered: a client that does not
+    /// read stops its server.
+    async fn read(&self, mut receiver: PipeReceiver) {
+        loop {
+            self.all_delivered().await;
+            match receiver.next().await {
+                Some(Ok(message)) => self.feed(|machine, now| machine.upstream(&message, now)),
+                Some(Err(error)) => self.lose(&with_causes(&error)),
+                None => {
+                    self.lose("its session was closed");
+                    // The others end in their own time.
+                    return future::pending().await;
+                }
+            }
+        }
+    }
+
+    async fn all_delivered(&self) {
+        loop {
+            {
+                let state = self.lock();
+                if state.deliveries.is_empty() && !state.is_delivering {
+                    return;
+                }
+            }
+            self.delivered.notified().await;
+        }
+    }
+
+    /// Writes until the session is over and nothing is left to be written.
+    async fn write(&self, sender: &PipeSender, at_once: usize, owner: &dyn Owner) {
+        let mut posts = Posts::new(at_once);
+        loop {
+            tokio::select! {
+                // Cancel-safe: a message is taken when it is returned.
+                write = self.next_write(), if posts.has_room() => match write {
+                    Some(write) => posts.begin(sender.clone(), write),
+                    None => break,
+                },
+                // Cancel-safe: one that is done is taken when it is returned.
+                progress = posts.next(), if !posts.is_empty() => {
+                    self.progress(progress, owner).await;
+                }
+            }
+        }
+        while !posts.is_empty() {
+            let progress = posts.next().await;
+            self.progress(progress, owner).await;
+        }
+    }
+
+    async fn next_write(&self) -> Option<Write> {
+        loop {
+            {
+                let mut state = self.lock();
+                let was_full = state.is_full();
+                if let Some(write) = state.writes.pop_front() {
+                    state.waiting_bytes -= write.message.len();
+                    let has_room = was_full && !state.is_full();
+                    drop(state);
+                    if has_room {
+                        self.room.notify_waiters();
+                    }
+                    return Some(write);
+                }
+                if state.end.is_some() {
+                    return None;
+                }
+            }
+            self.to_write.notified().await;
+        }
+    }
+
+    /// A message was taken by the server, or not.
+    async fn progress(&self, progress: Progress, owner: &dyn Owner) {
+        let Progress::Sent(call, Err(error)) = progress else {
+            return;
+        };
+        if self.is_fatal(call, &error, owner) {
+            // What is read of the end of a child, its status, says more.
+            let reason = with_causes(&error);
+            let heard = tokio::time::timeout(LAST_READ, self.over.cancelled()).await;
+            if heard.is_err() {
+                self.lose(&reason);
+            }
+        }
+    }
+
+    /// Whether a message that was not taken is the end of the session; if not, what it means.
+    fn is_fatal(&self, call: Option<CallId>, error: &PipeError, owner: &dyn Owner) -> bool {
+        let upstream = &**owner.name();
+        match error {
+            // Without its session an HTTP+SSE server has nothing to say.
+            PipeError::Refused { status, .. } if status.as_u16() == 404 => return true,
+            PipeError::Upstream(_) | PipeError::Refused { .. } => {}
+            // It may be over already, and then it stays so.
+            _ => return true,
+        }
+        let failure = Failure::from(error);
+        let text = &failure.text;
+        if !error.is_undelivered() && failure.reason == Reason::Timeout {
+            // It may be running, and its answer comes on the stream: the deadline decides.
+            tracing::debug!(upstream, error = text, "a message was not confirmed");
+            return false;
+        }
+        if matches!(error, PipeError::Upstream(_)) {
+            owner.suspect();
+        }
+        tracing::warn!(upstream, error = text, "a message was not taken");
+        if let Some(call) = call {
+            let reason = failure.reason.as_str();
+            self.feed(|machine, now| machine.write_failed(call, reason, text, now));
+        }
+        false
+    }
+
+    async fn keep_time(&self) {
+        loop {
+            let due = self.arm();
+            let sleep = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => future::pending().await,
+                }
+            };
+            tokio::select! {
+                // Cancel-safe: the time is looked at anew.
+                () = self.timer.notified() => {}
+                // Cancel-safe: the same.
+                () = sleep => self.expire(),
+            }
+        }
+    }
+
+    /// When something is due.
+    fn arm(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        let idle = state.idle_since.map(|since| since + IDLE);
+        let members = state.members.values();
+        let held = members.filter_map(|member| member.place().get()?.conversation.deadline());
+        let look = (state.machine.server_requests() > 0).then(|| now() + LOOK);
+        let due = held.chain(idle).chain(look);
+        let due = due.chain(state.machine.poll_timeout()).min();
+        state.armed = due;
+        due
+    }
+
+    fn expire(&self) {
+        let mut state = self.lock();
+        let now = now();
+        state.machine.on_timeout(now);
+        let members: Vec<_> = state.members.values().cloned().collect();
+        for member in members {
+            let Some(place) = member.place().get() else {
+                continue;
+            };
+            for request in place.conversation.undeliverable() {
+                state.machine.undeliverable(member.id(), &request, now);
+            }
+        }
+        if state.idle_since.is_some_and(|since| since + IDLE <= now) {
+            state.machine.upstream_lost("nobody uses it");
+        }
+        self.settle(state);
+    }
+
+    /// The client sessions that are left end with it.
+    async fn finish(&self, owner: &Arc<dyn Owner>) {
+        let (members, end) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.members), state.end.clone())
+        };
+        let upstream = &**owner.name();
+        match &end {
+            Some(End::UpstreamLost(reason)) => {
+                tracing::info!(upstream, reason, "an upstream session was lost");
+            }
+            end => tracing::debug!(upstream, ?end, "an upstream session ended"),
+        }
+        for member in members.into_values() {
+            let session = member
+                .place()
+                .get()
+                .and_then(|place| place.session.upgrade());
+            if let Some(session) = session {
+                owner.stats().session_lost();
+                Arc::clone(owner).end_session(session).await;
+            }
+        }
+    }
+}

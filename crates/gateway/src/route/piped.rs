@@ -1,0 +1,279 @@
+//! Clients with sessions in front of a server that is a pipe of messages.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use thinpipe_proto::bridge::Refused;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Kind, Message, member, quoted, splice};
+use thinpipe_proto::session::EventId;
+use thinpipe_transport::body::{Body, BoxFuture};
+use thinpipe_transport::server::conversation::{Conversation, ConversationConfig, ListenError};
+use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
+
+use super::opening::{capabilities, negotiated};
+use super::{Incoming, Route};
+use crate::failure::{Failure, Reason};
+use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
+use crate::pipe::{self, Attachment, NotSent, Place};
+use crate::relay::inspect::rejection_message;
+use crate::session::SessionState;
+use crate::stats::Counters;
+
+impl Route {
+    /// `initialize`, which interceptors have let pass and which ran nowhere yet.
+    pub(super) async fn initialize_piped(
+        self: &Arc<Self>,
+        call: Incoming,
+        context: MessageContext,
+        message: Message,
+        slot: SessionSlot,
+    ) -> Result<Answer, Failure> {
+        let message = capped(message);
+        let (attachment, answer) = self.open_piped(call, &context, &message).await?;
+        let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
+        // The machine has answered what names an unknown revision.
+        let revision = negotiated(&answer)?;
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            revision: revision.unwrap_or(context.revision),
+            ..context
+        };
+        let (body, is_shown) = self.judge_whole(&answer, &context).await;
+        // What the client must not see the answer of, it must not use either.
+        let Some(revision) = revision.filter(|_| is_shown) else {
+            return Ok(Answer::json(body));
+        };
+        attachment.upstream().negotiated(revision);
+        let negotiated = Negotiated {
+            revision,
+            initialize_params: message.params().unwrap_or_default(),
+            attachment: Bytes::new(),
+        };
+        let opening = self.open_session(slot, negotiated, capabilities(&answer));
+        let session = opening.await?;
+        let outlet = session.outlet();
+        if let Some(outlet) = &outlet {
+            // Before anything that the server says next. Who has left has ended the session.
+            let pushed = outlet.push(body.clone()).await;
+            pushed.map_err(|_| Failure::session_gone())?;
+        }
+        self.settle(attachment, &session).await?;
+        Ok(match outlet {
+            Some(_) => Answer::accepted(),
+            None => Answer::json(body).with_session(session.id().clone()),
+        })
+    }
+
+    /// From here on the server's messages come to the session, and it ends with the server's.
+    async fn settle(
+        self: &Arc<Self>,
+        attachment: Attachment,
+        session: &Arc<Session>,
+    ) -> Result<(), Failure> {
+        let config = ConversationConfig::default();
+        let conversation = match session.outlet() {
+            Some(outlet) => Conversation::over(config, outlet),
+            None => Conversation::new(config, session.revision()),
+        };
+        let place = Place {
+            session: Arc::downgrade(session),
+            conversation,
+            context: MessageContext {
+                direction: Direction::ToClient,
+                carrier: Carrier::Event,
+                ..self.context_in(session, None)
+            },
+        };
+        let state = session.state(SessionState::default);
+        let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
+            return Err(Failure::session_gone());
+        };
+        attachment.settle(place);
+        // Whoever ends it either sees the place, or has ended it already. The same holds for the session.
+        if attachment.upstream().end().is_some() {
+            self.end_session(session, SessionEnd::UpstreamGone).await;
+            return Err(Failure::session_gone());
+        }
+        if session.is_ended() {
+            attachment.detach();
+        }
+        Ok(())
+    }
+
+    /// A message in a session whose upstream session is a pipe.
+    pub(super) async fn in_piped_session(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+        session: Arc<Session>,
+    ) -> Result<Answer, Failure> {
+        let Some(attachment) = piped(&session) else {
+            return Err(Failure::session_gone());
+        };
+        let context = self.context(&call, Some(&session), &message);
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) => {
+                let refusal = rejection_message(&message, &rejection);
+                return match message.kind() {
+                    Kind::Request => Ok(Answer::json(refusal)),
+                    Kind::Notification => Ok(Answer::accepted()),
+                    // The server waits for an answer; it gets the refusal instead.
+                    Kind::Response | Kind::ErrorResponse => {
+                        let refusal =
+                            Message::parse(refusal).map_err(|error| self.no_answer(&error))?;
+                        self.send_unasked(attachment, &refusal).await
+                    }
+                };
+            }
+        };
+        match message.id().filter(|_| message.kind() == Kind::Request) {
+            None => self.send_unasked(attachment, &message).await,
+            Some(id) => {
+                let of_call = context.method.map(|method| (method, context.name));
+                let Some(inlet) = attachment.begin(id, of_call) else {
+                    return self.refused(&Refused::IdInUse, &message);
+                };
+                let sent = attachment
+                    .upstream()
+                    .send(attachment.member().id(), &message);
+                if let Err(not_sent) = sent.await {
+                    attachment.forget(id);
+                    return self.not_sent(not_sent, &message);
+                }
+                // Its bytes are on their way: nobody needs them here while it is answered.
+                drop(message);
+                Ok(inlet.answer().await)
+            }
+        }
+    }
+
+    /// Sends what nothing answers.
+    async fn send_unasked(
+        &self,
+        attachment: &Attachment,
+        message: &Message,
+    ) -> Result<Answer, Failure> {
+        let sent = attachment
+            .upstream()
+            .send(attachment.member().id(), message);
+        match sent.await {
+            Ok(()) => Ok(Answer::accepted()),
+            Err(not_sent) => self.not_sent(not_sent, message),
+        }
+    }
+
+    fn not_sent(&self, not_sent: NotSent, message: &Message) -> Result<Answer, Failure> {
+        match not_sent {
+            NotSent::Refused(refused) => self.refused(&refused, message),
+            NotSent::Stuck => {
+                let text = format!("{} does not take what it is sent", self.name());
+                Err(Failure::new(Reason::Timeout, text))
+            }
+        }
+    }
+
+    /// The answer to what the machine did not take.
+    fn refused(&self, refused: &Refused, message: &Message) -> Result<Answer, Failure> {
+        let status = match refused {
+            Refused::Over => return Err(Failure::session_gone()),
+            Refused::TooManyInFlight { .. } => {
+                return Err(Failure::new(Reason::Overloaded, refused.to_string()));
+            }
+            Refused::IdInUse => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+        self.stats().failed();
+        let Some(body) = refused.answer(message, self.name()) else {
+            // Nothing answers a notification or a response.
+            return Ok(Answer::accepted());
+        };
+        Ok(Answer::new(status, Content::Json, Body::Full(body)))
+    }
+
+    /// GET: the session's standalone stream. Nothing is kept, so that no stream goes on after an event.
+    pub(super) fn listen_piped(
+        &self,
+        session: &Session,
+        last: Option<&EventId>,
+    ) -> Result<Answer, Failure> {
+        let place = piped(session).and_then(|attachment| attachment.member().place().get());
+        let Some(place) = place else {
+            return Err(Failure::session_gone());
+        };
+        if session.outlet().is_some() {
+            // HTTP+SSE: all there is to say is said on its stream anyhow.
+            return Ok(Answer::accepted());
+        }
+        place
+            .conversation
+            .listen(last)
+            .map_err(|error| match error {
+                ListenError::Contended => Failure::contended(),
+                ListenError::UnknownEvent => {
+                    let text =
+                        "what came after this event is not kept; the session goes on without it";
+                    Failure::new(Reason::UnknownEvent, text)
+                }
+            })
+    }
+
+    /// A message outside of any session, where each session has a child or a connection of its own.
+    pub(super) fn sessionless_piped(&self, message: &Message) -> Answer {
+        let text = "Mcp-Session-Id is missing; send initialize first";
+        let failure = Failure::new(Reason::Binding, text);
+        self.stats().failed();
+        failure.answer(message.id(), self.name())
+    }
+}
+
+impl pipe::Owner for Route {
+    fn name(&self) -> &Arc<str> {
+        self.spec.name()
+    }
+
+    fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    fn stats(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn suspect(&self) {
+        self.health.suspect();
+    }
+
+    fn end_session(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<()> {
+        Box::pin(async move {
+            Self::end_session(&self, &session, SessionEnd::UpstreamGone).await;
+        })
+    }
+}
+
+/// What attaches a session to an upstream session that is a pipe, if it is one.
+pub(super) fn piped(session: &Session) -> Option<&Attachment> {
+    session.state(SessionState::default)?.attachment()
+}
+
+/// `initialize` with a revision that both sides can know: the newest one in the place of one that is not
+/// known here or has no `initialize`.
+fn capped(message: Message) -> Message {
+    const MEMBER: &str = "protocolVersion";
+    let named = message.param_text(MEMBER);
+    let known = named
+        .as_deref()
+        .and_then(|v| Revision::from_bytes(v.as_bytes()));
+    if named.is_none() || known.is_some_and(|revision| !revision.is_modern()) {
+        return message;
+    }
+    let newest = quoted(Revision::NEWEST_LEGACY.as_str());
+    let capped = message.params().and_then(|params| {
+        let value = member(&params, MEMBER)?;
+        let params = splice(&params, &value, newest.as_bytes())?;
+        Message::parse(message.with_params(&params)).ok()
+    });
+    capped.unwrap_or(message)
+}

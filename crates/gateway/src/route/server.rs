@@ -1,0 +1,258 @@
+//! How the server of a route is reached, and how an upstream session is opened where that is a pipe.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use thinpipe_proto::bridge::{AttachError, Config, End, Refused, Sharing};
+use thinpipe_proto::rpc::Message;
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
+use thinpipe_transport::upstream::probe::Speaks;
+use thinpipe_transport::upstream::{Upstream, sse};
+
+use super::{Incoming, Route};
+use crate::failure::{Failure, Reason};
+use crate::headers;
+use crate::interceptor::MessageContext;
+use crate::pipe::{AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, UpstreamSession};
+
+/// How a server is reached.
+pub(super) enum Server {
+    /// Over HTTP.
+    Http(Upstream),
+    /// As a child process.
+    Stdio(Children),
+}
+
+/// An upstream session that did not open.
+enum NotOpened {
+    /// Another one has to be tried: this one is over, or of another revision.
+    Elsewhere,
+    Failed(Failure),
+}
+
+impl From<Failure> for NotOpened {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Route {
+    /// Whether a session of this server is a pipe of messages, as far as that is known without asking.
+    /// Of a URL that ends as HTTP+SSE servers' do, it is found out first (protocol notes 1.3, "E0 hint").
+    pub(super) async fn is_pipe(&self) -> bool {
+        let Server::Http(upstream) = &self.server else {
+            return true;
+        };
+        let verdict = match self.era().known() {
+            Some(verdict) => Some(verdict),
+            None if upstream.config().url.path().ends_with("/sse") => self.find_out().await.ok(),
+            None => None,
+        };
+        verdict.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
+    }
+
+    /// The same for a server that has refused `initialize`: now it is asked.
+    pub(super) async fn turns_out_a_pipe(&self) -> bool {
+        let verdict = self.find_out().await;
+        verdict.is_ok_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
+    }
+
+    /// Opens an upstream session with this `initialize`, or lets it join one, and gives the answer.
+    pub(super) async fn open_piped(
+        self: &Arc<Self>,
+        call: Incoming,
+        context: &MessageContext,
+        message: &Message,
+    ) -> Result<(Attachment, Bytes), Failure> {
+        let opened = match &self.server {
+            Server::Http(upstream) => {
+                let pipe = self.open_stream(upstream, call, context).await?;
+                let session = self.begin(pipe, Sharing::PerClient, AT_ONCE);
+                self.ask_initialize(&session, message).await
+            }
+            Server::Stdio(children) if children.shared().is_none() => {
+                let session = self.start(children, Sharing::PerClient)?;
+                self.ask_started(children, &session, message).await
+            }
+            Server::Stdio(children) => self.join(children, message).await,
+        };
+        opened.map_err(|not_opened| match not_opened {
+            NotOpened::Failed(failure) => failure,
+            NotOpened::Elsewhere => {
+                let text = format!("{} ended its session over initialize", self.name());
+                Failure::new(Reason::StreamLost, text)
+            }
+        })
+    }
+
+    /// HTTP+SSE: GET of the stream. Interceptors have their say about the headers of the whole session.
+    async fn open_stream(
+        &self,
+        upstream: &Upstream,
+        call: Incoming,
+        context: &MessageContext,
+    ) -> Result<Pipe, Failure> {
+        let mut headers = headers::without_session(call.headers);
+        // Those of the client's POST; each request of the session has its own.
+        headers.remove(ACCEPT);
+        headers.remove(CONTENT_TYPE);
+        self.chain.headers(context, &mut headers)?;
+        let opened = sse::open(upstream, headers, self.max_message(), self.buffered()).await;
+        opened.map_err(|error| {
+            if matches!(
+                error,
+                PipeError::NotAStream { .. } | PipeError::NotAnEndpoint { .. }
+            ) {
+                self.era().contradicted_stream();
+            }
+            if matches!(error, PipeError::Upstream(_)) {
+                self.health.suspect();
+            }
+            Failure::from(&error)
+        })
+    }
+
+    /// Joins a session that all clients share; the first client starts it.
+    async fn join(
+        self: &Arc<Self>,
+        children: &Children,
+        message: &Message,
+    ) -> Result<(Attachment, Bytes), NotOpened> {
+        let (running, is_new) = self.shared_sessions(children)?;
+        for session in &running {
+            let asked = if is_new {
+                self.ask_started(children, session, message).await
+            } else {
+                self.ask_initialize(session, message).await
+            };
+            match asked {
+                Err(NotOpened::Elsewhere) => {}
+                asked => return asked,
+            }
+        }
+        // One for another revision: there are no more of them than revisions.
+        let session = {
+            let session = self.start(children, Sharing::Shared)?;
+            if let Some(mut shared) = children.shared() {
+                shared.push(Arc::downgrade(&session));
+            }
+            session
+        };
+        self.ask_started(children, &session, message).await
+    }
+
+    /// The sessions that clients may join, at least one; `true`: it is a new one. Clients that come at
+    /// the same time start one together.
+    fn shared_sessions(
+        self: &Arc<Self>,
+        children: &Children,
+    ) -> Result<(Vec<Arc<UpstreamSession>>, bool), Failure> {
+        let Some(mut shared) = children.shared() else {
+            return Ok((Vec::new(), false));
+        };
+        let running = shared.iter().filter_map(std::sync::Weak::upgrade);
+        let running: Vec<_> = running.filter(|session| session.end().is_none()).collect();
+        let is_new = running.is_empty();
+        let running = match is_new {
+            true => vec![self.start(children, Sharing::Shared)?],
+            false => running,
+        };
+        *shared = running.iter().map(Arc::downgrade).collect();
+        Ok((running, is_new))
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        children: &Children,
+        sharing: Sharing,
+    ) -> Result<Arc<UpstreamSession>, Failure> {
+        match children.start() {
+            Ok(pipe) => Ok(self.begin(pipe, sharing, 1)),
+            Err(NotStarted::Failed(error)) => Err(Failure::from(&error)),
+            Err(NotStarted::Full { limit }) => {
+                let text = format!("{} runs for all the {limit} clients it may", self.name());
+                Err(Failure::new(Reason::Overloaded, text))
+            }
+            Err(NotStarted::Pausing(pause)) => {
+                let text = format!("the last starts of {} failed", self.name());
+                Err(Failure::restarting(text, pause))
+            }
+        }
+    }
+
+    /// Begins an upstream session over a pipe that is open.
+    fn begin(
+        self: &Arc<Self>,
+        pipe: Pipe,
+        sharing: Sharing,
+        at_once: usize,
+    ) -> Arc<UpstreamSession> {
+        let config = Config {
+            upstream: self.name().to_owned(),
+            sharing,
+            ..Config::default()
+        };
+        let session = UpstreamSession::new(pipe.sender.clone(), config);
+        let owner: Arc<dyn Owner> = Arc::clone(self) as _;
+        let running = Arc::clone(&session).run(pipe, at_once, owner, self.stop.clone());
+        self.tasks.spawn(running);
+        session
+    }
+
+    /// As [`ask_initialize`](Self::ask_initialize), of a child that was started for this.
+    async fn ask_started(
+        &self,
+        children: &Children,
+        session: &Arc<UpstreamSession>,
+        message: &Message,
+    ) -> Result<(Attachment, Bytes), NotOpened> {
+        let asked = self.ask_initialize(session, message).await;
+        match session.end() {
+            Some(End::UpstreamLost(_)) if asked.is_err() => children.start_failed(),
+            _ => children.start_succeeded(),
+        }
+        asked
+    }
+
+    /// Attaches a client session and gives its `initialize`; what comes back is the answer of the
+    /// server, or the machine's.
+    async fn ask_initialize(
+        &self,
+        session: &Arc<UpstreamSession>,
+        message: &Message,
+    ) -> Result<(Attachment, Bytes), NotOpened> {
+        let Some(id) = message.id() else {
+            return Err(Failure::new(Reason::Invalid, "initialize without an id").into());
+        };
+        let (attachment, answer) = session.attach(id).map_err(|error| match error {
+            AttachError::Over => NotOpened::Elsewhere,
+            error => Failure::new(Reason::Overloaded, error.to_string()).into(),
+        })?;
+        match session.send(attachment.member().id(), message).await {
+            Ok(()) => {}
+            Err(NotSent::Refused(Refused::Over | Refused::OtherRevision)) => {
+                return Err(NotOpened::Elsewhere);
+            }
+            Err(NotSent::Refused(refused)) => {
+                return Err(Failure::new(Reason::Overloaded, refused.to_string()).into());
+            }
+            Err(NotSent::Stuck) => {
+                let text = format!("{} does not take what it is sent", self.name());
+                return Err(Failure::new(Reason::Timeout, text).into());
+            }
+        }
+        let answer = answer.await;
+        let failure = match (session.end(), answer) {
+            (Some(End::UpstreamLost(reason)), _) => {
+                Failure::new(Reason::StreamLost, format!("initialize failed: {reason}"))
+            }
+            (Some(End::InitializeUnanswered), _) => {
+                Failure::new(Reason::Timeout, "initialize was not answered in time")
+            }
+            (_, Ok(answer)) => return Ok((attachment, answer)),
+            (_, Err(_)) => Failure::session_gone(),
+        };
+        Err(failure.into())
+    }
+}

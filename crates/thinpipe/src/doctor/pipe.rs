@@ -1,0 +1,219 @@
+//! What is asked of servers that are a pipe of messages: child processes, and HTTP+SSE.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::Kind;
+use thinpipe_transport::ByteBudget;
+use thinpipe_transport::upstream::pipe::{DEFAULT_MAX_MESSAGE, Pipe, PipeError};
+use thinpipe_transport::upstream::probe::{self, ProbeError, Verdict};
+use thinpipe_transport::upstream::stdio::{StdioConfig, StdioUpstream};
+use thinpipe_transport::upstream::{Upstream, sse};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::http::{LISTS, Lists, initialize, names_in};
+use super::observation::{HttpSse, Stdio};
+use super::wire::{PATIENCE, client_info, with_causes};
+
+/// For the first answer of a child: it may have to be downloaded first.
+const START: Duration = Duration::from_secs(60);
+
+/// What a child spoke, and what was seen of it.
+pub(super) type Child = (Verdict, Stdio, Result<Lists, String>);
+
+/// Looks at a server that is a program.
+///
+/// # Errors
+/// If it cannot be found out what it speaks. All children have ended then, as they have afterwards.
+pub(super) async fn child(config: StdioConfig) -> Result<Child, ProbeError> {
+    let tasks = TaskTracker::new();
+    let grace = config.stdin_grace;
+    let (stop, budget) = (CancellationToken::new(), ByteBudget::default());
+    let upstream = StdioUpstream::new(config, budget, tasks.clone(), stop);
+    let verdict = probe::probe_stdio(&upstream).await;
+    let died_on_discover = upstream.stats().spawned > 1;
+    let looked = match &verdict {
+        Ok(verdict) => Some(look(&upstream, verdict).await),
+        Err(_) => None,
+    };
+    // Each session has been dropped, which is the end of its child's input.
+    let asked_to_leave = Instant::now();
+    tasks.close();
+    tasks.wait().await;
+    let took = asked_to_leave.elapsed();
+    let (verdict, (first_answer, lists)) = match (verdict?, looked) {
+        (verdict, Some(looked)) => (verdict, looked),
+        (verdict, None) => (verdict, (None, Ok(Lists::new()))),
+    };
+    let stats = upstream.stats();
+    let seen = Stdio {
+        died_on_discover,
+        first_answer,
+        noise: stats.noise,
+        left_after: (stats.killed == 0 && took < grace).then_some(took),
+    };
+    Ok((verdict, seen, lists))
+}
+
+async fn look(
+    upstream: &StdioUpstream,
+    verdict: &Verdict,
+) -> (Option<Duration>, Result<Lists, String>) {
+    let started = Instant::now();
+    let spawned = upstream.spawn().map_err(|error| with_causes(&error));
+    let mut talk = match spawned {
+        Ok(pipe) => Talk::new(pipe),
+        Err(error) => return (None, Err(error)),
+    };
+    let opened = match verdict.modern().and_then(<[_]>::first) {
+        Some(revision) => talk.discover(*revision).await,
+        None => talk.initialize().await,
+    };
+    match opened {
+        Ok(capabilities) => (Some(started.elapsed()), Ok(talk.lists(&capabilities).await)),
+        Err(error) => (None, Err(error)),
+    }
+}
+
+/// Looks at a server on HTTP+SSE: its lists, and whether it serves two clients at a time.
+///
+/// # Errors
+/// If it cannot be used.
+pub(super) async fn http_sse(upstream: &Upstream) -> Result<(HttpSse, Lists), String> {
+    let mut first = Talk::new(open(upstream).await.map_err(|error| with_causes(&error))?);
+    let capabilities = first.initialize().await?;
+    let lists = first.lists(&capabilities).await;
+    let second = match open(upstream).await {
+        Ok(pipe) => Talk::new(pipe).initialize().await.is_ok(),
+        Err(_) => false,
+    };
+    // A server with one transport for all gives the first client's answers to the second.
+    let first_goes_on = first.ask("ping", json!({}), PATIENCE).await.is_ok();
+    let seen = HttpSse {
+        two_at_a_time: second && first_goes_on,
+    };
+    Ok((seen, lists))
+}
+
+/// Whether the server names an endpoint that no client may use, and which.
+pub(super) async fn foreign_endpoint(upstream: &Upstream) -> Option<String> {
+    match open(upstream).await {
+        Err(error @ PipeError::BadEndpoint { .. }) => Some(with_causes(&error)),
+        _ => None,
+    }
+}
+
+async fn open(upstream: &Upstream) -> Result<Pipe, PipeError> {
+    let budget = ByteBudget::default();
+    sse::open(upstream, HeaderMap::new(), DEFAULT_MAX_MESSAGE, &budget).await
+}
+
+/// One session, with one request at a time.
+struct Talk {
+    pipe: Pipe,
+    /// Goes with every request of the stateless revisions.
+    meta: Option<Value>,
+    last_id: u64,
+}
+
+impl Talk {
+    fn new(pipe: Pipe) -> Self {
+        Self {
+            pipe,
+            meta: None,
+            last_id: 0,
+        }
+    }
+
+    /// Opens the session; the server's capabilities.
+    async fn initialize(&mut self) -> Result<Value, String> {
+        let message = initialize(0, Revision::NEWEST_LEGACY);
+        let params = message["params"].clone();
+        let result = self.ask("initialize", params, START).await?;
+        let named = result["protocolVersion"].as_str().unwrap_or_default();
+        if let Some(revision) = Revision::from_bytes(named.as_bytes()) {
+            self.pipe.sender.negotiated(revision);
+        }
+        let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        let initialized = Bytes::from(initialized.to_string());
+        let sent = self.pipe.sender.send(initialized).await;
+        sent.map_err(|error| with_causes(&error))?;
+        Ok(result["capabilities"].clone())
+    }
+
+    /// Asks for the server's capabilities without a session.
+    async fn discover(&mut self, revision: Revision) -> Result<Value, String> {
+        self.meta = Some(json!({
+            "io.modelcontextprotocol/protocolVersion": revision.as_str(),
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": client_info(),
+        }));
+        let result = self.ask("server/discover", json!({}), START).await?;
+        Ok(result["capabilities"].clone())
+    }
+
+    async fn lists(&mut self, capabilities: &Value) -> Lists {
+        let mut lists = Lists::new();
+        for (capability, method, key) in LISTS {
+            if capabilities.get(capability).is_some() {
+                let result = self.ask(method, json!({}), PATIENCE).await;
+                lists.insert(method, result.and_then(|result| names_in(&result, key)));
+            }
+        }
+        lists
+    }
+
+    async fn ask(
+        &mut self,
+        method: &str,
+        mut params: Value,
+        patience: Duration,
+    ) -> Result<Value, String> {
+        self.last_id += 1;
+        if let Some(meta) = &self.meta {
+            params["_meta"] = meta.clone();
+        }
+        let id = self.last_id;
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let message = Bytes::from(message.to_string());
+        let Pipe { sender, receiver } = &mut self.pipe;
+        let receiving = async {
+            loop {
+                let message = match receiver.next().await {
+                    Some(Ok(message)) => message,
+                    Some(Err(error)) => return Err(with_causes(&error)),
+                    None => return Err("the session is over".to_owned()),
+                };
+                let response = matches!(message.kind(), Kind::Response | Kind::ErrorResponse);
+                let ours = message
+                    .id()
+                    .is_some_and(|found| found.as_json() == id.to_string().as_bytes());
+                if response && ours {
+                    return serde_json::from_slice::<Value>(message.source())
+                        .map_err(|error| error.to_string());
+                }
+            }
+        };
+        // The answer may come before the POST of HTTP+SSE is answered.
+        let both = async {
+            let sending = async { sender.send(message).await.map_err(|e| with_causes(&e)) };
+            tokio::try_join!(sending, receiving)
+        };
+        let ((), response) = match tokio::time::timeout(patience, both).await {
+            Ok(both) => both?,
+            Err(_) => return Err(format!("no answer to {method} within {patience:?}")),
+        };
+        match response.get("result") {
+            Some(result) => Ok(result.clone()),
+            None => {
+                let error = &response["error"];
+                let text = error["message"].as_str().unwrap_or_default();
+                Err(format!("error {}: {text}", error["code"]))
+            }
+        }
+    }
+}
