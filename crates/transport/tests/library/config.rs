@@ -23,7 +23,9 @@ async fn t1_max_connections() {
     let held = (client.connect().await, client.connect().await);
     let opened = || async {
         let open = sampled.server.server().stats().connections_open;
-        (open == 2).then_some(()).ok_or(format!("{open} open"))
+        (open == 2)
+            .then_some(())
+            .ok_or_else(|| format!("{open} open"))
     };
     eventually("both are served", opened).await;
     assert_eq!(
@@ -33,7 +35,9 @@ async fn t1_max_connections() {
     drop(held);
     eventually("a place is free", || async {
         let status = client.post(rpc::initialize(0, "2025-11-25")).await.status;
-        (status == 200).then_some(()).ok_or(format!("{status}"))
+        (status == 200)
+            .then_some(())
+            .ok_or_else(|| format!("{status}"))
     })
     .await;
 }
@@ -91,7 +95,9 @@ async fn t2_session_timeout() {
     let client = sampled.session("2025-11-25").await;
     eventually("the session ends", || async {
         let live = sampled.server.sessions().stats().live;
-        (live == 0).then_some(()).ok_or(format!("{live} live"))
+        (live == 0)
+            .then_some(())
+            .ok_or_else(|| format!("{live} live"))
     })
     .await;
     assert_eq!(
@@ -221,7 +227,9 @@ async fn b5_pages() {
     let ended = TaskTracker::new().spawn(async move { draining.shut_down().await });
     eventually("it drains", || async {
         let status = page("/health").await.status;
-        (status == 503).then_some(()).ok_or(format!("{status}"))
+        (status == 503)
+            .then_some(())
+            .ok_or_else(|| format!("{status}"))
     })
     .await;
     sampled.seen.gate.open();

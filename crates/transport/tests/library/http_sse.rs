@@ -12,7 +12,9 @@ use crate::support::{Sampled, both, text};
 async fn live(sampled: &Sampled, count: usize) {
     eventually("live sessions", || async {
         let live = sampled.server.sessions().stats().live;
-        (live == count).then_some(()).ok_or(format!("{live} live"))
+        (live == count)
+            .then_some(())
+            .ok_or_else(|| format!("{live} live"))
     })
     .await;
 }
@@ -101,7 +103,9 @@ async fn a_cancelled_call_is_not_answered_on_the_stream() {
         eventually("the call is cancelled", || async {
             legacy.tell(&cancelled).await;
             let running = sampled.server.sessions().list()[0].in_flight();
-            (running == 0).then_some(()).ok_or(format!("{running} run"))
+            (running == 0)
+                .then_some(())
+                .ok_or_else(|| format!("{running} run"))
         })
         .await;
     }

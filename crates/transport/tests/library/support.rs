@@ -32,7 +32,9 @@ impl Seen {
     pub(crate) async fn running(&self, count: usize) {
         eventually("running calls", || async {
             let now = self.running.load(Ordering::SeqCst);
-            (now == count).then_some(()).ok_or(format!("{now} run"))
+            (now == count)
+                .then_some(())
+                .ok_or_else(|| format!("{now} run"))
         })
         .await;
     }
