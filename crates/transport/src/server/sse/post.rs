@@ -179,9 +179,9 @@ fn batch(
         modern: false,
     };
     let class = classify::classify_post(payload, &envelope.headers, served);
-    let messages = match class.map_err(|refusal| Answer::refused(&refusal))? {
-        Class::Batch(messages) => messages,
-        _ => return Err(invalid(None, "no batch")),
+    let class = class.map_err(|refusal| Answer::refused(&refusal))?;
+    let Class::Batch(messages) = class else {
+        return Err(invalid(None, "this is no batch"));
     };
     if !of.stream.is_open() {
         let text = "this session is not initialized yet; send initialize first";
