@@ -16,7 +16,7 @@ use super::opening::{capabilities, negotiated};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
-use crate::pipe::{self, Attachment, NotSent, Place};
+use crate::pipe::{self, Attachment, Draining, NotSent, Place};
 use crate::relay::inspect::rejection_message;
 use crate::session::SessionState;
 use crate::stats::Counters;
@@ -133,9 +133,10 @@ impl Route {
             None => self.send_unasked(attachment, &message).await,
             Some(id) => {
                 let of_call = context.method.map(|method| (method, context.name));
-                let Some(inlet) = attachment.begin(id, of_call) else {
+                let Some(begun) = attachment.begin(id, of_call) else {
                     return self.refused(&Refused::IdInUse, &message);
                 };
+                let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
                 let sent = attachment
                     .upstream()
                     .send(attachment.member().id(), &message);
@@ -145,7 +146,13 @@ impl Route {
                 }
                 // Its bytes are on their way: nobody needs them here while it is answered.
                 drop(message);
-                Ok(inlet.answer().await)
+                if session.outlet().is_some() {
+                    // It is answered on the stream; until then it counts as running, so that neither the
+                    // end of the process nor that of the session's time overlooks it.
+                    begun.done().await;
+                    return Ok(Answer::accepted());
+                }
+                Ok(waiting.around(begun.inlet.answer().await))
             }
         }
     }
@@ -207,17 +214,14 @@ impl Route {
             // HTTP+SSE: all there is to say is said on its stream anyhow.
             return Ok(Answer::accepted());
         }
-        place
-            .conversation
-            .listen(last)
-            .map_err(|error| match error {
-                ListenError::Contended => Failure::contended(),
-                ListenError::UnknownEvent => {
-                    let text =
-                        "what came after this event is not kept; the session goes on without it";
-                    Failure::new(Reason::UnknownEvent, text)
-                }
-            })
+        match place.conversation.listen(last) {
+            Ok(answer) => Ok(Draining::of(None, Arc::clone(self.spec.name())).around(answer)),
+            Err(ListenError::Contended) => Err(Failure::contended()),
+            Err(ListenError::UnknownEvent) => {
+                let text = "what came after this event is not kept; the session goes on without it";
+                Err(Failure::new(Reason::UnknownEvent, text))
+            }
+        }
     }
 
     /// A message outside of any session, where each session has a child or a connection of its own.
