@@ -21,6 +21,13 @@ pairs! {
     a9_typescript_v1_over_http_sse_direct: TypeScriptV1 HttpSse -> TypeScript HttpSse Direct;
     a9_python_over_http_sse_direct: Python HttpSse -> Python HttpSse Direct;
 
+    a9_typescript_v1_to_the_library_over_http_sse: TypeScriptV1 HttpSse -> Library HttpSse Direct;
+    a9_typescript_v2_to_the_library_over_http_sse: TypeScriptV2 HttpSse -> Library HttpSse Direct;
+    a9_python_to_the_library_over_http_sse: Python HttpSse -> Library HttpSse Direct;
+    a28_typescript_v1_to_the_library_over_streamable: TypeScriptV1 Streamable -> Library Streamable Direct;
+    a28_typescript_v2_to_the_library_over_streamable: TypeScriptV2 Streamable -> Library Streamable Direct;
+    a28_python_to_the_library_over_streamable: Python Streamable -> Library Streamable Direct;
+
     a28_typescript_v1_sse_to_streamable: TypeScriptV1 HttpSse -> TypeScript Streamable Gateway;
     a28_typescript_v2_sse_to_streamable: TypeScriptV2 HttpSse -> Everything Streamable Gateway;
     a28_python_sse_to_streamable: Python HttpSse -> Python Streamable Gateway;
@@ -81,7 +88,8 @@ fn plan(server: Server) -> Value {
 
 fn name(server: Server) -> &'static str {
     match server {
-        Server::Rmcp | Server::Library => "thinpipe-conformance-server",
+        Server::Rmcp => "thinpipe-conformance-server",
+        Server::Library => "thinpipe-library-server",
         Server::TypeScript => "e2e-typescript",
         Server::Python => "e2e-python",
         Server::Everything => "mcp-servers/everything",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use thinpipe_fuzz_checks::{envelope, header, sse_decode, sse_scan};
+use thinpipe_fuzz_checks::{bridge_ops, envelope, header, sse_decode, sse_scan};
 
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,4 +42,10 @@ fn corpus_of_envelope() {
 #[test]
 fn corpus_of_header() {
     replay("header", header::check);
+}
+
+/// R249, R250.
+#[test]
+fn r249_corpus_of_bridge_ops() {
+    replay("bridge_ops", bridge_ops::check);
 }

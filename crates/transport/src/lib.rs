@@ -23,3 +23,13 @@ pub mod upstream;
 
 pub use byte_budget::{ByteBudget, NoRoom, Reserved};
 pub use io::Io;
+
+/// The examples of the guides are compiled, and run, with those of the code.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/src/server-library.md")]
+    struct ServerLibrary;
+
+    #[doc = include_str!("../../../docs/src/migration.md")]
+    struct Migration;
+}

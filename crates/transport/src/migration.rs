@@ -42,7 +42,7 @@ impl MigrationHelper {
     /// # Errors
     /// [`ConfigError`] if a field says what is not possible.
     pub fn new(config: HttpSseConfig) -> Result<Self, ConfigError> {
-        config.check()?;
+        config.sse_config()?;
         let successor = config.successor()?;
         Ok(Self { config, successor })
     }

@@ -32,12 +32,14 @@ mod batch;
 mod broadcast;
 mod config;
 pub mod conversation;
+mod deprecation;
 mod dispatch;
 pub mod event_buffer;
 mod exchange;
 mod head;
 mod http1;
 mod http2;
+mod inventory;
 mod ladder;
 mod permit;
 mod reply;
@@ -47,7 +49,9 @@ mod sse;
 
 pub use broadcast::{NotSent, SseBroadcaster};
 pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
+pub use deprecation::DeprecationObserver;
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
+pub use inventory::ClientInventory;
 pub use permit::ServerStats;
 pub use service::{McpService, ServiceBody};
 pub use session::{

@@ -11,11 +11,10 @@ impl Reframing {
     /// The request that a server request or notification belongs to, if that can be told without
     /// guessing: progress and cancellations are told by token and id instead. A finished request
     /// associates with nothing.
+    ///
+    /// Not for shared sessions: tasks are not shared, and of the only request nobody knows whether it
+    /// is the one that is meant.
     pub(super) fn associate(&self, message: &Message) -> Option<CallId> {
-        if self.shared.is_some() {
-            // Tasks are not shared, and whatever is the only request now, the message may be late.
-            return None;
-        }
         if let Some(task) = related_task(message) {
             // What names a task is not about another request, if only that one is open.
             let mut open = self.calls.open();

@@ -12,7 +12,8 @@ use crate::rpc::RequestId;
 pub(super) struct Question {
     pub(super) member: MemberId,
     pub(super) id: RequestId,
-    /// The client's request it belongs to, while that is open.
+    /// The client's request it belongs to. Its id is not used twice, so that once it is over, this names
+    /// nothing.
     pub(super) related: Option<CallId>,
     pub(super) holds: Holds,
     pub(super) progress: Option<Progress>,
@@ -63,18 +64,6 @@ impl Questions {
     ) -> Option<&mut Progress> {
         let mut own = self.open.iter_mut().filter(|q| q.member == member);
         own.find_map(|q| q.progress.as_mut().filter(|p| p.token == *token))
-    }
-
-    /// A request of a client is over; what the server asked for its sake belongs to nothing now.
-    pub(super) fn unrelate(&mut self, call: CallId) {
-        for question in &mut self.open {
-            if question.related == Some(call) {
-                question.related = None;
-            }
-            if question.holds == Holds::Call(call) {
-                question.holds = Holds::Nothing;
-            }
-        }
     }
 
     /// When the first of them is due.

@@ -12,16 +12,17 @@ pub const MAX_CLIENTS: usize = 10_000;
 /// Bytes of a name or version that are kept.
 pub const MAX_NAME: usize = 64;
 
-/// Counts the sessions of each client at each endpoint. Clients are never forgotten, so that what was
-/// opened is closed again under the same name; they are [`MAX_CLIENTS`] at most.
+/// Counts the sessions of each client at each endpoint. Clients are never forgotten, and they are
+/// [`MAX_CLIENTS`] at most.
 ///
 /// ```
 /// use thinpipe_proto::deprecation::{Inventory, Timestamp};
 ///
 /// let mut inventory = Inventory::default();
-/// inventory.opened("/sse", "Inspector", "0.15.0", Timestamp::from_unix(1_800_000_000));
+/// let session = inventory.opened("/sse", "Inspector", "0.15.0", Timestamp::from_unix(1_800_000_000));
 /// let report = inventory.report();
 /// assert_eq!((report.sessions, report.clients[0].open), (1, 1));
+/// inventory.closed(session, Timestamp::from_unix(1_800_000_060));
 /// ```
 #[derive(Debug, Clone)]
 pub struct Inventory {
@@ -29,6 +30,11 @@ pub struct Inventory {
     other: Option<Use>,
     max: usize,
 }
+
+/// An open session that was counted, to be given back when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Counted(Option<Client>);
 
 /// Names are made presentable before they are keys, so that what a peer chose is nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,24 +88,29 @@ pub struct ClientUse {
 
 impl Inventory {
     /// A session was opened, by the client that calls itself so.
-    pub fn opened(&mut self, endpoint: &str, name: &str, version: &str, now: Timestamp) {
+    pub fn opened(&mut self, endpoint: &str, name: &str, version: &str, now: Timestamp) -> Counted {
         let client = Client::new(endpoint, name, version);
         let fresh = Use::new(now);
-        let is_known = self.clients.contains_key(&client);
-        let used = if is_known || self.clients.len() < self.max {
-            self.clients.entry(client).or_insert(fresh)
+        let has_place = self.clients.contains_key(&client) || self.clients.len() < self.max;
+        let (used, counted) = if has_place {
+            let used = self.clients.entry(client.clone()).or_insert(fresh);
+            (used, Counted(Some(client)))
         } else {
-            self.other.get_or_insert(fresh)
+            (self.other.get_or_insert(fresh), Counted(None))
         };
         used.sessions = used.sessions.saturating_add(1);
         used.open = used.open.saturating_add(1);
         used.last_seen = used.last_seen.max(now);
+        counted
     }
 
-    /// A session has ended that was opened with the same words.
-    pub fn closed(&mut self, endpoint: &str, name: &str, version: &str, now: Timestamp) {
-        let known = self.clients.get_mut(&Client::new(endpoint, name, version));
-        if let Some(used) = known.or(self.other.as_mut()) {
+    /// A session has ended.
+    pub fn closed(&mut self, session: Counted, now: Timestamp) {
+        let used = match session.0 {
+            Some(client) => self.clients.get_mut(&client),
+            None => self.other.as_mut(),
+        };
+        if let Some(used) = used {
             used.open = used.open.saturating_sub(1);
             used.last_seen = used.last_seen.max(now);
         }
@@ -189,12 +200,15 @@ mod tests {
     #[test]
     fn a31_uses_are_counted_by_client_and_endpoint() {
         let mut inventory = Inventory::default();
-        inventory.opened("/sse", "b", "1", at(10));
-        inventory.opened("/sse", "a", "1", at(20));
-        inventory.opened("/sse", "b", "1", at(30));
-        inventory.opened("/other", "b", "1", at(40));
-        inventory.opened("/sse", "b", "2", at(50));
-        inventory.closed("/sse", "b", "1", at(60));
+        let first = inventory.opened("/sse", "b", "1", at(10));
+        let rest = [
+            ("/sse", "a", "1"),
+            ("/sse", "b", "1"),
+            ("/other", "b", "1"),
+            ("/sse", "b", "2"),
+        ]
+        .map(|(endpoint, name, version)| inventory.opened(endpoint, name, version, at(20)));
+        inventory.closed(first, at(60));
         let report = inventory.report();
         assert_eq!((report.sessions, report.open), (5, 4));
         let names: Vec<_> = report
@@ -215,23 +229,28 @@ mod tests {
         assert_eq!((most.sessions, most.open), (2, 1));
         assert_eq!((most.first_seen, most.last_seen), (at(10), at(60)));
         assert_eq!(report.other, None);
+        for session in rest {
+            inventory.closed(session, at(70));
+        }
+        let report = inventory.report();
+        assert_eq!((report.sessions, report.open), (5, 0));
     }
 
     /// A31: names that never repeat do not fill memory, and nothing is counted twice or lost.
     #[test]
     fn a31_beyond_the_bound_clients_are_counted_together() {
         let mut inventory = Inventory::default();
-        for client in 0..MAX_CLIENTS + 5 {
-            inventory.opened("/sse", &client.to_string(), "", at(1));
-        }
+        let open = |client: usize| inventory.opened("/sse", &client.to_string(), "", at(1));
+        let sessions: Vec<_> = (0..MAX_CLIENTS + 5).map(open).collect();
         let report = inventory.report();
         assert_eq!(report.clients.len(), MAX_CLIENTS);
         assert_eq!(report.sessions, 10_005);
         assert_eq!(report.other.map(|it| (it.sessions, it.open)), Some((5, 5)));
-        for client in 0..MAX_CLIENTS + 5 {
-            inventory.closed("/sse", &client.to_string(), "", at(2));
+        for session in sessions {
+            inventory.closed(session, at(2));
         }
-        assert_eq!(inventory.report().open, 0);
+        let report = inventory.report();
+        assert_eq!((report.open, report.other.map(|it| it.open)), (0, Some(0)));
     }
 
     /// A31, E11: a client's name ends no line, moves no cursor, and is not as long as it likes.
@@ -239,11 +258,11 @@ mod tests {
     fn a31_names_are_bounded_and_cleaned() {
         let mut inventory = Inventory::default();
         let long = "x".repeat(10_000);
-        inventory.opened("/sse", "evil\u{1b}[2J\n", &long, at(1));
+        let session = inventory.opened("/sse", "evil\u{1b}[2J\n", &long, at(1));
         let shown = inventory.report().clients.remove(0);
         assert_eq!(shown.name, "evil\\u{1b}[2J\\n");
         assert!(shown.version.len() < 100 && shown.version.starts_with("xxx"));
-        inventory.closed("/sse", "evil\u{1b}[2J\n", &long, at(1));
+        inventory.closed(session, at(1));
         assert_eq!(inventory.report().open, 0);
     }
 
@@ -251,7 +270,7 @@ mod tests {
     #[test]
     fn a31_a_report_is_json_and_comes_back() {
         let mut inventory = Inventory::default();
-        inventory.opened("/sse", "Inspector", "0.15.0", at(1_800_000_000));
+        let session = inventory.opened("/sse", "Inspector", "0.15.0", at(1_800_000_000));
         let report = inventory.report();
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(
@@ -264,5 +283,7 @@ mod tests {
         );
         let read: InventoryReport = serde_json::from_str(&json).unwrap();
         assert_eq!(read, report);
+        inventory.closed(session, at(1_800_000_000));
+        assert_ne!(inventory.report(), report);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::StatusCode;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::sse;
 
 use super::Context;
@@ -97,10 +98,15 @@ pub(super) async fn answer(
         })
         .await
     };
-    if let First::Response(message) = first {
-        let mut answer = Answer::json(message);
-        answer.status = status;
-        return answer;
+    match first {
+        First::Response(message) => {
+            let mut answer = Answer::json(message);
+            answer.status = status;
+            return answer;
+        }
+        // Cancelled: over HTTP+SSE there is no stream of its own that could end without a response.
+        First::Nothing if context.binding() == Binding::HttpSse => return Answer::accepted(),
+        First::Nothing | First::Stream => {}
     }
     match inlet.into_events() {
         Some(events) => Answer::events(Streamed {

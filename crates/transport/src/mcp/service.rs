@@ -140,6 +140,9 @@ impl<H: MessageHandler> Service<H> {
             about.capabilities = state.capabilities.clone();
             about.client_info = state.client_info.clone();
         }
+        if let Some(session) = &session {
+            about.binding = session.binding();
+        }
         about.session.clone_from(&session);
         match message.kind() {
             Kind::Request => {
@@ -242,7 +245,6 @@ impl<H: MessageHandler> Service<H> {
             Some(conversation) => conversation.begin(&id),
             None => Outlet::stateless(&id, &self.conversation),
         };
-        let over_one_stream = about.binding == Binding::HttpSse;
         let sessions = session
             .is_some()
             .then(|| self.sessions.get().cloned())
@@ -254,13 +256,7 @@ impl<H: MessageHandler> Service<H> {
             context: context.clone(),
             session,
         };
-        let work = Box::pin(self.work(call));
-        if over_one_stream {
-            // It is said on the stream of the session.
-            work.await;
-            return Answer::accepted();
-        }
-        call::answer(work, inlet, context, sessions).await
+        call::answer(Box::pin(self.work(call)), inlet, context, sessions).await
     }
 
     /// What is answered for every server; `None`: something else.
@@ -436,7 +432,7 @@ impl<H: MessageHandler> Handler for Service<H> {
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, _: SessionEnd) -> BoxFuture<()> {
-        if let Some(state) = SessionState::of(&session, &self.conversation) {
+        if let Some(state) = SessionState::existing(&session) {
             state.conversation.close();
         }
         Box::pin(std::future::ready(()))

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::RequestId;
 use tokio_util::sync::CancellationToken;
 
@@ -34,11 +36,23 @@ impl SessionState {
         session.state(|| Self::new(session, config, true))
     }
 
+    /// That of this session, if there is one: it has been initialized here, or used.
+    pub(super) fn existing(session: &Session) -> Option<&Self> {
+        session.existing_state()
+    }
+
     pub(super) fn new(session: &Session, config: &ConversationConfig, initialized: bool) -> Self {
         let params = serde_json::from_slice(&session.initialize_params());
         let mut params: Value = params.unwrap_or_default();
+        let mut config = *config;
+        if session.binding() == Binding::HttpSse {
+            // What is said goes on to the stream of the session, which nobody can resume. Asking for that
+            // stream tells that a request may go without an answer: one that was cancelled.
+            config.buffer.retention = Duration::ZERO;
+            let _ = session.outlet();
+        }
         Self {
-            conversation: Conversation::new(*config, session.revision()),
+            conversation: Conversation::new(config, session.revision()),
             capabilities: params["capabilities"].take(),
             client_info: params["clientInfo"].take(),
             level: AtomicU8::new(LogLevel::Info as u8),

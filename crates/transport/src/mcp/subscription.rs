@@ -156,7 +156,7 @@ impl Notifier {
         change: &Change<'_>,
         message: &Message,
     ) -> Result<(), NotPushed> {
-        let Some(state) = SessionState::of(session, &self.shared.conversation) else {
+        let Some(state) = SessionState::existing(session) else {
             return Ok(());
         };
         let wants = match change {

@@ -1,17 +1,15 @@
-//! The transports, and a server of them.
+//! The transports: a handler, and where it is served.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use thinpipe_store::SessionStore;
-use tokio::net::TcpListener;
-
-use super::config::{ConfigError, HttpTransportConfig};
+use super::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
 use super::handler::MessageHandler;
 use super::service::Service;
 use super::subscription::Notifier;
-use crate::server::{AccessToken, Handler, Server, ServerBuilder, ServerConfig, SessionManager};
+use crate::server::{
+    Handler, Server, ServerBuilder, SessionManager, SseConfig, SseEndpoint, SseObserver,
+};
 
 /// A handler with the protocol around it, ready to be mounted.
 pub(super) trait Mounted: Handler {
@@ -87,115 +85,90 @@ impl fmt::Debug for StreamableHttpTransport {
     }
 }
 
-/// A listening MCP server. Cheap to clone; every clone is the same server.
-#[derive(Debug, Clone)]
-pub struct McpServer {
-    server: Server,
-    bind_address: SocketAddr,
-    notifier: Notifier,
+/// HTTP+SSE: 2024-11-05, on two paths. Later revisions can be negotiated over it too.
+#[derive(Clone)]
+pub struct HttpSseTransport {
+    config: HttpSseConfig,
+    endpoint: SseConfig,
+    service: Arc<dyn Mounted>,
+    observer: Option<Arc<dyn SseObserver>>,
 }
 
-/// Builds an [`McpServer`].
-#[must_use]
-pub struct McpServerBuilder {
-    transport: StreamableHttpTransport,
-    config: ServerConfig,
-    store: Option<Arc<dyn SessionStore>>,
-}
-
-impl McpServer {
-    /// Serves this handler over Streamable HTTP.
+impl HttpSseTransport {
+    /// Serves this handler.
     ///
     /// # Errors
     /// [`ConfigError`] if the configuration says what is not possible.
-    pub fn streamable(
-        config: HttpTransportConfig,
-        handler: impl MessageHandler,
-    ) -> Result<McpServerBuilder, ConfigError> {
-        let server = config.server_config()?;
-        Ok(McpServerBuilder {
-            transport: StreamableHttpTransport::new(config, handler)?,
-            config: server,
-            store: None,
+    pub fn new(config: HttpSseConfig, handler: impl MessageHandler) -> Result<Self, ConfigError> {
+        let service = Service::new(handler, &config.base_config);
+        Self::over(config, service)
+    }
+
+    /// Serves the handler that is served over Streamable HTTP already: one [`Notifier`] reaches the clients of
+    /// both, and mounted in one server they have their sessions in one
+    /// [`SessionManager`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration says what is not possible.
+    pub fn beside(
+        config: HttpSseConfig,
+        streamable: &StreamableHttpTransport,
+    ) -> Result<Self, ConfigError> {
+        Self::over(config, Arc::clone(&streamable.service))
+    }
+
+    fn over(config: HttpSseConfig, service: Arc<dyn Mounted>) -> Result<Self, ConfigError> {
+        let endpoint = config.sse_config()?;
+        Ok(Self {
+            config,
+            endpoint,
+            service,
+            observer: None,
         })
     }
 
-    /// Listens on [`bind_address`](HttpTransportConfig::bind_address) and serves until it is
-    /// [shut down](Self::shut_down).
-    ///
-    /// # Errors
-    /// The address cannot be listened on, or the listener failed for good.
-    pub async fn serve(&self) -> std::io::Result<()> {
-        self.serve_on(TcpListener::bind(self.bind_address).await?)
-            .await
-    }
-
-    /// Serves on a listener that is there already.
-    ///
-    /// # Errors
-    /// The listener failed for good.
-    pub async fn serve_on(&self, listener: TcpListener) -> std::io::Result<()> {
-        self.server.serve(listener).await
-    }
-
-    /// Ends it: no new work, then what runs within the time for draining, as [`Server::shut_down`] says.
-    pub async fn shut_down(&self) {
-        self.server.shut_down().await;
-    }
-
-    /// The sessions, of all transports.
+    /// Has somebody see its clients, and tell them that there is something newer.
     #[must_use]
-    pub fn sessions(&self) -> &SessionManager {
-        self.server.sessions()
+    pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &HttpSseConfig {
+        &self.config
     }
 
     /// Tells clients that something changed.
     #[must_use]
     pub fn notifier(&self) -> &Notifier {
-        &self.notifier
+        self.service.notifier()
     }
 
-    /// The server side beneath: figures, connections of one's own.
-    #[must_use]
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-}
-
-impl McpServerBuilder {
-    /// Keeps sessions in this store instead of in memory.
-    pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// Serves only who brings one of these bearer tokens. Default: everybody.
-    pub fn tokens(mut self, tokens: Vec<AccessToken>) -> Self {
-        self.config.tokens = tokens;
-        self
+    /// Mounts it in a server of several endpoints. [`attach`](Self::attach) has to be called when that is
+    /// built, unless it is for the Streamable HTTP that this stands [beside](Self::beside).
+    pub fn mount(&self, builder: ServerBuilder) -> ServerBuilder {
+        builder.sse_endpoint(SseEndpoint {
+            sse_path: self.config.sse_endpoint.clone(),
+            messages_path: self.config.messages_endpoint.clone(),
+            name: ENDPOINT.into(),
+            handler: Arc::<dyn Mounted>::clone(&self.service),
+            config: self.endpoint.clone(),
+            observer: self.observer.clone(),
+        })
     }
 
-    /// The server. Must be called inside a tokio runtime, as [`ServerBuilder::build`].
-    #[must_use]
-    pub fn build(self) -> McpServer {
-        let mut builder = self.transport.mount(Server::builder(self.config));
-        if let Some(store) = self.store {
-            builder = builder.store(store);
-        }
-        let server = builder.build();
-        self.transport.attach(&server);
-        McpServer {
-            server,
-            bind_address: self.transport.config.bind_address,
-            notifier: self.transport.notifier().clone(),
-        }
+    /// As [`StreamableHttpTransport::attach`].
+    pub fn attach(&self, server: &Server) {
+        self.service.attach(server.sessions());
     }
 }
 
-impl fmt::Debug for McpServerBuilder {
+impl fmt::Debug for HttpSseTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("McpServerBuilder")
-            .field("transport", &self.transport)
+        f.debug_struct("HttpSseTransport")
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }

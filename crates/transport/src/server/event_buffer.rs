@@ -102,6 +102,8 @@ struct State {
     /// Which reader is the current one; an older one is over.
     reader: u64,
     attached: bool,
+    /// It has had a reader. Until then one is on its way, and nothing may be missing for it.
+    begun: bool,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -289,11 +291,12 @@ impl State {
         waiting == 0 || (waiting < config.max_events && self.unread + length <= config.max_bytes)
     }
 
-    /// Drops what was read already, and, of a stream that can be resumed and that nobody reads now, the
+    /// Drops what was read already, and, of a stream that can be resumed and that nobody reads any more, the
     /// oldest of the rest: its client will be told that they are gone.
     fn make_room(&mut self, config: &EventBufferConfig, length: usize) {
         let keeps = !config.retention.is_zero();
-        while (self.read > 0 || (keeps && !self.attached && !self.entries.is_empty()))
+        let left = keeps && self.begun && !self.attached;
+        while (self.read > 0 || (left && !self.entries.is_empty()))
             && (self.entries.len() >= config.max_events || self.bytes + length > config.max_bytes)
         {
             self.drop_oldest();
@@ -339,6 +342,7 @@ impl State {
     fn attach(&mut self) -> (u64, Option<Waker>) {
         self.reader += 1;
         self.attached = true;
+        self.begun = true;
         (self.reader, self.waker.take())
     }
 

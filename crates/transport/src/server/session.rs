@@ -182,6 +182,12 @@ impl Session {
         self.state.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
+    /// What the handler keeps for it, if it is there and of this type.
+    #[must_use]
+    pub fn existing_state<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.state.get()?.downcast_ref()
+    }
+
     /// Cancelled when the session ends: its streams close then.
     #[must_use]
     pub fn closed(&self) -> &CancellationToken {

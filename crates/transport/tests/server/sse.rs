@@ -1,7 +1,9 @@
 //! HTTP+SSE (2024-11-05) over real sockets, with the handler of the tests of Streamable HTTP.
 
 mod answers;
+mod deprecation;
 mod flow;
+mod http2;
 mod lifetime;
 mod limits;
 mod mounted;

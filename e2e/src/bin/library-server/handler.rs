@@ -17,6 +17,9 @@ use crate::{flows, tasks};
 /// The tasks extension.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// Between two reports of progress.
+const STEP: Duration = Duration::from_millis(20);
+
 /// How long a client stays away when it is told to come back.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -72,7 +75,12 @@ impl Fixtures {
         if let Some(result) = self.all["tool_results"].get(&name) {
             return Ok(result.clone().into());
         }
-        if let Some(asked) = self.all["elicitations"].get(&name) {
+        let asked = if name == "elicit" {
+            "test_elicitation"
+        } else {
+            &name
+        };
+        if let Some(asked) = self.all["elicitations"].get(asked) {
             return elicit(asked, &arguments, context).await;
         }
         self.call_special(&name, &arguments, context).await
@@ -87,15 +95,18 @@ impl Fixtures {
         match name {
             "test_tool_with_logging" => log(&["started", "processing", "completed"], context).await,
             "test_logging_tool" => log(&["a level was asked for"], context).await,
-            "test_tool_with_progress" => {
+            "test_tool_with_progress" | "count" => {
                 for step in [0.0, 50.0, 100.0] {
                     let message = format!("Completed step {step} of 100");
                     context.progress(step, Some(100.0), Some(&message)).await;
+                    // The TypeScript SDK loses progress that comes in one piece with the response.
+                    tokio::time::sleep(STEP).await;
                 }
                 Ok(text("Progress was reported"))
             }
-            "test_sampling" => {
-                let content = json!({ "type": "text", "text": arguments["prompt"] });
+            "test_sampling" | "sample" => {
+                let prompt = arguments["prompt"].as_str().unwrap_or("What is it?");
+                let content = json!({ "type": "text", "text": prompt });
                 let messages = json!([{ "role": "user", "content": content }]);
                 let answer = context.sample(json!({ "messages": messages, "maxTokens": 100 }));
                 let answer = answer.await?;

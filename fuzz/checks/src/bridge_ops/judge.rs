@@ -20,6 +20,8 @@ pub(super) fn judge(world: &mut World) {
             Action::Close(end) => closed(world, &end),
         }
     }
+    let untold = world.questions.iter().find(|question| question.untold);
+    assert!(untold.is_none(), "withdrawn in silence: {untold:?}");
     // A request may be cancelled, answered and have three questions taken back at once.
     assert!(actions <= 128, "invariant 23: {actions} actions");
 }
@@ -125,8 +127,9 @@ fn notification_written(world: &mut World, message: &Message) {
 
 fn answer_written(world: &mut World, message: &Message) {
     let id = message.id().expect("an answer has an id");
-    let speaker = world.speaker;
+    let (speaker, out_of_reach) = (world.speaker, world.out_of_reach);
     let result = message.result();
+    let by_client = speaker.is_some() && world.given_up.is_none();
     let question = world.question(id);
     let question = question.expect("invariant 5: answered once, while it is open");
     if let Some(by) = result.and_then(|result| number(member(&result, "by"))) {
@@ -139,6 +142,7 @@ fn answer_written(world: &mut World, message: &Message) {
     }
     assert_eq!(question.id.as_json(), id.as_json(), "the server's own text");
     question.open = false;
+    question.untold = question.member.is_some() && !by_client && !out_of_reach;
 }
 
 fn delivered(world: &mut World, delivery: &Delivery) {
@@ -280,6 +284,7 @@ fn withdrawn(world: &mut World, member: u64, message: &Message) {
     let question = last.expect("it was asked");
     assert_eq!(question.member, Some(member), "invariant 6");
     question.open = false;
+    question.untold = false;
 }
 
 fn finished(world: &mut World, member: u64, request: &RequestId) {

@@ -12,7 +12,7 @@ use thinpipe_proto::rpc::{Message, RequestId};
 
 /// Small bounds, so that short scripts reach them.
 pub(super) const IN_FLIGHT: usize = 8;
-const SERVER_REQUESTS: usize = 3;
+const SERVER_REQUESTS: usize = 2;
 const MEMBERS: usize = 3;
 pub(super) const SUBSCRIPTIONS: usize = 2;
 
@@ -66,6 +66,8 @@ pub(super) struct Question {
     pub(super) progress: Option<u8>,
     pub(super) member: Option<u64>,
     pub(super) open: bool,
+    /// It was answered in the client's stead, and the client has to be told.
+    pub(super) untold: bool,
     /// Marks of the requests that wait for its answer.
     pub(super) holds: Vec<usize>,
 }
@@ -104,6 +106,8 @@ pub(super) struct World {
     pub(super) murky: BTreeSet<String>,
     /// The request that the client or the transport gives up in this step.
     pub(super) given_up: Option<usize>,
+    /// The clients of this step's questions are gone, or cannot be reached.
+    pub(super) out_of_reach: bool,
     /// The client that speaks in this step.
     pub(super) speaker: Option<u64>,
 }
@@ -143,6 +147,7 @@ impl World {
             held: BTreeSet::new(),
             murky: BTreeSet::new(),
             given_up: None,
+            out_of_reach: false,
             speaker: None,
         };
         world.attach();
@@ -174,6 +179,16 @@ impl World {
         self.asked
             .iter()
             .position(|a| a.open && a.member == member && request_id(&a.id) == id)
+    }
+
+    /// Whether this client sent a cancellation before the request.
+    pub(super) fn is_early(&self, member: u64, id: &str) -> bool {
+        let (id, now) = (request_id(id), self.now);
+        let early = self.clients.get(&member).map(|client| &client.early);
+        early.is_some_and(|early| {
+            let mut early = early.iter();
+            early.any(|(early, at)| *early == id && *at + EARLY_CANCEL_AGE > now)
+        })
     }
 
     /// Takes a cancellation that this client sent before the request.

@@ -8,6 +8,7 @@ use thinpipe_proto::deprecation::{DeprecationConfig, LinkTarget};
 use super::{
     ConfigError, HttpTransportConfig, check_counts, check_durations, check_path, duration, setters,
 };
+use crate::server::{EventCapacity, Heartbeat, SseConfig};
 
 /// HTTP+SSE, and the Streamable HTTP it stands beside: one value configures both, on one listener.
 ///
@@ -108,8 +109,34 @@ impl HttpSseConfig {
         value.parse().map_err(|_| ConfigError::Successor { value })
     }
 
-    /// Whether all fields say what is possible.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// What an endpoint of HTTP+SSE is set to by this.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a field says what is not possible.
+    pub fn sse_config(&self) -> Result<SseConfig, ConfigError> {
+        self.check()?;
+        let outside = |field, reason| move |_| ConfigError::OutOfRange { field, reason };
+        let base = self.public_base.as_deref().unwrap_or_default();
+        let base = base.parse();
+        let heartbeat = Heartbeat::try_from(self.heartbeat);
+        let event_buffer = EventCapacity::try_from(self.event_buffer);
+        Ok(SseConfig {
+            public_base: base.map_err(outside("public_base", "an absolute path or an origin"))?,
+            max_streams: self.max_streams,
+            connection_timeout: self.connection_timeout,
+            session_timeout: self.session_timeout,
+            heartbeat: heartbeat.map_err(outside("heartbeat", "1 s to 60 s"))?,
+            retry: self.retry,
+            event_buffer: event_buffer.map_err(outside("event_buffer", "1 to 1,000"))?,
+            max_message: self.base_config.max_message_size,
+            max_requests_per_session: self.base_config.max_concurrent_requests,
+            inline_json: self.inline_json,
+            ..SseConfig::default()
+        })
+    }
+
+    /// What [`sse_config`](Self::sse_config) does not check by making its types.
+    fn check(&self) -> Result<(), ConfigError> {
         self.base_config.server_config()?;
         check_path("sse_endpoint", &self.sse_endpoint)?;
         check_path("messages_endpoint", &self.messages_endpoint)?;
@@ -125,29 +152,21 @@ impl HttpSseConfig {
                 return Err(ConfigError::SamePath { value });
             }
         }
-        check_counts(&[
-            ("max_streams", self.max_streams),
-            ("event_buffer", self.event_buffer),
-        ])?;
+        check_counts(&[("max_streams", self.max_streams)])?;
         check_durations(&[
             ("connection_timeout", self.connection_timeout),
             ("session_timeout", self.session_timeout),
             ("retry", self.retry),
         ])?;
-        let outside = |field, reason| Err(ConfigError::OutOfRange { field, reason });
-        if self.event_buffer > MAX_EVENT_BUFFER {
-            return outside("event_buffer", "1,000 at most");
-        }
-        if !(HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&self.heartbeat) {
-            return outside("heartbeat", "1 s to 60 s");
-        }
-        if self.max_streams >= self.base_config.max_connections {
-            return outside("max_streams", "less than base_config.max_connections");
-        }
-        if self.max_streams > self.base_config.max_streams {
-            return outside("max_streams", "no more than base_config.max_streams");
-        }
-        Ok(())
+        let reason = if self.max_streams >= self.base_config.max_connections {
+            "less than base_config.max_connections"
+        } else if self.max_streams > self.base_config.max_streams {
+            "no more than base_config.max_streams"
+        } else {
+            return Ok(());
+        };
+        let field = "max_streams";
+        Err(ConfigError::OutOfRange { field, reason })
     }
 }
 
@@ -193,11 +212,7 @@ impl HttpSseConfigBuilder {
     /// # Errors
     /// [`ConfigError`] if a field says what is not possible.
     pub fn build(self) -> Result<HttpSseConfig, ConfigError> {
-        self.config.check()?;
+        self.config.sse_config()?;
         Ok(self.config)
     }
 }
-
-const MAX_EVENT_BUFFER: usize = 1_000;
-const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
-const HEARTBEAT_MAX: Duration = Duration::from_secs(60);

@@ -105,7 +105,7 @@ fn a18_what_is_not_possible_is_refused() {
     );
     assert_eq!(
         refused(|b| b.event_buffer(1_001_usize)),
-        "event_buffer: 1,000 at most"
+        "event_buffer: 1 to 1,000"
     );
     assert_eq!(
         refused(|b| b.sse_endpoint("/mcp")),

@@ -294,9 +294,13 @@ impl fmt::Debug for Inlet {
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        if let Some(stream) = self.stream.take()
-            && !stream.buffer().keeps()
-        {
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        if stream.buffer().keeps() {
+            // Its reader has come and gone: what is said from here on may push out what was.
+            drop(stream.buffer().reader());
+        } else {
             leave(stream.buffer(), self.conversation.as_deref());
         }
     }

@@ -1,0 +1,151 @@
+//! A server of the transports.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thinpipe_store::SessionStore;
+use tokio::net::TcpListener;
+
+use super::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
+use super::handler::MessageHandler;
+use super::subscription::Notifier;
+use super::transport::{HttpSseTransport, StreamableHttpTransport};
+use crate::server::{AccessToken, Server, ServerConfig, SessionManager, SseObserver};
+
+/// An MCP server, ready to listen. Cheap to clone; every clone is the same server.
+#[derive(Debug, Clone)]
+pub struct McpServer {
+    server: Server,
+    bind_address: SocketAddr,
+    notifier: Notifier,
+}
+
+/// Builds an [`McpServer`].
+#[must_use]
+pub struct McpServerBuilder {
+    streamable: StreamableHttpTransport,
+    http_sse: Option<HttpSseTransport>,
+    config: ServerConfig,
+    store: Option<Arc<dyn SessionStore>>,
+}
+
+impl McpServer {
+    /// Serves this handler over Streamable HTTP.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration says what is not possible.
+    pub fn streamable(
+        config: HttpTransportConfig,
+        handler: impl MessageHandler,
+    ) -> Result<McpServerBuilder, ConfigError> {
+        let server = config.server_config()?;
+        Ok(McpServerBuilder {
+            streamable: StreamableHttpTransport::new(config, handler)?,
+            http_sse: None,
+            config: server,
+            store: None,
+        })
+    }
+
+    /// Serves this handler over Streamable HTTP, and over HTTP+SSE beside it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration says what is not possible.
+    pub fn http_sse(
+        config: HttpSseConfig,
+        handler: impl MessageHandler,
+    ) -> Result<McpServerBuilder, ConfigError> {
+        let mut builder = Self::streamable(config.base_config.clone(), handler)?;
+        builder.http_sse = Some(HttpSseTransport::beside(config, &builder.streamable)?);
+        Ok(builder)
+    }
+
+    /// Listens on [`bind_address`](HttpTransportConfig::bind_address) and serves until it is
+    /// [shut down](Self::shut_down).
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the listener failed for good.
+    pub async fn serve(&self) -> std::io::Result<()> {
+        self.serve_on(TcpListener::bind(self.bind_address).await?)
+            .await
+    }
+
+    /// Serves on a listener that is there already.
+    ///
+    /// # Errors
+    /// The listener failed for good.
+    pub async fn serve_on(&self, listener: TcpListener) -> std::io::Result<()> {
+        self.server.serve(listener).await
+    }
+
+    /// Ends it: no new work, then what runs within the time for draining, as [`Server::shut_down`] says.
+    pub async fn shut_down(&self) {
+        self.server.shut_down().await;
+    }
+
+    /// The sessions, of all transports.
+    #[must_use]
+    pub fn sessions(&self) -> &SessionManager {
+        self.server.sessions()
+    }
+
+    /// Tells clients that something changed.
+    #[must_use]
+    pub fn notifier(&self) -> &Notifier {
+        &self.notifier
+    }
+
+    /// The server side beneath: figures, connections of one's own.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl McpServerBuilder {
+    /// Keeps sessions in this store instead of in memory.
+    pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Serves only who brings one of these bearer tokens. Default: everybody.
+    pub fn tokens(mut self, tokens: Vec<AccessToken>) -> Self {
+        self.config.tokens = tokens;
+        self
+    }
+
+    /// Has somebody see the clients of HTTP+SSE, and tell them that there is something newer.
+    pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Self {
+        self.http_sse = self.http_sse.map(|http_sse| http_sse.observed_by(observer));
+        self
+    }
+
+    /// The server. Must be called inside a tokio runtime, as [`ServerBuilder::build`].
+    #[must_use]
+    pub fn build(self) -> McpServer {
+        let mut builder = self.streamable.mount(Server::builder(self.config));
+        if let Some(http_sse) = &self.http_sse {
+            builder = http_sse.mount(builder);
+        }
+        if let Some(store) = self.store {
+            builder = builder.store(store);
+        }
+        let server = builder.build();
+        self.streamable.attach(&server);
+        McpServer {
+            server,
+            bind_address: self.streamable.config().bind_address,
+            notifier: self.streamable.notifier().clone(),
+        }
+    }
+}
+
+impl fmt::Debug for McpServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("McpServerBuilder")
+            .field("streamable", &self.streamable)
+            .finish_non_exhaustive()
+    }
+}
