@@ -29,9 +29,10 @@ pub struct UpstreamSpec {
     pub sse: Option<SsePaths>,
     /// How it is reached.
     pub reached: Reached,
-    /// What happens when it does not know its session any more.
+    /// What happens when it does not know its session any more. One over stdio or HTTP+SSE ends with what
+    /// carries it, and its clients' sessions always end with it.
     pub session_lost: SessionLost,
-    /// Who resumes a stream that broke.
+    /// Who resumes a stream that broke. Servers over stdio or HTTP+SSE have no event ids to resume by.
     pub resume: Resume,
     /// Whether it is told who requests come from.
     pub forwarded: Forwarded,

@@ -172,7 +172,8 @@ async fn check(route: &Route) -> Option<bool> {
     asked.unwrap_or(Some(false))
 }
 
-/// Most servers refuse the request of a check, and some fail over it: what is not from a proxy in
+/// Most servers refuse the request of a check (those of HTTP+SSE take no POST there at all, and a GET
+/// would open a session), and some fail over it: what is not from a proxy in
 /// front of a dead server is an answer. `None`: there was no room to read it.
 async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<bool> {
     if !matches!(response.status.as_u16(), 502..=504) {

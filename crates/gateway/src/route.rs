@@ -228,7 +228,7 @@ impl Route {
         self.counters.exchange();
         let begun = Begun::new(&exchange, self.log.get().is_some());
         let id = request_id(&exchange.inbound).cloned();
-        if !self.health.is_healthy() && !matches!(exchange.inbound, Inbound::Terminate(_)) {
+        if !self.health.is_healthy() && !goes_on(&exchange.inbound) {
             self.counters.failed();
             let answer = Failure::unhealthy(id.as_ref(), self.name());
             self.begins(&begun, &answer);
@@ -470,6 +470,18 @@ fn purpose_of(message: &Message) -> Purpose {
     match message.id().filter(|_| message.kind() == Kind::Request) {
         Some(id) => Purpose::Request(id.clone()),
         None => Purpose::Unasked,
+    }
+}
+
+/// Whether it needs no server that can be reached anew: the end of a session, or what goes over a pipe,
+/// which says itself when it is broken.
+fn goes_on(inbound: &Inbound) -> bool {
+    match inbound {
+        Inbound::Terminate(_) => true,
+        Inbound::Message(_, Some(session)) | Inbound::Listen(session, _) => {
+            piped(session).is_some()
+        }
+        _ => false,
     }
 }
 

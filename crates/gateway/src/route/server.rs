@@ -208,9 +208,12 @@ impl Route {
         message: &Message,
     ) -> Result<(Attachment, Bytes), NotOpened> {
         let asked = self.ask_initialize(session, message).await;
-        match session.end() {
-            Some(End::UpstreamLost(_)) if asked.is_err() => children.start_failed(),
-            _ => children.start_succeeded(),
+        match (&asked, session.end()) {
+            (Ok(_), _) => children.start_succeeded(),
+            (Err(_), Some(End::UpstreamLost(_) | End::InitializeUnanswered)) => {
+                children.start_failed();
+            }
+            (Err(_), _) => {}
         }
         asked
     }
@@ -235,7 +238,9 @@ impl Route {
                 return Err(NotOpened::Elsewhere);
             }
             Err(NotSent::Refused(refused)) => {
-                return Err(Failure::new(Reason::Overloaded, refused.to_string()).into());
+                let answer = refused.answer(message, self.name());
+                let failure = || Failure::new(Reason::Invalid, refused.to_string());
+                return Ok((attachment, answer.ok_or_else(failure)?));
             }
             Err(NotSent::Stuck) => {
                 let text = format!("{} does not take what it is sent", self.name());
