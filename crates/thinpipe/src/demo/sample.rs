@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use thinpipe_transport::mcp::{
     Context, InputRequest, Outcome, RpcError, ServerInfo, Tool, ToolResult, Tools,
 };
@@ -87,7 +87,7 @@ async fn ask(asked: Question, context: Context) -> Result<Outcome, RpcError> {
         return Ok(Outcome::input_required("name", form));
     };
     let name = answer["content"]["name"].as_str();
-    let result = match name.filter(|_| answer["action"] == Value::from("accept")) {
+    let result = match name.filter(|_| answer["action"] == "accept") {
         Some(name) => ToolResult::text(format!("Hello, {name}")),
         None => ToolResult::error("no answer"),
     };
