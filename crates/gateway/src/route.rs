@@ -326,7 +326,7 @@ impl Route {
         session: Option<Arc<Session>>,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send {
         async move {
-            if self.upstream().is_none() {
+            if session.is_none() && self.is_known_pipe() {
                 return Ok(self.sessionless_piped(&message));
             }
             let context = self.context(&call, session.as_ref(), &message);

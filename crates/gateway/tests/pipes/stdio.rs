@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use thinpipe_gateway::Reached;
-use thinpipe_testkit::{Client, rpc, stdio_server};
+use thinpipe_testkit::{Client, SseClient, rpc, stdio_server};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::client::{Binding, Caller};
@@ -117,6 +117,65 @@ async fn k1_stateless_clients_are_told_what_there_is() {
     let error = refused.json().await["error"].clone();
     assert_eq!(error["code"], -32022);
     assert_eq!(error["data"]["supported"][0], "2025-11-25");
+    assert_eq!(front.route().children().unwrap().spawned, 0);
+}
+
+/// R213, and protocol notes 5.2, `initialize`: the server is asked for what both sides can know, and what it
+/// names beyond that opens no session.
+#[tokio::test]
+async fn r213_a_revision_that_is_not_known_here() {
+    for binding in [Binding::Streamable, Binding::HttpSse] {
+        let mut server = Scripted::start(Carrier::Stdio).await;
+        let front = Front::start(server.reached()).await;
+        let opening = async {
+            match binding {
+                Binding::Streamable => {
+                    let client = Client::new(&front.mcp);
+                    let mut opened = client.post(rpc::initialize(1, "2031-01-01")).await;
+                    assert_eq!(opened.header("Mcp-Session-Id"), None);
+                    opened.json().await
+                }
+                Binding::HttpSse => {
+                    let mut client = SseClient::open(&front.sse).await;
+                    client.ask(rpc::initialize(1, "2031-01-01")).await
+                }
+            }
+        };
+        let speaking = async {
+            let mut speaker = server.session().await;
+            let initialize = speaker.hears("initialize").await;
+            assert_eq!(initialize["params"]["protocolVersion"], "2025-11-25");
+            let result = json!({"protocolVersion": "2030-01-01", "capabilities": {}});
+            speaker.answer(&initialize, result).await;
+            speaker.ends().await
+        };
+        let (answer, rest) = tokio::join!(opening, speaking);
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(1), &json!(-32602))
+        );
+        assert!(answer["error"]["data"]["supported"].is_array(), "{answer}");
+        assert_eq!(rest, Vec::<Value>::new());
+    }
+}
+
+/// A message outside of a session has no child to go to.
+#[tokio::test]
+async fn without_a_session_there_is_no_child() {
+    let front = Front::with(
+        program("serve"),
+        |_| {},
+        |config| config.allow_sessionless = true,
+    )
+    .await;
+    let client = Client::new(&front.mcp);
+    let mut refused = client.post(rpc::request(1, "tools/list", &json!({}))).await;
+    assert_eq!(refused.status, 400);
+    let data = refused.json().await["error"]["data"].clone();
+    assert_eq!(
+        data,
+        json!({"reason": "binding_mismatch", "upstream": "up"})
+    );
     assert_eq!(front.route().children().unwrap().spawned, 0);
 }
 
