@@ -1,10 +1,11 @@
 //! How the server of a route is reached, and how an upstream session is opened where that is a pipe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use thinpipe_proto::bridge::{AttachError, Config, End, Refused, Sharing};
+use thinpipe_proto::bridge::{AttachError, Config, DEFAULT_IDLE, End, Refused, Sharing};
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
@@ -38,6 +39,27 @@ impl From<Failure> for NotOpened {
 }
 
 impl Route {
+    /// Idle connections age.
+    pub(crate) fn prune(&self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.prune();
+        }
+    }
+
+    /// # Errors
+    /// The server is none of HTTP: what needs one has come here by mistake.
+    pub(crate) fn http(&self) -> Result<&Upstream, Failure> {
+        let text = "a server that is a child process is not asked over HTTP";
+        self.upstream()
+            .ok_or_else(|| Failure::new(Reason::Binding, text))
+    }
+
+    /// How long a server may take to answer; of a child process it is what the bridge allows.
+    pub(super) fn request_timeout(&self) -> Duration {
+        let of = |upstream: &Upstream| upstream.config().request_timeout;
+        self.upstream().map_or(DEFAULT_IDLE, of)
+    }
+
     /// Whether a session of this server is a pipe of messages, as far as that is known.
     pub(super) fn is_known_pipe(&self) -> bool {
         let known = || self.era().known();
