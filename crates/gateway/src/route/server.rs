@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use thinpipe_proto::bridge::{AttachError, Config, DEFAULT_IDLE, End, Refused, Sharing};
+use thinpipe_proto::bridge::{
+    AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
+};
+
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
 use thinpipe_transport::upstream::{Upstream, sse};
 
 use super::{Incoming, Route};
+use crate::config::Reached;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
@@ -54,10 +58,12 @@ impl Route {
             .ok_or_else(|| Failure::new(Reason::Binding, text))
     }
 
-    /// How long a server may take to answer; of a child process it is what the bridge allows.
+    /// How long a server may take to answer.
     pub(super) fn request_timeout(&self) -> Duration {
-        let of = |upstream: &Upstream| upstream.config().request_timeout;
-        self.upstream().map_or(DEFAULT_IDLE, of)
+        match &self.spec.reached {
+            Reached::Http(http) => http.client.request_timeout,
+            Reached::Stdio(program) => program.request_timeout,
+        }
     }
 
     /// Whether a session of this server is a pipe of messages, as far as that is known.
@@ -214,10 +220,17 @@ impl Route {
         sharing: Sharing,
         at_once: usize,
     ) -> Arc<UpstreamSession> {
+        let idle = self.request_timeout();
+        let limits = Limits {
+            idle,
+            cap: DEFAULT_CAP.max(idle),
+            absolute_cap: DEFAULT_ABSOLUTE_CAP.max(idle),
+            ..Limits::default()
+        };
         let config = Config {
             upstream: self.name().to_owned(),
             sharing,
-            ..Config::default()
+            limits,
         };
         let session = UpstreamSession::new(pipe.sender.clone(), config);
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;

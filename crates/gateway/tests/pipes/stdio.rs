@@ -159,6 +159,29 @@ async fn r213_a_revision_that_is_not_known_here() {
     }
 }
 
+/// R250: a call that is not answered in time gets an error, and is cancelled.
+#[tokio::test]
+async fn r250_a_call_that_takes_too_long() {
+    for binding in [Binding::Streamable, Binding::HttpSse] {
+        let mut server = Scripted::start(Carrier::Stdio).await;
+        let mut reached = server.reached();
+        if let Reached::Stdio(child) = &mut reached {
+            child.request_timeout = std::time::Duration::from_millis(500);
+        }
+        let front = Front::start(reached).await;
+        let (mut caller, mut speaker) = Caller::begin(&front, &mut server, binding, REVISION).await;
+        let mut asked = caller.ask(rpc::call(1, "slow")).await;
+        let call = speaker.hears("tools/call").await;
+        let cancelled = speaker.hears("notifications/cancelled").await;
+        assert_eq!(cancelled["params"]["requestId"], call["id"]);
+        let answer = caller.next(&mut asked).await;
+        assert_eq!(answer["id"], 1);
+        let data = json!({"reason": "upstream_timeout", "upstream": "up"});
+        assert_eq!(answer["error"]["data"], data);
+        caller.settle(&mut speaker).await;
+    }
+}
+
 /// A message outside of a session has no child to go to.
 #[tokio::test]
 async fn without_a_session_there_is_no_child() {
