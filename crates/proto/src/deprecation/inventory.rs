@@ -287,7 +287,10 @@ mod tests {
         assert_eq!(report.sessions, 10_005);
         assert_eq!(report.other.map(|it| (it.sessions, it.open)), Some((5, 5)));
         let of_endpoint = inventory.of_endpoint("/sse");
-        assert_eq!((of_endpoint.sessions, of_endpoint.clients), (10_005, 10_000));
+        assert_eq!(
+            (of_endpoint.sessions, of_endpoint.clients),
+            (10_005, 10_000)
+        );
         for session in sessions {
             inventory.closed(session, at(2));
         }
