@@ -132,7 +132,8 @@ impl McpServerBuilder {
         self
     }
 
-    /// The server. Must be called inside a tokio runtime, as [`ServerBuilder::build`].
+    /// The server. Must be called inside a tokio runtime, as
+    /// [`ServerBuilder::build`](crate::server::ServerBuilder::build).
     #[must_use]
     pub fn build(self) -> McpServer {
         let mut builder = self.streamable.mount(Server::builder(self.config));
