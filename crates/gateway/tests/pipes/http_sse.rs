@@ -120,19 +120,52 @@ async fn r047_a_foreign_endpoint_is_refused() {
     upstream.wait_until(|state| !state.sessions[0].open).await;
 }
 
+/// A33, 1.3: a URL that says nothing. What refuses `initialize` with such a status is asked, and then the same
+/// `initialize`, which never ran, goes over the stream.
+#[tokio::test]
+async fn a33_a_server_that_refuses_initialize_is_asked_what_it_speaks() {
+    let (url, mut posts) = held("/events").await;
+    let front = Front::start(at(&url)).await;
+    let client = Client::new(&front.mcp);
+    let opening = client.post(rpc::initialize("mine", REVISION)).send().await;
+    let (mut seen, mut streams) = (Vec::new(), Vec::new());
+    loop {
+        let mut held = next(&mut posts).await;
+        let id = held.body["id"].clone();
+        seen.push((held.line.clone(), id.clone()));
+        match &*held.line {
+            "get /events http/1.1" => {
+                held.stream.write_all(HEAD).await.unwrap();
+                streams.push(held.into_stream());
+            }
+            "post /events http/1.1" => held.refuse(405).await,
+            _ => {
+                let answer = held.answer(r#"{"protocolVersion":"2025-06-18","capabilities":{}}"#);
+                held.refuse(202).await;
+                say(streams.last_mut().unwrap(), &answer).await;
+                if id != "thinpipe-probe" {
+                    break;
+                }
+            }
+        }
+    }
+    assert_eq!(opening.response().await.json().await["id"], "mine");
+    let refused = seen
+        .iter()
+        .filter(|(line, id)| line.starts_with("post /events") && id == "mine");
+    assert_eq!(refused.count(), 1, "{seen:?}");
+    let to_stream = seen.iter().filter(|(line, _)| line.starts_with("get"));
+    assert_eq!(
+        to_stream.count(),
+        2,
+        "the probe's, and the session's: {seen:?}"
+    );
+}
+
 /// A server that holds each POST open until the next one comes gets the next one.
 #[tokio::test]
 async fn a_post_that_is_held_open_holds_up_nothing_for_long() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/sse", listener.local_addr().unwrap());
-    let (posted, mut posts) = mpsc::channel(16);
-    let tasks = tokio_util::task::TaskTracker::new();
-    let accepting = tasks.clone();
-    tasks.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            accepting.spawn(serve(stream, posted.clone()));
-        }
-    });
+    let (url, mut posts) = held("/sse").await;
     let mut reached = at(&url);
     if let Reached::Http(http) = &mut reached {
         http.pin = Some(thinpipe_proto::revision::Binding::HttpSse);
@@ -186,8 +219,25 @@ async fn a_post_that_is_held_open_holds_up_nothing_for_long() {
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: endpoint\ndata: /messages\n\n";
 
+/// A server of which the test answers each request, but the checks of its health.
+async fn held(path: &str) -> (String, mpsc::Receiver<Held>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}{path}", listener.local_addr().unwrap());
+    let (posted, posts) = mpsc::channel(16);
+    let tasks = tokio_util::task::TaskTracker::new();
+    let accepting = tasks.clone();
+    tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            accepting.spawn(serve(stream, posted.clone()));
+        }
+    });
+    (url, posts)
+}
+
 /// A request, and the connection that waits for its answer.
 struct Held {
+    /// In lower case.
+    line: String,
     body: serde_json::Value,
     stream: TcpStream,
 }
@@ -198,6 +248,13 @@ impl Held {
             r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#,
             self.body["id"]
         )
+    }
+
+    /// Answers with nothing but a status.
+    async fn refuse(&mut self, status: u16) {
+        let answer =
+            format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        self.stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
     fn into_stream(self) -> TcpStream {
@@ -219,12 +276,14 @@ async fn say(stream: &mut TcpStream, message: &str) {
 async fn serve(mut stream: TcpStream, posted: mpsc::Sender<Held>) {
     let mut reader = BufReader::new(&mut stream);
     let mut length = 0;
+    let mut first = None;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).await.unwrap_or(0) == 0 {
             return;
         }
         let line = line.trim_end().to_ascii_lowercase();
+        first.get_or_insert_with(|| line.clone());
         if let Some(value) = line.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -241,5 +300,7 @@ async fn serve(mut stream: TcpStream, posted: mpsc::Sender<Held>) {
         stream.write_all(answer).await.unwrap();
         return;
     }
-    let _ = posted.send(Held { body, stream }).await;
+    let line = first.unwrap_or_default();
+    // The test may be over.
+    let _ = posted.send(Held { line, body, stream }).await;
 }
