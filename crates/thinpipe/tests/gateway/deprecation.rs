@@ -43,10 +43,9 @@ async fn until(gateway: &Gateway, wanted: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// Lines of the log about clients of HTTP+SSE, when the gateway has written everything.
-async fn log_of(mut gateway: Gateway) -> Vec<String> {
+async fn log_of(gateway: Gateway) -> Vec<String> {
     gateway.process.signal("TERM").await;
-    gateway.process.wait().await;
-    let mut lines = gateway.process.lines();
+    let mut lines = gateway.process.lines_to_end().await;
     lines.retain(|line| line.contains("a client uses HTTP+SSE"));
     lines
 }
