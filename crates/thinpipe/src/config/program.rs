@@ -42,14 +42,13 @@ impl Build {
         process.inherit_env = raw.inherit_env.unwrap_or(process.inherit_env);
         process.cwd = raw.cwd.as_ref().map(PathBuf::from);
         process.max_message = max_message;
-        raw.process.apply(self, &path.key("process"), &mut process);
-        ChildUpstream {
-            sessions: match raw.sessions {
-                Some(RawSharing::Shared) => Sharing::Shared,
-                Some(RawSharing::PerClient) | None => Sharing::PerClient,
-            },
-            ..ChildUpstream::new(process)
-        }
+        let mut child = ChildUpstream::new(process);
+        child.sessions = match raw.sessions {
+            Some(RawSharing::Shared) => Sharing::Shared,
+            Some(RawSharing::PerClient) | None => Sharing::PerClient,
+        };
+        raw.process.apply(self, &path.key("process"), &mut child);
+        child
     }
 
     fn variables(
