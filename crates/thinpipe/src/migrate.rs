@@ -36,7 +36,7 @@ pub(crate) fn run(args: &MigrateArgs) -> anyhow::Result<()> {
     });
     let migration = Migration::new(found, gateway);
     let text = match args.format {
-        MigrateFormat::Text => report::text(&migration),
+        MigrateFormat::Text => report::text(&migration, now),
         MigrateFormat::Json => format!("{:#}\n", report::json(&migration)),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;

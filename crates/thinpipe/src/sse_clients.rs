@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use thinpipe_proto::deprecation::{InventoryReport, Timestamp};
+use thinpipe_proto::deprecation::{AfterSunset, InventoryReport, Timestamp};
 
 use crate::announce::reachable;
 use crate::config::Config;
@@ -25,6 +25,8 @@ pub(crate) struct SseServed {
     pub(crate) since: Timestamp,
     /// The day on which it ends here, if there is one.
     pub(crate) sunset: Option<Timestamp>,
+    /// What becomes of it then.
+    pub(crate) after_sunset: AfterSunset,
     /// One for each upstream; none if it is switched off.
     pub(crate) endpoints: Vec<SseServedAt>,
 }
@@ -53,9 +55,11 @@ impl SseServed {
                 successor: public(base, &host, &upstream.path),
             })
         });
+        let deprecation = &config.gateway.deprecation;
         Self {
             since: Timestamp::from(SystemTime::now()),
-            sunset: config.gateway.deprecation.sunset(),
+            sunset: deprecation.sunset(),
+            after_sunset: deprecation.after_sunset(),
             endpoints: endpoints.collect(),
         }
     }

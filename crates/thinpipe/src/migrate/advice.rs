@@ -62,17 +62,19 @@ pub(super) fn changes(settings: &Effective, found: &SseClients, now: Timestamp) 
     if !settings.enabled {
         return Vec::new();
     }
+    let deprecation = &settings.deprecation;
+    if deprecation.is_gone(now) {
+        // Who gets 410 is not counted, so that an empty list says nothing.
+        let why = "clients get 410 and the new address until then, 404 from then on";
+        return vec![switch_off(When::AtLast, why.to_owned())];
+    }
     if found.report.sessions == 0 {
         let why = format!("nobody has used it since {}", found.served.since);
         return vec![switch_off(When::Now, why)];
     }
-    let deprecation = &settings.deprecation;
     let mut changes = announcing(deprecation);
     changes.extend(ending(deprecation, now));
-    let why = match deprecation.is_gone(now) {
-        true => "clients get 410 and the new address until then, 404 from then on",
-        false => "when the list stays empty; servers that speak HTTP+SSE are still reached",
-    };
+    let why = "when the list stays empty; servers that speak HTTP+SSE are still reached";
     changes.push(switch_off(When::AtLast, why.to_owned()));
     changes
 }
@@ -169,6 +171,7 @@ mod tests {
             served: SseServed {
                 since: NOW,
                 sunset: None,
+                after_sunset: AfterSunset::Gone,
                 endpoints: Vec::new(),
             },
         }
@@ -221,6 +224,12 @@ mod tests {
         }
         let default = DeprecationConfig::default();
         assert_eq!(of(true, &default, 0), [off], "nobody is left");
+        let over = Effective {
+            enabled: true,
+            deprecation: on("2026-01-01"),
+        };
+        let changes = changes(&over, &found(0), NOW);
+        assert_eq!((changes.len(), changes[0].when), (1, When::AtLast));
         assert_eq!(of(false, &default, 1), [], "it is off already");
     }
 }

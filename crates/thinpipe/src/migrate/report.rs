@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use thinpipe_proto::deprecation::ClientUse;
+use thinpipe_proto::deprecation::{AfterSunset, ClientUse, Timestamp};
 use thinpipe_proto::shown::Shown;
 
 use super::advice::{Change, When};
-use crate::sse_clients::{SseClients, SseServedAt};
+use crate::sse_clients::{SseClients, SseServed, SseServedAt};
 
 /// Bytes of a text of the gateway's that are shown: it has cut them shorter itself.
 const MAX_SHOWN: usize = 500;
@@ -90,14 +90,14 @@ pub(super) fn json(migration: &Migration) -> Value {
 }
 
 /// The report as text.
-pub(super) fn text(migration: &Migration) -> String {
+pub(super) fn text(migration: &Migration, now: Timestamp) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
-    let _ = write_text(&mut out, migration);
+    let _ = write_text(&mut out, migration, now);
     out
 }
 
-fn write_text(out: &mut String, migration: &Migration) -> std::fmt::Result {
+fn write_text(out: &mut String, migration: &Migration, now: Timestamp) -> std::fmt::Result {
     let (report, served) = (&migration.found.report, &migration.found.served);
     if report.sessions == 0 {
         match served.endpoints.is_empty() {
@@ -108,15 +108,14 @@ fn write_text(out: &mut String, migration: &Migration) -> std::fmt::Result {
                 served.since
             )?,
         }
+        sunset(out, served, now)?;
     } else {
         writeln!(
             out,
             "Sessions over HTTP+SSE since {}, when the gateway was started: {}, open now: {}.",
             served.since, report.sessions, report.open
         )?;
-        if let Some(sunset) = served.sunset {
-            writeln!(out, "It ends here on {}.", sunset.date_text())?;
-        }
+        sunset(out, served, now)?;
         out.push('\n');
         table(out, &rows(&migration.found))?;
         client_changes(out, migration)?;
@@ -127,6 +126,25 @@ fn write_text(out: &mut String, migration: &Migration) -> std::fmt::Result {
         None => writeln!(
             out,
             "\nWhat to change in the gateway's file: `thinpipe migrate --config FILE`."
+        ),
+    }
+}
+
+/// The day on which it ends, or has ended.
+fn sunset(out: &mut String, served: &SseServed, now: Timestamp) -> std::fmt::Result {
+    let Some(sunset) = served.sunset.filter(|_| !served.endpoints.is_empty()) else {
+        return Ok(());
+    };
+    let day = sunset.date_text();
+    match (served.after_sunset, sunset <= now) {
+        (AfterSunset::Gone, false) => writeln!(out, "It ends here on {day}."),
+        (AfterSunset::Gone, true) => writeln!(
+            out,
+            "It ended here on {day}: who comes since then gets 410 and the new address, and is not counted."
+        ),
+        (AfterSunset::Warn, _) => writeln!(
+            out,
+            "Clients are told that it ends on {day}; it is served after that day, too."
         ),
     }
 }

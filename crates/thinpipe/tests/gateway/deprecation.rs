@@ -280,6 +280,7 @@ async fn a31_the_inventory_is_json_of_this_shape() {
             .collect()
     };
     let expected = [
+        "after_sunset",
         "clients",
         "endpoints",
         "open",

@@ -1,4 +1,4 @@
-use thinpipe_proto::deprecation::{DeprecationConfig, Inventory, Timestamp};
+use thinpipe_proto::deprecation::{DeprecationConfig, Inventory};
 
 use super::*;
 use crate::migrate::advice::{self, Effective};
@@ -17,6 +17,7 @@ fn found(inventory: &Inventory) -> SseClients {
         served: SseServed {
             since: at("2026-11-23T07:00:12Z"),
             sunset: None,
+            after_sunset: AfterSunset::Gone,
             endpoints: vec![SseServedAt {
                 name: "calculator".to_owned(),
                 url: "http://127.0.0.1:8080/sse".to_owned(),
@@ -31,12 +32,13 @@ fn shown(found: SseClients) -> String {
         enabled: true,
         deprecation: DeprecationConfig::default(),
     };
-    let changes = advice::changes(&settings, &found, at("2026-11-26T12:00:00Z"));
+    let now = at("2026-11-26T12:00:00Z");
+    let changes = advice::changes(&settings, &found, now);
     let gateway = FileChanges {
         file: "thinpipe.toml".to_owned(),
         changes,
     };
-    text(&Migration::new(found, Some(gateway)))
+    text(&Migration::new(found, Some(gateway)), now)
 }
 
 /// A29: what the guide shows is what is printed.
@@ -81,6 +83,34 @@ fn a31_where_nobody_is_left_it_can_be_switched_off() {
     );
     assert!(text.contains("sse.enabled = false  (it is true)"), "{text}");
     assert!(!text.contains("mcpServers"), "{text}");
+}
+
+/// A21: the day is said, and whether it still counts.
+#[test]
+fn a21_the_day_of_the_end_is_said() {
+    for (day, after_sunset, expected) in [
+        (
+            "2027-07-28",
+            AfterSunset::Gone,
+            "It ends here on 2027-07-28.",
+        ),
+        (
+            "2026-11-01",
+            AfterSunset::Gone,
+            "It ended here on 2026-11-01: ",
+        ),
+        (
+            "2026-11-01",
+            AfterSunset::Warn,
+            "it is served after that day",
+        ),
+    ] {
+        let mut found = found(&Inventory::default());
+        found.served.sunset = Some(at(day));
+        found.served.after_sunset = after_sunset;
+        let text = shown(found);
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 /// A31, E11: whoever answers on the admin address does not choose what the terminal does.
