@@ -151,6 +151,26 @@ impl Endpoint {
         }
     }
 
+    /// What `thinpipe doctor` reports of it, as JSON.
+    ///
+    /// # Panics
+    /// If that is no report.
+    #[must_use]
+    pub fn examined(&self) -> serde_json::Value {
+        let mut command = Command::new(built("thinpipe"));
+        command.args(["doctor", "--format", "json", "--watch", "0"]);
+        match &self.command {
+            Some(server) => {
+                let line = std::iter::once(server.get_program()).chain(server.get_args());
+                command.arg("--").args(line);
+            }
+            None => drop(command.arg(&self.url)),
+        }
+        let output = command.output().expect("the doctor starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
     /// Where a client on this binding connects, if the endpoint is Thinpipe's.
     #[must_use]
     pub fn url_for(&self, binding: Binding) -> String {

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thinpipe_proto::deprecation::{DeprecationConfig, InventoryReport};
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::server::{Handler, Server, ServerBuilder, SseEndpoint};
+use thinpipe_transport::server::{
+    ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SseEndpoint, SseObserver,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, UpstreamSpec};
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
@@ -19,6 +22,9 @@ use crate::route::Route;
 #[derive(Debug, Clone)]
 pub struct Gateway {
     routes: Vec<Arc<Route>>,
+    /// For each route in turn; `None`: it does not serve HTTP+SSE.
+    observers: Vec<Option<Arc<DeprecationObserver>>>,
+    clients: ClientInventory,
     tasks: TaskTracker,
     /// Ends the upstream sessions.
     stop: CancellationToken,
@@ -39,6 +45,12 @@ pub enum GatewayError {
         /// What is wrong.
         #[source]
         source: ChainError,
+    },
+    /// Clients of HTTP+SSE cannot be told where to go instead.
+    #[error("the path {path} cannot stand in a link")]
+    Link {
+        /// Path of the endpoint, with the public base before it.
+        path: String,
     },
     /// Two upstreams have the same path or name.
     #[error("two upstreams have the {what} {value}")]
@@ -75,6 +87,8 @@ impl Gateway {
         let stop = CancellationToken::new();
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
+        let mut observers = Vec::with_capacity(config.upstreams.len());
+        let clients = ClientInventory::default();
         for spec in config.upstreams {
             let mut keys = vec![
                 ("path", spec.path.clone()),
@@ -95,6 +109,7 @@ impl Gateway {
                 upstream: spec.name().to_string(),
                 source,
             })?;
+            observers.push(observer(&spec, &config.deprecation, &clients)?);
             routes.push(Arc::new(Route::new(
                 spec,
                 chain,
@@ -105,6 +120,8 @@ impl Gateway {
         }
         Ok(Self {
             routes,
+            observers,
+            clients,
             tasks,
             stop,
         })
@@ -112,7 +129,7 @@ impl Gateway {
 
     /// Adds the routes to a server that is being built.
     pub fn mount(&self, mut server: ServerBuilder) -> ServerBuilder {
-        for route in &self.routes {
+        for (route, observer) in self.routes.iter().zip(&self.observers) {
             let handler: Arc<dyn Handler> = Arc::clone(route) as _;
             server = server.endpoint(route.path(), route.name(), Arc::clone(&handler));
             if let Some(sse) = &route.spec().sse {
@@ -122,7 +139,7 @@ impl Gateway {
                     name: Arc::clone(route.spec().name()),
                     handler,
                     config: sse.config.clone(),
-                    observer: None,
+                    observer: observer.clone().map(|it| it as Arc<dyn SseObserver>),
                 });
             }
         }
@@ -165,9 +182,32 @@ impl Gateway {
         }
     }
 
+    /// Which clients still use HTTP+SSE.
+    #[must_use]
+    pub fn sse_clients(&self) -> InventoryReport {
+        self.clients.report()
+    }
+
     /// The routes, in the order of the configuration.
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
+}
+
+/// Who tells the clients of an upstream's HTTP+SSE that it ends, and counts them.
+fn observer(
+    spec: &UpstreamSpec,
+    deprecation: &DeprecationConfig,
+    clients: &ClientInventory,
+) -> Result<Option<Arc<DeprecationObserver>>, GatewayError> {
+    let Some(sse) = &spec.sse else {
+        return Ok(None);
+    };
+    let path = format!("{}{}", sse.config.public_base.as_str(), spec.path);
+    let Ok(successor) = path.parse() else {
+        return Err(GatewayError::Link { path });
+    };
+    let observer = DeprecationObserver::new(deprecation.clone(), successor, clients.clone());
+    Ok(Some(Arc::new(observer)))
 }

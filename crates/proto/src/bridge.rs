@@ -21,9 +21,6 @@ mod shared;
 mod topics;
 mod upstream;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
@@ -53,6 +50,33 @@ pub use refused::{AttachError, Refused};
 /// [`Self::poll_action`] until `None`, in order, before it gives the next input; then it arms its timer
 /// with [`Self::poll_timeout`]. One input leaves at most a few actions for each open request and each
 /// member, so that is all the queue can hold.
+///
+/// ```
+/// use std::time::Instant;
+/// use thinpipe_proto::bridge::{Action, Config, MemberId, Reframing};
+/// use thinpipe_proto::rpc::Message;
+///
+/// # fn ping(now: Instant) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut bridge = Reframing::new(Config::default());
+/// let client = MemberId(1);
+/// bridge.attach(client)?;
+/// let ping = Message::parse(r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#.into())?;
+/// bridge.client(client, &ping, now)?;
+/// let Some(Action::Write { message, .. }) = bridge.poll_action() else {
+///     panic!("a request is written");
+/// };
+/// assert_eq!(message, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+///
+/// let pong = Message::parse(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.into())?;
+/// bridge.upstream(&pong, now);
+/// let Some(Action::Deliver(delivery)) = bridge.poll_action() else {
+///     panic!("an answer is delivered");
+/// };
+/// assert_eq!(delivery.message, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+/// assert!(delivery.is_last());
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// Batches are the shell's: it splits arrays of either side and gives their messages one by one. So is
 /// the choice of the stream for a message that is related to no open request.

@@ -10,7 +10,7 @@ fn script(shared: bool, steps: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     /// Invariants 1, 2, 3, 5, 6, 7, 9, 14, 17, 21, 22, 23 and 24 of one client session on one upstream
     /// session; R210, R214, R249, R250.

@@ -1,4 +1,4 @@
-//! The admin address: `/health`, `/ready`, `/metrics`, `/status`. It reads, and changes nothing.
+//! The admin address: `/health`, `/ready`, `/metrics`, `/status`, `/sse-clients`. It reads, and changes nothing.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use serde_json::{Value, json};
 use thinpipe_gateway::MethodStats;
 use thinpipe_proto::access::AccessPolicy;
@@ -154,9 +155,10 @@ impl Admin {
             "/ready" => self.ready(),
             "/metrics" => self.metrics(),
             "/status" => json_answer(StatusCode::OK, &self.status()),
+            "/sse-clients" => json_answer(StatusCode::OK, &self.backend.sse_clients()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "/health, /ready, /metrics or /status\n",
+                "/health, /ready, /metrics, /status or /sse-clients\n",
             ),
         }
     }
@@ -349,8 +351,10 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     answer
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::from(format!("{body:#}\n")));
+fn json_answer(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    // Nothing that is given here can fail to be JSON: its keys are text.
+    let body = serde_json::to_string_pretty(body).unwrap_or_default();
+    let mut answer = Response::new(Full::from(format!("{body}\n")));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(

@@ -65,15 +65,6 @@ impl Announcer {
     }
 }
 
-/// What may be the matter with a server whose URL [looks so](looks_like_sse).
-pub(crate) const SSE_HINT: &str = "; its URL ends in /sse: servers on HTTP+SSE (2024-11-05) are not \
-    supported yet, many have a Streamable HTTP endpoint at /mcp besides";
-
-/// Whether a URL is one that servers on HTTP+SSE mostly have.
-pub(crate) fn looks_like_sse(url: &http::Uri) -> bool {
-    url.path().trim_end_matches('/').ends_with("/sse")
-}
-
 /// The `mcpServers` object that makes a client connect here.
 pub(crate) fn client_entry(config: &Config, listen: SocketAddr) -> Value {
     let host = reachable(config, listen);

@@ -8,6 +8,7 @@ use thinpipe_gateway::interceptor::InterceptorStats;
 use thinpipe_gateway::{
     ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, Route, describe,
 };
+use thinpipe_proto::deprecation::InventoryReport;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
 use thinpipe_transport::upstream::Upstream;
@@ -22,6 +23,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Asks each upstream what it speaks: a line for people each, in the order of
     /// [`upstreams`](Self::upstreams).
     fn probe(&self) -> BoxFuture<Vec<Result<String, String>>>;
+
+    /// Which clients still use HTTP+SSE. Reading it changes nothing.
+    fn sse_clients(&self) -> InventoryReport;
 
     /// Waits for what still runs after the server has shut down.
     fn finish(&self) -> BoxFuture<()>;
@@ -132,6 +136,10 @@ impl Backend for Gateway {
             }
             lines
         })
+    }
+
+    fn sse_clients(&self) -> InventoryReport {
+        Self::sse_clients(self)
     }
 
     fn finish(&self) -> BoxFuture<()> {

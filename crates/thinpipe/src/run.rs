@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
-use crate::announce::{self, Announcer};
+use crate::announce::Announcer;
 use crate::backend::{self, Backend};
 use crate::config::{Config, Period};
 use crate::log;
@@ -97,19 +97,7 @@ impl Running {
             tasks.spawn(admin.serve(listener, tasks.clone(), background.clone()));
         }
         announcer.started(&config, listen, admin_address);
-        let sse = config.gateway.upstreams.iter();
-        let sse = sse
-            .map(|spec| {
-                spec.http()
-                    .is_some_and(|http| announce::looks_like_sse(&http.client.url))
-            })
-            .collect();
-        tasks.spawn(probe(
-            Arc::clone(&backend),
-            sse,
-            announcer,
-            background.clone(),
-        ));
+        tasks.spawn(probe(Arc::clone(&backend), announcer, background.clone()));
         let drain = config.server.limits.drain;
         Ok(Self {
             listen,
@@ -216,28 +204,18 @@ async fn take_backlog(listener: TcpListener, workers: &mut Workers) {
 }
 
 /// Says what the upstreams speak, as soon as that is known.
-/// `sse` tells of which the URL looks like that of another transport.
-async fn probe(
-    backend: Arc<dyn Backend>,
-    sse: Vec<bool>,
-    announcer: Announcer,
-    stop: CancellationToken,
-) {
+async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, stop: CancellationToken) {
     let names = backend.upstreams();
     let verdicts = tokio::select! {
         // Nothing is lost: whoever needs to know asks again.
         () = stop.cancelled() => return,
         verdicts = backend.probe() => verdicts,
     };
-    for ((upstream, verdict), sse) in names.iter().zip(verdicts).zip(sse) {
+    for (upstream, verdict) in names.iter().zip(verdicts) {
         match verdict {
             Ok(speaks) => announcer.say(&format!("{} speaks {speaks}", upstream.name)),
             Err(error) => {
-                let hint = if sse { announce::SSE_HINT } else { "" };
-                announcer.say(&format!(
-                    "{} cannot be used yet: {error}{hint}",
-                    upstream.name
-                ));
+                announcer.say(&format!("{} cannot be used yet: {error}", upstream.name));
             }
         }
     }

@@ -15,8 +15,15 @@ use crate::failure::{Failure, Reason, with_causes};
 /// POSTs of HTTP+SSE that are on their way at one time.
 pub(crate) const AT_ONCE: usize = 16;
 
+/// How long the end of a server that takes nothing more may take to be read.
+const LAST_READ: Duration = Duration::from_secs(1);
+
 /// Cancellations, the last that a session says, may take so long to be written.
 const LAST_WRITES: Duration = Duration::from_secs(1);
+
+/// A client that leaves a stream gives back, without a word, what the server has asked there: while
+/// anything is asked it is looked for so often.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How long a shared session is kept for a client.
 const IDLE: Duration = Duration::from_secs(300);
@@ -92,12 +99,14 @@ impl UpstreamSession {
                     None => break,
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
-                progress = posts.next(), if !posts.is_empty() => self.progress(progress, owner),
+                progress = posts.next(), if !posts.is_empty() => {
+                    self.progress(progress, owner).await;
+                }
             }
         }
         while !posts.is_empty() {
             let progress = posts.next().await;
-            self.progress(progress, owner);
+            self.progress(progress, owner).await;
         }
     }
 
@@ -124,38 +133,46 @@ impl UpstreamSession {
     }
 
     /// A message was taken by the server, or not.
-    fn progress(&self, progress: Progress, owner: &dyn Owner) {
-        if let Progress::Sent(call, Err(error)) = progress {
-            self.not_taken(call, &error, owner);
+    async fn progress(&self, progress: Progress, owner: &dyn Owner) {
+        let Progress::Sent(call, Err(error)) = progress else {
+            return;
+        };
+        if self.is_fatal(call, &error, owner) {
+            // What is read of the end of a child, its status, says more.
+            let reason = with_causes(&error);
+            let heard = tokio::time::timeout(LAST_READ, self.over.cancelled()).await;
+            if heard.is_err() {
+                self.lose(&reason);
+            }
         }
     }
 
-    fn not_taken(&self, call: Option<CallId>, error: &PipeError, owner: &dyn Owner) {
+    /// Whether a message that was not taken is the end of the session; if not, what it means.
+    fn is_fatal(&self, call: Option<CallId>, error: &PipeError, owner: &dyn Owner) -> bool {
         let upstream = &**owner.name();
         match error {
-            // The session is over already.
-            PipeError::Closed { .. } => {}
             // Without its session an HTTP+SSE server has nothing to say.
-            PipeError::Refused { status, .. } if status.as_u16() == 404 => {
-                self.lose(&with_causes(error));
-            }
-            PipeError::Upstream(_) | PipeError::Refused { .. } => {
-                let failure = Failure::from(error);
-                let text = &failure.text;
-                if !error.is_undelivered() && failure.reason == Reason::Timeout {
-                    // It may be running, and its answer comes on the stream: the deadline decides.
-                    tracing::debug!(upstream, error = text, "a message was not confirmed");
-                    return;
-                }
-                owner.suspect();
-                tracing::warn!(upstream, error = text, "a message was not taken");
-                if let Some(call) = call {
-                    let reason = failure.reason.as_str();
-                    self.feed(|machine, now| machine.write_failed(call, reason, text, now));
-                }
-            }
-            _ => self.lose(&with_causes(error)),
+            PipeError::Refused { status, .. } if status.as_u16() == 404 => return true,
+            PipeError::Upstream(_) | PipeError::Refused { .. } => {}
+            // It may be over already, and then it stays so.
+            _ => return true,
         }
+        let failure = Failure::from(error);
+        let text = &failure.text;
+        if !error.is_undelivered() && failure.reason == Reason::Timeout {
+            // It may be running, and its answer comes on the stream: the deadline decides.
+            tracing::debug!(upstream, error = text, "a message was not confirmed");
+            return false;
+        }
+        if matches!(error, PipeError::Upstream(_)) {
+            owner.suspect();
+        }
+        tracing::warn!(upstream, error = text, "a message was not taken");
+        if let Some(call) = call {
+            let reason = failure.reason.as_str();
+            self.feed(|machine, now| machine.write_failed(call, reason, text, now));
+        }
+        false
     }
 
     async fn keep_time(&self) {
@@ -182,7 +199,9 @@ impl UpstreamSession {
         let idle = state.idle_since.map(|since| since + IDLE);
         let members = state.members.values();
         let held = members.filter_map(|member| member.place().get()?.conversation.deadline());
-        let due = held.chain(idle).chain(state.machine.poll_timeout()).min();
+        let look = (state.machine.server_requests() > 0).then(|| now() + LOOK);
+        let due = held.chain(idle).chain(look);
+        let due = due.chain(state.machine.poll_timeout()).min();
         state.armed = due;
         due
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 
-use thinpipe_gateway::{ChildUpstream, Reached, Sharing, UpstreamSpec};
+use thinpipe_gateway::{ChildUpstream, DEFAULT_MAX_CHILDREN, Reached, Sharing, UpstreamSpec};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use super::build::Build;
@@ -49,6 +49,7 @@ impl Build {
                 Some(RawSharing::Shared) => Sharing::Shared,
                 Some(RawSharing::PerClient) | None => Sharing::PerClient,
             },
+            max_children: DEFAULT_MAX_CHILDREN,
         }
     }
 

@@ -150,7 +150,7 @@ impl Build {
         let default = DeprecationConfig::default();
         let mut config = default
             .clone()
-            .with_warnings(raw.warnings.unwrap_or(default.warnings()))
+            .with_warnings(raw.warnings.unwrap_or_else(|| default.warnings()))
             .with_migration(raw.migration.unwrap_or_default())
             .with_after_sunset(raw.after_sunset.unwrap_or_default());
         if let Some(url) = &raw.documentation_url {

@@ -216,14 +216,11 @@ fn what_only_clients_need_is_passed_over_with_a_warning() {
     );
     // The formats of its own stay strict.
     assert!(toml("lsiten = \"x\"\n[mcpServers.a]\nurl = \"http://h/mcp\"\n").is_err());
-    for (entry, said) in [(
-        r#""url": "http://h/mcp", "headers": { "A": "${input:key}" }"#,
-        "`${input:key}` is asked of a client's user",
-    )] {
-        let text = format!("{{\"mcpServers\": {{\"a\": {{{entry}}}}}}}");
-        let error = load_text("mcp.json", &text, &Settings::default()).unwrap_err();
-        assert!(error.to_string().contains(said), "{error}");
-    }
+    let text =
+        r#"{"mcpServers": {"a": {"url": "http://h/mcp", "headers": { "A": "${input:key}" }}}}"#;
+    let error = load_text("mcp.json", text, &Settings::default()).unwrap_err();
+    let said = "`${input:key}` is asked of a client's user";
+    assert!(error.to_string().contains(said), "{error}");
 }
 
 #[test]

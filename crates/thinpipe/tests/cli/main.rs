@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod admin;
 mod admin_idle;
+mod doctor;
 mod support;
 
 use support::{Gateway, Program, Sample, run, temporary};
@@ -142,17 +143,6 @@ fn what_is_near_at_hand_but_not_there_is_explained() {
 fn exit_codes_are_the_documented_ones() {
     assert_eq!(run(&["--listen", "x", "http://h/mcp"], &[]).code, 1);
     assert_eq!(run(&["--lsiten", "x", "http://h/mcp"], &[]).code, 2);
-}
-
-/// The demonstration's server stands for one of another transport: what matters is the URL.
-#[test]
-fn a_url_that_ends_in_sse_hints_at_the_transport() {
-    let sample = Sample::start();
-    let url = sample.url.replace("/mcp", "/sse");
-    let arguments = ["--listen", "127.0.0.1:0", "--admin", "off", &url];
-    let gateway = Gateway::start(&arguments, &[]);
-    let said = gateway.program.said_until("HTTP+SSE (2024-11-05)");
-    assert!(said.contains("server cannot be used yet: "), "{said}");
 }
 
 /// Files of clients are served, with a line on what was passed over.

@@ -37,6 +37,8 @@ pub(crate) fn prepare(
         let text = format!("a batch has at most {limit} requests");
         return Err(invalid(None, &text));
     }
+    let stream = session.as_ref().and_then(|session| session.stream());
+    let is_elsewhere = stream.is_some_and(|stream| stream.is_shared());
     let mut parts = Vec::with_capacity(messages.len());
     for message in messages {
         let is_request = message.kind() == Kind::Request;
@@ -52,6 +54,7 @@ pub(crate) fn prepare(
             id,
             state: State::Waiting(future),
             held: 0,
+            is_elsewhere,
             _running: running,
         });
     }
@@ -119,6 +122,8 @@ struct Part {
     state: State,
     /// Bytes that its answer takes of the batch's [`Room`].
     held: usize,
+    /// The handler answers on the stream of the session itself (HTTP+SSE).
+    is_elsewhere: bool,
     _running: Option<InFlight>,
 }
 
@@ -177,6 +182,10 @@ impl Part {
     }
 
     fn begin(&mut self, answer: Answer, room: &mut Room) {
+        if self.is_elsewhere && answer.status == StatusCode::ACCEPTED {
+            self.state = State::Done;
+            return;
+        }
         let begun = match (answer.content, answer.body) {
             (Content::EventStream, Body::Stream(stream)) => Ok(State::Events(stream)),
             (_, Body::Stream(stream)) => room
@@ -296,6 +305,9 @@ async fn run(mut parts: Vec<Part>, mut room: Room) -> Answer {
     }
     let whole = parts.iter_mut().filter_map(|p| p.take_whole(&mut room));
     let elements: Vec<_> = whole.collect();
+    if elements.is_empty() {
+        return Answer::accepted();
+    }
     array_of(&elements, &room.budget).unwrap_or_else(|NoRoom { .. }| {
         let (status, code) = (StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR);
         Answer::error(status, None, code, NO_ROOM.1, Some(reason!("buffer_full")))

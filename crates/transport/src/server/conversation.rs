@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::StatusCode;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
@@ -171,7 +172,7 @@ impl Conversation {
         inner
             .held
             .flush_requests(|message| stream.try_push(message).is_ok());
-        (Outlet::new(stream, Some(Arc::clone(self))), inlet)
+        (Outlet::new(stream, Some(Arc::clone(self))), inlet.of(self))
     }
 
     /// Says something about a request, or (`None`) about none. Waits while the stream it goes on is full.
@@ -224,6 +225,20 @@ impl Conversation {
                 Err(NotPushed::Full) => return Err(NotPushed::Full),
                 Err(NotPushed::Closed(_)) if self.asks_elsewhere(message) => related = None,
                 Err(NotPushed::Closed(_)) => return Ok(Said::Dropped),
+            }
+        }
+    }
+
+    /// The client has left a stream before it read these. What the server asks is asked elsewhere, or
+    /// waits; what it said about the request is lost with its client.
+    fn ask_elsewhere(&self, unread: Vec<Bytes>) {
+        let questions = unread
+            .into_iter()
+            .filter_map(|text| Message::parse(text).ok());
+        for question in questions.filter(|message| message.kind() == Kind::Request) {
+            if self.try_say(&question, None) == Err(NotPushed::Full) {
+                let until = now() + self.config.hold;
+                self.lock().held.keep_request(&question, until);
             }
         }
     }

@@ -102,6 +102,8 @@ struct State {
     /// Which reader is the current one; an older one is over.
     reader: u64,
     attached: bool,
+    /// It has had a reader. Until then one is on its way, and nothing may be missing for it.
+    begun: bool,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -191,6 +193,17 @@ impl EventBuffer {
         self.shared.room.notify_waiters();
     }
 
+    /// Takes out what no reader has taken, when there will be none any more.
+    pub(crate) fn take_unread(&self) -> Vec<Bytes> {
+        let mut state = self.lock();
+        let read = state.read;
+        let unread: Vec<_> = state.entries.drain(read..).map(|e| e.message).collect();
+        let bytes: usize = unread.iter().map(Bytes::len).sum();
+        state.bytes -= bytes;
+        state.unread = 0;
+        unread
+    }
+
     /// Whether it takes no more messages.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -278,11 +291,12 @@ impl State {
         waiting == 0 || (waiting < config.max_events && self.unread + length <= config.max_bytes)
     }
 
-    /// Drops what was read already, and, of a stream that can be resumed and that nobody reads now, the
+    /// Drops what was read already, and, of a stream that can be resumed and that nobody reads any more, the
     /// oldest of the rest: its client will be told that they are gone.
     fn make_room(&mut self, config: &EventBufferConfig, length: usize) {
         let keeps = !config.retention.is_zero();
-        while (self.read > 0 || (keeps && !self.attached && !self.entries.is_empty()))
+        let left = keeps && self.begun && !self.attached;
+        while (self.read > 0 || (left && !self.entries.is_empty()))
             && (self.entries.len() >= config.max_events || self.bytes + length > config.max_bytes)
         {
             self.drop_oldest();
@@ -328,6 +342,7 @@ impl State {
     fn attach(&mut self) -> (u64, Option<Waker>) {
         self.reader += 1;
         self.attached = true;
+        self.begun = true;
         (self.reader, self.waker.take())
     }
 

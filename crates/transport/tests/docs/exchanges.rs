@@ -34,7 +34,7 @@ async fn serve() -> (McpServer, SocketAddr) {
     let tools =
         Tools::new(ServerInfo::new("calculator", "1.0.0")).tool(add, async |terms: Value, _| {
             let sum = terms["a"].as_f64().zip(terms["b"].as_f64());
-            let sum = sum.map(|(a, b)| a + b).unwrap_or(f64::NAN);
+            let sum = sum.map(|(a, b)| a + b).unwrap_or_default();
             Ok::<_, RpcError>(ToolResult::text(sum.to_string()))
         });
     let server = McpServer::http_sse(config, tools)
@@ -98,7 +98,9 @@ fn is_like(shown: &str, seen: &str) -> bool {
 
 /// The response is as it is shown: its status, the headers that are, and its first event if there is one.
 async fn assert_shown(shown: &str, response: &mut Response) {
-    let (head, body) = shown.split_once("\n\n").unwrap_or((shown.trim_end(), ""));
+    let (head, body) = shown
+        .split_once("\n\n")
+        .unwrap_or_else(|| (shown.trim_end(), ""));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1));
     assert_eq!(status, Some(&*response.status.to_string()));

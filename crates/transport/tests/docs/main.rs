@@ -1,5 +1,7 @@
 //! The guides in `docs/` say what the library does: every limit, every default, every exchange.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod exchanges;
 mod limits;
 

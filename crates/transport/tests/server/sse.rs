@@ -3,6 +3,7 @@
 mod answers;
 mod deprecation;
 mod flow;
+mod http2;
 mod lifetime;
 mod limits;
 mod mounted;

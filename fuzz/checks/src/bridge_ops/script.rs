@@ -1,20 +1,21 @@
-//! What happens: one step, and the end of a run.
+//! What happens in one step: what clients and the transport do, and the clock.
 
 use std::time::Duration;
 
 use thinpipe_proto::bridge::{MemberId, Refused};
 
 use super::judge::judge;
-use super::model::{Asked, Kind, Question, State, World, message, request_id};
+use super::model::{Asked, Kind, State, World, message, request_id};
+use super::server::{answer, progress, server_asks, server_notifies};
 
 /// Ids that clients choose: of both types, and one value in two spellings.
 const IDS: [&str; 6] = ["1", "\"1\"", "2", "\"x\"", "\"\\u0078\"", "-3"];
-const TOKENS: [Option<&str>; 4] = [None, Some("1"), Some("\"1\""), Some("2")];
+pub(super) const TOKENS: [Option<&str>; 4] = [None, Some("1"), Some("\"1\""), Some("2")];
 /// Ids that the server chooses.
-const SERVER_IDS: [&str; 4] = ["1", "\"1\"", "\"q\"", "\"\\u0071\""];
-const URIS: [&str; 3] = ["a", "b", "c"];
+pub(super) const SERVER_IDS: [&str; 4] = ["1", "\"1\"", "\"q\"", "\"\\u0071\""];
+pub(super) const URIS: [&str; 3] = ["a", "b", "c"];
 
-fn pick<T: Copy>(of: &[T], choice: u8) -> T {
+pub(super) fn pick<T: Copy>(of: &[T], choice: u8) -> T {
     of[usize::from(choice) % of.len()]
 }
 
@@ -224,178 +225,6 @@ fn answer_question(world: &mut World, a: u8, b: u8, c: u8) {
     );
 }
 
-fn hear(world: &mut World, text: &str) {
-    world.machine.upstream(&message(text), world.now);
-    judge(world);
-}
-
-/// The upstream answers one of its requests, or something that it never had.
-fn answer(world: &mut World, a: u8, b: u8, c: u8) {
-    let open: Vec<u64> = world
-        .received
-        .iter()
-        .filter(|(_, received)| received.state != State::Over || b.is_multiple_of(8))
-        .map(|(id, _)| *id)
-        .collect();
-    if open.is_empty() || b.is_multiple_of(16) {
-        return hear(world, r#"{"jsonrpc":"2.0","id":9999,"result":{}}"#);
-    }
-    answer_to(world, pick(&open, a), !c.is_multiple_of(4));
-}
-
-fn answer_to(world: &mut World, id: u64, well: bool) {
-    let received = world.received.get_mut(&id).expect("it was received");
-    let mark = received.mark.map_or(-1, |mark| mark.cast_signed());
-    let before = std::mem::replace(&mut received.state, State::Over);
-    let (method, uri) = (received.method.clone(), received.uri.clone());
-    if let (Some(uri), State::Running) = (uri, before) {
-        match (method.as_str(), well) {
-            ("resources/subscribe", true) => {
-                world.held.insert(uri);
-            }
-            ("resources/unsubscribe", true) => {
-                world.held.remove(&uri);
-            }
-            ("resources/unsubscribe", false) => {
-                world.murky.insert(uri);
-            }
-            _ => {}
-        }
-    }
-    let outcome = if well {
-        format!(r#""result":{{"k":{mark},"protocolVersion":"2025-06-18"}}"#)
-    } else {
-        format!(r#""error":{{"code":-5,"message":"no","data":{{"k":{mark}}}}}"#)
-    };
-    hear(
-        world,
-        &format!(r#"{{"jsonrpc":"2.0","id":{id},{outcome}}}"#),
-    );
-    match before {
-        State::Running => {}
-        State::Cancelled(_) | State::Over => {
-            assert_eq!(world.deliveries, 0, "invariant 2: late answers are dropped");
-        }
-    }
-}
-
-fn progress(world: &mut World, a: u8, b: u8) {
-    let known: Vec<(u64, i64)> = world
-        .received
-        .iter()
-        .map(|(id, r)| {
-            (
-                *id,
-                r.mark.and_then(|m| i64::try_from(m).ok()).unwrap_or(-1),
-            )
-        })
-        .collect();
-    if known.is_empty() {
-        return;
-    }
-    let (token, mark) = pick(&known, a);
-    world.said += 1;
-    let params = format!(
-        r#"{{"progressToken":{token},"progress":{},"k":{mark},"s":{}}}"#,
-        b % 8,
-        world.said
-    );
-    hear(
-        world,
-        &format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#),
-    );
-}
-
-fn server_asks(world: &mut World, a: u8, b: u8, c: u8) {
-    let id = pick(&SERVER_IDS, a);
-    let method = pick(
-        &[
-            "elicitation/create",
-            "ping",
-            "roots/list",
-            "elicitation/create",
-        ],
-        b,
-    );
-    let token = pick(&TOKENS, c);
-    world.said += 1;
-    let meta = token.map_or(String::new(), |token| {
-        format!(r#","_meta":{{"progressToken":{token}}}"#)
-    });
-    let said = world.said;
-    let text = format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"s":{said}{meta}}}}}"#
-    );
-    if world.question(&request_id(id)).is_some() {
-        hear(world, &text);
-        assert_eq!(world.deliveries, 0, "invariant 5: its id is in use");
-        return;
-    }
-    // Two open requests with one token: nobody can tell their progress apart.
-    let taken = world
-        .questions
-        .iter()
-        .any(|q| q.open && q.token.as_deref() == token);
-    if token.is_some() && taken {
-        return;
-    }
-    world.questions.push(Question {
-        id: request_id(id),
-        text: text.clone(),
-        is_ping: method == "ping",
-        token: token.map(str::to_owned),
-        progress: None,
-        member: None,
-        open: true,
-        untold: false,
-        holds: Vec::new(),
-    });
-    hear(world, &text);
-    if let Some(question) = world.question(&request_id(id)) {
-        assert!(
-            question.member.is_some(),
-            "invariant 5: neither asked nor refused"
-        );
-    }
-}
-
-fn server_notifies(world: &mut World, a: u8, b: u8) {
-    world.said += 1;
-    let said = world.said;
-    let (method, rest) = match a % 5 {
-        0 => ("notifications/message", String::new()),
-        1 => ("notifications/tools/list_changed", String::new()),
-        2 => (
-            "notifications/resources/updated",
-            format!(r#","uri":"{}""#, pick(&URIS, b)),
-        ),
-        3 => (
-            "notifications/cancelled",
-            format!(r#","requestId":{}"#, pick(&SERVER_IDS, b)),
-        ),
-        _ => ("notifications/x", String::new()),
-    };
-    let ready = world.clients.values().filter(|client| client.ready).count();
-    let uri = pick(&URIS, b);
-    let wanting = world
-        .clients
-        .values()
-        .filter(|client| client.wants.contains(uri))
-        .count();
-    hear(
-        world,
-        &format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"s":{said}{rest}}}}}"#),
-    );
-    match a % 5 {
-        1 if world.shared => assert_eq!(world.deliveries, ready, "to each client once"),
-        2 if world.shared && !world.murky.contains(uri) => {
-            assert_eq!(world.deliveries, wanting, "to each subscriber once");
-        }
-        3 => assert!(world.question(&request_id(pick(&SERVER_IDS, b))).is_none()),
-        _ => {}
-    }
-}
-
 fn pass_time(world: &mut World, a: u8) {
     let seconds = pick(&[0, 1, 2, 5, 31, 61, 300, 660], a);
     if seconds > 60 {
@@ -420,7 +249,7 @@ fn comes_or_goes(world: &mut World, a: u8, b: u8) {
     }
 }
 
-fn leave(world: &mut World, member: u64) {
+pub(super) fn leave(world: &mut World, member: u64) {
     world.out_of_reach = true;
     // It gets nothing any more, not even on the way out (invariants 8 and 14).
     world.clients.remove(&member);
@@ -496,61 +325,4 @@ fn fail(world: &mut World, id: u64) {
         .machine
         .write_failed(call, "upstream_unavailable", "no", world.now);
     judge(world);
-}
-
-/// What must be true once things are quiet.
-pub(super) fn finish(world: &mut World) {
-    world.out_of_reach = false;
-    settle(world);
-    let wanted = world
-        .clients
-        .values()
-        .flat_map(|client| client.wants.clone());
-    let wanted: std::collections::BTreeSet<String> = wanted.collect();
-    let clear = |uri: &&String| !world.murky.contains(*uri);
-    if world.shared && !world.over {
-        assert!(
-            world
-                .held
-                .iter()
-                .filter(clear)
-                .eq(wanted.iter().filter(clear)),
-            "invariant 20: {:?} are held, {wanted:?} wanted",
-            world.held
-        );
-    }
-    world.pass(Duration::from_secs(31 * 60));
-    let open = world.asked.iter().find(|asked| asked.open);
-    assert!(open.is_none(), "invariants 1 and 22: {open:?}");
-    let open = world.questions.iter().find(|question| question.open);
-    assert!(open.is_none(), "invariant 5: {open:?}");
-    nothing_left(world);
-    for member in world.clients.keys().copied().collect::<Vec<_>>() {
-        leave(world, member);
-    }
-    settle(world);
-    let held: Vec<_> = world.held.difference(&world.murky).collect();
-    assert!(
-        !world.shared || world.over || held.is_empty(),
-        "invariant 20: {held:?}"
-    );
-    nothing_left(world);
-}
-
-fn nothing_left(world: &World) {
-    let left = [world.machine.in_flight(), world.machine.server_requests()];
-    assert_eq!(left, [0, 0], "invariant 24");
-    assert_eq!(world.machine.poll_timeout(), None, "invariant 24");
-    assert_eq!(world.machine.is_over(), world.over);
-}
-
-/// The upstream answers everything.
-fn settle(world: &mut World) {
-    while !world.over {
-        let running = world.received.iter().find(|(_, r)| r.state != State::Over);
-        let Some(id) = running.map(|(id, _)| *id) else {
-            return;
-        };
-        answer_to(world, id, true);
-    }
 }

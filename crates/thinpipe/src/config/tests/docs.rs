@@ -152,6 +152,10 @@ fn i2_every_example_of_the_documentation_is_valid() {
             "interceptors.md",
             include_str!("../../../../../docs/src/interceptors.md"),
         ),
+        (
+            "migration.md",
+            include_str!("../../../../../docs/src/migration.md"),
+        ),
     ];
     let mut read = 0;
     for (name, chapter) in chapters {

@@ -199,7 +199,7 @@ fn a18_settings_out_of_range_are_refused() {
         ),
         (
             "deprecation = { warn_every = \"500ms\" }",
-            "sse.deprecation.warn_every: 500s is not from 1s to 1d",
+            "sse.deprecation.warn_every: 500ms is not from 1s to 24h",
             "the default is 5m",
         ),
         (

@@ -227,11 +227,18 @@ pub struct Inlet {
     first: oneshot::Receiver<First>,
     /// `None`: it is said on the stream of the session.
     stream: Option<Arc<Stream>>,
+    /// Where questions are asked that nobody has read here.
+    conversation: Option<Arc<Conversation>>,
     commit_after: Duration,
     primes: bool,
 }
 
 impl Inlet {
+    pub(super) fn of(mut self, conversation: &Arc<Conversation>) -> Self {
+        self.conversation = Some(Arc::clone(conversation));
+        self
+    }
+
     /// How the answer begins, as soon as that is known.
     pub async fn first(&mut self) -> First {
         let wait = self.commit_after;
@@ -255,8 +262,8 @@ impl Inlet {
             reader = primed(reader, buffer.stream());
         }
         if !buffer.keeps() {
-            // Whoever left cannot come back: nothing more needs to be said.
-            reader = reader.on_end(move |_| buffer.close());
+            let conversation = self.conversation.take();
+            reader = reader.on_end(move |_| leave(&buffer, conversation.as_deref()));
         }
         Some(reader)
     }
@@ -287,11 +294,23 @@ impl fmt::Debug for Inlet {
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        if let Some(stream) = self.stream.take()
-            && !stream.buffer().keeps()
-        {
-            stream.buffer().close();
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        if stream.buffer().keeps() {
+            // Its reader has come and gone: what is said from here on may push out what was.
+            drop(stream.buffer().reader());
+        } else {
+            leave(stream.buffer(), self.conversation.as_deref());
         }
+    }
+}
+
+/// Whoever left cannot come back: nothing more needs to be said here.
+fn leave(buffer: &EventBuffer, conversation: Option<&Conversation>) {
+    buffer.close();
+    if let Some(conversation) = conversation {
+        conversation.ask_elsewhere(buffer.take_unread());
     }
 }
 
@@ -320,6 +339,7 @@ pub(super) fn pair(
     let inlet = Inlet {
         first,
         stream: Some(Arc::clone(&stream)),
+        conversation: None,
         commit_after: config.commit_after,
         primes,
     };
@@ -339,6 +359,7 @@ pub(super) fn over(
     let inlet = Inlet {
         first: oneshot::channel().1,
         stream: None,
+        conversation: None,
         commit_after: Duration::ZERO,
         primes: false,
     };

@@ -139,6 +139,8 @@ fn f20_reading_on_after_an_event() {
 #[tokio::test(start_paused = true)]
 async fn f23_history_is_bounded_by_count_and_age() {
     let buffer = buffer(kept(2));
+    // Its client has been there, and left.
+    drop(buffer.reader());
     for n in 1..=5 {
         buffer.try_push(n.to_string().into()).unwrap();
     }
@@ -149,6 +151,21 @@ async fn f23_history_is_bounded_by_count_and_age() {
     assert_eq!(buffer.bytes(), 0);
     buffer.close();
     assert!(buffer.sweep());
+}
+
+/// F20: what is said before the first reader came is not pushed out: that reader is on its way.
+#[test]
+fn f20_the_first_reader_misses_nothing() {
+    let buffer = buffer(kept(2));
+    for message in ["a", "b"] {
+        buffer.try_push(Bytes::from(message)).unwrap();
+    }
+    assert_eq!(buffer.try_push(Bytes::from("c")), Err(NotPushed::Full));
+    let seen = drain(&mut buffer.reader());
+    assert!(
+        seen.contains("data: a") && seen.contains("data: b"),
+        "{seen}"
+    );
 }
 
 /// A reader that is there is never skipped over, however much is said.

@@ -93,8 +93,14 @@ impl Delivery {
         let done = match (answer.content, answer.body) {
             (Content::EventStream, Body::Stream(stream)) => {
                 drop(permit);
-                let pumped = pump(stream, self).await;
-                pumped.and(Err(Fault::Ended))
+                match pump(stream, self).await {
+                    // It was cancelled, and is not to be answered.
+                    Ok(()) if self.is_seen_to() => {
+                        self.asked.clear();
+                        Ok(())
+                    }
+                    pumped => pumped.and(Err(Fault::Ended)),
+                }
             }
             (Content::Json, body) => self.json(body, status).await,
             // A handler that writes to the stream itself answers there, in its own time.
@@ -133,7 +139,8 @@ impl Delivery {
             Payload::Single(message) if self.is_refusal(&message) => self.refuse(&message).await?,
             payload => self.payload(payload).await?,
         }
-        if self.asked.is_empty() {
+        if self.is_seen_to() {
+            self.asked.clear();
             Ok(())
         } else {
             Err(Fault::Ended)

@@ -52,6 +52,12 @@ pub(crate) fn post(
     for name in [PROTOCOL_VERSION, SESSION_ID, LAST_EVENT_ID] {
         envelope.headers.remove(name);
     }
+    // It may have ended while the body was on its way.
+    if of.session.is_ended() || of.stream.buffer().is_closed() {
+        let answer = unknown_session(None);
+        ladder::log_refusal(shared, &answer, None);
+        return Answering::ready(shared, answer, Holds::default());
+    }
     of.session.touch();
     match job(shared, &envelope, of, body) {
         Ok(job) => start(shared, mount, of, job, permit),

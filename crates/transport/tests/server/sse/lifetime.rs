@@ -100,7 +100,8 @@ async fn a8_killed_in_every_state() {
         running.server.stats().sessions == 0
     })
     .await;
-    half.close();
+    half.send(Bytes::from(vec![b' '; 91])).await;
+    assert_eq!(half.response().await.status, 404, "it had ended meanwhile");
     until("the connections are closed", || {
         running.server.stats().connections_open == 0
     })

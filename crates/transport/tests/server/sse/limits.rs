@@ -38,6 +38,31 @@ async fn a16_one_stream_too_many_gets_503() {
     running.sse_client().await;
 }
 
+/// T13: the limit is exact, however many ask at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn t13_the_limit_is_exact_when_many_ask_at_once() {
+    let mut setup = Setup::default();
+    setup.sse.max_streams = 10;
+    let running = start(setup).await;
+    let sse = Client::new(&running.sse_url());
+    let asking: Vec<_> = (0..40)
+        .map(|_| {
+            let request = SseClient::opening(&sse);
+            beside(async move { request.await })
+        })
+        .collect();
+    let mut opened = Vec::new();
+    for asked in asking {
+        let response = asked.await.unwrap();
+        match response.status {
+            200 => opened.push(response),
+            other => assert_eq!(other, 503),
+        }
+    }
+    assert_eq!(opened.len(), 10);
+    assert_eq!(running.server.stats().sessions, 10);
+}
+
 /// A5, A16: sessions of both bindings have one limit, and it is exact.
 #[tokio::test]
 async fn a5_sessions_count_against_one_limit() {

@@ -1,7 +1,8 @@
 //! Cancellation, and the end of sessions.
 
+use thinpipe_proto::bridge::{CANCELLED_AGE, EARLY_CANCEL_AGE, End, MAX_EARLY_CANCELS};
+
 use super::*;
-use crate::bridge::{CANCELLED_AGE, EARLY_CANCEL_AGE, End, MAX_EARLY_CANCELS};
 
 /// Protocol notes 5.1 "Cancel": once, with our id, every other byte kept; the stream ends without a
 /// response, and what comes late is dropped.

@@ -1,4 +1,6 @@
-//! Examples, row by row of protocol notes 5.2.
+//! The bridge between legacy clients and a pipe of messages, row by row of protocol notes 5.2.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cancel;
 mod deadline;
@@ -9,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::bridge::{Action, Config, Limits, MemberId, Nature, Reframing, Refused, Sharing};
-use crate::rpc::{Message, RequestId};
+use thinpipe_proto::bridge::{
+    Action, Config, Limits, MemberId, Nature, Reframing, Refused, Sharing,
+};
+use thinpipe_proto::rpc::{Message, RequestId};
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A machine with its clock, whose actions are read as lines:
 /// `up: ..` written, `1/7: ..` delivered to member 1 for its request 7 (`1/7!` as its response, `1/-`
@@ -198,7 +202,7 @@ fn initialized(id: u64, capabilities: &str) -> String {
 
 #[test]
 fn natures_tell_what_may_be_held_merged_or_dropped() {
-    use crate::bridge::association::nature_of;
+    let mut pipe = Pipe::per_client();
     for (method, nature) in [
         ("notifications/message", Nature::Log),
         ("notifications/resources/updated", Nature::ChangeNotice),
@@ -206,7 +210,14 @@ fn natures_tell_what_may_be_held_merged_or_dropped() {
         ("notifications/prompts/list_changed", Nature::ChangeNotice),
         ("notifications/resources/list_changed", Nature::ChangeNotice),
         ("notifications/elicitation/complete", Nature::Notification),
+        ("notifications/tasks/status", Nature::Notification),
     ] {
-        assert_eq!(nature_of(method), nature, "{method}");
+        pipe.machine
+            .upstream(&parse(&notification(method, "{}")), pipe.now);
+        let Some(Action::Deliver(delivery)) = pipe.machine.poll_action() else {
+            panic!("{method} is not delivered");
+        };
+        assert_eq!(delivery.nature, nature, "{method}");
+        assert!(!delivery.is_last());
     }
 }

@@ -132,3 +132,51 @@ fn timers_come_and_go_with_what_they_are_for() {
     pipe.says(1, &request("5", "m"));
     assert_eq!(pipe.machine.poll_timeout(), Some(pipe.now + MINUTE));
 }
+
+/// Invariant 22: two questions hold a request, and both must be answered.
+#[test]
+fn a_clock_that_two_questions_hold_waits_for_both() {
+    let mut pipe = Pipe::per_client();
+    pipe.says(1, &tracked("5", "5"));
+    pipe.at(10 * SECOND);
+    pipe.hears(&request("\"q\"", "elicitation/create"));
+    pipe.at(20 * SECOND);
+    pipe.hears(&request("\"r\"", "elicitation/create"));
+    pipe.at(100 * SECOND);
+    pipe.says(1, &result("\"q\"", "{}"));
+    assert!(pipe.at(200 * SECOND).is_empty());
+    pipe.says(1, &result("\"r\"", "{}"));
+    // It stood still for 190 s of these 200.
+    assert!(pipe.at(249 * SECOND).is_empty());
+    assert_eq!(pipe.at(250 * SECOND), timed_out());
+}
+
+/// Progress while the clock stands still leaves a whole idle time.
+#[test]
+fn progress_counts_while_a_question_is_open() {
+    let mut pipe = Pipe::per_client();
+    pipe.says(1, &tracked("5", "5"));
+    pipe.at(50 * SECOND);
+    pipe.hears(&request("\"q\"", "elicitation/create"));
+    pipe.at(55 * SECOND);
+    pipe.hears(&progress("1", "1"));
+    pipe.at(70 * SECOND);
+    pipe.says(1, &result("\"q\"", "{}"));
+    assert!(pipe.at(129 * SECOND).is_empty());
+    assert_eq!(pipe.at(130 * SECOND), timed_out());
+}
+
+/// A limit that no clock can show is a long one, and not a panic.
+#[test]
+fn a_limit_beyond_all_clocks_is_a_long_one() {
+    let limits = Limits {
+        idle: Duration::MAX,
+        cap: Duration::MAX,
+        absolute_cap: Duration::MAX,
+        ..Limits::default()
+    };
+    let mut pipe = Pipe::new(Sharing::PerClient, limits, 1);
+    pipe.says(1, &request("5", "m"));
+    assert!(pipe.at(1_000_000 * MINUTE).is_empty());
+    assert_eq!(pipe.hears(&result("1", "{}")).len(), 1);
+}

@@ -1,7 +1,8 @@
 //! Several client sessions on one upstream session (protocol notes 5.2.1).
 
+use thinpipe_proto::bridge::{AttachError, without_capabilities};
+
 use super::*;
-use crate::bridge::{AttachError, without_capabilities};
 
 fn subscribe(id: &str, uri: &str) -> String {
     request_with(id, "resources/subscribe", &format!(r#"{{"uri":"{uri}"}}"#))
@@ -251,7 +252,9 @@ fn a_client_that_leaves_gives_its_subscriptions_up() {
     assert_eq!(pipe.leaves(2), [up(&unsubscribe("7", "a"))]);
     assert!(pipe.hears(&result("7", "{}")).is_empty());
     assert!(!pipe.machine.is_over());
-    assert!(pipe.machine.shared.as_ref().unwrap().topics.is_empty());
+    assert!(pipe.hears(&result("5", "{}")).is_empty());
+    assert_eq!(pipe.machine.in_flight(), 0);
+    assert_eq!(pipe.machine.poll_timeout(), None);
 }
 
 /// A subscription that its client cancels, or that times out, is taken back once it is there.
@@ -270,7 +273,7 @@ fn a_subscription_nobody_waits_for_is_taken_back() {
     assert!(pipe.hears(&updated("b")).is_empty());
     assert!(pipe.at(120 * SECOND).is_empty(), "asked once");
     assert_eq!(pipe.machine.in_flight(), 0);
-    assert!(pipe.machine.shared.as_ref().unwrap().topics.is_empty());
+    assert_eq!(pipe.machine.poll_timeout(), None);
 }
 
 /// What waits for its turn is never written if it is cancelled first.
@@ -285,7 +288,7 @@ fn a_waiting_subscription_is_cancelled_unwritten() {
         [format!("1/1!: {}", error("1", -1, "no"))]
     );
     assert_eq!(pipe.machine.in_flight(), 0);
-    assert!(pipe.machine.shared.as_ref().unwrap().topics.is_empty());
+    assert_eq!(pipe.machine.poll_timeout(), None);
 }
 
 /// The bound of subscriptions, running ones counted.

@@ -1,7 +1,8 @@
 //! One client session on one upstream session.
 
+use thinpipe_proto::bridge::{AttachError, DEFAULT_IN_FLIGHT, MAX_KEPT};
+
 use super::*;
-use crate::bridge::{AttachError, DEFAULT_IN_FLIGHT, MAX_KEPT};
 
 /// R210, R213: the whole of it, from the handshake to the call with progress and a question.
 #[test]

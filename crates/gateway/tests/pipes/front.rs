@@ -1,0 +1,77 @@
+//! A gateway with both bindings on its client side.
+
+use thinpipe_gateway::{Gateway, GatewayConfig, Reached, Route, SsePaths, UpstreamSpec};
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_transport::server::{Server, ServerConfig, SseConfig};
+use tokio::net::TcpListener;
+
+/// A gateway in front of one server.
+pub(crate) struct Front {
+    pub(crate) mcp: String,
+    pub(crate) sse: String,
+    pub(crate) server: Server,
+    pub(crate) gateway: Gateway,
+}
+
+impl Front {
+    pub(crate) async fn start(reached: impl Into<Reached>) -> Self {
+        Self::with(reached, |_| {}, |_| {}).await
+    }
+
+    pub(crate) async fn with(
+        reached: impl Into<Reached>,
+        change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut spec = UpstreamSpec::new("/mcp", reached);
+        spec.sse = Some(SsePaths {
+            stream: "/sse".to_owned(),
+            messages: "/messages".to_owned(),
+            config: SseConfig::default(),
+        });
+        change(&mut spec);
+        let upstreams = GatewayConfig {
+            upstreams: vec![spec],
+            deprecation: DeprecationConfig::default(),
+        };
+        let access = AccessPolicy {
+            loopback: true,
+            ..AccessPolicy::default()
+        };
+        let mut config = ServerConfig {
+            access,
+            ..ServerConfig::default()
+        };
+        configure(&mut config);
+        let builder = Server::builder(config);
+        let gateway = Gateway::new(upstreams, builder.buffered()).unwrap();
+        let server = gateway.mount(builder).build();
+        gateway.start(&server);
+        let accepting = server.clone();
+        server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
+        Self {
+            mcp: format!("http://{address}/mcp"),
+            sse: format!("http://{address}/sse"),
+            server,
+            gateway,
+        }
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.gateway.routes()[0]
+    }
+
+    /// Until no child runs.
+    pub(crate) async fn no_child_runs(&self) {
+        thinpipe_testkit::eventually("all children have ended", async || {
+            match self.route().children().unwrap_or_default() {
+                stats if stats.running == 0 => Ok(()),
+                stats => Err(format!("{stats:?}")),
+            }
+        })
+        .await;
+    }
+}

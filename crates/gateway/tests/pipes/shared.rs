@@ -1,0 +1,263 @@
+//! One child for all clients, as declared (protocol notes 5.2.1).
+
+use serde_json::{Value, json};
+use thinpipe_gateway::{Reached, Sharing};
+use thinpipe_testkit::{Client, Connection, RequestBuilder, Response, rpc};
+use thinpipe_transport::server::AccessToken;
+
+use crate::front::Front;
+use crate::server::{Carrier, Scripted, Speaker};
+
+const REVISION: &str = "2025-06-18";
+
+fn shared(server: &Scripted) -> Reached {
+    match server.reached() {
+        Reached::Stdio(mut child) => {
+            child.sessions = Sharing::Shared;
+            Reached::Stdio(child)
+        }
+        Reached::Http(_) => unreachable!("it is a child"),
+    }
+}
+
+/// A client of one principal in its session.
+struct Guest {
+    client: Client,
+    token: &'static str,
+    session: String,
+}
+
+impl Guest {
+    /// A client whose `initialize` the child answers, or nobody has to.
+    async fn open(front: &Front, token: &'static str) -> Self {
+        let mut guest = Self {
+            client: Client::new(&front.mcp),
+            token,
+            session: String::new(),
+        };
+        let opened = guest
+            .signed(guest.client.post(rpc::initialize(0, REVISION)))
+            .await;
+        assert_eq!(opened.status, 200);
+        guest.session = opened.header("Mcp-Session-Id").unwrap().to_owned();
+        let told = guest.post(rpc::initialized()).await;
+        assert_eq!(told.response().await.status, 202);
+        guest
+    }
+
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        let request = request.header("Authorization", &format!("Bearer {}", self.token));
+        if self.session.is_empty() {
+            return request;
+        }
+        request.header("Mcp-Session-Id", &self.session)
+    }
+
+    /// Sends it and does not wait.
+    async fn post(&self, message: impl ToString) -> Connection {
+        self.signed(self.client.post(message)).send().await
+    }
+
+    async fn listen(&self) -> Response {
+        let stream = self.signed(self.client.get()).await;
+        assert_eq!(stream.status, 200);
+        stream
+    }
+
+    async fn status(&self) -> u16 {
+        self.post(rpc::initialized()).await.response().await.status
+    }
+}
+
+/// A gateway, its child, and two principals that share it.
+async fn start() -> (Front, Scripted, Speaker, Guest, Guest) {
+    let mut server = Scripted::start(Carrier::Stdio).await;
+    let front = Front::with(
+        shared(&server),
+        |_| {},
+        |config| {
+            let tokens = ["alice", "bob"].map(|name| AccessToken {
+                principal: name.to_owned(),
+                token: name.to_owned(),
+            });
+            config.tokens = tokens.to_vec();
+        },
+    )
+    .await;
+    let speaking = async {
+        let mut speaker = server.session().await;
+        let initialize = speaker.begin(REVISION).await;
+        let declared = &initialize["params"]["capabilities"];
+        assert_eq!(declared, &json!({}), "nobody could be asked");
+        speaker
+    };
+    let (alice, mut speaker) = tokio::join!(Guest::open(&front, "alice"), speaking);
+    // Answered from what the child has answered once.
+    let bob = Guest::open(&front, "bob").await;
+    assert_eq!(front.route().children().unwrap().spawned, 1);
+    speaker.say(rpc::request("early", "ping", &json!({}))).await;
+    assert_eq!(
+        speaker.heard().await.unwrap()["result"],
+        json!({}),
+        "the gateway answers"
+    );
+    (front, server, speaker, alice, bob)
+}
+
+fn named<'a>(calls: &'a [Value], who: &str) -> &'a Value {
+    let of = |call: &&Value| call["params"]["name"] == who;
+    calls.iter().find(of).expect("the call came")
+}
+
+/// Protocol notes 5.9, invariants 7 to 9: equal ids and tokens never cross, and what cannot be tied to one
+/// client reaches nobody.
+#[tokio::test]
+async fn two_principals_share_a_child_and_see_nothing_of_each_other() {
+    let (_front, _server, mut speaker, alice, bob) = start().await;
+    let (mut for_alice, mut for_bob) = (alice.listen().await, bob.listen().await);
+    let call = |who: &str| {
+        rpc::request(
+            1,
+            "tools/call",
+            &json!({"name": who, "_meta": {"progressToken": 1}}),
+        )
+    };
+    let (from_alice, from_bob) = (alice.post(call("alice")).await, bob.post(call("bob")).await);
+    let calls = [
+        speaker.hears("tools/call").await,
+        speaker.hears("tools/call").await,
+    ];
+    assert_ne!(calls[0]["id"], calls[1]["id"]);
+    let log = json!({"level": "info", "data": "of whom?"});
+    speaker
+        .say(rpc::notification("notifications/message", &log))
+        .await;
+    // Nobody guesses whom the question is for.
+    speaker
+        .say(rpc::request("q", "elicitation/create", &json!({})))
+        .await;
+    let refused = speaker.heard().await.unwrap();
+    assert_eq!(refused["id"], "q");
+    assert!(refused["error"].is_object(), "{refused}");
+    for who in ["bob", "alice"] {
+        let call = named(&calls, who);
+        let token = &call["params"]["_meta"]["progressToken"];
+        let progress = json!({"progressToken": token, "progress": 1, "message": who});
+        speaker
+            .say(rpc::notification("notifications/progress", &progress))
+            .await;
+        speaker.answer(call, json!({"who": who})).await;
+    }
+    for (connection, who) in [(from_alice, "alice"), (from_bob, "bob")] {
+        let mut response = connection.response().await;
+        let progress = response.next_message().await;
+        assert_eq!(progress["params"]["message"], who);
+        assert_eq!(progress["params"]["progressToken"], 1);
+        assert_eq!(response.next_message().await["result"]["who"], who);
+        assert_eq!(response.next_event().await, None);
+    }
+    // The log line came before this, and is not there.
+    speaker
+        .say(rpc::notification(
+            "notifications/tools/list_changed",
+            &json!({}),
+        ))
+        .await;
+    for stream in [&mut for_alice, &mut for_bob] {
+        let next = stream.next_message().await;
+        assert_eq!(next["method"], "notifications/tools/list_changed");
+    }
+}
+
+/// A client that does not read loses its stream; nobody else waits for it.
+#[tokio::test]
+async fn who_does_not_read_holds_up_nobody() {
+    let (_front, _server, mut speaker, alice, bob) = start().await;
+    let slow = alice
+        .client
+        .post(rpc::call(1, "alice"))
+        .receive_buffer(4096);
+    let slow = alice.signed(slow).send().await;
+    let call = speaker.hears("tools/call").await;
+    let filler = "x".repeat(128 << 10);
+    let token = call["params"]["_meta"]["progressToken"].clone();
+    let mut cancelled = None;
+    for n in 1..=512 {
+        let progress = json!({"progressToken": token, "progress": n, "message": filler});
+        speaker
+            .say(rpc::notification("notifications/progress", &progress))
+            .await;
+        // Bob is answered all the while.
+        let asked = bob.post(rpc::request(n, "prompts/list", &json!({}))).await;
+        let mut heard = speaker.heard().await.unwrap();
+        if heard["method"] == "notifications/cancelled" {
+            cancelled = Some(heard);
+            heard = speaker.heard().await.unwrap();
+        }
+        assert_eq!(heard["method"], "prompts/list");
+        speaker.answer(&heard, json!({"prompts": []})).await;
+        assert_eq!(asked.response().await.json().await["id"], n);
+        if cancelled.is_some() {
+            break;
+        }
+    }
+    let cancelled = cancelled.expect("64 MiB are not kept for who does not read");
+    assert_eq!(cancelled["params"]["requestId"], call["id"]);
+    // Its stream ends without a response, its session goes on.
+    let (events, end) = slow.response().await.events_to_end().await;
+    assert_eq!(end, Ok(()));
+    assert!(
+        events
+            .iter()
+            .all(|event| event.json()["method"] == "notifications/progress")
+    );
+    assert_eq!(alice.status().await, 202);
+}
+
+/// C24: a child that dies fails the calls of all at once, and the next client gets another.
+#[tokio::test]
+async fn c24_all_learn_that_the_child_died() {
+    let (front, mut server, mut speaker, alice, bob) = start().await;
+    let calls = [
+        alice.post(rpc::call(1, "a")).await,
+        bob.post(rpc::call(1, "b")).await,
+    ];
+    for _ in &calls {
+        speaker.hears("tools/call").await;
+    }
+    speaker.cut();
+    for call in calls {
+        let error = call.response().await.answer().await["error"].clone();
+        assert_eq!(error["data"]["reason"], "upstream_stream_lost");
+    }
+    for guest in [alice, bob] {
+        thinpipe_testkit::eventually("the session is over", async || match guest.status().await {
+            404 => Ok(()),
+            status => Err(format!("status {status}")),
+        })
+        .await;
+    }
+    let speaking = async {
+        let mut speaker = server.session().await;
+        speaker.begin(REVISION).await;
+    };
+    tokio::join!(Guest::open(&front, "bob"), speaking);
+    assert_eq!(front.route().children().unwrap().spawned, 2);
+}
+
+/// DELETE of one client ends its session, and not the child that others use.
+#[tokio::test]
+async fn who_leaves_takes_nobody_along() {
+    let (front, _server, mut speaker, alice, bob) = start().await;
+    let _call = alice.post(rpc::call(1, "a")).await;
+    let call = speaker.hears("tools/call").await;
+    let deleted = alice.signed(alice.client.delete()).await;
+    assert_eq!(deleted.status, 200);
+    let cancelled = speaker.hears("notifications/cancelled").await;
+    assert_eq!(cancelled["params"]["requestId"], call["id"]);
+    let asked = bob.post(rpc::request(1, "tools/list", &json!({}))).await;
+    let list = speaker.hears("tools/list").await;
+    speaker.answer(&list, json!({"tools": []})).await;
+    assert_eq!(asked.response().await.json().await["id"], 1);
+    assert_eq!(front.route().children().unwrap().running, 1);
+}

@@ -1,0 +1,145 @@
+//! `thinpipe doctor` against servers that behave, and servers that do not.
+
+use serde_json::Value;
+use thinpipe_testkit::{Era, Script, Upstream};
+
+use crate::support::{Done, Sample, run};
+
+/// Runs the doctor beside the server of the test.
+async fn doctor(arguments: &[&str]) -> (Done, Value) {
+    let mut line = vec![
+        "doctor".to_owned(),
+        "--format".to_owned(),
+        "json".to_owned(),
+    ];
+    line.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    let asked = tokio::task::spawn_blocking(move || {
+        let line: Vec<_> = line.iter().map(String::as_str).collect();
+        run(&line, &[])
+    });
+    let done = asked.await.expect("the doctor ends");
+    let report = serde_json::from_str(&done.stdout).unwrap_or(Value::Null);
+    (done, report)
+}
+
+/// The worst level of a check, or nothing if it was not made.
+fn level<'a>(report: &'a Value, check: &str) -> Option<&'a str> {
+    const LEVELS: [&str; 4] = ["ok", "note", "warning", "failure"];
+    let checks = report["checks"].as_array()?.iter();
+    let found = checks.filter(|found| found["check"] == check);
+    let levels = found.filter_map(|found| found["level"].as_str());
+    levels.max_by_key(|level| LEVELS.iter().position(|known| known == level))
+}
+
+#[tokio::test]
+async fn a_server_that_behaves_is_usable_and_nothing_was_called() {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| behaviour.event_ids = true);
+    let (done, report) = doctor(&["--watch", "0", upstream.url()]).await;
+    assert_eq!(done.code, 0, "{report:#}");
+    assert_eq!(report["usable"], true);
+    let both = ["stateless Streamable HTTP", "Streamable HTTP with sessions"];
+    assert_eq!(report["bindings"], serde_json::json!(both));
+    assert!(
+        report["lists"]["tools/list"]
+            .as_array()
+            .is_some_and(|tools| tools.len() >= 5)
+    );
+    for check in [
+        "session",
+        "unknown_session",
+        "delete",
+        "second_session",
+        "stream",
+    ] {
+        assert_eq!(level(&report, check), Some("ok"), "{check}: {report:#}");
+    }
+    let record = upstream.record();
+    let harmless = [
+        "server/discover",
+        "initialize",
+        "notifications/initialized",
+        "ping",
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+    ];
+    for request in &record.received {
+        let method = request.rpc_method().unwrap_or("ping");
+        assert!(harmless.contains(&method), "{method} was called");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_does_wrong_is_told() {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| {
+        behaviour.era = Era::Sessions;
+        behaviour.standalone = false;
+    });
+    upstream.on("DELETE", Script::status(405));
+    upstream.on("prompts/list", Script::error(200, -32601, "no such method"));
+    upstream.on("ping", Script::error(400, -32000, "bad session"));
+    let (done, report) = doctor(&[upstream.url()]).await;
+    assert_eq!(done.code, 0, "{report:#}");
+    for (check, expected) in [
+        ("unknown_session", "warning"),
+        ("delete", "note"),
+        ("stream", "note"),
+        ("lists", "warning"),
+    ] {
+        assert_eq!(level(&report, check), Some(expected), "{check}: {report:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_wants_credentials_is_told_apart_from_one_that_is_not_there() {
+    let upstream = Upstream::start().await;
+    upstream.on_each("POST", |request| {
+        let token = request.headers.get("authorization");
+        (token != Some("Bearer s3cret")).then(|| Script::status(401))
+    });
+    let (done, report) = doctor(&[upstream.url()]).await;
+    assert_eq!((done.code, level(&report, "speaks")), (1, Some("failure")));
+    assert!(done.stdout.contains("--header"), "{report:#}");
+    let header = [
+        "--watch",
+        "0",
+        "--header",
+        "Authorization: Bearer s3cret",
+        upstream.url(),
+    ];
+    let (done, report) = doctor(&header).await;
+    assert_eq!(done.code, 0, "{report:#}");
+    assert!(!done.stdout.contains("s3cret"), "{report:#}");
+
+    let (done, report) = doctor(&["http://127.0.0.1:1/mcp"]).await;
+    assert_eq!((done.code, report["usable"].as_bool()), (1, Some(false)));
+    assert!(done.stdout.contains("is it started"), "{report:#}");
+}
+
+/// C24: a program that ends by itself, one that says what is no message, and one that is not there.
+#[test]
+fn c24_programs_that_are_no_servers_are_not_usable() {
+    for script in ["exit 3", "while true; do echo nonsense; done"] {
+        let done = run(&["doctor", "--", "sh", "-c", script], &[]);
+        assert_eq!(done.code, 1, "{script}: {}", done.stdout);
+        assert!(done.stdout.contains("failure speaks"), "{}", done.stdout);
+    }
+    let done = run(&["doctor", "--", "no-such-program"], &[]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stderr
+            .contains("there is no program `no-such-program`")
+    );
+}
+
+/// The table is what people see.
+#[test]
+fn the_table_says_what_the_sample_server_speaks() {
+    let sample = Sample::start();
+    let done = run(&["doctor", "--watch", "0", &sample.url], &[]);
+    assert_eq!(done.code, 0, "{}", done.stdout);
+    assert!(done.stdout.contains(": usable\n"), "{}", done.stdout);
+    assert!(done.stdout.contains("speaks"), "{}", done.stdout);
+}

@@ -1,0 +1,185 @@
+//! HTTP+SSE and Streamable HTTP side by side: one handler, one session manager.
+
+use std::time::Duration;
+
+use serde_json::json;
+use thinpipe_proto::revision::Binding;
+use thinpipe_testkit::{Client, SseClient, eventually, rpc};
+use thinpipe_transport::mcp::config::{HttpSseConfig, HttpTransportConfig};
+
+use crate::support::{Sampled, both, text};
+
+async fn live(sampled: &Sampled, count: usize) {
+    eventually("live sessions", || async {
+        let live = sampled.server.sessions().stats().live;
+        (live == count).then_some(()).ok_or(format!("{live} live"))
+    })
+    .await;
+}
+
+/// A5, A9, A10, A28, T3, T7: the same logic over both transports has the same results, and their sessions are
+/// in one list.
+#[tokio::test]
+async fn a5_both_transports_share_handler_and_sessions() {
+    let sampled = both(HttpSseConfig::default()).await;
+    let streamable = sampled.session("2025-11-25").await;
+    let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+    let result = legacy.initialize("2024-11-05").await;
+    assert_eq!(result["protocolVersion"], "2024-11-05");
+    assert_eq!(result["serverInfo"]["name"], "sample");
+    let mut bindings: Vec<_> = sampled.server.sessions().list();
+    bindings.sort_by_key(|session| session.binding() == Binding::HttpSse);
+    let bindings: Vec<_> = bindings.iter().map(|session| session.binding()).collect();
+    assert_eq!(bindings, [Binding::Sessions, Binding::HttpSse]);
+
+    let call = rpc::call_with(1, "echo", &json!({ "text": "hi" }));
+    let over_sse = legacy.ask(&call).await;
+    let over_streamable = streamable.post(&call).await.json().await;
+    assert_eq!(over_sse, over_streamable);
+    legacy.tell(rpc::call(2, "count")).await;
+    for step in [1.0, 2.0, 3.0] {
+        let progress = legacy.stream.next_message().await;
+        assert_eq!(progress["params"]["progress"], step);
+        assert!(
+            progress["params"].get("message").is_none(),
+            "2024-11-05 has none: {progress}"
+        );
+    }
+    assert_eq!(text(&legacy.stream.next_message().await), "counted");
+
+    legacy.tell(rpc::call(3, "require")).await;
+    let question = legacy.stream.next_message().await;
+    assert_eq!(question["method"], "elicitation/create");
+    let given = json!({ "action": "accept", "content": { "name": "Ada" } });
+    legacy
+        .tell(rpc::response(question["id"].clone(), &given))
+        .await;
+    assert_eq!(text(&legacy.stream.next_message().await), "\"Ada\"");
+
+    sampled.server.notifier().tools_changed().await;
+    let changed = legacy.stream.next_message().await;
+    assert_eq!(changed["method"], "notifications/tools/list_changed");
+    drop(legacy);
+    live(&sampled, 1).await;
+}
+
+/// A5, A7: sessions of both count against one limit.
+#[tokio::test]
+async fn a5_one_limit_for_the_sessions_of_both() {
+    let base = HttpTransportConfig {
+        max_sessions: 2,
+        ..HttpSseConfig::default().base_config
+    };
+    let sampled = both(HttpSseConfig::builder().base_config(base).build().unwrap()).await;
+    let _legacy = SseClient::open(&sampled.url("/sse")).await;
+    let _streamable = sampled.session("2025-11-25").await;
+    let full = sampled
+        .client()
+        .post(rpc::initialize(0, "2025-11-25"))
+        .await;
+    assert_eq!(full.status, 503);
+    assert_eq!(Client::new(&sampled.url("/sse")).get().await.status, 503);
+}
+
+/// R227 over HTTP+SSE: a cancelled call has no answer on the stream.
+#[tokio::test]
+async fn a_cancelled_call_is_not_answered_on_the_stream() {
+    let sampled = both(HttpSseConfig::default()).await;
+    let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+    legacy.initialize("2025-06-18").await;
+    for tool in ["wait", "hang"] {
+        legacy.tell(rpc::call(1, tool)).await;
+        if tool == "wait" {
+            assert_eq!(
+                legacy.stream.next_message().await["method"],
+                "notifications/progress"
+            );
+            sampled.seen.running(1).await;
+        }
+        let cancelled = rpc::notification("notifications/cancelled", &json!({ "requestId": 1 }));
+        // It may overtake the call, which then is not there yet to be cancelled.
+        eventually("the call is cancelled", || async {
+            legacy.tell(&cancelled).await;
+            let running = sampled.server.sessions().list()[0].in_flight();
+            (running == 0).then_some(()).ok_or(format!("{running} run"))
+        })
+        .await;
+    }
+    let pong = legacy.ask(rpc::request(2, "ping", &json!({}))).await;
+    assert_eq!(
+        pong,
+        json!({ "jsonrpc": "2.0", "id": 2, "result": {} }),
+        "and nothing before it"
+    );
+}
+
+/// A8, T2: the end of the stream ends session and calls.
+#[tokio::test]
+async fn a8_nothing_is_left_of_a_client_that_went() {
+    let sampled = both(HttpSseConfig::default()).await;
+    let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+    legacy.initialize("2024-11-05").await;
+    legacy.tell(rpc::call(1, "wait")).await;
+    sampled.seen.running(1).await;
+    drop(legacy);
+    sampled.seen.running(0).await;
+    live(&sampled, 0).await;
+}
+
+/// T2: each setting of HTTP+SSE that shows on the wire.
+#[tokio::test]
+async fn t2_settings_of_http_sse_are_enforced() {
+    let config = HttpSseConfig::builder()
+        .sse_endpoint("/events")
+        .messages_endpoint("/post")
+        .public_base(Some("/behind/a/proxy".to_owned()))
+        .max_streams(1_usize)
+        .retry(Duration::from_millis(1_234))
+        .inline_json(true)
+        .build()
+        .unwrap();
+    let sampled = both(config).await;
+    let url = sampled.url("/events");
+    let mut stream = SseClient::opening(&Client::new(&url)).await;
+    let first = stream.next_event().await.unwrap();
+    let endpoint = first.data.unwrap();
+    assert!(
+        endpoint.starts_with("/behind/a/proxy/post?sessionId="),
+        "{endpoint}"
+    );
+    assert_eq!(first.retry, Some(1_234));
+    let refused = Client::new(&url).get().await;
+    assert_eq!(refused.status, 503, "max_streams");
+    assert!(refused.header("Retry-After").is_some());
+    let post = Client::new(&sampled.url(endpoint.strip_prefix("/behind/a/proxy").unwrap()));
+    let mut inline = post.post(rpc::initialize(0, "2024-11-05")).await;
+    assert_eq!(inline.status, 200, "inline_json");
+    assert_eq!(
+        inline.json().await["result"]["serverInfo"]["name"],
+        "sample"
+    );
+}
+
+/// A17, T2: who does not initialize, and who says nothing, is let go.
+#[tokio::test]
+async fn a17_streams_end_in_time() {
+    let short = Duration::from_millis(50);
+    let config = HttpSseConfig::builder()
+        .connection_timeout(short)
+        .build()
+        .unwrap();
+    let sampled = both(config).await;
+    let mut silent = SseClient::open(&sampled.url("/sse")).await;
+    silent.stream.try_read_to_end().await.1.unwrap();
+    live(&sampled, 0).await;
+
+    let config = HttpSseConfig::builder()
+        .session_timeout(short)
+        .build()
+        .unwrap();
+    let sampled = both(config).await;
+    let mut idle = SseClient::open(&sampled.url("/sse")).await;
+    idle.initialize("2024-11-05").await;
+    idle.stream.try_read_to_end().await.1.unwrap();
+    live(&sampled, 0).await;
+}

@@ -1,0 +1,159 @@
+//! Telling clients that something changed.
+
+use serde_json::{Value, json};
+use thinpipe_testkit::{eventually, rpc};
+use thinpipe_transport::mcp::config::HttpTransportConfig;
+
+use crate::support::streamable;
+
+const CHANGED: &str = "notifications/tools/list_changed";
+const UPDATED: &str = "notifications/resources/updated";
+
+/// B20, R108, R220: each session is told once, on its standalone stream, and only of what it subscribed to.
+#[tokio::test]
+async fn b20_sessions_are_told_once_and_of_what_they_subscribed_to() {
+    let sampled = streamable(HttpTransportConfig::default()).await;
+    let (first, second) = (
+        sampled.session("2025-11-25").await,
+        sampled.session("2025-03-26").await,
+    );
+    let (mut to_first, mut to_second) = (first.get().await, second.get().await);
+    assert_eq!((to_first.status, to_second.status), (200, 200));
+    let uri = |method: &str, uri: &str| rpc::request(1, method, &json!({ "uri": uri }));
+    for (client, wanted) in [
+        (&first, "test://a"),
+        (&first, "test://b"),
+        (&second, "test://b"),
+    ] {
+        let mut done = client.post(uri("resources/subscribe", wanted)).await;
+        assert_eq!(done.json().await["result"], json!({}));
+    }
+    let mut narrowed = first.post(uri("resources/unsubscribe", "test://b")).await;
+    assert_eq!(narrowed.json().await["result"], json!({}));
+    let notifier = sampled.server.notifier();
+    for changed in ["test://a", "test://b", "test://c"] {
+        notifier.resource_updated(changed).await;
+    }
+    notifier.tools_changed().await;
+    // Not declared, so not told.
+    notifier.prompts_changed().await;
+    notifier.resources_changed().await;
+    notifier.tools_changed().await;
+    for (stream, wanted) in [(&mut to_first, "test://a"), (&mut to_second, "test://b")] {
+        let update = stream.next_message().await;
+        assert_eq!(
+            (&update["method"], &update["params"]["uri"]),
+            (&json!(UPDATED), &json!(wanted))
+        );
+        assert_eq!(stream.next_message().await["method"], CHANGED);
+        assert_eq!(stream.next_message().await["method"], CHANGED);
+    }
+    // A stream that takes the place of another begins where that ended.
+    let mut taken_over = first.get().await;
+    notifier.resource_updated("test://a").await;
+    assert_eq!(taken_over.next_message().await["method"], UPDATED);
+    assert_eq!(to_first.read_to_end().await.len(), 0, "each message once");
+}
+
+/// A change that happens while no stream is open is told when one is.
+#[tokio::test]
+async fn a_change_waits_for_a_stream() {
+    let sampled = streamable(HttpTransportConfig::default()).await;
+    let client = sampled.session("2025-11-25").await;
+    sampled.server.notifier().tools_changed().await;
+    sampled.server.notifier().tools_changed().await;
+    let mut stream = client.get().await;
+    assert_eq!(stream.next_message().await["method"], CHANGED);
+    sampled.server.notifier().resource_updated("test://a").await;
+    sampled.server.notifier().tools_changed().await;
+    assert_eq!(
+        stream.next_message().await["method"],
+        CHANGED,
+        "once before, once now"
+    );
+}
+
+/// R145 to R149
+#[tokio::test]
+async fn r145_listens_are_acknowledged_and_stamped() {
+    let sampled = streamable(HttpTransportConfig::default()).await;
+    let client = sampled.client();
+    let listen = |id: Value, notifications: Value| {
+        let params = json!({ "notifications": notifications });
+        client.post_modern(&rpc::modern(id, "subscriptions/listen", params))
+    };
+    let asked = json!({
+        "toolsListChanged": true, "promptsListChanged": true, "resourceSubscriptions": ["test://a"],
+    });
+    let mut first = listen(json!(7), asked).await;
+    let mut second = listen(json!("7"), json!({ "toolsListChanged": true })).await;
+    let acknowledged = first.next_message().await;
+    assert_eq!(
+        acknowledged["method"],
+        "notifications/subscriptions/acknowledged"
+    );
+    let honoured = json!({ "toolsListChanged": true, "resourceSubscriptions": ["test://a"] });
+    assert_eq!(acknowledged["params"]["notifications"], honoured);
+    assert_eq!(acknowledged["params"]["_meta"][rpc::SUBSCRIPTION], 7);
+    second.next_message().await;
+
+    let notifier = sampled.server.notifier();
+    notifier.resource_updated("test://b").await;
+    notifier.resource_updated("test://a").await;
+    notifier.tools_changed().await;
+    let update = first.next_message().await;
+    assert_eq!(
+        (&update["method"], &update["params"]["uri"]),
+        (&json!(UPDATED), &json!("test://a"))
+    );
+    for (stream, id) in [(&mut first, json!(7)), (&mut second, json!("7"))] {
+        let changed = stream.next_message().await;
+        assert_eq!(changed["method"], CHANGED);
+        assert_eq!(changed["params"]["_meta"][rpc::SUBSCRIPTION], id);
+    }
+    let mut refused = listen(json!(8), json!(null)).await;
+    assert_eq!(refused.json().await["error"]["code"], -32602);
+
+    second.close();
+    eventually("the listener is gone", || async {
+        let open = sampled.server.server().stats().streams_open;
+        (open == 1).then_some(()).ok_or(format!("{open} streams"))
+    })
+    .await;
+    sampled.server.shut_down().await;
+    let end = first.next_message().await;
+    assert_eq!(
+        (&end["id"], &end["result"]["resultType"]),
+        (&json!(7), &json!("complete"))
+    );
+    assert_eq!(end["result"]["_meta"][rpc::SUBSCRIPTION], 7);
+}
+
+/// F-rows: a client that does not read its stream is not waited for, and the others are told.
+#[tokio::test]
+async fn who_does_not_read_holds_up_nobody() {
+    let sampled = streamable(HttpTransportConfig::default()).await;
+    let (silent, reader) = (
+        sampled.session("2025-11-25").await,
+        sampled.session("2025-11-25").await,
+    );
+    let stuck = silent.get().receive_buffer(1024).await;
+    let uri = "x".repeat(64 << 10);
+    let params = json!({ "uri": uri });
+    silent
+        .post(rpc::request(1, "resources/subscribe", &params))
+        .await
+        .json()
+        .await;
+    let mut stream = reader.get().await;
+    let notifier = sampled.server.notifier();
+    eventually("the session that does not read ends", || async {
+        notifier.resource_updated(&uri).await;
+        let live = sampled.server.sessions().stats().live;
+        (live == 1).then_some(()).ok_or(format!("{live} live"))
+    })
+    .await;
+    notifier.tools_changed().await;
+    assert_eq!(stream.next_message().await["method"], CHANGED);
+    drop(stuck);
+}
