@@ -54,8 +54,8 @@ pub(super) struct About {
     pub(super) client: Option<IpAddr>,
     pub(super) session: Option<Arc<Session>>,
     pub(super) conversation: Option<Arc<Conversation>>,
-    pub(super) capabilities: Value,
-    pub(super) client_info: Value,
+    pub(super) capabilities: Arc<Value>,
+    pub(super) client_info: Arc<Value>,
 }
 
 /// The token under which a client wants to hear of progress, and how far it was.

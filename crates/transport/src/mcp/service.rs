@@ -137,8 +137,8 @@ impl<H: MessageHandler> Service<H> {
         };
         if let Some(state) = state {
             about.conversation = Some(Arc::clone(&state.conversation));
-            about.capabilities = state.capabilities.clone();
-            about.client_info = state.client_info.clone();
+            about.capabilities = Arc::clone(&state.capabilities);
+            about.client_info = Arc::clone(&state.client_info);
         }
         if let Some(session) = &session {
             about.binding = session.binding();
@@ -194,8 +194,8 @@ impl<H: MessageHandler> Service<H> {
             text.and_then(|text| serde_json::from_slice(text).ok())
                 .unwrap_or_default()
         };
-        about.capabilities = member(meta_key::CLIENT_CAPABILITIES);
-        about.client_info = member(meta_key::CLIENT_INFO);
+        about.capabilities = Arc::new(member(meta_key::CLIENT_CAPABILITIES));
+        about.client_info = Arc::new(member(meta_key::CLIENT_INFO));
         let level = member(meta_key::LOG_LEVEL);
         let level = match &level {
             Value::Null => None,
@@ -454,8 +454,8 @@ fn split(exchange: Exchange) -> (Inbound, About) {
         client,
         session: None,
         conversation: None,
-        capabilities: Value::Null,
-        client_info: Value::Null,
+        capabilities: Arc::default(),
+        client_info: Arc::default(),
     };
     (exchange.inbound, about)
 }

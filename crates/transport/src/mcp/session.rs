@@ -21,8 +21,8 @@ pub(super) const MAX_SUBSCRIPTIONS: usize = 1_000;
 /// The state of one session.
 pub(super) struct SessionState {
     pub(super) conversation: Arc<Conversation>,
-    pub(super) capabilities: Value,
-    pub(super) client_info: Value,
+    pub(super) capabilities: Arc<Value>,
+    pub(super) client_info: Arc<Value>,
     level: AtomicU8,
     initialized: AtomicBool,
     /// Requests that are being answered; the server side bounds them.
@@ -53,8 +53,8 @@ impl SessionState {
         }
         Self {
             conversation: Conversation::new(config, session.revision()),
-            capabilities: params["capabilities"].take(),
-            client_info: params["clientInfo"].take(),
+            capabilities: Arc::new(params["capabilities"].take()),
+            client_info: Arc::new(params["clientInfo"].take()),
             level: AtomicU8::new(LogLevel::Info as u8),
             initialized: AtomicBool::new(initialized),
             running: Mutex::default(),
