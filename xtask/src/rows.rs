@@ -86,13 +86,15 @@ fn rows_in(text: &str) -> impl Iterator<Item = Row> {
 
 fn parse(word: &str) -> Option<Row> {
     let letter = word.chars().next()?.to_ascii_uppercase();
-    if !matches!(letter, 'A'..='K' | 'R') {
+    if !matches!(letter, 'A'..='K' | 'R' | 'T') {
         return None;
     }
+    // There are 15 traps.
+    let last = if letter == 'T' { 15 } else { 250 };
     let number: u16 = word[1..]
         .parse()
         .ok()
-        .filter(|number| (1..=250).contains(number))?;
+        .filter(|number| (1..=last).contains(number))?;
     Some((letter, number))
 }
 
@@ -125,8 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn traps_are_rows() {
+        let text = "/// A9, T3\nfn t15_limits_are_kept() {}";
+        assert_eq!(
+            rows_in(text).collect::<Vec<_>>(),
+            [('A', 9), ('T', 3), ('T', 15)]
+        );
+        assert_eq!(asked(&["T1-T15"]).unwrap().len(), 15);
+    }
+
+    #[test]
     fn words_that_merely_look_alike_are_none() {
-        assert_eq!(rows_in("r1_ R16 R999 B64x Z3 i32 f32;").count(), 0);
+        assert_eq!(rows_in("r1_ R16 R999 B64x Z3 T16 i32 f32;").count(), 0);
     }
 
     /// Every row that is met stays shown.

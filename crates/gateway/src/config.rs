@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thinpipe_proto::bridge::DEFAULT_IDLE;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
 use thinpipe_transport::server::SseConfig;
@@ -29,9 +30,10 @@ pub struct UpstreamSpec {
     pub sse: Option<SsePaths>,
     /// How it is reached.
     pub reached: Reached,
-    /// What happens when it does not know its session any more.
+    /// What happens when it does not know its session any more. One over stdio or HTTP+SSE ends with what
+    /// carries it, and its clients' sessions always end with it.
     pub session_lost: SessionLost,
-    /// Who resumes a stream that broke.
+    /// Who resumes a stream that broke. Servers over stdio or HTTP+SSE have no event ids to resume by.
     pub resume: Resume,
     /// Whether it is told who requests come from.
     pub forwarded: Forwarded,
@@ -75,10 +77,23 @@ pub struct ChildUpstream {
     /// Processes that run at one time, those that are being ended included. Default: 64. Beyond, clients
     /// get 503 with `Retry-After`.
     pub max_children: usize,
+    /// How long a request may stay without an answer or progress. Default: 60 s. Time in which the
+    /// server waits for an answer of the client does not count.
+    pub request_timeout: Duration,
 }
 
-/// [`ChildUpstream::max_children`] unless configured.
-pub const DEFAULT_MAX_CHILDREN: usize = 64;
+impl ChildUpstream {
+    /// The defaults for a program.
+    #[must_use]
+    pub fn new(process: StdioConfig) -> Self {
+        Self {
+            process,
+            sessions: Sharing::default(),
+            max_children: 64,
+            request_timeout: DEFAULT_IDLE,
+        }
+    }
+}
 
 /// Who shares an upstream session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,11 +124,7 @@ impl From<UpstreamConfig> for Reached {
 
 impl From<StdioConfig> for Reached {
     fn from(process: StdioConfig) -> Self {
-        Self::Stdio(ChildUpstream {
-            process,
-            sessions: Sharing::default(),
-            max_children: DEFAULT_MAX_CHILDREN,
-        })
+        Self::Stdio(ChildUpstream::new(process))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thinpipe_proto::deprecation::{DeprecationConfig, InventoryReport};
+use thinpipe_proto::deprecation::{DeprecationConfig, EndpointUse, InventoryReport};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{
     ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SseEndpoint, SseObserver,
@@ -17,6 +17,7 @@ use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
 use crate::route::Route;
+use crate::session::declares_logging;
 
 /// A gateway in front of one or several MCP servers.
 #[derive(Debug, Clone)]
@@ -188,6 +189,12 @@ impl Gateway {
         self.clients.report()
     }
 
+    /// How many use HTTP+SSE in front of the upstream of this name. Cheap enough for every scrape.
+    #[must_use]
+    pub fn sse_use(&self, upstream: &str) -> EndpointUse {
+        self.clients.of_endpoint(upstream)
+    }
+
     /// The routes, in the order of the configuration.
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
@@ -209,5 +216,6 @@ fn observer(
         return Err(GatewayError::Link { path });
     };
     let observer = DeprecationObserver::new(deprecation.clone(), successor, clients.clone());
+    let observer = observer.with_logging_declared_in(declares_logging);
     Ok(Some(Arc::new(observer)))
 }

@@ -172,7 +172,8 @@ async fn check(route: &Route) -> Option<bool> {
     asked.unwrap_or(Some(false))
 }
 
-/// Most servers refuse the request of a check, and some fail over it: what is not from a proxy in
+/// Most servers refuse the request of a check (those of HTTP+SSE take no POST there at all, and a GET
+/// would open a session), and some fail over it: what is not from a proxy in
 /// front of a dead server is an answer. `None`: there was no room to read it.
 async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<bool> {
     if !matches!(response.status.as_u16(), 502..=504) {
@@ -310,9 +311,12 @@ impl Route {
                  is spoken to in sessions; they cannot be connected yet",
                 self.name(),
             );
-            let supported = Revision::ALL.into_iter().filter(|r| !r.is_modern());
-            let supported: Vec<_> = supported.collect();
-            return Ok(Some(self.mismatch(message, &text, &supported, requested)));
+            return Ok(Some(self.mismatch(
+                message,
+                &text,
+                &with_sessions(),
+                requested,
+            )));
         }
         let verdict = self.find_out().await.map_err(|failure| {
             let text = format!("{} cannot be probed: {}", self.name(), failure.text);
@@ -321,7 +325,10 @@ impl Route {
         if verdict.modern().is_some() {
             return Ok(None);
         }
-        let supported: Vec<_> = verdict.legacy().into_iter().collect();
+        // One that is pinned was never asked.
+        let supported = verdict
+            .legacy()
+            .map_or_else(with_sessions, |legacy| vec![legacy]);
         let text = format!(
             "the client speaks stateless Streamable HTTP (2026-07-28), but {} speaks {}; \
              they cannot be connected yet",
@@ -367,6 +374,12 @@ impl Route {
         let (status, code) = (StatusCode::BAD_REQUEST, rpc::code::UNSUPPORTED_VERSION);
         Answer::error(status, message.id(), code, text, Some(&data.to_string()))
     }
+}
+
+/// All revisions that have sessions.
+fn with_sessions() -> Vec<Revision> {
+    let all = Revision::ALL.into_iter();
+    all.filter(|revision| !revision.is_modern()).collect()
 }
 
 /// Why there is no verdict, as clients are told. A probe runs nothing, so that nothing is lost with it.

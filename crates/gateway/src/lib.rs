@@ -18,8 +18,8 @@ mod session;
 mod stats;
 
 pub use config::{
-    ChildUpstream, DEFAULT_MAX_CHILDREN, Forwarded, GatewayConfig, HealthConfig, HttpUpstream,
-    Reached, Resume, SessionLost, Sharing, SsePaths, UpstreamSpec,
+    ChildUpstream, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume,
+    SessionLost, Sharing, SsePaths, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;

@@ -7,6 +7,7 @@
 
 mod children;
 mod delivery;
+mod draining;
 mod member;
 mod posts;
 mod task;
@@ -32,6 +33,7 @@ use crate::interceptor::Chain;
 use crate::stats::Counters;
 
 pub(crate) use children::{Children, NotStarted};
+pub(crate) use draining::Draining;
 pub(crate) use member::{Attachment, Member, Place};
 pub(crate) use task::AT_ONCE;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::is_read_only_method;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
@@ -141,28 +141,6 @@ impl Route {
         starts && self.health.is_healthy()
     }
 
-    /// Idle connections age.
-    pub(crate) fn prune(&self) {
-        if let Some(upstream) = self.upstream() {
-            upstream.prune();
-        }
-    }
-
-    /// # Errors
-    /// The server is none of HTTP: what needs one has come here by mistake.
-    pub(crate) fn http(&self) -> Result<&Upstream, Failure> {
-        let text = "a server that is a child process is not asked over HTTP";
-        self.upstream()
-            .ok_or_else(|| Failure::new(Reason::Binding, text))
-    }
-
-    /// How long a server may take to answer; of a child process it is what the bridge allows.
-    fn request_timeout(&self) -> Duration {
-        let of = |upstream: &Upstream| upstream.config().request_timeout;
-        self.upstream()
-            .map_or(thinpipe_proto::bridge::DEFAULT_IDLE, of)
-    }
-
     /// What it has counted.
     #[must_use]
     pub fn route_stats(&self) -> RouteStats {
@@ -228,7 +206,7 @@ impl Route {
         self.counters.exchange();
         let begun = Begun::new(&exchange, self.log.get().is_some());
         let id = request_id(&exchange.inbound).cloned();
-        if !self.health.is_healthy() && !matches!(exchange.inbound, Inbound::Terminate(_)) {
+        if !self.health.is_healthy() && !goes_on(&exchange.inbound) {
             self.counters.failed();
             let answer = Failure::unhealthy(id.as_ref(), self.name());
             self.begins(&begun, &answer);
@@ -326,7 +304,7 @@ impl Route {
         session: Option<Arc<Session>>,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send {
         async move {
-            if self.upstream().is_none() {
+            if session.is_none() && self.is_known_pipe() {
                 return Ok(self.sessionless_piped(&message));
             }
             let context = self.context(&call, session.as_ref(), &message);
@@ -470,6 +448,18 @@ fn purpose_of(message: &Message) -> Purpose {
     match message.id().filter(|_| message.kind() == Kind::Request) {
         Some(id) => Purpose::Request(id.clone()),
         None => Purpose::Unasked,
+    }
+}
+
+/// Whether it needs no server that can be reached anew: the end of a session, or what goes over a pipe,
+/// which says itself when it is broken.
+fn goes_on(inbound: &Inbound) -> bool {
+    match inbound {
+        Inbound::Terminate(_) => true,
+        Inbound::Message(_, Some(session)) | Inbound::Listen(session, _) => {
+            piped(session).is_some()
+        }
+        _ => false,
     }
 }
 

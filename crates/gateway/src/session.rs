@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub(crate) struct SessionState {
     pub(crate) reestablishing: tokio::sync::Mutex<()>,
     /// The upstream session, if it is a pipe.
     pipe: OnceLock<Attachment>,
+    /// Whether the server said that it may log.
+    declares_logging: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,13 @@ struct Live {
 /// transport below knows the client's id alone (F7).
 pub(crate) fn upstream_session(session: &Session) -> Option<UpstreamSessionId> {
     UpstreamSessionId::from_bytes(session.attachment()).ok()
+}
+
+/// Whether the server of a session of HTTP+SSE said in its answer to `initialize` that it may log: then the
+/// gateway may send a log message there as well.
+pub(crate) fn declares_logging(session: &Session) -> bool {
+    let state = session.existing_state::<SessionState>();
+    state.is_some_and(|state| state.declares_logging.load(Ordering::Relaxed))
 }
 
 /// What [`upstream_session`] reads; empty for a server that issued no id.
@@ -221,6 +231,11 @@ impl SessionState {
     /// Remembers what the server said it can do.
     pub(crate) fn note_capabilities(&self, capabilities: serde_json::Value) {
         lock(&self.setup).capabilities = Some(capabilities);
+    }
+
+    /// Remembers that the server may log.
+    pub(crate) fn note_logging(&self) {
+        self.declares_logging.store(true, Ordering::Relaxed);
     }
 
     /// Remembers requests that give the upstream's session state.

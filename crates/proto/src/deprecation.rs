@@ -30,7 +30,9 @@ pub use advice::{Gain, MigrationAdvice, Readiness, Sdk, Urgency, advise};
 pub use config::{
     AfterSunset, DeprecationConfig, InvalidDeprecation, InvalidLink, LinkTarget, MigrationLevel,
 };
-pub use inventory::{ClientUse, Counted, Inventory, InventoryReport, MAX_CLIENTS, MAX_NAME};
+pub use inventory::{
+    ClientUse, Counted, EndpointUse, Inventory, InventoryReport, MAX_CLIENTS, MAX_NAME,
+};
 pub use notice::{Gone, Severity, gone, headers, hint, severity};
 pub use throttle::{MAX_KEY, MAX_KEYS, Throttle};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -192,6 +192,23 @@ impl Process {
         }
     }
 
+    /// Everything it wrote, when it and whoever has its output has ended.
+    ///
+    /// # Panics
+    /// If that takes longer than [`DEADLINE`](crate::DEADLINE).
+    #[track_caller]
+    pub fn lines_to_end(&self) -> impl Future<Output = Vec<String>> + Send + use<> {
+        let at = Location::caller();
+        let mut output = self.output.subscribe();
+        let all = self.output.clone();
+        async move {
+            let what = || format!("the end of what it writes: {:#?}", all.borrow().lines);
+            let ended = output.wait_for(|output| output.ended == 2);
+            let output = within(at, what, ended).await;
+            output.expect("this future has a sender too").lines.clone()
+        }
+    }
+
     /// Kills it, and waits until it is gone.
     ///
     /// # Panics

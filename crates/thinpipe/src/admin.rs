@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::Backend;
 use crate::figures;
 use crate::metrics::{self, Metrics};
+use crate::sse_clients::{SseClients, SseServed};
 
 /// Admin connections at one time; probes and scrapers need few.
 const MAX_CONNECTIONS: usize = 64;
@@ -40,6 +41,7 @@ pub(crate) struct Admin {
     metrics: Metrics,
     access: AccessPolicy,
     workers: usize,
+    sse: SseServed,
     started: Instant,
 }
 
@@ -50,6 +52,7 @@ impl Admin {
         backend: Arc<dyn Backend>,
         workers: usize,
         address: SocketAddr,
+        sse: SseServed,
     ) -> Self {
         let loopback = address.ip().is_loopback();
         // On loopback, web pages must not read it through DNS rebinding. Elsewhere it is asked by
@@ -66,6 +69,7 @@ impl Admin {
             metrics,
             access,
             workers,
+            sse,
             started: Instant::now(),
         }
     }
@@ -155,7 +159,7 @@ impl Admin {
             "/ready" => self.ready(),
             "/metrics" => self.metrics(),
             "/status" => json_answer(StatusCode::OK, &self.status()),
-            "/sse-clients" => json_answer(StatusCode::OK, &self.backend.sse_clients()),
+            "/sse-clients" => json_answer(StatusCode::OK, &self.sse_clients()),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "/health, /ready, /metrics, /status or /sse-clients\n",
@@ -218,6 +222,13 @@ impl Admin {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the metrics cannot be written\n",
             ),
+        }
+    }
+
+    fn sse_clients(&self) -> SseClients {
+        SseClients {
+            report: self.backend.sse_clients(),
+            served: self.sse.clone(),
         }
     }
 

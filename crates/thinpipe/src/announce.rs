@@ -81,7 +81,7 @@ pub(crate) fn client_entry(config: &Config, listen: SocketAddr) -> Value {
 }
 
 /// How a client gets to the listener: by the first name that is allowed, else by its address.
-fn reachable(config: &Config, listen: SocketAddr) -> String {
+pub(crate) fn reachable(config: &Config, listen: SocketAddr) -> String {
     let port = listen.port();
     if !config.server.access.loopback
         && let Some(host) = config.server.access.hosts.first()

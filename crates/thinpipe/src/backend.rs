@@ -8,7 +8,7 @@ use thinpipe_gateway::interceptor::InterceptorStats;
 use thinpipe_gateway::{
     ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, Route, describe,
 };
-use thinpipe_proto::deprecation::InventoryReport;
+use thinpipe_proto::deprecation::{EndpointUse, InventoryReport};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
 use thinpipe_transport::upstream::Upstream;
@@ -109,6 +109,7 @@ impl Backend for Gateway {
                 ),
             ];
             figures.extend(of_server(route));
+            figures.extend(of_sse_clients(&self.sse_use(route.name())));
             for stats in route.chain().stats() {
                 figures.extend(of_interceptor(&stats));
             }
@@ -146,6 +147,27 @@ impl Backend for Gateway {
         let gateway = self.clone();
         Box::pin(async move { gateway.finish().await })
     }
+}
+
+/// The clients that still use HTTP+SSE.
+fn of_sse_clients(used: &EndpointUse) -> [Figure; 3] {
+    [
+        Figure::counter(
+            "sse_sessions",
+            "Sessions that clients opened over HTTP+SSE",
+            used.sessions,
+        ),
+        Figure::gauge(
+            "sse_sessions_open",
+            "Sessions over HTTP+SSE open now",
+            used.open,
+        ),
+        Figure::gauge(
+            "sse_clients",
+            "Clients by name and version that have used HTTP+SSE",
+            used.clients,
+        ),
+    ]
 }
 
 fn of_interceptor(stats: &InterceptorStats) -> [Figure; 4] {

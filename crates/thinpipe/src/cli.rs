@@ -26,6 +26,8 @@ Examples:
   thinpipe doctor http://127.0.0.1:3001/mcp
       What a server speaks, and what would break behind a gateway; `-- COMMAND` instead of
       the URL for one on stdio.
+  thinpipe migrate --config thinpipe.toml
+      Which clients of the running gateway still use HTTP+SSE, and what to change.
   thinpipe --listen 0.0.0.0:8080 --allow-host mcp.example.com http://10.0.0.7:3001/mcp
       Serve other machines; the names they use must be listed.
 
@@ -33,7 +35,7 @@ Settings on the command line go before those of the environment, and these befor
 Stop it with Ctrl-C or SIGTERM: what runs is brought to its end. A second signal stops at once.";
 
 /// What there is to do beside standing in front of one server.
-pub(crate) const COMMANDS: [&str; 4] = ["serve", "check", "doctor", "demo"];
+pub(crate) const COMMANDS: [&str; 5] = ["serve", "check", "doctor", "migrate", "demo"];
 
 /// A gateway for the Model Context Protocol.
 #[derive(Debug, Parser)]
@@ -114,6 +116,10 @@ pub(crate) enum Command {
     },
     /// Find out what a server speaks and what would break behind a gateway, without calling a tool
     Doctor(DoctorArgs),
+    /// Show which clients still use HTTP+SSE (deprecated), and what to change in them and in a file
+    ///
+    /// Asks a running gateway, and changes nothing. It ends with 0 whether or not clients are left.
+    Migrate(MigrateArgs),
     /// Start a sample server with the gateway in front, and show what a client sees
     Demo {
         /// Leave it running afterwards, to try it with a client of your own
@@ -139,6 +145,30 @@ pub(crate) struct DoctorArgs {
     /// Seconds to listen on the server's stream for signs of life
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub(crate) watch: u64,
+}
+
+/// `thinpipe migrate`.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct MigrateArgs {
+    /// Admin address of the gateway [default: that of FILE, or 127.0.0.1:8081] [env: THINPIPE_ADMIN]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
+    /// The gateway's configuration file, to say what to change in it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How the report looks
+    #[arg(long, value_enum, default_value_t = MigrateFormat::Text)]
+    pub(crate) format: MigrateFormat,
+}
+
+/// How the report of `thinpipe migrate` looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum MigrateFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document, described in the operations chapter.
+    Json,
 }
 
 /// How the report of `thinpipe doctor` looks.
@@ -325,6 +355,8 @@ mod tests {
         for line in [
             vec!["thinpipe", "demo", "--keep"],
             vec!["thinpipe", "check", "a.toml"],
+            vec!["thinpipe", "migrate"],
+            vec!["thinpipe", "migrate", "--admin", "h:1", "--format", "json"],
             vec!["thinpipe", "serve", "--config", "a.toml", "--admin", "off"],
         ] {
             let cli = Cli::try_parse_from(&line).unwrap();
@@ -343,6 +375,7 @@ mod tests {
             "serve",
             "check",
             "doctor",
+            "migrate",
             "thinpipe -- npx",
             "THINPIPE_LISTEN",
             "Examples:",

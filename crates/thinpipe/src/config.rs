@@ -31,6 +31,7 @@ mod tests;
 mod tree;
 mod upstreams;
 
+pub(crate) use build::ADMIN;
 pub(crate) use problem::Problems;
 pub(crate) use quantity::Period;
 pub(crate) use raw::LogFormat;

@@ -2,12 +2,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use thinpipe_proto::access::AccessPolicy;
-use thinpipe_transport::server::{Server, ServerConfig};
+use thinpipe_transport::mcp::McpServer;
+use thinpipe_transport::mcp::config::HttpTransportConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +18,6 @@ use crate::run::{self, Running};
 use crate::signals::Signals;
 
 mod client;
-mod events;
 mod sample;
 mod story;
 
@@ -71,23 +69,17 @@ async fn within(
 }
 
 /// The sample server on a free port, its connections on this thread.
-async fn start_sample() -> anyhow::Result<(Server, SocketAddr)> {
-    let access = AccessPolicy {
-        loopback: true,
-        ..AccessPolicy::default()
-    };
-    let config = ServerConfig {
-        access,
-        ..ServerConfig::default()
-    };
-    let server = Server::builder(config)
-        .endpoint("/mcp", "sample", Arc::new(sample::Sample))
-        .build();
+async fn start_sample() -> anyhow::Result<(McpServer, SocketAddr)> {
+    let config = HttpTransportConfig::builder()
+        // As long as the gateway keeps a session that nobody uses.
+        .session_timeout(Duration::from_secs(30 * 60))
+        .build()?;
+    let server = McpServer::streamable(config, sample::tools())?.build();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let accepting = server.clone();
-    server.spawn(async move {
-        if let Err(error) = accepting.serve(listener).await {
+    server.server().spawn(async move {
+        if let Err(error) = accepting.serve_on(listener).await {
             tracing::error!(%error, "the sample server stopped");
         }
     });

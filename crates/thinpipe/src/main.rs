@@ -15,8 +15,10 @@ mod doctor;
 mod figures;
 mod log;
 mod metrics;
+mod migrate;
 mod run;
 mod signals;
+mod sse_clients;
 mod workers;
 
 use std::process::ExitCode;
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
             }
             Err(error) => Err(error),
         },
+        Cli {
+            command: Some(Command::Migrate(args)),
+            ..
+        } => migrate::run(&args),
         Cli {
             command: Some(Command::Demo { keep, listen }),
             ..

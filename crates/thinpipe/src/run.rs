@@ -17,6 +17,7 @@ use crate::backend::{self, Backend};
 use crate::config::{Config, Period};
 use crate::log;
 use crate::signals::Signals;
+use crate::sse_clients::SseServed;
 use crate::workers::Workers;
 
 /// Connections the kernel holds until they are accepted.
@@ -92,7 +93,8 @@ impl Running {
         let background = CancellationToken::new();
         if let (Some(listener), Some(address)) = (admin, admin_address) {
             let workers = config.workers.get();
-            let admin = Admin::new(server.clone(), Arc::clone(&backend), workers, address);
+            let sse = SseServed::of(&config, listen);
+            let admin = Admin::new(server.clone(), Arc::clone(&backend), workers, address, sse);
             let admin = Arc::new(admin);
             tasks.spawn(admin.serve(listener, tasks.clone(), background.clone()));
         }

@@ -11,6 +11,7 @@ mod handler;
 mod listener;
 mod log;
 mod methods;
+mod pages;
 mod params;
 mod service;
 mod session;

@@ -41,6 +41,7 @@ mod http1;
 mod http2;
 mod inventory;
 mod ladder;
+mod page;
 mod permit;
 mod reply;
 mod service;
@@ -52,6 +53,7 @@ pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use deprecation::DeprecationObserver;
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
 pub use inventory::ClientInventory;
+pub use page::{Figures, PageAccess};
 pub use permit::ServerStats;
 pub use service::{McpService, ServiceBody};
 pub use session::{
@@ -96,6 +98,8 @@ pub(crate) enum Route {
     Mcp(Arc<Endpoint>),
     /// One of the two paths of HTTP+SSE.
     Sse(Arc<sse::SseMount>, sse::Half),
+    /// For operators.
+    Page(Arc<page::Page>),
 }
 
 /// What all connections share.
@@ -316,24 +320,7 @@ impl Server {
     /// Figures of the server; reading them changes nothing.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
-        let shared = &self.shared;
-        let count = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
-        let counters = &shared.counters;
-        ServerStats {
-            connections: count(&counters.connections),
-            connections_refused: count(&counters.connections_refused),
-            connections_open: shared.connections.used(),
-            requests: count(&counters.requests),
-            requests_open: shared.requests.used() + shared.late_requests.used(),
-            answers: std::array::from_fn(|at| count(&counters.answers[at])),
-            buffered_bytes: shared.buffered.used(),
-            streams: count(&counters.streams),
-            streams_open: shared.streams.used(),
-            stalled: count(&counters.stalled),
-            detached: count(&counters.detached),
-            keep_alives: count(&counters.keep_alives),
-            sessions: shared.sessions.stats().live,
-        }
+        self.shared.stats()
     }
 
     /// Shuts down: takes no new work, lets what runs end within [`Limits::drain`], ends the rest

@@ -23,10 +23,8 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
     let mut spec = UpstreamSpec::new("/mcp", client);
     change(&mut spec);
     let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
-    let http = spec.http().unwrap().clone();
     Arc::new(Route::new(
         spec,
-        http,
         chain,
         TaskTracker::new(),
         CancellationToken::new(),

@@ -100,9 +100,15 @@ impl UpstreamSession {
     ) {
         if delivery.is_last() {
             let open = delivery.related.as_ref().and_then(|id| member.take(id));
-            if let Some(Open { outlet, call }) = open {
+            if let Some(open) = open {
+                let Open {
+                    outlet,
+                    call,
+                    answering,
+                } = open;
                 let message = response(&**owner, place, delivery.message, call).await;
                 self.respond(owner, place, outlet, message).await;
+                drop(answering);
             }
             return;
         }

@@ -1,6 +1,7 @@
 //! A client session in front of an upstream session.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -45,6 +46,22 @@ pub(super) struct Open {
     pub(super) outlet: Outlet,
     /// What it asks for, where interceptors want to know.
     pub(super) call: Option<Call>,
+    /// Dropped when it has been answered, or will not be.
+    pub(super) answering: oneshot::Sender<Infallible>,
+}
+
+/// A request that was begun, as its handler sees it.
+pub(crate) struct Begun {
+    pub(crate) inlet: Inlet,
+    done: oneshot::Receiver<Infallible>,
+}
+
+impl Begun {
+    /// Until it has been answered, or will not be.
+    pub(crate) async fn done(self) {
+        // Nothing is ever sent: it ends with its sender.
+        let _ = self.done.await;
+    }
 }
 
 impl Member {
@@ -90,15 +107,21 @@ impl Member {
     }
 
     /// Begins the answer to a request; `None`: one with this id is being answered.
-    fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Inlet> {
+    fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Begun> {
         let conversation = &self.place.get()?.conversation;
         let mut open = lock(&self.open);
         if open.contains_key(request) {
             return None;
         }
         let (outlet, inlet) = conversation.begin(request);
-        open.insert(request.clone(), Open { outlet, call });
-        Some(inlet)
+        let (answering, done) = oneshot::channel();
+        let begun = Open {
+            outlet,
+            call,
+            answering,
+        };
+        open.insert(request.clone(), begun);
+        Some(Begun { inlet, done })
     }
 
     /// The request that is answered now, or not at all.
@@ -134,7 +157,7 @@ impl Attachment {
     }
 
     /// Begins the answer to a request; `None`: one with this id is being answered.
-    pub(crate) fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Inlet> {
+    pub(crate) fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Begun> {
         self.member.begin(request, call)
     }
 

@@ -24,10 +24,13 @@ pub(super) enum Progress {
     Waited,
 }
 
+/// The request that it is, and the sending of it.
+type Sending = (Option<CallId>, BoxFuture<Result<(), PipeError>>);
+
 /// Messages on their way, the oldest first.
 pub(super) struct Posts {
     at_once: usize,
-    sending: Vec<(Option<CallId>, BoxFuture<Result<(), PipeError>>)>,
+    sending: Vec<Sending>,
     /// The newest of them, while it holds up the next one.
     newest: Option<Pin<Box<Sleep>>>,
 }

@@ -4,7 +4,7 @@ use std::future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thinpipe_proto::bridge::{CallId, End};
+use thinpipe_proto::bridge::{CallId, Dropped, End};
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver, PipeSender};
 use tokio_util::sync::CancellationToken;
 
@@ -227,11 +227,15 @@ impl UpstreamSession {
 
     /// The client sessions that are left end with it.
     async fn finish(&self, owner: &Arc<dyn Owner>) {
-        let (members, end) = {
+        let (members, end, dropped) = {
             let mut state = self.lock();
-            (std::mem::take(&mut state.members), state.end.clone())
+            let members = std::mem::take(&mut state.members);
+            (members, state.end.clone(), state.machine.dropped())
         };
         let upstream = &**owner.name();
+        if dropped != Dropped::default() {
+            tracing::debug!(upstream, ?dropped, "messages that led nowhere");
+        }
         match &end {
             Some(End::UpstreamLost(reason)) => {
                 tracing::info!(upstream, reason, "an upstream session was lost");

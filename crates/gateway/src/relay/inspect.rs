@@ -184,7 +184,7 @@ impl InspectEvents {
             Err(error) => {
                 let upstream = self.line.owner.name();
                 tracing::warn!(upstream, %error, "an event is no message; skipped");
-                keep_cursor(&event, out);
+                self.keep_cursor(&event, out);
                 return;
             }
         };
@@ -271,7 +271,7 @@ impl InspectEvents {
         self.note_answer(message);
         let Some(data) = data else {
             if last {
-                keep_cursor(event, out);
+                self.keep_cursor(event, out);
             }
             return;
         };
@@ -279,6 +279,20 @@ impl InspectEvents {
         let retry = event.retry.filter(|_| last);
         let mut encoded = BytesMut::with_capacity(data.len() + 64);
         sse::encode(&mut encoded, event.kind.as_deref(), id, retry, Some(&data));
+        out.extend_from_slice(&encoded);
+    }
+
+    /// An event that is not shown still moves the client's cursor, or a resume would repeat it. Where empty
+    /// data is known not to be a message it is there, since some clients pass over an event without any.
+    fn keep_cursor(&self, event: &Event, out: &mut Vec<u8>) {
+        if event.id.is_none() && event.retry.is_none() {
+            return;
+        }
+        let session = self.line.session.as_ref();
+        let primes = session.is_some_and(|session| session.revision().primes_streams());
+        let data = (primes && event.id.is_some()).then_some(&b""[..]);
+        let mut encoded = BytesMut::new();
+        sse::encode(&mut encoded, None, event.id.as_deref(), event.retry, data);
         out.extend_from_slice(&encoded);
     }
 
@@ -401,15 +415,6 @@ impl BodyStream for InspectEvents {
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
         let resumable = self.last_id().is_some();
         self.line.abandon(resumable, self.source.into_body())
-    }
-}
-
-/// An event that is not shown still moves the client's cursor, or a resume would repeat it.
-fn keep_cursor(event: &Event, out: &mut Vec<u8>) {
-    if event.id.is_some() || event.retry.is_some() {
-        let mut encoded = BytesMut::new();
-        sse::encode(&mut encoded, None, event.id.as_deref(), event.retry, None);
-        out.extend_from_slice(&encoded);
     }
 }
 

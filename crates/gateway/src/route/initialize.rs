@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{self, Message, code};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
@@ -95,11 +97,18 @@ impl Route {
         &self,
         slot: SessionSlot,
         negotiated: Negotiated,
-        capabilities: serde_json::Value,
+        capabilities: Value,
     ) -> Result<Arc<Session>, Failure> {
         let opened = slot.open(negotiated).await;
         let session =
             opened.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;
+        // Only clients of HTTP+SSE are told anything by the gateway itself.
+        if session.binding() == Binding::HttpSse
+            && capabilities.get("logging").is_some_and(Value::is_object)
+            && let Some(state) = session.state(SessionState::default)
+        {
+            state.note_logging();
+        }
         if self.spec().session_lost == SessionLost::Reestablish
             && let Some(state) = session.state(SessionState::default)
         {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::Refused;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, member, quoted, splice};
@@ -12,11 +12,12 @@ use thinpipe_transport::body::{Body, BoxFuture};
 use thinpipe_transport::server::conversation::{Conversation, ConversationConfig, ListenError};
 use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
 
+use super::answer::with_headers;
 use super::opening::{capabilities, negotiated};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
-use crate::pipe::{self, Attachment, NotSent, Place};
+use crate::pipe::{self, Attachment, Draining, NotSent, Place};
 use crate::relay::inspect::rejection_message;
 use crate::session::SessionState;
 use crate::stats::Counters;
@@ -53,6 +54,10 @@ impl Route {
         };
         let opening = self.open_session(slot, negotiated, capabilities(&answer));
         let session = opening.await?;
+        let state = session.state(SessionState::default);
+        let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
+            return Err(Failure::session_gone());
+        };
         let outlet = session.outlet();
         if let Some(outlet) = &outlet {
             // Before anything that the server says next. Who has left has ended the session.
@@ -60,16 +65,17 @@ impl Route {
             pushed.map_err(|_| Failure::session_gone())?;
         }
         self.settle(attachment, &session).await?;
-        Ok(match outlet {
-            Some(_) => Answer::accepted(),
-            None => Answer::json(body).with_session(session.id().clone()),
-        })
+        if outlet.is_some() {
+            return Ok(Answer::accepted());
+        }
+        let answer = Answer::json(body).with_session(session.id().clone());
+        self.with_own_headers(&context, answer)
     }
 
     /// From here on the server's messages come to the session, and it ends with the server's.
     async fn settle(
         self: &Arc<Self>,
-        attachment: Attachment,
+        attachment: &Attachment,
         session: &Arc<Session>,
     ) -> Result<(), Failure> {
         let config = ConversationConfig::default();
@@ -85,10 +91,6 @@ impl Route {
                 carrier: Carrier::Event,
                 ..self.context_in(session, None)
             },
-        };
-        let state = session.state(SessionState::default);
-        let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
-            return Err(Failure::session_gone());
         };
         attachment.settle(place);
         // Whoever ends it either sees the place, or has ended it already. The same holds for the session.
@@ -132,10 +134,14 @@ impl Route {
         match message.id().filter(|_| message.kind() == Kind::Request) {
             None => self.send_unasked(attachment, &message).await,
             Some(id) => {
-                let of_call = context.method.map(|method| (method, context.name));
-                let Some(inlet) = attachment.begin(id, of_call) else {
+                // A client of HTTP+SSE may have read the answer to `initialize` before we were told so.
+                attachment.member().place().wait().await;
+                let of_call = context.method.clone();
+                let of_call = of_call.map(|method| (method, context.name.clone()));
+                let Some(begun) = attachment.begin(id, of_call) else {
                     return self.refused(&Refused::IdInUse, &message);
                 };
+                let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
                 let sent = attachment
                     .upstream()
                     .send(attachment.member().id(), &message);
@@ -145,7 +151,18 @@ impl Route {
                 }
                 // Its bytes are on their way: nobody needs them here while it is answered.
                 drop(message);
-                Ok(inlet.answer().await)
+                if session.outlet().is_some() {
+                    // It is answered on the stream; until then it counts as running, so that neither the
+                    // end of the process nor that of the session's time overlooks it.
+                    begun.done().await;
+                    return Ok(Answer::accepted());
+                }
+                let answer = waiting.around(begun.inlet.answer().await);
+                let context = MessageContext {
+                    direction: Direction::ToClient,
+                    ..context
+                };
+                self.with_own_headers(&context, answer)
             }
         }
     }
@@ -204,20 +221,31 @@ impl Route {
             return Err(Failure::session_gone());
         };
         if session.outlet().is_some() {
-            // HTTP+SSE: all there is to say is said on its stream anyhow.
+            // HTTP+SSE: all there is to say is said on its stream in any case.
             return Ok(Answer::accepted());
         }
-        place
-            .conversation
-            .listen(last)
-            .map_err(|error| match error {
-                ListenError::Contended => Failure::contended(),
-                ListenError::UnknownEvent => {
-                    let text =
-                        "what came after this event is not kept; the session goes on without it";
-                    Failure::new(Reason::UnknownEvent, text)
-                }
-            })
+        match place.conversation.listen(last) {
+            Ok(answer) => {
+                let answer = Draining::of(None, Arc::clone(self.spec.name())).around(answer);
+                self.with_own_headers(&place.context, answer)
+            }
+            Err(ListenError::Contended) => Err(Failure::contended()),
+            Err(ListenError::UnknownEvent) => {
+                let text = "what came after this event is not kept; the session goes on without it";
+                Err(Failure::new(Reason::UnknownEvent, text))
+            }
+        }
+    }
+
+    /// The headers that interceptors give an answer; a pipe brings none.
+    fn with_own_headers(
+        &self,
+        context: &MessageContext,
+        answer: Answer,
+    ) -> Result<Answer, Failure> {
+        let mut headers = HeaderMap::new();
+        self.chain.headers(context, &mut headers)?;
+        Ok(with_headers(answer, headers))
     }
 
     /// A message outside of any session, where each session has a child or a connection of its own.

@@ -1,16 +1,21 @@
 //! How the server of a route is reached, and how an upstream session is opened where that is a pipe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use thinpipe_proto::bridge::{AttachError, Config, End, Refused, Sharing};
+use thinpipe_proto::bridge::{
+    AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
+};
+
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
-use thinpipe_transport::upstream::probe::Speaks;
+use thinpipe_transport::upstream::probe::{Speaks, Verdict};
 use thinpipe_transport::upstream::{Upstream, sse};
 
 use super::{Incoming, Route};
+use crate::config::Reached;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
@@ -38,21 +43,48 @@ impl From<Failure> for NotOpened {
 }
 
 impl Route {
-    /// Whether a session of this server is a pipe of messages, as far as that is known without asking.
-    /// Of a URL that ends as HTTP+SSE servers' do, it is found out first (protocol notes 1.3, "E0 hint").
-    pub(super) async fn is_pipe(&self) -> bool {
-        let Server::Http(upstream) = &self.server else {
-            return true;
-        };
-        let verdict = match self.era().known() {
-            Some(verdict) => Some(verdict),
-            None if upstream.config().url.path().ends_with("/sse") => self.find_out().await.ok(),
-            None => None,
-        };
-        verdict.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
+    /// Idle connections age.
+    pub(crate) fn prune(&self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.prune();
+        }
     }
 
-    /// The same for a server that has refused `initialize`: now it is asked.
+    /// # Errors
+    /// The server is none of HTTP: what needs one has come here by mistake.
+    pub(crate) fn http(&self) -> Result<&Upstream, Failure> {
+        let text = "a server that is a child process is not asked over HTTP";
+        self.upstream()
+            .ok_or_else(|| Failure::new(Reason::Binding, text))
+    }
+
+    /// How long a server may take to answer.
+    pub(super) fn request_timeout(&self) -> Duration {
+        match &self.spec.reached {
+            Reached::Http(http) => http.client.request_timeout,
+            Reached::Stdio(program) => program.request_timeout,
+        }
+    }
+
+    /// Whether a session of this server is a pipe of messages, as far as that is known.
+    pub(super) fn is_known_pipe(&self) -> bool {
+        let known = || self.era().known();
+        let is_sse = |verdict: Arc<Verdict>| matches!(verdict.speaks, Speaks::HttpSse { .. });
+        matches!(self.server, Server::Stdio(_)) || known().is_some_and(is_sse)
+    }
+
+    /// The same; of a URL that ends as those of HTTP+SSE servers do, it is found out first (protocol
+    /// notes 1.3, "E0 hint").
+    pub(super) async fn is_pipe(&self) -> bool {
+        let ends_with_sse = |http: &Upstream| http.config().url.path().ends_with("/sse");
+        let is_unknown = self.era().known().is_none();
+        if is_unknown && self.upstream().is_some_and(ends_with_sse) {
+            return self.turns_out_a_pipe().await;
+        }
+        self.is_known_pipe()
+    }
+
+    /// The same; the server is asked.
     pub(super) async fn turns_out_a_pipe(&self) -> bool {
         let verdict = self.find_out().await;
         verdict.is_ok_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
@@ -188,10 +220,17 @@ impl Route {
         sharing: Sharing,
         at_once: usize,
     ) -> Arc<UpstreamSession> {
+        let idle = self.request_timeout();
+        let limits = Limits {
+            idle,
+            cap: DEFAULT_CAP.max(idle),
+            absolute_cap: DEFAULT_ABSOLUTE_CAP.max(idle),
+            ..Limits::default()
+        };
         let config = Config {
             upstream: self.name().to_owned(),
             sharing,
-            ..Config::default()
+            limits,
         };
         let session = UpstreamSession::new(pipe.sender.clone(), config);
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;
@@ -208,9 +247,12 @@ impl Route {
         message: &Message,
     ) -> Result<(Attachment, Bytes), NotOpened> {
         let asked = self.ask_initialize(session, message).await;
-        match session.end() {
-            Some(End::UpstreamLost(_)) if asked.is_err() => children.start_failed(),
-            _ => children.start_succeeded(),
+        match (&asked, session.end()) {
+            (Ok(_), _) => children.start_succeeded(),
+            (Err(_), Some(End::UpstreamLost(_) | End::InitializeUnanswered)) => {
+                children.start_failed();
+            }
+            (Err(_), _) => {}
         }
         asked
     }
@@ -235,7 +277,9 @@ impl Route {
                 return Err(NotOpened::Elsewhere);
             }
             Err(NotSent::Refused(refused)) => {
-                return Err(Failure::new(Reason::Overloaded, refused.to_string()).into());
+                let answer = refused.answer(message, self.name());
+                let failure = || Failure::new(Reason::Invalid, refused.to_string());
+                return Ok((attachment, answer.ok_or_else(failure)?));
             }
             Err(NotSent::Stuck) => {
                 let text = format!("{} does not take what it is sent", self.name());

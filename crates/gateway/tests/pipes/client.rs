@@ -166,7 +166,7 @@ impl Caller {
     }
 
     /// The gateway has ended the session.
-    pub(crate) async fn is_over(mut self) {
+    pub(crate) async fn expect_over(mut self) {
         match &mut self {
             Self::Streamable { client, .. } => {
                 thinpipe_testkit::eventually("the session is over", async || {

@@ -24,8 +24,10 @@ impl Front {
         change: impl FnOnce(&mut UpstreamSpec),
         configure: impl FnOnce(&mut ServerConfig),
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let mut spec = UpstreamSpec::new("/mcp", reached);
         spec.sse = Some(SsePaths {
             stream: "/sse".to_owned(),
@@ -47,7 +49,7 @@ impl Front {
         };
         configure(&mut config);
         let builder = Server::builder(config);
-        let gateway = Gateway::new(upstreams, builder.buffered()).unwrap();
+        let gateway = Gateway::new(upstreams, builder.buffered()).expect("a gateway");
         let server = gateway.mount(builder).build();
         gateway.start(&server);
         let accepting = server.clone();

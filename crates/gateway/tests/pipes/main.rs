@@ -1,9 +1,14 @@
 //! Clients with sessions in front of servers that are a pipe of messages (protocol notes 5.2): the gateway
 //! as a library, over sockets, between scripted clients and servers.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod client;
+mod draining;
 mod front;
+mod http_sse;
+mod interceptors;
 mod matrix;
 mod server;
 mod shared;
 mod stdio;
+mod streamable;

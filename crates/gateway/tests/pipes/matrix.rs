@@ -111,7 +111,7 @@ mod scenario {
                 &json!({"action": "decline"}),
             ))
             .await;
-        let answer = speaker.heard().await.unwrap();
+        let answer = speaker.hears_any().await;
         assert_eq!(
             answer,
             json!({"jsonrpc": "2.0", "id": 77, "result": {"action": "decline"}})
@@ -133,7 +133,7 @@ mod scenario {
         if binding == Binding::Streamable {
             // What was said before is taken when this is answered.
             speaker.say(rpc::request(1, "ping", &json!({}))).await;
-            assert_eq!(speaker.heard().await.unwrap()["id"], 1);
+            assert_eq!(speaker.hears_any().await["id"], 1);
         }
         speaker.say(&roots).await;
         let mut asked = caller.ask(rpc::request(1, "tools/list", &json!({}))).await;
@@ -157,7 +157,7 @@ mod scenario {
         caller
             .tell(rpc::response(question["id"].clone(), &roots))
             .await;
-        let answer = speaker.heard().await.unwrap();
+        let answer = speaker.hears_any().await;
         assert_eq!(
             answer,
             json!({"jsonrpc": "2.0", "id": "r", "result": roots})
@@ -196,7 +196,7 @@ mod scenario {
         if binding == Binding::Streamable {
             // There is no stream to ask on: the gateway answers.
             speaker.say(&ping).await;
-            let answer = speaker.heard().await.unwrap();
+            let answer = speaker.hears_any().await;
             assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 5, "result": {}}));
         }
         caller.listen().await;
@@ -206,7 +206,7 @@ mod scenario {
         caller
             .tell(rpc::response(asked["id"].clone(), &json!({})))
             .await;
-        let answer = speaker.heard().await.unwrap();
+        let answer = speaker.hears_any().await;
         assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 5, "result": {}}));
     }
 
@@ -284,7 +284,7 @@ mod scenario {
         assert_eq!(answer["error"]["code"], -32603);
         let data = json!({"reason": "upstream_stream_lost", "upstream": "up"});
         assert_eq!(answer["error"]["data"], data);
-        caller.is_over().await;
+        caller.expect_over().await;
         // Nothing is repeated for the next client, which has a session of its own.
         let (mut caller, mut speaker) = Caller::begin(&front, &mut server, binding, REVISION).await;
         caller.settle(&mut speaker).await;
@@ -318,7 +318,7 @@ mod scenario {
         caller
             .tell(rpc::response(question["id"].clone(), &json!({})))
             .await;
-        assert_eq!(speaker.heard().await.unwrap()["id"], "q");
+        assert_eq!(speaker.hears_any().await["id"], "q");
         speaker.answer(&call, json!({"content": []})).await;
         caller.settle(&mut speaker).await;
     }

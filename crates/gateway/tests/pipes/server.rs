@@ -37,7 +37,9 @@ pub(crate) enum Scripted {
 impl Scripted {
     pub(crate) async fn start(carrier: Carrier) -> Self {
         match carrier {
-            Carrier::Stdio => Self::Stdio(TcpListener::bind("127.0.0.1:0").await.unwrap()),
+            Carrier::Stdio => {
+                Self::Stdio(TcpListener::bind("127.0.0.1:0").await.expect("a free port"))
+            }
             Carrier::HttpSse => {
                 let upstream = SseUpstream::start().await;
                 upstream.tell(|state| state.answers = false);
@@ -49,14 +51,17 @@ impl Scripted {
     pub(crate) fn reached(&self) -> Reached {
         match self {
             Self::Stdio(listener) => {
-                let port = listener.local_addr().unwrap().port();
+                let port = listener
+                    .local_addr()
+                    .expect("a bound socket has an address")
+                    .port();
                 let mut config = StdioConfig::new("up".into(), "bash");
                 config.args = ["-c", RELAY, "relay"].map(Into::into).to_vec();
                 config.args.push(port.to_string().into());
                 config.into()
             }
             Self::HttpSse(upstream, _) => Reached::Http(HttpUpstream {
-                client: UpstreamConfig::new("up".into(), upstream.url().parse().unwrap()),
+                client: UpstreamConfig::new("up".into(), upstream.url().parse().expect("a URL")),
                 pin: Some(Binding::HttpSse),
             }),
         }
@@ -67,7 +72,9 @@ impl Scripted {
         match self {
             Self::Stdio(listener) => {
                 let accepted = tokio::time::timeout(DEADLINE, listener.accept()).await;
-                let (stream, _) = accepted.expect("a child was started").unwrap();
+                let (stream, _) = accepted
+                    .expect("a child was started")
+                    .expect("a connection");
                 let (reading, writing) = stream.into_split();
                 Speaker::Child(BufReader::new(reading), writing)
             }
@@ -128,6 +135,15 @@ impl Speaker {
         }
     }
 
+    /// The next message, whatever it is.
+    ///
+    /// # Panics
+    /// If the session ends instead.
+    pub(crate) async fn hears_any(&mut self) -> Value {
+        let message = self.heard().await;
+        message.expect("the gateway says something")
+    }
+
     /// The next message, which has this method.
     #[track_caller]
     pub(crate) fn hears<'a>(
@@ -148,7 +164,8 @@ impl Speaker {
         match self {
             Self::Child(_, writing) => {
                 let line = format!("{}\n", message.to_string());
-                writing.write_all(line.as_bytes()).await.unwrap();
+                let written = writing.write_all(line.as_bytes()).await;
+                written.expect("the child takes it");
             }
             Self::Stream {
                 upstream, index, ..

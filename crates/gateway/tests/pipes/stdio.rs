@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use thinpipe_gateway::Reached;
-use thinpipe_testkit::{Client, rpc, stdio_server};
+use thinpipe_testkit::{Client, SseClient, rpc, stdio_server};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::client::{Binding, Caller};
@@ -99,9 +99,12 @@ async fn c24_noise_on_stdout_harms_nobody() {
     let front = Front::start(program("echo 'starting up...'; echo; echo '[1]'; serve")).await;
     let mut caller = Caller::open(&front, Binding::Streamable, REVISION).await;
     let mut asked = caller.ask(rpc::request(1, "ping", &json!({}))).await;
-    // The script gives the line back as it came: a request of the server's now, which is `ping`.
-    let answer = caller.next(&mut asked).await;
-    assert_eq!(answer["method"], "ping");
+    // The script gives each line back as it came: `initialized`, and a request of the server's now.
+    let mut given_back = caller.next(&mut asked).await;
+    if given_back["method"] == "notifications/initialized" {
+        given_back = caller.next(&mut asked).await;
+    }
+    assert_eq!(given_back["method"], "ping");
 }
 
 /// K1: a client of 2026-07-28 is told what the server speaks, and no child is started for that.
@@ -114,6 +117,88 @@ async fn k1_stateless_clients_are_told_what_there_is() {
     let error = refused.json().await["error"].clone();
     assert_eq!(error["code"], -32022);
     assert_eq!(error["data"]["supported"][0], "2025-11-25");
+    assert_eq!(front.route().children().unwrap().spawned, 0);
+}
+
+/// R213, and protocol notes 5.2, `initialize`: the server is asked for what both sides can know, and what it
+/// names beyond that opens no session.
+#[tokio::test]
+async fn r213_a_revision_that_is_not_known_here() {
+    for binding in [Binding::Streamable, Binding::HttpSse] {
+        let mut server = Scripted::start(Carrier::Stdio).await;
+        let front = Front::start(server.reached()).await;
+        let opening = async {
+            match binding {
+                Binding::Streamable => {
+                    let client = Client::new(&front.mcp);
+                    let mut opened = client.post(rpc::initialize(1, "2031-01-01")).await;
+                    assert_eq!(opened.header("Mcp-Session-Id"), None);
+                    opened.json().await
+                }
+                Binding::HttpSse => {
+                    let mut client = SseClient::open(&front.sse).await;
+                    client.ask(rpc::initialize(1, "2031-01-01")).await
+                }
+            }
+        };
+        let speaking = async {
+            let mut speaker = server.session().await;
+            let initialize = speaker.hears("initialize").await;
+            assert_eq!(initialize["params"]["protocolVersion"], "2025-11-25");
+            let result = json!({"protocolVersion": "2030-01-01", "capabilities": {}});
+            speaker.answer(&initialize, result).await;
+            speaker.ends().await
+        };
+        let (answer, rest) = tokio::join!(opening, speaking);
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(1), &json!(-32602))
+        );
+        assert!(answer["error"]["data"]["supported"].is_array(), "{answer}");
+        assert_eq!(rest, Vec::<Value>::new());
+    }
+}
+
+/// R250: a call that is not answered in time gets an error, and is cancelled.
+#[tokio::test]
+async fn r250_a_call_that_takes_too_long() {
+    for binding in [Binding::Streamable, Binding::HttpSse] {
+        let mut server = Scripted::start(Carrier::Stdio).await;
+        let mut reached = server.reached();
+        if let Reached::Stdio(child) = &mut reached {
+            child.request_timeout = std::time::Duration::from_millis(500);
+        }
+        let front = Front::start(reached).await;
+        let (mut caller, mut speaker) = Caller::begin(&front, &mut server, binding, REVISION).await;
+        let mut asked = caller.ask(rpc::call(1, "slow")).await;
+        let call = speaker.hears("tools/call").await;
+        let cancelled = speaker.hears("notifications/cancelled").await;
+        assert_eq!(cancelled["params"]["requestId"], call["id"]);
+        let answer = caller.next(&mut asked).await;
+        assert_eq!(answer["id"], 1);
+        let data = json!({"reason": "upstream_timeout", "upstream": "up"});
+        assert_eq!(answer["error"]["data"], data);
+        caller.settle(&mut speaker).await;
+    }
+}
+
+/// A message outside of a session has no child to go to.
+#[tokio::test]
+async fn without_a_session_there_is_no_child() {
+    let front = Front::with(
+        program("serve"),
+        |_| {},
+        |config| config.allow_sessionless = true,
+    )
+    .await;
+    let client = Client::new(&front.mcp);
+    let mut refused = client.post(rpc::request(1, "tools/list", &json!({}))).await;
+    assert_eq!(refused.status, 400);
+    let data = refused.json().await["error"]["data"].clone();
+    assert_eq!(
+        data,
+        json!({"reason": "binding_mismatch", "upstream": "up"})
+    );
     assert_eq!(front.route().children().unwrap().spawned, 0);
 }
 

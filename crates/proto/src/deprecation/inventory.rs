@@ -28,13 +28,30 @@ pub const MAX_NAME: usize = 64;
 pub struct Inventory {
     clients: HashMap<Client, Use>,
     other: Option<Use>,
+    /// As many as the server has endpoints, which its operator has chosen.
+    endpoints: HashMap<Box<str>, EndpointUse>,
     max: usize,
 }
 
 /// An open session that was counted, to be given back when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-pub struct Counted(Option<Client>);
+pub struct Counted {
+    client: Client,
+    /// Whether the client is counted under its own name.
+    has_place: bool,
+}
+
+/// All clients of one endpoint, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndpointUse {
+    /// Sessions that were opened.
+    pub sessions: u64,
+    /// Sessions that are open now.
+    pub open: u64,
+    /// Clients that are told apart by name and version.
+    pub clients: u64,
+}
 
 /// Names are made presentable before they are keys, so that what a peer chose is nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,29 +108,44 @@ impl Inventory {
     pub fn opened(&mut self, endpoint: &str, name: &str, version: &str, now: Timestamp) -> Counted {
         let client = Client::new(endpoint, name, version);
         let fresh = Use::new(now);
-        let has_place = self.clients.contains_key(&client) || self.clients.len() < self.max;
-        let (used, counted) = if has_place {
-            let used = self.clients.entry(client.clone()).or_insert(fresh);
-            (used, Counted(Some(client)))
+        let is_known = self.clients.contains_key(&client);
+        let has_place = is_known || self.clients.len() < self.max;
+        let used = if has_place {
+            self.clients.entry(client.clone()).or_insert(fresh)
         } else {
-            (self.other.get_or_insert(fresh), Counted(None))
+            self.other.get_or_insert(fresh)
         };
         used.sessions = used.sessions.saturating_add(1);
         used.open = used.open.saturating_add(1);
         used.last_seen = used.last_seen.max(now);
-        counted
+        let of_endpoint = self.endpoints.entry(client.endpoint.clone()).or_default();
+        of_endpoint.sessions = of_endpoint.sessions.saturating_add(1);
+        of_endpoint.open = of_endpoint.open.saturating_add(1);
+        of_endpoint.clients += u64::from(has_place && !is_known);
+        Counted { client, has_place }
     }
 
     /// A session has ended.
     pub fn closed(&mut self, session: Counted, now: Timestamp) {
-        let used = match session.0 {
-            Some(client) => self.clients.get_mut(&client),
-            None => self.other.as_mut(),
+        let Counted { client, has_place } = session;
+        let used = match has_place {
+            true => self.clients.get_mut(&client),
+            false => self.other.as_mut(),
         };
         if let Some(used) = used {
             used.open = used.open.saturating_sub(1);
             used.last_seen = used.last_seen.max(now);
         }
+        if let Some(of_endpoint) = self.endpoints.get_mut(&client.endpoint) {
+            of_endpoint.open = of_endpoint.open.saturating_sub(1);
+        }
+    }
+
+    /// The clients of an endpoint together. It costs the same however many there are, which
+    /// [`report`](Self::report) does not.
+    #[must_use]
+    pub fn of_endpoint(&self, endpoint: &str) -> EndpointUse {
+        self.endpoints.get(endpoint).copied().unwrap_or_default()
     }
 
     /// What there is to see now.
@@ -144,6 +176,7 @@ impl Default for Inventory {
         Self {
             clients: HashMap::new(),
             other: None,
+            endpoints: HashMap::new(),
             max: MAX_CLIENTS,
         }
     }
@@ -225,6 +258,13 @@ mod tests {
                 ("b", "2", "/sse")
             ]
         );
+        let expected = EndpointUse {
+            sessions: 4,
+            open: 3,
+            clients: 3,
+        };
+        assert_eq!(inventory.of_endpoint("/sse"), expected);
+        assert_eq!(inventory.of_endpoint("/none"), EndpointUse::default());
         let most = &report.clients[0];
         assert_eq!((most.sessions, most.open), (2, 1));
         assert_eq!((most.first_seen, most.last_seen), (at(10), at(60)));
@@ -246,11 +286,17 @@ mod tests {
         assert_eq!(report.clients.len(), MAX_CLIENTS);
         assert_eq!(report.sessions, 10_005);
         assert_eq!(report.other.map(|it| (it.sessions, it.open)), Some((5, 5)));
+        let of_endpoint = inventory.of_endpoint("/sse");
+        assert_eq!(
+            (of_endpoint.sessions, of_endpoint.clients),
+            (10_005, 10_000)
+        );
         for session in sessions {
             inventory.closed(session, at(2));
         }
         let report = inventory.report();
         assert_eq!((report.open, report.other.map(|it| it.open)), (0, Some(0)));
+        assert_eq!(inventory.of_endpoint("/sse").open, 0);
     }
 
     /// A31, E11: a client's name ends no line, moves no cursor, and is not as long as it likes.

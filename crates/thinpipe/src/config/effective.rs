@@ -214,7 +214,7 @@ fn by_command(child: &ChildUpstream, written: Option<&Node>) -> RawUpstream {
             Sharing::PerClient => RawSharing::PerClient,
             Sharing::Shared => RawSharing::Shared,
         }),
-        process: RawProcess::shown(process),
+        process: RawProcess::shown(child),
         ..RawUpstream::default()
     }
 }

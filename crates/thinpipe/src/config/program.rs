@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 
-use thinpipe_gateway::{ChildUpstream, DEFAULT_MAX_CHILDREN, Reached, Sharing, UpstreamSpec};
+use thinpipe_gateway::{ChildUpstream, Reached, Sharing, UpstreamSpec};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use super::build::Build;
@@ -42,15 +42,13 @@ impl Build {
         process.inherit_env = raw.inherit_env.unwrap_or(process.inherit_env);
         process.cwd = raw.cwd.as_ref().map(PathBuf::from);
         process.max_message = max_message;
-        raw.process.apply(self, &path.key("process"), &mut process);
-        ChildUpstream {
-            process,
-            sessions: match raw.sessions {
-                Some(RawSharing::Shared) => Sharing::Shared,
-                Some(RawSharing::PerClient) | None => Sharing::PerClient,
-            },
-            max_children: DEFAULT_MAX_CHILDREN,
-        }
+        let mut child = ChildUpstream::new(process);
+        child.sessions = match raw.sessions {
+            Some(RawSharing::Shared) => Sharing::Shared,
+            Some(RawSharing::PerClient) | None => Sharing::PerClient,
+        };
+        raw.process.apply(self, &path.key("process"), &mut child);
+        child
     }
 
     fn variables(

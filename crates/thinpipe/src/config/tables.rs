@@ -5,10 +5,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thinpipe_gateway::HealthConfig;
+use thinpipe_gateway::{ChildUpstream, HealthConfig};
 use thinpipe_transport::server::{Limits, SessionLimits};
 use thinpipe_transport::upstream::UpstreamConfig;
-use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use super::build::Build;
 use super::quantity::{Period, Size};
@@ -25,10 +24,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// `KEY: TYPE in LOW, HIGH` is a key of the file, and the field of that name where it goes; `as FIELD`
-/// names another field, `or VALUE` what is allowed beside the range.
+/// names another field (`as INNER.FIELD` one further in), `or VALUE` what is allowed beside the range.
 macro_rules! table {
     ($(#[$doc:meta])* $raw:ident is $target:ty {
-        $( $key:ident: $kind:ident in $low:expr, $high:expr $(, or $also:expr)? $(, as $field:ident)?; )*
+        $( $key:ident: $kind:ident in $low:expr, $high:expr $(, or $also:expr)? $(, as $field:ident $(. $inner:ident)*)?; )*
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -46,7 +45,7 @@ macro_rules! table {
                         high: $kind::of($high),
                         also: [$($kind::of($also))?].first().copied(),
                     };
-                    let place = &mut table!(@place target $key $($field)?);
+                    let place = &mut table!(@place target $key $($field $($inner)*)?);
                     *place = build.within(&at.key(stringify!($key)), self.$key, *place, &bounds);
                 )*
             }
@@ -58,12 +57,12 @@ macro_rules! table {
 
             /// What is in effect, as it is written.
             pub(super) fn shown(target: &$target) -> Self {
-                Self { $( $key: Some($kind::write(table!(@place target $key $($field)?))), )* }
+                Self { $( $key: Some($kind::write(table!(@place target $key $($field $($inner)*)?))), )* }
             }
         }
     };
     (@place $target:ident $key:ident) => { $target.$key };
-    (@place $target:ident $key:ident $field:ident) => { $target.$field };
+    (@place $target:ident $key:ident $field:ident $($inner:ident)*) => { $target.$field $(.$inner)* };
 }
 
 table! {
@@ -136,10 +135,12 @@ table! {
 
 table! {
     /// `[upstreams.process]`
-    RawProcess is StdioConfig {
-        max_noise: Number in 0, MILLION;
-        stdin_grace: Period in Duration::ZERO, HOUR;
-        term_grace: Period in Duration::ZERO, HOUR;
+    RawProcess is ChildUpstream {
+        max_children: Number in 1, MILLION;
+        request_timeout: Period in SHORTEST, HOUR;
+        max_noise: Number in 0, MILLION, as process.max_noise;
+        stdin_grace: Period in Duration::ZERO, HOUR, as process.stdin_grace;
+        term_grace: Period in Duration::ZERO, HOUR, as process.term_grace;
     }
 }
 

@@ -43,7 +43,7 @@ const ONE: &str = "[[upstreams]]\nurl = \"http://127.0.0.1:3001/mcp\"\n";
 fn one_upstream_is_served_on_mcp_with_all_defaults() {
     let config = toml(ONE).unwrap().config;
     assert_eq!(config.listen, build::LISTEN);
-    assert_eq!(config.admin, Some(build::ADMIN));
+    assert_eq!(config.admin, Some(ADMIN));
     assert!(config.server.access.loopback && !config.server.access.any_host);
     assert_eq!(config.server.limits, Limits::default());
     let [spec] = config.gateway.upstreams.as_slice() else {

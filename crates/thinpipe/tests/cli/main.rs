@@ -5,6 +5,7 @@ use std::time::Duration;
 mod admin;
 mod admin_idle;
 mod doctor;
+mod migrate;
 mod support;
 
 use support::{Gateway, Program, Sample, run, temporary};

@@ -3,6 +3,7 @@
 mod answers;
 mod buffered;
 mod cycles;
+mod deprecation;
 mod eras;
 mod foreign;
 mod headers;

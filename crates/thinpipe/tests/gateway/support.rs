@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use thinpipe_testkit::{Client, Event, Process, Upstream, rpc};
+use thinpipe_testkit::{Client, Event, Process, Response, Upstream, rpc};
 
 /// Whether anything looks at the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,8 @@ impl Gateway {
         Self::start(upstream, Mode::Pass, Settings::of_upstream(interceptors)).await
     }
 
-    async fn with_file(text: &str) -> Self {
+    /// With this behind the addresses in its file.
+    pub(crate) async fn with_file(text: &str) -> Self {
         let text = format!("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{text}");
         let file = File::new(&text);
         let arguments = [Path::new("serve"), Path::new("--config"), &file.path];
@@ -95,12 +96,13 @@ impl Gateway {
 
     /// What `/status` says.
     pub(crate) async fn status(&self) -> Value {
+        self.admin("/status").await.json().await
+    }
+
+    /// What the admin address answers at a path.
+    pub(crate) async fn admin(&self, path: &str) -> Response {
         let admin = self.process.word_after("admin on ").await;
-        Client::new(&format!("{admin}/status"))
-            .get()
-            .await
-            .json()
-            .await
+        Client::new(&format!("{admin}{path}")).get().await
     }
 
     /// Until the upstream has been asked what it speaks, and has answered.

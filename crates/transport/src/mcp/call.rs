@@ -17,7 +17,7 @@ use crate::body::{BodyError, BodyStream, BoxFuture, Filled};
 use crate::io::LazyTimer;
 use crate::server::conversation::{First, Inlet};
 use crate::server::event_buffer::EventReader;
-use crate::server::{Answer, SessionManager};
+use crate::server::{Answer, Session, SessionManager};
 
 /// Why a handler did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +154,11 @@ impl Streamed {
         sse::encode(&mut event, None, None, Some(retry), None);
         out.extend_from_slice(&event);
         if let (Some(work), Some(sessions)) = (self.work.take(), &self.sessions) {
+            // Its client comes back: till then the session is in use.
+            let activity = self.context.session().map(Session::enter);
             sessions.spawn(async move {
                 work.await;
+                drop(activity);
             });
         }
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::duration;
 
+use super::pages;
 use crate::server::event_buffer::EventBufferConfig;
 use crate::server::{Limits, ServerConfig, SessionLimits};
 
@@ -73,6 +74,9 @@ pub struct HttpTransportConfig {
     pub allowed_origins: Vec<String>,
     /// Streams can be resumed, up to revision 2025-11-25. Default: none, events have no ids.
     pub resumability: Option<Resumability>,
+    /// Serve `/health` (200, or 503 while it shuts down), `/status` (JSON) and `/metrics` (Prometheus) too.
+    /// Where tokens are needed, the last two need one. Default: true.
+    pub pages: bool,
 }
 
 /// What is kept of each event stream, for a client that comes back with `Last-Event-ID`.
@@ -146,6 +150,7 @@ impl Default for HttpTransportConfig {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             resumability: None,
+            pages: true,
         }
     }
 }
@@ -223,8 +228,18 @@ impl HttpTransportConfig {
             })
     }
 
+    /// Whether a path is free of pages.
+    fn check_no_page(&self, path: &str) -> Result<(), ConfigError> {
+        if self.pages && pages::PATHS.contains(&path) {
+            let value = path.to_owned();
+            return Err(ConfigError::SamePath { value });
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         check_path("endpoint", &self.endpoint)?;
+        self.check_no_page(&self.endpoint)?;
         check_counts(&[
             ("max_connections", self.max_connections),
             ("max_concurrent_requests", self.max_concurrent_requests),
@@ -287,6 +302,8 @@ impl HttpTransportConfigBuilder {
         allowed_origins: Vec<String>,
         /// [`HttpTransportConfig::resumability`]
         resumability: Option<Resumability>,
+        /// [`HttpTransportConfig::pages`]
+        pages: bool,
     }
 
     /// The configuration.

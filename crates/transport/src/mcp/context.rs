@@ -212,9 +212,9 @@ impl Context {
             }
             *last = progress;
         }
-        let mut params = json!({ "progressToken": told.token, "progress": progress });
+        let mut params = json!({ "progressToken": told.token, "progress": number(progress) });
         if let Some(total) = total.filter(|total| total.is_finite()) {
-            params["total"] = total.into();
+            params["total"] = number(total);
         }
         // 2025-03-26 and later have a text too.
         if let Some(text) = message.filter(|_| self.revision() >= Revision::V2025_03_26) {
@@ -376,6 +376,15 @@ impl Context {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whole numbers are written without a fraction, as people and most servers do.
+fn number(value: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() <= EXACT {
+        return Value::from(value as i64);
+    }
+    Value::from(value)
 }
 
 /// The result in an answer of the client.

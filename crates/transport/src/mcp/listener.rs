@@ -9,9 +9,12 @@ use tokio::net::TcpListener;
 
 use super::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
 use super::handler::MessageHandler;
+use super::pages;
 use super::subscription::Notifier;
 use super::transport::{HttpSseTransport, StreamableHttpTransport};
-use crate::server::{AccessToken, Server, ServerConfig, SessionManager, SseObserver};
+use crate::server::{
+    AccessToken, ClientInventory, Server, ServerConfig, SessionManager, SseObserver,
+};
 
 /// An MCP server, ready to listen. Cheap to clone; every clone is the same server.
 #[derive(Debug, Clone)]
@@ -19,6 +22,7 @@ pub struct McpServer {
     server: Server,
     bind_address: SocketAddr,
     notifier: Notifier,
+    inventory: Option<ClientInventory>,
 }
 
 /// Builds an [`McpServer`].
@@ -96,6 +100,12 @@ impl McpServer {
         &self.notifier
     }
 
+    /// Which clients still come over HTTP+SSE; `None` if that is not served.
+    #[must_use]
+    pub fn inventory(&self) -> Option<&ClientInventory> {
+        self.inventory.as_ref()
+    }
+
     /// The server side beneath: figures, connections of one's own.
     #[must_use]
     pub fn server(&self) -> &Server {
@@ -116,18 +126,22 @@ impl McpServerBuilder {
         self
     }
 
-    /// Has somebody see the clients of HTTP+SSE, and tell them that there is something newer.
+    /// Has somebody else see the clients of HTTP+SSE: see [`HttpSseTransport::observed_by`].
     pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Self {
         self.http_sse = self.http_sse.map(|http_sse| http_sse.observed_by(observer));
         self
     }
 
-    /// The server. Must be called inside a tokio runtime, as [`ServerBuilder::build`].
+    /// The server. Must be called inside a tokio runtime, as
+    /// [`ServerBuilder::build`](crate::server::ServerBuilder::build).
     #[must_use]
     pub fn build(self) -> McpServer {
         let mut builder = self.streamable.mount(Server::builder(self.config));
         if let Some(http_sse) = &self.http_sse {
             builder = http_sse.mount(builder);
+        }
+        if self.streamable.config().pages {
+            builder = pages::mount(builder, self.streamable.config());
         }
         if let Some(store) = self.store {
             builder = builder.store(store);
@@ -138,6 +152,7 @@ impl McpServerBuilder {
             server,
             bind_address: self.streamable.config().bind_address,
             notifier: self.streamable.notifier().clone(),
+            inventory: self.http_sse.map(|http_sse| http_sse.inventory().clone()),
         }
     }
 }

@@ -8,13 +8,15 @@ use super::handler::MessageHandler;
 use super::service::Service;
 use super::subscription::Notifier;
 use crate::server::{
-    Handler, Server, ServerBuilder, SessionManager, SseConfig, SseEndpoint, SseObserver,
+    ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SessionManager,
+    SseConfig, SseEndpoint, SseObserver,
 };
 
 /// A handler with the protocol around it, ready to be mounted.
 pub(super) trait Mounted: Handler {
     fn notifier(&self) -> &Notifier;
     fn attach(&self, sessions: &SessionManager);
+    fn declares_logging(&self) -> bool;
 }
 
 impl<H: MessageHandler> Mounted for Service<H> {
@@ -24,6 +26,10 @@ impl<H: MessageHandler> Mounted for Service<H> {
 
     fn attach(&self, sessions: &SessionManager) {
         Self::attach(self, sessions);
+    }
+
+    fn declares_logging(&self) -> bool {
+        self.info.can("logging", None)
     }
 }
 
@@ -91,7 +97,8 @@ pub struct HttpSseTransport {
     config: HttpSseConfig,
     endpoint: SseConfig,
     service: Arc<dyn Mounted>,
-    observer: Option<Arc<dyn SseObserver>>,
+    observer: Arc<dyn SseObserver>,
+    inventory: ClientInventory,
 }
 
 impl HttpSseTransport {
@@ -119,19 +126,31 @@ impl HttpSseTransport {
 
     fn over(config: HttpSseConfig, service: Arc<dyn Mounted>) -> Result<Self, ConfigError> {
         let endpoint = config.sse_config()?;
+        let inventory = ClientInventory::default();
+        let (told, successor) = (config.effective_deprecation(), config.successor()?);
+        let observer = DeprecationObserver::new(told, successor, inventory.clone())
+            .with_declared_logging(service.declares_logging());
         Ok(Self {
             config,
             endpoint,
             service,
-            observer: None,
+            observer: Arc::new(observer),
+            inventory,
         })
     }
 
-    /// Has somebody see its clients, and tell them that there is something newer.
+    /// Has somebody else see its clients, in place of who tells them that HTTP+SSE is
+    /// [deprecated](HttpSseConfig::deprecation) and keeps the [inventory](Self::inventory).
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Self {
-        self.observer = Some(observer);
+        self.observer = observer;
         self
+    }
+
+    /// Which clients still come over HTTP+SSE.
+    #[must_use]
+    pub fn inventory(&self) -> &ClientInventory {
+        &self.inventory
     }
 
     /// The configuration.
@@ -155,7 +174,7 @@ impl HttpSseTransport {
             name: ENDPOINT.into(),
             handler: Arc::<dyn Mounted>::clone(&self.service),
             config: self.endpoint.clone(),
-            observer: self.observer.clone(),
+            observer: Some(Arc::clone(&self.observer)),
         })
     }
 

@@ -13,32 +13,26 @@ use thinpipe_proto::sse;
 use crate::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use crate::byte_budget::{ByteBudget, Gathering, NoRoom};
 use crate::server::Shared;
-use crate::server::dispatch::{Envelope, Prepared, begin, invalid, legacy_revision, max_requests};
+use crate::server::dispatch::{Envelope, Prepared, begin, invalid, legacy_revision};
 use crate::server::exchange::{Answer, Content, Inbound};
 use crate::server::session::{InFlight, Session};
 
 /// Splits a batch into exchanges of its handler.
 pub(crate) fn prepare(
     shared: &Shared,
-    envelope: &Envelope,
+    envelope: Envelope,
     messages: Vec<Message>,
     session: Option<Arc<Session>>,
 ) -> Result<Prepared, Answer> {
     let revision = legacy_revision(&envelope.headers, session.as_ref())?;
     classify::batch_allowed(revision).map_err(|refusal| Answer::refused(&refusal))?;
     // More than this never fits, in a session or outside of one: trying again would not help.
-    let limit = session
-        .as_ref()
-        .map_or(shared.config.limits.max_requests_per_session, |session| {
-            max_requests(shared, session)
-        });
+    let limit = shared.config.limits.max_requests_per_session;
     let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
     if requests.count() > limit {
         let text = format!("a batch has at most {limit} requests");
         return Err(invalid(None, &text));
     }
-    let stream = session.as_ref().and_then(|session| session.stream());
-    let is_elsewhere = stream.is_some_and(|stream| stream.is_shared());
     let mut parts = Vec::with_capacity(messages.len());
     for message in messages {
         let is_request = message.kind() == Kind::Request;
@@ -54,7 +48,6 @@ pub(crate) fn prepare(
             id,
             state: State::Waiting(future),
             held: 0,
-            is_elsewhere,
             _running: running,
         });
     }
@@ -122,8 +115,6 @@ struct Part {
     state: State,
     /// Bytes that its answer takes of the batch's [`Room`].
     held: usize,
-    /// The handler answers on the stream of the session itself (HTTP+SSE).
-    is_elsewhere: bool,
     _running: Option<InFlight>,
 }
 
@@ -182,10 +173,6 @@ impl Part {
     }
 
     fn begin(&mut self, answer: Answer, room: &mut Room) {
-        if self.is_elsewhere && answer.status == StatusCode::ACCEPTED {
-            self.state = State::Done;
-            return;
-        }
         let begun = match (answer.content, answer.body) {
             (Content::EventStream, Body::Stream(stream)) => Ok(State::Events(stream)),
             (_, Body::Stream(stream)) => room
@@ -305,9 +292,6 @@ async fn run(mut parts: Vec<Part>, mut room: Room) -> Answer {
     }
     let whole = parts.iter_mut().filter_map(|p| p.take_whole(&mut room));
     let elements: Vec<_> = whole.collect();
-    if elements.is_empty() {
-        return Answer::accepted();
-    }
     array_of(&elements, &room.budget).unwrap_or_else(|NoRoom { .. }| {
         let (status, code) = (StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR);
         Answer::error(status, None, code, NO_ROOM.1, Some(reason!("buffer_full")))

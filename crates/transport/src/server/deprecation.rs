@@ -1,5 +1,6 @@
 //! Tells the clients of HTTP+SSE, and the log, that it is deprecated (protocol notes section 7).
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,7 +20,6 @@ use crate::body::Body;
 
 /// An observer for an [`SseEndpoint`](super::SseEndpoint) that does what its configuration says: headers,
 /// log lines, hints, 410 after the sunset, and a place in the inventory for each client.
-#[derive(Debug)]
 pub struct DeprecationObserver {
     config: DeprecationConfig,
     successor: LinkTarget,
@@ -27,7 +27,7 @@ pub struct DeprecationObserver {
     inventory: ClientInventory,
     throttle: Mutex<Throttle>,
     began: Instant,
-    declares_logging: bool,
+    declares_logging: Box<dyn Fn(&Session) -> bool + Send + Sync>,
 }
 
 impl DeprecationObserver {
@@ -43,7 +43,7 @@ impl DeprecationObserver {
             headers: headers(&config, &successor),
             throttle: Mutex::new(Throttle::new(config.warn_every())),
             began: crate::io::now(),
-            declares_logging: false,
+            declares_logging: Box::new(|_| false),
             config,
             successor,
             inventory,
@@ -54,8 +54,18 @@ impl DeprecationObserver {
     /// [`MigrationLevel::Aggressive`](thinpipe_proto::deprecation::MigrationLevel::Aggressive). Default:
     /// false.
     #[must_use]
-    pub fn with_declared_logging(mut self, declares_logging: bool) -> Self {
-        self.declares_logging = declares_logging;
+    pub fn with_declared_logging(self, declares_logging: bool) -> Self {
+        self.with_logging_declared_in(move |_| declares_logging)
+    }
+
+    /// The same where it depends on the session, as behind a gateway: asked once in each session, when the
+    /// handler has answered its `initialize`. It must not block.
+    #[must_use]
+    pub fn with_logging_declared_in(
+        mut self,
+        declares_logging: impl Fn(&Session) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.declares_logging = Box::new(declares_logging);
         self
     }
 
@@ -90,17 +100,26 @@ impl DeprecationObserver {
         throttle.admit(key, now)
     }
 
-    fn send_hint(&self, stream: &EventBuffer) {
-        if !self.declares_logging {
-            return;
-        }
+    fn send_hint(&self, session: &Session, stream: &EventBuffer) {
         let Some(hint) = hint(&self.config, now(), &self.successor) else {
             return;
         };
+        if !(self.declares_logging)(session) {
+            return;
+        }
         // It is no answer, and nobody misses it where there is no room.
         if let Err(error) = stream.try_push(Bytes::from(hint)) {
             tracing::debug!(?error, "a client is not told that HTTP+SSE is deprecated");
         }
+    }
+}
+
+impl fmt::Debug for DeprecationObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeprecationObserver")
+            .field("config", &self.config)
+            .field("successor", &self.successor)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,7 +141,7 @@ impl SseObserver for DeprecationObserver {
         let (name, version) = (client.name.as_str(), client.version.as_str());
         self.inventory.opened(session, name, version);
         self.log(session, &client);
-        self.send_hint(stream);
+        self.send_hint(session, stream);
     }
 
     fn ended(&self, session: &Arc<Session>, _: SessionEnd) {

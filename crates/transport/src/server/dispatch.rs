@@ -217,10 +217,6 @@ impl Prepared {
         }
     }
 
-    pub(crate) fn into_future(self) -> BoxFuture<Answer> {
-        self.future
-    }
-
     fn cancellable(future: BoxFuture<Answer>, session: Option<Arc<Session>>) -> Self {
         Self {
             future,
@@ -274,7 +270,7 @@ async fn prepare(
         }
         Class::Batch(messages) => {
             let session = session_of(shared, &envelope, None).await?;
-            batch::prepare(shared, &envelope, messages, session)
+            batch::prepare(shared, envelope, messages, session)
         }
         Class::Listen => listen(shared, envelope).await,
         Class::Terminate => {
@@ -361,7 +357,7 @@ pub(crate) fn begin(
 }
 
 /// How many requests may run in a session at one time.
-pub(crate) fn max_requests(shared: &Shared, session: &Session) -> usize {
+fn max_requests(shared: &Shared, session: &Session) -> usize {
     let limit = shared.config.limits.max_requests_per_session;
     session
         .stream()

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use thinpipe_proto::deprecation::{Counted, Inventory, InventoryReport, Timestamp};
+use thinpipe_proto::deprecation::{Counted, EndpointUse, Inventory, InventoryReport, Timestamp};
 use thinpipe_proto::session::SessionId;
 
 use crate::server::Session;
@@ -28,6 +28,13 @@ impl ClientInventory {
     #[must_use]
     pub fn report(&self) -> InventoryReport {
         self.with(|state| state.inventory.report())
+    }
+
+    /// The clients of one endpoint together, by the endpoint's name: for metrics, since it costs the same
+    /// however many clients there are.
+    #[must_use]
+    pub fn of_endpoint(&self, endpoint: &str) -> EndpointUse {
+        self.with(|state| state.inventory.of_endpoint(endpoint))
     }
 
     /// A client has told its name.

@@ -43,12 +43,24 @@ pub(crate) enum Step {
     PostToStream(Arc<SseMount>, StreamSession),
 }
 
-/// Checks everything that can be known without the body.
+/// What is known without the body.
+enum Checked {
+    /// It may go on.
+    Admitted(Admitted),
+    /// It asks for a page.
+    Page(Answer),
+}
+
+/// Checks everything that can be known without the body. `Err` is the answer, of which most are refusals.
 pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box<Answer>> {
-    check(shared, head).map_err(|answer| {
-        log_refusal(shared, &answer, Some(head));
-        Box::new(answer)
-    })
+    match check(shared, head) {
+        Ok(Checked::Admitted(admitted)) => Ok(admitted),
+        Ok(Checked::Page(answer)) => Err(Box::new(answer)),
+        Err(answer) => {
+            log_refusal(shared, &answer, Some(head));
+            Err(Box::new(answer))
+        }
+    }
 }
 
 /// Who is refused is seen here, and nowhere else: what reaches no handler is in no exchange log.
@@ -157,7 +169,7 @@ fn shutting_down(id: Option<&RequestId>) -> Answer {
     unavailable(id, "this server is shutting down", reason!("shutting_down"))
 }
 
-fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
+fn check(shared: &Shared, head: &RequestHead) -> Result<Checked, Answer> {
     let access = &shared.config.access;
     if !access.allows_host(head.host()) {
         return Err(forbid(
@@ -182,6 +194,7 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
     let (endpoint, (principal, step)) = match route {
         Route::Mcp(endpoint) => (endpoint, admit_streamable(shared, head)?),
         Route::Sse(mount, half) => (&mount.endpoint, sse::admit(shared, head, mount, *half)?),
+        Route::Page(page) => return page.answer(shared, head).map(Checked::Page),
     };
     let requests = if shared.is_draining() {
         &shared.late_requests
@@ -195,12 +208,12 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Admitted, Answer> {
             Some(shared.requests.limit()),
         )
     })?;
-    Ok(Admitted {
+    Ok(Checked::Admitted(Admitted {
         endpoint: Arc::clone(endpoint),
         principal,
         step,
         permit,
-    })
+    }))
 }
 
 /// Method, token and media types of a request to an endpoint of Streamable HTTP, in this order.

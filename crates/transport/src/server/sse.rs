@@ -145,7 +145,7 @@ impl Shared {
         }
         match self.route(path) {
             Some(Route::Sse(mount, _)) => Some(Arc::clone(mount)),
-            Some(Route::Mcp(_)) | None => None,
+            Some(Route::Mcp(_) | Route::Page(_)) | None => None,
         }
     }
 }

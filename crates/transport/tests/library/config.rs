@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use thinpipe_testkit::{Client, eventually, rpc};
 use thinpipe_transport::mcp::config::{HttpTransportConfig, HttpTransportConfigBuilder};
+use tokio_util::task::TaskTracker;
 
 use crate::support::{Sampled, streamable};
 
@@ -22,7 +23,9 @@ async fn t1_max_connections() {
     let held = (client.connect().await, client.connect().await);
     let opened = || async {
         let open = sampled.server.server().stats().connections_open;
-        (open == 2).then_some(()).ok_or(format!("{open} open"))
+        (open == 2)
+            .then_some(())
+            .ok_or_else(|| format!("{open} open"))
     };
     eventually("both are served", opened).await;
     assert_eq!(
@@ -32,7 +35,9 @@ async fn t1_max_connections() {
     drop(held);
     eventually("a place is free", || async {
         let status = client.post(rpc::initialize(0, "2025-11-25")).await.status;
-        (status == 200).then_some(()).ok_or(format!("{status}"))
+        (status == 200)
+            .then_some(())
+            .ok_or_else(|| format!("{status}"))
     })
     .await;
 }
@@ -69,9 +74,10 @@ async fn t2_max_streams() {
 async fn t13_max_sessions() {
     let sampled = with(|config| config.max_sessions(3_usize)).await;
     let client = sampled.client();
+    let tasks = TaskTracker::new();
     let opening = (0..8).map(|id| {
         let initialize = client.post(rpc::initialize(id, "2025-11-25"));
-        tokio::spawn(async move { initialize.await.status })
+        tasks.spawn(async move { initialize.await.status })
     });
     let opening: Vec<_> = opening.collect();
     let mut opened = 0;
@@ -89,7 +95,9 @@ async fn t2_session_timeout() {
     let client = sampled.session("2025-11-25").await;
     eventually("the session ends", || async {
         let live = sampled.server.sessions().stats().live;
-        (live == 0).then_some(()).ok_or(format!("{live} live"))
+        (live == 0)
+            .then_some(())
+            .ok_or_else(|| format!("{live} live"))
     })
     .await;
     assert_eq!(
@@ -170,4 +178,72 @@ async fn t2_endpoint() {
         client.post(rpc::initialize(0, "2025-11-25")).await.status
     };
     assert_eq!((at("/elsewhere").await, at("/mcp").await), (200, 404));
+}
+
+/// B5: health is the state there is, and reading figures changes none of them.
+#[tokio::test]
+async fn b5_pages() {
+    let sampled = with(|config| config).await;
+    let page = |path: &str| Client::new(&sampled.url(path)).request("GET");
+    let session = sampled.session("2025-11-25").await;
+    let mut health = page("/health").await;
+    assert_eq!(
+        (health.status, health.json().await),
+        (200, json!({ "status": "ok" }))
+    );
+    let status = page("/status").await.json().await;
+    assert_eq!(status["sessions"]["live"], 1);
+    assert_eq!(status["sessions"]["some"][0]["revision"], "2025-11-25");
+    let id = status["sessions"]["some"][0]["id"].as_str().unwrap();
+    assert!(
+        !id.contains(session.session().unwrap()),
+        "not in full: {id}"
+    );
+    let scrape = async || {
+        let text = page("/metrics").await.read_to_end().await;
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    let first = scrape().await;
+    assert!(
+        first.contains("# TYPE mcp_server_sessions gauge\nmcp_server_sessions 1\n"),
+        "{first}"
+    );
+    let requests = first
+        .lines()
+        .find(|line| line.starts_with("mcp_server_requests_total"));
+    assert!(
+        scrape().await.contains(requests.unwrap()),
+        "scraping is no request"
+    );
+    let refused = Client::new(&sampled.url("/health")).post("{}").await;
+    assert_eq!(
+        (refused.status, refused.header("Allow")),
+        (405, Some("GET, HEAD"))
+    );
+
+    let mut running = session.post(rpc::call(1, "wait")).await;
+    running.next_message().await;
+    let draining = sampled.server.clone();
+    let ended = TaskTracker::new().spawn(async move { draining.shut_down().await });
+    eventually("it drains", || async {
+        let status = page("/health").await.status;
+        (status == 503)
+            .then_some(())
+            .ok_or_else(|| format!("{status}"))
+    })
+    .await;
+    sampled.seen.gate.open();
+    running.next_message().await;
+    ended.await.unwrap();
+
+    let without = with(|config| config.pages(false)).await;
+    assert_eq!(
+        Client::new(&without.url("/health"))
+            .request("GET")
+            .await
+            .status,
+        404
+    );
+    let clash = HttpTransportConfig::builder().endpoint("/status").build();
+    assert!(clash.is_err());
 }

@@ -63,7 +63,7 @@ async fn r107_leaving_does_not_cancel_in_a_session() {
         let detached = sampled.server.server().stats().detached;
         (detached == 1)
             .then_some(())
-            .ok_or(format!("{detached} detached"))
+            .ok_or_else(|| format!("{detached} detached"))
     })
     .await;
     sampled.seen.gate.open();
@@ -175,7 +175,7 @@ async fn nothing_runs(sampled: &Sampled) {
         // An elicitation waits for its answer; the end of the session ends it.
         let idle = stats.connections_open == 0 && stats.streams_open == 0 && running == 0;
         idle.then_some(())
-            .ok_or(format!("{running} run: {stats:?}"))
+            .ok_or_else(|| format!("{running} run: {stats:?}"))
     })
     .await;
 }

@@ -12,7 +12,9 @@ use crate::support::{Sampled, both, text};
 async fn live(sampled: &Sampled, count: usize) {
     eventually("live sessions", || async {
         let live = sampled.server.sessions().stats().live;
-        (live == count).then_some(()).ok_or(format!("{live} live"))
+        (live == count)
+            .then_some(())
+            .ok_or_else(|| format!("{live} live"))
     })
     .await;
 }
@@ -101,7 +103,9 @@ async fn a_cancelled_call_is_not_answered_on_the_stream() {
         eventually("the call is cancelled", || async {
             legacy.tell(&cancelled).await;
             let running = sampled.server.sessions().list()[0].in_flight();
-            (running == 0).then_some(()).ok_or(format!("{running} run"))
+            (running == 0)
+                .then_some(())
+                .ok_or_else(|| format!("{running} run"))
         })
         .await;
     }
@@ -182,4 +186,33 @@ async fn a17_streams_end_in_time() {
     idle.initialize("2024-11-05").await;
     idle.stream.try_read_to_end().await.1.unwrap();
     live(&sampled, 0).await;
+}
+
+/// A3, A20, T2: what is said of the deprecation is what is configured; the off switch silences all of it.
+#[tokio::test]
+async fn a3_deprecation_is_told_unless_it_is_switched_off() {
+    for (warnings, told) in [(true, Some("@1742947200")), (false, None)] {
+        let config = HttpSseConfig::builder().deprecation_warnings(warnings);
+        let sampled = both(config.build().unwrap()).await;
+        let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+        assert_eq!(legacy.stream.header("Deprecation"), told);
+        assert_eq!(legacy.stream.header("Link").is_some(), warnings);
+        legacy.initialize("2024-11-05").await;
+        let streamable = sampled
+            .client()
+            .post(rpc::initialize(0, "2025-11-25"))
+            .await;
+        assert_eq!(
+            streamable.header("Deprecation"),
+            None,
+            "R200: HTTP+SSE only"
+        );
+        // Warnings or not, who comes is counted.
+        eventually("the client is in the inventory", || async {
+            let report = sampled.server.inventory().unwrap().report();
+            let report = serde_json::to_string(&report).unwrap();
+            report.contains("testkit").then_some(()).ok_or(report)
+        })
+        .await;
+    }
 }

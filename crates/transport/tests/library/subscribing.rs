@@ -117,7 +117,9 @@ async fn r145_listens_are_acknowledged_and_stamped() {
     second.close();
     eventually("the listener is gone", || async {
         let open = sampled.server.server().stats().streams_open;
-        (open == 1).then_some(()).ok_or(format!("{open} streams"))
+        (open == 1)
+            .then_some(())
+            .ok_or_else(|| format!("{open} streams"))
     })
     .await;
     sampled.server.shut_down().await;
@@ -150,7 +152,9 @@ async fn who_does_not_read_holds_up_nobody() {
     eventually("the session that does not read ends", || async {
         notifier.resource_updated(&uri).await;
         let live = sampled.server.sessions().stats().live;
-        (live == 1).then_some(()).ok_or(format!("{live} live"))
+        (live == 1)
+            .then_some(())
+            .ok_or_else(|| format!("{live} live"))
     })
     .await;
     notifier.tools_changed().await;

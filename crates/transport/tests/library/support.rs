@@ -32,7 +32,9 @@ impl Seen {
     pub(crate) async fn running(&self, count: usize) {
         eventually("running calls", || async {
             let now = self.running.load(Ordering::SeqCst);
-            (now == count).then_some(()).ok_or(format!("{now} run"))
+            (now == count)
+                .then_some(())
+                .ok_or_else(|| format!("{now} run"))
         })
         .await;
     }
@@ -105,9 +107,8 @@ impl Sample {
                 std::future::pending::<()>().await;
                 Done::Ok(ToolResult::text("never"))
             })
-            .tool(Tool::new("panic", "Panics"), async |_: Value, _| {
-                let none: Option<ToolResult> = None;
-                Done::Ok(none.expect("the test wants it so"))
+            .tool(Tool::new("panic", "Panics"), async |_: Value, _| -> Done {
+                panic!("the test wants it so")
             })
             .tool(
                 Tool::new("log", "Logs"),

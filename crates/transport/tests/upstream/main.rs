@@ -4,6 +4,7 @@
 mod answers;
 mod broken;
 mod http2;
+mod log;
 mod peer;
 mod pool;
 mod probing;

@@ -13,6 +13,7 @@ use thinpipe_transport::upstream::pipe::{DEFAULT_MAX_MESSAGE, Pipe, PipeError, P
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, sse};
 use tokio::join;
 
+use crate::log::Log;
 use crate::peer::network;
 
 async fn server() -> (SseUpstream, Upstream) {
@@ -352,4 +353,28 @@ async fn who_does_not_read_stops_the_server() {
     assert!(stopped.is_err());
     assert!(written <= crate::peer::PIPE, "{written}");
     assert!(pipe.receiver.next().await.unwrap().is_ok());
+}
+
+/// R200 seen from the client: what the server announces is said once, not for each session.
+#[tokio::test]
+async fn a_deprecation_is_logged_once() {
+    let (log, _logging) = Log::of("thinpipe_transport::upstream::sse");
+    let (server, upstream) = server().await;
+    let headers = "Deprecation: @1742947200\r\nSunset: Fri, 01 Jan 2027 00:00:00 GMT\r\n";
+    server.tell(|told| told.headers = headers.to_owned());
+    for _ in 0..3 {
+        open(&upstream).await.unwrap();
+    }
+    let lines = log.lines();
+    let [line] = &lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert!(
+        line.starts_with("WARN ") && line.contains("upstream=server;"),
+        "{line}"
+    );
+    assert!(
+        line.contains("@1742947200") && line.contains("01 Jan 2027"),
+        "{line}"
+    );
 }

@@ -147,6 +147,7 @@ impl HttpSseConfig {
             &self.messages_endpoint,
         ];
         for (at, path) in paths.iter().enumerate() {
+            self.base_config.check_no_page(path)?;
             if paths[..at].contains(path) {
                 let value = (*path).clone();
                 return Err(ConfigError::SamePath { value });

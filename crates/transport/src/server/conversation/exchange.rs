@@ -107,8 +107,12 @@ pub struct Outlet {
 
 enum To {
     Own(Arc<Stream>),
-    /// HTTP+SSE: the stream of the session.
-    Shared(RequestId, EventBuffer),
+    /// HTTP+SSE: the stream of the session. When the last is gone, the request is not running any more.
+    Shared(
+        RequestId,
+        EventBuffer,
+        Mutex<Option<oneshot::Sender<First>>>,
+    ),
 }
 
 impl Outlet {
@@ -140,7 +144,7 @@ impl Outlet {
     pub fn request(&self) -> &RequestId {
         match &self.to {
             To::Own(stream) => stream.request(),
-            To::Shared(request, _) => request,
+            To::Shared(request, ..) => request,
         }
     }
 
@@ -151,7 +155,7 @@ impl Outlet {
     pub async fn notify(&self, message: Bytes) -> Result<(), Closed> {
         match &self.to {
             To::Own(stream) => stream.push(message).await,
-            To::Shared(_, buffer) => buffer.push(message).await,
+            To::Shared(_, buffer, _) => buffer.push(message).await,
         }
     }
 
@@ -166,7 +170,7 @@ impl Outlet {
                 Begun::Unheard => Err(Closed),
                 Begun::Before => stream.buffer.push(message).await,
             },
-            To::Shared(_, buffer) => buffer.push(message).await,
+            To::Shared(_, buffer, _) => buffer.push(message).await,
         };
         self.close();
         said
@@ -174,10 +178,21 @@ impl Outlet {
 
     /// Nothing more is said: there was a response, or there will be none. So does dropping it.
     pub fn close(&self) {
-        if let To::Own(stream) = &self.to {
-            stream.close();
-            if let Some(conversation) = &self.conversation {
-                conversation.finished(stream);
+        match &self.to {
+            To::Own(stream) => {
+                stream.close();
+                if let Some(conversation) = &self.conversation {
+                    conversation.finished(stream);
+                }
+            }
+            // Whoever waits at the inlet hears of it.
+            To::Shared(_, _, running) => {
+                drop(
+                    running
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(),
+                );
             }
         }
     }
@@ -203,7 +218,7 @@ impl Outlet {
     pub fn is_closed(&self) -> bool {
         match &self.to {
             To::Own(stream) => !stream.is_open(),
-            To::Shared(_, buffer) => buffer.is_closed(),
+            To::Shared(_, buffer, _) => buffer.is_closed(),
         }
     }
 }
@@ -272,6 +287,8 @@ impl Inlet {
     /// event stream otherwise.
     pub async fn answer(mut self) -> Answer {
         if self.stream.is_none() {
+            // Until it has been answered there: as long as it runs, the session waits for it.
+            let _ = (&mut self.first).await;
             return Answer::accepted();
         }
         match self.first().await {
@@ -352,12 +369,14 @@ pub(super) fn over(
     only: &EventBuffer,
     conversation: &Arc<Conversation>,
 ) -> (Outlet, Inlet) {
+    let (running, first) = oneshot::channel();
+    let running = Mutex::new(Some(running));
     let outlet = Outlet {
-        to: To::Shared(request.clone(), only.clone()),
+        to: To::Shared(request.clone(), only.clone(), running),
         conversation: Some(Arc::clone(conversation)),
     };
     let inlet = Inlet {
-        first: oneshot::channel().1,
+        first,
         stream: None,
         conversation: None,
         commit_after: Duration::ZERO,

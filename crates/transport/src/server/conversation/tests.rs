@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::task::Poll;
 
 use bytes::Bytes;
 
@@ -289,10 +290,16 @@ async fn a10_over_http_sse_there_is_one_stream() {
     let only = EventBuffer::new(EventBufferConfig::default(), StreamId(1));
     let conversation = Conversation::over(ConversationConfig::default(), only.clone());
     let (outlet, inlet) = conversation.begin(&id(1));
-    assert_eq!(inlet.answer().await.status, StatusCode::ACCEPTED);
+    let mut answer = Box::pin(inlet.answer());
     outlet.notify("1".into()).await.unwrap();
     conversation.say(&question(2), None).await;
+    let runs = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
+    assert!(runs, "it is not answered yet");
     outlet.respond("3".into()).await.unwrap();
+    assert_eq!(answer.await.status, StatusCode::ACCEPTED);
+    let (cancelled, inlet) = conversation.begin(&id(4));
+    drop(cancelled);
+    assert_eq!(inlet.answer().await.status, StatusCode::ACCEPTED);
     only.close();
     let all = rest(Box::new(only.reader())).await;
     assert_eq!(all.len(), 3);

@@ -26,8 +26,8 @@ pub(super) struct Delivery {
     buffer: EventBuffer,
     budget: ByteBudget,
     max_message: usize,
-    /// Requests that have not been answered yet.
-    asked: Vec<RequestId>,
+    /// The request, until it has been answered.
+    asked: Option<RequestId>,
     /// Its id, taken until its answer is put on the stream: the client cannot have seen it earlier, and
     /// may use the id again when it has.
     pub(super) running: Option<InFlight>,
@@ -74,7 +74,7 @@ impl Delivery {
         shared: &Shared,
         mount: &SseMount,
         of: &StreamSession,
-        asked: Vec<RequestId>,
+        asked: Option<RequestId>,
     ) -> Self {
         Self {
             of: of.clone(),
@@ -88,7 +88,7 @@ impl Delivery {
     }
 
     /// Puts an answer on the stream. `permit` is given back when it is here, or begins to come as events.
-    pub(super) async fn answer(&mut self, answer: Answer, permit: Permit) {
+    pub(super) async fn answer(&mut self, answer: Answer, permit: Option<Permit>) {
         let status = answer.status;
         let done = match (answer.content, answer.body) {
             (Content::EventStream, Body::Stream(stream)) => {
@@ -96,7 +96,7 @@ impl Delivery {
                 match pump(stream, self).await {
                     // It was cancelled, and is not to be answered.
                     Ok(()) if self.is_seen_to() => {
-                        self.asked.clear();
+                        self.asked = None;
                         Ok(())
                     }
                     pumped => pumped.and(Err(Fault::Ended)),
@@ -105,7 +105,7 @@ impl Delivery {
             (Content::Json, body) => self.json(body, status).await,
             // A handler that writes to the stream itself answers there, in its own time.
             (_, Body::Empty) if status == StatusCode::ACCEPTED && self.is_seen_to() => {
-                self.asked.clear();
+                self.asked = None;
                 Ok(())
             }
             _ => Err(Fault::Status(status)),
@@ -113,7 +113,7 @@ impl Delivery {
         let Err(fault) = done else {
             return;
         };
-        if self.asked.is_empty() {
+        if self.asked.is_none() {
             // A notification or a response: the client has its 202, and nothing else is owed to it.
             if !status.is_success() {
                 let session = self.of.session.id();
@@ -121,12 +121,12 @@ impl Delivery {
             }
             return;
         }
-        self.fail_rest(&fault).await;
+        self.fail(&fault).await;
     }
 
     /// Whether nothing is owed, or the handler sees to it.
     fn is_seen_to(&self) -> bool {
-        self.asked.is_empty() || self.of.stream.is_shared()
+        self.asked.is_none() || self.of.stream.is_shared()
     }
 
     async fn json(&mut self, body: Body, status: StatusCode) -> Result<(), Fault> {
@@ -140,7 +140,7 @@ impl Delivery {
             payload => self.payload(payload).await?,
         }
         if self.is_seen_to() {
-            self.asked.clear();
+            self.asked = None;
             Ok(())
         } else {
             Err(Fault::Ended)
@@ -150,14 +150,14 @@ impl Delivery {
     /// Whether this is an error that names no request, or another: the answer of a transport to the one
     /// that was sent.
     fn is_refusal(&self, message: &Message) -> bool {
-        let names = message.id().is_some_and(|id| self.asked.contains(id));
+        let names = self.asked.is_some() && self.asked.as_ref() == message.id();
         message.kind() == Kind::ErrorResponse && !names
     }
 
     /// The same error for whoever has asked.
     async fn refuse(&mut self, message: &Message) -> Result<(), Fault> {
         let error = message.error().unwrap_or_default();
-        for id in self.asked.clone() {
+        if let Some(id) = self.asked.clone() {
             let mut text = br#"{"jsonrpc":"2.0","id":"#.to_vec();
             text.extend_from_slice(id.as_json());
             text.extend_from_slice(br#","error":"#);
@@ -190,13 +190,13 @@ impl Delivery {
     }
 
     async fn response(&mut self, id: &RequestId, message: Bytes) -> Result<(), Fault> {
-        let Some(at) = self.asked.iter().position(|asked| asked == id) else {
+        if self.asked.as_ref() != Some(id) {
             // Nobody has asked, or it has been answered: a client may take it for another answer.
             let session = self.of.session.id();
             tracing::debug!(?session, "a response that nobody waits for is dropped");
             return Ok(());
-        };
-        self.asked.swap_remove(at);
+        }
+        self.asked = None;
         self.running = None;
         let message = match self.inline.take() {
             None => message,
@@ -231,11 +231,11 @@ impl Delivery {
         }
     }
 
-    async fn fail_rest(&mut self, fault: &Fault) {
-        for id in self.asked.clone() {
+    async fn fail(&mut self, fault: &Fault) {
+        if let Some(id) = self.asked.clone() {
             let error = failure(&id, fault);
             if self.response(&id, error).await.is_err() {
-                return;
+                tracing::debug!("a session ended before an error of its could be told");
             }
         }
     }
@@ -247,7 +247,7 @@ impl Drop for Delivery {
         if self.buffer.is_closed() {
             return;
         }
-        for id in std::mem::take(&mut self.asked) {
+        if let Some(id) = self.asked.take() {
             let pushed = self.buffer.try_push(failure(&id, &Fault::Ended));
             if pushed == Err(NotPushed::Full) {
                 // What is said and does not fit ends the session; it is never dropped in silence.

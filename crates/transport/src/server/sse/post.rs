@@ -1,6 +1,8 @@
 //! POST: messages of a client, handed to the handler; what it answers goes to the session's stream.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -19,13 +21,13 @@ use crate::server::permit::Permit;
 use crate::server::reply::Holds;
 use crate::server::session::stream::StreamSession;
 use crate::server::session::{InFlight, SessionSlot};
-use crate::server::{Shared, batch, ladder};
+use crate::server::{Shared, ladder};
 
 /// What a message becomes: something that runs without its client's POST.
 struct Job {
     future: BoxFuture<Answer>,
-    /// Requests that have to be answered.
-    asked: Vec<RequestId>,
+    /// Its id, if it is a request, which has to be answered.
+    id: Option<RequestId>,
     running: Option<InFlight>,
     kind: JobKind,
 }
@@ -35,7 +37,6 @@ enum JobKind {
     Initialize,
     /// When it was taken, the handler is asked for what it has to say unasked.
     Initialized(Box<Exchange>),
-    Batch,
     Other,
 }
 
@@ -59,8 +60,8 @@ pub(crate) fn post(
         return Answering::ready(shared, answer, Holds::default());
     }
     of.session.touch();
-    match job(shared, &envelope, of, body) {
-        Ok(job) => start(shared, mount, of, job, permit),
+    match jobs(shared, &envelope, of, body) {
+        Ok(jobs) => start(shared, mount, of, jobs, permit),
         Err(answer) => {
             ladder::log_refusal(shared, &answer, None);
             Answering::ready(shared, answer, Holds::default())
@@ -68,28 +69,29 @@ pub(crate) fn post(
     }
 }
 
-fn job(
+/// One for each message; more than one only for a batch.
+fn jobs(
     shared: &Arc<Shared>,
     envelope: &Envelope,
     of: &StreamSession,
     body: Bytes,
-) -> Result<Job, Answer> {
+) -> Result<Vec<Job>, Answer> {
     let payload = Payload::parse(body).map_err(|error| {
         let revision = Some(of.session.revision());
         Answer::refused_message(Refusal::from(error), revision)
     })?;
-    match payload {
-        Payload::Batch(_) => batch_job(shared, envelope, of, payload),
-        Payload::Single(message) if is_initialize(&message) => {
-            initialize(shared, envelope, of, message)
-        }
-        Payload::Single(message) => {
-            if !of.stream.is_open() {
-                return before_initialize(shared, of, &message);
-            }
-            single(shared, envelope, of, message)
-        }
-    }
+    let message = match payload {
+        Payload::Batch(_) => return batch(shared, envelope, of, payload),
+        Payload::Single(message) => message,
+    };
+    let job = if is_initialize(&message) {
+        initialize(shared, envelope, of, message)
+    } else if of.stream.is_open() {
+        single(shared, envelope, of, message)
+    } else {
+        before_initialize(shared, of, &message)
+    };
+    Ok(vec![job?])
 }
 
 fn is_initialize(message: &Message) -> bool {
@@ -106,12 +108,12 @@ fn initialize(
     let running = begin(shared, &of.session, &message)?;
     let slot = SessionSlot::of_stream(shared.sessions.clone(), of);
     let slot = slot.ok_or_else(|| invalid(message.id(), "this session is initialized already"))?;
-    let asked = message.id().cloned().into_iter().collect();
+    let id = message.id().cloned();
     let inbound = Inbound::Initialize(message, slot);
     let exchange = envelope.exchange(inbound, Revision::NEWEST_LEGACY);
     Ok(Job {
         future: Arc::clone(&envelope.endpoint.handler).handle(exchange),
-        asked,
+        id,
         running: Some(running),
         kind: JobKind::Initialize,
     })
@@ -130,7 +132,7 @@ fn before_initialize(
     };
     let answer = Answer::json(rpc::response(id, b"{}"));
     Ok(Job {
-        asked: vec![id.clone()],
+        id: Some(id.clone()),
         running: Some(begin(shared, &of.session, message)?),
         future: Box::pin(std::future::ready(answer)),
         kind: JobKind::Other,
@@ -154,60 +156,74 @@ fn single(
     } else {
         JobKind::Other
     };
-    let asked = message.id().filter(|_| is_request).cloned();
+    let id = message.id().filter(|_| is_request).cloned();
     let inbound = Inbound::Message(message, Some(Arc::clone(&of.session)));
     Ok(Job {
         future: Arc::clone(&envelope.endpoint.handler).handle(envelope.exchange(inbound, revision)),
-        asked: asked.into_iter().collect(),
+        id,
         running,
         kind,
     })
 }
 
-fn batch_job(
+/// The messages of a batch, side by side. The answer to each is an event of its own: an array would have to
+/// wait for the slowest, and single messages are right in every revision.
+fn batch(
     shared: &Arc<Shared>,
     envelope: &Envelope,
     of: &StreamSession,
     payload: Payload,
-) -> Result<Job, Answer> {
+) -> Result<Vec<Job>, Answer> {
     let served = Served {
         legacy: true,
         modern: false,
     };
     let class = classify::classify_post(payload, &envelope.headers, served);
-    let Ok(Class::Batch(messages)) = class else {
-        let refusal = class.err();
-        let text = "no batch";
-        return Err(
-            refusal.map_or_else(|| invalid(None, text), |refusal| Answer::refused(&refusal))
-        );
+    let class = class.map_err(|refusal| Answer::refused(&refusal))?;
+    let Class::Batch(messages) = class else {
+        return Err(invalid(None, "this is no batch"));
     };
     if !of.stream.is_open() {
         let text = "this session is not initialized yet; send initialize first";
         return Err(invalid(None, text));
     }
+    let allowed = classify::batch_allowed(of.session.revision());
+    allowed.map_err(|refusal| Answer::refused(&refusal))?;
+    // More than this never fits: trying again would not help.
+    let limit = of.stream.max_requests();
     let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
-    let asked = requests.filter_map(|m| m.id().cloned()).collect();
-    let prepared = batch::prepare(shared, envelope, messages, Some(Arc::clone(&of.session)))?;
-    Ok(Job {
-        future: prepared.into_future(),
-        asked,
-        running: None,
-        kind: JobKind::Batch,
-    })
+    if requests.count() > limit {
+        let text = format!("a batch has at most {limit} requests");
+        return Err(invalid(None, &text));
+    }
+    let jobs = messages.into_iter();
+    jobs.map(|message| single(shared, envelope, of, message))
+        .collect()
 }
 
-/// Runs a job beside the response to the POST, which says only that it was taken.
+/// Runs jobs beside the response to the POST, which says only that they were taken.
 fn start(
     shared: &Arc<Shared>,
     mount: &Arc<SseMount>,
     of: &StreamSession,
-    job: Job,
+    mut jobs: Vec<Job>,
     permit: Permit,
 ) -> Answering {
-    let inline = mount.config.inline_json && job.asked.len() == 1 && !job.is_batch();
+    let is_batch = jobs.len() > 1;
+    let runs_on = jobs
+        .iter()
+        .any(|job| matches!(job.kind, JobKind::Initialize));
+    let inline = mount.config.inline_json && !is_batch && jobs.iter().any(|job| job.id.is_some());
     let (sender, receiver) = inline.then(oneshot::channel).unzip();
-    spawn(shared, mount, of, job, permit, sender);
+    let work = match jobs.pop() {
+        Some(job) if jobs.is_empty() => work(shared, mount, of, job, Some(permit), sender),
+        last => {
+            let all = jobs.into_iter().chain(last);
+            let all = all.map(|job| work(shared, mount, of, job, None, None));
+            all_of(all.collect(), permit)
+        }
+    };
+    spawn(shared, of, work, runs_on);
     let Some(receiver) = receiver else {
         return Answering::ready(shared, taken(), Holds::default());
     };
@@ -233,44 +249,58 @@ fn taken() -> Answer {
     )
 }
 
-impl Job {
-    fn is_batch(&self) -> bool {
-        matches!(self.kind, JobKind::Batch)
-    }
-}
-
-fn spawn(
+/// Runs one job to its answer on the stream.
+fn work(
     shared: &Arc<Shared>,
     mount: &Arc<SseMount>,
     of: &StreamSession,
     job: Job,
-    permit: Permit,
+    permit: Option<Permit>,
     inline: Option<oneshot::Sender<Bytes>>,
-) {
+) -> BoxFuture<()> {
     let Job {
         future,
-        asked,
+        id,
         running,
         kind,
     } = job;
-    let token = of.stream.run();
-    let mut delivery = Delivery::new(shared, mount, of, asked);
+    let mut delivery = Delivery::new(shared, mount, of, id);
     delivery.running = running;
     delivery.inline = inline;
-    let closed = of.session.closed().clone();
-    let runs_on = matches!(kind, JobKind::Initialize);
-    let (listening, of) = (Listening::of(kind, shared, mount), of.clone());
-    let work = async move {
-        let _token = token;
+    let listening = Listening::of(kind, shared, mount);
+    let of = of.clone();
+    Box::pin(async move {
         let answer = future.await;
         let was_taken = answer.status.is_success();
         delivery.answer(answer, permit).await;
         if let Some(listening) = listening.filter(|_| was_taken) {
             listening.begin(of);
         }
-    };
-    let (mut work, detaching): (BoxFuture<()>, _) = (Box::pin(work), Arc::clone(shared));
+    })
+}
+
+/// Runs them side by side, in one task.
+fn all_of(mut works: Vec<BoxFuture<()>>, permit: Permit) -> BoxFuture<()> {
+    Box::pin(async move {
+        let _permit = permit;
+        poll_fn(|cx| {
+            works.retain_mut(|work| work.as_mut().poll(cx).is_pending());
+            if works.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    })
+}
+
+fn spawn(shared: &Arc<Shared>, of: &StreamSession, mut work: BoxFuture<()>, runs_on: bool) {
+    let running = of.stream.run();
+    let closed = of.session.closed().clone();
+    let detaching = Arc::clone(shared);
     shared.tasks.spawn(async move {
+        let _running = running;
         tokio::select! {
             // Cancel-safe: it is only borrowed.
             () = &mut work => return,
@@ -315,7 +345,7 @@ impl Listening {
         }
         let handler = Arc::clone(&self.mount.endpoint.handler);
         let closed = of.session.closed().clone();
-        let mut delivery = Delivery::new(&self.shared, &self.mount, &of, Vec::new());
+        let mut delivery = Delivery::new(&self.shared, &self.mount, &of, None);
         let work = async move {
             let answer = handler.handle(*self.exchange).await;
             // Anything else says that there is no such stream.

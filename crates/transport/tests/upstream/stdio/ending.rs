@@ -110,6 +110,7 @@ async fn the_end_of_the_input_comes_first() {
             running: 0,
             exited: round,
             killed: 0,
+            noise: 0,
         };
         assert_eq!(stats, expected);
     }
