@@ -16,8 +16,10 @@ use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::{EventId, StreamId};
 
 use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed, parse_event_id};
+use super::history::{Charge, History, Registered};
 use crate::body::Body;
 use crate::io::now;
+use crate::server::Session;
 use crate::server::exchange::{Answer, Content};
 
 mod ask;
@@ -104,6 +106,8 @@ pub struct Conversation {
     only: Option<EventBuffer>,
     inner: Mutex<Inner>,
     asked: Asked,
+    /// What looks after what its streams keep.
+    history: Option<(Registered, History)>,
 }
 
 struct Inner {
@@ -128,31 +132,50 @@ impl Conversation {
     /// That of a session over Streamable HTTP of this revision.
     #[must_use]
     pub fn new(config: ConversationConfig, revision: Revision) -> Arc<Self> {
-        Self::build(config, revision.primes_streams(), None)
+        Self::build(config, revision.primes_streams(), None, None)
+    }
+
+    /// That of this session over Streamable HTTP. What its streams keep is swept with the session, and counts
+    /// together with what those of other sessions of the same [`SessionManager`](crate::server::SessionManager)
+    /// keep: 256 MiB, of which the oldest goes first.
+    #[must_use]
+    pub fn in_session(config: ConversationConfig, session: &Session) -> Arc<Self> {
+        let history = config.resumes().then(|| session.history().clone());
+        Self::build(config, session.revision().primes_streams(), None, history)
     }
 
     /// That of a session over HTTP+SSE, whose stream this is.
     #[must_use]
     pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
-        Self::build(config, false, Some(only))
+        Self::build(config, false, Some(only), None)
     }
 
-    fn build(config: ConversationConfig, primes: bool, only: Option<EventBuffer>) -> Arc<Self> {
-        let inner = Inner {
-            next: 1,
-            open: BTreeMap::new(),
-            finished: Vec::new(),
-            standalone: EventBuffer::new(config.buffer, STANDALONE),
-            contention: Contention::default(),
-            held: Held::default(),
-            closed: false,
-        };
-        Arc::new(Self {
-            asked: Asked::new(config.max_asked),
-            config,
-            primes: primes && config.resumes(),
-            only,
-            inner: Mutex::new(inner),
+    fn build(
+        config: ConversationConfig,
+        primes: bool,
+        only: Option<EventBuffer>,
+        history: Option<History>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| {
+            let history = history.map(|history| (history.register(this), history));
+            let charge = charge(history.as_ref());
+            let inner = Inner {
+                next: 1,
+                open: BTreeMap::new(),
+                finished: Vec::new(),
+                standalone: EventBuffer::charged(config.buffer, STANDALONE, charge),
+                contention: Contention::default(),
+                held: Held::default(),
+                closed: false,
+            };
+            Self {
+                asked: Asked::new(config.max_asked),
+                config,
+                primes: primes && config.resumes(),
+                only,
+                inner: Mutex::new(inner),
+                history,
+            }
         })
     }
 
@@ -164,7 +187,8 @@ impl Conversation {
         let mut inner = self.lock();
         let id = StreamId(inner.next);
         inner.next += 1;
-        let buffer = EventBuffer::new(self.config.buffer, id);
+        let charge = charge(self.history.as_ref());
+        let buffer = EventBuffer::charged(self.config.buffer, id, charge);
         if inner.closed {
             buffer.close();
         }
@@ -337,6 +361,25 @@ impl Conversation {
         self.asked.close();
     }
 
+    /// Forgets what is older than it is to be kept.
+    pub(super) fn sweep(&self) {
+        let mut inner = self.lock();
+        inner.sweep(&self.config);
+        inner.standalone.sweep();
+        for stream in inner.open.values() {
+            stream.buffer().sweep();
+        }
+    }
+
+    /// All its streams.
+    pub(super) fn buffers(&self) -> Vec<EventBuffer> {
+        let inner = self.lock();
+        let finished = inner.finished.iter().map(|(stream, _)| stream);
+        let streams = inner.open.values().chain(finished);
+        let buffers = streams.map(|stream| stream.buffer().clone());
+        buffers.chain([inner.standalone.clone()]).collect()
+    }
+
     /// The answer to a request is complete, or will never be.
     fn finished(&self, stream: &Arc<Stream>) {
         let mut inner = self.lock();
@@ -413,13 +456,18 @@ impl Inner {
     fn sweep(&mut self, config: &ConversationConfig) {
         let now = now();
         let is_young = |at: &Instant| now.saturating_duration_since(*at) < config.finished_for;
-        self.finished.retain(|(_, at)| is_young(at));
+        self.finished
+            .retain(|(stream, at)| is_young(at) && !stream.buffer().sweep());
         let mut bytes: usize = self.finished.iter().map(|(s, _)| s.buffer().bytes()).sum();
         while bytes > config.max_finished && !self.finished.is_empty() {
             let (oldest, _) = self.finished.remove(0);
             bytes -= oldest.buffer().bytes();
         }
     }
+}
+
+fn charge(history: Option<&(Registered, History)>) -> Charge {
+    history.map_or_else(Charge::default, |(_, history)| history.charge())
 }
 
 impl fmt::Debug for Conversation {
