@@ -32,7 +32,7 @@ pub use ask::AskError;
 pub use contention::Contention;
 pub use exchange::{First, Inlet, Outlet};
 
-use ask::Asked;
+use ask::{Asked, is_for_the_client};
 use exchange::Stream;
 use held::Held;
 
@@ -260,25 +260,6 @@ impl Conversation {
         }
     }
 
-    /// The client has left a stream before it read these. What the server asks is asked elsewhere, or
-    /// waits; what it said about the request is lost with its client.
-    fn ask_elsewhere(&self, unread: Vec<Bytes>) {
-        let questions = unread
-            .into_iter()
-            .filter_map(|text| Message::parse(text).ok());
-        for question in questions.filter(|message| message.kind() == Kind::Request) {
-            if self.try_say(&question, None) == Err(NotPushed::Full) {
-                let until = now() + self.config.hold;
-                self.lock().held.keep_request(&question, until);
-            }
-        }
-    }
-
-    /// Whether a message whose stream was left meanwhile is worth another one.
-    fn asks_elsewhere(&self, message: &Message) -> bool {
-        message.kind() == Kind::Request && self.only.is_none() && !self.lock().closed
-    }
-
     /// Answers a GET: the standalone stream, or any stream after an event of it.
     ///
     /// # Errors
@@ -410,7 +391,7 @@ impl Inner {
         match of_request {
             Some(stream) if stream.is_open() => return Target::Exchange(stream),
             // Its client has left. What it is asked can be asked elsewhere, what it is told cannot.
-            Some(_) if message.kind() != Kind::Request => return Target::Nowhere(Said::Dropped),
+            Some(_) if !is_for_the_client(message) => return Target::Nowhere(Said::Dropped),
             _ if self.closed => return Target::Nowhere(Said::Dropped),
             _ => {}
         }
@@ -419,7 +400,7 @@ impl Inner {
             self.flush_standalone();
             return Target::Buffer(self.standalone.clone());
         }
-        if message.kind() != Kind::Request {
+        if !is_for_the_client(message) {
             return Target::Nowhere(self.held.keep_notice(message));
         }
         // There is one client, so nobody guesses whom this is for.
