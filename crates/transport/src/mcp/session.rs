@@ -52,7 +52,7 @@ impl SessionState {
             let _ = session.outlet();
         }
         Self {
-            conversation: Conversation::new(config, session.revision()),
+            conversation: Conversation::in_session(config, session),
             capabilities: Arc::new(params["capabilities"].take()),
             client_info: Arc::new(params["clientInfo"].take()),
             level: AtomicU8::new(LogLevel::Info as u8),
