@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::StatusCode;
-use thinpipe_proto::revision::Binding;
 use thinpipe_proto::sse;
 
 use super::Context;
@@ -104,8 +103,6 @@ pub(super) async fn answer(
             answer.status = status;
             return answer;
         }
-        // Cancelled: over HTTP+SSE there is no stream of its own that could end without a response.
-        First::Nothing if context.binding() == Binding::HttpSse => return Answer::accepted(),
         First::Nothing | First::Stream => {}
     }
     match inlet.into_events() {
@@ -115,7 +112,8 @@ pub(super) async fn answer(
             context,
             sessions,
         }),
-        None => Answer::accepted(),
+        // HTTP+SSE, where there is no stream of its own that could end without a response.
+        None => Answer::cancelled(),
     }
 }
 

@@ -77,6 +77,10 @@ impl<H: MessageHandler> Service<H> {
                 let Some(state) = state else {
                     return foreign_session(None);
                 };
+                if session.binding() == Binding::HttpSse {
+                    // There is one stream for everything, and it is open.
+                    return Answer::on_stream();
+                }
                 let listening = state.conversation.listen(last.as_ref());
                 listening.unwrap_or_else(not_listening)
             }

@@ -99,8 +99,9 @@ pub enum ListenError {
 pub struct Conversation {
     config: ConversationConfig,
     primes: bool,
-    /// HTTP+SSE: the one stream.
+    /// HTTP+SSE: the one stream, and whether responses come out of their inlets instead.
     only: Option<EventBuffer>,
+    answers: bool,
     inner: Mutex<Inner>,
     asked: Asked,
 }
@@ -127,16 +128,29 @@ impl Conversation {
     /// That of a session over Streamable HTTP of this revision.
     #[must_use]
     pub fn new(config: ConversationConfig, revision: Revision) -> Arc<Self> {
-        Self::build(config, revision.primes_streams(), None)
+        Self::build(config, revision.primes_streams(), None, true)
     }
 
-    /// That of a session over HTTP+SSE, whose stream this is.
+    /// That of a session over HTTP+SSE, whose stream this is. All goes on it, responses too; the requests are
+    /// answered [`Answer::on_stream`].
     #[must_use]
     pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
-        Self::build(config, false, Some(only))
+        Self::build(config, false, Some(only), false)
     }
 
-    fn build(config: ConversationConfig, primes: bool, only: Option<EventBuffer>) -> Arc<Self> {
+    /// The same, but for responses: they are what requests are answered with, and the server side puts them on
+    /// the stream, or in the response to the POST where [`inline_json`](super::SseConfig::inline_json) says so.
+    #[must_use]
+    pub fn beside(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
+        Self::build(config, false, Some(only), true)
+    }
+
+    fn build(
+        config: ConversationConfig,
+        primes: bool,
+        only: Option<EventBuffer>,
+        answers: bool,
+    ) -> Arc<Self> {
         let inner = Inner {
             next: 1,
             open: BTreeMap::new(),
@@ -151,6 +165,7 @@ impl Conversation {
             config,
             primes: primes && config.resumes(),
             only,
+            answers,
             inner: Mutex::new(inner),
         })
     }
@@ -158,7 +173,7 @@ impl Conversation {
     /// Begins the answer to a request: where it is said, and where it comes out.
     pub fn begin(self: &Arc<Self>, request: &RequestId) -> (Outlet, Inlet) {
         if let Some(only) = &self.only {
-            return exchange::over(request, only, self);
+            return exchange::over(request, only, self.answers, self);
         }
         let mut inner = self.lock();
         let id = StreamId(inner.next);

@@ -93,21 +93,16 @@ impl Delivery {
         let done = match (answer.content, answer.body) {
             (Content::EventStream, Body::Stream(stream)) => {
                 drop(permit);
-                match pump(stream, self).await {
-                    // It was cancelled, and is not to be answered.
-                    Ok(()) if self.is_seen_to() => {
-                        self.asked = None;
-                        Ok(())
-                    }
-                    pumped => pumped.and(Err(Fault::Ended)),
-                }
+                let pumped = pump(stream, self).await;
+                pumped.and_then(|()| self.is_answered())
             }
             (Content::Json, body) => self.json(body, status).await,
-            // A handler that writes to the stream itself answers there, in its own time.
-            (_, Body::Empty) if status == StatusCode::ACCEPTED && self.is_seen_to() => {
+            // The handler says so itself: nothing is owed to the client by anybody else.
+            (Content::OnStream | Content::Cancelled, _) => {
                 self.asked = None;
                 Ok(())
             }
+            (_, Body::Empty) if status == StatusCode::ACCEPTED && self.asked.is_none() => Ok(()),
             _ => Err(Fault::Status(status)),
         };
         let Err(fault) = done else {
@@ -124,9 +119,12 @@ impl Delivery {
         self.fail(&fault).await;
     }
 
-    /// Whether nothing is owed, or the handler sees to it.
-    fn is_seen_to(&self) -> bool {
-        self.asked.is_none() || self.of.stream.is_shared()
+    /// What came to its end has answered the request, if it was one.
+    fn is_answered(&self) -> Result<(), Fault> {
+        match self.asked {
+            None => Ok(()),
+            Some(_) => Err(Fault::Ended),
+        }
     }
 
     async fn json(&mut self, body: Body, status: StatusCode) -> Result<(), Fault> {
@@ -139,12 +137,7 @@ impl Delivery {
             Payload::Single(message) if self.is_refusal(&message) => self.refuse(&message).await?,
             payload => self.payload(payload).await?,
         }
-        if self.is_seen_to() {
-            self.asked = None;
-            Ok(())
-        } else {
-            Err(Fault::Ended)
-        }
+        self.is_answered()
     }
 
     /// Whether this is an error that names no request, or another: the answer of a transport to the one

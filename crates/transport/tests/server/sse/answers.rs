@@ -23,7 +23,7 @@ struct Scripted {
 
 enum Prepared {
     Answer(Answer),
-    /// The handler answers on the stream, and says so by 202.
+    /// The handler answers on the stream, and says so.
     OnStream(&'static str),
     Panic,
 }
@@ -46,7 +46,7 @@ impl Handler for Scripted {
                         .push(Bytes::from_static(message.as_bytes()))
                         .await
                         .unwrap();
-                    Answer::accepted()
+                    Answer::on_stream()
                 }
                 Prepared::Panic => panic!("a handler that fails its client"),
             }
@@ -212,7 +212,8 @@ async fn a19_too_large_a_message_becomes_an_error() {
     assert_eq!(answer["error"]["data"]["reason"], "message_too_large");
 }
 
-/// A6: a handler that writes to the stream itself, and says 202, is taken at its word.
+/// A6, R045: a handler that says that it answers on the stream is taken at its word, each time it says so. Who
+/// has the stream and says nothing still owes an answer.
 #[tokio::test]
 async fn a6_a_handler_may_answer_on_the_stream_itself() {
     let mut test = Test::new(Setup::default()).await;
@@ -222,4 +223,12 @@ async fn a6_a_handler_may_answer_on_the_stream_itself() {
     let next = r#"{"jsonrpc":"2.0","id":2,"result":{}}"#;
     let answer = test.answered(2, Prepared::OnStream(next)).await;
     assert_eq!(answer["id"], 2, "and nothing else was said about the first");
+    let silent = [
+        (3, Prepared::Answer(Answer::accepted())),
+        (4, Prepared::Answer(Answer::events(pieces(&[], false)))),
+    ];
+    for (id, prepared) in silent {
+        let answer = test.answered(id, prepared).await;
+        assert_eq!(answer["error"]["code"], -32603, "{id}: {answer}");
+    }
 }
