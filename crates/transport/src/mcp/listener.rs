@@ -146,10 +146,8 @@ impl McpServerBuilder {
         if let Some(store) = self.store {
             builder = builder.store(store);
         }
-        let server = builder.build();
-        self.streamable.attach(&server);
         McpServer {
-            server,
+            server: builder.build(),
             bind_address: self.streamable.config().bind_address,
             notifier: self.streamable.notifier().clone(),
             inventory: self.http_sse.map(|http_sse| http_sse.inventory().clone()),

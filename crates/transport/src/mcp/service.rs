@@ -21,8 +21,8 @@ use super::{RpcError, methods};
 use crate::body::{Body, BoxFuture};
 use crate::server::conversation::{ConversationConfig, ListenError, Outlet};
 use crate::server::{
-    Answer, Content, Exchange, Handler, Inbound, Negotiated, Session, SessionEnd, SessionManager,
-    SessionSlot,
+    Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, Session, SessionEnd,
+    SessionManager, SessionSlot,
 };
 
 mod rounds;
@@ -56,13 +56,17 @@ impl<H: MessageHandler> Service<H> {
         })
     }
 
-    /// Tells it the sessions of the server it runs in.
-    pub(super) fn attach(&self, sessions: &SessionManager) {
-        self.notifier.attach(sessions);
-        // A service runs in one server; a second one has its sessions told nothing.
-        if self.sessions.set(sessions.clone()).is_err() {
-            tracing::warn!("a handler was mounted in two servers");
+    /// Tells it the sessions of the server it runs in. It may be mounted there at several places.
+    pub(super) fn attach(&self, server: &Server) {
+        let sessions = server.sessions();
+        let attached = self.sessions.get_or_init(|| sessions.clone());
+        if !attached.is_same(sessions) {
+            tracing::warn!(
+                "a handler is mounted in two servers; in the second one nobody is notified"
+            );
+            return;
         }
+        self.notifier.attach(sessions);
     }
 
     async fn respond_to(self: Arc<Self>, exchange: Exchange) -> Answer {

@@ -100,7 +100,7 @@ impl Notifier {
     }
 
     pub(super) fn attach(&self, sessions: &SessionManager) {
-        // The service warns if it is mounted twice.
+        // The same sessions if it is mounted at several places.
         let _ = self.shared.sessions.set(sessions.clone());
     }
 

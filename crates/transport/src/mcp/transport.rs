@@ -8,14 +8,14 @@ use super::handler::MessageHandler;
 use super::service::Service;
 use super::subscription::Notifier;
 use crate::server::{
-    ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SessionManager,
-    SseConfig, SseEndpoint, SseObserver,
+    ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SseConfig, SseEndpoint,
+    SseObserver,
 };
 
 /// A handler with the protocol around it, ready to be mounted.
 pub(super) trait Mounted: Handler {
     fn notifier(&self) -> &Notifier;
-    fn attach(&self, sessions: &SessionManager);
+    fn attach(&self, server: &Server);
     fn declares_logging(&self) -> bool;
 }
 
@@ -24,13 +24,20 @@ impl<H: MessageHandler> Mounted for Service<H> {
         &self.notifier
     }
 
-    fn attach(&self, sessions: &SessionManager) {
-        Self::attach(self, sessions);
+    fn attach(&self, server: &Server) {
+        Self::attach(self, server);
     }
 
     fn declares_logging(&self) -> bool {
         self.info.can("logging", None)
     }
+}
+
+/// Has the server, when it is built, tell what is mounted in it whom it notifies, and where what a client leaves
+/// goes on.
+fn attached(builder: ServerBuilder, service: &Arc<dyn Mounted>) -> ServerBuilder {
+    let service = Arc::clone(service);
+    builder.when_built(move |server| service.attach(server))
 }
 
 /// Name of the endpoint in logs and in the session store.
@@ -69,17 +76,11 @@ impl StreamableHttpTransport {
         self.service.notifier()
     }
 
-    /// Mounts it in a server of several endpoints. [`attach`](Self::attach) has to be called when that is
-    /// built.
+    /// Mounts it in a server of several endpoints; in one server only, whose sessions are those that its
+    /// [`Notifier`] reaches.
     pub fn mount(&self, builder: ServerBuilder) -> ServerBuilder {
         let handler: Arc<dyn Handler> = Arc::<dyn Mounted>::clone(&self.service);
-        builder.endpoint(&self.config.endpoint, ENDPOINT, handler)
-    }
-
-    /// Tells it the sessions of the server that it was mounted in: whom it notifies, and where what a client
-    /// leaves goes on.
-    pub fn attach(&self, server: &Server) {
-        self.service.attach(server.sessions());
+        attached(builder, &self.service).endpoint(&self.config.endpoint, ENDPOINT, handler)
     }
 }
 
@@ -165,10 +166,10 @@ impl HttpSseTransport {
         self.service.notifier()
     }
 
-    /// Mounts it in a server of several endpoints. [`attach`](Self::attach) has to be called when that is
-    /// built, unless it is for the Streamable HTTP that this stands [beside](Self::beside).
+    /// Mounts it in a server of several endpoints: in the one that the Streamable HTTP that this stands
+    /// [beside](Self::beside) is mounted in.
     pub fn mount(&self, builder: ServerBuilder) -> ServerBuilder {
-        builder.sse_endpoint(SseEndpoint {
+        attached(builder, &self.service).sse_endpoint(SseEndpoint {
             sse_path: self.config.sse_endpoint.clone(),
             messages_path: self.config.messages_endpoint.clone(),
             name: ENDPOINT.into(),
@@ -176,11 +177,6 @@ impl HttpSseTransport {
             config: self.endpoint.clone(),
             observer: Some(Arc::clone(&self.observer)),
         })
-    }
-
-    /// As [`StreamableHttpTransport::attach`].
-    pub fn attach(&self, server: &Server) {
-        self.service.attach(server.sessions());
     }
 }
 
