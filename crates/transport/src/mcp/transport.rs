@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
 use super::handler::MessageHandler;
+use super::observers::Observers;
 use super::service::Service;
 use super::subscription::Notifier;
 use crate::server::{
@@ -98,7 +99,7 @@ pub struct HttpSseTransport {
     config: HttpSseConfig,
     endpoint: SseConfig,
     service: Arc<dyn Mounted>,
-    observer: Arc<dyn SseObserver>,
+    observers: Observers,
     inventory: ClientInventory,
 }
 
@@ -135,16 +136,17 @@ impl HttpSseTransport {
             config,
             endpoint,
             service,
-            observer: Arc::new(observer),
+            observers: Observers::of(observer),
             inventory,
         })
     }
 
-    /// Has somebody else see its clients, in place of who tells them that HTTP+SSE is
-    /// [deprecated](HttpSseConfig::deprecation) and keeps the [inventory](Self::inventory).
+    /// Has somebody else see its clients too, after who tells them that HTTP+SSE is
+    /// [deprecated](HttpSseConfig::deprecation) and keeps the [inventory](Self::inventory). Their headers come
+    /// together, and the first that answers instead of the handler does.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Self {
-        self.observer = observer;
+        self.observers.add(observer);
         self
     }
 
@@ -175,7 +177,7 @@ impl HttpSseTransport {
             name: ENDPOINT.into(),
             handler: Arc::<dyn Mounted>::clone(&self.service),
             config: self.endpoint.clone(),
-            observer: Some(Arc::clone(&self.observer)),
+            observer: Some(Arc::new(self.observers.clone())),
         })
     }
 }

@@ -1,17 +1,20 @@
 //! HTTP+SSE and Streamable HTTP side by side: one handler, one session manager.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::{Client, SseClient, eventually, rpc};
-use thinpipe_transport::mcp::config::{HttpSseConfig, HttpTransportConfig};
+use thinpipe_transport::mcp::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
 use thinpipe_transport::mcp::{
     Context, McpServer, Notifier, RpcError, ServerInfo, Tool, ToolResult, Tools,
 };
+use thinpipe_transport::server::{Session, SessionEnd, SseObserver};
 
-use crate::support::{Sampled, Seen, both, start, text};
+use crate::support::{Sample, Sampled, Seen, both, start, text};
 
 async fn live(sampled: &Sampled, count: usize) {
     eventually("live sessions", || async {
@@ -305,4 +308,61 @@ async fn a3_deprecation_is_told_unless_it_is_switched_off() {
         })
         .await;
     }
+}
+
+/// Marks responses, and counts the sessions that begin and end.
+#[derive(Default)]
+struct Marking {
+    opened: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl SseObserver for Marking {
+    fn response_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let name = HeaderName::from_static("x-marked");
+        vec![(name, HeaderValue::from_static("yes"))]
+    }
+
+    fn opened(&self, _: &Arc<Session>, _: &HeaderMap) {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn ended(&self, _: &Arc<Session>, _: SessionEnd) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A4, A20, T2: who observes in addition takes nothing of the deprecation away, neither headers nor inventory, and
+/// where there is nothing to observe the attempt is an error.
+#[tokio::test]
+async fn a20_observers_are_added_to_the_deprecation() {
+    let marking = Arc::new(Marking::default());
+    let observer = || Arc::clone(&marking) as Arc<dyn SseObserver>;
+    let seen = Seen::default();
+    let server = McpServer::http_sse(HttpSseConfig::default(), Sample::new(&seen)).unwrap();
+    let server = server.observed_by(observer()).unwrap().build();
+    let sampled = start(server, seen).await;
+    let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+    assert_eq!(legacy.stream.header("X-Marked"), Some("yes"));
+    assert_eq!(legacy.stream.header("Deprecation"), Some("@1742947200"));
+    legacy.initialize("2024-11-05").await;
+    eventually("the client is in the inventory", || async {
+        let report = sampled.server.inventory().unwrap().report();
+        let report = serde_json::to_string(&report).unwrap();
+        report.contains("testkit").then_some(()).ok_or(report)
+    })
+    .await;
+    assert_eq!(marking.opened.load(Ordering::SeqCst), 1);
+    drop(legacy);
+    eventually("the end is seen", || async {
+        let ended = marking.ended.load(Ordering::SeqCst);
+        (ended == 1)
+            .then_some(())
+            .ok_or_else(|| format!("{ended} ended"))
+    })
+    .await;
+
+    let only = McpServer::streamable(HttpTransportConfig::default(), Sample::new(&sampled.seen));
+    let refused = only.unwrap().observed_by(observer());
+    assert!(matches!(refused, Err(ConfigError::NoHttpSse)));
 }
