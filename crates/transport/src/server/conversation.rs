@@ -24,6 +24,7 @@ mod ask;
 mod contention;
 mod exchange;
 mod held;
+mod notice;
 
 pub use ask::AskError;
 pub use contention::Contention;
@@ -120,7 +121,7 @@ struct Inner {
 /// Where a message goes.
 enum Target {
     Exchange(Arc<Stream>),
-    Standalone(EventBuffer),
+    Buffer(EventBuffer),
     Nowhere(Said),
 }
 
@@ -186,24 +187,21 @@ impl Conversation {
         inner.open.insert(id, Arc::clone(&stream));
         inner
             .held
-            .flush_requests(|message| stream.try_push(message).is_ok());
+            .flush_requests(|message| stream.try_put(None, message).is_ok());
         (Outlet::new(stream, Some(Arc::clone(self))), inlet.of(self))
     }
 
-    /// Says something about a request, or (`None`) about none. Waits while the stream it goes on is full.
+    /// Says something about a request, or (`None`) about none. Waits while the stream it goes on is full. A
+    /// change notice is said once while it waits to be read: the client reads anew after it in any case.
     pub async fn say(&self, message: &Message, related: Option<&RequestId>) -> Said {
-        let source = message.source();
-        if let Some(only) = &self.only {
-            let pushed = only.push(source.clone()).await;
-            return pushed.map_or(Said::Dropped, |()| Said::Delivered);
-        }
+        let (key, source) = (notice::key(message), message.source());
+        let key = key.as_deref();
         let mut related = related;
         loop {
-            let target = self.lock().target(message, related, &self.config);
-            let pushed = match target {
+            let pushed = match self.target(message, related) {
                 Target::Nowhere(said) => return said,
-                Target::Standalone(buffer) => buffer.push(source.clone()).await,
-                Target::Exchange(stream) => stream.push(source.clone()).await,
+                Target::Buffer(buffer) => buffer.put(key, source.clone()).await,
+                Target::Exchange(stream) => stream.put(key, source.clone()).await,
             };
             match pushed {
                 Ok(()) => return Said::Delivered,
@@ -217,30 +215,39 @@ impl Conversation {
     ///
     /// # Errors
     /// [`NotPushed::Full`] if the stream it goes on is full: end that stream or that session, since nothing
-    /// may be missing in it. [`NotPushed::Closed`] never.
+    /// may be missing in it. [`NotPushed::Closed`] never. For a change notice there is no error: a client for
+    /// whom more of them wait than it could have subscribed to gets no more, and a warning is logged.
     pub fn try_say(
         &self,
         message: &Message,
         related: Option<&RequestId>,
     ) -> Result<Said, NotPushed> {
-        let source = message.source();
+        let (key, source) = (notice::key(message), message.source());
+        let key = key.as_deref();
         let mut related = related;
         loop {
-            let target = match &self.only {
-                Some(only) => Target::Standalone(only.clone()),
-                None => self.lock().target(message, related, &self.config),
-            };
-            let pushed = match target {
+            let pushed = match self.target(message, related) {
                 Target::Nowhere(said) => return Ok(said),
-                Target::Standalone(buffer) => buffer.try_push(source.clone()),
-                Target::Exchange(stream) => stream.try_push(source.clone()),
+                Target::Buffer(buffer) => buffer.try_put(key, source.clone()),
+                Target::Exchange(stream) => stream.try_put(key, source.clone()),
             };
             match pushed {
                 Ok(()) => return Ok(Said::Delivered),
+                Err(NotPushed::Full) if key.is_some() => {
+                    tracing::warn!("too many change notices wait to be read; one is dropped");
+                    return Ok(Said::Dropped);
+                }
                 Err(NotPushed::Full) => return Err(NotPushed::Full),
                 Err(NotPushed::Closed(_)) if self.asks_elsewhere(message) => related = None,
                 Err(NotPushed::Closed(_)) => return Ok(Said::Dropped),
             }
+        }
+    }
+
+    fn target(&self, message: &Message, related: Option<&RequestId>) -> Target {
+        match &self.only {
+            Some(only) => Target::Buffer(only.clone()),
+            None => self.lock().target(message, related, &self.config),
         }
     }
 
@@ -380,7 +387,9 @@ impl Inner {
             _ => {}
         }
         if self.standalone.is_attached() {
-            return Target::Standalone(self.standalone.clone());
+            // What waits comes first.
+            self.flush_standalone();
+            return Target::Buffer(self.standalone.clone());
         }
         if message.kind() != Kind::Request {
             return Target::Nowhere(self.held.keep_notice(message));
@@ -412,7 +421,7 @@ impl Inner {
     fn flush_standalone(&mut self) {
         let standalone = &self.standalone;
         self.held
-            .flush(|message| standalone.try_push(message).is_ok());
+            .flush(|key, message| standalone.try_put(key, message).is_ok());
     }
 
     /// Forgets finished streams that are too old, and the oldest if they are too large together.

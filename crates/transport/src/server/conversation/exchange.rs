@@ -59,14 +59,14 @@ impl Stream {
         self.streaming.load(Ordering::Acquire)
     }
 
-    pub(super) async fn push(&self, message: Bytes) -> Result<(), Closed> {
+    pub(super) async fn put(&self, key: Option<&str>, message: Bytes) -> Result<(), Closed> {
         self.begin(First::Stream);
-        self.buffer.push(message).await
+        self.buffer.put(key, message).await
     }
 
-    pub(super) fn try_push(&self, message: Bytes) -> Result<(), NotPushed> {
+    pub(super) fn try_put(&self, key: Option<&str>, message: Bytes) -> Result<(), NotPushed> {
         self.begin(First::Stream);
-        self.buffer.try_push(message)
+        self.buffer.try_put(key, message)
     }
 
     pub(super) fn close(&self) {
@@ -175,7 +175,7 @@ impl Outlet {
     /// [`Closed`]: nobody reads it and nobody will.
     pub async fn notify(&self, message: Bytes) -> Result<(), Closed> {
         match &self.to {
-            To::Own(stream) => stream.push(message).await,
+            To::Own(stream) => stream.put(None, message).await,
             To::Shared(shared) => shared.buffer.push(message).await,
         }
     }

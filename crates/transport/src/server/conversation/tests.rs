@@ -149,6 +149,45 @@ async fn without_a_stream_questions_wait_and_notices_are_kept_once() {
     assert_eq!(conversation.deadline(), None);
 }
 
+/// T5, 5.9 (18, 23): however many changes there are, each URI waits once, also at a stream that is open.
+#[tokio::test]
+async fn t5_a_storm_of_changes_costs_one_slot_a_uri() {
+    let updated = |n: usize| {
+        message(&format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"test://{n}"}}}}"#
+        ))
+    };
+    for conversation in [plain(), resumable()] {
+        // Those that wait for a stream, and those that wait on it.
+        conversation.try_say(&updated(0), None).unwrap();
+        let mut alone = stream_of(conversation.listen(None).unwrap());
+        for n in (0..1_000).chain(0..1_000) {
+            let said = conversation.try_say(&updated(n), None);
+            assert_eq!(said, Ok(Said::Delivered));
+        }
+        assert_eq!(
+            conversation.say(&question(1), None).await,
+            Said::Delivered,
+            "there is room for others"
+        );
+        let mut seen = Vec::new();
+        while seen.len() < 1_001 {
+            seen.extend(
+                next(&mut alone)
+                    .await
+                    .into_iter()
+                    .filter(|data| !data.is_empty()),
+            );
+        }
+        let twice = seen
+            .iter()
+            .filter(|text| text.contains("test://7\""))
+            .count();
+        assert_eq!((seen.len(), twice), (1_001, 1));
+        assert!(seen[1_000].contains("roots/list"), "in order");
+    }
+}
+
 /// A question uses the stream of the oldest running request, and another one when that client leaves.
 #[tokio::test]
 async fn a_question_finds_a_stream_that_is_read() {
