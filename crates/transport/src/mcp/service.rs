@@ -67,7 +67,7 @@ impl<H: MessageHandler> Service<H> {
             );
             return;
         }
-        self.notifier.attach(sessions);
+        self.notifier.attach(server);
     }
 
     async fn respond_to(self: Arc<Self>, exchange: Exchange) -> Answer {

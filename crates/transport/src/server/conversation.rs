@@ -24,7 +24,7 @@ mod ask;
 mod contention;
 mod exchange;
 mod held;
-mod notice;
+pub(super) mod notice;
 
 pub use ask::AskError;
 pub use contention::Contention;
