@@ -70,8 +70,8 @@ pub trait SseObserver: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// An answer in place of serving the request, which is an authenticated GET or POST with these
-    /// headers.
+    /// An answer in place of serving the request, which is authenticated and has these headers; its method
+    /// may be one that is not served.
     fn instead(&self, headers: &HeaderMap) -> Option<Answer> {
         let _ = headers;
         None
