@@ -191,7 +191,7 @@ impl<H: MessageHandler> Service<H> {
                 }
             }
             _ => {
-                let context = Context::new(about, &message, None);
+                let context = Context::new(about, &message, None, None);
                 let taken = self
                     .handler
                     .notification(Request::new(message), context.clone());
@@ -269,7 +269,7 @@ impl<H: MessageHandler> Service<H> {
             .is_some()
             .then(|| this.sessions.get().cloned())
             .flatten();
-        let context = Context::new(about, &message, level).over(outlet);
+        let context = Context::new(about, &message, level, Some(outlet));
         let call = Call {
             message,
             id,
