@@ -37,6 +37,7 @@ mod dispatch;
 pub mod event_buffer;
 mod exchange;
 mod head;
+mod history;
 mod http1;
 mod http2;
 mod inventory;

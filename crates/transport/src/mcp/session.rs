@@ -44,7 +44,7 @@ impl SessionState {
         let mut params: Value = params.unwrap_or_default();
         let conversation = match session.outlet() {
             Some(stream) => Conversation::beside(*config, stream),
-            None => Conversation::new(*config, session.revision()),
+            None => Conversation::in_session(*config, session),
         };
         Self {
             conversation,

@@ -240,6 +240,59 @@ async fn b8_answers_are_correlated() {
     assert_eq!(conversation.asked.len(), 0);
 }
 
+/// B8, T9, protocol notes 5.1, "Cancel": whoever asks may be dropped. A question that waits is withdrawn, one
+/// that was asked is taken back where the client hears it, and one that was answered is left alone.
+#[tokio::test]
+async fn b8_a_question_whose_asker_is_dropped_is_taken_back() {
+    let conversation = plain();
+    let related = id(7);
+    let wait = Duration::from_secs(60);
+    let ask = |related| {
+        let mut asking = Box::pin(conversation.ask("ping", b"{}", related, wait));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asking.as_mut().poll(&mut cx).is_pending());
+        asking
+    };
+    for _ in 0..100 {
+        drop(ask(None));
+    }
+    let mut alone = stream_of(conversation.listen(None).unwrap());
+    assert_eq!(conversation.say(&question(7), None).await, Said::Delivered);
+    assert!(
+        next(&mut alone).await[0].contains("roots/list"),
+        "nothing before it"
+    );
+
+    let cancelled =
+        |number| format!(r#"notifications/cancelled","params":{{"requestId":{number}}}"#);
+    drop(ask(None));
+    let seen = next(&mut alone).await;
+    assert!(
+        seen[0].contains("ping") && seen[1].contains(&cancelled(101)),
+        "{seen:?}"
+    );
+
+    let (outlet, inlet) = conversation.begin(&related);
+    drop(ask(Some(&related)));
+    let left = ask(Some(&related));
+    drop(inlet);
+    drop(left);
+    let seen = next(&mut alone).await;
+    assert!(seen[0].contains(r#""id":103,"#), "{seen:?}");
+    assert!(
+        seen.len() == 2 && seen[1].contains(&cancelled(103)),
+        "{seen:?}"
+    );
+    drop(outlet);
+
+    let asked = ask(None);
+    let answer = message(r#"{"jsonrpc":"2.0","id":104,"result":{}}"#);
+    assert!(conversation.answered(&answer));
+    drop(asked);
+    let seen = next(&mut alone).await;
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
 /// B8: as many questions as may be, and no more.
 #[tokio::test(start_paused = true)]
 async fn b8_questions_are_bounded() {
