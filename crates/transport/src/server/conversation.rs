@@ -27,7 +27,7 @@ mod exchange;
 mod held;
 pub(super) mod notice;
 
-pub use ask::AskError;
+pub use ask::Unanswered;
 pub use contention::Contention;
 pub use exchange::{First, Inlet, Outlet};
 
