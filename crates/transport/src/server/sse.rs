@@ -24,9 +24,9 @@ use crate::server::{Answer, Endpoint, Handler, Route, ServerBuilder, Session, Se
 mod admit;
 mod body;
 mod config;
-mod deliver;
 mod open;
 mod post;
+mod writer;
 
 pub use config::{EventCapacity, Heartbeat, InvalidSetting, PublicBase, SseConfig};
 
