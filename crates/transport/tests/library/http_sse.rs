@@ -169,9 +169,8 @@ async fn a11_an_inline_answer_is_no_event_of_the_stream() {
     let sampled = telling(config).await;
     let mut legacy = with_roots(&sampled).await;
     for id in 1..=2 {
-        let post = tokio::spawn(legacy.post(rpc::call(id, "tell")).into_future());
-        told(&mut legacy).await;
-        let mut answer = post.await.unwrap();
+        let post = legacy.post(rpc::call(id, "tell")).into_future();
+        let (mut answer, ()) = tokio::join!(post, told(&mut legacy));
         assert_eq!((answer.status, text(&answer.json().await)), (200, "told"));
     }
 }
