@@ -26,9 +26,9 @@ mod ask;
 mod contention;
 mod exchange;
 mod held;
-mod notice;
+pub(super) mod notice;
 
-pub use ask::AskError;
+pub use ask::Unanswered;
 pub use contention::Contention;
 pub use exchange::{First, Inlet, Outlet};
 
@@ -102,13 +102,19 @@ pub enum ListenError {
 pub struct Conversation {
     config: ConversationConfig,
     primes: bool,
-    /// HTTP+SSE: the one stream.
-    only: Option<EventBuffer>,
+    only: Option<Only>,
     inner: Mutex<Inner>,
     asked: Asked,
     /// What looks after what its streams keep.
     history: Option<(Registered, History)>,
     on_held: OnceLock<Arc<Notify>>,
+}
+
+/// HTTP+SSE: the one stream.
+struct Only {
+    stream: EventBuffer,
+    /// Whether responses come out of their inlets, instead of going on it too.
+    answers: bool,
 }
 
 struct Inner {
@@ -145,16 +151,26 @@ impl Conversation {
         Self::build(config, session.revision().primes_streams(), None, history)
     }
 
-    /// That of a session over HTTP+SSE, whose stream this is.
+    /// That of a session over HTTP+SSE, whose stream this is. All goes on it, responses too; the requests are
+    /// answered [`Answer::on_stream`].
     #[must_use]
     pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
-        Self::build(config, false, Some(only), None)
+        let (stream, answers) = (only, false);
+        Self::build(config, false, Some(Only { stream, answers }), None)
+    }
+
+    /// The same, but for responses: they are what requests are answered with, and the server side puts them on
+    /// the stream, or in the response to the POST where [`inline_json`](super::SseConfig::inline_json) says so.
+    #[must_use]
+    pub fn beside(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
+        let (stream, answers) = (only, true);
+        Self::build(config, false, Some(Only { stream, answers }), None)
     }
 
     fn build(
         config: ConversationConfig,
         primes: bool,
-        only: Option<EventBuffer>,
+        only: Option<Only>,
         history: Option<History>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| {
@@ -257,7 +273,7 @@ impl Conversation {
 
     fn target(&self, message: &Message, related: Option<&RequestId>) -> Target {
         match &self.only {
-            Some(only) => Target::Buffer(only.clone()),
+            Some(only) => Target::Buffer(only.stream.clone()),
             None => {
                 let target = self.lock().target(message, related, &self.config);
                 if matches!(target, Target::Nowhere(Said::Held)) {

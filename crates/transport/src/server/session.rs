@@ -149,12 +149,12 @@ impl Session {
         }
     }
 
-    /// The one stream of a session of HTTP+SSE, for a handler that writes to it itself. From the first
-    /// call on, 202 in answer to a request means that the handler will answer it there; without it, a
-    /// request that is answered 202 gets an error.
+    /// The one stream of a session of HTTP+SSE, for a handler that writes to it itself. A request that it
+    /// answers there is answered [`Answer::on_stream`](super::Answer::on_stream); one that is answered with
+    /// any other 202 gets an error.
     #[must_use]
     pub fn outlet(&self) -> Option<EventBuffer> {
-        self.stream().map(|stream| stream.share().clone())
+        self.stream().map(|stream| stream.buffer().clone())
     }
 
     pub(crate) fn stream(&self) -> Option<&SessionStream> {

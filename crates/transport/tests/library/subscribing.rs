@@ -5,8 +5,11 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use thinpipe_testkit::{Client, Response, SseClient, eventually, rpc};
 use thinpipe_transport::mcp::config::{HttpSseConfig, HttpTransportConfig};
+use thinpipe_transport::mcp::{HttpSseTransport, StreamableHttpTransport};
+use thinpipe_transport::server::Server;
+use tokio::net::TcpListener;
 
-use crate::support::{both, streamable};
+use crate::support::{Sample, Seen, both, streamable};
 
 const CHANGED: &str = "notifications/tools/list_changed";
 const UPDATED: &str = "notifications/resources/updated";
@@ -57,6 +60,31 @@ async fn b20_sessions_are_told_once_and_of_what_they_subscribed_to() {
     notifier.resource_updated("test://a").await;
     assert_eq!(taken_over.next_message().await["method"], UPDATED);
     assert_eq!(to_first.read_to_end().await.len(), 0, "each message once");
+}
+
+/// B2, T2: mounting is all there is to do. Both transports in a server of one's own reach their clients.
+#[tokio::test]
+async fn b2_what_is_mounted_is_attached() {
+    let (base, seen) = (HttpTransportConfig::default(), Seen::default());
+    let server_config = base.server_config().unwrap();
+    let streamable = StreamableHttpTransport::new(base, Sample::new(&seen)).unwrap();
+    let legacy = HttpSseTransport::beside(HttpSseConfig::default(), &streamable).unwrap();
+    let server = legacy
+        .mount(streamable.mount(Server::builder(server_config)))
+        .build();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let serving = server.clone();
+    server.spawn(async move { serving.serve(listener).await.unwrap() });
+    let mut client = Client::new(&format!("{base}/mcp"));
+    client.initialize("2025-11-25").await;
+    let mut stream = client.get().await;
+    let mut over_sse = SseClient::open(&format!("{base}/sse")).await;
+    over_sse.initialize("2024-11-05").await;
+    over_sse.ask(rpc::request(1, "ping", &json!({}))).await;
+    legacy.notifier().tools_changed().await;
+    assert_eq!(stream.next_message().await["method"], CHANGED);
+    assert_eq!(over_sse.stream.next_message().await["method"], CHANGED);
 }
 
 /// A change that happens while no stream is open is told when one is.

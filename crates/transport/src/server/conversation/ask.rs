@@ -18,7 +18,7 @@ const CANCELLED: &str = "notifications/cancelled";
 /// Why a client did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum AskError {
+pub enum Unanswered {
     /// As many questions as may be are open.
     #[error("{limit} requests wait for the client's answer already")]
     TooMany {
@@ -72,14 +72,14 @@ impl Asked {
     }
 
     /// The number of a new question, and where its answer comes out.
-    fn begin(&self) -> Result<(u64, oneshot::Receiver<Message>), AskError> {
+    fn begin(&self) -> Result<(u64, oneshot::Receiver<Message>), Unanswered> {
         let (sender, answer) = oneshot::channel();
         let mut open = self.lock();
         if open.closed {
-            return Err(AskError::Closed);
+            return Err(Unanswered::Closed);
         }
         if open.waiting.len() >= self.limit {
-            return Err(AskError::TooMany { limit: self.limit });
+            return Err(Unanswered::TooMany { limit: self.limit });
         }
         open.next += 1;
         let number = open.next;
@@ -111,24 +111,24 @@ struct Question<'a> {
 
 impl Question<'_> {
     /// Says it, and waits for the answer.
-    async fn ask(&mut self, request: &Message) -> Result<Message, AskError> {
+    async fn ask(&mut self, request: &Message) -> Result<Message, Unanswered> {
         let said = self.of.say(request, self.related).await;
         self.said = said != Said::Dropped;
         match said {
             Said::Delivered => {}
-            Said::Dropped => return Err(AskError::Unreachable),
+            Said::Dropped => return Err(Unanswered::Unreachable),
             Said::Held => tokio::select! {
                 // Cancel-safe: nothing is taken before it is there, and then it is returned.
-                answered = &mut self.answer => return answered.map_err(|_| AskError::Closed),
+                answered = &mut self.answer => return answered.map_err(|_| Unanswered::Closed),
                 () = tokio::time::sleep(self.of.config.hold) => {
                     if self.of.withdraw(&self.id) {
                         self.said = false;
-                        return Err(AskError::Unreachable);
+                        return Err(Unanswered::Unreachable);
                     }
                 }
             },
         }
-        (&mut self.answer).await.map_err(|_| AskError::Closed)
+        (&mut self.answer).await.map_err(|_| Unanswered::Closed)
     }
 
     /// Nobody waits for the answer. `true`: the client may know the question, and has to be told.
@@ -155,14 +155,14 @@ impl Conversation {
     /// If this is dropped, the client is told that nobody waits any more.
     ///
     /// # Errors
-    /// [`AskError`]; never waits longer than `wait`.
+    /// [`Unanswered`]; never waits longer than `wait`.
     pub async fn ask(
         &self,
         method: &str,
         params: &[u8],
         related: Option<&RequestId>,
         wait: Duration,
-    ) -> Result<Message, AskError> {
+    ) -> Result<Message, Unanswered> {
         let (number, answer) = self.asked.begin()?;
         let mut question = Question {
             of: self,
@@ -172,7 +172,7 @@ impl Conversation {
             said: false,
             answer,
         };
-        let request = request(&question.id, method, params).ok_or(AskError::Params)?;
+        let request = request(&question.id, method, params).ok_or(Unanswered::Params)?;
         let asking = question.ask(&request);
         if let Ok(answered) = tokio::time::timeout(wait, asking).await {
             return answered;
@@ -180,7 +180,7 @@ impl Conversation {
         if question.end() {
             self.take_back(&question.id, related).await;
         }
-        Err(AskError::TimedOut)
+        Err(Unanswered::TimedOut)
     }
 
     /// Gives an answer of the client to whoever asked. `false`: nobody asked that, or it came too late or a

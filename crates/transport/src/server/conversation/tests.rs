@@ -250,17 +250,17 @@ async fn b8_answers_are_correlated() {
     assert_eq!(asked.unwrap().source(), answer.source());
 
     let late = conversation.ask("ping", b"{}", None, wait).await;
-    assert_eq!(late.unwrap_err(), AskError::TimedOut);
+    assert_eq!(late.unwrap_err(), Unanswered::TimedOut);
     let told = next(&mut alone).await;
     assert!(told[1].contains(r#"notifications/cancelled","params":{"requestId":2}"#));
     drop(alone);
 
     let unheard = conversation.ask("ping", b"{}", None, Duration::from_secs(60));
-    assert_eq!(unheard.await.unwrap_err(), AskError::Unreachable);
+    assert_eq!(unheard.await.unwrap_err(), Unanswered::Unreachable);
     let (closed, ()) = tokio::join!(conversation.ask("ping", b"{}", None, wait), async {
         conversation.close();
     });
-    assert_eq!(closed.unwrap_err(), AskError::Closed);
+    assert_eq!(closed.unwrap_err(), Unanswered::Closed);
     assert_eq!(conversation.asked.len(), 0);
 }
 
@@ -327,10 +327,10 @@ async fn b8_questions_are_bounded() {
     let conversation = Conversation::new(config, Revision::V2025_06_18);
     let ask = || conversation.ask("ping", b"{}", None, Duration::from_secs(1));
     let (first, second) = tokio::join!(ask(), ask());
-    assert_eq!(first.unwrap_err(), AskError::TimedOut);
-    assert_eq!(second.unwrap_err(), AskError::TooMany { limit: 1 });
+    assert_eq!(first.unwrap_err(), Unanswered::TimedOut);
+    assert_eq!(second.unwrap_err(), Unanswered::TooMany { limit: 1 });
     let wrong = conversation.ask("ping", b"[", None, Duration::from_secs(1));
-    assert_eq!(wrong.await.unwrap_err(), AskError::Params);
+    assert_eq!(wrong.await.unwrap_err(), Unanswered::Params);
 }
 
 /// B19, R113-R117: streams are primed, resumed each by itself, and never skip anything.
