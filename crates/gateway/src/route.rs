@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::is_read_only_method;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
@@ -411,8 +412,13 @@ impl Handler for Route {
             attachment.detach();
         }
         let id = upstream_session(&session).filter(|_| !told);
+        let leaves = session.binding() == Binding::HttpSse && why != SessionEnd::UpstreamGone;
+        let leaves = leaves && piped(&session).is_none();
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
         Box::pin(async move {
+            if leaves {
+                self.cancel_running(&session).await;
+            }
             if let Some(id) = id {
                 self.delete_upstream(HeaderMap::new(), &session, &id).await;
             }

@@ -86,6 +86,12 @@ impl Route {
                 };
                 let session = self.open_session(slot, negotiated, capabilities).await?;
                 unused.id = None;
+                if session.binding() == Binding::HttpSse
+                    && let (Some(state), Some(id)) =
+                        (session.state(SessionState::default), message.id())
+                {
+                    state.note_opened_by(id);
+                }
                 Some(session)
             }
         };
