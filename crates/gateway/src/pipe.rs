@@ -8,6 +8,7 @@
 mod children;
 mod delivery;
 mod draining;
+mod lanes;
 mod member;
 mod posts;
 mod task;
@@ -268,6 +269,22 @@ impl UpstreamSession {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Step {
+    fn member(&self) -> MemberId {
+        match self {
+            Self::Deliver(delivery) => delivery.member,
+            Self::Finish(member, _) => *member,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Deliver(delivery) => delivery.message.len(),
+            Self::Finish(..) => 0,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::MemberId;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::{Conversation, Inlet, Outlet};
@@ -33,6 +34,14 @@ pub(crate) struct Place {
     pub(crate) conversation: Arc<Conversation>,
     /// What all messages to it have in common.
     pub(crate) context: MessageContext,
+}
+
+impl Place {
+    /// Whether all that is said to the client is said on one stream, which is its session.
+    pub(super) fn is_over_sse(&self) -> bool {
+        let session = self.session.upgrade();
+        session.is_some_and(|session| session.binding() == Binding::HttpSse)
+    }
 }
 
 /// `initialize` is being answered.
@@ -122,6 +131,11 @@ impl Member {
         };
         open.insert(request.clone(), begun);
         Some(Begun { inlet, done })
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_answering(&self, request: &RequestId) -> bool {
+        lock(&self.open).contains_key(request)
     }
 
     /// The request that is answered now, or not at all.

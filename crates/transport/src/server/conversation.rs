@@ -229,6 +229,14 @@ impl Conversation {
         }
     }
 
+    /// Takes the standalone stream from a client that does not read it. What it has not read waits there for
+    /// its next GET.
+    pub fn end_standalone(&self) {
+        // The newest reader is the only one, and this one reads nothing.
+        let newest = self.lock().standalone.reader();
+        drop(newest);
+    }
+
     /// The client has left a stream before it read these. What the server asks is asked elsewhere, or
     /// waits; what it said about the request is lost with its client.
     fn ask_elsewhere(&self, unread: Vec<Bytes>) {
