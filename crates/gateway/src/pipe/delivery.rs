@@ -10,7 +10,7 @@ use thinpipe_transport::server::conversation::{Outlet, Said};
 use tokio::time::timeout;
 
 use super::lanes::Lanes;
-use super::member::Open;
+use super::member::{Open, Reply};
 use super::{Member, Owner, Place, Step, UpstreamSession};
 use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, Step as Judging, subject};
 use crate::relay::inspect::rejection_message;
@@ -130,15 +130,23 @@ impl UpstreamSession {
         delivery: Delivery,
     ) {
         if delivery.is_last() {
-            let open = delivery.related.as_ref().and_then(|id| member.take(id));
-            if let Some(open) = open {
+            let related = delivery.related.as_ref();
+            let open = related.and_then(|id| Some((id, member.take(id)?)));
+            if let Some((request, open)) = open {
                 let Open {
-                    outlet,
+                    reply,
                     call,
                     answering,
                 } = open;
                 let message = response(&**owner, place, delivery.message, call).await;
-                self.respond(owner, place, outlet, message).await;
+                match reply {
+                    // Who does not wait for it any more has left.
+                    Reply::Handler(handler) => drop(handler.send(message)),
+                    Reply::Stream(outlet) => {
+                        let message = place.bounded(request, message, owner.name());
+                        self.respond(owner, place, outlet, message).await;
+                    }
+                }
                 drop(answering);
             }
             return;
@@ -149,6 +157,11 @@ impl UpstreamSession {
             return self.undelivered(&delivery);
         };
         match other(&**owner, place, message).await {
+            Ok(message) if place.is_too_large(message.source()) => {
+                let (upstream, limit) = (&**owner.name(), place.max_message);
+                tracing::warn!(upstream, limit, "a message is too large for its client");
+                self.undelivered(&delivery);
+            }
             Ok(message) => self.say(owner, member, place, (&delivery, &message)).await,
             Err((message, rejection)) if message.kind() == Kind::Request => {
                 // The server waits for an answer; it gets the refusal.

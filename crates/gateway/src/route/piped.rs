@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::Refused;
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{Kind, Message, member, quoted, splice};
 use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BoxFuture};
@@ -58,8 +58,13 @@ impl Route {
         let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
             return Err(Failure::session_gone());
         };
-        let outlet = session.outlet();
+        let inline = self.answers_inline(&session);
+        let outlet = session.outlet().filter(|_| !inline);
         if let Some(outlet) = &outlet {
+            if body.len() > self.max_message_over_sse() {
+                self.end_session(&session, SessionEnd::UpstreamGone).await;
+                return Err(Failure::too_large_for_client(self.max_message_over_sse()));
+            }
             // Before anything that the server says next. Who has left has ended the session.
             let pushed = outlet.push(body.clone()).await;
             pushed.map_err(|_| Failure::session_gone())?;
@@ -67,6 +72,9 @@ impl Route {
         self.settle(attachment, &session).await?;
         if outlet.is_some() {
             return Ok(Answer::accepted());
+        }
+        if inline {
+            return Ok(Answer::json(body));
         }
         let answer = Answer::json(body).with_session(session.id().clone());
         self.with_own_headers(&context, answer)
@@ -91,6 +99,7 @@ impl Route {
                 carrier: Carrier::Event,
                 ..self.context_in(session, None)
             },
+            max_message: self.max_message_over_sse(),
         };
         attachment.settle(place);
         // Whoever ends it either sees the place, or has ended it already. The same holds for the session.
@@ -102,6 +111,17 @@ impl Route {
             attachment.detach();
         }
         Ok(())
+    }
+
+    /// Whether a client of this session wants its answers in the responses to its POSTs.
+    fn answers_inline(&self, session: &Session) -> bool {
+        let sse = self.spec.sse.as_ref();
+        session.binding() == Binding::HttpSse && sse.is_some_and(|sse| sse.config.inline_json)
+    }
+
+    fn max_message_over_sse(&self) -> usize {
+        let sse = self.spec.sse.as_ref();
+        sse.map_or(usize::MAX, |sse| sse.config.max_message)
     }
 
     /// A message in a session whose upstream session is a pipe.
@@ -138,7 +158,8 @@ impl Route {
                 attachment.member().place().wait().await;
                 let of_call = context.method.clone();
                 let of_call = of_call.map(|method| (method, context.name.clone()));
-                let Some(begun) = attachment.begin(id, of_call) else {
+                let inline = self.answers_inline(&session);
+                let Some(begun) = attachment.begin(id, of_call, inline) else {
                     return self.refused(&Refused::IdInUse, &message);
                 };
                 let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
@@ -152,10 +173,11 @@ impl Route {
                 // Its bytes are on their way: nobody needs them here while it is answered.
                 drop(message);
                 if session.outlet().is_some() {
-                    // It is answered on the stream; until then it counts as running, so that neither the
-                    // end of the process nor that of the session's time overlooks it.
-                    begun.done().await;
-                    return Ok(Answer::accepted());
+                    // Until it has been answered it counts as running, so that neither the end of the
+                    // process nor that of the session's time overlooks it.
+                    let response = begun.response().await;
+                    // Without one it was answered on the stream, or is not to be.
+                    return Ok(response.map_or_else(Answer::accepted, Answer::json));
                 }
                 let answer = waiting.around(begun.inlet.answer().await);
                 let context = MessageContext {

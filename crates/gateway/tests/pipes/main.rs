@@ -7,6 +7,7 @@ mod draining;
 mod front;
 mod http_sse;
 mod interceptors;
+mod limits;
 mod matrix;
 mod server;
 mod shared;
