@@ -146,13 +146,15 @@ impl Route {
                     Kind::Response | Kind::ErrorResponse => {
                         let refusal =
                             Message::parse(refusal).map_err(|error| self.no_answer(&error))?;
-                        self.send_unasked(attachment, &refusal).await
+                        let headers = self.headers_of(call, attachment, &context)?;
+                        self.send_unasked(attachment, &refusal, headers).await
                     }
                 };
             }
         };
+        let headers = self.headers_of(call, attachment, &context)?;
         match message.id().filter(|_| message.kind() == Kind::Request) {
-            None => self.send_unasked(attachment, &message).await,
+            None => self.send_unasked(attachment, &message, headers).await,
             Some(id) => {
                 // A client of HTTP+SSE may have read the answer to `initialize` before we were told so.
                 attachment.member().place().wait().await;
@@ -165,7 +167,7 @@ impl Route {
                 let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
                 let sent = attachment
                     .upstream()
-                    .send(attachment.member().id(), &message);
+                    .send(attachment.member().id(), &message, headers);
                 if let Err(not_sent) = sent.await {
                     attachment.forget(id);
                     return self.not_sent(not_sent, &message);
@@ -189,22 +191,36 @@ impl Route {
         }
     }
 
+    /// Headers of a message of a client, where the server gets any.
+    pub(super) fn headers_of(
+        &self,
+        call: Incoming,
+        attachment: &Attachment,
+        context: &MessageContext,
+    ) -> Result<Option<HeaderMap>, Failure> {
+        if !attachment.upstream().has_headers() {
+            return Ok(None);
+        }
+        self.headers_over_sse(call.headers, context).map(Some)
+    }
+
     /// Sends what nothing answers.
     async fn send_unasked(
         &self,
         attachment: &Attachment,
         message: &Message,
+        headers: Option<HeaderMap>,
     ) -> Result<Answer, Failure> {
         let sent = attachment
             .upstream()
-            .send(attachment.member().id(), message);
+            .send(attachment.member().id(), message, headers);
         match sent.await {
             Ok(()) => Ok(Answer::accepted()),
             Err(not_sent) => self.not_sent(not_sent, message),
         }
     }
 
-    fn not_sent(&self, not_sent: NotSent, message: &Message) -> Result<Answer, Failure> {
+    pub(super) fn not_sent(&self, not_sent: NotSent, message: &Message) -> Result<Answer, Failure> {
         match not_sent {
             NotSent::Refused(refused) => self.refused(&refused, message),
             NotSent::Stuck => {
@@ -260,7 +276,7 @@ impl Route {
     }
 
     /// The headers that interceptors give an answer; a pipe brings none.
-    fn with_own_headers(
+    pub(super) fn with_own_headers(
         &self,
         context: &MessageContext,
         answer: Answer,

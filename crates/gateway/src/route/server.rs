@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use thinpipe_proto::bridge::{
     AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
@@ -118,18 +119,31 @@ impl Route {
         })
     }
 
-    /// HTTP+SSE: GET of the stream. Interceptors have their say about the headers of the whole session.
+    /// Headers of a client's request that reach a server of HTTP+SSE; interceptors have their say about them.
+    ///
+    /// # Errors
+    /// An interceptor failed.
+    pub(super) fn headers_over_sse(
+        &self,
+        headers: HeaderMap,
+        context: &MessageContext,
+    ) -> Result<HeaderMap, Failure> {
+        let mut headers = headers::without_session(headers);
+        // Those of the client's POST; each request to the server has its own.
+        headers.remove(ACCEPT);
+        headers.remove(CONTENT_TYPE);
+        self.chain.headers(context, &mut headers)?;
+        Ok(headers)
+    }
+
+    /// HTTP+SSE: GET of the stream. Its headers go with what the gateway itself says in the session, too.
     async fn open_stream(
         &self,
         upstream: &Upstream,
         call: Incoming,
         context: &MessageContext,
     ) -> Result<Pipe, Failure> {
-        let mut headers = headers::without_session(call.headers);
-        // Those of the client's POST; each request of the session has its own.
-        headers.remove(ACCEPT);
-        headers.remove(CONTENT_TYPE);
-        self.chain.headers(context, &mut headers)?;
+        let headers = self.headers_over_sse(call.headers, context)?;
         let opened = sse::open(upstream, headers, self.max_message(), self.buffered()).await;
         opened.map_err(|error| {
             if matches!(
@@ -271,7 +285,7 @@ impl Route {
             AttachError::Over => NotOpened::Elsewhere,
             error => Failure::new(Reason::Overloaded, error.to_string()).into(),
         })?;
-        match session.send(attachment.member().id(), message).await {
+        match session.send(attachment.member().id(), message, None).await {
             Ok(()) => {}
             Err(NotSent::Refused(Refused::Over | Refused::OtherRevision)) => {
                 return Err(NotOpened::Elsewhere);
