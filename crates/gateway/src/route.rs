@@ -43,6 +43,7 @@ mod resume;
 mod send;
 mod server;
 mod session;
+mod sessionless;
 mod stateless;
 
 use intercept::Intercepted;
@@ -305,8 +306,8 @@ impl Route {
         session: Option<Arc<Session>>,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send {
         async move {
-            if session.is_none() && self.is_known_pipe() {
-                return Ok(self.sessionless_piped(&message));
+            if session.is_none() && Box::pin(self.is_pipe()).await {
+                return Box::pin(self.sessionless_piped(call, message)).await;
             }
             let context = self.context(&call, session.as_ref(), &message);
             let message = match self.intercept_now(&context, message) {

@@ -212,6 +212,10 @@ impl UpstreamSession {
             return;
         }
         let related = delivery.related.as_ref();
+        if message.kind() == Kind::Request && place.session.strong_count() == 0 {
+            // Outside of a session there is nobody to ask.
+            return self.undelivered(delivery);
+        }
         let is_late = self.is_shared && message.kind() == Kind::Notification;
         if is_late && related.is_some_and(|request| !member.is_answering(request)) {
             // Its stream was lost while this waited for it.

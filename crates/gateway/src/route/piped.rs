@@ -285,14 +285,6 @@ impl Route {
         self.chain.headers(context, &mut headers)?;
         Ok(with_headers(answer, headers))
     }
-
-    /// A message outside of any session, where each session has a child or a connection of its own.
-    pub(super) fn sessionless_piped(&self, message: &Message) -> Answer {
-        let text = "Mcp-Session-Id is missing; send initialize first";
-        let failure = Failure::new(Reason::Binding, text);
-        self.stats().failed();
-        failure.answer(message.id(), self.name())
-    }
 }
 
 impl pipe::Owner for Route {

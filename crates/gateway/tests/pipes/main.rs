@@ -10,6 +10,7 @@ mod interceptors;
 mod limits;
 mod matrix;
 mod server;
+mod sessionless;
 mod shared;
 mod stdio;
 mod streamable;

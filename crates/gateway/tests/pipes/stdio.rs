@@ -182,26 +182,6 @@ async fn r250_a_call_that_takes_too_long() {
     }
 }
 
-/// A message outside of a session has no child to go to.
-#[tokio::test]
-async fn without_a_session_there_is_no_child() {
-    let front = Front::with(
-        program("serve"),
-        |_| {},
-        |config| config.allow_sessionless = true,
-    )
-    .await;
-    let client = Client::new(&front.mcp);
-    let mut refused = client.post(rpc::request(1, "tools/list", &json!({}))).await;
-    assert_eq!(refused.status, 400);
-    let data = refused.json().await["error"]["data"].clone();
-    assert_eq!(
-        data,
-        json!({"reason": "binding_mismatch", "upstream": "up"})
-    );
-    assert_eq!(front.route().children().unwrap().spawned, 0);
-}
-
 /// C22: ten times started and stopped, with a session and a call open: nothing is left.
 #[tokio::test]
 async fn c22_nothing_is_left_after_ten_cycles() {
