@@ -221,6 +221,13 @@ impl Reframing {
         }
     }
 
+    /// A shared session that no client session uses is not kept any longer. Does nothing if one does.
+    pub fn close_idle(&mut self) {
+        if !self.over && self.members.is_empty() {
+            self.end("nobody uses it", End::Idle);
+        }
+    }
+
     /// The time [`Self::poll_timeout`] named has come. Too early a call does no harm.
     pub fn on_timeout(&mut self, now: Instant) {
         if self.wake.is_some_and(|wake| wake <= now) {

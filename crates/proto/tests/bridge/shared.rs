@@ -1,6 +1,6 @@
 //! Several client sessions on one upstream session (protocol notes 5.2.1).
 
-use thinpipe_proto::bridge::{AttachError, without_capabilities};
+use thinpipe_proto::bridge::{AttachError, End, without_capabilities};
 
 use super::*;
 
@@ -361,4 +361,21 @@ fn members_come_and_go() {
 fn what_declares_nothing_needs_no_edit() {
     let bare = request("1", "initialize");
     assert_eq!(without_capabilities(&parse(&bare)), bare);
+}
+
+/// Row "client leaves": the session stays until its idle time is over, which is nobody's loss.
+#[test]
+fn an_idle_session_is_closed_and_not_lost() {
+    let mut pipe = Pipe::shared(1);
+    pipe.machine.close_idle();
+    assert!(pipe.machine.poll_action().is_none(), "a client uses it");
+    pipe.leaves(1);
+    pipe.machine.close_idle();
+    let closed = pipe.machine.poll_action();
+    assert!(
+        matches!(closed, Some(Action::Close(End::Idle))),
+        "{closed:?}"
+    );
+    pipe.machine.close_idle();
+    assert!(pipe.machine.poll_action().is_none(), "once");
 }
