@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::is_read_only_method;
-use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
@@ -130,6 +129,21 @@ impl Route {
             Server::Http(_) => None,
             Server::Stdio(children) => Some(children.stats()),
         }
+    }
+
+    /// What its program speaks, in words for people, as far as a client has made it known: to ask would be
+    /// to start one. `None` for a server at a URL.
+    #[must_use]
+    pub fn program_speaks(&self) -> Option<String> {
+        let Server::Stdio(children) = &self.server else {
+            return None;
+        };
+        let unknown = || "stdio; the first client finds out what it speaks".to_owned();
+        Some(
+            children
+                .speaks()
+                .map_or_else(unknown, |speaks| speaks.to_string()),
+        )
     }
 
     /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
@@ -407,23 +421,7 @@ impl Handler for Route {
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        // A DELETE has told the upstream already; a session it lost needs no telling.
-        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
-        if let Some(attachment) = piped(&session) {
-            attachment.detach();
-        }
-        let id = upstream_session(&session).filter(|_| !told);
-        let leaves = session.binding() == Binding::HttpSse && why != SessionEnd::UpstreamGone;
-        let leaves = leaves && piped(&session).is_none();
-        tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
-        Box::pin(async move {
-            if leaves {
-                self.cancel_running(&session).await;
-            }
-            if let Some(id) = id {
-                self.delete_upstream(HeaderMap::new(), &session, &id).await;
-            }
-        })
+        self.ended(session, why)
     }
 }
 

@@ -9,18 +9,22 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use thinpipe_proto::bridge::{
     AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
 };
-
+use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
 use thinpipe_transport::upstream::{Upstream, sse};
 
+use super::initialize::is_unknown_here;
+use super::opening::negotiated;
 use super::{Incoming, Route};
 use crate::config::Reached;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
-use crate::pipe::{AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, UpstreamSession};
+use crate::pipe::{
+    AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, Spoken, UpstreamSession,
+};
 
 /// How a server is reached.
 pub(super) enum Server {
@@ -262,7 +266,21 @@ impl Route {
     ) -> Result<(Attachment, Bytes), NotOpened> {
         let asked = self.ask_initialize(session, message).await;
         match (&asked, session.end()) {
-            (Ok(_), _) => children.start_succeeded(),
+            (Ok((_, answer)), _) => {
+                let speaks = spoken(answer);
+                let is_news = children.start_succeeded(speaks);
+                if let Some(speaks) = speaks.filter(|_| is_news) {
+                    tracing::info!(upstream = self.name(), %speaks, "a program has answered");
+                }
+                if speaks == Some(Spoken::Stateless) {
+                    let text = format!(
+                        "{} has no initialize: it speaks 2026-07-28 without sessions only, and no client \
+                         can be connected to such a program yet",
+                        self.name()
+                    );
+                    return Err(Failure::new(Reason::Binding, text).into());
+                }
+            }
             (Err(_), Some(End::UpstreamLost(_) | End::InitializeUnanswered)) => {
                 children.start_failed();
             }
@@ -313,4 +331,24 @@ impl Route {
         };
         Err(failure.into())
     }
+}
+
+/// What a program speaks by its answer to `initialize`; `None`: that cannot be said.
+fn spoken(answer: &Bytes) -> Option<Spoken> {
+    let answer = Message::parse(answer.clone()).ok()?;
+    if let Ok(Some(revision)) = negotiated(&answer) {
+        return Some(Spoken::Sessions(revision));
+    }
+    // A server of 2026-07-28 that names what it supports may have sessions in another revision.
+    let is_legacy = |version: &serde_json::Value| {
+        let known = version
+            .as_str()
+            .and_then(|v| Revision::from_bytes(v.as_bytes()));
+        known.is_some_and(|revision| !revision.is_modern())
+    };
+    let error = answer.error().unwrap_or_default();
+    let error: serde_json::Value = serde_json::from_slice(&error).unwrap_or_default();
+    let supported = error["data"]["supported"].as_array();
+    let has_sessions = supported.is_some_and(|versions| versions.iter().any(is_legacy));
+    (is_unknown_here(&answer) && !has_sessions).then_some(Spoken::Stateless)
 }

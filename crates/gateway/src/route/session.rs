@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::bridge::cancelled;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::UpstreamSessionId;
+use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
+use super::piped::piped;
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, purpose_of};
 use crate::config::SessionLost;
@@ -100,9 +103,32 @@ impl Route {
         Ok(Answer::new(StatusCode::OK, content, body))
     }
 
+    /// The end of a session, as far as its server has to learn of it.
+    pub(super) fn ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
+        // A DELETE has told the upstream already; a session it lost needs no telling.
+        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
+        let attachment = piped(&session);
+        if let Some(attachment) = attachment {
+            attachment.detach();
+        }
+        let id = upstream_session(&session).filter(|_| !told);
+        let left = session.binding() == Binding::HttpSse && why != SessionEnd::UpstreamGone;
+        // Over a pipe it is the bridge that cancels.
+        let left = left && attachment.is_none();
+        tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
+        Box::pin(async move {
+            if left {
+                self.cancel_running(&session).await;
+            }
+            if let Some(id) = id {
+                self.delete_upstream(HeaderMap::new(), &session, &id).await;
+            }
+        })
+    }
+
     /// A client of HTTP+SSE has left, and with it its session: to a server of Streamable HTTP a POST that
     /// is closed cancels nothing, so it is told (protocol notes 5.2, R044).
-    pub(super) async fn cancel_running(&self, session: &Session) {
+    async fn cancel_running(&self, session: &Session) {
         let context = self.context_in(session, Some("notifications/cancelled"));
         let id = upstream_session(session);
         let is_opening = |request: &RequestId| {

@@ -225,7 +225,7 @@ async fn a_burst_cuts_off_nobody_who_reads() {
     let token = call["params"]["_meta"]["progressToken"].clone();
     let progress = |n: u64, text: &str| {
         let params = json!({"progressToken": token, "progress": n, "message": text});
-        rpc::notification("notifications/progress", &params).to_string()
+        rpc::notification("notifications/progress", &params)
     };
     let mut lines: Vec<_> = (1..=LINES).map(|n| progress(n, "line")).collect();
     let large = "x".repeat(600 << 10);
