@@ -1,159 +1,32 @@
-"""What the official Python SDK does with a server, step by step; each step is a line of JSON on
-standard output."""
+"""The official Python SDK."""
 
-import asyncio
-import json
-import sys
+from contextlib import asynccontextmanager
 
 import httpx2
 from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import (
-    CreateMessageResult,
-    ElicitResult,
-    TextContent,
-)
-
-URL = sys.argv[1]
-# A plan names the tools to call; what is missing from it is left out.
-PLAN = json.loads(sys.argv[2])
+from mcp.types import CreateMessageResult, ElicitResult, TextContent
+from scenario import MODE, OVER_SSE, URL, run
 
 
-def say(step, **fields):
-    print(json.dumps({"step": step, **fields}), flush=True)
+class Connection:
+    def __init__(self, client):
+        self.client = client
+        self.protocol_version = client.protocol_version
+        self.server_info = client.server_info
 
+    async def list_tools(self):
+        return (await self.client.list_tools()).tools
 
-class Loss:
-    """A connection that is about to be lost: nothing more is read from it, then it breaks."""
-
-    def __init__(self):
-        self.stalled = asyncio.Event()
-        self.broken = asyncio.Event()
-
-
-class WatchedStream(httpx2.AsyncByteStream):
-    """A body that breaks off after the first event with a progress report, once told to."""
-
-    def __init__(self, stream, loss):
-        self.stream = stream
-        self.loss = loss
-
-    async def __aiter__(self):
-        async for chunk in self.stream:
-            yield chunk
-            if self.loss is not None and b"notifications/progress" in chunk:
-                self.loss.stalled.set()
-                await self.loss.broken.wait()
-                raise httpx2.ReadError("the connection was lost")
-
-    async def aclose(self):
-        await self.stream.aclose()
-
-
-class Watched(httpx2.AsyncHTTPTransport):
-    """The network, with a record of what went over it and a way to lose a connection."""
-
-    def __init__(self):
-        super().__init__()
-        self.exchanges = []
-        self.session = None
-        self.revision = None
-        self.loss = None
-
-    async def handle_async_request(self, request):
-        response = await super().handle_async_request(request)
-        self.session = response.headers.get("mcp-session-id", self.session)
-        self.revision = request.headers.get("mcp-protocol-version", self.revision)
-        last_event_id = request.headers.get("last-event-id")
-        self.exchanges.append((request.method, last_event_id, response.status_code))
-        if self.loss is not None and b'"hold"' in request.content:
-            response.stream = WatchedStream(response.stream, self.loss)
-        return response
-
-    def resumes(self):
-        return sum(last is not None and status == 200 for _, last, status in self.exchanges)
-
-
-async def answer_sampling(asked):
-    asked.append("sampling/createMessage")
-    content = TextContent(type="text", text="forty-two")
-    return CreateMessageResult(role="assistant", model="e2e", content=content)
-
-
-async def answer_elicitation(asked):
-    asked.append("elicitation/create")
-    return ElicitResult(action="accept", content=PLAN.get("elicited", {"seat": "4A"}))
-
-
-async def call(client, tool, events):
-    async def on_progress(progress, total, message):
-        events.append(progress)
-
-    result = await client.call_tool(
-        tool["name"], tool.get("arguments"), progress_callback=on_progress
-    )
-    return result.content[0].text
-
-
-async def steps(client, network, asked):
-    info = client.server_info
-    say(
-        "initialize",
-        revision=client.protocol_version,
-        session=network.session is not None,
-        server=info and info.name,
-    )
-    tools = await client.list_tools()
-    say("list", tools=[tool.name for tool in tools.tools])
-
-    if "progress" in PLAN:
-        events = []
-        text = await call(client, PLAN["progress"], events)
-        say("progress", events=events, text=text)
-
-    for tool in PLAN.get("ask", []):
-        asked.clear()
-        text = await call(client, tool, [])
-        say("ask", tool=tool["name"], asked=asked, text=text)
-
-    if "cut" in PLAN:
-        before, events = network.resumes(), []
-        text = await call(client, PLAN["cut"], events)
-        say("cut", events=events, text=text, resumes=network.resumes() - before)
-
-    if "resume" in PLAN:
-        before, events = network.resumes(), []
-        network.loss = Loss()
-        held = asyncio.create_task(call(client, PLAN["resume"]["call"], events))
-        await network.loss.stalled.wait()
-        # The rest is sent while nobody reads, and is lost with the connection.
-        await call(client, PLAN["resume"]["release"], [])
-        seen_before = len(events)
-        network.loss.broken.set()
-        text = await held
-        resumes = network.resumes() - before
-        say("resume", events=events, seenBefore=seen_before, text=text, resumes=resumes)
-
-
-async def gone(network):
-    """After the client has ended its session."""
-    deleted = [status for method, _, status in network.exchanges if method == "DELETE"]
-    say("delete", status=deleted[0])
-    headers = {
-        "accept": "application/json, text/event-stream",
-        "mcp-session-id": network.session,
-        "mcp-protocol-version": network.revision,
-    }
-    message = {"jsonrpc": "2.0", "id": 99, "method": "tools/list", "params": {}}
-    async with httpx2.AsyncClient() as http:
-        response = await http.post(URL, headers=headers, json=message)
-        say("gone", status=response.status_code)
+    async def call_tool(self, name, arguments, on_progress):
+        result = await self.client.call_tool(name, arguments, progress_callback=on_progress)
+        return result.content
 
 
 def connect(network, http):
     """The same steps are taken over either transport."""
-    if PLAN.get("binding") == "sse":
+    if OVER_SSE:
         # It makes a client of its own, and closes it.
         return sse_client(
             URL,
@@ -162,19 +35,23 @@ def connect(network, http):
     return streamable_http_client(URL, http_client=http)
 
 
-async def main():
-    network = Watched()
-    asked = []
+@asynccontextmanager
+async def open_client(network, questions):
+    async def on_sampling(*_):
+        content = TextContent(type="text", text=questions.sampling())
+        return CreateMessageResult(role="assistant", model="e2e", content=content)
+
+    async def on_elicitation(*_):
+        return ElicitResult(action="accept", content=questions.elicitation())
+
     async with httpx2.AsyncClient(transport=network, timeout=30) as http:
         async with Client(
             connect(network, http),
-            mode=PLAN.get("revision") or PLAN.get("mode", "legacy"),
-            sampling_callback=lambda *_: answer_sampling(asked),
-            elicitation_callback=lambda *_: answer_elicitation(asked),
+            mode=MODE,
+            sampling_callback=on_sampling,
+            elicitation_callback=on_elicitation,
         ) as client:
-            await steps(client, network, asked)
-    if network.session is not None:
-        await gone(network)
+            yield Connection(client)
 
 
-asyncio.run(asyncio.wait_for(main(), timeout=30))
+run(open_client)

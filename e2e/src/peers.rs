@@ -193,12 +193,20 @@ pub fn script(path: &str) -> Command {
     command
 }
 
-/// A script of this package on the Python with the official SDK.
+/// A script of this package on the Python with the official SDK and FastMCP.
 #[must_use]
 pub fn python(path: &str) -> Command {
     let mut command = Command::new(found(target().join("e2e/venv/bin/python")));
     command.arg(found(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)));
+    // Nothing compiled is left beside the scripts.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
+}
+
+/// The client on rmcp.
+#[must_use]
+pub fn rmcp_client() -> Command {
+    Command::new(built("rmcp-client"))
 }
 
 /// A program that an npm package brings along.

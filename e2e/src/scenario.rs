@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::peers::{self, Binding, Endpoint};
 use crate::process::Process;
 
-/// The official client libraries.
+/// The client libraries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// npm `@modelcontextprotocol/sdk`.
@@ -16,6 +16,10 @@ pub enum Client {
     TypeScriptV2,
     /// PyPI `mcp`.
     Python,
+    /// PyPI `fastmcp-slim[client]`, which is what `fastmcp` has for clients.
+    FastMcp,
+    /// crates.io `rmcp`, which speaks Streamable HTTP only: its HTTP+SSE client went in 0.11.0.
+    Rmcp,
 }
 
 /// What a client reported: one value for each step, in order.
@@ -35,7 +39,7 @@ impl Client {
     /// The same over a binding of the client's choice: the same logic on either.
     ///
     /// # Panics
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run), or if the client does not speak that.
     #[must_use]
     pub fn run_over(self, binding: Binding, endpoint: &Endpoint, plan: &Value) -> Steps {
         let mut plan = plan.clone();
@@ -46,6 +50,15 @@ impl Client {
             Self::TypeScriptV1 => peers::script("clients/v1.mjs"),
             Self::TypeScriptV2 => peers::script("clients/v2.mjs"),
             Self::Python => peers::python("clients/client.py"),
+            Self::FastMcp => peers::python("clients/fastmcp_client.py"),
+            Self::Rmcp => {
+                assert_eq!(
+                    binding,
+                    Binding::Streamable,
+                    "rmcp speaks Streamable HTTP only"
+                );
+                peers::rmcp_client()
+            }
         };
         command.arg(endpoint.url_for(binding)).arg(plan.to_string());
         let ended = Process::start(&format!("the client {self:?}"), &command).finish(PATIENCE);

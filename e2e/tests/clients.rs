@@ -1,4 +1,4 @@
-//! The official clients with servers nobody here wrote, direct and through Thinpipe.
+//! Clients with servers nobody here wrote, direct and through Thinpipe.
 
 use serde_json::{Value, json};
 use thinpipe_e2e::peers::{Server, Way};
@@ -28,9 +28,9 @@ macro_rules! with_clients {
 with_clients!(typescript_server: typescript_v1 TypeScriptV1, typescript_v2 TypeScriptV2, python Python);
 with_clients!(python_server: typescript_v1 TypeScriptV1, typescript_v2 TypeScriptV2, python Python);
 with_clients!(everything_server: typescript_v1 TypeScriptV1, typescript_v2 TypeScriptV2, python Python);
-with_clients!(rmcp_server: typescript_v1 TypeScriptV1, typescript_v2 TypeScriptV2, python Python);
-with_clients!(stateless_rmcp_server: typescript_v2 TypeScriptV2, python Python);
-with_clients!(fallback_to_initialize: typescript_v2 TypeScriptV2, python Python);
+with_clients!(rmcp_server: typescript_v1 TypeScriptV1, typescript_v2 TypeScriptV2, python Python, fastmcp FastMcp);
+with_clients!(stateless_rmcp_server: typescript_v2 TypeScriptV2, python Python, fastmcp FastMcp, rmcp Rmcp);
+with_clients!(fallback_to_initialize: typescript_v2 TypeScriptV2, python Python, fastmcp FastMcp);
 
 fn typescript_server(client: Client, way: Way) {
     resumable_server(client, Server::TypeScript, way, "e2e-typescript");

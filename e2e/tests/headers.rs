@@ -1,4 +1,4 @@
-//! What the official clients send is what the advice for clients is tested with.
+//! What clients send is what the advice for clients is tested with.
 
 use std::process::Command;
 
@@ -38,12 +38,24 @@ fn a26_python_sends_what_is_on_record() {
     compare(version, "Client(url)", python, &["auto"]);
 }
 
+/// A26
+#[test]
+fn a26_fastmcp_sends_what_is_on_record() {
+    compare("fastmcp 4.2.3", "SSETransport", fastmcp, &["sse"]);
+    let transport = "StreamableHttpTransport";
+    compare("fastmcp 4.2.3", transport, fastmcp, &["streamable"]);
+}
+
 fn typescript() -> Command {
     peers::script("clients/brief.mjs")
 }
 
 fn python() -> Command {
     peers::python("clients/brief.py")
+}
+
+fn fastmcp() -> Command {
+    peers::python("clients/brief_fastmcp.py")
 }
 
 /// Runs a client and compares what it sends with the record.

@@ -77,7 +77,7 @@ fn npm(venv: &Path) -> Outcome<Command> {
     Ok(npm)
 }
 
-/// The official Python client and server.
+/// The official Python client and server, and FastMCP's client.
 fn python_packages(venv: &Path) -> Outcome {
     let requirements = root().join("e2e/requirements.txt");
     let wanted = fs::read(&requirements)?;
