@@ -1,9 +1,20 @@
 //! The figures Thinpipe has to reach, and whether it does.
 
+mod servers;
+
+use crate::run::set::Page;
 use crate::run::target::Target;
 use crate::summary::{Summary, Value};
 
-/// One figure with its limits, all of them upper ones.
+/// The figures of a page.
+pub(crate) fn figures(page: Page) -> &'static [Figure] {
+    match page {
+        Page::Gateway => FIGURES,
+        Page::Servers => servers::FIGURES,
+    }
+}
+
+/// One figure with its limits: upper ones, but for one that [`is_least`](Self::is_least).
 pub(crate) struct Figure {
     pub(crate) what: &'static str,
     pub(crate) unit: &'static str,
@@ -13,6 +24,8 @@ pub(crate) struct Figure {
     against: Against,
     pub(crate) must: f64,
     pub(crate) aim: Option<f64>,
+    /// The more, the better.
+    pub(crate) is_least: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -46,10 +59,17 @@ impl Figure {
     }
 
     pub(crate) fn verdict(&self, value: Option<Value>) -> Verdict {
+        let misses = |value: Value, limit: f64| {
+            if self.is_least {
+                value.median < limit
+            } else {
+                value.median > limit
+            }
+        };
         match value {
             None => Verdict::NotMeasured,
-            Some(value) if value.median > self.must => Verdict::Missed,
-            Some(value) if self.aim.is_some_and(|aim| value.median > aim) => Verdict::MustMet,
+            Some(value) if misses(value, self.must) => Verdict::Missed,
+            Some(value) if self.aim.is_some_and(|aim| misses(value, aim)) => Verdict::MustMet,
             Some(_) if self.aim.is_none() => Verdict::MustMet,
             Some(_) => Verdict::AimMet,
         }
@@ -84,6 +104,7 @@ const fn ratio(
         against,
         must,
         aim: Some(aim),
+        is_least: false,
     }
 }
 
@@ -104,13 +125,14 @@ const fn plain(
         against: Against::Nothing,
         must,
         aim,
+        is_least: false,
     }
 }
 
 const PASS: Target = Target::Pass;
 const INSPECT: Target = Target::Inspect(3);
 
-pub(crate) const FIGURES: &[Figure] = &[
+const FIGURES: &[Figure] = &[
     ratio(
         "pass, JSON: CPU per request, against nginx",
         ("json", "cpu_us"),
@@ -217,6 +239,7 @@ pub(crate) const FIGURES: &[Figure] = &[
         against: Against::Beyond(Target::Direct),
         must: 5_000.0,
         aim: Some(1_000.0),
+        is_least: false,
     },
     plain(
         "ten interceptors, 10,000 events/s: RSS",
@@ -267,6 +290,14 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_to_be_reached() {
+        let mut figure = plain("", "", ("library", "per_second"), PASS, 10.0, None);
+        figure.is_least = true;
+        assert_eq!(figure.verdict(value(10.0)), Verdict::MustMet);
+        assert_eq!(figure.verdict(value(9.9)), Verdict::Missed);
+    }
+
+    #[test]
     fn a_ratio_is_judged_from_the_runs() {
         let mut summary = Summary::default();
         for (target, cpu) in [(PASS, 11.0), (Target::Nginx, 10.0)] {
@@ -284,7 +315,7 @@ mod tests {
     #[test]
     fn every_figure_comes_from_a_set_that_measures_its_targets() {
         let sets = set::all(1.0);
-        for figure in FIGURES {
+        for figure in FIGURES.iter().chain(servers::FIGURES) {
             let set = sets
                 .iter()
                 .find(|set| set.name == figure.set)

@@ -21,9 +21,17 @@ pub(crate) struct Memory {
 pub(crate) fn ticks(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for pid in family(pid) {
-        sum += ticks_of(&fs::read_to_string(format!("/proc/{pid}/stat"))?)?;
+        sum += ticks_alone(pid)?;
     }
     Ok(sum)
+}
+
+/// User and system time of a process without its children, in clock ticks.
+///
+/// # Errors
+/// The process is gone.
+pub(crate) fn ticks_alone(pid: u32) -> Result<u64> {
+    ticks_of(&fs::read_to_string(format!("/proc/{pid}/stat"))?)
 }
 
 /// User and system time of this process alone, in clock ticks.
@@ -101,9 +109,13 @@ fn family(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
     let mut next = 0;
     while next < all.len() {
-        let path = format!("/proc/{0}/task/{0}/children", all[next]);
-        let children = fs::read_to_string(path).unwrap_or_default();
-        all.extend(children.split_whitespace().flat_map(str::parse::<u32>));
+        // A child is listed with the thread that started it.
+        let threads = fs::read_dir(format!("/proc/{}/task", all[next]));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children"));
+            let children = children.unwrap_or_default();
+            all.extend(children.split_whitespace().flat_map(str::parse::<u32>));
+        }
         next += 1;
     }
     all

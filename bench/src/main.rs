@@ -1,5 +1,5 @@
 //! The figures of Thinpipe. This program is all parts of the benchmark but the gateway itself and
-//! nginx: the upstream, the bare proxy, the load client and the report.
+//! nginx: the upstream, the bare proxy, the servers, the load client and the report.
 
 mod clock;
 mod figures;
@@ -10,6 +10,7 @@ mod machine;
 mod message;
 mod report;
 mod run;
+mod server;
 mod summary;
 mod upstream;
 mod wire;
@@ -36,6 +37,21 @@ enum Command {
         #[arg(long)]
         upstream: SocketAddr,
     },
+    /// A server on the library, over Streamable HTTP and HTTP+SSE.
+    Library {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where it tells what it holds.
+        #[arg(long)]
+        gauges: SocketAddr,
+    },
+    /// A bare hyper server that answers the same bytes.
+    Bare {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// A server on stdin and stdout.
+    Stdio,
     /// Measure and report.
     Run(run::Options),
 }
@@ -45,6 +61,9 @@ async fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Upstream { listen, listening } => upstream::serve(listen, listening).await,
         Command::Floor { listen, upstream } => floor::serve(listen, upstream).await,
+        Command::Library { listen, gauges } => server::library::serve(listen, gauges).await,
+        Command::Bare { listen } => server::bare::serve(listen).await,
+        Command::Stdio => server::stdio::serve(),
         Command::Run(options) => options.run().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -17,6 +18,7 @@ pub(crate) struct Call {
     /// Who calls; `sequence` rises by one for each of a client's calls, so that a call that
     /// arrives twice is seen.
     pub(crate) client: u64,
+    #[serde(alias = "seq")]
     pub(crate) sequence: u64,
     /// Bytes of padding in the JSON result or in each event.
     pub(crate) bytes: usize,
@@ -55,6 +57,14 @@ pub(crate) struct Meta<'a> {
     pub(crate) token: Option<&'a RawValue>,
 }
 
+impl Call {
+    /// Appends the text of the result: the sequence number, then the padding.
+    pub(crate) fn text(&self, out: &mut Vec<u8>) {
+        put(out, format_args!("{SEQUENCE}{};", self.sequence));
+        pad(out, self.bytes);
+    }
+}
+
 impl Message<'_> {
     pub(crate) fn call(&self) -> Option<Call> {
         self.params.as_ref()?.arguments
@@ -81,9 +91,8 @@ impl Message<'_> {
         match self.method.unwrap_or_default() {
             "tools/call" => {
                 let call = self.call().unwrap_or_default();
-                let head = r#""result":{"content":[{"type":"text","text":"sequence="#;
-                put(&mut out, format_args!("{head}{};", call.sequence));
-                pad(&mut out, call.bytes);
+                out.extend_from_slice(br#""result":{"content":[{"type":"text","text":""#);
+                call.text(&mut out);
                 put(
                     &mut out,
                     format_args!(r#""}}],"isError":false{complete}}}"#),
@@ -186,10 +195,25 @@ pub(crate) fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
+/// The number that follows `key` where that comes first.
+pub(crate) fn number_after(text: &[u8], key: &[u8]) -> Option<u64> {
+    let start = memmem::find(text, key)? + key.len();
+    let digits = text[start..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit());
+    let mut number = None;
+    for digit in digits {
+        number = Some(number.unwrap_or(0) * 10 + u64::from(digit - b'0'));
+    }
+    number
+}
+
 fn pad(out: &mut Vec<u8>, bytes: usize) {
     out.resize(out.len() + bytes, b'x');
 }
 
+/// What the text of a result begins with.
+pub(crate) const SEQUENCE: &str = "seq=";
 const CAPABILITIES: &str = r#""capabilities":{"tools":{}}"#;
 const SERVER: &str = r#"{"name":"bench","version":"1"}"#;
 const TOOL: &str = r#"{"name":"bench","description":"answers at once","inputSchema":{"type":"object","properties":{"client":{"type":"integer"},"sequence":{"type":"integer"},"bytes":{"type":"integer"},"events":{"type":"integer"},"rate":{"type":"number"},"batch":{"type":"integer"}}}}"#;

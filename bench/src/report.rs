@@ -1,27 +1,42 @@
 //! The figures as Markdown.
 
+pub(crate) mod http_sse;
+
 use std::fmt::Write;
 
-use crate::figures::FIGURES;
+use crate::figures::figures;
 use crate::run::measure::{ENOUGH_TICKS, Metrics};
-use crate::run::set::{Drive, Set, Work};
+use crate::run::set::{Drive, Page, Set, Work};
 use crate::run::target::Target;
 use crate::summary::{Summary, Value};
 
-/// The whole page: the figures that are judged, then a table for each set.
-pub(crate) fn markdown(summary: &Summary, sets: &[Set], command: &str, machine: &str) -> String {
-    let mut page = format!(
-        "# Figures\n\nMeasured by `{command}` on {machine}. Every figure is a median over its \
+/// A whole page: the figures that are judged, then a table for each set.
+pub(crate) fn markdown(
+    summary: &Summary,
+    page: Page,
+    sets: &[&Set],
+    command: &str,
+    machine: &str,
+) -> String {
+    let (title, whose) = match page {
+        Page::Gateway => ("Figures", "the proxy's"),
+        Page::Servers => (
+            "Figures: servers, HTTP+SSE, stdio",
+            "the server's or gateway's",
+        ),
+    };
+    let mut text = format!(
+        "# {title}\n\nMeasured by `{command}` on {machine}. Every figure is a median over its \
          rounds, with the lowest and the highest in brackets and the number of rounds; a ratio is \
          that of two medians, and its spread that of the ratios within each round. CPU is user \
-         and system time of the proxy's process and its children. `others` is the number of cores \
+         and system time of {whose} process and its children. `others` is the number of cores \
          that other programs kept busy meanwhile: above 0.3, distrust rates and latencies.\n\n"
     );
-    judged(&mut page, summary);
+    judged(&mut text, summary, page);
     for set in sets {
-        table(&mut page, summary, set);
+        table(&mut text, summary, set);
     }
-    page
+    text
 }
 
 /// One run in one line, for whoever waits.
@@ -33,24 +48,28 @@ pub(crate) fn line(metrics: &Metrics) -> String {
     pairs.join(" ")
 }
 
-fn judged(page: &mut String, summary: &Summary) {
-    page.push_str("| figure | measured | must | aim | verdict |\n|---|---|---|---|---|\n");
-    for figure in FIGURES {
+fn judged(text: &mut String, summary: &Summary, page: Page) {
+    text.push_str("| figure | measured | must | aim | verdict |\n|---|---|---|---|---|\n");
+    for figure in figures(page) {
         let value = figure.value(summary);
         let verdict = figure.verdict(value).text();
         let measured = value.map_or_else(|| "–".to_owned(), |value| spread(value, figure.unit));
         let aim = figure
             .aim
             .map_or_else(|| "–".to_owned(), |aim| limit(aim, figure.unit));
-        let must = limit(figure.must, figure.unit);
+        let least = if figure.is_least { "at least " } else { "" };
+        let must = format!("{least}{}", limit(figure.must, figure.unit));
         let what = figure.what;
-        row(page, &[what, &measured, &must, &aim, verdict]);
+        row(text, &[what, &measured, &must, &aim, verdict]);
     }
 }
 
 fn table(page: &mut String, summary: &Summary, set: &Set) {
-    let columns = columns(&set.work);
-    let against = against(&set.work);
+    let columns = columns(set);
+    let against: Vec<_> = against(&set.work)
+        .iter()
+        .filter(|(_, _, other)| set.targets.contains(other))
+        .collect();
     let Set { name, about, .. } = set;
     if set
         .targets
@@ -82,7 +101,7 @@ fn table(page: &mut String, summary: &Summary, set: &Set) {
                 .iter()
                 .map(|column| column.cell(summary, set, *target)),
         );
-        for (metric, _, other) in against {
+        for (metric, _, other) in &against {
             let ratio = summary.ratio(set.name, *target, *other, metric);
             cells.push(ratio.map_or_else(|| "–".to_owned(), |ratio| spread(ratio, "x")));
         }
@@ -102,7 +121,7 @@ fn measured(summary: &Summary, set: &Set, target: Target) -> Option<f64> {
     let ticks = summary
         .value(set.name, target, "ticks")
         .map(|ticks| ticks.low);
-    let column = columns(&set.work)
+    let column = columns(set)
         .iter()
         .find_map(|column| summary.value(set.name, target, column.metric));
     let seen = column.is_some() || summary.discarded(set.name, target) > 0;
@@ -148,8 +167,9 @@ const fn column(title: &'static str, metric: &'static str) -> Column {
     }
 }
 
-fn columns(work: &Work) -> &'static [Column] {
-    match work {
+fn columns(set: &Set) -> &'static [Column] {
+    match &set.work {
+        Work::Load(_) if set.targets.contains(&Target::Stdio) => STDIO,
         Work::Load(load) => match load.drive {
             Drive::Stream if load.call.rate > 0.0 => PACED,
             Drive::Stream => FLAT_OUT,
@@ -158,10 +178,13 @@ fn columns(work: &Work) -> &'static [Column] {
         Work::Idle { .. } => IDLE,
         Work::Stalled { .. } => STALLED,
         Work::Start => START,
+        Work::Connections { .. } => CONNECTIONS,
+        Work::Cycles { .. } => CYCLES,
     }
 }
 
-/// The ratios of a set's table: a metric, what it is called, and whose it is divided by.
+/// The ratios of a set's table: a metric, what it is called, and whose it is divided by. Left out are those to
+/// a target that the set does not have.
 fn against(work: &Work) -> &'static [(&'static str, &'static str, Target)] {
     match work {
         Work::Load(load) => match load.drive {
@@ -182,14 +205,23 @@ fn against(work: &Work) -> &'static [(&'static str, &'static str, Target)] {
                 ("cpu_us", "CPU", Target::Nginx),
                 ("cpu_us", "CPU", Target::Floor),
                 ("cpu_us", "CPU", Target::Pass),
+                ("cpu_us", "CPU", Target::Bare),
+                ("cpu_us", "CPU", Target::Library),
+                ("latency_p99_us", "p99", Target::Library),
                 ("per_second", "rate", Target::Direct),
+                ("per_second", "rate", Target::Bare),
+                ("per_second", "rate", Target::Library),
             ],
         },
         Work::Idle { .. } => &[
             ("kib_per_stream", "RSS", Target::Nginx),
             ("kib_per_stream", "RSS", Target::Floor),
         ],
-        Work::Stalled { .. } | Work::Start => &[],
+        Work::Connections { .. } => &[
+            ("kib_per_client", "RSS", Target::Bare),
+            ("kib_per_client", "RSS", Target::Library),
+        ],
+        Work::Stalled { .. } | Work::Start | Work::Cycles { .. } => &[],
     }
 }
 
@@ -242,6 +274,34 @@ const START: &[Column] = &[
     column("first answer, ms", "first_answer_ms"),
     column("RSS at rest, MiB", "rest_mib"),
     column("binary, MiB", "binary_mib"),
+];
+const STDIO: &[Column] = &[
+    column("calls/s", "per_second"),
+    column("p50 us", "latency_p50_us"),
+    column("p95 us", "latency_p95_us"),
+    column("p99 us", "latency_p99_us"),
+    column("CPU us/call, gateway alone", "alone_us"),
+    column("with its servers", "cpu_us"),
+    column("RSS MiB, with its servers", "rss_mib"),
+    column("others", "other_cores"),
+];
+const CONNECTIONS: &[Column] = &[
+    column("RSS MiB", "rss_mib"),
+    column("RSS KiB/client", "kib_per_client"),
+    column("sockets/client", "sockets_per_client"),
+    column("RSS before, MiB", "rss_before_mib"),
+    column("opening all, s", "opened_s"),
+    column("answering all once more, s", "answered_s"),
+];
+const CYCLES: &[Column] = &[
+    column("clients/s", "per_second"),
+    column("descriptors left", "descriptors_left"),
+    column("tasks left", "tasks_left"),
+    column("sessions left", "sessions_left"),
+    column("streams left", "streams_left"),
+    column("connections left", "connections_left"),
+    column("RSS growth, KiB", "growth_kib"),
+    column("RSS MiB", "rss_mib"),
 ];
 
 fn row(page: &mut String, cells: &[impl AsRef<str>]) {
@@ -298,8 +358,9 @@ mod tests {
         let run = Metrics::from([("cpu_us".to_owned(), 10.0), ("ticks".to_owned(), 40.0)]);
         summary.add("json", Target::Nginx, 1, run);
         summary.discard("json", Target::Floor);
-        let page = markdown(&summary, &sets, "bench", "here");
-        for figure in FIGURES {
+        let shown: Vec<_> = sets.iter().collect();
+        let page = markdown(&summary, Page::Gateway, &shown, "bench", "here");
+        for figure in figures(Page::Gateway) {
             assert!(page.contains(figure.what), "{}", figure.what);
         }
         assert!(page.contains("| nginx | – | – | – | – | – | 10.0 (10.0–10.0, n=1) | 1.00"));

@@ -3,6 +3,7 @@
 
 mod config;
 pub(crate) mod measure;
+mod server;
 pub(crate) mod set;
 pub(crate) mod target;
 
@@ -15,13 +16,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
+use crate::load::caller::Transport;
+use crate::load::held::Held;
 use crate::machine;
-use crate::report;
+use crate::report::{self, http_sse};
 use crate::summary::Summary;
 use crate::upstream::Listening;
 use measure::{Measured, Metrics, Plan};
-use set::{Set, Work};
-use target::{Process, Target, Tools};
+use set::{Page, Set, Work};
+use target::{BESIDE, Process, Target, Tools};
 
 /// Measures Thinpipe against what stands beside it.
 #[derive(clap::Args)]
@@ -35,15 +38,11 @@ pub(crate) struct Options {
     /// Where figures.jsonl, figures.md and logs go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
-    /// Names of sets, with commas; all of them unless given.
+    /// Names of sets, with commas; all of them unless given. `gateway` and `servers` stand for those of a page.
     #[arg(long, value_delimiter = ',')]
     sets: Vec<String>,
-    /// Names of targets, with commas: direct, floor, nginx, pass, inspect.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "direct,floor,nginx,pass,inspect"
-    )]
+    /// Names of targets, with commas; all of them unless given.
+    #[arg(long, value_delimiter = ',')]
     targets: Vec<Target>,
     /// How often everything is measured.
     #[arg(long)]
@@ -74,9 +73,18 @@ impl Options {
         };
         let sets = self.sets()?;
         let machine = format!("{}, {descriptors} descriptors", machine::describe());
+        let mut lines = BTreeMap::new();
+        for page in [Page::Gateway, Page::Servers] {
+            for ending in ["md", "jsonl"] {
+                let _ = fs::remove_file(self.file(page, ending));
+            }
+            if sets.iter().any(|set| set.page == page) {
+                lines.insert(page, File::create(self.file(page, "jsonl"))?);
+            }
+        }
         let mut session = Session {
             plan: self.plan(),
-            lines: File::create(self.out.join("figures.jsonl"))?,
+            lines,
             summary: Summary::default(),
             bed: Bed {
                 tools,
@@ -84,18 +92,39 @@ impl Options {
                 proxies: BTreeMap::new(),
             },
         };
-        session.write(&json!({ "command": self.command, "machine": machine }))?;
+        for page in session.pages() {
+            session.write(
+                page,
+                &json!({ "command": self.command, "machine": machine }),
+            )?;
+        }
         let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 5 });
         for round in 0..rounds {
             for set in sets.iter().filter(|set| round < set.rounds) {
                 session.set(set, &self.targets, round).await?;
             }
         }
-        let text = report::markdown(&session.summary, &sets, &self.command, &machine);
-        fs::write(self.out.join("figures.md"), &text)?;
-        println!("{text}");
+        for page in session.pages() {
+            let sets: Vec<_> = sets.iter().filter(|set| set.page == page).collect();
+            let text = report::markdown(&session.summary, page, &sets, &self.command, &machine);
+            fs::write(self.file(page, "md"), &text)?;
+            println!("{text}");
+        }
+        let comparison = self.out.join("figures-http-sse.md");
+        let _ = fs::remove_file(&comparison);
+        if let Some(text) = http_sse::markdown(&session.summary, &self.command, &machine) {
+            fs::write(comparison, text)?;
+        }
         ensure!(!session.summary.is_empty(), "no run was good");
         Ok(())
+    }
+
+    fn file(&self, page: Page, ending: &str) -> PathBuf {
+        let stem = match page {
+            Page::Gateway => "figures",
+            Page::Servers => "figures-library",
+        };
+        self.out.join(format!("{stem}.{ending}"))
     }
 
     fn sets(&self) -> Result<Vec<Set>> {
@@ -127,7 +156,7 @@ impl Options {
 /// What goes on from one run to the next.
 struct Session {
     plan: Plan,
-    lines: File,
+    lines: BTreeMap<Page, File>,
     summary: Summary,
     bed: Bed,
 }
@@ -135,7 +164,8 @@ struct Session {
 impl Session {
     async fn set(&mut self, set: &Set, wanted: &[Target], round: usize) -> Result<()> {
         let mut targets: Vec<Target> = set.targets.to_vec();
-        targets.retain(|target| wanted.contains(&kind(*target)));
+        let chosen = |target: &Target| wanted.iter().any(|w| w.name() == target.name());
+        targets.retain(|target| wanted.is_empty() || chosen(target));
         if !targets.is_empty() {
             let first = round % targets.len();
             targets.rotate_left(first);
@@ -174,15 +204,20 @@ impl Session {
                 line["discarded"] = json!(format!("{error:#}"));
                 self.summary.discard(name, target);
                 // Its connections and sessions may still be in any state.
-                self.bed.proxies.remove(&target);
+                self.bed.proxies.remove(&target.host());
             }
         }
-        self.write(&line)?;
+        self.write(set.page, &line)?;
         Ok(good)
     }
 
-    fn write(&mut self, line: &serde_json::Value) -> Result<()> {
-        Ok(writeln!(self.lines, "{line}")?)
+    fn pages(&self) -> Vec<Page> {
+        self.lines.keys().copied().collect()
+    }
+
+    fn write(&mut self, page: Page, line: &serde_json::Value) -> Result<()> {
+        let file = self.lines.get_mut(&page).context("no such page")?;
+        Ok(writeln!(file, "{line}")?)
     }
 }
 
@@ -203,63 +238,63 @@ impl Bed {
                 return measure::stalled(&self.tools, target, streams).await;
             }
             Work::Start => return measure::start(&self.tools, target).await,
+            Work::Connections { clients } => {
+                return server::connections(&self.tools, target, clients).await;
+            }
+            Work::Cycles { clients } => return server::cycles(&self.tools, target, clients).await,
         };
         self.prepare(target)?;
-        let upstream = self
-            .upstream
-            .as_ref()
-            .context("the upstream was just started")?;
-        let proxy = self.proxies.get(&target);
+        let proxy = self.proxies.get(&target.host());
+        let upstream = self.upstream.as_ref().filter(|_| target.is_proxy());
+        let address = proxy.or(upstream).map(|process| process.address);
         let measured = Measured {
-            address: proxy.map_or(upstream.address, |proxy| proxy.address),
+            address: address.context("its process was just started")?,
+            transport: server::transport(target),
             proxy: proxy.map(Process::pid),
             upstream,
         };
+        let mut idle = None;
+        if target == Target::Beside {
+            idle = Some(Held::open(measured.address, Transport::HttpSse, BESIDE).await?);
+        }
         let result = measured.load(load, plan).await;
+        idle.as_mut().map_or(Ok(()), Held::check)?;
         // That a peer died says more than what was noticed of it.
-        self.upstream.as_mut().map_or(Ok(()), Process::alive)?;
+        if target.is_proxy() {
+            self.upstream.as_mut().map_or(Ok(()), Process::alive)?;
+        }
         self.proxies
-            .get_mut(&target)
+            .get_mut(&target.host())
             .map_or(Ok(()), Process::alive)?;
+        if target == Target::Stdio {
+            // The servers of clients that have gone may stay for as long as their sessions.
+            self.proxies.remove(&target);
+        }
         result
     }
 
     fn prepare(&mut self, target: Target) -> Result<()> {
-        if self
-            .upstream
-            .as_mut()
-            .is_none_or(|upstream| upstream.alive().is_err())
-        {
+        let alive = |process: Option<&mut Process>| process.is_some_and(|p| p.alive().is_ok());
+        if target.is_proxy() && !alive(self.upstream.as_mut()) {
             self.proxies.clear();
             self.upstream = Some(self.tools.upstream(Listening::Idle)?);
         }
-        let upstream = self
-            .upstream
-            .as_ref()
-            .context("the upstream was just started")?;
-        let alive = self
-            .proxies
-            .get_mut(&target)
-            .is_some_and(|proxy| proxy.alive().is_ok());
-        if target != Target::Direct && !alive {
-            let mut proxy = self.tools.proxy(target, upstream.address)?;
+        let host = target.host();
+        if host != Target::Direct && !alive(self.proxies.get_mut(&host)) {
+            let mut proxy = self.tools.start(host, self.upstream.as_ref())?;
             proxy.accepts()?;
-            self.proxies.insert(target, proxy);
+            self.proxies.insert(host, proxy);
         }
         Ok(())
     }
 }
 
 fn is_named(set: &Set, name: &str) -> bool {
-    set.name == name || (name == "idle" && set.name.starts_with("idle"))
-}
-
-/// The name under which a target is chosen: every length of chain is `inspect`.
-fn kind(target: Target) -> Target {
-    match target {
-        Target::Inspect(_) => Target::Inspect(3),
-        other => other,
-    }
+    let page = match set.page {
+        Page::Gateway => "gateway",
+        Page::Servers => "servers",
+    };
+    set.name == name || name == page || (name == "idle" && set.name.starts_with("idle"))
 }
 
 const ATTEMPTS: u32 = 2;

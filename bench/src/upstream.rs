@@ -1,6 +1,6 @@
 //! A fast MCP server: raw sockets, one thread, and counters of what really arrived.
 
-mod reply;
+pub(crate) mod reply;
 mod tally;
 
 use std::net::SocketAddr;

@@ -25,11 +25,12 @@ pub(crate) fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
     build(root, "thinpipe-bench")?;
     let mut bench = Command::new(target.join("release/thinpipe-bench"));
     bench.arg("run").arg("--out").arg(&out).args(&passed);
-    if wants(args, &["pass", "inspect"]) && !has("--thinpipe") {
+    if wants(args, &["pass", "inspect", "stdio"]) && !has("--thinpipe") {
         build(root, "thinpipe")?;
         bench.arg("--thinpipe").arg(target.join("release/thinpipe"));
     }
-    if wants(args, &["nginx"]) && !has("--nginx") {
+    let proxies = chosen(args, "--sets") != Some("servers");
+    if proxies && wants(args, &["nginx"]) && !has("--nginx") {
         bench.arg("--nginx").arg(nginx(&target.join("tools"))?);
     }
     let command = format!("cargo xtask bench {}", args.join(" "));
@@ -37,21 +38,31 @@ pub(crate) fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
     succeed(&mut bench)?;
 
     if record {
-        fs::create_dir_all(root.join("docs/src"))?;
-        fs::copy(out.join("figures.md"), root.join("docs/src/figures.md"))?;
-        fs::copy(out.join("figures.jsonl"), root.join("docs/figures.jsonl"))?;
+        for (measured, recorded) in RECORDED {
+            let (measured, recorded) = (out.join(measured), root.join(recorded));
+            if measured.exists() {
+                fs::copy(measured, recorded)?;
+            }
+        }
     }
     Ok(())
 }
 
 /// Whether any of `names` is measured: all are, unless `--targets` chooses.
 fn wants(args: &[String], names: &[&str]) -> bool {
-    let chosen = args.iter().enumerate().find_map(|(index, arg)| {
+    chosen(args, "--targets")
+        .is_none_or(|chosen| chosen.split(',').any(|target| names.contains(&target)))
+}
+
+/// The value of an option.
+fn chosen<'a>(args: &'a [String], option: &str) -> Option<&'a str> {
+    args.iter().enumerate().find_map(|(index, arg)| {
         let next = || args.get(index + 1).map(String::as_str);
-        arg.strip_prefix("--targets=")
-            .or_else(|| (arg == "--targets").then(next).flatten())
-    });
-    chosen.is_none_or(|chosen| chosen.split(',').any(|target| names.contains(&target)))
+        let value = arg.strip_prefix(option)?;
+        value
+            .strip_prefix('=')
+            .or_else(|| value.is_empty().then(next).flatten())
+    })
 }
 
 fn target(root: &Path) -> PathBuf {
@@ -126,3 +137,17 @@ fn succeed(command: &mut Command) -> Result<(), Box<dyn Error>> {
         Err(format!("{name} ended with {status}").into())
     }
 }
+
+/// What a run writes, and where it is kept. A run that measured nothing of a file writes none, and the last one
+/// stays.
+const RECORDED: &[(&str, &str)] = &[
+    ("figures.md", "docs/src/figures.md"),
+    ("figures.jsonl", "docs/figures.jsonl"),
+    ("figures-library.md", "docs/src/figures-library.md"),
+    ("figures-library.jsonl", "docs/figures-library.jsonl"),
+    // In the crate, since a published crate can include nothing outside of itself.
+    (
+        "figures-http-sse.md",
+        "crates/transport/src/migration/figures.md",
+    ),
+];

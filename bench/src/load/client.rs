@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{Context, Result, bail, ensure};
 use memchr::memmem;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use crate::clock;
 use crate::histogram::Histogram;
-use crate::message::{self, Call, put};
+use crate::message::{self, Call, SEQUENCE, number_after, put};
 use crate::upstream::Counts;
 use crate::wire::{Head, Wire};
 
@@ -31,7 +32,7 @@ impl Client {
             wire: Wire::new(TcpStream::connect(address).await?)?,
             headers: headers(address, stateless, None),
             stateless,
-            number: CLIENTS.fetch_add(1, Relaxed),
+            number: next_number(),
             sequence: 0,
             request: Vec::new(),
             message: Vec::new(),
@@ -72,6 +73,12 @@ impl Client {
         self.answer.clear();
         self.wire.whole(head.body, &mut self.answer).await?;
         check_result(&self.answer, self.sequence, call.bytes)
+    }
+
+    /// The body of the last answer.
+    #[cfg(test)]
+    pub(crate) fn answer(&self) -> &[u8] {
+        &self.answer
     }
 
     /// One call answered by a stream. `each` is told the number of new events after every read,
@@ -230,7 +237,12 @@ impl Reading {
 
 /// The upstream's counters.
 pub(crate) async fn counts(upstream: SocketAddr) -> Result<Counts> {
-    let mut wire = Wire::new(TcpStream::connect(upstream).await?)?;
+    stats(upstream).await
+}
+
+/// What a peer says at `/_stats`.
+pub(crate) async fn stats<T: DeserializeOwned>(peer: SocketAddr) -> Result<T> {
+    let mut wire = Wire::new(TcpStream::connect(peer).await?)?;
     wire.send(b"GET /_stats HTTP/1.1\r\nHost: bench\r\n\r\n")
         .await?;
     let head = wire.head().await?.context("no answer to /_stats")?;
@@ -254,9 +266,9 @@ fn headers(address: SocketAddr, stateless: bool, session: Option<&str>) -> Strin
 }
 
 /// The answer must carry the call's id, its sequence number and all of its bytes.
-fn check_result(text: &[u8], sequence: u64, bytes: usize) -> Result<()> {
+pub(crate) fn check_result(text: &[u8], sequence: u64, bytes: usize) -> Result<()> {
     let id = number_after(text, b"\"id\":");
-    let found = number_after(text, b"sequence=");
+    let found = number_after(text, SEQUENCE.as_bytes());
     if id != Some(sequence) || found != Some(sequence) || text.len() < bytes {
         let start = String::from_utf8_lossy(&text[..text.len().min(200)]);
         bail!("the answer to call {sequence} was {start}");
@@ -269,23 +281,15 @@ fn first_event_end(text: &[u8]) -> Option<usize> {
     memmem::find(&text[start..], b"\n\n")
 }
 
-fn number_after(text: &[u8], key: &[u8]) -> Option<u64> {
-    let start = memmem::find(text, key)? + key.len();
-    let digits = text[start..]
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit());
-    let mut number = None;
-    for digit in digits {
-        number = Some(number.unwrap_or(0) * 10 + u64::from(digit - b'0'));
-    }
-    number
-}
-
 const POST: &str = "POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\n";
 
 /// Every client of this process has a number of its own, so that none of its calls can be taken
 /// for another's.
 static CLIENTS: AtomicU64 = AtomicU64::new(1);
+
+pub(crate) fn next_number() -> u64 {
+    CLIENTS.fetch_add(1, Relaxed)
+}
 
 #[cfg(test)]
 mod tests {
@@ -314,9 +318,9 @@ mod tests {
         assert_eq!((reading.events, ages.total()), (3, 3));
         assert!(Reading::default().take(&events(&[0, 2]), None).is_err());
         assert!(Reading::default().take(&events(&[0, 0]), None).is_err());
-        let other = b"data: {\"id\":2,\"result\":\"sequence=2;\"}\n\n";
+        let other = b"data: {\"id\":2,\"result\":\"seq=2;\"}\n\n";
         assert!(reading.take(other, None).is_err());
-        let right = b"data: {\"id\":1,\"result\":\"sequence=1;\"}\n\n";
+        let right = b"data: {\"id\":1,\"result\":\"seq=1;\"}\n\n";
         reading.take(right, None).unwrap();
         assert!(reading.finished);
     }

@@ -10,27 +10,33 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::caller::{Caller, Transport};
 use super::client::{Client, counts};
 use crate::message::Call;
 
-/// Open listening streams, each with a session and a connection of its own, that read whatever
-/// comes. Dropping it closes them.
+/// Open streams, each with a session and connections of its own, that read whatever comes. Dropping it
+/// closes them.
 pub(crate) struct Held(JoinSet<Result<()>>);
 
 impl Held {
-    /// Opens `count` streams, at most 64 at a time.
+    /// Opens `count` streams, at most [`AT_ONCE`] at a time: the listening stream of Streamable HTTP, or that
+    /// of HTTP+SSE, whose client keeps the connection that it sends over.
     ///
     /// # Errors
     /// A stream was refused or ended, or not all were open within 120 seconds.
-    pub(crate) async fn open(target: SocketAddr, count: usize) -> Result<Self> {
-        let gate = Arc::new(Semaphore::new(64));
+    pub(crate) async fn open(
+        target: SocketAddr,
+        transport: Transport,
+        count: usize,
+    ) -> Result<Self> {
+        let gate = Arc::new(Semaphore::new(AT_ONCE));
         let open = Arc::new(AtomicUsize::new(0));
         let mut held = Self(JoinSet::new());
         for _ in 0..count {
             let (gate, open) = (Arc::clone(&gate), Arc::clone(&open));
             held.0.spawn(async move {
                 let permit = gate.acquire().await?;
-                let mut client = Client::open(target, false).await?;
+                let mut client = Caller::open(target, transport, false).await?;
                 client.listen().await?;
                 drop(permit);
                 open.fetch_add(1, Relaxed);
@@ -74,7 +80,7 @@ pub(crate) async fn stalled(target: SocketAddr, count: usize) -> Result<Vec<Clie
 
 /// Runs everything once, so that what a process loads or allocates once is not charged to the
 /// streams that follow: calls on eight connections, and a stream on each.
-pub(crate) async fn warm(target: SocketAddr, upstream: SocketAddr) -> Result<()> {
+pub(crate) async fn warm(target: SocketAddr) -> Result<()> {
     let mut tasks = JoinSet::new();
     for _ in 0..8 {
         tasks.spawn(async move {
@@ -93,7 +99,7 @@ pub(crate) async fn warm(target: SocketAddr, upstream: SocketAddr) -> Result<()>
     while let Some(result) = tasks.join_next().await {
         result??;
     }
-    streams_end(upstream).await
+    Ok(())
 }
 
 /// Waits until the upstream holds no stream any more.
@@ -116,3 +122,6 @@ pub(crate) async fn streams_end(upstream: SocketAddr) -> Result<()> {
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Clients that connect at one time.
+pub(crate) const AT_ONCE: usize = 64;

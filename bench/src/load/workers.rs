@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinSet;
 
+use super::caller::{Caller, Transport};
 use super::client::Client;
 use super::meter::Meter;
 use crate::clock;
@@ -20,6 +21,7 @@ use crate::run::set::{Drive, Load};
 pub(crate) fn start(
     target: SocketAddr,
     load: Load,
+    transport: Transport,
     meter: &Arc<Meter>,
 ) -> JoinSet<Result<Histogram>> {
     let mut workers = JoinSet::new();
@@ -29,7 +31,7 @@ pub(crate) fn start(
         queues.push(queue);
         let meter = Arc::clone(meter);
         workers.spawn(async move {
-            let result = worker(target, load, index, due, &meter).await;
+            let result = worker(target, load, transport, (index, due), &meter).await;
             if result.is_err() {
                 meter.broke();
             }
@@ -46,15 +48,16 @@ pub(crate) fn start(
 async fn worker(
     target: SocketAddr,
     load: Load,
-    index: u32,
-    due: Receiver<u64>,
+    transport: Transport,
+    (index, due): (u32, Receiver<u64>),
     meter: &Meter,
 ) -> Result<Histogram> {
-    let client = Client::open(target, load.stateless).await?;
+    let caller = || Caller::open(target, transport, load.stateless);
     match load.drive {
-        Drive::Closed => closed(client, load.call, meter).await,
-        Drive::Open { .. } => open(client, load.call, due, meter).await,
+        Drive::Closed => closed(caller().await?, load.call, meter).await,
+        Drive::Open { .. } => open(caller().await?, load.call, due, meter).await,
         Drive::Stream => {
+            let client = Client::open(target, load.stateless).await?;
             if load.call.rate > 0.0 {
                 // The streams' clocks are spread over the pause between two events.
                 let share = f64::from(index) / f64::from(load.connections);
@@ -66,11 +69,11 @@ async fn worker(
 }
 
 /// The next call leaves when the last one is answered.
-async fn closed(mut client: Client, call: Call, meter: &Meter) -> Result<Histogram> {
+async fn closed(mut client: Caller, call: Call, meter: &Meter) -> Result<Histogram> {
     let mut latencies = Histogram::default();
     while !meter.is_stopped() {
         let sent = clock::now();
-        client.json(&call).await?;
+        client.call(&call).await?;
         if meter.is_measuring() {
             latencies.record(clock::now() - sent);
         }
@@ -83,7 +86,7 @@ async fn closed(mut client: Client, call: Call, meter: &Meter) -> Result<Histogr
 /// Calls leave by the clock. One that had to wait for the connection is counted from when it was
 /// due, so that a slow answer is charged for the calls it held up.
 async fn open(
-    mut client: Client,
+    mut client: Caller,
     call: Call,
     mut due: Receiver<u64>,
     meter: &Meter,
@@ -92,7 +95,7 @@ async fn open(
     while let Some(due) = due.recv().await
         && !meter.is_stopped()
     {
-        client.json(&call).await?;
+        client.call(&call).await?;
         if meter.is_measuring() {
             latencies.record(clock::now() - due);
         }

@@ -14,12 +14,13 @@ use super::set::{Drive, Load};
 use super::target::{Process, Target, Tools};
 use crate::clock;
 use crate::histogram::Histogram;
+use crate::load::caller::Transport;
 use crate::load::client::{Client, counts};
 use crate::load::held::{self, Held};
 use crate::load::meter::Meter;
 use crate::load::workers;
 use crate::machine;
-use crate::upstream::Listening;
+use crate::upstream::{Counts, Listening};
 
 /// What one run found, by name. The names end with the unit.
 pub(crate) type Metrics = BTreeMap<String, f64>;
@@ -33,11 +34,13 @@ pub(crate) struct Plan {
     pub(crate) most: Duration,
 }
 
-/// Who is measured: the address asked, the proxy if there is one, and the upstream.
+/// Who is measured: the address asked, the process if it is one beside the upstream, and the upstream if
+/// there is one.
 pub(crate) struct Measured<'a> {
     pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
     pub(crate) proxy: Option<u32>,
-    pub(crate) upstream: &'a Process,
+    pub(crate) upstream: Option<&'a Process>,
 }
 
 /// Counters at one moment.
@@ -45,6 +48,8 @@ struct Mark {
     at: Instant,
     operations: u64,
     proxy: u64,
+    /// The part of it that is not its children's.
+    alone: u64,
     upstream: u64,
     own: u64,
     busy: u64,
@@ -56,7 +61,10 @@ impl Measured<'_> {
             at: Instant::now(),
             operations: meter.operations(),
             proxy: self.proxy.map_or(Ok(0), machine::ticks)?,
-            upstream: machine::ticks(self.upstream.pid())?,
+            alone: self.proxy.map_or(Ok(0), machine::ticks_alone)?,
+            upstream: self
+                .upstream
+                .map_or(Ok(0), |upstream| machine::ticks(upstream.pid()))?,
             own: machine::own_ticks()?,
             busy: machine::busy_ticks()?,
         })
@@ -64,9 +72,12 @@ impl Measured<'_> {
 
     /// Drives `load` and checks that the upstream saw exactly the calls that were made.
     pub(crate) async fn load(&self, load: Load, plan: Plan) -> Result<Metrics> {
-        let before = counts(self.upstream.address).await?;
+        let before = match self.upstream {
+            Some(upstream) => Some(counts(upstream.address).await?),
+            None => None,
+        };
         let meter = Arc::new(Meter::default());
-        let workers = workers::start(self.address, load, &meter);
+        let workers = workers::start(self.address, load, self.transport, &meter);
         sleep(plan.warm).await;
         meter.measure();
         let start = self.mark(&meter)?;
@@ -74,18 +85,9 @@ impl Measured<'_> {
         let memory = self.proxy.map(machine::memory).transpose()?;
         meter.stop();
         let latencies = finish(workers).await?;
-        held::streams_end(self.upstream.address).await?;
-        let after = counts(self.upstream.address).await?;
-        ensure!(
-            after.duplicates == before.duplicates,
-            "the upstream saw a call twice"
-        );
-        let seen = after.calls - before.calls;
-        ensure!(
-            seen == meter.calls(),
-            "{} calls made, {seen} seen upstream",
-            meter.calls()
-        );
+        if let (Some(upstream), Some(before)) = (self.upstream, before) {
+            saw(upstream, &before, meter.calls()).await?;
+        }
         let mut metrics = rates(&start, &end, self.proxy.is_some())?;
         quantiles(&mut metrics, &latencies, load.drive);
         if let Some(memory) = memory {
@@ -94,6 +96,7 @@ impl Measured<'_> {
         Ok(metrics)
     }
 
+    /// Waits until the measured process has used so much time that a tick more or less does not matter.
     async fn until_enough(&self, meter: &Meter, start: &Mark, plan: Plan) -> Result<Mark> {
         sleep(plan.least).await;
         while let Some(pid) = self.proxy {
@@ -107,16 +110,30 @@ impl Measured<'_> {
     }
 }
 
+/// Fails unless the upstream saw these calls, each of them once, and nothing is left open at it.
+async fn saw(upstream: &Process, before: &Counts, calls: u64) -> Result<()> {
+    held::streams_end(upstream.address).await?;
+    let after = counts(upstream.address).await?;
+    ensure!(
+        after.duplicates == before.duplicates,
+        "the upstream saw a call twice"
+    );
+    let seen = after.calls - before.calls;
+    ensure!(seen == calls, "{calls} calls made, {seen} seen upstream");
+    Ok(())
+}
+
 /// Memory of a fresh proxy that holds `streams` idle streams.
 pub(crate) async fn idle(tools: &Tools, target: Target, streams: usize) -> Result<Metrics> {
     let upstream = tools.upstream(Listening::Idle)?;
-    let mut proxy = tools.proxy(target, upstream.address)?;
+    let mut proxy = tools.start(target, Some(&upstream))?;
     proxy.accepts()?;
-    held::warm(proxy.address, upstream.address).await?;
+    held::warm(proxy.address).await?;
+    held::streams_end(upstream.address).await?;
     sleep(SETTLE).await;
     let before = machine::memory(proxy.pid())?;
     let start = Instant::now();
-    let mut held = Held::open(proxy.address, streams).await?;
+    let mut held = Held::open(proxy.address, Transport::Streamable, streams).await?;
     let opened = start.elapsed();
     sleep(SETTLE).await;
     let after = machine::memory(proxy.pid())?;
@@ -153,9 +170,10 @@ pub(crate) async fn idle(tools: &Tools, target: Target, streams: usize) -> Resul
 /// Memory of a fresh proxy, and what its upstream could write, while clients do not read.
 pub(crate) async fn stalled(tools: &Tools, target: Target, streams: usize) -> Result<Metrics> {
     let upstream = tools.upstream(Listening::Flood)?;
-    let mut proxy = tools.proxy(target, upstream.address)?;
+    let mut proxy = tools.start(target, Some(&upstream))?;
     proxy.accepts()?;
-    held::warm(proxy.address, upstream.address).await?;
+    held::warm(proxy.address).await?;
+    held::streams_end(upstream.address).await?;
     sleep(SETTLE).await;
     let before = machine::memory(proxy.pid())?.resident;
     let written_before = counts(upstream.address).await?.stream_bytes;
@@ -198,12 +216,15 @@ pub(crate) async fn stalled(tools: &Tools, target: Target, streams: usize) -> Re
 
 /// Time from the start of the process to its first answer, memory after that, size on disk.
 pub(crate) async fn start(tools: &Tools, target: Target) -> Result<Metrics> {
-    let upstream = tools.upstream(Listening::Idle)?;
+    let upstream = target
+        .is_proxy()
+        .then(|| tools.upstream(Listening::Idle))
+        .transpose()?;
     let mut times = Vec::new();
     let mut resident = 0;
     for number in 1..=STARTS {
         let started = clock::now();
-        let mut proxy = tools.proxy(target, upstream.address)?;
+        let mut proxy = tools.start(target, upstream.as_ref())?;
         while Client::open(proxy.address, false).await.is_err() {
             proxy.alive()?;
             ensure!(
@@ -220,15 +241,15 @@ pub(crate) async fn start(tools: &Tools, target: Target) -> Result<Metrics> {
         }
     }
     times.sort_unstable();
-    let program = tools.program(target).context("no program")?;
-    Ok(named([
+    let mut metrics = named([
         ("first_answer_ms", times[STARTS / 2] as f64 / 1e6),
         ("rest_mib", resident as f64 / 1024.0),
-        (
-            "binary_mib",
-            fs::metadata(program)?.len() as f64 / 1_048_576.0,
-        ),
-    ]))
+    ]);
+    if let Some(program) = tools.program(target) {
+        let bytes = fs::metadata(program)?.len() as f64;
+        metrics.insert("binary_mib".into(), bytes / 1_048_576.0);
+    }
+    Ok(metrics)
 }
 
 async fn finish(mut workers: JoinSet<Result<Histogram>>) -> Result<Histogram> {
@@ -263,6 +284,8 @@ fn rates(start: &Mark, end: &Mark, proxied: bool) -> Result<Metrics> {
     ]);
     if proxied {
         metrics.insert("cpu_us".into(), proxy * 1e6 / operations);
+        let alone = used(start.alone, end.alone);
+        metrics.insert("alone_us".into(), alone * 1e6 / operations);
         metrics.insert("ticks".into(), (end.proxy - start.proxy) as f64);
     }
     Ok(metrics)
@@ -282,7 +305,7 @@ fn quantiles(metrics: &mut Metrics, latencies: &Histogram, drive: Drive) {
     }
 }
 
-fn named<const N: usize>(pairs: [(&str, f64); N]) -> Metrics {
+pub(super) fn named<const N: usize>(pairs: [(&str, f64); N]) -> Metrics {
     pairs
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -291,7 +314,7 @@ fn named<const N: usize>(pairs: [(&str, f64); N]) -> Metrics {
 
 /// A hundredth of the processor time of a run is one tick or more.
 pub(crate) const ENOUGH_TICKS: u64 = 110;
-const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 const STALL_STEP: Duration = Duration::from_millis(500);
 const STALL_STEPS: u32 = 12;
 const STARTS: usize = 5;

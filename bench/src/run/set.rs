@@ -3,9 +3,19 @@
 use super::target::Target;
 use crate::message::Call;
 
+/// Where the figures of a set are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Page {
+    /// Proxies, over Streamable HTTP on both sides.
+    Gateway,
+    /// Servers on the library, HTTP+SSE, and servers on stdio behind the gateway.
+    Servers,
+}
+
 /// One kind of measurement, done to each of its targets.
 pub(crate) struct Set {
     pub(crate) name: &'static str,
+    pub(crate) page: Page,
     pub(crate) about: &'static str,
     pub(crate) work: Work,
     pub(crate) targets: &'static [Target],
@@ -26,6 +36,14 @@ pub(crate) enum Work {
     },
     /// The process is started and asked at once.
     Start,
+    /// This many clients stay connected.
+    Connections {
+        clients: usize,
+    },
+    /// This many clients connect and leave.
+    Cycles {
+        clients: usize,
+    },
 }
 
 /// Calls over a number of connections, one session and one call at a time on each.
@@ -53,6 +71,7 @@ pub(crate) fn all(rate: f64) -> Vec<Set> {
     let mut add = |name, about, work, targets, rounds| {
         sets.push(Set {
             name,
+            page: Page::Gateway,
             about,
             work,
             targets,
@@ -68,7 +87,97 @@ pub(crate) fn all(rate: f64) -> Vec<Set> {
     add("slow", about, Work::Stalled { streams: 8 }, PROXIES, 3);
     let about = "from the start of the process to the first answer through it, median of 5 starts";
     add("start", about, Work::Start, PROXIES, usize::MAX);
+    sets.extend(servers());
     sets
+}
+
+fn servers() -> Vec<Set> {
+    let load = |connections| {
+        Work::Load(Load {
+            connections,
+            call: Call {
+                bytes: 200,
+                ..Call::default()
+            },
+            drive: Drive::Closed,
+            stateless: false,
+        })
+    };
+    let table: [(_, _, _, &[Target], _); 9] = [
+        (
+            "library",
+            "a server of one thread; closed loop, 32 clients, 200-byte results",
+            load(32),
+            SERVERS,
+            usize::MAX,
+        ),
+        (
+            "single",
+            "as library, with one client",
+            load(1),
+            SERVERS,
+            usize::MAX,
+        ),
+        (
+            "beside",
+            "as library, over Streamable HTTP: without and with 1,000 idle streams of HTTP+SSE on the same \
+             server. `again` is the same as `library`: what noise there is",
+            load(32),
+            BESIDE,
+            usize::MAX,
+        ),
+        (
+            "clients1000",
+            "1,000 clients that stay connected after a call, in a fresh process; then one call of each",
+            Work::Connections { clients: 1_000 },
+            SERVERS,
+            3,
+        ),
+        (
+            "clients10000",
+            "as clients1000, with 10,000 over one connection each",
+            Work::Connections { clients: 10_000 },
+            &[Target::Bare, Target::Library],
+            2,
+        ),
+        (
+            "cycles",
+            "10,000 clients of HTTP+SSE connect, make a call and leave; then what is left beyond the base line",
+            Work::Cycles { clients: 10_000 },
+            &[Target::HttpSse],
+            3,
+        ),
+        (
+            "rest",
+            "from the start of the process to the first answer, median of 5 starts, and memory after that",
+            Work::Start,
+            &[Target::Bare, Target::Library],
+            3,
+        ),
+        (
+            "stdio",
+            "closed loop, 8 clients, each with a server of its own behind the gateway; 200-byte results",
+            load(8),
+            &[Target::Stdio],
+            usize::MAX,
+        ),
+        (
+            "stdio1",
+            "as stdio, with one client",
+            load(1),
+            &[Target::Stdio],
+            usize::MAX,
+        ),
+    ];
+    let set = |(name, about, work, targets, rounds)| Set {
+        name,
+        page: Page::Servers,
+        about,
+        work,
+        targets,
+        rounds,
+    };
+    table.into_iter().map(set).collect()
 }
 
 fn loads(rate: f64) -> Vec<Set> {
@@ -146,6 +255,7 @@ fn loads(rate: f64) -> Vec<Set> {
     ];
     let set = |(name, about, load, targets)| Set {
         name,
+        page: Page::Gateway,
         about,
         work: Work::Load(load),
         targets,
@@ -173,3 +283,5 @@ const CHAINS: &[Target] = &[
     Target::Inspect(5),
     Target::Inspect(10),
 ];
+const SERVERS: &[Target] = &[Target::Bare, Target::Library, Target::HttpSse];
+const BESIDE: &[Target] = &[Target::Library, Target::Again, Target::Beside];

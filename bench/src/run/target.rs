@@ -24,17 +24,60 @@ pub(crate) enum Target {
     Pass,
     /// Thinpipe with this many interceptors that read every message.
     Inspect(u8),
+    /// Thinpipe in front of servers on stdio, one for each client.
+    Stdio,
+    /// A bare hyper server that answers what [`Target::Library`] does.
+    Bare,
+    /// A server on the library, over Streamable HTTP.
+    Library,
+    /// The same process, over HTTP+SSE.
+    HttpSse,
+    /// [`Target::Library`] once more: how far two runs of the same thing are apart.
+    Again,
+    /// [`Target::Library`] while [`BESIDE`] clients of HTTP+SSE are connected and idle.
+    Beside,
+}
+
+impl Target {
+    /// The name under which it is chosen; every length of chain is `inspect`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Floor => "floor",
+            Self::Nginx => "nginx",
+            Self::Pass => "pass",
+            Self::Inspect(_) => "inspect",
+            Self::Stdio => "stdio",
+            Self::Bare => "hyper",
+            Self::Library => "library",
+            Self::HttpSse => "http+sse",
+            Self::Again => "again",
+            Self::Beside => "beside",
+        }
+    }
+
+    /// Whose process is asked.
+    pub(crate) fn host(self) -> Self {
+        match self {
+            Self::HttpSse | Self::Again | Self::Beside => Self::Library,
+            other => other,
+        }
+    }
+
+    /// Whether the upstream stands behind it.
+    pub(crate) fn is_proxy(self) -> bool {
+        matches!(
+            self,
+            Self::Direct | Self::Floor | Self::Nginx | Self::Pass | Self::Inspect(_)
+        )
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Direct => formatter.write_str("direct"),
-            Self::Floor => formatter.write_str("floor"),
-            Self::Nginx => formatter.write_str("nginx"),
-            Self::Pass => formatter.write_str("pass"),
-            Self::Inspect(3) => formatter.write_str("inspect"),
-            Self::Inspect(count) => write!(formatter, "inspect{count}"),
+            Self::Inspect(count) if *count != 3 => write!(formatter, "inspect{count}"),
+            other => formatter.write_str(other.name()),
         }
     }
 }
@@ -43,13 +86,10 @@ impl FromStr for Target {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Ok(match name {
-            "direct" => Self::Direct,
-            "floor" => Self::Floor,
-            "nginx" => Self::Nginx,
-            "pass" => Self::Pass,
-            "inspect" => Self::Inspect(3),
-            _ => bail!("no target {name}: direct, floor, nginx, pass or inspect"),
+        let known = NAMED.iter().find(|target| target.name() == name);
+        known.copied().with_context(|| {
+            let names: Vec<_> = NAMED.iter().map(|target| target.name()).collect();
+            format!("no target {name}: {}", names.join(", "))
         })
     }
 }
@@ -65,6 +105,8 @@ pub(crate) struct Tools {
 /// A process that ends when this is dropped.
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
+    /// Where a server on the library tells what it holds.
+    pub(crate) gauges: SocketAddr,
     child: Child,
     name: String,
 }
@@ -91,11 +133,44 @@ impl Tools {
         Ok(process)
     }
 
-    /// Starts a proxy in front of `upstream`, without waiting for it.
-    pub(crate) fn proxy(&self, target: Target, upstream: SocketAddr) -> Result<Process> {
+    /// Starts a server, or a proxy in front of `upstream`, without waiting for it.
+    pub(crate) fn start(&self, target: Target, upstream: Option<&Process>) -> Result<Process> {
+        let target = target.host();
+        if target.is_proxy() {
+            let upstream = upstream.context("a proxy wants an upstream")?;
+            self.proxy(target, upstream.address)
+        } else {
+            self.server(target)
+        }
+    }
+
+    fn server(&self, target: Target) -> Result<Process> {
+        let (address, gauges) = (free_address()?, free_address()?);
+        let mut command = Command::new(&self.bench);
+        match target {
+            Target::Bare => {
+                command.args(["bare", "--listen", &address.to_string()]);
+            }
+            Target::Library => {
+                command.args(["library", "--listen", &address.to_string()]);
+                command.args(["--gauges", &gauges.to_string()]);
+            }
+            Target::Stdio => {
+                command = Command::new(self.thinpipe()?);
+                command.args(["--listen", &address.to_string()]);
+                command.args(["--admin", &gauges.to_string(), "--"]);
+                command.arg(&self.bench).arg("stdio");
+            }
+            other => bail!("{other} is no server"),
+        }
+        let mut server = self.spawn(command, &target.to_string(), address)?;
+        server.gauges = gauges;
+        Ok(server)
+    }
+
+    fn proxy(&self, target: Target, upstream: SocketAddr) -> Result<Process> {
         let address = free_address()?;
         let command = match target {
-            Target::Direct => bail!("nothing is to be started for a direct run"),
             Target::Floor => {
                 let (listen, to) = (address.to_string(), upstream.to_string());
                 let mut command = Command::new(&self.bench);
@@ -132,17 +207,18 @@ impl Tools {
                 command.args(["serve", "--config"]).arg(file);
                 command
             }
+            other => bail!("{other} is no proxy that can be started"),
         };
         self.spawn(command, &target.to_string(), address)
     }
 
-    /// The file whose size counts; `None` for what has no single one.
+    /// The file whose size counts; `None` for what has no single one, or is a part of this program.
     pub(crate) fn program(&self, target: Target) -> Option<&Path> {
-        match target {
-            Target::Direct => None,
+        match target.host() {
             Target::Floor => Some(&self.bench),
             Target::Nginx => self.nginx.as_deref(),
-            Target::Pass | Target::Inspect(_) => self.thinpipe.as_deref(),
+            Target::Pass | Target::Inspect(_) | Target::Stdio => self.thinpipe.as_deref(),
+            _ => None,
         }
     }
 
@@ -169,6 +245,7 @@ impl Tools {
             .with_context(|| format!("{name} did not start"))?;
         Ok(Process {
             address,
+            gauges: address,
             child,
             name: name.to_owned(),
         })
@@ -236,6 +313,24 @@ fn free_address() -> Result<SocketAddr> {
     }
     bail!("no free port from {FIRST_PORT} on")
 }
+
+/// Idle clients of HTTP+SSE, a stream each.
+pub(crate) const BESIDE: usize = 1_000;
+
+/// Every target that can be chosen.
+pub(crate) const NAMED: &[Target] = &[
+    Target::Direct,
+    Target::Floor,
+    Target::Nginx,
+    Target::Pass,
+    Target::Inspect(3),
+    Target::Stdio,
+    Target::Bare,
+    Target::Library,
+    Target::HttpSse,
+    Target::Again,
+    Target::Beside,
+];
 
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -32,11 +32,10 @@ pub(super) enum Ended {
 
 /// Runs a handler's future to its end, or to when it has to stop.
 pub(super) async fn guarded<T>(
-    future: impl Future<Output = T>,
+    mut future: Pin<&mut impl Future<Output = T>>,
     context: &Context,
     patience: Duration,
 ) -> Result<T, Ended> {
-    let mut future = pin!(future);
     let mut cancelled = pin!(context.cancelled().cancelled());
     let mut timer = LazyTimer::default();
     poll_fn(|cx| {
@@ -75,47 +74,59 @@ fn poll_deadline(
 /// no event stream.
 pub(super) type Work = BoxFuture<StatusCode>;
 
-/// The answer that some work comes to. It is polled by whoever waits for the answer, then by the connection
-/// that the event stream is written to: no task runs for it.
-pub(super) async fn answer(
-    work: Work,
-    mut inlet: Inlet,
-    context: Context,
-    sessions: Option<SessionManager>,
-) -> Answer {
-    let mut work = Some(work);
-    let mut status = StatusCode::OK;
-    let first = {
-        let mut first = pin!(inlet.first());
-        poll_fn(|cx| {
-            if let Some(running) = &mut work
-                && let Poll::Ready(ended) = running.as_mut().poll(cx)
-            {
-                status = ended;
-                work = None;
-            }
-            first.as_mut().poll(cx)
-        })
-        .await
-    };
-    match first {
-        First::Response(message) => {
-            let mut answer = Answer::json(message);
-            answer.status = status;
-            return answer;
-        }
-        // Cancelled: over HTTP+SSE there is no stream of its own that could end without a response.
-        First::Nothing if context.binding() == Binding::HttpSse => return Answer::accepted(),
-        First::Nothing | First::Stream => {}
-    }
-    match inlet.into_events() {
-        Some(events) => Answer::events(Streamed {
-            events,
+/// Work that has begun on an answer, and where that comes out.
+pub(super) struct Begun {
+    pub(super) work: Work,
+    pub(super) inlet: Inlet,
+    pub(super) context: Context,
+    /// Of the session, if there is one.
+    pub(super) sessions: Option<SessionManager>,
+}
+
+impl Begun {
+    /// The answer that it comes to. It is polled by whoever waits for the answer, then by the connection
+    /// that the event stream is written to: no task runs for it.
+    pub(super) async fn answer(self) -> Answer {
+        let Self {
             work,
+            mut inlet,
             context,
             sessions,
-        }),
-        None => Answer::accepted(),
+        } = self;
+        let mut work = Some(work);
+        let mut status = StatusCode::OK;
+        let first = {
+            let mut first = pin!(inlet.first());
+            poll_fn(|cx| {
+                if let Some(running) = &mut work
+                    && let Poll::Ready(ended) = running.as_mut().poll(cx)
+                {
+                    status = ended;
+                    work = None;
+                }
+                first.as_mut().poll(cx)
+            })
+            .await
+        };
+        match first {
+            First::Response(message) => {
+                let mut answer = Answer::json(message);
+                answer.status = status;
+                return answer;
+            }
+            // Cancelled: over HTTP+SSE there is no stream of its own that could end without a response.
+            First::Nothing if context.binding() == Binding::HttpSse => return Answer::accepted(),
+            First::Nothing | First::Stream => {}
+        }
+        match inlet.into_events() {
+            Some(events) => Answer::events(Streamed {
+                events,
+                work,
+                context,
+                sessions,
+            }),
+            None => Answer::accepted(),
+        }
     }
 }
 

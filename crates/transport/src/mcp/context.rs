@@ -35,7 +35,7 @@ pub struct Context {
 }
 
 struct Inner {
-    about: About,
+    about: Box<About>,
     outlet: Option<Outlet>,
     cancelled: CancellationToken,
     log_level: Option<LogLevel>,
@@ -80,7 +80,7 @@ struct Pace {
 }
 
 impl Context {
-    pub(super) fn new(about: About, message: &Message, log_level: Option<LogLevel>) -> Self {
+    pub(super) fn new(about: Box<About>, message: &Message, log_level: Option<LogLevel>) -> Self {
         let token = message.meta("progressToken");
         let token = token.and_then(|token| serde_json::from_slice(&token).ok());
         let cancelled = match &about.session {

@@ -1,5 +1,6 @@
 //! The protocol around a [`MessageHandler`]: what every server does alike.
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{Kind, Message, RequestId, code, meta_key};
 
-use super::call::{self, guarded};
+use super::call::{Begun, guarded};
 use super::config::HttpTransportConfig;
 use super::context::{About, Context};
 use super::handler::{MessageHandler, Request, ServerInfo};
@@ -68,9 +69,19 @@ impl<H: MessageHandler> Service<H> {
     async fn respond_to(self: Arc<Self>, exchange: Exchange) -> Answer {
         let (inbound, about) = split(exchange);
         match inbound {
-            Inbound::Initialize(message, slot) => self.initialize(&message, slot).await,
-            Inbound::Message(message, session) => self.in_session(message, session, about).await,
-            Inbound::Stateless(message) => self.stateless(message, about).await,
+            // What is rare has a future of its own: in this one, every call would pay for its size.
+            Inbound::Initialize(message, slot) => Box::pin(self.initialize(&message, slot)).await,
+            Inbound::Message(message, session) if message.kind() == Kind::Notification => {
+                Box::pin(self.notification(message, session, about)).await
+            }
+            Inbound::Message(message, session) => match self.in_session(message, session, about) {
+                Ok(begun) => begun.answer().await,
+                Err(answer) => answer,
+            },
+            Inbound::Stateless(message) => match self.stateless(message, about) {
+                Ok(begun) => begun.answer().await,
+                Err(answer) => answer,
+            },
             Inbound::StatelessNotification(_) => Answer::accepted(),
             Inbound::Listen(session, last) => {
                 let state = SessionState::of(&session, &self.conversation);
@@ -110,49 +121,55 @@ impl<H: MessageHandler> Service<H> {
         }
     }
 
-    async fn in_session(
+    /// Begins to answer a request in a session. An `Err` is an answer already.
+    fn in_session(
         self: Arc<Self>,
         message: Message,
         session: Option<Arc<Session>>,
-        mut about: About,
-    ) -> Answer {
-        let state = session
-            .as_deref()
-            .map(|s| SessionState::of(s, &self.conversation));
-        let state = match state {
-            Some(None) => return foreign_session(message.id()),
-            Some(Some(state)) => Some(state),
-            None => None,
-        };
-        if let Some(state) = state {
-            about.conversation = Some(Arc::clone(&state.conversation));
-            about.capabilities = Arc::clone(&state.capabilities);
-            about.client_info = Arc::clone(&state.client_info);
+        mut about: Box<About>,
+    ) -> Result<Begun, Answer> {
+        let state = self.state(&message, session.as_ref(), &mut about)?;
+        if message.kind() == Kind::Request {
+            let level = state.map_or(Some(LogLevel::Info), SessionState::level);
+            let level = level.filter(|_| self.info.can("logging", None));
+            return Self::request(&self, message, session.clone(), about, level);
         }
-        if let Some(session) = &session {
-            about.binding = session.binding();
+        if !state.is_some_and(|state| state.conversation.answered(&message)) {
+            tracing::debug!(id = ?message.id(), "an answer that nobody waits for");
         }
-        about.session.clone_from(&session);
-        match message.kind() {
-            Kind::Request => {
-                let level = state.map_or(Some(LogLevel::Info), SessionState::level);
-                let level = level.filter(|_| self.info.can("logging", None));
-                self.request(message, session.clone(), about, level).await
-            }
-            Kind::Notification => {
-                self.notification(message, state, about).await;
-                Answer::accepted()
-            }
-            Kind::Response | Kind::ErrorResponse => {
-                if !state.is_some_and(|state| state.conversation.answered(&message)) {
-                    tracing::debug!(id = ?message.id(), "an answer that nobody waits for");
-                }
-                Answer::accepted()
-            }
-        }
+        Err(Answer::accepted())
     }
 
-    async fn notification(&self, message: Message, state: Option<&SessionState>, about: About) {
+    /// What is kept of the session, of which `about` is told. An `Err` is an answer.
+    fn state<'a>(
+        &self,
+        message: &Message,
+        session: Option<&'a Arc<Session>>,
+        about: &mut About,
+    ) -> Result<Option<&'a SessionState>, Answer> {
+        let Some(session) = session else {
+            return Ok(None);
+        };
+        let state = SessionState::of(session, &self.conversation);
+        let state = state.ok_or_else(|| foreign_session(message.id()))?;
+        about.conversation = Some(Arc::clone(&state.conversation));
+        about.capabilities = Arc::clone(&state.capabilities);
+        about.client_info = Arc::clone(&state.client_info);
+        about.binding = session.binding();
+        about.session = Some(Arc::clone(session));
+        Ok(Some(state))
+    }
+
+    async fn notification(
+        self: Arc<Self>,
+        message: Message,
+        session: Option<Arc<Session>>,
+        mut about: Box<About>,
+    ) -> Answer {
+        let state = match self.state(&message, session.as_ref(), &mut about) {
+            Ok(state) => state,
+            Err(answer) => return answer,
+        };
         match message.method() {
             Some("notifications/initialized") => {
                 if let Some(state) = state {
@@ -170,14 +187,20 @@ impl<H: MessageHandler> Service<H> {
                 let taken = self
                     .handler
                     .notification(Request::new(message), context.clone());
-                if let Err(ended) = guarded(taken, &context, self.patience).await {
+                if let Err(ended) = guarded(pin!(taken), &context, self.patience).await {
                     tracing::warn!(?ended, "a notification was not handled to its end");
                 }
             }
         }
+        Answer::accepted()
     }
 
-    async fn stateless(self: Arc<Self>, message: Message, mut about: About) -> Answer {
+    /// Begins to answer a request outside of sessions. An `Err` is an answer already.
+    fn stateless(
+        self: Arc<Self>,
+        message: Message,
+        mut about: Box<About>,
+    ) -> Result<Begun, Answer> {
         let member = |key: &str| -> Value {
             let text = message.meta_json(key);
             text.and_then(|text| serde_json::from_slice(text).ok())
@@ -192,51 +215,51 @@ impl<H: MessageHandler> Service<H> {
                 let known = named.as_str().and_then(LogLevel::from_name);
                 let Some(known) = known else {
                     let error = RpcError::invalid_params("logLevel is none of the known ones");
-                    return refuse(&message, &error, about.revision);
+                    return Err(refuse(&message, &error, about.revision));
                 };
                 Some(known).filter(|_| self.info.can("logging", None))
             }
         };
-        self.request(message, None, about, level).await
+        Self::request(&self, message, None, about, level)
     }
 
-    async fn request(
-        self: Arc<Self>,
+    fn request(
+        this: &Arc<Self>,
         message: Message,
         session: Option<Arc<Session>>,
-        about: About,
+        about: Box<About>,
         level: Option<LogLevel>,
-    ) -> Answer {
+    ) -> Result<Begun, Answer> {
         let Some(id) = message.id().cloned() else {
-            return Answer::accepted();
+            return Err(Answer::accepted());
         };
         let revision = about.revision;
         let method = message.method().unwrap_or_default();
-        if let Err(error) = methods::check(&self.info, revision, method) {
-            return refuse(&message, &error, revision);
+        if let Err(error) = methods::check(&this.info, revision, method) {
+            return Err(refuse(&message, &error, revision));
         }
         if method == "subscriptions/listen" {
-            return match Filter::of(&message, &self.info) {
-                Ok(filter) => self.notifier.listen(&id, filter, &self.info),
+            return Err(match Filter::of(&message, &this.info) {
+                Ok(filter) => this.notifier.listen(&id, filter, &this.info),
                 Err(error) => refuse(&message, &error, revision),
-            };
+            });
         }
-        if let Some(done) = self.for_every_server(&message, session.as_deref(), revision) {
-            return match done {
+        if let Some(done) = this.for_every_server(&message, session.as_deref(), revision) {
+            return Err(match done {
                 Ok(result) => {
-                    let response = self.shape(revision, method).complete(&id, result);
+                    let response = this.shape(revision, method).complete(&id, result);
                     Answer::json(response.message)
                 }
                 Err(error) => refuse(&message, &error, revision),
-            };
+            });
         }
         let (outlet, inlet) = match &about.conversation {
             Some(conversation) => conversation.begin(&id),
-            None => Outlet::stateless(&id, &self.conversation),
+            None => Outlet::stateless(&id, &this.conversation),
         };
         let sessions = session
             .is_some()
-            .then(|| self.sessions.get().cloned())
+            .then(|| this.sessions.get().cloned())
             .flatten();
         let context = Context::new(about, &message, level).over(outlet);
         let call = Call {
@@ -245,7 +268,12 @@ impl<H: MessageHandler> Service<H> {
             context: context.clone(),
             session,
         };
-        call::answer(Box::pin(self.work(call)), inlet, context, sessions).await
+        Ok(Begun {
+            work: Box::pin(Arc::clone(this).work(call)),
+            inlet,
+            context,
+            sessions,
+        })
     }
 
     /// What is answered for every server; `None`: something else.
@@ -310,7 +338,7 @@ impl<H: MessageHandler> Handler for Service<H> {
 }
 
 /// What a client wants, and who it is.
-fn split(exchange: Exchange) -> (Inbound, About) {
+fn split(exchange: Exchange) -> (Inbound, Box<About>) {
     let client = exchange.client();
     let binding = match &exchange.inbound {
         Inbound::Stateless(_) | Inbound::StatelessNotification(_) => Binding::Stateless,
@@ -327,7 +355,8 @@ fn split(exchange: Exchange) -> (Inbound, About) {
         capabilities: Arc::default(),
         client_info: Arc::default(),
     };
-    (exchange.inbound, about)
+    // Boxed, since futures hand it on.
+    (exchange.inbound, Box::new(about))
 }
 
 fn refuse(message: &Message, error: &RpcError, revision: Revision) -> Answer {

@@ -54,7 +54,7 @@ impl Shape<'_> {
                 members.remove(modern);
             }
         }
-        Response::result(id, Value::Object(members).to_string().as_bytes())
+        Response::result(id, &written(&members))
     }
 
     /// The response with a result that is text: nothing of it is written anew that need not be.
@@ -126,6 +126,16 @@ impl Shape<'_> {
         Response::error(id, &error, self.revision)
     }
 }
+
+/// As JSON text. Not by `to_string`, which writes through a formatter, piece by piece.
+fn written(members: &Map<String, Value>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(TEXT);
+    serde_json::to_writer(&mut text, members).expect("a vector takes any map of values");
+    text
+}
+
+/// Room for the text of a result, so that a small one is not moved.
+const TEXT: usize = 512;
 
 /// What results have since 2026-07-28 only.
 const MODERN: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];

@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::handler::{MessageHandler, Outcome, Request, ServerInfo};
 use super::{Context, RpcError};
@@ -41,7 +42,8 @@ pub struct Tools {
     tools: Vec<(Tool, Arc<Function>)>,
 }
 
-type Function = dyn Fn(Value, Context) -> BoxFuture<Result<Outcome, RpcError>> + Send + Sync;
+/// Arguments as JSON text.
+type Function = dyn Fn(Bytes, Context) -> BoxFuture<Result<Outcome, RpcError>> + Send + Sync;
 
 /// What clients are told of a tool.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,14 +89,21 @@ impl ToolResult {
     /// A text.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self::content(json!([{ "type": "text", "text": text.into() }]))
+        let mut part = Map::new();
+        part.insert("type".to_owned(), "text".into());
+        part.insert("text".to_owned(), Value::String(text.into()));
+        Self::content(Value::Array(vec![Value::Object(part)]))
     }
 
     /// Any content, an array.
     #[must_use]
     pub fn content(content: Value) -> Self {
-        let result = json!({ "content": content });
-        Self { result }
+        // Not with `json!`, which copies what is put in, member by member.
+        let mut result = Map::new();
+        result.insert("content".to_owned(), content);
+        Self {
+            result: Value::Object(result),
+        }
     }
 
     /// The tool failed, and the model should know why.
@@ -149,8 +158,8 @@ impl Tools {
         F: Future<Output = Result<R, RpcError>> + Send + 'static,
         R: Into<Outcome>,
     {
-        let function = move |arguments: Value, context: Context| -> BoxFuture<_> {
-            match serde_json::from_value::<A>(arguments) {
+        let function = move |arguments: Bytes, context: Context| -> BoxFuture<_> {
+            match serde_json::from_slice::<A>(&arguments) {
                 Ok(arguments) => {
                     let called = function(arguments, context);
                     Box::pin(async move { called.await.map(Into::into) })
@@ -171,12 +180,18 @@ impl Tools {
     }
 
     async fn call(&self, request: &Request, context: Context) -> Result<Outcome, RpcError> {
-        let name: String = request.param("name")?;
+        let message = request.message();
+        let name = message.param_text("name");
+        let name = name.ok_or_else(|| RpcError::invalid_params("name is not a text"))?;
         let (_, function) = self
             .named(&name)
             .ok_or_else(|| RpcError::invalid_params(format!("there is no tool {name:?}")))?;
-        let arguments = request.param::<Option<Value>>("arguments")?;
-        function(arguments.unwrap_or_else(|| json!({})), context).await
+        let arguments = message.param("arguments").filter(|text| text != "null");
+        function(
+            arguments.unwrap_or_else(|| Bytes::from_static(b"{}")),
+            context,
+        )
+        .await
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request and its handler: called, and called again with what the client was asked in between.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl<H: MessageHandler> Service<H> {
             let request = Request::new(call.message.clone());
             let asked = context.clone();
             // Within the future, so that a panic before its first await is contained too.
-            let handled = async { self.handler.request(request, asked).await };
+            let handled = pin!(async { self.handler.request(request, asked).await });
             match guarded(handled, &call.context, self.patience).await? {
                 Ok(Outcome::Result(result)) => return Ok(shape.complete(&call.id, result)),
                 Ok(Outcome::Text(result)) => return Ok(shape.complete_text(&call.id, &result)),
@@ -89,7 +90,7 @@ impl<H: MessageHandler> Service<H> {
                         let result = input_required(&requests, state);
                         return Ok(shape.input_required(&call.id, result));
                     }
-                    let asking = ask_all(&context, requests);
+                    let asking = Box::pin(ask_all(&context, requests));
                     let cancelled = call.context.cancelled();
                     // Cancel-safe: what is dropped here is dropped for good.
                     let answers = cancelled.run_until_cancelled(asking).await;
