@@ -37,10 +37,12 @@ mod dispatch;
 pub mod event_buffer;
 mod exchange;
 mod head;
+mod history;
 mod http1;
 mod http2;
 mod inventory;
 mod ladder;
+mod mounted;
 mod page;
 mod permit;
 mod reply;
@@ -140,6 +142,7 @@ pub struct ServerBuilder {
     has_sse: bool,
     store: Arc<dyn SessionStore>,
     buffered: ByteBudget,
+    when_built: Vec<mounted::Attach>,
 }
 
 impl ServerBuilder {
@@ -206,9 +209,13 @@ impl ServerBuilder {
             is_draining: AtomicBool::new(false),
             config: self.config,
         };
-        Server {
+        let server = Server {
             shared: Arc::new(shared),
+        };
+        for attach in self.when_built {
+            attach(&server);
         }
+        server
     }
 }
 
@@ -221,6 +228,7 @@ impl Server {
             routes: HashMap::new(),
             has_sse: false,
             store: Arc::new(MemoryStore::new()),
+            when_built: Vec::new(),
         }
     }
 

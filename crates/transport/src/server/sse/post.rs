@@ -13,7 +13,7 @@ use thinpipe_proto::rpc::{self, Kind, Message, Payload, RequestId};
 use tokio::sync::oneshot;
 
 use super::SseMount;
-use super::deliver::{Delivery, pump};
+use super::writer::{StreamWriter, pump};
 use crate::body::{Body, BoxFuture};
 use crate::server::dispatch::{Answering, Envelope, begin, invalid, unknown_session};
 use crate::server::exchange::{Answer, Content, Exchange, Inbound};
@@ -232,7 +232,7 @@ fn start(
         match receiver.await {
             Ok(message) => Answer::json(message),
             Err(_) if session.is_ended() => unknown_session(None),
-            // The handler answers it on the stream itself.
+            // The handler answers it on the stream itself, or it was cancelled.
             Err(_) => taken(),
         }
     };
@@ -264,15 +264,15 @@ fn work(
         running,
         kind,
     } = job;
-    let mut delivery = Delivery::new(shared, mount, of, id);
-    delivery.running = running;
-    delivery.inline = inline;
+    let mut writer = StreamWriter::new(shared, mount, of, id);
+    writer.running = running;
+    writer.inline = inline;
     let listening = Listening::of(kind, shared, mount);
     let of = of.clone();
     Box::pin(async move {
         let answer = future.await;
         let was_taken = answer.status.is_success();
-        delivery.answer(answer, permit).await;
+        writer.answer(answer, permit).await;
         if let Some(listening) = listening.filter(|_| was_taken) {
             listening.begin(of);
         }
@@ -345,12 +345,12 @@ impl Listening {
         }
         let handler = Arc::clone(&self.mount.endpoint.handler);
         let closed = of.session.closed().clone();
-        let mut delivery = Delivery::new(&self.shared, &self.mount, &of, None);
+        let mut writer = StreamWriter::new(&self.shared, &self.mount, &of, None);
         let work = async move {
             let answer = handler.handle(*self.exchange).await;
             // Anything else says that there is no such stream.
             if let (Content::EventStream, Body::Stream(stream)) = (answer.content, answer.body)
-                && let Err(error) = pump(stream, &mut delivery).await
+                && let Err(error) = pump(stream, &mut writer).await
             {
                 tracing::debug!(%error, "what a handler says unasked has ended");
             }
