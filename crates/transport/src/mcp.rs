@@ -11,6 +11,7 @@ mod handler;
 mod listener;
 mod log;
 mod methods;
+mod observers;
 mod pages;
 mod params;
 mod service;

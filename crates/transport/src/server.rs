@@ -37,6 +37,7 @@ mod dispatch;
 pub mod event_buffer;
 mod exchange;
 mod head;
+mod history;
 mod http1;
 mod http2;
 mod inventory;
@@ -140,6 +141,7 @@ pub struct ServerBuilder {
     has_sse: bool,
     store: Arc<dyn SessionStore>,
     buffered: ByteBudget,
+    when_built: Vec<Box<dyn FnOnce(&Server) + Send>>,
 }
 
 impl ServerBuilder {
@@ -162,6 +164,12 @@ impl ServerBuilder {
     /// Keeps sessions in this store instead of in memory.
     pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
         self.store = store;
+        self
+    }
+
+    /// Has `attach` run with the server when it is built: for what has to know the server it is mounted in.
+    pub(crate) fn when_built(mut self, attach: impl FnOnce(&Server) + Send + 'static) -> Self {
+        self.when_built.push(Box::new(attach));
         self
     }
 
@@ -206,9 +214,13 @@ impl ServerBuilder {
             is_draining: AtomicBool::new(false),
             config: self.config,
         };
-        Server {
+        let server = Server {
             shared: Arc::new(shared),
+        };
+        for attach in self.when_built {
+            attach(&server);
         }
+        server
     }
 }
 
@@ -221,6 +233,7 @@ impl Server {
             routes: HashMap::new(),
             has_sse: false,
             store: Arc::new(MemoryStore::new()),
+            when_built: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::{Delivery, MemberId, Nature};
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::server::conversation::{Outlet, Said};
 
@@ -208,7 +209,7 @@ impl UpstreamSession {
                 let is_only = place
                     .session
                     .upgrade()
-                    .is_some_and(|s| s.outlet().is_some());
+                    .is_some_and(|s| s.binding() == Binding::HttpSse);
                 if is_only {
                     self.overrun(owner, place).await;
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::Refused;
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{Kind, Message, member, quoted, splice};
 use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BoxFuture};
@@ -66,7 +66,7 @@ impl Route {
         }
         self.settle(attachment, &session).await?;
         if outlet.is_some() {
-            return Ok(Answer::accepted());
+            return Ok(Answer::on_stream());
         }
         let answer = Answer::json(body).with_session(session.id().clone());
         self.with_own_headers(&context, answer)
@@ -151,11 +151,11 @@ impl Route {
                 }
                 // Its bytes are on their way: nobody needs them here while it is answered.
                 drop(message);
-                if session.outlet().is_some() {
+                if session.binding() == Binding::HttpSse {
                     // It is answered on the stream; until then it counts as running, so that neither the
                     // end of the process nor that of the session's time overlooks it.
                     begun.done().await;
-                    return Ok(Answer::accepted());
+                    return Ok(Answer::on_stream());
                 }
                 let answer = waiting.around(begun.inlet.answer().await);
                 let context = MessageContext {
@@ -220,9 +220,9 @@ impl Route {
         let Some(place) = place else {
             return Err(Failure::session_gone());
         };
-        if session.outlet().is_some() {
-            // HTTP+SSE: all there is to say is said on its stream in any case.
-            return Ok(Answer::accepted());
+        if session.binding() == Binding::HttpSse {
+            // All there is to say is said on its stream in any case.
+            return Ok(Answer::on_stream());
         }
         match place.conversation.listen(last) {
             Ok(answer) => {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::StatusCode;
-use thinpipe_proto::revision::Binding;
 use thinpipe_proto::sse;
 
 use super::Context;
@@ -114,8 +113,6 @@ impl Begun {
                 answer.status = status;
                 return answer;
             }
-            // Cancelled: over HTTP+SSE there is no stream of its own that could end without a response.
-            First::Nothing if context.binding() == Binding::HttpSse => return Answer::accepted(),
             First::Nothing | First::Stream => {}
         }
         match inlet.into_events() {
@@ -125,7 +122,8 @@ impl Begun {
                 context,
                 sessions,
             }),
-            None => Answer::accepted(),
+            // HTTP+SSE, where there is no stream of its own that could end without a response.
+            None => Answer::cancelled(),
         }
     }
 }

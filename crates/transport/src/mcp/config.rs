@@ -124,6 +124,9 @@ pub enum ConfigError {
         /// What is possible.
         reason: &'static str,
     },
+    /// An observer is for clients of HTTP+SSE, which is not served.
+    #[error("there are no clients of HTTP+SSE to observe: it is not served")]
+    NoHttpSse,
     /// The address is reachable from outside, and nothing says under which names.
     #[error(
         "allowed_hosts: {bind_address} is no loopback address, so the names it is reached by are needed"

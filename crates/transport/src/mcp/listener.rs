@@ -126,10 +126,14 @@ impl McpServerBuilder {
         self
     }
 
-    /// Has somebody else see the clients of HTTP+SSE: see [`HttpSseTransport::observed_by`].
-    pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Self {
-        self.http_sse = self.http_sse.map(|http_sse| http_sse.observed_by(observer));
-        self
+    /// Has somebody else see the clients of HTTP+SSE too: see [`HttpSseTransport::observed_by`].
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHttpSse`]: it would never see any.
+    pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Result<Self, ConfigError> {
+        let http_sse = self.http_sse.take().ok_or(ConfigError::NoHttpSse)?;
+        self.http_sse = Some(http_sse.observed_by(observer));
+        Ok(self)
     }
 
     /// The server. Must be called inside a tokio runtime, as
@@ -146,10 +150,8 @@ impl McpServerBuilder {
         if let Some(store) = self.store {
             builder = builder.store(store);
         }
-        let server = builder.build();
-        self.streamable.attach(&server);
         McpServer {
-            server,
+            server: builder.build(),
             bind_address: self.streamable.config().bind_address,
             notifier: self.streamable.notifier().clone(),
             inventory: self.http_sse.map(|http_sse| http_sse.inventory().clone()),

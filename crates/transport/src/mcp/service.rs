@@ -22,8 +22,8 @@ use super::{RpcError, methods};
 use crate::body::{Body, BoxFuture};
 use crate::server::conversation::{ConversationConfig, ListenError, Outlet};
 use crate::server::{
-    Answer, Content, Exchange, Handler, Inbound, Negotiated, Session, SessionEnd, SessionManager,
-    SessionSlot,
+    Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, Session, SessionEnd,
+    SessionManager, SessionSlot,
 };
 
 mod rounds;
@@ -57,13 +57,17 @@ impl<H: MessageHandler> Service<H> {
         })
     }
 
-    /// Tells it the sessions of the server it runs in.
-    pub(super) fn attach(&self, sessions: &SessionManager) {
-        self.notifier.attach(sessions);
-        // A service runs in one server; a second one has its sessions told nothing.
-        if self.sessions.set(sessions.clone()).is_err() {
-            tracing::warn!("a handler was mounted in two servers");
+    /// Tells it the sessions of the server it runs in. It may be mounted there at several places.
+    pub(super) fn attach(&self, server: &Server) {
+        let sessions = server.sessions();
+        let attached = self.sessions.get_or_init(|| sessions.clone());
+        if !attached.is_same(sessions) {
+            tracing::warn!(
+                "a handler is mounted in two servers; in the second one nobody is notified"
+            );
+            return;
         }
+        self.notifier.attach(server);
     }
 
     async fn respond_to(self: Arc<Self>, exchange: Exchange) -> Answer {
@@ -88,6 +92,10 @@ impl<H: MessageHandler> Service<H> {
                 let Some(state) = state else {
                     return foreign_session(None);
                 };
+                if session.binding() == Binding::HttpSse {
+                    // There is one stream for everything, and it is open.
+                    return Answer::on_stream();
+                }
                 let listening = state.conversation.listen(last.as_ref());
                 listening.unwrap_or_else(not_listening)
             }
@@ -96,7 +104,14 @@ impl<H: MessageHandler> Service<H> {
     }
 
     async fn initialize(&self, message: &Message, slot: SessionSlot) -> Answer {
-        let id = message.id();
+        let Some(id) = message.id() else {
+            let error = RpcError::new(code::INVALID_REQUEST, "initialize is a request");
+            let error = error.reason("bad_request");
+            return Answer {
+                status: StatusCode::BAD_REQUEST,
+                ..refuse(message, &error, Revision::NEWEST_LEGACY)
+            };
+        };
         let asked = message.param_str("protocolVersion").unwrap_or_default();
         let known = Revision::from_bytes(asked.as_bytes()).filter(|known| !known.is_modern());
         let revision = known.unwrap_or(Revision::NEWEST_LEGACY);
@@ -109,14 +124,19 @@ impl<H: MessageHandler> Service<H> {
             Ok(session) => {
                 session.state(|| SessionState::new(&session, &self.conversation, false));
                 let result = self.info.for_initialize(revision.as_str()).to_string();
-                let id = id.cloned().unwrap_or_else(|| RequestId::from_integer(0));
-                let response = thinpipe_proto::rpc::response(&id, result.as_bytes());
+                let response = thinpipe_proto::rpc::response(id, result.as_bytes());
                 Answer::json(response).with_session(session.id().clone())
             }
             Err(error) => {
                 tracing::warn!(%error, "a session cannot be opened");
                 let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "no session can be opened");
-                Answer::error(status, id, code::INTERNAL_ERROR, text, Some(NO_SESSION))
+                Answer::error(
+                    status,
+                    Some(id),
+                    code::INTERNAL_ERROR,
+                    text,
+                    Some(NO_SESSION),
+                )
             }
         }
     }
@@ -183,7 +203,7 @@ impl<H: MessageHandler> Service<H> {
                 }
             }
             _ => {
-                let context = Context::new(about, &message, None);
+                let context = Context::new(about, &message, None, None);
                 let taken = self
                     .handler
                     .notification(Request::new(message), context.clone());
@@ -261,7 +281,7 @@ impl<H: MessageHandler> Service<H> {
             .is_some()
             .then(|| this.sessions.get().cloned())
             .flatten();
-        let context = Context::new(about, &message, level).over(outlet);
+        let context = Context::new(about, &message, level, Some(outlet));
         let call = Call {
             message,
             id,
@@ -389,3 +409,6 @@ fn foreign_session(id: Option<&RequestId>) -> Answer {
 }
 
 const NO_SESSION: &str = r#"{"reason":"session_unavailable"}"#;
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::Value;
-use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::RequestId;
 use tokio_util::sync::CancellationToken;
 
@@ -44,15 +42,12 @@ impl SessionState {
     pub(super) fn new(session: &Session, config: &ConversationConfig, initialized: bool) -> Self {
         let params = serde_json::from_slice(&session.initialize_params());
         let mut params: Value = params.unwrap_or_default();
-        let mut config = *config;
-        if session.binding() == Binding::HttpSse {
-            // What is said goes on to the stream of the session, which nobody can resume. Asking for that
-            // stream tells that a request may go without an answer: one that was cancelled.
-            config.buffer.retention = Duration::ZERO;
-            let _ = session.outlet();
-        }
+        let conversation = match session.outlet() {
+            Some(stream) => Conversation::beside(*config, stream),
+            None => Conversation::in_session(*config, session),
+        };
         Self {
-            conversation: Conversation::new(config, session.revision()),
+            conversation,
             capabilities: Arc::new(params["capabilities"].take()),
             client_info: Arc::new(params["clientInfo"].take()),
             level: AtomicU8::new(LogLevel::Info as u8),

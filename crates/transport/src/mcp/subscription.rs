@@ -1,6 +1,7 @@
 //! Telling clients that something changed: on the standalone streams of sessions, and on the streams of
 //! `subscriptions/listen` (2026-07-28).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,6 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Message, RequestId, meta_key, response};
 use thinpipe_proto::session::StreamId;
 use thinpipe_proto::sse;
@@ -18,12 +20,12 @@ use super::session::{MAX_SUBSCRIPTIONS, SessionState};
 use crate::body::{BodyError, BodyStream, Filled};
 use crate::server::conversation::ConversationConfig;
 use crate::server::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed};
-use crate::server::{Answer, Session, SessionEnd, SessionManager};
+use crate::server::{Answer, Server, Session, SessionManager, SseBroadcaster};
 
 /// Tells all clients that may want to know that something changed. Cheap to clone.
 ///
-/// No client is waited for: one that is so far behind that its stream is full is cut off, since a change must not
-/// be missing in it. In a session it comes back and reads everything anew.
+/// No client is waited for, and none loses its session by it: while a notice waits to be read, another one of the
+/// same kind and URI is the same notice. So there are never more of them than a client has subscribed to.
 #[derive(Clone)]
 pub struct Notifier {
     shared: Arc<Shared>,
@@ -32,8 +34,14 @@ pub struct Notifier {
 struct Shared {
     conversation: ConversationConfig,
     can: Can,
-    sessions: OnceLock<SessionManager>,
+    clients: OnceLock<Clients>,
     listeners: Mutex<Listeners>,
+}
+
+/// The clients that have sessions.
+struct Clients {
+    sessions: SessionManager,
+    over_sse: SseBroadcaster,
 }
 
 /// What the server declared that it tells.
@@ -66,12 +74,37 @@ enum Change<'a> {
 }
 
 impl Change<'_> {
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+            Self::Resource(_) => "notifications/resources/updated",
+        }
+    }
+
+    /// What it is about: one notice of it says all while it waits to be read.
+    fn key(&self) -> Cow<'_, str> {
+        match self {
+            Self::Resource(uri) => format!("{} {uri}", self.method()).into(),
+            _ => self.method().into(),
+        }
+    }
+
+    /// Whether the client of a session wants to know.
+    fn is_for(&self, state: &SessionState) -> bool {
+        let wants = match self {
+            Self::Resource(uri) => state.subscribes(uri),
+            _ => true,
+        };
+        wants && state.is_initialized()
+    }
+
     fn message(&self, subscription: Option<&Value>) -> Bytes {
-        let (method, mut params) = match self {
-            Self::Tools => ("notifications/tools/list_changed", json!({})),
-            Self::Prompts => ("notifications/prompts/list_changed", json!({})),
-            Self::Resources => ("notifications/resources/list_changed", json!({})),
-            Self::Resource(uri) => ("notifications/resources/updated", json!({ "uri": uri })),
+        let method = self.method();
+        let mut params = match self {
+            Self::Resource(uri) => json!({ "uri": uri }),
+            _ => json!({}),
         };
         if let Some(id) = subscription {
             params["_meta"] = json!({ meta_key::SUBSCRIPTION_ID: id });
@@ -91,7 +124,7 @@ impl Notifier {
         let shared = Shared {
             conversation,
             can,
-            sessions: OnceLock::new(),
+            clients: OnceLock::new(),
             listeners: Mutex::default(),
         };
         Self {
@@ -99,9 +132,11 @@ impl Notifier {
         }
     }
 
-    pub(super) fn attach(&self, sessions: &SessionManager) {
-        // The service warns if it is mounted twice.
-        let _ = self.shared.sessions.set(sessions.clone());
+    pub(super) fn attach(&self, server: &Server) {
+        self.shared.clients.get_or_init(|| Clients {
+            sessions: server.sessions().clone(),
+            over_sse: server.broadcaster().clone(),
+        });
     }
 
     /// The list of tools changed. Tells nobody unless `tools.listChanged` is declared.
@@ -137,43 +172,34 @@ impl Notifier {
         let Ok(message) = Message::parse(change.message(None)) else {
             return;
         };
-        let Some(sessions) = self.shared.sessions.get() else {
+        let Some(clients) = self.shared.clients.get() else {
             return;
         };
-        for session in sessions.list() {
-            if self.tell_session(&session, change, &message) == Err(NotPushed::Full) {
-                tracing::warn!(session = ?session.id(), "a client does not read; its session ends");
-                if let Err(error) = sessions.end(&session, SessionEnd::Expired).await {
-                    tracing::warn!(%error, "a session's record stays behind");
+        let mut over_sse = Vec::new();
+        for session in clients.sessions.list() {
+            if let Some(state) = SessionState::existing(&session).filter(|s| change.is_for(s)) {
+                match session.binding() {
+                    Binding::HttpSse => over_sse.push((session.id().clone(), message.clone())),
+                    _ => tell_session(&session, state, &message),
                 }
             }
+            // There may be thousands, and others run on this thread too.
+            tokio::task::coop::consume_budget().await;
         }
-    }
-
-    fn tell_session(
-        &self,
-        session: &Session,
-        change: &Change<'_>,
-        message: &Message,
-    ) -> Result<(), NotPushed> {
-        let Some(state) = SessionState::existing(session) else {
-            return Ok(());
-        };
-        let wants = match change {
-            Change::Resource(uri) => state.subscribes(uri),
-            _ => true,
-        };
-        if wants && state.is_initialized() {
-            state.conversation.try_say(message, None)?;
+        for sent in clients.over_sse.fan_out(over_sse).await {
+            if let Err(error) = sent {
+                tracing::debug!(%error, "a client that left is not told of a change");
+            }
         }
-        Ok(())
     }
 
     fn tell_listeners(&self, change: &Change<'_>) {
         let listeners = self.lock();
         for listener in listeners.open.values().filter(|l| l.filter.wants(change)) {
             let message = change.message(Some(&listener.id));
-            if listener.buffer.try_push(message) == Err(NotPushed::Full) {
+            let key = change.key();
+            if listener.buffer.try_put(Some(&key), message) == Err(NotPushed::Full) {
+                // It subscribes anew, and reads everything again.
                 tracing::warn!("a client does not read; its subscription ends");
                 listener.buffer.close();
             }
@@ -223,6 +249,13 @@ impl Notifier {
         // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
         let listeners = self.shared.listeners.lock();
         listeners.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell_session(session: &Session, state: &SessionState, message: &Message) {
+    if state.conversation.try_say(message, None).is_err() {
+        // There is no such error for a change notice.
+        tracing::error!(session = ?session.id(), "a change could not be told");
     }
 }
 

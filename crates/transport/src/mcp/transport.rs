@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use super::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
 use super::handler::MessageHandler;
+use super::observers::Observers;
 use super::service::Service;
 use super::subscription::Notifier;
 use crate::server::{
-    ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SessionManager,
-    SseConfig, SseEndpoint, SseObserver,
+    ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SseConfig, SseEndpoint,
+    SseObserver,
 };
 
 /// A handler with the protocol around it, ready to be mounted.
 pub(super) trait Mounted: Handler {
     fn notifier(&self) -> &Notifier;
-    fn attach(&self, sessions: &SessionManager);
+    fn attach(&self, server: &Server);
     fn declares_logging(&self) -> bool;
 }
 
@@ -24,13 +25,20 @@ impl<H: MessageHandler> Mounted for Service<H> {
         &self.notifier
     }
 
-    fn attach(&self, sessions: &SessionManager) {
-        Self::attach(self, sessions);
+    fn attach(&self, server: &Server) {
+        Self::attach(self, server);
     }
 
     fn declares_logging(&self) -> bool {
         self.info.can("logging", None)
     }
+}
+
+/// Has the server, when it is built, tell what is mounted in it whom it notifies, and where what a client leaves
+/// goes on.
+fn attached(builder: ServerBuilder, service: &Arc<dyn Mounted>) -> ServerBuilder {
+    let service = Arc::clone(service);
+    builder.when_built(move |server| service.attach(server))
 }
 
 /// Name of the endpoint in logs and in the session store.
@@ -69,17 +77,11 @@ impl StreamableHttpTransport {
         self.service.notifier()
     }
 
-    /// Mounts it in a server of several endpoints. [`attach`](Self::attach) has to be called when that is
-    /// built.
+    /// Mounts it in a server of several endpoints; in one server only, whose sessions are those that its
+    /// [`Notifier`] reaches.
     pub fn mount(&self, builder: ServerBuilder) -> ServerBuilder {
         let handler: Arc<dyn Handler> = Arc::<dyn Mounted>::clone(&self.service);
-        builder.endpoint(&self.config.endpoint, ENDPOINT, handler)
-    }
-
-    /// Tells it the sessions of the server that it was mounted in: whom it notifies, and where what a client
-    /// leaves goes on.
-    pub fn attach(&self, server: &Server) {
-        self.service.attach(server.sessions());
+        attached(builder, &self.service).endpoint(&self.config.endpoint, ENDPOINT, handler)
     }
 }
 
@@ -97,7 +99,7 @@ pub struct HttpSseTransport {
     config: HttpSseConfig,
     endpoint: SseConfig,
     service: Arc<dyn Mounted>,
-    observer: Arc<dyn SseObserver>,
+    observers: Observers,
     inventory: ClientInventory,
 }
 
@@ -134,16 +136,17 @@ impl HttpSseTransport {
             config,
             endpoint,
             service,
-            observer: Arc::new(observer),
+            observers: Observers::of(observer),
             inventory,
         })
     }
 
-    /// Has somebody else see its clients, in place of who tells them that HTTP+SSE is
-    /// [deprecated](HttpSseConfig::deprecation) and keeps the [inventory](Self::inventory).
+    /// Has somebody else see its clients too, after who tells them that HTTP+SSE is
+    /// [deprecated](HttpSseConfig::deprecation) and keeps the [inventory](Self::inventory). Their headers come
+    /// together, and the first that answers instead of the handler does.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn SseObserver>) -> Self {
-        self.observer = observer;
+        self.observers.add(observer);
         self
     }
 
@@ -165,22 +168,17 @@ impl HttpSseTransport {
         self.service.notifier()
     }
 
-    /// Mounts it in a server of several endpoints. [`attach`](Self::attach) has to be called when that is
-    /// built, unless it is for the Streamable HTTP that this stands [beside](Self::beside).
+    /// Mounts it in a server of several endpoints: in the one that the Streamable HTTP that this stands
+    /// [beside](Self::beside) is mounted in.
     pub fn mount(&self, builder: ServerBuilder) -> ServerBuilder {
-        builder.sse_endpoint(SseEndpoint {
+        attached(builder, &self.service).sse_endpoint(SseEndpoint {
             sse_path: self.config.sse_endpoint.clone(),
             messages_path: self.config.messages_endpoint.clone(),
             name: ENDPOINT.into(),
             handler: Arc::<dyn Mounted>::clone(&self.service),
             config: self.endpoint.clone(),
-            observer: Some(Arc::clone(&self.observer)),
+            observer: Some(Arc::new(self.observers.clone())),
         })
-    }
-
-    /// As [`StreamableHttpTransport::attach`].
-    pub fn attach(&self, server: &Server) {
-        self.service.attach(server.sessions());
     }
 }
 

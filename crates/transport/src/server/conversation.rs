@@ -9,27 +9,29 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::StatusCode;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::{EventId, StreamId};
 
 use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed, parse_event_id};
+use super::history::{Charge, History, Registered};
 use crate::body::Body;
 use crate::io::now;
+use crate::server::Session;
 use crate::server::exchange::{Answer, Content};
 
 mod ask;
 mod contention;
 mod exchange;
 mod held;
+pub(super) mod notice;
 
-pub use ask::AskError;
+pub use ask::Unanswered;
 pub use contention::Contention;
 pub use exchange::{First, Inlet, Outlet};
 
-use ask::Asked;
+use ask::{Asked, is_for_the_client};
 use exchange::Stream;
 use held::Held;
 
@@ -99,10 +101,18 @@ pub enum ListenError {
 pub struct Conversation {
     config: ConversationConfig,
     primes: bool,
-    /// HTTP+SSE: the one stream.
-    only: Option<EventBuffer>,
+    only: Option<Only>,
     inner: Mutex<Inner>,
     asked: Asked,
+    /// What looks after what its streams keep.
+    history: Option<(Registered, History)>,
+}
+
+/// HTTP+SSE: the one stream.
+struct Only {
+    stream: EventBuffer,
+    /// Whether responses come out of their inlets, instead of going on it too.
+    answers: bool,
 }
 
 struct Inner {
@@ -119,7 +129,7 @@ struct Inner {
 /// Where a message goes.
 enum Target {
     Exchange(Arc<Stream>),
-    Standalone(EventBuffer),
+    Buffer(EventBuffer),
     Nowhere(Said),
 }
 
@@ -127,31 +137,60 @@ impl Conversation {
     /// That of a session over Streamable HTTP of this revision.
     #[must_use]
     pub fn new(config: ConversationConfig, revision: Revision) -> Arc<Self> {
-        Self::build(config, revision.primes_streams(), None)
+        Self::build(config, revision.primes_streams(), None, None)
     }
 
-    /// That of a session over HTTP+SSE, whose stream this is.
+    /// That of this session over Streamable HTTP. What its streams keep is swept with the session, and counts
+    /// together with what those of other sessions of the same [`SessionManager`](crate::server::SessionManager)
+    /// keep: 256 MiB, of which the oldest goes first.
+    #[must_use]
+    pub fn in_session(config: ConversationConfig, session: &Session) -> Arc<Self> {
+        let history = config.resumes().then(|| session.history().clone());
+        Self::build(config, session.revision().primes_streams(), None, history)
+    }
+
+    /// That of a session over HTTP+SSE, whose stream this is. All goes on it, responses too; the requests are
+    /// answered [`Answer::on_stream`].
     #[must_use]
     pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
-        Self::build(config, false, Some(only))
+        let (stream, answers) = (only, false);
+        Self::build(config, false, Some(Only { stream, answers }), None)
     }
 
-    fn build(config: ConversationConfig, primes: bool, only: Option<EventBuffer>) -> Arc<Self> {
-        let inner = Inner {
-            next: 1,
-            open: BTreeMap::new(),
-            finished: Vec::new(),
-            standalone: EventBuffer::new(config.buffer, STANDALONE),
-            contention: Contention::default(),
-            held: Held::default(),
-            closed: false,
-        };
-        Arc::new(Self {
-            asked: Asked::new(config.max_asked),
-            config,
-            primes: primes && config.resumes(),
-            only,
-            inner: Mutex::new(inner),
+    /// The same, but for responses: they are what requests are answered with, and the server side puts them on
+    /// the stream, or in the response to the POST where [`inline_json`](super::SseConfig::inline_json) says so.
+    #[must_use]
+    pub fn beside(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
+        let (stream, answers) = (only, true);
+        Self::build(config, false, Some(Only { stream, answers }), None)
+    }
+
+    fn build(
+        config: ConversationConfig,
+        primes: bool,
+        only: Option<Only>,
+        history: Option<History>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| {
+            let history = history.map(|history| (history.register(this), history));
+            let charge = charge(history.as_ref());
+            let inner = Inner {
+                next: 1,
+                open: BTreeMap::new(),
+                finished: Vec::new(),
+                standalone: EventBuffer::charged(config.buffer, STANDALONE, charge),
+                contention: Contention::default(),
+                held: Held::default(),
+                closed: false,
+            };
+            Self {
+                asked: Asked::new(config.max_asked),
+                config,
+                primes: primes && config.resumes(),
+                only,
+                inner: Mutex::new(inner),
+                history,
+            }
         })
     }
 
@@ -163,7 +202,8 @@ impl Conversation {
         let mut inner = self.lock();
         let id = StreamId(inner.next);
         inner.next += 1;
-        let buffer = EventBuffer::new(self.config.buffer, id);
+        let charge = charge(self.history.as_ref());
+        let buffer = EventBuffer::charged(self.config.buffer, id, charge);
         if inner.closed {
             buffer.close();
         }
@@ -171,24 +211,21 @@ impl Conversation {
         inner.open.insert(id, Arc::clone(&stream));
         inner
             .held
-            .flush_requests(|message| stream.try_push(message).is_ok());
+            .flush_requests(|message| stream.try_put(None, message).is_ok());
         (Outlet::new(stream, Some(Arc::clone(self))), inlet.of(self))
     }
 
-    /// Says something about a request, or (`None`) about none. Waits while the stream it goes on is full.
+    /// Says something about a request, or (`None`) about none. Waits while the stream it goes on is full. A
+    /// change notice is said once while it waits to be read: the client reads anew after it in any case.
     pub async fn say(&self, message: &Message, related: Option<&RequestId>) -> Said {
-        let source = message.source();
-        if let Some(only) = &self.only {
-            let pushed = only.push(source.clone()).await;
-            return pushed.map_or(Said::Dropped, |()| Said::Delivered);
-        }
+        let (key, source) = (notice::key(message), message.source());
+        let key = key.as_deref();
         let mut related = related;
         loop {
-            let target = self.lock().target(message, related, &self.config);
-            let pushed = match target {
+            let pushed = match self.target(message, related) {
                 Target::Nowhere(said) => return said,
-                Target::Standalone(buffer) => buffer.push(source.clone()).await,
-                Target::Exchange(stream) => stream.push(source.clone()).await,
+                Target::Buffer(buffer) => buffer.put(key, source.clone()).await,
+                Target::Exchange(stream) => stream.put(key, source.clone()).await,
             };
             match pushed {
                 Ok(()) => return Said::Delivered,
@@ -202,26 +239,28 @@ impl Conversation {
     ///
     /// # Errors
     /// [`NotPushed::Full`] if the stream it goes on is full: end that stream or that session, since nothing
-    /// may be missing in it. [`NotPushed::Closed`] never.
+    /// may be missing in it. [`NotPushed::Closed`] never. For a change notice there is no error: a client for
+    /// whom more of them wait than it could have subscribed to gets no more, and a warning is logged.
     pub fn try_say(
         &self,
         message: &Message,
         related: Option<&RequestId>,
     ) -> Result<Said, NotPushed> {
-        let source = message.source();
+        let (key, source) = (notice::key(message), message.source());
+        let key = key.as_deref();
         let mut related = related;
         loop {
-            let target = match &self.only {
-                Some(only) => Target::Standalone(only.clone()),
-                None => self.lock().target(message, related, &self.config),
-            };
-            let pushed = match target {
+            let pushed = match self.target(message, related) {
                 Target::Nowhere(said) => return Ok(said),
-                Target::Standalone(buffer) => buffer.try_push(source.clone()),
-                Target::Exchange(stream) => stream.try_push(source.clone()),
+                Target::Buffer(buffer) => buffer.try_put(key, source.clone()),
+                Target::Exchange(stream) => stream.try_put(key, source.clone()),
             };
             match pushed {
                 Ok(()) => return Ok(Said::Delivered),
+                Err(NotPushed::Full) if key.is_some() => {
+                    tracing::warn!("too many change notices wait to be read; one is dropped");
+                    return Ok(Said::Dropped);
+                }
                 Err(NotPushed::Full) => return Err(NotPushed::Full),
                 Err(NotPushed::Closed(_)) if self.asks_elsewhere(message) => related = None,
                 Err(NotPushed::Closed(_)) => return Ok(Said::Dropped),
@@ -229,23 +268,11 @@ impl Conversation {
         }
     }
 
-    /// The client has left a stream before it read these. What the server asks is asked elsewhere, or
-    /// waits; what it said about the request is lost with its client.
-    fn ask_elsewhere(&self, unread: Vec<Bytes>) {
-        let questions = unread
-            .into_iter()
-            .filter_map(|text| Message::parse(text).ok());
-        for question in questions.filter(|message| message.kind() == Kind::Request) {
-            if self.try_say(&question, None) == Err(NotPushed::Full) {
-                let until = now() + self.config.hold;
-                self.lock().held.keep_request(&question, until);
-            }
+    fn target(&self, message: &Message, related: Option<&RequestId>) -> Target {
+        match &self.only {
+            Some(only) => Target::Buffer(only.stream.clone()),
+            None => self.lock().target(message, related, &self.config),
         }
-    }
-
-    /// Whether a message whose stream was left meanwhile is worth another one.
-    fn asks_elsewhere(&self, message: &Message) -> bool {
-        message.kind() == Kind::Request && self.only.is_none() && !self.lock().closed
     }
 
     /// Answers a GET: the standalone stream, or any stream after an event of it.
@@ -330,6 +357,25 @@ impl Conversation {
         self.asked.close();
     }
 
+    /// Forgets what is older than it is to be kept.
+    pub(super) fn sweep(&self) {
+        let mut inner = self.lock();
+        inner.sweep(&self.config);
+        inner.standalone.sweep();
+        for stream in inner.open.values() {
+            stream.buffer().sweep();
+        }
+    }
+
+    /// All its streams.
+    pub(super) fn buffers(&self) -> Vec<EventBuffer> {
+        let inner = self.lock();
+        let finished = inner.finished.iter().map(|(stream, _)| stream);
+        let streams = inner.open.values().chain(finished);
+        let buffers = streams.map(|stream| stream.buffer().clone());
+        buffers.chain([inner.standalone.clone()]).collect()
+    }
+
     /// The answer to a request is complete, or will never be.
     fn finished(&self, stream: &Arc<Stream>) {
         let mut inner = self.lock();
@@ -360,14 +406,16 @@ impl Inner {
         match of_request {
             Some(stream) if stream.is_open() => return Target::Exchange(stream),
             // Its client has left. What it is asked can be asked elsewhere, what it is told cannot.
-            Some(_) if message.kind() != Kind::Request => return Target::Nowhere(Said::Dropped),
+            Some(_) if !is_for_the_client(message) => return Target::Nowhere(Said::Dropped),
             _ if self.closed => return Target::Nowhere(Said::Dropped),
             _ => {}
         }
         if self.standalone.is_attached() {
-            return Target::Standalone(self.standalone.clone());
+            // What waits comes first.
+            self.flush_standalone();
+            return Target::Buffer(self.standalone.clone());
         }
-        if message.kind() != Kind::Request {
+        if !is_for_the_client(message) {
             return Target::Nowhere(self.held.keep_notice(message));
         }
         // There is one client, so nobody guesses whom this is for.
@@ -397,20 +445,25 @@ impl Inner {
     fn flush_standalone(&mut self) {
         let standalone = &self.standalone;
         self.held
-            .flush(|message| standalone.try_push(message).is_ok());
+            .flush(|key, message| standalone.try_put(key, message).is_ok());
     }
 
     /// Forgets finished streams that are too old, and the oldest if they are too large together.
     fn sweep(&mut self, config: &ConversationConfig) {
         let now = now();
         let is_young = |at: &Instant| now.saturating_duration_since(*at) < config.finished_for;
-        self.finished.retain(|(_, at)| is_young(at));
+        self.finished
+            .retain(|(stream, at)| is_young(at) && !stream.buffer().sweep());
         let mut bytes: usize = self.finished.iter().map(|(s, _)| s.buffer().bytes()).sum();
         while bytes > config.max_finished && !self.finished.is_empty() {
             let (oldest, _) = self.finished.remove(0);
             bytes -= oldest.buffer().bytes();
         }
     }
+}
+
+fn charge(history: Option<&(Registered, History)>) -> Charge {
+    history.map_or_else(Charge::default, |(_, history)| history.charge())
 }
 
 impl fmt::Debug for Conversation {

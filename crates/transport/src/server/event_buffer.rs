@@ -5,7 +5,6 @@
 //! A reader reads from the buffer itself and never from anything beside it, so replaying and going live
 //! are one thing: there is no gap between them and nothing comes twice.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -15,16 +14,21 @@ use bytes::Bytes;
 use thinpipe_proto::session::StreamId;
 use tokio::sync::Notify;
 
+use super::history::Charge;
 use crate::io::now;
 
 mod reader;
+mod state;
 
 pub use reader::EventReader;
+
+use state::State;
 
 /// How much an [`EventBuffer`] holds, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventBufferConfig {
-    /// Messages. Default: 100.
+    /// Messages. Default: 100. Change notices (`list_changed`, `updated`) wait beside them: one of each kind
+    /// and URI, 1,024 and 1 MiB at most.
     pub max_events: usize,
     /// Bytes of messages; a single message may be larger. Default: 1 MiB.
     pub max_bytes: usize,
@@ -32,6 +36,13 @@ pub struct EventBufferConfig {
     /// kept and events have no ids.
     pub retention: Duration,
 }
+
+/// Change notices that wait to be read in one buffer, beside its other messages: one for each kind and
+/// each URI. A client of this library subscribes to 1,000 URIs at most.
+pub(crate) const MAX_NOTICES: usize = 1_024;
+
+/// Bytes of those notices; a single one may be larger.
+pub(crate) const MAX_NOTICE_BYTES: usize = 1 << 20;
 
 impl Default for EventBufferConfig {
     fn default() -> Self {
@@ -89,43 +100,20 @@ struct Shared {
     room: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    /// Oldest first. The first `read` of them have been written to some connection.
-    entries: VecDeque<Entry>,
-    read: usize,
-    bytes: usize,
-    /// Bytes of what has not been read.
-    unread: usize,
-    /// Sequence number of the entry that comes next; the first is 1, as 0 is the beginning itself.
-    next: u64,
-    /// Which reader is the current one; an older one is over.
-    reader: u64,
-    attached: bool,
-    /// It has had a reader. Until then one is on its way, and nothing may be missing for it.
-    begun: bool,
-    waker: Option<Waker>,
-    closed: bool,
-}
-
-struct Entry {
-    message: Bytes,
-    at: Instant,
-}
-
 impl EventBuffer {
     /// An empty buffer. Its ids are those of `stream`, which is unique in its session.
     #[must_use]
     pub fn new(config: EventBufferConfig, stream: StreamId) -> Self {
-        let state = State {
-            next: 1,
-            ..State::default()
-        };
+        Self::charged(config, stream, Charge::default())
+    }
+
+    /// The same, of which what it holds is charged here.
+    pub(super) fn charged(config: EventBufferConfig, stream: StreamId, charge: Charge) -> Self {
         Self {
             shared: Arc::new(Shared {
                 config,
                 stream,
-                state: Mutex::new(state),
+                state: Mutex::new(State::new(charge)),
                 room: Notify::new(),
             }),
         }
@@ -142,16 +130,7 @@ impl EventBuffer {
     /// # Errors
     /// [`Closed`].
     pub async fn push(&self, message: Bytes) -> Result<(), Closed> {
-        loop {
-            let mut room = std::pin::pin!(self.shared.room.notified());
-            // Registered before looking, or room that is made in between would be missed.
-            room.as_mut().enable();
-            match self.try_push(message.clone()) {
-                Ok(()) => return Ok(()),
-                Err(NotPushed::Closed(closed)) => return Err(closed),
-                Err(NotPushed::Full) => room.await,
-            }
-        }
+        self.put(None, message).await
     }
 
     /// Adds a message if there is room.
@@ -159,25 +138,43 @@ impl EventBuffer {
     /// # Errors
     /// [`NotPushed`].
     pub fn try_push(&self, message: Bytes) -> Result<(), NotPushed> {
+        self.try_put(None, message)
+    }
+
+    /// As [`push`](Self::push). With a key it is a change notice: while one of the same key waits to be
+    /// read, it says nothing new and is not added. Notices do not count against
+    /// [`max_events`](EventBufferConfig::max_events), but against [`MAX_NOTICES`].
+    pub(crate) async fn put(&self, key: Option<&str>, message: Bytes) -> Result<(), Closed> {
+        loop {
+            let mut room = std::pin::pin!(self.shared.room.notified());
+            // Registered before looking, or room that is made in between would be missed.
+            room.as_mut().enable();
+            match self.try_put(key, message.clone()) {
+                Ok(()) => return Ok(()),
+                Err(NotPushed::Closed(closed)) => return Err(closed),
+                Err(NotPushed::Full) => room.await,
+            }
+        }
+    }
+
+    /// As [`try_push`](Self::try_push), and with a key as [`put`](Self::put).
+    pub(crate) fn try_put(&self, key: Option<&str>, message: Bytes) -> Result<(), NotPushed> {
         let config = &self.shared.config;
         let mut state = self.lock();
         if state.closed {
             return Err(Closed.into());
         }
+        if key.is_some_and(|key| state.has_notice(key)) {
+            return Ok(());
+        }
         state.make_room(config, message.len());
-        if !state.has_room(config, message.len()) {
+        if !state.has_room(config, key.is_some(), message.len()) {
             return Err(NotPushed::Full);
         }
-        state.next += 1;
-        state.bytes += message.len();
-        state.unread += message.len();
-        let at = now();
-        state.entries.push_back(Entry { message, at });
+        state.append(key, message, now());
         let waker = state.waker.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
         Ok(())
     }
 
@@ -187,21 +184,13 @@ impl EventBuffer {
         state.closed = true;
         let waker = state.waker.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
         self.shared.room.notify_waiters();
     }
 
     /// Takes out what no reader has taken, when there will be none any more.
     pub(crate) fn take_unread(&self) -> Vec<Bytes> {
-        let mut state = self.lock();
-        let read = state.read;
-        let unread: Vec<_> = state.entries.drain(read..).map(|e| e.message).collect();
-        let bytes: usize = unread.iter().map(Bytes::len).sum();
-        state.bytes -= bytes;
-        state.unread = 0;
-        unread
+        self.lock().take_unread()
     }
 
     /// Whether it takes no more messages.
@@ -222,17 +211,10 @@ impl EventBuffer {
         self.lock().attached
     }
 
-    /// Whether all that was said has been read, and no more will come.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        let state = self.lock();
-        state.closed && state.read == state.entries.len()
-    }
-
     /// Bytes it holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        self.lock().charge.bytes()
     }
 
     /// Sequence number of the last message.
@@ -244,7 +226,7 @@ impl EventBuffer {
     /// Reads what has not been read yet, and goes on with what comes. A reader there was before is over.
     pub fn reader(&self) -> EventReader {
         let mut state = self.lock();
-        let at = state.next - (state.entries.len() - state.read) as u64 - 1;
+        let at = state.first() + state.read as u64 - 1;
         let (generation, old) = state.attach();
         drop(state);
         wake(old);
@@ -258,7 +240,7 @@ impl EventBuffer {
     pub fn reader_after(&self, sequence: u64) -> Result<EventReader, Evicted> {
         let mut state = self.lock();
         state.evict_old(&self.shared.config);
-        let first = state.next - state.entries.len() as u64;
+        let first = state.first();
         if sequence + 1 < first || sequence >= state.next {
             return Err(Evicted);
         }
@@ -271,10 +253,22 @@ impl EventBuffer {
     }
 
     /// Drops what is older than it is kept for; `true` if nothing is left and no more will come.
-    pub fn sweep(&self) -> bool {
+    pub(super) fn sweep(&self) -> bool {
         let mut state = self.lock();
         state.evict_old(&self.shared.config);
         state.closed && state.entries.is_empty()
+    }
+
+    /// Since when its oldest message is there, if it is kept only for a client that may resume.
+    pub(super) fn oldest_evictable(&self) -> Option<Instant> {
+        self.lock().oldest_evictable()
+    }
+
+    /// Drops that message, and tells of the next one.
+    pub(super) fn evict_oldest(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        state.evict_oldest();
+        state.oldest_evictable()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -284,87 +278,13 @@ impl EventBuffer {
     }
 }
 
-impl State {
-    /// There is always room for one message, however large, so that none is stuck.
-    fn has_room(&self, config: &EventBufferConfig, length: usize) -> bool {
-        let waiting = self.entries.len() - self.read;
-        waiting == 0 || (waiting < config.max_events && self.unread + length <= config.max_bytes)
-    }
-
-    /// Drops what was read already, and, of a stream that can be resumed and that nobody reads any more, the
-    /// oldest of the rest: its client will be told that they are gone.
-    fn make_room(&mut self, config: &EventBufferConfig, length: usize) {
-        let keeps = !config.retention.is_zero();
-        let left = keeps && self.begun && !self.attached;
-        while (self.read > 0 || (left && !self.entries.is_empty()))
-            && (self.entries.len() >= config.max_events || self.bytes + length > config.max_bytes)
-        {
-            self.drop_oldest();
-        }
-    }
-
-    fn evict_old(&mut self, config: &EventBufferConfig) {
-        let now = now();
-        while self.read > 0 || !self.attached {
-            let is_old = self
-                .entries
-                .front()
-                .is_some_and(|e| now.saturating_duration_since(e.at) >= config.retention);
-            if !is_old || config.retention.is_zero() {
-                return;
-            }
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        let Some(entry) = self.entries.pop_front() else {
-            return;
-        };
-        self.bytes -= entry.message.len();
-        if self.read > 0 {
-            self.read -= 1;
-        } else {
-            self.unread -= entry.message.len();
-        }
-        if self.entries.is_empty() {
-            // A stream that waits holds nothing.
-            self.entries = VecDeque::new();
-        }
-    }
-
-    fn rewind(&mut self, position: usize) {
-        self.read = position;
-        let unread = self.entries.iter().skip(position);
-        self.unread = unread.map(|entry| entry.message.len()).sum();
-    }
-
-    fn attach(&mut self) -> (u64, Option<Waker>) {
-        self.reader += 1;
-        self.attached = true;
-        self.begun = true;
-        (self.reader, self.waker.take())
-    }
-
-    /// The next message that has not been read.
-    fn take(&mut self, config: &EventBufferConfig) -> Option<Bytes> {
-        let message = self.entries.get(self.read)?.message.clone();
-        self.unread -= message.len();
-        self.read += 1;
-        if config.retention.is_zero() {
-            self.drop_oldest();
-        }
-        Some(message)
-    }
-}
-
 impl fmt::Debug for EventBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("EventBuffer")
             .field("stream", &self.shared.stream)
             .field("events", &state.entries.len())
-            .field("bytes", &state.bytes)
+            .field("bytes", &state.charge.bytes())
             .finish_non_exhaustive()
     }
 }

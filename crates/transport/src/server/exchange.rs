@@ -84,6 +84,12 @@ pub enum Content {
     Json,
     /// `text/event-stream`: never compressed, kept alive with comments.
     EventStream,
+    /// Nothing, with 202: the handler itself puts the answer on the stream of its session, which is one of
+    /// HTTP+SSE ([`Session::outlet`]).
+    OnStream,
+    /// Nothing, with 202: the request was cancelled, and is not answered. Over HTTP+SSE only; elsewhere a
+    /// response cannot be left out.
+    Cancelled,
     /// Anything else, passed with its type.
     Other(Option<HeaderValue>),
 }
@@ -108,6 +114,18 @@ impl Answer {
     #[must_use]
     pub fn accepted() -> Self {
         Self::new(StatusCode::ACCEPTED, Content::Other(None), Body::Empty)
+    }
+
+    /// Nothing in its place: the answer is, or will be, on the stream of a session of HTTP+SSE.
+    #[must_use]
+    pub fn on_stream() -> Self {
+        Self::new(StatusCode::ACCEPTED, Content::OnStream, Body::Empty)
+    }
+
+    /// Nothing at all: the request, in a session of HTTP+SSE, was cancelled.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(StatusCode::ACCEPTED, Content::Cancelled, Body::Empty)
     }
 
     /// An answer with this status, type and body.

@@ -152,7 +152,7 @@ impl Reply {
                 field(ACCEL, &HeaderValue::from_static("no"));
             }
             Content::Other(Some(value)) => field(CONTENT_TYPE, value),
-            Content::Other(None) => {}
+            Content::OnStream | Content::Cancelled | Content::Other(None) => {}
         }
     }
 

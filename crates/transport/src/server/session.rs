@@ -19,6 +19,7 @@ pub use slot::SessionSlot;
 use crate::io::now;
 use crate::server::Handler;
 use crate::server::event_buffer::EventBuffer;
+use crate::server::history::History;
 use stream::SessionStream;
 
 mod manager;
@@ -73,6 +74,7 @@ pub struct Session {
     stream: Option<Arc<SessionStream>>,
     record: Mutex<(SessionRecord, Version)>,
     owner: Arc<dyn Handler>,
+    history: History,
     state: OnceLock<Box<dyn Any + Send + Sync>>,
     closed: CancellationToken,
     ended: AtomicBool,
@@ -90,7 +92,7 @@ impl Session {
         version: Version,
         owner: Arc<dyn Handler>,
         endpoint: Arc<str>,
-        stream: Option<Arc<SessionStream>>,
+        (stream, history): (Option<Arc<SessionStream>>, History),
     ) -> Self {
         Self {
             id: record.id.clone(),
@@ -101,6 +103,7 @@ impl Session {
             stream,
             record: Mutex::new((record, version)),
             owner,
+            history,
             state: OnceLock::new(),
             closed: CancellationToken::new(),
             ended: AtomicBool::new(false),
@@ -146,16 +149,21 @@ impl Session {
         }
     }
 
-    /// The one stream of a session of HTTP+SSE, for a handler that writes to it itself. From the first
-    /// call on, 202 in answer to a request means that the handler will answer it there; without it, a
-    /// request that is answered 202 gets an error.
+    /// The one stream of a session of HTTP+SSE, for a handler that writes to it itself. A request that it
+    /// answers there is answered [`Answer::on_stream`](super::Answer::on_stream); one that is answered with
+    /// any other 202 gets an error.
     #[must_use]
     pub fn outlet(&self) -> Option<EventBuffer> {
-        self.stream().map(|stream| stream.share().clone())
+        self.stream().map(|stream| stream.buffer().clone())
     }
 
     pub(crate) fn stream(&self) -> Option<&SessionStream> {
         self.stream.as_deref()
+    }
+
+    /// What streams of all sessions keep.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
     }
 
     /// The client's `initialize` params.

@@ -5,8 +5,9 @@
 //! one of Streamable HTTP: [`Inbound::Initialize`](super::Inbound::Initialize), messages in a
 //! [`Session`], and [`Inbound::Listen`](super::Inbound::Listen) once after `notifications/initialized`.
 //! What it answers is put on the stream: a JSON body as one event, an event stream's messages as one
-//! event each, 202 as nothing, and a failure as the error that the request is answered with. A handler
-//! that would rather write to the stream itself asks for [`Session::outlet`].
+//! event each, and a failure as the error that the request is answered with. A handler that would rather
+//! write to the stream itself asks for [`Session::outlet`], and answers
+//! [`Answer::on_stream`](super::Answer::on_stream).
 //!
 //! The session is the stream: when its connection goes, calls that run are dropped, and nothing is left.
 
@@ -69,8 +70,8 @@ pub trait SseObserver: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// An answer in place of serving the request, which is an authenticated GET or POST with these
-    /// headers.
+    /// An answer in place of serving the request, which is authenticated and has these headers; its method
+    /// may be one that is not served.
     fn instead(&self, headers: &HeaderMap) -> Option<Answer> {
         let _ = headers;
         None

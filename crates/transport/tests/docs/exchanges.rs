@@ -1,14 +1,12 @@
 //! What the guides show on the wire is what is seen there.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 use thinpipe_proto::deprecation::{DeprecationConfig, Timestamp, gone, headers};
 use thinpipe_testkit::{Client, Event, RequestBuilder, Response};
 use thinpipe_transport::mcp::config::HttpSseConfig;
 use thinpipe_transport::mcp::{McpServer, RpcError, ServerInfo, Tool, ToolResult, Tools};
-use thinpipe_transport::server::{ClientInventory, DeprecationObserver};
 use tokio::net::TcpListener;
 
 use crate::{MIGRATION, SERVER, fenced};
@@ -25,11 +23,6 @@ fn config() -> HttpSseConfig {
 /// The server of the guides: it adds, and it tells its clients of the end of HTTP+SSE.
 async fn serve() -> (McpServer, SocketAddr) {
     let config = config();
-    let told = DeprecationObserver::new(
-        config.effective_deprecation(),
-        config.successor().unwrap(),
-        ClientInventory::default(),
-    );
     let add = Tool::new("add", "Adds two numbers");
     let tools =
         Tools::new(ServerInfo::new("calculator", "1.0.0")).tool(add, async |terms: Value, _| {
@@ -37,10 +30,7 @@ async fn serve() -> (McpServer, SocketAddr) {
             let sum = sum.map(|(a, b)| a + b).unwrap_or_default();
             Ok::<_, RpcError>(ToolResult::text(sum.to_string()))
         });
-    let server = McpServer::http_sse(config, tools)
-        .unwrap()
-        .observed_by(Arc::new(told))
-        .build();
+    let server = McpServer::http_sse(config, tools).unwrap().build();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = server.clone();

@@ -1,13 +1,20 @@
 //! HTTP+SSE and Streamable HTTP side by side: one handler, one session manager.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde_json::json;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::{Client, SseClient, eventually, rpc};
-use thinpipe_transport::mcp::config::{HttpSseConfig, HttpTransportConfig};
+use thinpipe_transport::mcp::config::{ConfigError, HttpSseConfig, HttpTransportConfig};
+use thinpipe_transport::mcp::{
+    Context, McpServer, Notifier, RpcError, ServerInfo, Tool, ToolResult, Tools,
+};
+use thinpipe_transport::server::{Session, SessionEnd, SseObserver};
 
-use crate::support::{Sampled, both, text};
+use crate::support::{Sample, Sampled, Seen, both, start, text};
 
 async fn live(sampled: &Sampled, count: usize) {
     eventually("live sessions", || async {
@@ -81,6 +88,92 @@ async fn a5_one_limit_for_the_sessions_of_both() {
         .await;
     assert_eq!(full.status, 503);
     assert_eq!(Client::new(&sampled.url("/sse")).get().await.status, 503);
+}
+
+/// A server whose one tool reports progress, tells of a change, asks, and reports progress again.
+async fn telling(config: HttpSseConfig) -> Sampled {
+    let notifier = Arc::new(OnceLock::<Notifier>::new());
+    let telling = Arc::clone(&notifier);
+    let info = ServerInfo::new("telling", "1").capability("tools", json!({ "listChanged": true }));
+    let tool = Tool::new("tell", "Tells of everything");
+    let tools = Tools::new(info).tool(tool, move |_: Value, context: Context| {
+        let telling = Arc::clone(&telling);
+        async move {
+            context.progress(1.0, None, None).await;
+            telling.get().expect("it is served").tools_changed().await;
+            context.roots().await?;
+            context.progress(2.0, None, None).await;
+            Ok::<_, RpcError>(ToolResult::text("told"))
+        }
+    });
+    let server = McpServer::http_sse(config, tools).unwrap().build();
+    assert!(notifier.set(server.notifier().clone()).is_ok());
+    start(server, Seen::default()).await
+}
+
+/// Reads what that tool says before its answer.
+async fn told(legacy: &mut SseClient) {
+    let step = legacy.stream.next_message().await;
+    assert_eq!(step["params"]["progress"], 1.0);
+    let changed = legacy.stream.next_message().await;
+    assert_eq!(changed["method"], "notifications/tools/list_changed");
+    let question = legacy.stream.next_message().await;
+    assert_eq!(question["method"], "roots/list");
+    let roots = rpc::response(question["id"].clone(), &json!({ "roots": [] }));
+    legacy.tell(roots).await;
+    let step = legacy.stream.next_message().await;
+    assert_eq!(step["params"]["progress"], 2.0);
+}
+
+async fn with_roots(sampled: &Sampled) -> SseClient {
+    let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+    let params = json!({
+        "protocolVersion": "2024-11-05",
+        "capabilities": { "roots": {} },
+        "clientInfo": { "name": "testkit", "version": "1" },
+    });
+    let opened = legacy.post(rpc::request(0, "initialize", &params)).await;
+    assert!(opened.status < 300);
+    if opened.status == 202 {
+        assert_eq!(legacy.stream.next_message().await["id"], 0);
+    }
+    legacy
+        .tell(rpc::notification("notifications/initialized", &json!({})))
+        .await;
+    eventually("the client is initialized", || async {
+        let state = sampled.server.inventory().unwrap().report();
+        let state = serde_json::to_string(&state).unwrap();
+        state.contains("testkit").then_some(()).ok_or(state)
+    })
+    .await;
+    legacy
+}
+
+/// A10, T4, T10: there is one queue for all that a client is told, so it reads it in the order in which the
+/// handler said it, whether it is about a request or not.
+#[tokio::test]
+async fn a10_what_is_said_stays_in_order() {
+    let sampled = telling(HttpSseConfig::default()).await;
+    let mut legacy = with_roots(&sampled).await;
+    for id in 1..=20 {
+        legacy.tell(rpc::call(id, "tell")).await;
+        told(&mut legacy).await;
+        assert_eq!(text(&legacy.stream.next_message().await), "told");
+    }
+}
+
+/// A11: with inline answers, what comes before the answer is on the stream, and the answer is not.
+#[tokio::test]
+async fn a11_an_inline_answer_is_no_event_of_the_stream() {
+    let config = HttpSseConfig::builder().inline_json(true).build().unwrap();
+    let sampled = telling(config).await;
+    let mut legacy = with_roots(&sampled).await;
+    for id in 1..=2 {
+        let post = tokio::spawn(legacy.post(rpc::call(id, "tell")).into_future());
+        told(&mut legacy).await;
+        let mut answer = post.await.unwrap();
+        assert_eq!((answer.status, text(&answer.json().await)), (200, "told"));
+    }
 }
 
 /// R227 over HTTP+SSE: a cancelled call has no answer on the stream.
@@ -215,4 +308,61 @@ async fn a3_deprecation_is_told_unless_it_is_switched_off() {
         })
         .await;
     }
+}
+
+/// Marks responses, and counts the sessions that begin and end.
+#[derive(Default)]
+struct Marking {
+    opened: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl SseObserver for Marking {
+    fn response_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let name = HeaderName::from_static("x-marked");
+        vec![(name, HeaderValue::from_static("yes"))]
+    }
+
+    fn opened(&self, _: &Arc<Session>, _: &HeaderMap) {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn ended(&self, _: &Arc<Session>, _: SessionEnd) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A4, A20, T2: who observes in addition takes nothing of the deprecation away, neither headers nor inventory, and
+/// where there is nothing to observe the attempt is an error.
+#[tokio::test]
+async fn a20_observers_are_added_to_the_deprecation() {
+    let marking = Arc::new(Marking::default());
+    let observer = || Arc::clone(&marking) as Arc<dyn SseObserver>;
+    let seen = Seen::default();
+    let server = McpServer::http_sse(HttpSseConfig::default(), Sample::new(&seen)).unwrap();
+    let server = server.observed_by(observer()).unwrap().build();
+    let sampled = start(server, seen).await;
+    let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+    assert_eq!(legacy.stream.header("X-Marked"), Some("yes"));
+    assert_eq!(legacy.stream.header("Deprecation"), Some("@1742947200"));
+    legacy.initialize("2024-11-05").await;
+    eventually("the client is in the inventory", || async {
+        let report = sampled.server.inventory().unwrap().report();
+        let report = serde_json::to_string(&report).unwrap();
+        report.contains("testkit").then_some(()).ok_or(report)
+    })
+    .await;
+    assert_eq!(marking.opened.load(Ordering::SeqCst), 1);
+    drop(legacy);
+    eventually("the end is seen", || async {
+        let ended = marking.ended.load(Ordering::SeqCst);
+        (ended == 1)
+            .then_some(())
+            .ok_or_else(|| format!("{ended} ended"))
+    })
+    .await;
+
+    let only = McpServer::streamable(HttpTransportConfig::default(), Sample::new(&sampled.seen));
+    let refused = only.unwrap().observed_by(observer());
+    assert!(matches!(refused, Err(ConfigError::NoHttpSse)));
 }

@@ -1,10 +1,15 @@
 //! Telling clients that something changed.
 
-use serde_json::{Value, json};
-use thinpipe_testkit::{eventually, rpc};
-use thinpipe_transport::mcp::config::HttpTransportConfig;
+use std::collections::HashSet;
 
-use crate::support::streamable;
+use serde_json::{Value, json};
+use thinpipe_testkit::{Client, Response, SseClient, eventually, rpc};
+use thinpipe_transport::mcp::config::{HttpSseConfig, HttpTransportConfig};
+use thinpipe_transport::mcp::{HttpSseTransport, StreamableHttpTransport};
+use thinpipe_transport::server::Server;
+use tokio::net::TcpListener;
+
+use crate::support::{Sample, Seen, both, streamable};
 
 const CHANGED: &str = "notifications/tools/list_changed";
 const UPDATED: &str = "notifications/resources/updated";
@@ -34,7 +39,6 @@ async fn b20_sessions_are_told_once_and_of_what_they_subscribed_to() {
     for changed in ["test://a", "test://b", "test://c"] {
         notifier.resource_updated(changed).await;
     }
-    notifier.tools_changed().await;
     // Not declared, so not told.
     notifier.prompts_changed().await;
     notifier.resources_changed().await;
@@ -46,13 +50,41 @@ async fn b20_sessions_are_told_once_and_of_what_they_subscribed_to() {
             (&json!(UPDATED), &json!(wanted))
         );
         assert_eq!(stream.next_message().await["method"], CHANGED);
-        assert_eq!(stream.next_message().await["method"], CHANGED);
+    }
+    notifier.tools_changed().await;
+    for stream in [&mut to_first, &mut to_second] {
+        assert_eq!(stream.next_message().await["method"], CHANGED, "again");
     }
     // A stream that takes the place of another begins where that ended.
     let mut taken_over = first.get().await;
     notifier.resource_updated("test://a").await;
     assert_eq!(taken_over.next_message().await["method"], UPDATED);
     assert_eq!(to_first.read_to_end().await.len(), 0, "each message once");
+}
+
+/// B2, T2: mounting is all there is to do. Both transports in a server of one's own reach their clients.
+#[tokio::test]
+async fn b2_what_is_mounted_is_attached() {
+    let (base, seen) = (HttpTransportConfig::default(), Seen::default());
+    let server_config = base.server_config().unwrap();
+    let streamable = StreamableHttpTransport::new(base, Sample::new(&seen)).unwrap();
+    let legacy = HttpSseTransport::beside(HttpSseConfig::default(), &streamable).unwrap();
+    let server = legacy
+        .mount(streamable.mount(Server::builder(server_config)))
+        .build();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let serving = server.clone();
+    server.spawn(async move { serving.serve(listener).await.unwrap() });
+    let mut client = Client::new(&format!("{base}/mcp"));
+    client.initialize("2025-11-25").await;
+    let mut stream = client.get().await;
+    let mut over_sse = SseClient::open(&format!("{base}/sse")).await;
+    over_sse.initialize("2024-11-05").await;
+    over_sse.ask(rpc::request(1, "ping", &json!({}))).await;
+    legacy.notifier().tools_changed().await;
+    assert_eq!(stream.next_message().await["method"], CHANGED);
+    assert_eq!(over_sse.stream.next_message().await["method"], CHANGED);
 }
 
 /// A change that happens while no stream is open is told when one is.
@@ -131,33 +163,90 @@ async fn r145_listens_are_acknowledged_and_stamped() {
     assert_eq!(end["result"]["_meta"][rpc::SUBSCRIPTION], 7);
 }
 
-/// F-rows: a client that does not read its stream is not waited for, and the others are told.
+/// How many resources a burst changes: as many as a client may subscribe to.
+const URIS: usize = 1_000;
+
+fn test_uri(n: usize) -> String {
+    format!("test://{n}")
+}
+
+async fn subscribe(client: &Client, uri: &str) {
+    let params = json!({ "uri": uri });
+    let mut done = client
+        .post(rpc::request(1, "resources/subscribe", &params))
+        .await;
+    assert_eq!(done.json().await["result"], json!({}), "{uri}");
+}
+
+/// Until each URI was told of, then until the list of tools was.
+async fn told_of_all(stream: &mut Response) {
+    let mut left: HashSet<_> = (0..URIS).map(test_uri).collect();
+    loop {
+        let message = stream.next_message().await;
+        if message["method"] == CHANGED {
+            break;
+        }
+        assert_eq!(message["method"], UPDATED);
+        left.remove(message["params"]["uri"].as_str().unwrap());
+    }
+    assert!(left.is_empty(), "{} changes were not told", left.len());
+}
+
+/// T5, B20, protocol notes 5.1, 5.9 (18): a burst that does not let anybody read in between reaches every
+/// client that reads, and ends nobody's session: over Streamable HTTP, over `subscriptions/listen`, and over
+/// HTTP+SSE.
 #[tokio::test]
-async fn who_does_not_read_holds_up_nobody() {
+async fn t5_a_burst_of_changes_reaches_who_reads() {
+    let sampled = both(HttpSseConfig::default()).await;
+    let client = sampled.session("2025-11-25").await;
+    let mut in_session = client.get().await;
+    let mut legacy = SseClient::open(&sampled.url("/sse")).await;
+    legacy.initialize("2024-11-05").await;
+    for uri in (0..URIS).map(test_uri) {
+        subscribe(&client, &uri).await;
+        let request = rpc::request(1, "resources/subscribe", &json!({ "uri": uri }));
+        assert_eq!(legacy.ask(request).await["result"], json!({}));
+    }
+    let uris: Vec<_> = (0..URIS).map(test_uri).collect();
+    let asked =
+        json!({ "notifications": { "resourceSubscriptions": uris, "toolsListChanged": true } });
+    let listen = rpc::modern(json!(7), "subscriptions/listen", asked);
+    let mut listening = client.post_modern(&listen).await;
+    listening.next_message().await;
+
+    let notifier = sampled.server.notifier();
+    for uri in uris.iter().chain(&uris) {
+        notifier.resource_updated(uri).await;
+    }
+    notifier.tools_changed().await;
+    told_of_all(&mut in_session).await;
+    told_of_all(&mut listening).await;
+    told_of_all(&mut legacy.stream).await;
+    assert_eq!(sampled.server.sessions().stats().live, 2);
+}
+
+/// T5: a client that does not read its stream is not waited for, the others are told, and it loses nothing.
+#[tokio::test]
+async fn t5_who_does_not_read_holds_up_nobody() {
     let sampled = streamable(HttpTransportConfig::default()).await;
     let (silent, reader) = (
         sampled.session("2025-11-25").await,
         sampled.session("2025-11-25").await,
     );
-    let stuck = silent.get().receive_buffer(1024).await;
+    let mut stuck = silent.get().receive_buffer(1024).await;
     let uri = "x".repeat(64 << 10);
-    let params = json!({ "uri": uri });
-    silent
-        .post(rpc::request(1, "resources/subscribe", &params))
-        .await
-        .json()
-        .await;
+    subscribe(&silent, &uri).await;
     let mut stream = reader.get().await;
     let notifier = sampled.server.notifier();
-    eventually("the session that does not read ends", || async {
+    for _ in 0..300 {
         notifier.resource_updated(&uri).await;
-        let live = sampled.server.sessions().stats().live;
-        (live == 1)
-            .then_some(())
-            .ok_or_else(|| format!("{live} live"))
-    })
-    .await;
+    }
     notifier.tools_changed().await;
     assert_eq!(stream.next_message().await["method"], CHANGED);
-    drop(stuck);
+    assert_eq!(sampled.server.sessions().stats().live, 2);
+    let mut told = 0;
+    while stuck.next_message().await["method"] != CHANGED {
+        told += 1;
+    }
+    assert!((1..300).contains(&told), "{told}");
 }

@@ -240,7 +240,7 @@ pub(crate) async fn both(config: HttpSseConfig) -> Sampled {
     start(server.build(), seen).await
 }
 
-async fn start(server: McpServer, seen: Seen) -> Sampled {
+pub(crate) async fn start(server: McpServer, seen: Seen) -> Sampled {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let serving = server.clone();

@@ -11,7 +11,7 @@ use thinpipe_proto::session::StreamId;
 use thinpipe_proto::sse;
 use tokio::sync::oneshot;
 
-use super::{Conversation, ConversationConfig};
+use super::{Conversation, ConversationConfig, Only};
 use crate::server::event_buffer::{
     Closed, EventBuffer, EventBufferConfig, EventReader, NotPushed, event_id,
 };
@@ -59,14 +59,14 @@ impl Stream {
         self.streaming.load(Ordering::Acquire)
     }
 
-    pub(super) async fn push(&self, message: Bytes) -> Result<(), Closed> {
+    pub(super) async fn put(&self, key: Option<&str>, message: Bytes) -> Result<(), Closed> {
         self.begin(First::Stream);
-        self.buffer.push(message).await
+        self.buffer.put(key, message).await
     }
 
-    pub(super) fn try_push(&self, message: Bytes) -> Result<(), NotPushed> {
+    pub(super) fn try_put(&self, key: Option<&str>, message: Bytes) -> Result<(), NotPushed> {
         self.begin(First::Stream);
-        self.buffer.try_push(message)
+        self.buffer.try_put(key, message)
     }
 
     pub(super) fn close(&self) {
@@ -107,12 +107,33 @@ pub struct Outlet {
 
 enum To {
     Own(Arc<Stream>),
-    /// HTTP+SSE: the stream of the session. When the last is gone, the request is not running any more.
-    Shared(
-        RequestId,
-        EventBuffer,
-        Mutex<Option<oneshot::Sender<First>>>,
-    ),
+    Shared(Shared),
+}
+
+/// HTTP+SSE: what is said before the response goes on the stream of the session.
+struct Shared {
+    request: RequestId,
+    buffer: EventBuffer,
+    /// Whether the response comes out of the inlet, instead of going on the stream too.
+    answers: bool,
+    /// When it is gone, the request is not running any more.
+    running: Mutex<Option<oneshot::Sender<First>>>,
+}
+
+impl Shared {
+    async fn respond(&self, message: Bytes) -> Result<(), Closed> {
+        if !self.answers {
+            return self.buffer.push(message).await;
+        }
+        let inlet = self.end().ok_or(Closed)?;
+        inlet.send(First::Response(message)).map_err(|_| Closed)
+    }
+
+    /// Whoever waits at the inlet hears of it when this is dropped.
+    fn end(&self) -> Option<oneshot::Sender<First>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.take()
+    }
 }
 
 impl Outlet {
@@ -144,7 +165,7 @@ impl Outlet {
     pub fn request(&self) -> &RequestId {
         match &self.to {
             To::Own(stream) => stream.request(),
-            To::Shared(request, ..) => request,
+            To::Shared(shared) => &shared.request,
         }
     }
 
@@ -154,8 +175,8 @@ impl Outlet {
     /// [`Closed`]: nobody reads it and nobody will.
     pub async fn notify(&self, message: Bytes) -> Result<(), Closed> {
         match &self.to {
-            To::Own(stream) => stream.push(message).await,
-            To::Shared(_, buffer, _) => buffer.push(message).await,
+            To::Own(stream) => stream.put(None, message).await,
+            To::Shared(shared) => shared.buffer.push(message).await,
         }
     }
 
@@ -170,7 +191,7 @@ impl Outlet {
                 Begun::Unheard => Err(Closed),
                 Begun::Before => stream.buffer.push(message).await,
             },
-            To::Shared(_, buffer, _) => buffer.push(message).await,
+            To::Shared(shared) => shared.respond(message).await,
         };
         self.close();
         said
@@ -185,15 +206,7 @@ impl Outlet {
                     conversation.finished(stream);
                 }
             }
-            // Whoever waits at the inlet hears of it.
-            To::Shared(_, _, running) => {
-                drop(
-                    running
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .take(),
-                );
-            }
+            To::Shared(shared) => drop(shared.end()),
         }
     }
 
@@ -209,7 +222,7 @@ impl Outlet {
     pub fn resumes(&self) -> bool {
         match &self.to {
             To::Own(stream) => stream.buffer.keeps(),
-            To::Shared(..) => false,
+            To::Shared(_) => false,
         }
     }
 
@@ -218,7 +231,7 @@ impl Outlet {
     pub fn is_closed(&self) -> bool {
         match &self.to {
             To::Own(stream) => !stream.is_open(),
-            To::Shared(_, buffer, _) => buffer.is_closed(),
+            To::Shared(shared) => shared.buffer.is_closed(),
         }
     }
 }
@@ -256,6 +269,10 @@ impl Inlet {
 
     /// How the answer begins, as soon as that is known.
     pub async fn first(&mut self) -> First {
+        if self.stream.is_none() {
+            // The stream of the session is kept alive without it.
+            return (&mut self.first).await.unwrap_or(First::Nothing);
+        }
         let wait = self.commit_after;
         if let Ok(first) = tokio::time::timeout(wait, &mut self.first).await {
             return first.unwrap_or(First::Nothing);
@@ -267,7 +284,7 @@ impl Inlet {
         self.first.try_recv().unwrap_or(First::Stream)
     }
 
-    /// The events, if it is a stream of its own.
+    /// The events, if it is a stream of its own: not over HTTP+SSE.
     #[must_use]
     pub fn into_events(mut self) -> Option<EventReader> {
         let stream = self.stream.take()?;
@@ -283,19 +300,15 @@ impl Inlet {
         Some(reader)
     }
 
-    /// The answer for the client: 202 over HTTP+SSE, else JSON if the response is all there is, and an
-    /// event stream otherwise.
+    /// The answer for the client: JSON if the response is all that comes out here, else an event stream; over
+    /// HTTP+SSE, that there is nothing more to come.
     pub async fn answer(mut self) -> Answer {
-        if self.stream.is_none() {
-            // Until it has been answered there: as long as it runs, the session waits for it.
-            let _ = (&mut self.first).await;
-            return Answer::accepted();
-        }
+        // Over HTTP+SSE until it has been answered: as long as it runs, the session waits for it.
         match self.first().await {
             First::Response(message) => Answer::json(message),
             First::Stream | First::Nothing => match self.into_events() {
                 Some(events) => Answer::events(events),
-                None => Answer::accepted(),
+                None => Answer::on_stream(),
             },
         }
     }
@@ -366,13 +379,18 @@ pub(super) fn pair(
 /// Both ends of an answer that is said on the stream of its session.
 pub(super) fn over(
     request: &RequestId,
-    only: &EventBuffer,
+    only: &Only,
     conversation: &Arc<Conversation>,
 ) -> (Outlet, Inlet) {
     let (running, first) = oneshot::channel();
-    let running = Mutex::new(Some(running));
+    let shared = Shared {
+        request: request.clone(),
+        buffer: only.stream.clone(),
+        answers: only.answers,
+        running: Mutex::new(Some(running)),
+    };
     let outlet = Outlet {
-        to: To::Shared(request.clone(), only.clone(), running),
+        to: To::Shared(shared),
         conversation: Some(Arc::clone(conversation)),
     };
     let inlet = Inlet {

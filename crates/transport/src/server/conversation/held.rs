@@ -7,18 +7,19 @@ use bytes::Bytes;
 use thinpipe_proto::rpc::{Message, RequestId};
 
 use super::Said;
+use super::notice::key;
+use crate::server::event_buffer::{MAX_NOTICE_BYTES, MAX_NOTICES};
 
 /// The server's requests that wait for a stream at one time.
 const MAX_REQUESTS: usize = 64;
-
-/// Change notices that wait; there is one for each kind and URI at most.
-const MAX_NOTICES: usize = 1_024;
 
 /// Messages that wait for a stream.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     requests: VecDeque<(RequestId, Bytes, Instant)>,
     notices: VecDeque<(String, Bytes)>,
+    /// Bytes of the notices.
+    notice_bytes: usize,
 }
 
 impl Held {
@@ -35,17 +36,21 @@ impl Held {
     /// Keeps a notice that something changed: it says "read again", and once is enough. Of anything else,
     /// log messages above all, nothing is kept.
     pub(super) fn keep_notice(&mut self, message: &Message) -> Said {
-        let Some(key) = notice_key(message) else {
+        let Some(key) = key(message) else {
             return Said::Dropped;
         };
         if self.notices.iter().any(|(known, _)| *known == key) {
             return Said::Held;
         }
-        if self.notices.len() >= MAX_NOTICES {
+        let bytes = self.notice_bytes + message.source().len();
+        let is_first = self.notices.is_empty();
+        if self.notices.len() >= MAX_NOTICES || (bytes > MAX_NOTICE_BYTES && !is_first) {
             tracing::warn!("too many change notices wait for a stream; one is dropped");
             return Said::Dropped;
         }
-        self.notices.push_back((key, message.source().clone()));
+        self.notice_bytes = bytes;
+        self.notices
+            .push_back((key.into(), message.source().clone()));
         Said::Held
     }
 
@@ -79,26 +84,15 @@ impl Held {
         }
     }
 
-    /// Gives all there is to a stream until it takes no more.
-    pub(super) fn flush(&mut self, mut takes: impl FnMut(Bytes) -> bool) {
-        while let Some((_, message)) = self.notices.front() {
-            if !takes(message.clone()) {
-                return;
+    /// Gives all there is to a stream, as far as it takes it.
+    pub(super) fn flush(&mut self, mut takes: impl FnMut(Option<&str>, Bytes) -> bool) {
+        while let Some((key, message)) = self.notices.front() {
+            if !takes(Some(key), message.clone()) {
+                break;
             }
+            self.notice_bytes -= message.len();
             self.notices.pop_front();
         }
-        self.flush_requests(takes);
-    }
-}
-
-/// What a change notice is about.
-fn notice_key(message: &Message) -> Option<String> {
-    let method = message.method()?;
-    match method {
-        "notifications/resources/updated" => {
-            Some(format!("{method} {}", message.param_str("uri")?))
-        }
-        _ if method.ends_with("/list_changed") => Some(method.to_owned()),
-        _ => None,
+        self.flush_requests(|message| takes(None, message));
     }
 }

@@ -149,6 +149,45 @@ async fn without_a_stream_questions_wait_and_notices_are_kept_once() {
     assert_eq!(conversation.deadline(), None);
 }
 
+/// T5, 5.9 (18, 23): however many changes there are, each URI waits once, also at a stream that is open.
+#[tokio::test]
+async fn t5_a_storm_of_changes_costs_one_slot_a_uri() {
+    let updated = |n: usize| {
+        message(&format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"test://{n}"}}}}"#
+        ))
+    };
+    for conversation in [plain(), resumable()] {
+        // Those that wait for a stream, and those that wait on it.
+        conversation.try_say(&updated(0), None).unwrap();
+        let mut alone = stream_of(conversation.listen(None).unwrap());
+        for n in (0..1_000).chain(0..1_000) {
+            let said = conversation.try_say(&updated(n), None);
+            assert_eq!(said, Ok(Said::Delivered));
+        }
+        assert_eq!(
+            conversation.say(&question(1), None).await,
+            Said::Delivered,
+            "there is room for others"
+        );
+        let mut seen = Vec::new();
+        while seen.len() < 1_001 {
+            seen.extend(
+                next(&mut alone)
+                    .await
+                    .into_iter()
+                    .filter(|data| !data.is_empty()),
+            );
+        }
+        let twice = seen
+            .iter()
+            .filter(|text| text.contains("test://7\""))
+            .count();
+        assert_eq!((seen.len(), twice), (1_001, 1));
+        assert!(seen[1_000].contains("roots/list"), "in order");
+    }
+}
+
 /// A question uses the stream of the oldest running request, and another one when that client leaves.
 #[tokio::test]
 async fn a_question_finds_a_stream_that_is_read() {
@@ -187,18 +226,71 @@ async fn b8_answers_are_correlated() {
     assert_eq!(asked.unwrap().source(), answer.source());
 
     let late = conversation.ask("ping", b"{}", None, wait).await;
-    assert_eq!(late.unwrap_err(), AskError::TimedOut);
+    assert_eq!(late.unwrap_err(), Unanswered::TimedOut);
     let told = next(&mut alone).await;
     assert!(told[1].contains(r#"notifications/cancelled","params":{"requestId":2}"#));
     drop(alone);
 
     let unheard = conversation.ask("ping", b"{}", None, Duration::from_secs(60));
-    assert_eq!(unheard.await.unwrap_err(), AskError::Unreachable);
+    assert_eq!(unheard.await.unwrap_err(), Unanswered::Unreachable);
     let (closed, ()) = tokio::join!(conversation.ask("ping", b"{}", None, wait), async {
         conversation.close();
     });
-    assert_eq!(closed.unwrap_err(), AskError::Closed);
+    assert_eq!(closed.unwrap_err(), Unanswered::Closed);
     assert_eq!(conversation.asked.len(), 0);
+}
+
+/// B8, T9, protocol notes 5.1, "Cancel": whoever asks may be dropped. A question that waits is withdrawn, one
+/// that was asked is taken back where the client hears it, and one that was answered is left alone.
+#[tokio::test]
+async fn b8_a_question_whose_asker_is_dropped_is_taken_back() {
+    let conversation = plain();
+    let related = id(7);
+    let wait = Duration::from_secs(60);
+    let ask = |related| {
+        let mut asking = Box::pin(conversation.ask("ping", b"{}", related, wait));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asking.as_mut().poll(&mut cx).is_pending());
+        asking
+    };
+    for _ in 0..100 {
+        drop(ask(None));
+    }
+    let mut alone = stream_of(conversation.listen(None).unwrap());
+    assert_eq!(conversation.say(&question(7), None).await, Said::Delivered);
+    assert!(
+        next(&mut alone).await[0].contains("roots/list"),
+        "nothing before it"
+    );
+
+    let cancelled =
+        |number| format!(r#"notifications/cancelled","params":{{"requestId":{number}}}"#);
+    drop(ask(None));
+    let seen = next(&mut alone).await;
+    assert!(
+        seen[0].contains("ping") && seen[1].contains(&cancelled(101)),
+        "{seen:?}"
+    );
+
+    let (outlet, inlet) = conversation.begin(&related);
+    drop(ask(Some(&related)));
+    let left = ask(Some(&related));
+    drop(inlet);
+    drop(left);
+    let seen = next(&mut alone).await;
+    assert!(seen[0].contains(r#""id":103,"#), "{seen:?}");
+    assert!(
+        seen.len() == 2 && seen[1].contains(&cancelled(103)),
+        "{seen:?}"
+    );
+    drop(outlet);
+
+    let asked = ask(None);
+    let answer = message(r#"{"jsonrpc":"2.0","id":104,"result":{}}"#);
+    assert!(conversation.answered(&answer));
+    drop(asked);
+    let seen = next(&mut alone).await;
+    assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
 /// B8: as many questions as may be, and no more.
@@ -211,10 +303,10 @@ async fn b8_questions_are_bounded() {
     let conversation = Conversation::new(config, Revision::V2025_06_18);
     let ask = || conversation.ask("ping", b"{}", None, Duration::from_secs(1));
     let (first, second) = tokio::join!(ask(), ask());
-    assert_eq!(first.unwrap_err(), AskError::TimedOut);
-    assert_eq!(second.unwrap_err(), AskError::TooMany { limit: 1 });
+    assert_eq!(first.unwrap_err(), Unanswered::TimedOut);
+    assert_eq!(second.unwrap_err(), Unanswered::TooMany { limit: 1 });
     let wrong = conversation.ask("ping", b"[", None, Duration::from_secs(1));
-    assert_eq!(wrong.await.unwrap_err(), AskError::Params);
+    assert_eq!(wrong.await.unwrap_err(), Unanswered::Params);
 }
 
 /// B19, R113-R117: streams are primed, resumed each by itself, and never skip anything.

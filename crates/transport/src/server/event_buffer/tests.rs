@@ -97,7 +97,64 @@ async fn a6_closing_loses_nothing_that_was_taken() {
         "event: message\ndata: 1\n\n"
     );
     assert_eq!(read(&mut reader).await, None);
-    assert!(buffer.is_finished());
+}
+
+/// Protocol notes 5.1, "Change notices": one for each key while it waits, and again when it was read. They
+/// take no room from other messages.
+#[test]
+fn a_change_notice_waits_once() {
+    for config in [config(1, 1000), kept(1)] {
+        let buffer = buffer(config);
+        let mut reader = buffer.reader();
+        let tell = |key| buffer.try_put(Some(key), Bytes::copy_from_slice(key.as_bytes()));
+        buffer.try_push("1".into()).unwrap();
+        assert_eq!(buffer.try_push("2".into()), Err(NotPushed::Full));
+        for key in ["a", "b", "a", "b"] {
+            tell(key).unwrap();
+        }
+        let seen = drain(&mut reader);
+        let data: Vec<_> = seen.lines().filter(|l| l.starts_with("data")).collect();
+        assert_eq!(data, ["data: 1", "data: a", "data: b"]);
+        tell("a").unwrap();
+        assert!(drain(&mut reader).contains("data: a"), "re-armed");
+        buffer.try_push("2".into()).unwrap();
+    }
+}
+
+/// Protocol notes 5.9 (23): notices are bounded too, in number and in bytes.
+#[test]
+fn change_notices_are_bounded() {
+    let buffer = buffer(config(1, 10));
+    for n in 0..MAX_NOTICES {
+        let pushed = buffer.try_put(Some(&n.to_string()), "changed".into());
+        pushed.unwrap();
+    }
+    let more = || buffer.try_put(Some("more"), "changed".into());
+    assert_eq!(more(), Err(NotPushed::Full));
+    assert_eq!(buffer.try_put(Some("0"), "changed".into()), Ok(()));
+    drain(&mut buffer.reader());
+    assert_eq!(buffer.bytes(), 0);
+
+    let long = Bytes::from("x".repeat(MAX_NOTICE_BYTES + 1));
+    buffer.try_put(Some("long"), long).unwrap();
+    assert_eq!(more(), Err(NotPushed::Full));
+}
+
+/// F20, 5.9 (18): what is read again after a cut tells of changes again, and then each change anew.
+#[test]
+fn f20_notices_are_told_again_when_they_are_read_again() {
+    let buffer = buffer(kept(10));
+    let tell = || buffer.try_put(Some("a"), "a".into()).unwrap();
+    let mut reader = buffer.reader();
+    tell();
+    drain(&mut reader);
+    tell();
+    drain(&mut reader);
+    let mut again = buffer.reader_after(0).unwrap();
+    tell();
+    assert_eq!(drain(&mut again).matches("data: a").count(), 2);
+    tell();
+    assert_eq!(drain(&mut again), "event: message\nid: 7-3\ndata: a\n\n");
 }
 
 /// R111, R116: the newest reader wins and gets what the older one has not taken.

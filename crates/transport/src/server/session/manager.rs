@@ -17,6 +17,7 @@ use super::stream::StreamSession;
 use super::{Session, SessionEnd, SessionError, lock};
 use crate::io::now;
 use crate::server::Handler;
+use crate::server::history::{History, MAX_HISTORY};
 
 /// How often room is made at most while every place is taken, in ms.
 const ROOM_EVERY_MS: u64 = 1000;
@@ -85,6 +86,7 @@ struct Inner {
     /// From when on room may be made again, in ms after `epoch`.
     room_at_ms: AtomicU64,
     tasks: TaskTracker,
+    history: History,
     /// Nobody is told of the end of sessions any more.
     cut_off: CancellationToken,
 }
@@ -98,6 +100,11 @@ impl fmt::Debug for SessionManager {
 }
 
 impl SessionManager {
+    /// Whether both are the manager of one server.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// A manager over a store. Tasks it starts (telling handlers that sessions ended) run on `tasks`.
     #[must_use]
     pub fn new(store: Arc<dyn SessionStore>, limits: SessionLimits, tasks: TaskTracker) -> Self {
@@ -112,6 +119,7 @@ impl SessionManager {
                 epoch: now(),
                 room_at_ms: AtomicU64::new(0),
                 tasks,
+                history: History::new(MAX_HISTORY),
                 cut_off: CancellationToken::new(),
             }),
         }
@@ -281,8 +289,10 @@ impl SessionManager {
         Ok(())
     }
 
-    /// Ends what has been idle for too long or is too old, and keeps the records of the others alive.
+    /// Ends what has been idle for too long or is too old, and keeps the records of the others alive. Of
+    /// streams that can be resumed it forgets what was kept for long enough.
     pub async fn sweep(&self) {
+        self.inner.history.sweep();
         let now = now();
         for session in self.list() {
             let done = if self.has_expired(&session, now) {
@@ -337,9 +347,11 @@ impl SessionManager {
     pub fn start_sweeping(&self, stop: CancellationToken) {
         let weak = Arc::downgrade(&self.inner);
         let every = self.inner.limits.sweep;
+        let history = self.inner.history.clone();
         self.inner.tasks.spawn(async move {
             // Cancel-safe: a sweep that is cut off is made up for by whoever ends the sessions.
-            let _ = stop.run_until_cancelled(sweep_loop(weak, every)).await;
+            let sweeping = sweep_loop(weak, every, history);
+            let _ = stop.run_until_cancelled(sweeping).await;
         });
     }
 
@@ -382,7 +394,7 @@ impl SessionManager {
             version,
             Arc::clone(owner),
             Arc::clone(endpoint),
-            None,
+            (None, self.inner.history.clone()),
         );
         Ok(Some(self.publish(session, place)))
     }
@@ -398,6 +410,10 @@ impl SessionManager {
             // Another request took it up at the same time; `place` goes back.
             Err(taken) => Arc::clone(taken.current),
         }
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.inner.history
     }
 
     pub(super) fn store(&self) -> &dyn SessionStore {
@@ -440,12 +456,20 @@ fn belongs(
         && !session.is_ended()
 }
 
-async fn sweep_loop(manager: Weak<Inner>, every: Duration) {
+async fn sweep_loop(manager: Weak<Inner>, every: Duration, history: History) {
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     // A late tick is one sweep, not a burst of them.
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        tokio::select! {
+            // Cancel-safe: a tick is taken when it is returned.
+            _ = tick.tick() => {}
+            // Cancel-safe: who is not told now is told at the next message that is kept.
+            () = history.overfull() => {
+                history.make_room();
+                continue;
+            }
+        }
         let Some(inner) = manager.upgrade() else {
             return;
         };

@@ -19,8 +19,6 @@ pub(crate) struct SessionStream {
     stage: Mutex<Stage>,
     /// Somebody reads the buffer.
     is_up: AtomicBool,
-    /// The handler writes to the buffer itself: not every request is answered through it.
-    is_shared: AtomicBool,
     /// The handler was asked for what it has to say unasked.
     listens: AtomicBool,
     /// Exchanges that run; what says nothing until its session ends is not among them.
@@ -61,7 +59,6 @@ impl SessionStream {
             max_requests,
             stage: Mutex::new(Stage::Connected),
             is_up: AtomicBool::new(false),
-            is_shared: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             running: TaskTracker::new(),
             ended: OnceLock::new(),
@@ -149,15 +146,6 @@ impl SessionStream {
 
     pub(crate) fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Acquire)
-    }
-
-    pub(super) fn share(&self) -> &EventBuffer {
-        self.is_shared.store(true, Ordering::Release);
-        &self.buffer
-    }
-
-    pub(crate) fn is_shared(&self) -> bool {
-        self.is_shared.load(Ordering::Acquire)
     }
 
     /// `true` for the first who asks.

@@ -16,7 +16,7 @@ use crate::server::ladder::{self, Step, unavailable};
 use crate::server::session::stream::StreamSession;
 use crate::server::{Shared, dispatch};
 
-/// Method, token, media types and session, in this order.
+/// Whether it is served at all, method, token, media types and session, in this order.
 pub(crate) fn admit(
     shared: &Shared,
     head: &RequestHead,
@@ -27,15 +27,18 @@ pub(crate) fn admit(
         Half::Stream => (Method::GET, "GET"),
         Half::Messages => (Method::POST, "POST"),
     };
-    // A client of Streamable HTTP that was given this URL falls back when its POST gets 405.
-    if head.method != method {
-        return Err(not_allowed(allow));
-    }
-    let principal = ladder::authenticate(shared, head)?;
-    let instead = mount.observer.as_ref();
+    let principal = ladder::authenticate(shared, head);
+    // Before the method: the 405 to a client of Streamable HTTP that was given this URL has it look for what
+    // is not served any more (protocol notes 7). Strangers are not told.
+    let instead = mount.observer.as_ref().filter(|_| principal.is_ok());
     if let Some(answer) = instead.and_then(|observer| observer.instead(&head.headers)) {
         return Err(answer);
     }
+    // That client falls back when its POST gets 405.
+    if head.method != method {
+        return Err(not_allowed(allow));
+    }
+    let principal = principal?;
     let step = match half {
         Half::Stream => {
             check_accept(head)?;

@@ -13,17 +13,17 @@ use super::SseMount;
 use crate::ByteBudget;
 use crate::body::{Body, BodyError, BodyStream, Filled};
 use crate::byte_budget::Gathering;
-use crate::server::Shared;
-use crate::server::event_buffer::{Closed, EventBuffer, NotPushed};
+use crate::server::event_buffer::NotPushed;
 use crate::server::exchange::{Answer, Content};
 use crate::server::permit::Permit;
 use crate::server::session::InFlight;
 use crate::server::session::stream::StreamSession;
+use crate::server::{NotSent, Shared, SseBroadcaster};
 
 /// The way from one exchange to its session's stream.
 pub(super) struct Delivery {
     of: StreamSession,
-    buffer: EventBuffer,
+    broadcaster: SseBroadcaster,
     budget: ByteBudget,
     max_message: usize,
     /// The request, until it has been answered.
@@ -40,7 +40,7 @@ pub(super) struct Delivery {
 pub(super) enum Fault {
     /// The session is over; there is nobody to tell.
     #[error(transparent)]
-    Closed(#[from] Closed),
+    Closed(#[from] NotSent),
     #[error("the answer broke off: {0}")]
     Broken(#[from] BodyError),
     #[error("a message exceeds {0} bytes")]
@@ -78,7 +78,7 @@ impl Delivery {
     ) -> Self {
         Self {
             of: of.clone(),
-            buffer: of.stream.buffer().clone(),
+            broadcaster: shared.broadcaster.clone(),
             budget: shared.buffered.clone(),
             max_message: mount.config.max_message,
             asked,
@@ -93,21 +93,16 @@ impl Delivery {
         let done = match (answer.content, answer.body) {
             (Content::EventStream, Body::Stream(stream)) => {
                 drop(permit);
-                match pump(stream, self).await {
-                    // It was cancelled, and is not to be answered.
-                    Ok(()) if self.is_seen_to() => {
-                        self.asked = None;
-                        Ok(())
-                    }
-                    pumped => pumped.and(Err(Fault::Ended)),
-                }
+                let pumped = pump(stream, self).await;
+                pumped.and_then(|()| self.is_answered())
             }
             (Content::Json, body) => self.json(body, status).await,
-            // A handler that writes to the stream itself answers there, in its own time.
-            (_, Body::Empty) if status == StatusCode::ACCEPTED && self.is_seen_to() => {
+            // The handler says so itself: nothing is owed to the client by anybody else.
+            (Content::OnStream | Content::Cancelled, _) => {
                 self.asked = None;
                 Ok(())
             }
+            (_, Body::Empty) if status == StatusCode::ACCEPTED && self.asked.is_none() => Ok(()),
             _ => Err(Fault::Status(status)),
         };
         let Err(fault) = done else {
@@ -124,9 +119,12 @@ impl Delivery {
         self.fail(&fault).await;
     }
 
-    /// Whether nothing is owed, or the handler sees to it.
-    fn is_seen_to(&self) -> bool {
-        self.asked.is_none() || self.of.stream.is_shared()
+    /// What came to its end has answered the request, if it was one.
+    fn is_answered(&self) -> Result<(), Fault> {
+        match self.asked {
+            None => Ok(()),
+            Some(_) => Err(Fault::Ended),
+        }
     }
 
     async fn json(&mut self, body: Body, status: StatusCode) -> Result<(), Fault> {
@@ -139,12 +137,7 @@ impl Delivery {
             Payload::Single(message) if self.is_refusal(&message) => self.refuse(&message).await?,
             payload => self.payload(payload).await?,
         }
-        if self.is_seen_to() {
-            self.asked = None;
-            Ok(())
-        } else {
-            Err(Fault::Ended)
-        }
+        self.is_answered()
     }
 
     /// Whether this is an error that names no request, or another: the answer of a transport to the one
@@ -182,10 +175,12 @@ impl Delivery {
     }
 
     async fn message(&mut self, message: &Message) -> Result<(), Fault> {
-        let source = message.source().clone();
         match message.id().filter(|_| message.kind().is_response()) {
-            Some(id) => self.response(&id.clone(), source).await,
-            None => Ok(self.buffer.push(source).await?),
+            Some(id) => self.response(&id.clone(), message.source().clone()).await,
+            None => {
+                let session = self.of.session.id();
+                Ok(self.broadcaster.send(session, message).await?)
+            }
         }
     }
 
@@ -206,7 +201,8 @@ impl Delivery {
                 Err(message) => message,
             },
         };
-        Ok(self.buffer.push(message).await?)
+        let session = self.of.session.id();
+        Ok(self.broadcaster.respond(session, message).await?)
     }
 
     async fn whole(&self, body: Body) -> Result<Bytes, Fault> {
@@ -244,14 +240,15 @@ impl Delivery {
 /// A handler that panics has answered nobody: its client must not wait for ever.
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if self.buffer.is_closed() {
+        let stream = self.of.stream.buffer();
+        if stream.is_closed() {
             return;
         }
         if let Some(id) = self.asked.take() {
-            let pushed = self.buffer.try_push(failure(&id, &Fault::Ended));
+            let pushed = stream.try_push(failure(&id, &Fault::Ended));
             if pushed == Err(NotPushed::Full) {
                 // What is said and does not fit ends the session; it is never dropped in silence.
-                self.buffer.close();
+                stream.close();
             }
         }
     }

@@ -232,7 +232,7 @@ fn start(
         match receiver.await {
             Ok(message) => Answer::json(message),
             Err(_) if session.is_ended() => unknown_session(None),
-            // The handler answers it on the stream itself.
+            // The handler answers it on the stream itself, or it was cancelled.
             Err(_) => taken(),
         }
     };

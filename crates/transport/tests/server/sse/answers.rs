@@ -23,7 +23,7 @@ struct Scripted {
 
 enum Prepared {
     Answer(Answer),
-    /// The handler answers on the stream, and says so by 202.
+    /// The handler answers on the stream, and says so.
     OnStream(&'static str),
     Panic,
 }
@@ -46,7 +46,7 @@ impl Handler for Scripted {
                         .push(Bytes::from_static(message.as_bytes()))
                         .await
                         .unwrap();
-                    Answer::accepted()
+                    Answer::on_stream()
                 }
                 Prepared::Panic => panic!("a handler that fails its client"),
             }
@@ -212,7 +212,8 @@ async fn a19_too_large_a_message_becomes_an_error() {
     assert_eq!(answer["error"]["data"]["reason"], "message_too_large");
 }
 
-/// A6: a handler that writes to the stream itself, and says 202, is taken at its word.
+/// A6, R045: a handler that says that it answers on the stream is taken at its word, each time it says so. Who
+/// has the stream and says nothing still owes an answer.
 #[tokio::test]
 async fn a6_a_handler_may_answer_on_the_stream_itself() {
     let mut test = Test::new(Setup::default()).await;
@@ -222,4 +223,33 @@ async fn a6_a_handler_may_answer_on_the_stream_itself() {
     let next = r#"{"jsonrpc":"2.0","id":2,"result":{}}"#;
     let answer = test.answered(2, Prepared::OnStream(next)).await;
     assert_eq!(answer["id"], 2, "and nothing else was said about the first");
+    let silent = [
+        (3, Prepared::Answer(Answer::accepted())),
+        (4, Prepared::Answer(Answer::events(pieces(&[], false)))),
+    ];
+    for (id, prepared) in silent {
+        let answer = test.answered(id, prepared).await;
+        assert_eq!(answer["error"]["code"], -32603, "{id}: {answer}");
+    }
+}
+
+/// A6, T14: what handlers answer goes through the broadcaster, where a notice that something changed is kept once
+/// while it waits to be read, and everything else as often as it is said.
+#[tokio::test]
+async fn t14_answers_go_through_the_broadcaster() {
+    const CHANGED: &str =
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
+    const LOG: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n";
+    let mut test = Test::new(Setup::default()).await;
+    let said: Vec<_> = [CHANGED, LOG].repeat(3);
+    let end = &["data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n"];
+    let answer = Answer::events(pieces(&[&said[..], end].concat(), false));
+    let first = test.answered(1, Prepared::Answer(answer)).await;
+    let mut methods = vec![first];
+    while methods.last().is_some_and(|last| last["id"] != 1) {
+        methods.push(test.client.stream.next_message().await);
+    }
+    let said: Vec<_> = methods.iter().map(|m| m["method"].as_str()).collect();
+    let (changed, log) = ("notifications/tools/list_changed", "notifications/message");
+    assert_eq!(said, [Some(changed), Some(log), Some(log), Some(log), None]);
 }

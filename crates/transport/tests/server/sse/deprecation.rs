@@ -122,6 +122,11 @@ async fn a21_after_the_sunset_clients_are_sent_to_the_successor() {
         .post(rpc::initialize(1, "2024-11-05"))
         .await;
     assert_eq!(posted.status, 410);
+    // R200: nor is anyone sent to look for what is gone, as 405 does.
+    for (url, method) in [(running.sse_url(), "POST"), (messages, "GET")] {
+        let other = Client::new(&url).request(method).await;
+        assert_eq!(other.status, 410, "{method} {url}");
+    }
     running.client("2025-11-25").await;
     assert_eq!(inventory.report().sessions, 0);
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use thinpipe_proto::rpc::Message;
 use thinpipe_testkit::{Client, SseClient, rpc};
 use thinpipe_transport::server::SessionEnd;
 
@@ -180,7 +181,8 @@ async fn an_ended_session_closes_its_stream() {
     let mut client = running.sse_client().await;
     let session = running.server.sessions().list().remove(0);
     let last = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/last"}"#);
-    let sent = running.server.broadcaster().send(session.id(), last).await;
+    let last = Message::parse(last).unwrap();
+    let sent = running.server.broadcaster().send(session.id(), &last).await;
     assert_eq!(sent, Ok(()));
     let ending = running
         .server
