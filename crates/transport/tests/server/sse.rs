@@ -8,5 +8,6 @@ mod lifetime;
 mod limits;
 mod mounted;
 mod observer;
+mod order;
 mod statuses;
 mod support;
