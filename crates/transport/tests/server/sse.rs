@@ -10,5 +10,6 @@ mod mounted;
 mod nodes;
 mod observer;
 mod parsing;
+mod order;
 mod statuses;
 mod support;
