@@ -101,6 +101,39 @@ fn check_shows_everything_that_is_in_effect_but_no_secret() {
     assert!(!done.stdout.contains("hunter2") && !done.stdout.contains("s3cret"));
 }
 
+/// I5: a secret that is the default of a variable is one, wherever it stands.
+#[test]
+fn i5_check_shows_no_default_that_is_a_secret() {
+    let file = temporary(
+        "defaults.toml",
+        r#"interceptors = [{ type = "headers", request.set = { x-key = "${X:-hunter2}" } }]
+tokens = [{ principal = "${WHO:-alice}", token = "${X:-0123456789abcdef-hunter2}" }]
+[[upstreams]]
+name = "a"
+url = "http://${HOST:-localhost}/mcp?${TOKEN:-hunter2}"
+headers = { Authorization = "Bearer ${X:-hunter2}" }
+[[upstreams]]
+name = "b"
+command = "sh"
+args = ["--api-key", "${X:-hunter2}", "--token=${X:-hunter2}", "${DIR:-/tmp}"]
+env = { KEY = "${env:X:-hunter2}" }
+"#,
+    );
+    let done = run(&["check", file.path()], &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(!done.stdout.contains("hunter2"), "{}", done.stdout);
+    for shown in [
+        "authorization = \"Bearer ${X}\"",
+        "url = \"http://${HOST:-localhost}/mcp?${TOKEN}\"",
+        "\"--token=${X}\"",
+        "\"${DIR:-/tmp}\"",
+        "KEY = \"${env:X}\"",
+        "principal = \"${WHO:-alice}\"",
+    ] {
+        assert!(done.stdout.contains(shown), "{shown}: {}", done.stdout);
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let done = run(&["check", "/nowhere/thinpipe.toml"], &[]);
