@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_transport::server::Server;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +99,8 @@ impl Running {
             let admin = Arc::new(admin);
             tasks.spawn(admin.serve(listener, tasks.clone(), background.clone()));
         }
-        announcer.started(&config, listen, admin_address);
+        let now = Timestamp::from(SystemTime::now());
+        announcer.started(&config, listen, admin_address, now);
         tasks.spawn(probe(Arc::clone(&backend), announcer, background.clone()));
         let drain = config.server.limits.drain;
         Ok(Self {

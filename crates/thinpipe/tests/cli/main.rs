@@ -134,6 +134,36 @@ env = { KEY = "${env:X:-hunter2}" }
     }
 }
 
+/// A21, I5: what is valid and hardly meant is said, by `check` as well as at the start.
+#[test]
+fn a21_a_day_that_is_over_and_an_open_admin_side_are_said() {
+    let file = |more: &str| {
+        let text = format!("{more}\n[[upstreams]]\nurl = \"http://h/mcp\"\n");
+        temporary("doubts.toml", &text)
+    };
+    let past = "[sse.deprecation]\nsunset = \"2026-01-01\"";
+    let kept = format!("{past}\nafter_sunset = \"warn\"");
+    let off = format!("[sse]\nenabled = false\n{past}");
+    for (text, said) in [
+        (
+            past,
+            "sunset: 2026-01-01 is over, so that clients of HTTP+SSE get 410",
+        ),
+        (&kept, "2026-01-01 is over and HTTP+SSE is still served"),
+        (&off, ""),
+        (
+            "admin = \"0.0.0.0:8081\"",
+            "warning: admin: whoever reaches 0.0.0.0:8081",
+        ),
+        ("admin = \"[::1]:8081\"", ""),
+    ] {
+        let done = run(&["check", file(text).path()], &[]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert!(done.stderr.contains(said), "{text}: {}", done.stderr);
+        assert_eq!(done.stderr.is_empty(), said.is_empty(), "{}", done.stderr);
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let done = run(&["check", "/nowhere/thinpipe.toml"], &[]);
