@@ -208,7 +208,7 @@ impl Route {
         let id = request_id(&exchange.inbound).cloned();
         if !self.health.is_healthy() && !goes_on(&exchange.inbound) {
             self.counters.failed();
-            let answer = Failure::unhealthy(id.as_ref(), self.name());
+            let answer = Failure::unhealthy(id.as_ref(), self.name(), &self.health.cause());
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
@@ -285,6 +285,7 @@ impl Route {
         self.counters.failed();
         tracing::warn!(
             upstream = self.name(),
+            url = self.url(),
             reason = failure.reason.as_str(),
             error = %failure.text,
             "an exchange failed"
