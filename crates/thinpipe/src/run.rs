@@ -210,18 +210,13 @@ async fn take_backlog(listener: TcpListener, workers: &mut Workers) {
 /// Says what the upstreams speak, as soon as that is known.
 async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, stop: CancellationToken) {
     let names = backend.upstreams();
-    let verdicts = tokio::select! {
+    let lines = tokio::select! {
         // Nothing is lost: whoever needs to know asks again.
         () = stop.cancelled() => return,
-        verdicts = backend.probe() => verdicts,
+        lines = backend.probe() => lines,
     };
-    for (upstream, verdict) in names.iter().zip(verdicts) {
-        match verdict {
-            Ok(speaks) => announcer.say(&format!("{} speaks {speaks}", upstream.name)),
-            Err(error) => {
-                announcer.say(&format!("{} cannot be used yet: {error}", upstream.name));
-            }
-        }
+    for (upstream, line) in names.iter().zip(lines) {
+        announcer.say(&format!("{} {line}", upstream.name));
     }
 }
 

@@ -329,6 +329,41 @@ fn it_says_where_it_listens_what_stands_behind_it_and_what_to_tell_a_client() {
     );
 }
 
+/// What nobody has found out is not said as if it were.
+#[test]
+fn the_start_tells_what_is_known_from_what_is_believed() {
+    let sample = Sample::start();
+    let pinned = format!("era = \"streamable\"\nurl = \"{}\"", sample.url);
+    let dead = "url = \"http://127.0.0.1:1/mcp?key=hunter2\"".to_owned();
+    let (origin, _) = sample.url.rsplit_once('/').unwrap();
+    let wrong = format!("url = \"{origin}/wrong\"");
+    for (upstream, said) in [
+        (
+            "command = \"cat\"".to_owned(),
+            "it was not asked what it speaks",
+        ),
+        (pinned, "is spoken to in Streamable HTTP with sessions"),
+        (
+            dead,
+            "server at http://127.0.0.1:1/mcp cannot be used yet: ",
+        ),
+        (
+            wrong,
+            "is its URL that of its MCP endpoint, mostly /mcp or /sse?",
+        ),
+    ] {
+        let text =
+            format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\n[[upstreams]]\n{upstream}\n");
+        let file = temporary("start.toml", &text);
+        let mut gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+        gateway.program.said_until(said);
+        let (code, said) = gateway.program.stop();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(!said.contains("server speaks"), "{said}");
+    }
+}
+
 #[test]
 fn json_logs_are_json_from_the_first_line_to_the_last() {
     let sample = Sample::start();
