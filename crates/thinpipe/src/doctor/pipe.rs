@@ -15,7 +15,8 @@ use thinpipe_transport::upstream::{Upstream, sse};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::{LISTS, Lists, initialize, names_in};
+use super::http::initialize;
+use super::list::{LISTS, Lists, read};
 use super::observation::{HttpSse, Stdio};
 use super::wire::{PATIENCE, client_info, with_causes};
 
@@ -160,8 +161,11 @@ impl Talk {
         let mut lists = Lists::new();
         for (capability, method, key) in LISTS {
             if capabilities.get(capability).is_some() {
-                let result = self.ask(method, json!({}), PATIENCE).await;
-                lists.insert(method, result.and_then(|result| names_in(&result, key)));
+                let page = async |cursor: Option<&str>| {
+                    let params = cursor.map_or_else(|| json!({}), |c| json!({ "cursor": c }));
+                    self.ask(method, params, PATIENCE).await
+                };
+                lists.insert(method, read(key, page).await);
             }
         }
         lists

@@ -7,6 +7,8 @@ mod http2;
 mod lifetime;
 mod limits;
 mod mounted;
+mod nodes;
 mod observer;
+mod parsing;
 mod statuses;
 mod support;

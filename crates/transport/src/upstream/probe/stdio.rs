@@ -48,10 +48,16 @@ pub async fn probe_stdio(upstream: &StdioUpstream) -> Result<Verdict, ProbeError
                 }
                 let request = proto::initialize_request(&id, revision);
                 let asked = ask(&mut pipe, &mut probe, request);
-                let answered = timeout(INITIALIZE_TIMEOUT, asked).await;
-                answered.map_err(|_| ProbeError::Silent {
-                    after: INITIALIZE_TIMEOUT,
-                })??
+                match timeout(INITIALIZE_TIMEOUT, asked).await {
+                    Ok(Ok(next)) => next,
+                    // Slow to start, it may have ended over the question before this one.
+                    Ok(Err(error)) => probe.exited().ok_or(error)?,
+                    Err(_) => {
+                        return Err(ProbeError::Silent {
+                            after: INITIALIZE_TIMEOUT,
+                        });
+                    }
+                }
             }
         };
     }
