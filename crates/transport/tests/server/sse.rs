@@ -9,7 +9,7 @@ mod limits;
 mod mounted;
 mod nodes;
 mod observer;
-mod parsing;
 mod order;
+mod parsing;
 mod statuses;
 mod support;
