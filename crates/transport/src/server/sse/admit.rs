@@ -29,7 +29,7 @@ pub(crate) fn admit(
     };
     // A client of Streamable HTTP that was given this URL falls back when its POST gets 405.
     if head.method != method {
-        return Err(not_allowed(allow));
+        return Err(not_allowed(shared, head, mount, allow));
     }
     let principal = ladder::authenticate(shared, head)?;
     let instead = mount.observer.as_ref();
@@ -50,12 +50,23 @@ pub(crate) fn admit(
     Ok((principal, step))
 }
 
-fn not_allowed(allow: &'static str) -> Answer {
+fn not_allowed(
+    shared: &Shared,
+    head: &RequestHead,
+    mount: &SseMount,
+    allow: &'static str,
+) -> Answer {
     let (status, data) = (
         StatusCode::METHOD_NOT_ALLOWED,
         reason!("method_not_allowed"),
     );
-    let text = format!("only {allow} is allowed here");
+    let mut text = format!("only {allow} is allowed here, which is HTTP+SSE");
+    // Strangers are not told what else there is.
+    let known = ladder::authenticate(shared, head).is_ok();
+    if let Some(path) = ladder::paths::streamable(shared, mount).filter(|_| known) {
+        text.push_str("; Streamable HTTP is at ");
+        text.push_str(&path);
+    }
     let mut answer = Answer::error(status, None, code::SERVER_ERROR, &text, Some(data));
     answer
         .headers
