@@ -23,8 +23,10 @@ use crate::server::sse::{self, SseMount};
 use crate::server::{Endpoint, Route, Shared};
 
 mod log;
+pub(crate) mod paths;
 
 pub(crate) use log::{Requester, log_error_on_stream, log_late_refusal, log_refusal};
+use paths::no_such_path;
 
 /// A request that may go on to its body.
 pub(crate) struct Admitted {
@@ -268,23 +270,6 @@ pub(crate) fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str
         .headers
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
-}
-
-fn no_such_path(shared: &Shared, head: &RequestHead) -> Answer {
-    // Strangers are not told what there is.
-    if authenticate(shared, head).is_err() {
-        return refuse(StatusCode::NOT_FOUND, "nothing is served here");
-    }
-    let mut paths: Vec<_> = shared
-        .routes
-        .iter()
-        .map(|(path, _)| path.as_str())
-        .collect();
-    paths.sort_unstable();
-    refuse(
-        StatusCode::NOT_FOUND,
-        &format!("nothing is served here; try {}", paths.join(", ")),
-    )
 }
 
 fn bodiless(shared: &Shared, head: &RequestHead) -> Result<Option<Class>, Answer> {

@@ -8,7 +8,7 @@ use thinpipe_proto::deprecation::{DeprecationConfig, LinkTarget};
 use super::{
     ConfigError, HttpTransportConfig, check_counts, check_durations, check_path, duration, setters,
 };
-use crate::server::{EventCapacity, Heartbeat, ServerConfig, SseConfig};
+use crate::server::{EventCapacity, Heartbeat, PublicBase, ServerConfig, SseConfig};
 
 /// HTTP+SSE, and the Streamable HTTP it stands beside: one value configures both, on one listener.
 ///
@@ -93,8 +93,11 @@ impl HttpSseConfig {
     /// `public_base` and `base_config.endpoint`.
     ///
     /// # Errors
+    /// [`ConfigError::Path`] or [`ConfigError::PublicBase`] if one of them is wrong,
     /// [`ConfigError::Successor`] if the two make no address that a link can lead to.
     pub fn successor(&self) -> Result<LinkTarget, ConfigError> {
+        check_path("endpoint", &self.base_config.endpoint)?;
+        self.base()?;
         let base = self.public_base.as_deref().unwrap_or_default();
         let value = format!(
             "{}{}",
@@ -127,12 +130,10 @@ impl HttpSseConfig {
     pub fn sse_config(&self) -> Result<SseConfig, ConfigError> {
         self.check()?;
         let outside = |field, reason| move |_| ConfigError::OutOfRange { field, reason };
-        let base = self.public_base.as_deref().unwrap_or_default();
-        let base = base.parse();
         let heartbeat = Heartbeat::try_from(self.heartbeat);
         let event_buffer = EventCapacity::try_from(self.event_buffer);
         Ok(SseConfig {
-            public_base: base.map_err(outside("public_base", "an absolute path or an origin"))?,
+            public_base: self.base()?,
             max_streams: self.max_streams,
             connection_timeout: self.connection_timeout,
             session_timeout: self.session_timeout,
@@ -143,6 +144,14 @@ impl HttpSseConfig {
             max_requests_per_session: self.base_config.max_concurrent_requests,
             inline_json: self.inline_json,
             ..SseConfig::default()
+        })
+    }
+
+    fn base(&self) -> Result<PublicBase, ConfigError> {
+        let value = self.public_base.as_deref().unwrap_or_default();
+        value.parse().map_err(|_| {
+            let value = value.to_owned();
+            ConfigError::PublicBase { value }
         })
     }
 

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::json;
-use thinpipe_testkit::{Client, RequestBuilder, SseClient, rpc};
+use thinpipe_testkit::{Client, RequestBuilder, Response, SseClient, rpc};
 use thinpipe_transport::server::AccessToken;
 
 use super::support::{Setup, start};
@@ -266,4 +266,33 @@ async fn the_version_header_is_ignored() {
         );
         assert_eq!(client.stream.next_message().await["id"], id);
     }
+}
+
+/// A33, A2: who came to the wrong path is told the right one, as clients see it.
+#[tokio::test]
+async fn a33_the_other_binding_is_named() {
+    let mut setup = Setup::default();
+    setup.sse.public_base = "/tools".parse().unwrap();
+    let running = start(setup).await;
+    let told = async |response: &mut Response| {
+        let body = response.json().await;
+        body["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let wrong = Client::new(&running.sse_url());
+    let mut streamable = wrong.post(rpc::initialize(1, "2025-11-25")).await;
+    assert_eq!(
+        told(&mut streamable).await,
+        "only GET is allowed here, which is HTTP+SSE; Streamable HTTP is at /tools/mcp"
+    );
+    let mut legacy = running.stranger().get().await;
+    assert_eq!(
+        told(&mut legacy).await,
+        "Mcp-Session-Id is missing; HTTP+SSE is at /tools/sse"
+    );
+    let nowhere = Client::new(&running.sse_url().replace("/sse", "/nowhere"));
+    let mut nowhere = nowhere.get().await;
+    assert_eq!(
+        told(&mut nowhere).await,
+        "nothing is served here; try /tools/mcp, /tools/sse"
+    );
 }
