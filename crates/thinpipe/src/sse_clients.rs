@@ -199,7 +199,7 @@ mod tests {
             let differences = running.differences(&other);
             assert!(differences[0].ends_with(said), "{differences:?}");
         }
-        let mut other = own.clone();
+        let mut other = own;
         let deprecation = &mut other.gateway.deprecation;
         let day = Some("2030-01-01".parse().unwrap());
         *deprecation = deprecation.clone().with_sunset(day).unwrap();

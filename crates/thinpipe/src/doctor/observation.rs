@@ -17,6 +17,10 @@ pub(crate) struct Observations {
     pub(crate) lists: Lists,
     /// What is particular to its transport.
     pub(crate) transport: Transport,
+    /// Where it says that its clients should go, if this address is deprecated.
+    pub(crate) successor: Option<String>,
+    /// The last lines that a program wrote to its standard error.
+    pub(crate) stderr: Vec<String>,
 }
 
 /// Who a server says it is, and what it speaks.
@@ -56,6 +60,8 @@ pub(crate) enum Why {
     Version,
     /// Its program cannot be started, or ends by itself.
     Program,
+    /// It says that this address is not served any more, and which is.
+    Gone,
     /// It answers, but not as an MCP server does.
     NotMcp,
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thinpipe_testkit::{Cut, Era, Script, Upstream};
 
-use crate::support::{Done, Sample, run};
+use crate::support::{Done, Gateway, Sample, run, temporary};
 
 /// Runs the doctor beside the server of the test.
 async fn doctor(arguments: &[&str]) -> (Done, Value) {
@@ -186,4 +186,51 @@ fn the_table_says_what_the_sample_server_speaks() {
     assert_eq!(done.code, 0, "{}", done.stdout);
     assert!(done.stdout.contains(": usable\n"), "{}", done.stdout);
     assert!(done.stdout.contains("speaks"), "{}", done.stdout);
+}
+
+/// A21, A31: a server whose HTTP+SSE ends, or has ended, says where to go, and the doctor passes it on.
+#[tokio::test]
+async fn a21_the_successor_that_a_server_names_is_told() {
+    let sample = Sample::start();
+    for (sunset, code) in [("9999-12-31", 0), ("2026-01-01", 1)] {
+        let deprecation = format!("migration = \"active\"\nsunset = \"{sunset}\"");
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"off\"\n[sse.deprecation]\n{deprecation}\n[[upstreams]]\nurl = \"{}\"\n",
+            sample.url
+        );
+        let file = temporary("ending.toml", &text);
+        let gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+        let url = gateway.url.replace("/mcp", "/sse");
+        let (done, report) = doctor(&[&url]).await;
+        assert_eq!(done.code, code, "{report:#}");
+        let said = format!(
+            "its successor{} {}",
+            [":", " is"][code as usize],
+            gateway.url
+        );
+        assert!(done.stdout.contains(&said), "{said}: {report:#}");
+    }
+}
+
+/// What a program says of its end is in the report, as well as what is wrong with an address.
+#[test]
+fn what_keeps_a_server_from_being_asked_is_said() {
+    let script = "for i in 1 2 3; do echo \"port $i taken\" >&2; done; exit 1";
+    let done = run(&["doctor", "--", "sh", "-c", script], &[]);
+    assert_eq!(done.code, 1);
+    for line in ["note    stderr", "port 1 taken", "port 3 taken"] {
+        assert!(done.stdout.contains(line), "{line}: {}", done.stdout);
+    }
+    let done = run(&["doctor", ""], &[]);
+    assert_eq!((done.code, done.stdout.as_str()), (1, ""));
+    assert!(done.stderr.contains("the URL is empty"), "{}", done.stderr);
+    let sample = Sample::start();
+    let url = sample.url.replace("http://", "https://");
+    let done = run(&["doctor", &url], &[]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stdout.contains("it does not speak TLS"),
+        "{}",
+        done.stdout
+    );
 }

@@ -46,6 +46,8 @@ fn of(transport: Transport) -> Observations {
         }),
         lists: BTreeMap::from([("tools/list", Ok(names(&["a"])))]),
         transport,
+        successor: None,
+        stderr: Vec::new(),
     }
 }
 
