@@ -148,7 +148,7 @@ impl Failure {
         Self::new(Reason::UnknownEvent, text)
     }
 
-    fn may_have_run(reason: Reason, error: &UpstreamError) -> Self {
+    fn may_have_run(reason: Reason, error: &dyn std::error::Error) -> Self {
         Self::new(reason, with_causes(error) + "; the call may have run")
     }
 
@@ -239,6 +239,12 @@ impl From<&PipeError> for Failure {
     fn from(error: &PipeError) -> Self {
         let reason = match error {
             PipeError::Upstream(error) => return Self::from(error),
+            // Who is too busy has not begun. Of other failures nobody knows how far it has come.
+            PipeError::Refused { status, .. }
+                if status.is_server_error() && status.as_u16() != 503 =>
+            {
+                return Self::may_have_run(Reason::Unavailable, error);
+            }
             PipeError::Spawn { .. } | PipeError::Guard { .. } => Reason::Unavailable,
             PipeError::Refused { status, .. } | PipeError::NotAStream { status, .. } => {
                 match status.as_u16() {

@@ -26,7 +26,7 @@ pub struct ExchangeRecord<'a> {
     pub status: u16,
     /// The answer is an event stream, which goes on after this.
     pub is_stream: bool,
-    /// Revision of the message.
+    /// Revision of the message; of `initialize` the one that it asks for, if it is known here.
     pub revision: Revision,
     /// First characters of the session's id.
     pub session: Option<&'a str>,
@@ -85,6 +85,11 @@ fn described(message: &Message) -> (&str, Option<Cow<'_, str>>) {
     (method, name)
 }
 
+fn asked_revision(initialize: &Message) -> Option<Revision> {
+    let asked = initialize.param_text("protocolVersion")?;
+    Revision::from_bytes(asked.as_bytes())
+}
+
 impl Begun {
     pub(crate) fn new(exchange: &Exchange, is_logged: bool) -> Self {
         let class = match &exchange.inbound {
@@ -122,6 +127,11 @@ impl Begun {
 
 impl Logged {
     fn new(exchange: &Exchange) -> Self {
+        // Nothing is negotiated yet, and what it asks for is all there is to tell.
+        let asked = match &exchange.inbound {
+            Inbound::Initialize(message, _) => asked_revision(message),
+            _ => None,
+        };
         let (subject, session) = match &exchange.inbound {
             Inbound::Stateless(message)
             | Inbound::StatelessNotification(message)
@@ -136,7 +146,7 @@ impl Logged {
         Self {
             subject,
             session,
-            revision: exchange.revision,
+            revision: asked.unwrap_or(exchange.revision),
             client: exchange.forwarded_for.first().copied(),
             peer: exchange.peer,
         }
@@ -171,5 +181,23 @@ impl Logged {
             at,
             took,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Over HTTP+SSE nothing else tells what `initialize` is written in.
+    #[test]
+    fn initialize_is_logged_with_the_revision_that_it_asks_for() {
+        let asked = |version: &str| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{version}"}}}}"#
+            );
+            asked_revision(&Message::parse(text.into()).unwrap())
+        };
+        assert_eq!(asked("2024-11-05"), Some(Revision::V2024_11_05));
+        assert_eq!(asked("1999-01-01"), None);
     }
 }

@@ -32,7 +32,13 @@ impl Route {
         slot: SessionSlot,
     ) -> Result<Answer, Failure> {
         let message = capped(message);
-        let (attachment, answer) = self.open_piped(call, &context, &message).await?;
+        let opened = tokio::select! {
+            // Dropped half-way it leaves nothing behind: what it has opened ends with its attachment.
+            opened = self.open_piped(call, &context, &message) => opened,
+            // Cancel-safe: a session that has ended stays so.
+            () = slot.abandoned() => return Ok(Answer::cancelled()),
+        };
+        let (attachment, answer) = opened?;
         let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
         // The machine has answered what names an unknown revision.
         let revision = negotiated(&answer)?;

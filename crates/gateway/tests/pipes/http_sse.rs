@@ -115,10 +115,11 @@ async fn r045_a_refused_post_fails_its_request() {
         let Scripted::HttpSse(upstream, _) = &server else {
             unreachable!("it was started as one");
         };
-        for (status, reason) in [
-            (400, "upstream_invalid"),
-            (401, "upstream_auth"),
-            (503, "upstream_overloaded"),
+        for (status, reason, may_have_run) in [
+            (400, "upstream_invalid", false),
+            (401, "upstream_auth", false),
+            (500, "upstream_unavailable", true),
+            (503, "upstream_overloaded", false),
         ] {
             upstream.tell(|state| state.status = status);
             let mut asked = caller.ask(rpc::call(i64::from(status), "refused")).await;
@@ -127,6 +128,12 @@ async fn r045_a_refused_post_fails_its_request() {
             assert_eq!(answer["id"], i64::from(status));
             let data = json!({"reason": reason, "upstream": "up"});
             assert_eq!(answer["error"]["data"], data);
+            let text = answer["error"]["message"].as_str().unwrap();
+            assert_eq!(
+                text.contains("the call may have run"),
+                may_have_run,
+                "{text}"
+            );
         }
         upstream.tell(|state| state.status = 202);
         caller.settle(&mut speaker).await;

@@ -282,3 +282,18 @@ async fn line_ends_of_a_client_are_no_lines_of_the_child() {
     let answer = caller.next(&mut asked).await;
     assert_eq!(answer["id"].to_string(), "12345678901234567890", "R188");
 }
+
+/// C24, invariant 14: the session of an HTTP+SSE client that leaves is over, also while its `initialize` is
+/// being answered, and so is the child that was started for it.
+#[tokio::test]
+async fn c24_a_client_that_leaves_over_initialize_leaves_no_child() {
+    let mut server = Scripted::start(Carrier::Stdio).await;
+    let front = Front::start(server.reached()).await;
+    let client = SseClient::open(&front.sse).await;
+    client.tell(rpc::initialize(1, REVISION)).await;
+    let mut speaker = server.session().await;
+    speaker.hears("initialize").await;
+    client.stream.close();
+    speaker.ends().await;
+    front.no_child_runs().await;
+}

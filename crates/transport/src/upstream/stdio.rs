@@ -9,6 +9,7 @@ mod config;
 mod guard;
 mod lines;
 mod output;
+mod rate;
 
 use std::process::Stdio;
 use std::sync::Arc;

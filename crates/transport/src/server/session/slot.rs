@@ -88,6 +88,21 @@ impl SessionSlot {
         })
     }
 
+    /// Until nobody waits for the session any more: the client of an HTTP+SSE session has left, and with it
+    /// all that was asked for. Never for other sessions, whose `initialize` runs to its end.
+    pub fn abandoned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let closed = match &self.target {
+            Target::New(..) => None,
+            Target::Stream(negotiating) => Some(negotiating.of.session.closed().clone()),
+        };
+        async move {
+            match closed {
+                Some(closed) => closed.cancelled_owned().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Opens the session. Its id is fresh and random, and stored before anybody can learn of it.
     ///
     /// # Errors

@@ -12,11 +12,12 @@ use thinpipe_proto::shown::Shown;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::guard::{Group, Signal};
+use super::rate::Rate;
 use crate::upstream::pipe::PipeError;
 
 /// Messages that wait while another one is being written. Their senders wait with them, so that this
@@ -144,6 +145,7 @@ impl Supervisor {
         if timeout(LOG_GRACE, log.run()).await.is_err() {
             tracing::debug!(%upstream, "the standard error of the child is still open");
         }
+        log.tell_left_out();
     }
 
     /// Waits for the child to end. Once the session is over it gets less and less of a choice.
@@ -198,6 +200,7 @@ struct Log {
     stderr: BufReader<ChildStderr>,
     /// The beginning of the line that is being read.
     line: Vec<u8>,
+    rate: Rate,
 }
 
 impl Log {
@@ -206,12 +209,19 @@ impl Log {
             upstream,
             stderr: BufReader::with_capacity(MAX_LOGGED, stderr),
             line: Vec::new(),
+            rate: Rate::default(),
         }
     }
 
     /// Logs until the stream ends. Dropping the future loses nothing.
     async fn run(&mut self) {
         loop {
+            if let Some(due) = self.rate.due()
+                // What is read stays in the buffer.
+                && timeout_at(due, self.stderr.fill_buf()).await.is_err()
+            {
+                self.tell_left_out();
+            }
             let read = match self.stderr.fill_buf().await {
                 Ok([]) => return self.log(),
                 Ok(read) => read,
@@ -233,13 +243,25 @@ impl Log {
     }
 
     fn log(&mut self) {
+        let now = Instant::now();
+        if self.rate.due().is_some_and(|due| due <= now) {
+            self.tell_left_out();
+        }
         let line = self.line.trim_ascii_end();
-        if !line.is_empty() {
+        if !line.is_empty() && self.rate.admit(line.len(), now) {
             let upstream = &*self.upstream;
             let line = Shown::new(line, MAX_LOGGED);
             tracing::info!(target: "thinpipe::stderr", upstream, "{line}");
         }
         self.line.clear();
+    }
+
+    fn tell_left_out(&mut self) {
+        let lines = self.rate.take_left_out();
+        if lines > 0 {
+            let upstream = &*self.upstream;
+            tracing::warn!(target: "thinpipe::stderr", upstream, "{lines} lines were left out");
+        }
     }
 }
 

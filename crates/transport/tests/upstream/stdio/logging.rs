@@ -35,3 +35,28 @@ async fn standard_error_goes_to_the_log() {
     assert!(long.contains("xxx") && long.len() < 5000, "{}", long.len());
     assert!(last.contains("message=the last;"), "{last}");
 }
+
+/// A child that says more than anybody reads does not fill the disk, and how much is missing is told.
+#[tokio::test]
+async fn a_flood_on_standard_error_is_cut_and_counted() {
+    const FLOOD: usize = 20_000;
+    let (log, _logging) = Log::of("thinpipe::stderr");
+    let scripted = scripted(&format!("seq -f 'line %g' {FLOOD} >&2; serve"), |_| {});
+    let mut pipe = scripted.spawn();
+    pipe.sender.send(bytes(rpc::call(1, "echo"))).await.unwrap();
+    assert_eq!(next(&mut pipe.receiver).await["id"], 1);
+    drop(pipe);
+    scripted.ended().await;
+    let lines = log.lines();
+    let said = lines.iter().filter(|line| line.contains("message=line "));
+    let left_out = lines.iter().filter_map(|line| {
+        let (count, _) = line
+            .split_once("message=")?
+            .1
+            .split_once(" lines were left out")?;
+        count.parse::<usize>().ok()
+    });
+    let said = said.count();
+    assert_eq!(said + left_out.sum::<usize>(), FLOOD);
+    assert!((200..FLOOD / 2).contains(&said), "{said}");
+}
