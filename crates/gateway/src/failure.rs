@@ -152,6 +152,12 @@ impl Failure {
         Self::new(reason, with_causes(error) + "; the call may have run")
     }
 
+    /// An answer exceeds what the client may be sent in one message.
+    pub(crate) fn too_large_for_client(limit: usize) -> Self {
+        let text = format!("a message exceeds {limit} bytes; the call may have run");
+        Self::new(Reason::TooLarge, text)
+    }
+
     /// Before the response's head is committed: a status, and a JSON-RPC error as body.
     pub(crate) fn answer(&self, id: Option<&RequestId>, upstream: &str) -> Answer {
         let data = self.data(upstream);

@@ -42,6 +42,7 @@ mod resume;
 mod send;
 mod server;
 mod session;
+mod sessionless;
 mod stateless;
 
 use intercept::Intercepted;
@@ -128,6 +129,21 @@ impl Route {
             Server::Http(_) => None,
             Server::Stdio(children) => Some(children.stats()),
         }
+    }
+
+    /// What its program speaks, in words for people, as far as a client has made it known: to ask would be
+    /// to start one. `None` for a server at a URL.
+    #[must_use]
+    pub fn program_speaks(&self) -> Option<String> {
+        let Server::Stdio(children) = &self.server else {
+            return None;
+        };
+        let unknown = || "stdio; the first client finds out what it speaks".to_owned();
+        Some(
+            children
+                .speaks()
+                .map_or_else(unknown, |speaks| speaks.to_string()),
+        )
     }
 
     /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
@@ -304,8 +320,8 @@ impl Route {
         session: Option<Arc<Session>>,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send {
         async move {
-            if session.is_none() && self.is_known_pipe() {
-                return Ok(self.sessionless_piped(&message));
+            if session.is_none() && Box::pin(self.is_pipe()).await {
+                return Box::pin(self.sessionless_piped(call, message)).await;
             }
             let context = self.context(&call, session.as_ref(), &message);
             let message = match self.intercept_now(&context, message) {
@@ -405,18 +421,7 @@ impl Handler for Route {
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        // A DELETE has told the upstream already; a session it lost needs no telling.
-        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
-        if let Some(attachment) = piped(&session) {
-            attachment.detach();
-        }
-        let id = upstream_session(&session).filter(|_| !told);
-        tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
-        Box::pin(async move {
-            if let Some(id) = id {
-                self.delete_upstream(HeaderMap::new(), &session, &id).await;
-            }
-        })
+        self.ended(session, why)
     }
 }
 

@@ -129,9 +129,8 @@ impl Backend for Gateway {
         Box::pin(async move {
             let mut lines = Vec::with_capacity(routes.len());
             for route in routes {
-                lines.push(match route.children() {
-                    // To ask it would be to start one.
-                    Some(_) => Ok("stdio, in sessions".to_owned()),
+                lines.push(match route.program_speaks() {
+                    Some(speaks) => Ok(speaks),
                     None => route.probe().await.map(|verdict| describe(&verdict)),
                 });
             }

@@ -220,7 +220,7 @@ impl UpstreamSession {
             }
         }
         if state.idle_since.is_some_and(|since| since + IDLE <= now) {
-            state.machine.upstream_lost("nobody uses it");
+            state.machine.close_idle();
         }
         self.settle(state);
     }

@@ -268,6 +268,14 @@ impl Conversation {
         }
     }
 
+    /// Takes the standalone stream from a client that does not read it. What it has not read waits there for
+    /// its next GET.
+    pub fn end_standalone(&self) {
+        // The newest reader is the only one, and this one reads nothing.
+        let newest = self.lock().standalone.reader();
+        drop(newest);
+    }
+
     fn target(&self, message: &Message, related: Option<&RequestId>) -> Target {
         match &self.only {
             Some(only) => Target::Buffer(only.stream.clone()),

@@ -430,3 +430,21 @@ async fn a_full_stream_is_told_of_at_once() {
     drop(inlet);
     assert_eq!(say(), Ok(Said::Dropped), "its client has left");
 }
+
+/// B20, C26: a standalone stream that is taken from its client ends, and what was not read of it comes to
+/// the next one.
+#[tokio::test]
+async fn c26_a_stream_that_is_taken_away_loses_nothing() {
+    let conversation = plain();
+    let mut first = stream_of(conversation.listen(None).unwrap());
+    conversation.say(&question(1), None).await;
+    next(&mut first).await;
+    conversation.say(&question(2), None).await;
+    conversation.end_standalone();
+    assert_eq!(rest(first).await, Vec::<String>::new());
+    assert_eq!(conversation.say(&question(3), None).await, Said::Held);
+    let mut second = stream_of(conversation.listen(None).unwrap());
+    let asked = next(&mut second).await;
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].contains(r#""id":2"#) && asked[1].contains(r#""id":3"#));
+}
