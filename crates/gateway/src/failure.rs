@@ -183,9 +183,9 @@ impl Failure {
         answer
     }
 
-    /// The same as 503, for an upstream that is known to be down.
-    pub(crate) fn unhealthy(id: Option<&RequestId>, upstream: &str) -> Answer {
-        let text = format!("{upstream} does not answer its health checks");
+    /// The same as 503, for an upstream that is known to be down, and by which `cause`.
+    pub(crate) fn unhealthy(id: Option<&RequestId>, upstream: &str, cause: &str) -> Answer {
+        let text = format!("{upstream} does not answer its health checks: {cause}");
         let mut answer = Self::new(Reason::Unavailable, text).answer(id, upstream);
         answer.status = StatusCode::SERVICE_UNAVAILABLE;
         answer

@@ -78,8 +78,8 @@ pub(crate) struct UpstreamSession {
     to_deliver: Notify,
     /// All deliveries are out.
     delivered: Notify,
-    /// Something is due earlier than the timer knows.
-    timer: Notify,
+    /// Something is due earlier than the timer knows, or a client has left a stream with a question on it.
+    timer: Arc<Notify>,
     over: CancellationToken,
 }
 
@@ -146,7 +146,7 @@ impl UpstreamSession {
             room: Notify::new(),
             to_deliver: Notify::new(),
             delivered: Notify::new(),
-            timer: Notify::new(),
+            timer: Arc::new(Notify::new()),
             over: CancellationToken::new(),
         })
     }

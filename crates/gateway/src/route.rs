@@ -131,19 +131,14 @@ impl Route {
         }
     }
 
-    /// What its program speaks, in words for people, as far as a client has made it known: to ask would be
-    /// to start one. `None` for a server at a URL.
+    /// What its program speaks, in words for people, if a client has made it known: to ask would be to
+    /// start one.
     #[must_use]
     pub fn program_speaks(&self) -> Option<String> {
-        let Server::Stdio(children) = &self.server else {
-            return None;
-        };
-        let unknown = || "stdio; the first client finds out what it speaks".to_owned();
-        Some(
-            children
-                .speaks()
-                .map_or_else(unknown, |speaks| speaks.to_string()),
-        )
+        match &self.server {
+            Server::Stdio(children) => children.speaks().map(|speaks| speaks.to_string()),
+            Server::Http(_) => None,
+        }
     }
 
     /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
@@ -224,7 +219,7 @@ impl Route {
         let id = request_id(&exchange.inbound).cloned();
         if !self.health.is_healthy() && !goes_on(&exchange.inbound) {
             self.counters.failed();
-            let answer = Failure::unhealthy(id.as_ref(), self.name());
+            let answer = Failure::unhealthy(id.as_ref(), self.name(), &self.health.cause());
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
@@ -301,6 +296,7 @@ impl Route {
         self.counters.failed();
         tracing::warn!(
             upstream = self.name(),
+            url = self.url(),
             reason = failure.reason.as_str(),
             error = %failure.text,
             "an exchange failed"

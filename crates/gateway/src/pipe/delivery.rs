@@ -240,7 +240,6 @@ impl UpstreamSession {
                 if message.method() == Some("ping") && place.conversation.withdraw(request) {
                     self.unreachable(delivery.member, request);
                 }
-                self.timer.notify_one();
             }
             (Said::Held, _) => {}
             (Said::Dropped, _) => self.undelivered(delivery),

@@ -202,6 +202,9 @@ impl Attachment {
 
     /// Says where the client session is: what the server says comes to it from now on.
     pub(crate) fn settle(&self, place: Place) {
+        place
+            .conversation
+            .notify_held(Arc::clone(&self.upstream.timer));
         // A client session is opened once, by whoever holds this.
         let first = self.member.place.set(place).is_ok();
         debug_assert!(first, "a client session has one place");

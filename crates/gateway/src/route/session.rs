@@ -60,7 +60,11 @@ impl Route {
     /// 404 from an upstream that has no session which could be gone. To the client it would mean that its
     /// own is (R193).
     pub(super) fn nothing_there(&self) -> Failure {
-        let text = format!("{} answers 404 at its configured URL", self.name());
+        // The URL is not for clients: some hold a key in their path.
+        let text = format!(
+            "{} answers 404 at its configured URL, which the gateway's log names",
+            self.name()
+        );
         Failure::new(Reason::NotFound, text)
     }
 

@@ -60,7 +60,9 @@ impl McpServer {
         config: HttpSseConfig,
         handler: impl MessageHandler,
     ) -> Result<McpServerBuilder, ConfigError> {
+        let server = config.server_config()?;
         let mut builder = Self::streamable(config.base_config.clone(), handler)?;
+        builder.config = server;
         builder.http_sse = Some(HttpSseTransport::beside(config, &builder.streamable)?);
         Ok(builder)
     }

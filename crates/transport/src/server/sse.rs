@@ -82,8 +82,15 @@ pub trait SseObserver: Send + Sync + 'static {
         let _ = (session, headers);
     }
 
-    /// The handler has taken a client's `notifications/initialized`: the session's `initialize` params
-    /// are known, and messages may be put on its stream.
+    /// The handler has opened the session, and its answer to `initialize` is on its way: the session's
+    /// `initialize` params are known from now on. Its client may leave as soon, so this and
+    /// [`ended`](Self::ended) may come at the same time.
+    fn negotiated(&self, session: &Arc<Session>) {
+        let _ = session;
+    }
+
+    /// The handler has taken a client's `notifications/initialized`: messages may be put on the session's
+    /// stream. Some clients never send it.
     fn initialized(&self, session: &Arc<Session>, stream: &EventBuffer) {
         let _ = (session, stream);
     }

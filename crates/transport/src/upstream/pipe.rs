@@ -5,6 +5,7 @@
 //! The receiving half is the session: dropping it ends the session, and who does not take messages from
 //! it stops the server through the kernel's buffers. Nothing is read ahead beyond one read.
 
+mod ask;
 mod error;
 
 use std::fmt;

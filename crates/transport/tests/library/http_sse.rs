@@ -72,7 +72,7 @@ async fn a5_both_transports_share_handler_and_sessions() {
     live(&sampled, 1).await;
 }
 
-/// A5, A7: sessions of both count against one limit.
+/// A5: sessions of both count against one limit.
 #[tokio::test]
 async fn a5_one_limit_for_the_sessions_of_both() {
     let base = HttpTransportConfig {

@@ -51,6 +51,28 @@ fn a1_one_value_configures_both_and_survives_a_file() {
     assert!(default.deprecation_warnings);
 }
 
+/// A1, A16: a part of `base_config` leaves the rest as it is, and the streams of HTTP+SSE take nothing from
+/// it, however it was said.
+#[test]
+fn a1_a_part_of_the_base_is_enough() {
+    let file = r#"{"base_config":{"bind_address":"127.0.0.1:3200"}}"#;
+    let read: HttpSseConfig = serde_json::from_str(file).unwrap();
+    let base = HttpTransportConfig::builder()
+        .bind_address(([127, 0, 0, 1], 3200))
+        .build()
+        .unwrap();
+    let built = HttpSseConfig::builder().base_config(base).build().unwrap();
+    assert_eq!(read, built);
+    let limits = built.server_config().unwrap().limits;
+    assert_eq!((limits.max_connections, limits.max_streams), (2_000, 2_000));
+    let huge = HttpSseConfig {
+        max_streams: usize::MAX,
+        ..built
+    };
+    let limits = huge.server_config().unwrap().limits;
+    assert_eq!(limits.max_connections, usize::MAX);
+}
+
 /// A3: either switch turns all warnings off, and none of them what else is configured.
 #[test]
 fn a3_either_switch_turns_the_warnings_off() {
@@ -110,10 +132,6 @@ fn a18_what_is_not_possible_is_refused() {
     assert_eq!(
         refused(|b| b.sse_endpoint("/mcp")),
         "\"/mcp\" is the path of two endpoints"
-    );
-    assert_eq!(
-        refused(|b| b.max_streams(10_000_usize)),
-        "max_streams: less than base_config.max_connections",
     );
     let wrong = HttpTransportConfig {
         max_sessions: 0,

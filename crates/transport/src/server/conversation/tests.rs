@@ -188,6 +188,30 @@ async fn t5_a_storm_of_changes_costs_one_slot_a_uri() {
     }
 }
 
+/// Protocol notes 5.2: who keeps the time is told when a question begins to wait, also when its client has left
+/// the stream that it was asked on.
+#[tokio::test(start_paused = true)]
+async fn a_question_that_begins_to_wait_is_told_of() {
+    let conversation = plain();
+    let held = Arc::new(Notify::new());
+    conversation.notify_held(Arc::clone(&held));
+    let told = || {
+        let told = std::pin::pin!(held.notified());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        told.poll(&mut cx).is_ready()
+    };
+    let (_outlet, inlet) = conversation.begin(&id(1));
+    let said = conversation.say(&question(7), Some(&id(1))).await;
+    assert_eq!((said, told()), (Said::Delivered, false));
+    assert_eq!(conversation.deadline(), None);
+    drop(inlet);
+    assert!(told(), "its stream was left");
+    assert!(conversation.deadline().is_some());
+    assert!(!told());
+    conversation.say(&question(8), None).await;
+    assert!(told());
+}
+
 /// A question uses the stream of the oldest running request, and another one when that client leaves.
 #[tokio::test]
 async fn a_question_finds_a_stream_that_is_read() {

@@ -202,6 +202,10 @@ impl Negotiating {
             return Err(SessionError::Ended);
         }
         session.touch();
+        // Here, where nobody has the answer yet: a client that has it may leave at once.
+        if let Some(observer) = stream.observer() {
+            observer.negotiated(session);
+        }
         Ok(Arc::clone(session))
     }
 }

@@ -33,10 +33,11 @@ pub(crate) fn open(
     permit: Permit,
 ) -> Dispatched {
     let shared = Arc::clone(shared);
+    let from = envelope.requester.clone();
     Dispatched::Later(Box::pin(async move {
         let opened = try_open(&shared, envelope, mount).await;
         let answer = opened.unwrap_or_else(|refusal| {
-            ladder::log_refusal(&shared, &refusal, None);
+            ladder::log_late_refusal(&refusal, &from);
             refusal
         });
         let holds = Holds {
@@ -58,7 +59,8 @@ async fn try_open(
         ladder::busy(None, text, Some(mount.streams.limit()))
     })?;
     let buffer = EventBuffer::new(mount.config.buffer(), STREAM);
-    let stream = SessionStream::new(buffer.clone(), mount.config.max_requests_per_session);
+    let limit = mount.config.max_requests_per_session;
+    let stream = SessionStream::new(buffer.clone(), limit, mount.observer.clone());
     let of = open_session(shared, &envelope, stream).await?;
     let id = of.session.id();
     shared.broadcaster.insert(id.clone(), buffer.clone());

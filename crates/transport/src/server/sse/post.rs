@@ -1,15 +1,18 @@
 //! POST: messages of a client, handed to the handler; what it answers goes to the session's stream.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use thinpipe_proto::classify::{self, Class, Refusal, Served};
 use thinpipe_proto::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{self, Kind, Message, Payload, RequestId};
+use thinpipe_proto::rpc::{self, Kind, Message, Payload, RequestId, code, meta_key};
 use tokio::sync::oneshot;
 
 use super::SseMount;
@@ -23,6 +26,10 @@ use crate::server::session::stream::StreamSession;
 use crate::server::session::{InFlight, SessionSlot};
 use crate::server::{Shared, ladder};
 
+/// How long `notifications/initialized` may hold up its 202: a handler may ask its client before it is done,
+/// and some clients post one message at a time.
+const HOLDS_UP: Duration = Duration::from_secs(1);
+
 /// What a message becomes: something that runs without its client's POST.
 struct Job {
     future: BoxFuture<Answer>,
@@ -30,6 +37,12 @@ struct Job {
     id: Option<RequestId>,
     running: Option<InFlight>,
     kind: JobKind,
+}
+
+impl Job {
+    fn is_initialized(&self) -> bool {
+        matches!(self.kind, JobKind::Initialized(_))
+    }
 }
 
 enum JobKind {
@@ -56,14 +69,14 @@ pub(crate) fn post(
     // It may have ended while the body was on its way.
     if of.session.is_ended() || of.stream.buffer().is_closed() {
         let answer = unknown_session(None);
-        ladder::log_refusal(shared, &answer, None);
+        ladder::log_late_refusal(&answer, &envelope.requester);
         return Answering::ready(shared, answer, Holds::default());
     }
     of.session.touch();
     match jobs(shared, &envelope, of, body) {
         Ok(jobs) => start(shared, mount, of, jobs, permit),
         Err(answer) => {
-            ladder::log_refusal(shared, &answer, None);
+            ladder::log_late_refusal(&answer, &envelope.requester);
             Answering::ready(shared, answer, Holds::default())
         }
     }
@@ -84,87 +97,115 @@ fn jobs(
         Payload::Batch(_) => return batch(shared, envelope, of, payload),
         Payload::Single(message) => message,
     };
-    let job = if is_initialize(&message) {
-        initialize(shared, envelope, of, message)
-    } else if of.stream.is_open() {
-        single(shared, envelope, of, message)
-    } else {
-        before_initialize(shared, of, &message)
-    };
-    Ok(vec![job?])
+    Ok(vec![single(shared, envelope, of, message)?])
 }
 
-fn is_initialize(message: &Message) -> bool {
-    message.kind() == Kind::Request && message.method() == Some("initialize")
-}
-
-fn initialize(
-    shared: &Arc<Shared>,
-    envelope: &Envelope,
-    of: &StreamSession,
-    message: Message,
-) -> Result<Job, Answer> {
-    ladder::check_initialize(&message)?;
-    let running = begin(shared, &of.session, &message)?;
-    let slot = SessionSlot::of_stream(shared.sessions.clone(), of);
-    let slot = slot.ok_or_else(|| invalid(message.id(), "this session is initialized already"))?;
-    let id = message.id().cloned();
-    let inbound = Inbound::Initialize(message, slot);
-    let exchange = envelope.exchange(inbound, Revision::NEWEST_LEGACY);
-    Ok(Job {
-        future: Arc::clone(&envelope.endpoint.handler).handle(exchange),
-        id,
-        running: Some(running),
-        kind: JobKind::Initialize,
-    })
-}
-
-/// Only `ping` may come before `initialize` was answered, and no handler has a session for it yet.
-fn before_initialize(
-    shared: &Shared,
-    of: &StreamSession,
-    message: &Message,
-) -> Result<Job, Answer> {
-    let ping = message.kind() == Kind::Request && message.method() == Some("ping");
-    let Some(id) = message.id().filter(|_| ping) else {
-        let text = "this session is not initialized yet; send initialize first";
-        return Err(invalid(message.id(), text));
-    };
-    let answer = Answer::json(rpc::response(id, b"{}"));
-    Ok(Job {
-        id: Some(id.clone()),
-        running: Some(begin(shared, &of.session, message)?),
-        future: Box::pin(std::future::ready(answer)),
-        kind: JobKind::Other,
-    })
-}
-
+/// A message. A request that is refused gets the error on the stream, where SDK clients wait for it: some
+/// see nothing of an error in the POST. There are told only those that an error with this id would tell
+/// something else: the call with that id still runs, or they may come again.
 fn single(
     shared: &Arc<Shared>,
     envelope: &Envelope,
     of: &StreamSession,
     message: Message,
 ) -> Result<Job, Answer> {
-    let is_request = message.kind() == Kind::Request;
-    let running = is_request
-        .then(|| begin(shared, &of.session, &message))
-        .transpose()?;
-    let revision = of.session.revision();
-    let kind = if message.method() == Some("notifications/initialized") {
-        let inbound = Inbound::Listen(Arc::clone(&of.session), None);
-        JobKind::Initialized(Box::new(envelope.exchange(inbound, revision)))
+    if message.kind() != Kind::Request {
+        return told(envelope, of, message);
+    }
+    let running = Some(begin(shared, &of.session, &message)?);
+    let id = message.id().cloned();
+    let asked = if is_initialize(&message) {
+        initialize(shared, envelope, of, message)
+    } else if of.stream.is_open() {
+        Ok(call(envelope, of, message))
     } else {
-        JobKind::Other
+        before_initialize(&message)
     };
-    let id = message.id().filter(|_| is_request).cloned();
-    let inbound = Inbound::Message(message, Some(Arc::clone(&of.session)));
+    let (future, kind) = asked.unwrap_or_else(|refusal| {
+        ladder::log_error_on_stream(&refusal, &envelope.requester);
+        (Box::pin(std::future::ready(refusal)), JobKind::Other)
+    });
     Ok(Job {
-        future: Arc::clone(&envelope.endpoint.handler).handle(envelope.exchange(inbound, revision)),
+        future,
         id,
         running,
         kind,
     })
 }
+
+fn is_initialize(message: &Message) -> bool {
+    message.kind() == Kind::Request && message.method() == Some("initialize")
+}
+
+/// What answers a request.
+type Asked = (BoxFuture<Answer>, JobKind);
+
+fn initialize(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    of: &StreamSession,
+    message: Message,
+) -> Result<Asked, Answer> {
+    ladder::check_initialize(&message)?;
+    let slot = SessionSlot::of_stream(shared.sessions.clone(), of);
+    let slot = slot.ok_or_else(|| invalid(message.id(), "this session is initialized already"))?;
+    let inbound = Inbound::Initialize(message, slot);
+    let exchange = envelope.exchange(inbound, Revision::NEWEST_LEGACY);
+    let future = Arc::clone(&envelope.endpoint.handler).handle(exchange);
+    Ok((future, JobKind::Initialize))
+}
+
+fn call(envelope: &Envelope, of: &StreamSession, message: Message) -> Asked {
+    let inbound = Inbound::Message(message, Some(Arc::clone(&of.session)));
+    let exchange = envelope.exchange(inbound, of.session.revision());
+    let future = Arc::clone(&envelope.endpoint.handler).handle(exchange);
+    (future, JobKind::Other)
+}
+
+/// Only `ping` may come before `initialize` was answered, and no handler has a session for it yet.
+fn before_initialize(message: &Message) -> Result<Asked, Answer> {
+    if let Some(id) = message.id().filter(|_| message.method() == Some("ping")) {
+        let answer = Answer::json(rpc::response(id, b"{}"));
+        return Ok((Box::pin(std::future::ready(answer)), JobKind::Other));
+    }
+    let (code, text) = if is_modern(message) {
+        // In the words of servers that have never heard of it: from them, clients that try the newest
+        // revision first know that they are to send `initialize`.
+        (code::METHOD_NOT_FOUND, "Method not found")
+    } else {
+        (code::INVALID_REQUEST, NOT_INITIALIZED)
+    };
+    let (status, data) = (StatusCode::BAD_REQUEST, reason!("not_initialized"));
+    Err(Answer::error(status, message.id(), code, text, Some(data)))
+}
+
+/// Whether a request is one of 2026-07-28, which this binding does not carry.
+fn is_modern(message: &Message) -> bool {
+    let claims = message.meta_json(meta_key::PROTOCOL_VERSION).is_some();
+    claims || message.method() == Some("server/discover")
+}
+
+/// A notification or a response.
+fn told(envelope: &Envelope, of: &StreamSession, message: Message) -> Result<Job, Answer> {
+    if !of.stream.is_open() {
+        return Err(invalid(None, NOT_INITIALIZED));
+    }
+    let kind = if message.method() == Some("notifications/initialized") {
+        let inbound = Inbound::Listen(Arc::clone(&of.session), None);
+        JobKind::Initialized(Box::new(envelope.exchange(inbound, of.session.revision())))
+    } else {
+        JobKind::Other
+    };
+    let (future, _) = call(envelope, of, message);
+    Ok(Job {
+        future,
+        id: None,
+        running: None,
+        kind,
+    })
+}
+
+const NOT_INITIALIZED: &str = "this session is not initialized yet; send initialize first";
 
 /// The messages of a batch, side by side. The answer to each is an event of its own: an array would have to
 /// wait for the slowest, and single messages are right in every revision.
@@ -184,8 +225,7 @@ fn batch(
         return Err(invalid(None, "this is no batch"));
     };
     if !of.stream.is_open() {
-        let text = "this session is not initialized yet; send initialize first";
-        return Err(invalid(None, text));
+        return Err(invalid(None, NOT_INITIALIZED));
     }
     let allowed = classify::batch_allowed(of.session.revision());
     allowed.map_err(|refusal| Answer::refused(&refusal))?;
@@ -201,7 +241,9 @@ fn batch(
         .collect()
 }
 
-/// Runs jobs beside the response to the POST, which says only that they were taken.
+/// Runs jobs beside the response to the POST, which says only that they were taken. By then they have begun,
+/// in the order of the 202s, however many connections a client uses; and what follows
+/// `notifications/initialized` begins when the handler is done with it.
 fn start(
     shared: &Arc<Shared>,
     mount: &Arc<SseMount>,
@@ -213,6 +255,7 @@ fn start(
     let runs_on = jobs
         .iter()
         .any(|job| matches!(job.kind, JobKind::Initialize));
+    let is_initialized = !is_batch && jobs.iter().any(Job::is_initialized);
     let inline = mount.config.inline_json && !is_batch && jobs.iter().any(|job| job.id.is_some());
     let (sender, receiver) = inline.then(oneshot::channel).unzip();
     let work = match jobs.pop() {
@@ -223,7 +266,19 @@ fn start(
             all_of(all.collect(), permit)
         }
     };
+    let (work, done) = match is_initialized {
+        true => told_when_done(work),
+        false => (work, None),
+    };
     spawn(shared, of, work, runs_on);
+    if let Some(done) = done {
+        let answered = async move {
+            // It ends with its sender. When it is late, the others do not wait any longer.
+            let _ = tokio::time::timeout(HOLDS_UP, done).await;
+            taken()
+        };
+        return Answering::waiting(shared, Box::pin(answered), Holds::default());
+    }
     let Some(receiver) = receiver else {
         return Answering::ready(shared, taken(), Holds::default());
     };
@@ -295,8 +350,21 @@ fn all_of(mut works: Vec<BoxFuture<()>>, permit: Permit) -> BoxFuture<()> {
     })
 }
 
+/// The same, and something that ends with it.
+fn told_when_done(work: BoxFuture<()>) -> (BoxFuture<()>, Option<oneshot::Receiver<Infallible>>) {
+    let (working, done) = oneshot::channel();
+    let work = async move {
+        let _working = working;
+        work.await;
+    };
+    (Box::pin(work), Some(done))
+}
+
 fn spawn(shared: &Arc<Shared>, of: &StreamSession, mut work: BoxFuture<()>, runs_on: bool) {
     let running = of.stream.run();
+    if begin_now(&mut work).is_ready() {
+        return;
+    }
     let closed = of.session.closed().clone();
     let detaching = Arc::clone(shared);
     shared.tasks.spawn(async move {
@@ -313,6 +381,16 @@ fn spawn(shared: &Arc<Shared>, of: &StreamSession, mut work: BoxFuture<()>, runs
             detaching.detach(work, Holds::default());
         }
     });
+}
+
+/// Polls it once, here and now. A task of its own might come after that of the next message.
+fn begin_now(work: &mut BoxFuture<()>) -> Poll<()> {
+    // The task polls it again in any case, with a waker.
+    let mut cx = Context::from_waker(Waker::noop());
+    let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut cx)));
+    // A handler that panics ends as in a task: its hook has told of it, and its request is answered when
+    // `work` is dropped. The connection is not to blame.
+    polled.unwrap_or(Poll::Ready(()))
 }
 
 /// What follows `notifications/initialized`.
