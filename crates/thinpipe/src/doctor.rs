@@ -5,6 +5,7 @@
 
 mod http;
 mod judgement;
+mod list;
 mod observation;
 mod pipe;
 mod report;
@@ -195,7 +196,7 @@ fn nothing_yet(target: &str) -> Observations {
     Observations {
         target: target.to_owned(),
         identity: Err(not_mcp(String::new())),
-        lists: http::Lists::new(),
+        lists: list::Lists::new(),
         transport: Transport::Unknown,
     }
 }

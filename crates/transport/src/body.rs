@@ -173,7 +173,7 @@ impl Body {
             return Err(BodyError::TooLarge { limit });
         }
         let mut whole = match length {
-            Some(length) => Gathering::of_length(budget, length)?,
+            Some(length) => Gathering::announced(budget, length)?,
             None => Gathering::up_to(budget, limit),
         };
         let read = async {

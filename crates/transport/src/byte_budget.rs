@@ -181,14 +181,20 @@ pub(crate) struct Gathering {
 }
 
 impl Gathering {
-    /// Begins one of this length: it has its room from the start, so what is refused is refused
-    /// before it is read.
+    /// Begins one of this length, all of which is here or made here: it has its room from the start.
     pub(crate) fn of_length(budget: &ByteBudget, length: usize) -> Result<Self, NoRoom> {
         Ok(Self {
             room: budget.reserve(length)?,
             bytes: Vec::with_capacity(length),
             limit: length,
         })
+    }
+
+    /// Begins one that is said to be this long. If there is no room for it now it is refused before it is
+    /// read, but it takes its room only as it comes: a promise costs nobody anything.
+    pub(crate) fn announced(budget: &ByteBudget, length: usize) -> Result<Self, NoRoom> {
+        drop(budget.reserve(length)?);
+        Ok(Self::up_to(budget, length))
     }
 
     /// Begins one of unknown length, up to a limit that whoever reads it watches over.

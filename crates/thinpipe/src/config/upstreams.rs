@@ -195,6 +195,13 @@ impl Build {
     ) -> Option<Reached> {
         let Some(command) = &raw.command else {
             self.strangers(raw.keys_of_programs(), path, "command");
+            if raw.era == Some(RawEra::HttpSse) {
+                for key in raw.keys_of_streamable() {
+                    let message =
+                        format!("`{key}` means nothing to a server of `era = \"http+sse\"`");
+                    self.add(Problem::at(path.key(key), message).mend("remove it"));
+                }
+            }
             let url = self.url(raw.url.as_deref(), path, listen);
             let headers = self.headers(raw.headers.clone(), path);
             let mut client = UpstreamConfig::new(name.into(), url?);

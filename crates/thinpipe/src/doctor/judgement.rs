@@ -142,7 +142,10 @@ impl Findings {
     fn lists(&mut self, seen: &Observations) {
         for (method, list) in &seen.lists {
             match list {
-                Ok(names) => self.fine("lists", format!("{method}: {}", names.len())),
+                Ok(list) => {
+                    let least = if list.goes_on { "at least " } else { "" };
+                    self.fine("lists", format!("{method}: {least}{}", list.names.len()));
+                }
                 Err(error) => self.warning(
                     "lists",
                     format!("{method} failed, though the server says it has them: {error}"),

@@ -1,7 +1,7 @@
 //! `thinpipe doctor` against servers that behave, and servers that do not.
 
-use serde_json::Value;
-use thinpipe_testkit::{Era, Script, Upstream};
+use serde_json::{Value, json};
+use thinpipe_testkit::{Cut, Era, Script, Upstream};
 
 use crate::support::{Done, Sample, run};
 
@@ -90,6 +90,50 @@ async fn what_a_server_does_wrong_is_told() {
     ] {
         assert_eq!(level(&report, check), Some(expected), "{check}: {report:#}");
     }
+}
+
+/// Lists are read page by page, and not for ever.
+#[tokio::test]
+async fn lists_are_read_to_their_end_or_to_a_bound() {
+    for (pages, read, unfinished) in [(3, 3, 0), (u64::MAX, 20, 1)] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| behaviour.era = Era::Sessions);
+        upstream.on_each("tools/list", move |request| {
+            let message = request.json();
+            let cursor = message["params"]["cursor"].as_str().unwrap_or("1");
+            let page: u64 = cursor.parse().expect("a cursor comes back as it was");
+            let mut result = json!({ "tools": [{ "name": format!("tool {page}") }] });
+            if page < pages {
+                result["nextCursor"] = (page + 1).to_string().into();
+            }
+            let id = &message["id"];
+            Some(Script::json(
+                json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+            ))
+        });
+        let (done, report) = doctor(&["--watch", "0", upstream.url()]).await;
+        assert_eq!(done.code, 0, "{report:#}");
+        let names = report["lists"]["tools/list"].as_array().unwrap();
+        assert_eq!(names.len(), read);
+        assert_eq!(names[read - 1], format!("tool {read}"));
+        let more = report["unfinished_lists"].as_array().unwrap();
+        assert_eq!(more.len(), unfinished, "{report:#}");
+    }
+}
+
+/// A session that cannot be used is ended, too.
+#[tokio::test]
+async fn what_the_doctor_opens_it_ends() {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| behaviour.era = Era::Sessions);
+    upstream.on_each("notifications/initialized", |_| {
+        Some(Script::new().cut(Cut::Fin))
+    });
+    let (done, report) = doctor(&["--watch", "0", upstream.url()]).await;
+    assert_eq!(done.code, 1, "{report:#}");
+    let record = upstream.record();
+    assert!(record.count("initialize") > 0);
+    assert_eq!(record.count("DELETE"), record.count("initialize"));
 }
 
 #[tokio::test]

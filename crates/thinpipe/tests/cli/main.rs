@@ -101,6 +101,69 @@ fn check_shows_everything_that_is_in_effect_but_no_secret() {
     assert!(!done.stdout.contains("hunter2") && !done.stdout.contains("s3cret"));
 }
 
+/// I5: a secret that is the default of a variable is one, wherever it stands.
+#[test]
+fn i5_check_shows_no_default_that_is_a_secret() {
+    let file = temporary(
+        "defaults.toml",
+        r#"interceptors = [{ type = "headers", request.set = { x-key = "${X:-hunter2}" } }]
+tokens = [{ principal = "${WHO:-alice}", token = "${X:-0123456789abcdef-hunter2}" }]
+[[upstreams]]
+name = "a"
+url = "http://${HOST:-localhost}/mcp?${TOKEN:-hunter2}"
+headers = { Authorization = "Bearer ${X:-hunter2}" }
+[[upstreams]]
+name = "b"
+command = "sh"
+args = ["--api-key", "${X:-hunter2}", "--token=${X:-hunter2}", "${DIR:-/tmp}"]
+env = { KEY = "${env:X:-hunter2}" }
+"#,
+    );
+    let done = run(&["check", file.path()], &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(!done.stdout.contains("hunter2"), "{}", done.stdout);
+    for shown in [
+        "authorization = \"Bearer ${X}\"",
+        "url = \"http://${HOST:-localhost}/mcp?${TOKEN}\"",
+        "\"--token=${X}\"",
+        "\"${DIR:-/tmp}\"",
+        "KEY = \"${env:X}\"",
+        "principal = \"${WHO:-alice}\"",
+    ] {
+        assert!(done.stdout.contains(shown), "{shown}: {}", done.stdout);
+    }
+}
+
+/// A21, I5: what is valid and hardly meant is said, by `check` as well as at the start.
+#[test]
+fn a21_a_day_that_is_over_and_an_open_admin_side_are_said() {
+    let file = |more: &str| {
+        let text = format!("{more}\n[[upstreams]]\nurl = \"http://h/mcp\"\n");
+        temporary("doubts.toml", &text)
+    };
+    let past = "[sse.deprecation]\nsunset = \"2026-01-01\"";
+    let kept = format!("{past}\nafter_sunset = \"warn\"");
+    let off = format!("[sse]\nenabled = false\n{past}");
+    for (text, said) in [
+        (
+            past,
+            "sunset: 2026-01-01 is over, so that clients of HTTP+SSE get 410",
+        ),
+        (&kept, "2026-01-01 is over and HTTP+SSE is still served"),
+        (&off, ""),
+        (
+            "admin = \"0.0.0.0:8081\"",
+            "warning: admin: whoever reaches 0.0.0.0:8081",
+        ),
+        ("admin = \"[::1]:8081\"", ""),
+    ] {
+        let done = run(&["check", file(text).path()], &[]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert!(done.stderr.contains(said), "{text}: {}", done.stderr);
+        assert_eq!(done.stderr.is_empty(), said.is_empty(), "{}", done.stderr);
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let done = run(&["check", "/nowhere/thinpipe.toml"], &[]);
@@ -264,6 +327,41 @@ fn it_says_where_it_listens_what_stands_behind_it_and_what_to_tell_a_client() {
         said.contains("stateless Streamable HTTP (2026-07-28)"),
         "{said}"
     );
+}
+
+/// What nobody has found out is not said as if it were.
+#[test]
+fn the_start_tells_what_is_known_from_what_is_believed() {
+    let sample = Sample::start();
+    let pinned = format!("era = \"streamable\"\nurl = \"{}\"", sample.url);
+    let dead = "url = \"http://127.0.0.1:1/mcp?key=hunter2\"".to_owned();
+    let (origin, _) = sample.url.rsplit_once('/').unwrap();
+    let wrong = format!("url = \"{origin}/wrong\"");
+    for (upstream, said) in [
+        (
+            "command = \"cat\"".to_owned(),
+            "it was not asked what it speaks",
+        ),
+        (pinned, "is spoken to in Streamable HTTP with sessions"),
+        (
+            dead,
+            "server at http://127.0.0.1:1/mcp cannot be used yet: ",
+        ),
+        (
+            wrong,
+            "is its URL that of its MCP endpoint, mostly /mcp or /sse?",
+        ),
+    ] {
+        let text =
+            format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\n[[upstreams]]\n{upstream}\n");
+        let file = temporary("start.toml", &text);
+        let mut gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+        gateway.program.said_until(said);
+        let (code, said) = gateway.program.stop();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(!said.contains("server speaks"), "{said}");
+    }
 }
 
 #[test]

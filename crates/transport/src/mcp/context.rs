@@ -80,7 +80,13 @@ struct Pace {
 }
 
 impl Context {
-    pub(super) fn new(about: Box<About>, message: &Message, log_level: Option<LogLevel>) -> Self {
+    /// `outlet` is where a request is answered; nothing is said about a notification.
+    pub(super) fn new(
+        about: Box<About>,
+        message: &Message,
+        log_level: Option<LogLevel>,
+        outlet: Option<Outlet>,
+    ) -> Self {
         let token = message.meta("progressToken");
         let token = token.and_then(|token| serde_json::from_slice(&token).ok());
         let cancelled = match &about.session {
@@ -89,7 +95,7 @@ impl Context {
         };
         let inner = Inner {
             about,
-            outlet: None,
+            outlet,
             cancelled,
             log_level,
             progress: token.map(|token| Progress {
@@ -107,14 +113,6 @@ impl Context {
             inner: Arc::new(inner),
             input: Arc::default(),
         }
-    }
-
-    /// The same, answering over this outlet. Only before it was cloned.
-    pub(super) fn over(mut self, outlet: Outlet) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.outlet = Some(outlet);
-        }
-        self
     }
 
     pub(super) fn with_input(&self, input: Input) -> Self {

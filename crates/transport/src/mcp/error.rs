@@ -136,7 +136,7 @@ pub enum AskError {
     Stateless,
     /// No answer came.
     #[error(transparent)]
-    Unanswered(#[from] conversation::AskError),
+    Unanswered(#[from] conversation::Unanswered),
     /// The client answered with an error.
     #[error("the client refused: {message} ({code})")]
     Refused {

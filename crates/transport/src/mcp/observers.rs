@@ -37,6 +37,12 @@ impl SseObserver for Observers {
         }
     }
 
+    fn negotiated(&self, session: &Arc<Session>) {
+        for one in &self.0 {
+            one.negotiated(session);
+        }
+    }
+
     fn initialized(&self, session: &Arc<Session>, stream: &EventBuffer) {
         for one in &self.0 {
             one.initialized(session, stream);

@@ -67,7 +67,7 @@ impl<H: MessageHandler> Service<H> {
             );
             return;
         }
-        self.notifier.attach(sessions);
+        self.notifier.attach(server);
     }
 
     async fn respond_to(self: Arc<Self>, exchange: Exchange) -> Answer {
@@ -104,7 +104,14 @@ impl<H: MessageHandler> Service<H> {
     }
 
     async fn initialize(&self, message: &Message, slot: SessionSlot) -> Answer {
-        let id = message.id();
+        let Some(id) = message.id() else {
+            let error = RpcError::new(code::INVALID_REQUEST, "initialize is a request");
+            let error = error.reason("bad_request");
+            return Answer {
+                status: StatusCode::BAD_REQUEST,
+                ..refuse(message, &error, Revision::NEWEST_LEGACY)
+            };
+        };
         let asked = message.param_str("protocolVersion").unwrap_or_default();
         let known = Revision::from_bytes(asked.as_bytes()).filter(|known| !known.is_modern());
         let revision = known.unwrap_or(Revision::NEWEST_LEGACY);
@@ -117,14 +124,19 @@ impl<H: MessageHandler> Service<H> {
             Ok(session) => {
                 session.state(|| SessionState::new(&session, &self.conversation, false));
                 let result = self.info.for_initialize(revision.as_str()).to_string();
-                let id = id.cloned().unwrap_or_else(|| RequestId::from_integer(0));
-                let response = thinpipe_proto::rpc::response(&id, result.as_bytes());
+                let response = thinpipe_proto::rpc::response(id, result.as_bytes());
                 Answer::json(response).with_session(session.id().clone())
             }
             Err(error) => {
                 tracing::warn!(%error, "a session cannot be opened");
                 let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "no session can be opened");
-                Answer::error(status, id, code::INTERNAL_ERROR, text, Some(NO_SESSION))
+                Answer::error(
+                    status,
+                    Some(id),
+                    code::INTERNAL_ERROR,
+                    text,
+                    Some(NO_SESSION),
+                )
             }
         }
     }
@@ -191,7 +203,7 @@ impl<H: MessageHandler> Service<H> {
                 }
             }
             _ => {
-                let context = Context::new(about, &message, None);
+                let context = Context::new(about, &message, None, None);
                 let taken = self
                     .handler
                     .notification(Request::new(message), context.clone());
@@ -269,7 +281,7 @@ impl<H: MessageHandler> Service<H> {
             .is_some()
             .then(|| this.sessions.get().cloned())
             .flatten();
-        let context = Context::new(about, &message, level).over(outlet);
+        let context = Context::new(about, &message, level, Some(outlet));
         let call = Call {
             message,
             id,
@@ -397,3 +409,6 @@ fn foreign_session(id: Option<&RequestId>) -> Answer {
 }
 
 const NO_SESSION: &str = r#"{"reason":"session_unavailable"}"#;
+
+#[cfg(test)]
+mod tests;

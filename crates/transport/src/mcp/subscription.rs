@@ -9,17 +9,18 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Message, RequestId, meta_key, response};
 use thinpipe_proto::session::StreamId;
 use thinpipe_proto::sse;
 
 use super::RpcError;
 use super::handler::ServerInfo;
-use super::session::{MAX_SUBSCRIPTIONS, SessionState};
+use super::session::{MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, SessionState};
 use crate::body::{BodyError, BodyStream, Filled};
 use crate::server::conversation::ConversationConfig;
 use crate::server::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed};
-use crate::server::{Answer, Session, SessionManager};
+use crate::server::{Answer, Server, Session, SessionManager, SseBroadcaster};
 
 /// Tells all clients that may want to know that something changed. Cheap to clone.
 ///
@@ -33,8 +34,14 @@ pub struct Notifier {
 struct Shared {
     conversation: ConversationConfig,
     can: Can,
-    sessions: OnceLock<SessionManager>,
+    clients: OnceLock<Clients>,
     listeners: Mutex<Listeners>,
+}
+
+/// The clients that have sessions.
+struct Clients {
+    sessions: SessionManager,
+    over_sse: SseBroadcaster,
 }
 
 /// What the server declared that it tells.
@@ -84,6 +91,15 @@ impl Change<'_> {
         }
     }
 
+    /// Whether the client of a session wants to know.
+    fn is_for(&self, state: &SessionState) -> bool {
+        let wants = match self {
+            Self::Resource(uri) => state.subscribes(uri),
+            _ => true,
+        };
+        wants && state.is_initialized()
+    }
+
     fn message(&self, subscription: Option<&Value>) -> Bytes {
         let method = self.method();
         let mut params = match self {
@@ -108,7 +124,7 @@ impl Notifier {
         let shared = Shared {
             conversation,
             can,
-            sessions: OnceLock::new(),
+            clients: OnceLock::new(),
             listeners: Mutex::default(),
         };
         Self {
@@ -116,9 +132,11 @@ impl Notifier {
         }
     }
 
-    pub(super) fn attach(&self, sessions: &SessionManager) {
-        // The same sessions if it is mounted at several places.
-        let _ = self.shared.sessions.set(sessions.clone());
+    pub(super) fn attach(&self, server: &Server) {
+        self.shared.clients.get_or_init(|| Clients {
+            sessions: server.sessions().clone(),
+            over_sse: server.broadcaster().clone(),
+        });
     }
 
     /// The list of tools changed. Tells nobody unless `tools.listChanged` is declared.
@@ -154,27 +172,24 @@ impl Notifier {
         let Ok(message) = Message::parse(change.message(None)) else {
             return;
         };
-        let Some(sessions) = self.shared.sessions.get() else {
+        let Some(clients) = self.shared.clients.get() else {
             return;
         };
-        for session in sessions.list() {
-            self.tell_session(&session, change, &message);
+        let mut over_sse = Vec::new();
+        for session in clients.sessions.list() {
+            if let Some(state) = SessionState::existing(&session).filter(|s| change.is_for(s)) {
+                match session.binding() {
+                    Binding::HttpSse => over_sse.push((session.id().clone(), message.clone())),
+                    _ => tell_session(&session, state, &message),
+                }
+            }
             // There may be thousands, and others run on this thread too.
             tokio::task::coop::consume_budget().await;
         }
-    }
-
-    fn tell_session(&self, session: &Session, change: &Change<'_>, message: &Message) {
-        let Some(state) = SessionState::existing(session) else {
-            return;
-        };
-        let wants = match change {
-            Change::Resource(uri) => state.subscribes(uri),
-            _ => true,
-        };
-        if wants && state.is_initialized() && state.conversation.try_say(message, None).is_err() {
-            // There is no such error for a change notice.
-            tracing::error!(session = ?session.id(), "a change could not be told");
+        for sent in clients.over_sse.fan_out(over_sse).await {
+            if let Err(error) = sent {
+                tracing::debug!(%error, "a client that left is not told of a change");
+            }
         }
     }
 
@@ -237,6 +252,13 @@ impl Notifier {
     }
 }
 
+fn tell_session(session: &Session, state: &SessionState, message: &Message) {
+    if state.conversation.try_say(message, None).is_err() {
+        // There is no such error for a change notice.
+        tracing::error!(session = ?session.id(), "a change could not be told");
+    }
+}
+
 impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Notifier")
@@ -271,13 +293,20 @@ impl Filter {
             return Err(RpcError::invalid_params(text));
         }
         let uris = uris.iter().filter_map(Value::as_str).map(str::to_owned);
+        let uris: HashSet<_> = uris.collect();
+        if uris.iter().map(String::len).sum::<usize>() > MAX_SUBSCRIPTION_BYTES {
+            let text = format!("resources of more than {MAX_SUBSCRIPTION_BYTES} bytes");
+            return Err(RpcError::invalid_params(text));
+        }
         Ok(Self {
             tools: wants("toolsListChanged") && info.can("tools", Some("listChanged")),
             prompts: wants("promptsListChanged") && info.can("prompts", Some("listChanged")),
             resources: wants("resourcesListChanged") && info.can("resources", Some("listChanged")),
-            uris: uris
-                .filter(|_| info.can("resources", Some("subscribe")))
-                .collect(),
+            uris: if info.can("resources", Some("subscribe")) {
+                uris
+            } else {
+                HashSet::new()
+            },
         })
     }
 

@@ -6,31 +6,33 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::StatusCode;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::{EventId, StreamId};
+use tokio::sync::Notify;
 
 use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed, parse_event_id};
+use super::history::{Charge, History, Registered};
 use crate::body::Body;
 use crate::io::now;
+use crate::server::Session;
 use crate::server::exchange::{Answer, Content};
 
 mod ask;
 mod contention;
 mod exchange;
 mod held;
-mod notice;
+pub(super) mod notice;
 
-pub use ask::AskError;
+pub use ask::Unanswered;
 pub use contention::Contention;
 pub use exchange::{First, Inlet, Outlet};
 
-use ask::Asked;
+use ask::{Asked, is_for_the_client};
 use exchange::Stream;
 use held::Held;
 
@@ -100,11 +102,19 @@ pub enum ListenError {
 pub struct Conversation {
     config: ConversationConfig,
     primes: bool,
-    /// HTTP+SSE: the one stream, and whether responses come out of their inlets instead.
-    only: Option<EventBuffer>,
-    answers: bool,
+    only: Option<Only>,
     inner: Mutex<Inner>,
     asked: Asked,
+    /// What looks after what its streams keep.
+    history: Option<(Registered, History)>,
+    on_held: OnceLock<Arc<Notify>>,
+}
+
+/// HTTP+SSE: the one stream.
+struct Only {
+    stream: EventBuffer,
+    /// Whether responses come out of their inlets, instead of going on it too.
+    answers: bool,
 }
 
 struct Inner {
@@ -129,57 +139,74 @@ impl Conversation {
     /// That of a session over Streamable HTTP of this revision.
     #[must_use]
     pub fn new(config: ConversationConfig, revision: Revision) -> Arc<Self> {
-        Self::build(config, revision.primes_streams(), None, true)
+        Self::build(config, revision.primes_streams(), None, None)
+    }
+
+    /// That of this session over Streamable HTTP. What its streams keep is swept with the session, and counts
+    /// together with what those of other sessions of the same [`SessionManager`](crate::server::SessionManager)
+    /// keep: 256 MiB, of which the oldest goes first.
+    #[must_use]
+    pub fn in_session(config: ConversationConfig, session: &Session) -> Arc<Self> {
+        let history = config.resumes().then(|| session.history().clone());
+        Self::build(config, session.revision().primes_streams(), None, history)
     }
 
     /// That of a session over HTTP+SSE, whose stream this is. All goes on it, responses too; the requests are
     /// answered [`Answer::on_stream`].
     #[must_use]
     pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
-        Self::build(config, false, Some(only), false)
+        let (stream, answers) = (only, false);
+        Self::build(config, false, Some(Only { stream, answers }), None)
     }
 
     /// The same, but for responses: they are what requests are answered with, and the server side puts them on
     /// the stream, or in the response to the POST where [`inline_json`](super::SseConfig::inline_json) says so.
     #[must_use]
     pub fn beside(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
-        Self::build(config, false, Some(only), true)
+        let (stream, answers) = (only, true);
+        Self::build(config, false, Some(Only { stream, answers }), None)
     }
 
     fn build(
         config: ConversationConfig,
         primes: bool,
-        only: Option<EventBuffer>,
-        answers: bool,
+        only: Option<Only>,
+        history: Option<History>,
     ) -> Arc<Self> {
-        let inner = Inner {
-            next: 1,
-            open: BTreeMap::new(),
-            finished: Vec::new(),
-            standalone: EventBuffer::new(config.buffer, STANDALONE),
-            contention: Contention::default(),
-            held: Held::default(),
-            closed: false,
-        };
-        Arc::new(Self {
-            asked: Asked::new(config.max_asked),
-            config,
-            primes: primes && config.resumes(),
-            only,
-            answers,
-            inner: Mutex::new(inner),
+        Arc::new_cyclic(|this| {
+            let history = history.map(|history| (history.register(this), history));
+            let charge = charge(history.as_ref());
+            let inner = Inner {
+                next: 1,
+                open: BTreeMap::new(),
+                finished: Vec::new(),
+                standalone: EventBuffer::charged(config.buffer, STANDALONE, charge),
+                contention: Contention::default(),
+                held: Held::default(),
+                closed: false,
+            };
+            Self {
+                asked: Asked::new(config.max_asked),
+                config,
+                primes: primes && config.resumes(),
+                only,
+                inner: Mutex::new(inner),
+                history,
+                on_held: OnceLock::new(),
+            }
         })
     }
 
     /// Begins the answer to a request: where it is said, and where it comes out.
     pub fn begin(self: &Arc<Self>, request: &RequestId) -> (Outlet, Inlet) {
         if let Some(only) = &self.only {
-            return exchange::over(request, only, self.answers, self);
+            return exchange::over(request, only, self);
         }
         let mut inner = self.lock();
         let id = StreamId(inner.next);
         inner.next += 1;
-        let buffer = EventBuffer::new(self.config.buffer, id);
+        let charge = charge(self.history.as_ref());
+        let buffer = EventBuffer::charged(self.config.buffer, id, charge);
         if inner.closed {
             buffer.close();
         }
@@ -244,30 +271,38 @@ impl Conversation {
         }
     }
 
-    fn target(&self, message: &Message, related: Option<&RequestId>) -> Target {
-        match &self.only {
-            Some(only) => Target::Buffer(only.clone()),
-            None => self.lock().target(message, related, &self.config),
-        }
+    /// Takes the standalone stream from a client that does not read it. What it has not read waits there for
+    /// its next GET.
+    pub fn end_standalone(&self) {
+        // The newest reader is the only one, and this one reads nothing.
+        let newest = self.lock().standalone.reader();
+        drop(newest);
     }
 
-    /// The client has left a stream before it read these. What the server asks is asked elsewhere, or
-    /// waits; what it said about the request is lost with its client.
-    fn ask_elsewhere(&self, unread: Vec<Bytes>) {
-        let questions = unread
-            .into_iter()
-            .filter_map(|text| Message::parse(text).ok());
-        for question in questions.filter(|message| message.kind() == Kind::Request) {
-            if self.try_say(&question, None) == Err(NotPushed::Full) {
-                let until = now() + self.config.hold;
-                self.lock().held.keep_request(&question, until);
+    fn target(&self, message: &Message, related: Option<&RequestId>) -> Target {
+        match &self.only {
+            Some(only) => Target::Buffer(only.stream.clone()),
+            None => {
+                let target = self.lock().target(message, related, &self.config);
+                if matches!(target, Target::Nowhere(Said::Held)) {
+                    self.note_held();
+                }
+                target
             }
         }
     }
 
-    /// Whether a message whose stream was left meanwhile is worth another one.
-    fn asks_elsewhere(&self, message: &Message) -> bool {
-        message.kind() == Kind::Request && self.only.is_none() && !self.lock().closed
+    /// Has this notified whenever something begins to wait for a stream, also when it was said on one that its
+    /// client has left: the [`deadline`](Self::deadline) may have changed. Only the first call counts.
+    pub fn notify_held(&self, notify: Arc<Notify>) {
+        // Whoever serves the session does so once.
+        let _ = self.on_held.set(notify);
+    }
+
+    fn note_held(&self) {
+        if let Some(notify) = self.on_held.get() {
+            notify.notify_one();
+        }
     }
 
     /// Answers a GET: the standalone stream, or any stream after an event of it.
@@ -352,6 +387,25 @@ impl Conversation {
         self.asked.close();
     }
 
+    /// Forgets what is older than it is to be kept.
+    pub(super) fn sweep(&self) {
+        let mut inner = self.lock();
+        inner.sweep(&self.config);
+        inner.standalone.sweep();
+        for stream in inner.open.values() {
+            stream.buffer().sweep();
+        }
+    }
+
+    /// All its streams.
+    pub(super) fn buffers(&self) -> Vec<EventBuffer> {
+        let inner = self.lock();
+        let finished = inner.finished.iter().map(|(stream, _)| stream);
+        let streams = inner.open.values().chain(finished);
+        let buffers = streams.map(|stream| stream.buffer().clone());
+        buffers.chain([inner.standalone.clone()]).collect()
+    }
+
     /// The answer to a request is complete, or will never be.
     fn finished(&self, stream: &Arc<Stream>) {
         let mut inner = self.lock();
@@ -382,7 +436,7 @@ impl Inner {
         match of_request {
             Some(stream) if stream.is_open() => return Target::Exchange(stream),
             // Its client has left. What it is asked can be asked elsewhere, what it is told cannot.
-            Some(_) if message.kind() != Kind::Request => return Target::Nowhere(Said::Dropped),
+            Some(_) if !is_for_the_client(message) => return Target::Nowhere(Said::Dropped),
             _ if self.closed => return Target::Nowhere(Said::Dropped),
             _ => {}
         }
@@ -391,7 +445,7 @@ impl Inner {
             self.flush_standalone();
             return Target::Buffer(self.standalone.clone());
         }
-        if message.kind() != Kind::Request {
+        if !is_for_the_client(message) {
             return Target::Nowhere(self.held.keep_notice(message));
         }
         // There is one client, so nobody guesses whom this is for.
@@ -428,13 +482,18 @@ impl Inner {
     fn sweep(&mut self, config: &ConversationConfig) {
         let now = now();
         let is_young = |at: &Instant| now.saturating_duration_since(*at) < config.finished_for;
-        self.finished.retain(|(_, at)| is_young(at));
+        self.finished
+            .retain(|(stream, at)| is_young(at) && !stream.buffer().sweep());
         let mut bytes: usize = self.finished.iter().map(|(s, _)| s.buffer().bytes()).sum();
         while bytes > config.max_finished && !self.finished.is_empty() {
             let (oldest, _) = self.finished.remove(0);
             bytes -= oldest.buffer().bytes();
         }
     }
+}
+
+fn charge(history: Option<&(Registered, History)>) -> Charge {
+    history.map_or_else(Charge::default, |(_, history)| history.charge())
 }
 
 impl fmt::Debug for Conversation {

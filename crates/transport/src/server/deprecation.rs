@@ -136,11 +136,15 @@ impl SseObserver for DeprecationObserver {
         Some(Answer::new(Gone::STATUS, content, body))
     }
 
-    fn initialized(&self, session: &Arc<Session>, stream: &EventBuffer) {
+    /// Not later: whoever uses HTTP+SSE is counted, also if it leaves out `notifications/initialized`.
+    fn negotiated(&self, session: &Arc<Session>) {
         let client = ClientInfo::of(session);
         let (name, version) = (client.name.as_str(), client.version.as_str());
         self.inventory.opened(session, name, version);
         self.log(session, &client);
+    }
+
+    fn initialized(&self, session: &Arc<Session>, stream: &EventBuffer) {
         self.send_hint(session, stream);
     }
 

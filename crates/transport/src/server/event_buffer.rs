@@ -8,12 +8,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::session::StreamId;
 use tokio::sync::Notify;
 
+use super::history::Charge;
 use crate::io::now;
 
 mod reader;
@@ -27,7 +28,7 @@ use state::State;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventBufferConfig {
     /// Messages. Default: 100. Change notices (`list_changed`, `updated`) wait beside them: one of each kind
-    /// and URI, 1,024 and 1 MiB at most.
+    /// and URI, 1,088 and 1 MiB at most.
     pub max_events: usize,
     /// Bytes of messages; a single message may be larger. Default: 1 MiB.
     pub max_bytes: usize,
@@ -37,8 +38,8 @@ pub struct EventBufferConfig {
 }
 
 /// Change notices that wait to be read in one buffer, beside its other messages: one for each kind and
-/// each URI. A client of this library subscribes to 1,000 URIs at most.
-pub(crate) const MAX_NOTICES: usize = 1_024;
+/// each URI. A client subscribes to 1,000 URIs at most, in front of a shared upstream session to 1,024.
+pub(crate) const MAX_NOTICES: usize = 1_088;
 
 /// Bytes of those notices; a single one may be larger.
 pub(crate) const MAX_NOTICE_BYTES: usize = 1 << 20;
@@ -103,11 +104,16 @@ impl EventBuffer {
     /// An empty buffer. Its ids are those of `stream`, which is unique in its session.
     #[must_use]
     pub fn new(config: EventBufferConfig, stream: StreamId) -> Self {
+        Self::charged(config, stream, Charge::default())
+    }
+
+    /// The same, of which what it holds is charged here.
+    pub(super) fn charged(config: EventBufferConfig, stream: StreamId, charge: Charge) -> Self {
         Self {
             shared: Arc::new(Shared {
                 config,
                 stream,
-                state: Mutex::new(State::new()),
+                state: Mutex::new(State::new(charge)),
                 room: Notify::new(),
             }),
         }
@@ -205,17 +211,10 @@ impl EventBuffer {
         self.lock().attached
     }
 
-    /// Whether all that was said has been read, and no more will come.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        let state = self.lock();
-        state.closed && state.read == state.entries.len()
-    }
-
     /// Bytes it holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        self.lock().charge.bytes()
     }
 
     /// Sequence number of the last message.
@@ -254,10 +253,22 @@ impl EventBuffer {
     }
 
     /// Drops what is older than it is kept for; `true` if nothing is left and no more will come.
-    pub fn sweep(&self) -> bool {
+    pub(super) fn sweep(&self) -> bool {
         let mut state = self.lock();
         state.evict_old(&self.shared.config);
         state.closed && state.entries.is_empty()
+    }
+
+    /// Since when its oldest message is there, if it is kept only for a client that may resume.
+    pub(super) fn oldest_evictable(&self) -> Option<Instant> {
+        self.lock().oldest_evictable()
+    }
+
+    /// Drops that message, and tells of the next one.
+    pub(super) fn evict_oldest(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        state.evict_oldest();
+        state.oldest_evictable()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -273,7 +284,7 @@ impl fmt::Debug for EventBuffer {
         f.debug_struct("EventBuffer")
             .field("stream", &self.shared.stream)
             .field("events", &state.entries.len())
-            .field("bytes", &state.bytes)
+            .field("bytes", &state.charge.bytes())
             .finish_non_exhaustive()
     }
 }

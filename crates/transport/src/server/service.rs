@@ -209,7 +209,7 @@ async fn gather(shared: &Shared, body: impl HttpBody<Data = Bytes>) -> Result<By
     let mut whole = match body.size_hint().exact() {
         None => Gathering::up_to(&shared.buffered, max),
         Some(_) => {
-            Gathering::of_length(&shared.buffered, length).map_err(|_| ladder::no_room(shared))?
+            Gathering::announced(&shared.buffered, length).map_err(|_| ladder::no_room(shared))?
         }
     };
     while let Some(frame) = body.frame().await {

@@ -19,6 +19,7 @@ pub use slot::SessionSlot;
 use crate::io::now;
 use crate::server::Handler;
 use crate::server::event_buffer::EventBuffer;
+use crate::server::history::History;
 use stream::SessionStream;
 
 mod manager;
@@ -73,6 +74,7 @@ pub struct Session {
     stream: Option<Arc<SessionStream>>,
     record: Mutex<(SessionRecord, Version)>,
     owner: Arc<dyn Handler>,
+    history: History,
     state: OnceLock<Box<dyn Any + Send + Sync>>,
     closed: CancellationToken,
     ended: AtomicBool,
@@ -90,7 +92,7 @@ impl Session {
         version: Version,
         owner: Arc<dyn Handler>,
         endpoint: Arc<str>,
-        stream: Option<Arc<SessionStream>>,
+        (stream, history): (Option<Arc<SessionStream>>, History),
     ) -> Self {
         Self {
             id: record.id.clone(),
@@ -101,6 +103,7 @@ impl Session {
             stream,
             record: Mutex::new((record, version)),
             owner,
+            history,
             state: OnceLock::new(),
             closed: CancellationToken::new(),
             ended: AtomicBool::new(false),
@@ -156,6 +159,11 @@ impl Session {
 
     pub(crate) fn stream(&self) -> Option<&SessionStream> {
         self.stream.as_deref()
+    }
+
+    /// What streams of all sessions keep.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
     }
 
     /// The client's `initialize` params.
@@ -222,8 +230,9 @@ impl Session {
         })
     }
 
-    /// The requests that are running.
-    pub(crate) fn running_ids(&self) -> Vec<RequestId> {
+    /// The requests that are running; of a session that has ended, those that ran then.
+    #[must_use]
+    pub fn running_ids(&self) -> Vec<RequestId> {
         lock(&self.in_flight).clone()
     }
 
@@ -303,6 +312,10 @@ pub struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if self.session.is_ended() {
+            // Cut off: whoever is told of the end learns of it.
+            return;
+        }
         let mut running = lock(&self.session.in_flight);
         if let Some(at) = running.iter().position(|id| *id == self.id) {
             running.swap_remove(at);

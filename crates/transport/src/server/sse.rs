@@ -24,9 +24,9 @@ use crate::server::{Answer, Endpoint, Handler, Route, ServerBuilder, Session, Se
 mod admit;
 mod body;
 mod config;
-mod deliver;
 mod open;
 mod post;
+mod writer;
 
 pub use config::{EventCapacity, Heartbeat, InvalidSetting, PublicBase, SseConfig};
 
@@ -70,8 +70,8 @@ pub trait SseObserver: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// An answer in place of serving the request, which is an authenticated GET or POST with these
-    /// headers.
+    /// An answer in place of serving the request, which is authenticated and has these headers; its method
+    /// may be one that is not served.
     fn instead(&self, headers: &HeaderMap) -> Option<Answer> {
         let _ = headers;
         None
@@ -82,8 +82,15 @@ pub trait SseObserver: Send + Sync + 'static {
         let _ = (session, headers);
     }
 
-    /// The handler has taken a client's `notifications/initialized`: the session's `initialize` params
-    /// are known, and messages may be put on its stream.
+    /// The handler has opened the session, and its answer to `initialize` is on its way: the session's
+    /// `initialize` params are known from now on. Its client may leave as soon, so this and
+    /// [`ended`](Self::ended) may come at the same time.
+    fn negotiated(&self, session: &Arc<Session>) {
+        let _ = session;
+    }
+
+    /// The handler has taken a client's `notifications/initialized`: messages may be put on the session's
+    /// stream. Some clients never send it.
     fn initialized(&self, session: &Arc<Session>, stream: &EventBuffer) {
         let _ = (session, stream);
     }

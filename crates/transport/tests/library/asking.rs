@@ -141,6 +141,22 @@ async fn required_input_is_asked_for_in_the_session() {
     assert_eq!(text(&stream.next_message().await), "\"Ada\"");
 }
 
+/// B8, protocol notes 5.1, "Cancel": a call that is cancelled while it asks takes its question back, on the
+/// stream on which it was asked.
+#[tokio::test]
+async fn b8_a_cancelled_call_takes_its_question_back() {
+    let sampled = streamable(HttpTransportConfig::default()).await;
+    let client = sampled.session("2025-11-25").await;
+    let mut stream = client.post(rpc::call(1, "elicit")).await;
+    let (asked, _) = question(&mut stream).await;
+    let cancel = rpc::notification("notifications/cancelled", &json!({ "requestId": 1 }));
+    told(&client, cancel).await;
+    let taken_back = stream.next_message().await;
+    assert_eq!(taken_back["method"], "notifications/cancelled");
+    assert_eq!(taken_back["params"]["requestId"], asked);
+    assert_eq!(stream.read_to_end().await.len(), 0, "and no answer");
+}
+
 /// B8: the end of the session ends the wait.
 #[tokio::test]
 async fn b8_the_end_of_the_session_ends_the_wait() {

@@ -11,7 +11,7 @@ use thinpipe_proto::session::StreamId;
 use thinpipe_proto::sse;
 use tokio::sync::oneshot;
 
-use super::{Conversation, ConversationConfig};
+use super::{Conversation, ConversationConfig, Only};
 use crate::server::event_buffer::{
     Closed, EventBuffer, EventBufferConfig, EventReader, NotPushed, event_id,
 };
@@ -379,15 +379,14 @@ pub(super) fn pair(
 /// Both ends of an answer that is said on the stream of its session.
 pub(super) fn over(
     request: &RequestId,
-    only: &EventBuffer,
-    answers: bool,
+    only: &Only,
     conversation: &Arc<Conversation>,
 ) -> (Outlet, Inlet) {
     let (running, first) = oneshot::channel();
     let shared = Shared {
         request: request.clone(),
-        buffer: only.clone(),
-        answers,
+        buffer: only.stream.clone(),
+        answers: only.answers,
         running: Mutex::new(Some(running)),
     };
     let outlet = Outlet {

@@ -188,6 +188,30 @@ async fn t5_a_storm_of_changes_costs_one_slot_a_uri() {
     }
 }
 
+/// Protocol notes 5.2: who keeps the time is told when a question begins to wait, also when its client has left
+/// the stream that it was asked on.
+#[tokio::test(start_paused = true)]
+async fn a_question_that_begins_to_wait_is_told_of() {
+    let conversation = plain();
+    let held = Arc::new(Notify::new());
+    conversation.notify_held(Arc::clone(&held));
+    let told = || {
+        let told = std::pin::pin!(held.notified());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        told.poll(&mut cx).is_ready()
+    };
+    let (_outlet, inlet) = conversation.begin(&id(1));
+    let said = conversation.say(&question(7), Some(&id(1))).await;
+    assert_eq!((said, told()), (Said::Delivered, false));
+    assert_eq!(conversation.deadline(), None);
+    drop(inlet);
+    assert!(told(), "its stream was left");
+    assert!(conversation.deadline().is_some());
+    assert!(!told());
+    conversation.say(&question(8), None).await;
+    assert!(told());
+}
+
 /// A question uses the stream of the oldest running request, and another one when that client leaves.
 #[tokio::test]
 async fn a_question_finds_a_stream_that_is_read() {
@@ -226,18 +250,71 @@ async fn b8_answers_are_correlated() {
     assert_eq!(asked.unwrap().source(), answer.source());
 
     let late = conversation.ask("ping", b"{}", None, wait).await;
-    assert_eq!(late.unwrap_err(), AskError::TimedOut);
+    assert_eq!(late.unwrap_err(), Unanswered::TimedOut);
     let told = next(&mut alone).await;
     assert!(told[1].contains(r#"notifications/cancelled","params":{"requestId":2}"#));
     drop(alone);
 
     let unheard = conversation.ask("ping", b"{}", None, Duration::from_secs(60));
-    assert_eq!(unheard.await.unwrap_err(), AskError::Unreachable);
+    assert_eq!(unheard.await.unwrap_err(), Unanswered::Unreachable);
     let (closed, ()) = tokio::join!(conversation.ask("ping", b"{}", None, wait), async {
         conversation.close();
     });
-    assert_eq!(closed.unwrap_err(), AskError::Closed);
+    assert_eq!(closed.unwrap_err(), Unanswered::Closed);
     assert_eq!(conversation.asked.len(), 0);
+}
+
+/// B8, T9, protocol notes 5.1, "Cancel": whoever asks may be dropped. A question that waits is withdrawn, one
+/// that was asked is taken back where the client hears it, and one that was answered is left alone.
+#[tokio::test]
+async fn b8_a_question_whose_asker_is_dropped_is_taken_back() {
+    let conversation = plain();
+    let related = id(7);
+    let wait = Duration::from_secs(60);
+    let ask = |related| {
+        let mut asking = Box::pin(conversation.ask("ping", b"{}", related, wait));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asking.as_mut().poll(&mut cx).is_pending());
+        asking
+    };
+    for _ in 0..100 {
+        drop(ask(None));
+    }
+    let mut alone = stream_of(conversation.listen(None).unwrap());
+    assert_eq!(conversation.say(&question(7), None).await, Said::Delivered);
+    assert!(
+        next(&mut alone).await[0].contains("roots/list"),
+        "nothing before it"
+    );
+
+    let cancelled =
+        |number| format!(r#"notifications/cancelled","params":{{"requestId":{number}}}"#);
+    drop(ask(None));
+    let seen = next(&mut alone).await;
+    assert!(
+        seen[0].contains("ping") && seen[1].contains(&cancelled(101)),
+        "{seen:?}"
+    );
+
+    let (outlet, inlet) = conversation.begin(&related);
+    drop(ask(Some(&related)));
+    let left = ask(Some(&related));
+    drop(inlet);
+    drop(left);
+    let seen = next(&mut alone).await;
+    assert!(seen[0].contains(r#""id":103,"#), "{seen:?}");
+    assert!(
+        seen.len() == 2 && seen[1].contains(&cancelled(103)),
+        "{seen:?}"
+    );
+    drop(outlet);
+
+    let asked = ask(None);
+    let answer = message(r#"{"jsonrpc":"2.0","id":104,"result":{}}"#);
+    assert!(conversation.answered(&answer));
+    drop(asked);
+    let seen = next(&mut alone).await;
+    assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
 /// B8: as many questions as may be, and no more.
@@ -250,10 +327,10 @@ async fn b8_questions_are_bounded() {
     let conversation = Conversation::new(config, Revision::V2025_06_18);
     let ask = || conversation.ask("ping", b"{}", None, Duration::from_secs(1));
     let (first, second) = tokio::join!(ask(), ask());
-    assert_eq!(first.unwrap_err(), AskError::TimedOut);
-    assert_eq!(second.unwrap_err(), AskError::TooMany { limit: 1 });
+    assert_eq!(first.unwrap_err(), Unanswered::TimedOut);
+    assert_eq!(second.unwrap_err(), Unanswered::TooMany { limit: 1 });
     let wrong = conversation.ask("ping", b"[", None, Duration::from_secs(1));
-    assert_eq!(wrong.await.unwrap_err(), AskError::Params);
+    assert_eq!(wrong.await.unwrap_err(), Unanswered::Params);
 }
 
 /// B19, R113-R117: streams are primed, resumed each by itself, and never skip anything.
@@ -376,4 +453,22 @@ async fn a_full_stream_is_told_of_at_once() {
     assert_eq!((say(), say()), (Ok(Said::Delivered), Err(NotPushed::Full)));
     drop(inlet);
     assert_eq!(say(), Ok(Said::Dropped), "its client has left");
+}
+
+/// B20, C26: a standalone stream that is taken from its client ends, and what was not read of it comes to
+/// the next one.
+#[tokio::test]
+async fn c26_a_stream_that_is_taken_away_loses_nothing() {
+    let conversation = plain();
+    let mut first = stream_of(conversation.listen(None).unwrap());
+    conversation.say(&question(1), None).await;
+    next(&mut first).await;
+    conversation.say(&question(2), None).await;
+    conversation.end_standalone();
+    assert_eq!(rest(first).await, Vec::<String>::new());
+    assert_eq!(conversation.say(&question(3), None).await, Said::Held);
+    let mut second = stream_of(conversation.listen(None).unwrap());
+    let asked = next(&mut second).await;
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].contains(r#""id":2"#) && asked[1].contains(r#""id":3"#));
 }

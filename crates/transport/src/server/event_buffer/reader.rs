@@ -66,12 +66,6 @@ impl EventReader {
     pub fn position(&self) -> u64 {
         self.at
     }
-
-    /// Whether it is still the reader of its stream.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.buffer.lock().reader == self.generation
-    }
 }
 
 impl BodyStream for EventReader {

@@ -10,13 +10,14 @@ use bytes::Bytes;
 
 use super::{EventBufferConfig, MAX_NOTICE_BYTES, MAX_NOTICES};
 use crate::io::now;
+use crate::server::history::Charge;
 
 #[derive(Default)]
 pub(super) struct State {
     /// Oldest first. The first `read` of them have been written to some connection.
     pub(super) entries: VecDeque<Entry>,
     pub(super) read: usize,
-    pub(super) bytes: usize,
+    pub(super) charge: Charge,
     /// Messages that have not been read.
     messages: Waiting,
     /// Change notices that have not been read.
@@ -66,8 +67,9 @@ pub(super) struct Entry {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(charge: Charge) -> Self {
         Self {
+            charge,
             next: 1,
             ..Self::default()
         }
@@ -95,9 +97,9 @@ impl State {
     /// oldest of the rest: its client will be told that they are gone.
     pub(super) fn make_room(&mut self, config: &EventBufferConfig, length: usize) {
         let keeps = !config.retention.is_zero();
-        let left = keeps && self.begun && !self.attached;
-        while (self.read > 0 || (left && !self.entries.is_empty()))
-            && (self.entries.len() >= config.max_events || self.bytes + length > config.max_bytes)
+        while (self.read > 0 || (keeps && self.was_left() && !self.entries.is_empty()))
+            && (self.entries.len() >= config.max_events
+                || self.charge.bytes() + length > config.max_bytes)
         {
             self.drop_oldest();
         }
@@ -109,10 +111,28 @@ impl State {
             key: key.map(Arc::from),
             at,
         };
-        self.bytes += entry.message.len();
+        self.charge.add(entry.message.len());
         self.expect(&entry, self.next);
         self.next += 1;
         self.entries.push_back(entry);
+    }
+
+    /// Its client has been there and is away: it may come back for what it has not read.
+    fn was_left(&self) -> bool {
+        self.begun && !self.attached
+    }
+
+    /// Since when the oldest entry is there, if nobody is about to read it.
+    pub(super) fn oldest_evictable(&self) -> Option<Instant> {
+        let is_kept = self.read > 0 || self.was_left();
+        self.entries.front().filter(|_| is_kept).map(|e| e.at)
+    }
+
+    /// Drops that entry.
+    pub(super) fn evict_oldest(&mut self) {
+        if self.oldest_evictable().is_some() {
+            self.drop_oldest();
+        }
     }
 
     pub(super) fn evict_old(&mut self, config: &EventBufferConfig) {
@@ -134,7 +154,7 @@ impl State {
         let Some(entry) = self.entries.pop_front() else {
             return;
         };
-        self.bytes -= entry.message.len();
+        self.charge.subtract(entry.message.len());
         if self.read > 0 {
             self.read -= 1;
         } else {
@@ -182,7 +202,8 @@ impl State {
     /// Takes out all that has not been read.
     pub(super) fn take_unread(&mut self) -> Vec<Bytes> {
         let unread: Vec<_> = self.entries.drain(self.read..).map(|e| e.message).collect();
-        self.bytes -= self.messages.bytes + self.notices.bytes;
+        self.charge
+            .subtract(self.messages.bytes + self.notices.bytes);
         (self.messages, self.notices) = Default::default();
         self.unread_notices = HashMap::new();
         unread

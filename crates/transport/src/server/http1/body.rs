@@ -70,7 +70,7 @@ impl Connection {
         };
         let fits = usize::try_from(length).ok().filter(|length| *length <= max);
         let length = fits.ok_or(BodyFault::TooLarge)?;
-        Gathering::of_length(budget, length).map_err(|_| BodyFault::NoRoom)
+        Gathering::announced(budget, length).map_err(|_| BodyFault::NoRoom)
     }
 
     async fn read_body(

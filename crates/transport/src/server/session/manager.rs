@@ -17,6 +17,7 @@ use super::stream::StreamSession;
 use super::{Session, SessionEnd, SessionError, lock};
 use crate::io::now;
 use crate::server::Handler;
+use crate::server::history::{History, MAX_HISTORY};
 
 /// How often room is made at most while every place is taken, in ms.
 const ROOM_EVERY_MS: u64 = 1000;
@@ -85,6 +86,7 @@ struct Inner {
     /// From when on room may be made again, in ms after `epoch`.
     room_at_ms: AtomicU64,
     tasks: TaskTracker,
+    history: History,
     /// Nobody is told of the end of sessions any more.
     cut_off: CancellationToken,
 }
@@ -117,6 +119,7 @@ impl SessionManager {
                 epoch: now(),
                 room_at_ms: AtomicU64::new(0),
                 tasks,
+                history: History::new(MAX_HISTORY),
                 cut_off: CancellationToken::new(),
             }),
         }
@@ -286,8 +289,10 @@ impl SessionManager {
         Ok(())
     }
 
-    /// Ends what has been idle for too long or is too old, and keeps the records of the others alive.
+    /// Ends what has been idle for too long or is too old, and keeps the records of the others alive. Of
+    /// streams that can be resumed it forgets what was kept for long enough.
     pub async fn sweep(&self) {
+        self.inner.history.sweep();
         let now = now();
         for session in self.list() {
             let done = if self.has_expired(&session, now) {
@@ -342,9 +347,11 @@ impl SessionManager {
     pub fn start_sweeping(&self, stop: CancellationToken) {
         let weak = Arc::downgrade(&self.inner);
         let every = self.inner.limits.sweep;
+        let history = self.inner.history.clone();
         self.inner.tasks.spawn(async move {
             // Cancel-safe: a sweep that is cut off is made up for by whoever ends the sessions.
-            let _ = stop.run_until_cancelled(sweep_loop(weak, every)).await;
+            let sweeping = sweep_loop(weak, every, history);
+            let _ = stop.run_until_cancelled(sweeping).await;
         });
     }
 
@@ -387,7 +394,7 @@ impl SessionManager {
             version,
             Arc::clone(owner),
             Arc::clone(endpoint),
-            None,
+            (None, self.inner.history.clone()),
         );
         Ok(Some(self.publish(session, place)))
     }
@@ -403,6 +410,10 @@ impl SessionManager {
             // Another request took it up at the same time; `place` goes back.
             Err(taken) => Arc::clone(taken.current),
         }
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.inner.history
     }
 
     pub(super) fn store(&self) -> &dyn SessionStore {
@@ -445,12 +456,20 @@ fn belongs(
         && !session.is_ended()
 }
 
-async fn sweep_loop(manager: Weak<Inner>, every: Duration) {
+async fn sweep_loop(manager: Weak<Inner>, every: Duration, history: History) {
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     // A late tick is one sweep, not a burst of them.
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        tokio::select! {
+            // Cancel-safe: a tick is taken when it is returned.
+            _ = tick.tick() => {}
+            // Cancel-safe: who is not told now is told at the next message that is kept.
+            () = history.overfull() => {
+                history.make_room();
+                continue;
+            }
+        }
         let Some(inner) = manager.upgrade() else {
             return;
         };

@@ -102,7 +102,13 @@ impl SessionSlot {
                     negotiated,
                 };
                 let (record, version) = template.store(&manager, &endpoint, principal).await?;
-                let session = Session::new(record, version, owner, endpoint, None);
+                let session = Session::new(
+                    record,
+                    version,
+                    owner,
+                    endpoint,
+                    (None, manager.history().clone()),
+                );
                 let session = manager.publish(session, place);
                 session.touch();
                 Ok(session)
@@ -130,7 +136,7 @@ impl SessionSlot {
         };
         let (record, version) = template.store(&manager, &endpoint, principal).await?;
         let stream = Arc::new(stream);
-        let own = Some(Arc::clone(&stream));
+        let own = (Some(Arc::clone(&stream)), manager.history().clone());
         let session = Session::new(record, version, owner, endpoint, own);
         let session = manager.publish(session, place);
         session.touch();
@@ -196,6 +202,10 @@ impl Negotiating {
             return Err(SessionError::Ended);
         }
         session.touch();
+        // Here, where nobody has the answer yet: a client that has it may leave at once.
+        if let Some(observer) = stream.observer() {
+            observer.negotiated(session);
+        }
         Ok(Arc::clone(session))
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Session, SessionEnd, lock};
+use crate::server::SseObserver;
 use crate::server::event_buffer::EventBuffer;
 
 /// The stream side of a session. It lives exactly as long as the connection that carries the stream.
@@ -16,6 +17,8 @@ pub(crate) struct SessionStream {
     buffer: EventBuffer,
     /// Requests that may run at one time.
     max_requests: usize,
+    /// Who is told that `initialize` was answered.
+    observer: Option<Arc<dyn SseObserver>>,
     stage: Mutex<Stage>,
     /// Somebody reads the buffer.
     is_up: AtomicBool,
@@ -53,10 +56,15 @@ enum Stage {
 }
 
 impl SessionStream {
-    pub(crate) fn new(buffer: EventBuffer, max_requests: usize) -> Self {
+    pub(crate) fn new(
+        buffer: EventBuffer,
+        max_requests: usize,
+        observer: Option<Arc<dyn SseObserver>>,
+    ) -> Self {
         Self {
             buffer,
             max_requests,
+            observer,
             stage: Mutex::new(Stage::Connected),
             is_up: AtomicBool::new(false),
             listens: AtomicBool::new(false),
@@ -71,6 +79,10 @@ impl SessionStream {
 
     pub(crate) fn max_requests(&self) -> usize {
         self.max_requests
+    }
+
+    pub(super) fn observer(&self) -> Option<&dyn SseObserver> {
+        self.observer.as_deref()
     }
 
     /// The negotiated revision.

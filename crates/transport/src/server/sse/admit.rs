@@ -16,7 +16,7 @@ use crate::server::ladder::{self, Step, unavailable};
 use crate::server::session::stream::StreamSession;
 use crate::server::{Shared, dispatch};
 
-/// Method, token, media types and session, in this order.
+/// Whether it is served at all, method, token, media types and session, in this order.
 pub(crate) fn admit(
     shared: &Shared,
     head: &RequestHead,
@@ -27,15 +27,19 @@ pub(crate) fn admit(
         Half::Stream => (Method::GET, "GET"),
         Half::Messages => (Method::POST, "POST"),
     };
-    // A client of Streamable HTTP that was given this URL falls back when its POST gets 405.
-    if head.method != method {
-        return Err(not_allowed(shared, head, mount, allow));
-    }
-    let principal = ladder::authenticate(shared, head)?;
-    let instead = mount.observer.as_ref();
+    let principal = ladder::authenticate(shared, head);
+    // Before the method: the 405 to a client of Streamable HTTP that was given this URL has it look for what
+    // is not served any more (protocol notes 7). Strangers are not told.
+    let instead = mount.observer.as_ref().filter(|_| principal.is_ok());
     if let Some(answer) = instead.and_then(|observer| observer.instead(&head.headers)) {
         return Err(answer);
     }
+    // That client falls back when its POST gets 405.
+    if head.method != method {
+        let known = principal.is_ok();
+        return Err(not_allowed(shared, known, mount, allow));
+    }
+    let principal = principal?;
     let step = match half {
         Half::Stream => {
             check_accept(head)?;
@@ -50,19 +54,13 @@ pub(crate) fn admit(
     Ok((principal, step))
 }
 
-fn not_allowed(
-    shared: &Shared,
-    head: &RequestHead,
-    mount: &SseMount,
-    allow: &'static str,
-) -> Answer {
+fn not_allowed(shared: &Shared, known: bool, mount: &SseMount, allow: &'static str) -> Answer {
     let (status, data) = (
         StatusCode::METHOD_NOT_ALLOWED,
         reason!("method_not_allowed"),
     );
     let mut text = format!("only {allow} is allowed here, which is HTTP+SSE");
     // Strangers are not told what else there is.
-    let known = ladder::authenticate(shared, head).is_ok();
     if let Some(path) = ladder::paths::streamable(shared, mount).filter(|_| known) {
         text.push_str("; Streamable HTTP is at ");
         text.push_str(&path);

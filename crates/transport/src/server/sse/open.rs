@@ -59,7 +59,8 @@ async fn try_open(
         ladder::busy(None, text, Some(mount.streams.limit()))
     })?;
     let buffer = EventBuffer::new(mount.config.buffer(), STREAM);
-    let stream = SessionStream::new(buffer.clone(), mount.config.max_requests_per_session);
+    let limit = mount.config.max_requests_per_session;
+    let stream = SessionStream::new(buffer.clone(), limit, mount.observer.clone());
     let of = open_session(shared, &envelope, stream).await?;
     let id = of.session.id();
     shared.broadcaster.insert(id.clone(), buffer.clone());

@@ -1,8 +1,11 @@
 //! POST: messages of a client, handed to the handler; what it answers goes to the session's stream.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -13,7 +16,7 @@ use thinpipe_proto::rpc::{self, Kind, Message, Payload, RequestId, code, meta_ke
 use tokio::sync::oneshot;
 
 use super::SseMount;
-use super::deliver::{Delivery, pump};
+use super::writer::{StreamWriter, pump};
 use crate::body::{Body, BoxFuture};
 use crate::server::dispatch::{Answering, Envelope, begin, invalid, unknown_session};
 use crate::server::exchange::{Answer, Content, Exchange, Inbound};
@@ -23,6 +26,10 @@ use crate::server::session::stream::StreamSession;
 use crate::server::session::{InFlight, SessionSlot};
 use crate::server::{Shared, ladder};
 
+/// How long `notifications/initialized` may hold up its 202: a handler may ask its client before it is done,
+/// and some clients post one message at a time.
+const HOLDS_UP: Duration = Duration::from_secs(1);
+
 /// What a message becomes: something that runs without its client's POST.
 struct Job {
     future: BoxFuture<Answer>,
@@ -30,6 +37,12 @@ struct Job {
     id: Option<RequestId>,
     running: Option<InFlight>,
     kind: JobKind,
+}
+
+impl Job {
+    fn is_initialized(&self) -> bool {
+        matches!(self.kind, JobKind::Initialized(_))
+    }
 }
 
 enum JobKind {
@@ -228,7 +241,9 @@ fn batch(
         .collect()
 }
 
-/// Runs jobs beside the response to the POST, which says only that they were taken.
+/// Runs jobs beside the response to the POST, which says only that they were taken. By then they have begun,
+/// in the order of the 202s, however many connections a client uses; and what follows
+/// `notifications/initialized` begins when the handler is done with it.
 fn start(
     shared: &Arc<Shared>,
     mount: &Arc<SseMount>,
@@ -240,6 +255,7 @@ fn start(
     let runs_on = jobs
         .iter()
         .any(|job| matches!(job.kind, JobKind::Initialize));
+    let is_initialized = !is_batch && jobs.iter().any(Job::is_initialized);
     let inline = mount.config.inline_json && !is_batch && jobs.iter().any(|job| job.id.is_some());
     let (sender, receiver) = inline.then(oneshot::channel).unzip();
     let work = match jobs.pop() {
@@ -250,7 +266,19 @@ fn start(
             all_of(all.collect(), permit)
         }
     };
+    let (work, done) = match is_initialized {
+        true => told_when_done(work),
+        false => (work, None),
+    };
     spawn(shared, of, work, runs_on);
+    if let Some(done) = done {
+        let answered = async move {
+            // It ends with its sender. When it is late, the others do not wait any longer.
+            let _ = tokio::time::timeout(HOLDS_UP, done).await;
+            taken()
+        };
+        return Answering::waiting(shared, Box::pin(answered), Holds::default());
+    }
     let Some(receiver) = receiver else {
         return Answering::ready(shared, taken(), Holds::default());
     };
@@ -291,15 +319,15 @@ fn work(
         running,
         kind,
     } = job;
-    let mut delivery = Delivery::new(shared, mount, of, id);
-    delivery.running = running;
-    delivery.inline = inline;
+    let mut writer = StreamWriter::new(shared, mount, of, id);
+    writer.running = running;
+    writer.inline = inline;
     let listening = Listening::of(kind, shared, mount);
     let of = of.clone();
     Box::pin(async move {
         let answer = future.await;
         let was_taken = answer.status.is_success();
-        delivery.answer(answer, permit).await;
+        writer.answer(answer, permit).await;
         if let Some(listening) = listening.filter(|_| was_taken) {
             listening.begin(of);
         }
@@ -322,8 +350,21 @@ fn all_of(mut works: Vec<BoxFuture<()>>, permit: Permit) -> BoxFuture<()> {
     })
 }
 
+/// The same, and something that ends with it.
+fn told_when_done(work: BoxFuture<()>) -> (BoxFuture<()>, Option<oneshot::Receiver<Infallible>>) {
+    let (working, done) = oneshot::channel();
+    let work = async move {
+        let _working = working;
+        work.await;
+    };
+    (Box::pin(work), Some(done))
+}
+
 fn spawn(shared: &Arc<Shared>, of: &StreamSession, mut work: BoxFuture<()>, runs_on: bool) {
     let running = of.stream.run();
+    if begin_now(&mut work).is_ready() {
+        return;
+    }
     let closed = of.session.closed().clone();
     let detaching = Arc::clone(shared);
     shared.tasks.spawn(async move {
@@ -340,6 +381,16 @@ fn spawn(shared: &Arc<Shared>, of: &StreamSession, mut work: BoxFuture<()>, runs
             detaching.detach(work, Holds::default());
         }
     });
+}
+
+/// Polls it once, here and now. A task of its own might come after that of the next message.
+fn begin_now(work: &mut BoxFuture<()>) -> Poll<()> {
+    // The task polls it again in any case, with a waker.
+    let mut cx = Context::from_waker(Waker::noop());
+    let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut cx)));
+    // A handler that panics ends as in a task: its hook has told of it, and its request is answered when
+    // `work` is dropped. The connection is not to blame.
+    polled.unwrap_or(Poll::Ready(()))
 }
 
 /// What follows `notifications/initialized`.
@@ -372,12 +423,12 @@ impl Listening {
         }
         let handler = Arc::clone(&self.mount.endpoint.handler);
         let closed = of.session.closed().clone();
-        let mut delivery = Delivery::new(&self.shared, &self.mount, &of, None);
+        let mut writer = StreamWriter::new(&self.shared, &self.mount, &of, None);
         let work = async move {
             let answer = handler.handle(*self.exchange).await;
             // Anything else says that there is no such stream.
             if let (Content::EventStream, Body::Stream(stream)) = (answer.content, answer.body)
-                && let Err(error) = pump(stream, &mut delivery).await
+                && let Err(error) = pump(stream, &mut writer).await
             {
                 tracing::debug!(%error, "what a handler says unasked has ended");
             }

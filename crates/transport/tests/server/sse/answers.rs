@@ -232,3 +232,24 @@ async fn a6_a_handler_may_answer_on_the_stream_itself() {
         assert_eq!(answer["error"]["code"], -32603, "{id}: {answer}");
     }
 }
+
+/// A6, T14: what handlers answer goes through the broadcaster, where a notice that something changed is kept once
+/// while it waits to be read, and everything else as often as it is said.
+#[tokio::test]
+async fn t14_answers_go_through_the_broadcaster() {
+    const CHANGED: &str =
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
+    const LOG: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n";
+    let mut test = Test::new(Setup::default()).await;
+    let said: Vec<_> = [CHANGED, LOG].repeat(3);
+    let end = &["data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n"];
+    let answer = Answer::events(pieces(&[&said[..], end].concat(), false));
+    let first = test.answered(1, Prepared::Answer(answer)).await;
+    let mut methods = vec![first];
+    while methods.last().is_some_and(|last| last["id"] != 1) {
+        methods.push(test.client.stream.next_message().await);
+    }
+    let said: Vec<_> = methods.iter().map(|m| m["method"].as_str()).collect();
+    let (changed, log) = ("notifications/tools/list_changed", "notifications/message");
+    assert_eq!(said, [Some(changed), Some(log), Some(log), Some(log), None]);
+}

@@ -122,8 +122,29 @@ async fn a21_after_the_sunset_clients_are_sent_to_the_successor() {
         .post(rpc::initialize(1, "2024-11-05"))
         .await;
     assert_eq!(posted.status, 410);
+    // R200: nor is anyone sent to look for what is gone, as 405 does.
+    for (url, method) in [(running.sse_url(), "POST"), (messages, "GET")] {
+        let other = Client::new(&url).request(method).await;
+        assert_eq!(other.status, 410, "{method} {url}");
+    }
     running.client("2025-11-25").await;
     assert_eq!(inventory.report().sessions, 0);
+}
+
+/// A31: a client that never sends `notifications/initialized` is counted and told of in the log, at the
+/// latest when it has the answer to `initialize`; and so is one that leaves then.
+#[tokio::test]
+async fn a31_clients_are_counted_when_initialize_is_answered() {
+    let (running, inventory) = running(DeprecationConfig::default(), false).await;
+    let mut client = running.sse().await;
+    let answer = client.ask(rpc::initialize(0, "2024-11-05")).await;
+    assert_eq!(answer["id"], 0);
+    let report = inventory.report();
+    assert_eq!((report.sessions, report.open), (1, 1));
+    client.ask(call(1, "echo")).await;
+    assert_eq!(inventory.report().sessions, 1);
+    client.stream.close();
+    until("its session is gone", || inventory.report().open == 0).await;
 }
 
 /// A23: the hint is sent once, at the level that has it, where the handler declared `logging`.

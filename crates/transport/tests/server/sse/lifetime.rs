@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use thinpipe_proto::rpc::Message;
 use thinpipe_testkit::{Client, SseClient, rpc};
 use thinpipe_transport::server::SessionEnd;
 
@@ -140,7 +141,8 @@ async fn a31_ten_thousand_cycles_leave_nothing() {
         .expect("no task is left");
 }
 
-/// A6, T5, A19: a client that does not read holds up nobody else, and is cut; then nothing of it is left.
+/// A6, A7, T5, A19: a client that does not read holds up nobody else (no lock is held over a delivery), and is
+/// cut; then nothing of it is left.
 #[tokio::test]
 async fn t5_a_stalled_reader_is_cut_and_others_never_notice() {
     let mut config = config();
@@ -180,7 +182,8 @@ async fn an_ended_session_closes_its_stream() {
     let mut client = running.sse_client().await;
     let session = running.server.sessions().list().remove(0);
     let last = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/last"}"#);
-    let sent = running.server.broadcaster().send(session.id(), last).await;
+    let last = Message::parse(last).unwrap();
+    let sent = running.server.broadcaster().send(session.id(), &last).await;
     assert_eq!(sent, Ok(()));
     let ending = running
         .server

@@ -91,7 +91,7 @@ async fn a20_every_response_is_marked() {
     let refused = [
         post("{".to_owned()).await,
         post(call(1, "echo")).replace("host", "evil.example").await,
-        sse.request("DELETE").await,
+        sse.request("DELETE").header("user-agent", "old/1").await,
     ];
     for response in &refused {
         assert!(response.status >= 400);

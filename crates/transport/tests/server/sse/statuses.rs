@@ -79,7 +79,7 @@ async fn a11_too_large_a_body_gets_413() {
     assert_eq!(client.post(large).await.status, 413);
 }
 
-/// B17, R085: a batch where its revision has them; every answer is an event of its own.
+/// B17, R085, T12: a batch where its revision has them; every answer is an event of its own.
 #[tokio::test]
 async fn b17_batches_by_the_negotiated_revision() {
     let running = start(Setup::default()).await;

@@ -13,17 +13,17 @@ use super::SseMount;
 use crate::ByteBudget;
 use crate::body::{Body, BodyError, BodyStream, Filled};
 use crate::byte_budget::Gathering;
-use crate::server::Shared;
-use crate::server::event_buffer::{Closed, EventBuffer, NotPushed};
+use crate::server::event_buffer::NotPushed;
 use crate::server::exchange::{Answer, Content};
 use crate::server::permit::Permit;
 use crate::server::session::InFlight;
 use crate::server::session::stream::StreamSession;
+use crate::server::{NotSent, Shared, SseBroadcaster};
 
 /// The way from one exchange to its session's stream.
-pub(super) struct Delivery {
+pub(super) struct StreamWriter {
     of: StreamSession,
-    buffer: EventBuffer,
+    broadcaster: SseBroadcaster,
     budget: ByteBudget,
     max_message: usize,
     /// The request, until it has been answered.
@@ -40,7 +40,7 @@ pub(super) struct Delivery {
 pub(super) enum Fault {
     /// The session is over; there is nobody to tell.
     #[error(transparent)]
-    Closed(#[from] Closed),
+    Closed(#[from] NotSent),
     #[error("the answer broke off: {0}")]
     Broken(#[from] BodyError),
     #[error("a message exceeds {0} bytes")]
@@ -69,7 +69,7 @@ impl Fault {
     }
 }
 
-impl Delivery {
+impl StreamWriter {
     pub(super) fn new(
         shared: &Shared,
         mount: &SseMount,
@@ -78,7 +78,7 @@ impl Delivery {
     ) -> Self {
         Self {
             of: of.clone(),
-            buffer: of.stream.buffer().clone(),
+            broadcaster: shared.broadcaster.clone(),
             budget: shared.buffered.clone(),
             max_message: mount.config.max_message,
             asked,
@@ -175,10 +175,12 @@ impl Delivery {
     }
 
     async fn message(&mut self, message: &Message) -> Result<(), Fault> {
-        let source = message.source().clone();
         match message.id().filter(|_| message.kind().is_response()) {
-            Some(id) => self.response(&id.clone(), source).await,
-            None => Ok(self.buffer.push(source).await?),
+            Some(id) => self.response(&id.clone(), message.source().clone()).await,
+            None => {
+                let session = self.of.session.id();
+                Ok(self.broadcaster.send(session, message).await?)
+            }
         }
     }
 
@@ -199,7 +201,8 @@ impl Delivery {
                 Err(message) => message,
             },
         };
-        Ok(self.buffer.push(message).await?)
+        let session = self.of.session.id();
+        Ok(self.broadcaster.respond(session, message).await?)
     }
 
     async fn whole(&self, body: Body) -> Result<Bytes, Fault> {
@@ -235,16 +238,17 @@ impl Delivery {
 }
 
 /// A handler that panics has answered nobody: its client must not wait for ever.
-impl Drop for Delivery {
+impl Drop for StreamWriter {
     fn drop(&mut self) {
-        if self.buffer.is_closed() {
+        let stream = self.of.stream.buffer();
+        if stream.is_closed() {
             return;
         }
         if let Some(id) = self.asked.take() {
-            let pushed = self.buffer.try_push(failure(&id, &Fault::Ended));
+            let pushed = stream.try_push(failure(&id, &Fault::Ended));
             if pushed == Err(NotPushed::Full) {
                 // What is said and does not fit ends the session; it is never dropped in silence.
-                self.buffer.close();
+                stream.close();
             }
         }
     }
@@ -260,9 +264,9 @@ fn failure(id: &RequestId, fault: &Fault) -> Bytes {
 /// down whoever speaks.
 pub(super) async fn pump(
     mut stream: Box<dyn BodyStream>,
-    delivery: &mut Delivery,
+    writer: &mut StreamWriter,
 ) -> Result<(), Fault> {
-    let max = delivery.max_message;
+    let max = writer.max_message;
     let mut decoder = Decoder::new(max);
     let mut bytes = Vec::new();
     loop {
@@ -276,7 +280,7 @@ pub(super) async fn pump(
                 continue;
             };
             match Payload::parse(data) {
-                Ok(payload) => delivery.payload(payload).await?,
+                Ok(payload) => writer.payload(payload).await?,
                 Err(error) => tracing::warn!(%error, "an event that is no message is left out"),
             }
         }

@@ -1,0 +1,204 @@
+//! What streams keep for clients that resume, of all sessions together: swept by the clock, and bounded by
+//! one budget for the process, of which the oldest goes first (protocol notes 6.3).
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::conversation::Conversation;
+use super::event_buffer::EventBuffer;
+
+/// Bytes of messages that streams keep together.
+pub(crate) const MAX_HISTORY: usize = 256 << 20;
+
+/// When room is made, so much more of it than is needed is made, as a part of the whole: who looks for the
+/// oldest message has looked at every stream.
+const ROOM_PART: usize = 64;
+
+/// The history of all sessions of one manager. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub(crate) struct History {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limit: usize,
+    used: AtomicUsize,
+    /// Room is made when there is more than this: the limit, or more if there was nothing left to evict.
+    due: AtomicUsize,
+    /// There is.
+    over: Notify,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    next: u64,
+    conversations: HashMap<u64, Weak<Conversation>>,
+}
+
+impl History {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                limit,
+                used: AtomicUsize::new(0),
+                due: AtomicUsize::new(limit),
+                over: Notify::new(),
+                kept: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Bytes that are kept now.
+    pub(crate) fn used(&self) -> usize {
+        self.shared.used.load(Ordering::Relaxed)
+    }
+
+    /// Sweeps and evicts what this conversation keeps, until the guard is dropped.
+    pub(super) fn register(&self, conversation: &Weak<Conversation>) -> Registered {
+        let mut kept = self.lock();
+        let number = kept.next;
+        kept.next += 1;
+        kept.conversations.insert(number, Weak::clone(conversation));
+        Registered {
+            history: self.clone(),
+            number,
+        }
+    }
+
+    /// What one buffer takes of it.
+    pub(super) fn charge(&self) -> Charge {
+        Charge {
+            history: Some(self.clone()),
+            bytes: 0,
+        }
+    }
+
+    /// Forgets what is older than it is to be kept, and the oldest of the rest if there is too much.
+    pub(crate) fn sweep(&self) {
+        for conversation in self.conversations() {
+            conversation.sweep();
+        }
+        self.make_room();
+    }
+
+    /// Until more is kept than may be.
+    pub(crate) async fn overfull(&self) {
+        self.shared.over.notified().await;
+    }
+
+    /// Evicts the oldest messages if there are too many bytes, whichever stream they are of. What a client is
+    /// about to read stays; its buffer bounds it.
+    pub(crate) fn make_room(&self) {
+        let Shared { limit, due, .. } = &*self.shared;
+        let part = limit / ROOM_PART;
+        if self.used() <= *limit {
+            return;
+        }
+        let conversations = self.conversations();
+        let buffers = conversations.iter().flat_map(|c| c.buffers());
+        let buffers: Vec<EventBuffer> = buffers.collect();
+        let oldest = |(number, buffer): (usize, &EventBuffer)| {
+            let at = buffer.oldest_evictable()?;
+            Some(Reverse((at, number)))
+        };
+        let mut oldest: BinaryHeap<_> = buffers.iter().enumerate().filter_map(oldest).collect();
+        let mut evicted = 0_usize;
+        while self.used() > limit - part
+            && let Some(Reverse((_, number))) = oldest.pop()
+        {
+            evicted += 1;
+            if let Some(at) = buffers[number].evict_oldest() {
+                oldest.push(Reverse((at, number)));
+            }
+        }
+        for conversation in conversations {
+            conversation.sweep();
+        }
+        due.store((self.used() + part).max(*limit), Ordering::Relaxed);
+        tracing::info!(
+            evicted,
+            "streams keep too much; the oldest cannot be resumed any more"
+        );
+    }
+
+    fn conversations(&self) -> Vec<Arc<Conversation>> {
+        // Not dropped under the lock: the last owner of one takes it out of the table.
+        let kept = self.lock();
+        kept.conversations
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
+        let kept = self.shared.kept.lock();
+        kept.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History")
+            .field("used", &self.used())
+            .field("limit", &self.shared.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A conversation whose history is looked after.
+pub(super) struct Registered {
+    history: History,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.history.lock().conversations.remove(&self.number);
+    }
+}
+
+/// The bytes that one buffer holds; those of streams that can be resumed count together.
+#[derive(Default)]
+pub(super) struct Charge {
+    history: Option<History>,
+    bytes: usize,
+}
+
+impl Charge {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if let Some(History { shared }) = &self.history {
+            let used = shared.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            if used > shared.due.load(Ordering::Relaxed) {
+                shared.over.notify_one();
+            }
+        }
+    }
+
+    pub(super) fn subtract(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(History { shared }) = &self.history {
+            shared.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.subtract(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;
