@@ -36,7 +36,8 @@ pub(crate) fn admit(
     }
     // That client falls back when its POST gets 405.
     if head.method != method {
-        return Err(not_allowed(shared, mount, allow, principal.is_ok()));
+        let known = principal.is_ok();
+        return Err(not_allowed(shared, known, mount, allow));
     }
     let principal = principal?;
     let step = match half {
@@ -53,13 +54,13 @@ pub(crate) fn admit(
     Ok((principal, step))
 }
 
-/// `known`: strangers are not told what else there is.
-fn not_allowed(shared: &Shared, mount: &SseMount, allow: &'static str, known: bool) -> Answer {
+fn not_allowed(shared: &Shared, known: bool, mount: &SseMount, allow: &'static str) -> Answer {
     let (status, data) = (
         StatusCode::METHOD_NOT_ALLOWED,
         reason!("method_not_allowed"),
     );
     let mut text = format!("only {allow} is allowed here, which is HTTP+SSE");
+    // Strangers are not told what else there is.
     if let Some(path) = ladder::paths::streamable(shared, mount).filter(|_| known) {
         text.push_str("; Streamable HTTP is at ");
         text.push_str(&path);
