@@ -64,6 +64,42 @@ pairs! {
     c24_fastmcp_sse_to_stdio: FastMcp HttpSse -> Python Stdio Gateway;
 }
 
+/// Declares a test for each client that asks for 2026-07-28 first, as SDKs do by default, of a server on
+/// HTTP+SSE.
+macro_rules! probing {
+    ($($name:ident: $client:ident -> $server:ident $reached:ident $way:ident;)+) => {
+        $(#[test]
+        fn $name() {
+            let endpoint = Server::$server.start_over(Binding::$reached);
+            check_probing(Client::$client, Server::$server, endpoint, Way::$way);
+        })+
+    };
+}
+
+// A9: their probe is refused on the stream, and they go on with `initialize`.
+probing! {
+    a9_python_probes_direct: Python -> Everything HttpSse Direct;
+    a9_python_probes_the_library: Python -> Library HttpSse Direct;
+    a9_python_probes_the_gateway: Python -> Everything HttpSse Gateway;
+    a9_python_probes_before_streamable: Python -> Library Streamable Gateway;
+    a9_typescript_v2_probes_direct: TypeScriptV2 -> Everything HttpSse Direct;
+    a9_typescript_v2_probes_the_library: TypeScriptV2 -> Library HttpSse Direct;
+    a9_typescript_v2_probes_the_gateway: TypeScriptV2 -> Everything HttpSse Gateway;
+    a9_typescript_v2_probes_before_stdio: TypeScriptV2 -> Everything Stdio Gateway;
+}
+
+fn check_probing(client: Client, server: Server, endpoint: Endpoint, way: Way) {
+    let endpoint = match way {
+        Way::Direct => endpoint,
+        Way::Gateway => endpoint.behind_gateway(),
+    };
+    let mut plan = plan(server);
+    plan["mode"] = "auto".into();
+    let steps = client.run_over(Binding::HttpSse, &endpoint, &plan);
+    assert_eq!(steps.one("initialize")["server"], name(server), "{steps:?}");
+    assert_asked(&steps, "sampling/createMessage", "forty-two");
+}
+
 fn check(client: Client, over: Binding, server: Server, endpoint: Endpoint, way: Way) {
     let endpoint = match way {
         Way::Direct => endpoint,

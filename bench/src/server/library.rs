@@ -3,13 +3,11 @@
 //! run into: numbers of connections and sessions, and times after which an idle one is closed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use thinpipe_transport::mcp::config::{HttpSseConfig, HttpTransportConfig};
 use thinpipe_transport::mcp::{McpServer, RpcError, ServerInfo, Tool, ToolResult, Tools};
-use thinpipe_transport::server::{ClientInventory, DeprecationObserver};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
@@ -29,14 +27,7 @@ pub(crate) async fn serve(address: SocketAddr, gauges: SocketAddr) -> Result<()>
 
 /// The server. Clients of HTTP+SSE are told about their transport and counted, as the guide has it.
 pub(super) fn build() -> Result<McpServer> {
-    let config = config()?;
-    let told = DeprecationObserver::new(
-        config.effective_deprecation(),
-        config.successor()?,
-        ClientInventory::default(),
-    );
-    let builder = McpServer::http_sse(config, tools())?;
-    Ok(builder.observed_by(Arc::new(told)).build())
+    Ok(McpServer::http_sse(config()?, tools())?.build())
 }
 
 fn tools() -> Tools {

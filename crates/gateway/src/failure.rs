@@ -152,6 +152,12 @@ impl Failure {
         Self::new(reason, with_causes(error) + "; the call may have run")
     }
 
+    /// An answer exceeds what the client may be sent in one message.
+    pub(crate) fn too_large_for_client(limit: usize) -> Self {
+        let text = format!("a message exceeds {limit} bytes; the call may have run");
+        Self::new(Reason::TooLarge, text)
+    }
+
     /// Before the response's head is committed: a status, and a JSON-RPC error as body.
     pub(crate) fn answer(&self, id: Option<&RequestId>, upstream: &str) -> Answer {
         let data = self.data(upstream);
@@ -177,9 +183,9 @@ impl Failure {
         answer
     }
 
-    /// The same as 503, for an upstream that is known to be down.
-    pub(crate) fn unhealthy(id: Option<&RequestId>, upstream: &str) -> Answer {
-        let text = format!("{upstream} does not answer its health checks");
+    /// The same as 503, for an upstream that is known to be down, and by which `cause`.
+    pub(crate) fn unhealthy(id: Option<&RequestId>, upstream: &str, cause: &str) -> Answer {
+        let text = format!("{upstream} does not answer its health checks: {cause}");
         let mut answer = Self::new(Reason::Unavailable, text).answer(id, upstream);
         answer.status = StatusCode::SERVICE_UNAVAILABLE;
         answer

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{self, Message};
 use thinpipe_transport::ByteBudget;
@@ -42,6 +42,8 @@ pub(crate) struct Health {
     config: HealthConfig,
     down: AtomicBool,
     failures: AtomicU32,
+    /// Why the last check failed: while it is down, whoever asks is told.
+    cause: Mutex<String>,
     suspicion: Notify,
 }
 
@@ -51,6 +53,7 @@ impl Health {
             config,
             down: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            cause: Mutex::default(),
             suspicion: Notify::new(),
         }
     }
@@ -64,20 +67,33 @@ impl Health {
         self.suspicion.notify_one();
     }
 
-    fn record(&self, answered: bool, upstream: &str) {
-        if answered {
+    /// Why the last check failed, on one line. It names the upstream, not its address.
+    pub(crate) fn cause(&self) -> String {
+        let cause = self.cause.lock();
+        cause.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn record(&self, checked: Result<(), String>, route: &Route) {
+        let upstream = route.name();
+        let Err(cause) = checked else {
             self.failures.store(0, Ordering::Relaxed);
             if self.down.swap(false, Ordering::Relaxed) {
                 tracing::info!(upstream, "the upstream answers again");
             }
             return;
-        }
+        };
+        // Before it is down, so that nobody reads of it without its cause.
+        let mut last = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone_from(&cause);
+        drop(last);
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= self.config.failures && !self.down.swap(true, Ordering::Relaxed) {
+            let url = route.url();
             tracing::warn!(
                 upstream,
+                url,
                 failures,
-                "the upstream does not answer; it gets no requests"
+                "the upstream does not answer; it gets no requests: {cause}"
             );
         }
     }
@@ -111,8 +127,8 @@ async fn keep_checking(route: &Weak<Route>, health: &Health) {
     }
     // The route is held for the check only: whoever drops it does not wait for the interval.
     while let Some(strong) = route.upgrade() {
-        if let Some(answered) = check(&strong).await {
-            health.record(answered, strong.name());
+        if let Some(checked) = check(&strong).await {
+            health.record(checked, &strong);
         }
         strong.prune();
         drop(strong);
@@ -139,9 +155,9 @@ async fn keep_pruning(route: &Weak<Route>) {
     }
 }
 
-/// A real request without side effects: whether it was answered, `None` if that cannot be told. Its
-/// failures ask for no other check.
-async fn check(route: &Route) -> Option<bool> {
+/// A real request without side effects: whether it was answered or why not, `None` if that cannot be
+/// told. Its failures ask for no other check.
+async fn check(route: &Route) -> Option<Result<(), String>> {
     let mut headers = HeaderMap::new();
     headers::for_post(&mut headers);
     let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
@@ -160,28 +176,31 @@ async fn check(route: &Route) -> Option<bool> {
         match asking.await {
             Ok(response) => is_alive(response, route.buffered()).await,
             // What came back is for the requests to complain about, each in its own words.
-            Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(true),
+            Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(Ok(())),
             // It got as far as the head of an event stream.
-            Err(UpstreamError::TooManyStreams { .. }) => Some(true),
+            Err(UpstreamError::TooManyStreams { .. }) => Some(Ok(())),
             // The gateway's own budget: nothing was asked.
             Err(UpstreamError::Exhausted { .. }) => None,
-            Err(_) => Some(false),
+            Err(error) => Some(Err(with_causes(&error))),
         }
     };
-    let asked = tokio::time::timeout(route.health().config.timeout, asking).await;
-    asked.unwrap_or(Some(false))
+    let timeout = route.health().config.timeout;
+    let asked = tokio::time::timeout(timeout, asking).await;
+    asked.unwrap_or_else(|_| Some(Err(format!("no answer within {timeout:?}"))))
 }
 
 /// Most servers refuse the request of a check (those of HTTP+SSE take no POST there at all, and a GET
 /// would open a session), and some fail over it: what is not from a proxy in
 /// front of a dead server is an answer. `None`: there was no room to read it.
-async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<bool> {
-    if !matches!(response.status.as_u16(), 502..=504) {
-        return Some(true);
+async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<Result<(), String>> {
+    let status = response.status;
+    if !matches!(status.as_u16(), 502..=504) {
+        return Some(Ok(()));
     }
     match response.collect(MAX_REFUSAL, budget).await {
         Err(BodyError::NoRoom(_)) => None,
-        body => Some(body.is_ok_and(|body| Message::parse(body).is_ok())),
+        Ok(body) if Message::parse(body.clone()).is_ok() => Some(Ok(())),
+        _ => Some(Err(format!("a proxy before it answers {status}"))),
     }
 }
 
@@ -268,6 +287,21 @@ impl Route {
         self.find_out().await.map_err(|failure| failure.text)
     }
 
+    /// Whether the configuration says what the upstream speaks: it is never asked, and
+    /// [`probe`](Self::probe) says what is believed.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.era().pinned.is_some()
+    }
+
+    /// Where the upstream is, for people: without what may be a credential, user and query. `None` for
+    /// a server that is a child process.
+    #[must_use]
+    pub fn url(&self) -> Option<String> {
+        let client = self.upstream()?.config();
+        Some(presentable(&client.url))
+    }
+
     pub(crate) async fn find_out(&self) -> Found {
         let era = self.era();
         if let Some(verdict) = era.known() {
@@ -296,7 +330,11 @@ impl Route {
                 if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
                     self.health().suspect();
                 }
-                Err(Failure::new(reason_of(&error), with_causes(&error)))
+                let mut text = with_causes(&error);
+                if matches!(error, ProbeError::Failed(ProbeFailure::NotMcp { .. })) {
+                    text.push_str("; is its URL that of its MCP endpoint, mostly /mcp or /sse?");
+                }
+                Err(Failure::new(reason_of(&error), text))
             }
         }
     }
@@ -407,6 +445,14 @@ pub(crate) fn denies_endpoint(answer: &Answer) -> bool {
             (_, Body::Empty) => true,
             (content, Body::Stream(_)) => *content != Content::Json,
         }
+}
+
+/// An address without user and query.
+fn presentable(url: &Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or("http");
+    let authority = url.authority().map_or("", |it| it.as_str());
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{place}{}", url.path())
 }
 
 /// What a server speaks, for people.

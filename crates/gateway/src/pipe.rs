@@ -8,6 +8,7 @@
 mod children;
 mod delivery;
 mod draining;
+mod lanes;
 mod member;
 mod posts;
 mod task;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use thinpipe_proto::bridge::{
     Action, AttachError, CallId, Config, Delivery, End, MemberId, Reframing, Refused, Sharing,
 };
@@ -32,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::interceptor::Chain;
 use crate::stats::Counters;
 
-pub(crate) use children::{Children, NotStarted};
+pub(crate) use children::{Children, NotStarted, Spoken};
 pub(crate) use draining::Draining;
 pub(crate) use member::{Attachment, Member, Place};
 pub(crate) use task::AT_ONCE;
@@ -76,8 +78,8 @@ pub(crate) struct UpstreamSession {
     to_deliver: Notify,
     /// All deliveries are out.
     delivered: Notify,
-    /// Something is due earlier than the timer knows.
-    timer: Notify,
+    /// Something is due earlier than the timer knows, or a client has left a stream with a question on it.
+    timer: Arc<Notify>,
     over: CancellationToken,
 }
 
@@ -102,6 +104,8 @@ struct State {
 struct Write {
     message: Bytes,
     call: Option<CallId>,
+    /// Those of the client's message that it is, where messages have headers.
+    headers: Option<HeaderMap>,
 }
 
 /// What is next on the way down.
@@ -142,7 +146,7 @@ impl UpstreamSession {
             room: Notify::new(),
             to_deliver: Notify::new(),
             delivered: Notify::new(),
-            timer: Notify::new(),
+            timer: Arc::new(Notify::new()),
             over: CancellationToken::new(),
         })
     }
@@ -167,12 +171,18 @@ impl UpstreamSession {
         Ok((Attachment::new(Arc::clone(self), member), answer))
     }
 
-    /// Gives the machine a message of a client; waits while too many wait to be written.
+    /// Gives the machine a message of a client; waits while too many wait to be written. Its `headers` go
+    /// up with it, where messages have any.
     ///
     /// # Errors
     /// [`NotSent`]; then nothing was written.
-    pub(crate) async fn send(&self, member: MemberId, message: &Message) -> Result<(), NotSent> {
-        if let Some(taken) = self.try_send(member, message) {
+    pub(crate) async fn send(
+        &self,
+        member: MemberId,
+        message: &Message,
+        mut headers: Option<HeaderMap>,
+    ) -> Result<(), NotSent> {
+        if let Some(taken) = self.try_send(member, message, &mut headers) {
             return taken.map_err(NotSent::Refused);
         }
         let waiting = async {
@@ -180,7 +190,7 @@ impl UpstreamSession {
                 let mut room = std::pin::pin!(self.room.notified());
                 // Registered before looking, or room that is made in between would be missed.
                 room.as_mut().enable();
-                if let Some(taken) = self.try_send(member, message) {
+                if let Some(taken) = self.try_send(member, message, &mut headers) {
                     return taken.map_err(NotSent::Refused);
                 }
                 room.await;
@@ -191,14 +201,24 @@ impl UpstreamSession {
     }
 
     /// `None`: there is no room.
-    fn try_send(&self, member: MemberId, message: &Message) -> Option<Result<(), Refused>> {
+    fn try_send(
+        &self,
+        member: MemberId,
+        message: &Message,
+        headers: &mut Option<HeaderMap>,
+    ) -> Option<Result<(), Refused>> {
         let mut state = self.lock();
         // A session that is over refuses at once.
         if state.is_full() && state.end.is_none() {
             return None;
         }
         let taken = state.machine.client(member, message, now());
-        self.settle(state);
+        let before = state.writes.len();
+        state.take_actions();
+        if let Some(write) = state.writes.get_mut(before) {
+            write.headers = headers.take();
+        }
+        self.notify(state, before);
         Some(taken)
     }
 
@@ -211,10 +231,15 @@ impl UpstreamSession {
     }
 
     fn settle(&self, mut state: MutexGuard<'_, State>) {
-        let (writes, steps) = (state.writes.len(), state.deliveries.len());
+        let before = state.writes.len();
         state.take_actions();
-        let writes = state.writes.len() > writes;
-        let delivers = state.deliveries.len() > steps;
+        self.notify(state, before);
+    }
+
+    /// Wakes whom what was queued concerns.
+    fn notify(&self, state: MutexGuard<'_, State>, writes_before: usize) {
+        let writes = state.writes.len() > writes_before;
+        let delivers = !state.deliveries.is_empty();
         let is_over = state.end.is_some();
         let due = state.machine.poll_timeout();
         let is_earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
@@ -251,6 +276,11 @@ impl UpstreamSession {
         self.feed(|machine, _| machine.upstream_lost(reason));
     }
 
+    /// Whether its messages have headers.
+    pub(crate) fn has_headers(&self) -> bool {
+        self.sender.has_headers()
+    }
+
     /// Later POSTs of HTTP+SSE name the revision.
     pub(crate) fn negotiated(&self, revision: Revision) {
         self.sender.negotiated(revision);
@@ -271,6 +301,22 @@ impl UpstreamSession {
     }
 }
 
+impl Step {
+    fn member(&self) -> MemberId {
+        match self {
+            Self::Deliver(delivery) => delivery.member,
+            Self::Finish(member, _) => *member,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Deliver(delivery) => delivery.message.len(),
+            Self::Finish(..) => 0,
+        }
+    }
+}
+
 impl State {
     fn is_full(&self) -> bool {
         self.writes.len() >= MAX_WAITING || self.waiting_bytes >= MAX_WAITING_BYTES
@@ -281,7 +327,11 @@ impl State {
             match action {
                 Action::Write { message, call } => {
                     self.waiting_bytes += message.len();
-                    self.writes.push_back(Write { message, call });
+                    self.writes.push_back(Write {
+                        message,
+                        call,
+                        headers: None,
+                    });
                 }
                 Action::Deliver(delivery) => self.deliveries.push_back(Step::Deliver(delivery)),
                 Action::Finish { member, request } => {

@@ -42,6 +42,7 @@ mod resume;
 mod send;
 mod server;
 mod session;
+mod sessionless;
 mod stateless;
 
 use intercept::Intercepted;
@@ -130,6 +131,16 @@ impl Route {
         }
     }
 
+    /// What its program speaks, in words for people, if a client has made it known: to ask would be to
+    /// start one.
+    #[must_use]
+    pub fn program_speaks(&self) -> Option<String> {
+        match &self.server {
+            Server::Stdio(children) => children.speaks().map(|speaks| speaks.to_string()),
+            Server::Http(_) => None,
+        }
+    }
+
     /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
     /// none is started only to see.
     #[must_use]
@@ -208,7 +219,7 @@ impl Route {
         let id = request_id(&exchange.inbound).cloned();
         if !self.health.is_healthy() && !goes_on(&exchange.inbound) {
             self.counters.failed();
-            let answer = Failure::unhealthy(id.as_ref(), self.name());
+            let answer = Failure::unhealthy(id.as_ref(), self.name(), &self.health.cause());
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
@@ -285,6 +296,7 @@ impl Route {
         self.counters.failed();
         tracing::warn!(
             upstream = self.name(),
+            url = self.url(),
             reason = failure.reason.as_str(),
             error = %failure.text,
             "an exchange failed"
@@ -304,8 +316,8 @@ impl Route {
         session: Option<Arc<Session>>,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send {
         async move {
-            if session.is_none() && self.is_known_pipe() {
-                return Ok(self.sessionless_piped(&message));
+            if session.is_none() && Box::pin(self.is_pipe()).await {
+                return Box::pin(self.sessionless_piped(call, message)).await;
             }
             let context = self.context(&call, session.as_ref(), &message);
             let message = match self.intercept_now(&context, message) {
@@ -405,18 +417,7 @@ impl Handler for Route {
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        // A DELETE has told the upstream already; a session it lost needs no telling.
-        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
-        if let Some(attachment) = piped(&session) {
-            attachment.detach();
-        }
-        let id = upstream_session(&session).filter(|_| !told);
-        tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
-        Box::pin(async move {
-            if let Some(id) = id {
-                self.delete_upstream(HeaderMap::new(), &session, &id).await;
-            }
-        })
+        self.ended(session, why)
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct SessionState {
     pipe: OnceLock<Attachment>,
     /// Whether the server said that it may log.
     declares_logging: AtomicBool,
+    /// The client's `initialize`, which is never cancelled.
+    opened_by: OnceLock<RequestId>,
 }
 
 #[derive(Debug, Default)]
@@ -231,6 +233,16 @@ impl SessionState {
     /// Remembers what the server said it can do.
     pub(crate) fn note_capabilities(&self, capabilities: serde_json::Value) {
         lock(&self.setup).capabilities = Some(capabilities);
+    }
+
+    /// Remembers which request opened the session.
+    pub(crate) fn note_opened_by(&self, id: &RequestId) {
+        // A session is opened once.
+        let _ = self.opened_by.set(id.clone());
+    }
+
+    pub(crate) fn is_opened_by(&self, id: &RequestId) -> bool {
+        self.opened_by.get() == Some(id)
     }
 
     /// Remembers that the server may log.

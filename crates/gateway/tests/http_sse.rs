@@ -113,6 +113,31 @@ async fn r044_leaving_ends_the_upstreams_session() {
     assert_eq!((server.stats().sessions, upstream.sessions().len()), (0, 0));
 }
 
+/// R044, protocol notes 5.2: what runs for a client that leaves is cancelled before its session is
+/// deleted, once each, and nothing else is: neither `initialize` nor what was answered.
+#[tokio::test]
+async fn r044_leaving_cancels_what_runs_upstream() {
+    let upstream = Upstream::start().await;
+    let (server, mut client) = client_of(&upstream).await;
+    client.ask(rpc::call(1, "echo")).await;
+    for id in ["a", "b"] {
+        client.tell(rpc::call(id, "slow")).await;
+    }
+    upstream.nth("tools/call", 2).await;
+    client.stream.close();
+    let deleted = upstream.nth("DELETE", 0).await;
+    server.shut_down().await;
+    let told = upstream.requests("notifications/cancelled");
+    let mut ids: Vec<_> = told
+        .iter()
+        .map(|told| told.json()["params"]["requestId"].clone())
+        .collect();
+    ids.sort_by_key(ToString::to_string);
+    assert_eq!(ids, [json!("a"), json!("b")]);
+    assert!(told.iter().all(|told| told.session() == deleted.session()));
+    assert!(told.iter().all(|told| told.number < deleted.number));
+}
+
 /// A session that the server has forgotten ends the client's: its stream closes.
 #[tokio::test]
 async fn r070_a_lost_upstream_session_closes_the_stream() {

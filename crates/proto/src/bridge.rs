@@ -41,6 +41,7 @@ pub use limits::{
     DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
     EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, Sharing,
 };
+pub use notice::cancelled;
 pub use refused::{AttachError, Refused};
 
 /// One upstream session, and the client sessions ("members") that use it: one, or several if it is
@@ -217,6 +218,13 @@ impl Reframing {
         if !self.over {
             let text = format!("the upstream was lost: {reason}");
             self.end(&text, End::UpstreamLost(reason.to_owned()));
+        }
+    }
+
+    /// A shared session that no client session uses is not kept any longer. Does nothing if one does.
+    pub fn close_idle(&mut self) {
+        if !self.over && self.members.is_empty() {
+            self.end("nobody uses it", End::Idle);
         }
     }
 

@@ -12,10 +12,11 @@
 //! assert_eq!(serde_json::to_string(&settings).unwrap(), r#"{"patience":"5m"}"#);
 //! ```
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Deserializer, Error};
-use serde::{Deserialize, Serializer};
+use serde::Serializer;
+use serde::de::{Deserializer, Error, Visitor};
 
 /// Largest first; the first one that divides a duration is used to write it.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -33,12 +34,25 @@ pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok
 /// # Errors
 /// For text that is no duration, saying what one is; and the deserializer's.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let given = String::deserialize(deserializer)?;
-    parse(&given).ok_or_else(|| {
-        let help = "a whole number with a unit, such as \"500ms\", \"30s\", \"5m\" or \"24h\"";
-        D::Error::custom(format_args!("{given:?} is no duration: {help}"))
-    })
+    deserializer.deserialize_str(Text)
 }
+
+/// Takes text only: a bare number would leave its unit to be guessed.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a duration as text: {HELP}")
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<Duration, E> {
+        parse(given).ok_or_else(|| E::custom(format_args!("{given:?} is no duration: {HELP}")))
+    }
+}
+
+const HELP: &str = "a whole number with a unit, such as \"500ms\", \"30s\", \"5m\" or \"24h\"";
 
 /// Whole milliseconds; what is finer is not written.
 fn text(value: Duration) -> String {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Map, Value, json};
+use thinpipe_proto::deprecation::Timestamp;
 
 use crate::config::{Config, LogFormat};
 
@@ -38,14 +39,18 @@ impl Announcer {
     }
 
     /// Everything that is known as soon as the listeners stand.
-    pub(crate) fn started(&self, config: &Config, listen: SocketAddr, admin: Option<SocketAddr>) {
+    pub(crate) fn started(
+        &self,
+        config: &Config,
+        listen: SocketAddr,
+        admin: Option<SocketAddr>,
+        now: Timestamp,
+    ) {
         for upstream in &config.gateway.upstreams {
             self.say(&format!("listening on http://{listen}{}", upstream.path));
             if let Some(sse) = &upstream.sse {
-                let stream = &sse.stream;
-                self.say(&format!(
-                    "for clients on HTTP+SSE (deprecated): http://{listen}{stream}"
-                ));
+                let address = format!("http://{listen}{}", sse.stream);
+                self.say(&http_sse(config, &address, now));
             }
         }
         if let Some(admin) = admin {
@@ -62,6 +67,18 @@ impl Announcer {
             }
             None => {}
         }
+    }
+}
+
+/// What is said of an address of HTTP+SSE: that clients may use it, or why not.
+fn http_sse(config: &Config, address: &str, now: Timestamp) -> String {
+    let deprecation = &config.gateway.deprecation;
+    match deprecation.sunset().filter(|_| deprecation.is_gone(now)) {
+        Some(day) => format!(
+            "HTTP+SSE ended on {}: {address} answers 410 and the new address",
+            day.date_text()
+        ),
+        None => format!("for clients on HTTP+SSE (deprecated): {address}"),
     }
 }
 
@@ -153,5 +170,20 @@ mod tests {
         let entry = client_entry(&config, config.listen).to_string();
         assert!(!entry.contains("0123456789abcdef"), "{entry}");
         assert!(entry.contains("Bearer <token>"), "{entry}");
+    }
+
+    /// A21: an address that answers 410 is not offered.
+    #[test]
+    fn a21_what_has_ended_is_not_offered() {
+        let mut config = config("127.0.0.1:8080", &[]);
+        let day = "2027-01-01".parse().unwrap();
+        let deprecation = &mut config.gateway.deprecation;
+        *deprecation = deprecation.clone().with_sunset(Some(day)).unwrap();
+        let before = Timestamp::from_unix(day.unix() - 1);
+        let said = http_sse(&config, "http://h/sse", before);
+        assert_eq!(said, "for clients on HTTP+SSE (deprecated): http://h/sse");
+        let said = http_sse(&config, "http://h/sse", day);
+        let expected = "HTTP+SSE ended on 2027-01-01: http://h/sse answers 410 and the new address";
+        assert_eq!(said, expected);
     }
 }

@@ -20,9 +20,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The state of each upstream. Reading it changes nothing.
     fn upstreams(&self) -> Vec<UpstreamState>;
 
-    /// Asks each upstream what it speaks: a line for people each, in the order of
+    /// Asks each upstream what it speaks: what is to be said of it, for people, in the order of
     /// [`upstreams`](Self::upstreams).
-    fn probe(&self) -> BoxFuture<Vec<Result<String, String>>>;
+    fn probe(&self) -> BoxFuture<Vec<String>>;
 
     /// Which clients still use HTTP+SSE. Reading it changes nothing.
     fn sse_clients(&self) -> InventoryReport;
@@ -124,16 +124,12 @@ impl Backend for Gateway {
         states.collect()
     }
 
-    fn probe(&self) -> BoxFuture<Vec<Result<String, String>>> {
+    fn probe(&self) -> BoxFuture<Vec<String>> {
         let routes = self.routes().to_vec();
         Box::pin(async move {
             let mut lines = Vec::with_capacity(routes.len());
             for route in routes {
-                lines.push(match route.children() {
-                    // To ask it would be to start one.
-                    Some(_) => Ok("stdio, in sessions".to_owned()),
-                    None => route.probe().await.map(|verdict| describe(&verdict)),
-                });
+                lines.push(asked(&route).await);
             }
             lines
         })
@@ -146,6 +142,30 @@ impl Backend for Gateway {
     fn finish(&self) -> BoxFuture<()> {
         let gateway = self.clone();
         Box::pin(async move { gateway.finish().await })
+    }
+}
+
+/// What an upstream speaks. What was not found out is not said as if it were.
+async fn asked(route: &Route) -> String {
+    if let Some(speaks) = route.program_speaks() {
+        return format!("speaks {speaks}");
+    }
+    if route.children().is_some() {
+        // To ask it would be to start one.
+        return "is a program that a client's first message starts; it was not asked what it speaks, as \
+                `thinpipe doctor -- COMMAND` does"
+            .to_owned();
+    }
+    match route.probe().await {
+        Ok(verdict) if route.is_pinned() => format!(
+            "is spoken to in {}, as its `era` says; it was not asked",
+            describe(&verdict)
+        ),
+        Ok(verdict) => format!("speaks {}", describe(&verdict)),
+        Err(error) => {
+            let url = route.url().unwrap_or_default();
+            format!("at {url} cannot be used yet: {error}")
+        }
     }
 }
 

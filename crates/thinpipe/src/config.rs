@@ -7,14 +7,17 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::SystemTime;
 
 use thinpipe_gateway::GatewayConfig;
+use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_transport::server::ServerConfig;
 
 mod access;
 mod build;
 mod clients;
 mod de;
+mod doubt;
 mod effective;
 mod format;
 mod problem;
@@ -111,7 +114,9 @@ pub(crate) fn load(
     };
     let format = Format::of(path, &source.text);
     let text = source.clone();
-    let loaded = parse(source, format, flags, environment)?;
+    let mut loaded = parse(source, format, flags, environment)?;
+    let now = Timestamp::from(SystemTime::now());
+    loaded.warnings.extend(doubt::doubts(&loaded.config, now));
     let missing = program::missing(&loaded.config.gateway.upstreams, |spec, key| {
         let table = effective::written(&loaded.tree, spec.name());
         let value = table.map(|table| table.nearest(&tree::Path::default().key(key)));

@@ -5,9 +5,12 @@
 
 mod http;
 mod judgement;
+mod list;
 mod observation;
 mod pipe;
 mod report;
+mod stderr;
+mod successor;
 mod wire;
 
 use std::io::Write;
@@ -27,9 +30,12 @@ use crate::cli::{DoctorArgs, ReportFormat};
 use crate::config::{self, Settings};
 use crate::run::main_runtime;
 use observation::{Identity, Observations, Transport, Unusable, Why};
+use stderr::LastLines;
 
 /// For a connection.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Nothing is said for so long.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Asks, judges and prints; whether the server can be used.
 ///
@@ -46,7 +52,10 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
         }
         Reached::Stdio(child) => {
             let target = args.server.program.join(" ");
-            runtime.block_on(over_stdio(&target, child.process))
+            let lines = LastLines::hear();
+            let mut seen = runtime.block_on(patiently(over_stdio(&target, child.process)));
+            seen.stderr = lines.take();
+            seen
         }
     };
     let findings = judgement::judge(&seen);
@@ -95,6 +104,19 @@ fn patient(client: &mut UpstreamConfig) {
     client.request_timeout = wire::PATIENCE;
 }
 
+/// What comes of looking at a program. If that takes long, it says what it waits for.
+async fn patiently(looking: impl Future<Output = Observations>) -> Observations {
+    let mut looking = std::pin::pin!(looking);
+    // Cancel-safe: only the reference is dropped, and the look goes on below.
+    if let Ok(seen) = tokio::time::timeout(QUIET, looking.as_mut()).await {
+        return seen;
+    }
+    eprintln!(
+        "waiting for the program: its first answer may take a minute, as it may have to be downloaded"
+    );
+    looking.await
+}
+
 /// What is seen of a program.
 async fn over_stdio(target: &str, config: StdioConfig) -> Observations {
     let mut seen = nothing_yet(target);
@@ -127,11 +149,8 @@ async fn over_http(target: &str, upstream: &Upstream, watch: Duration) -> Observ
         Ok(verdict) => verdict,
         Err(error) => {
             let mut unusable = unusable(&error);
-            if unusable.why == Why::NotMcp
-                && let Some(text) = pipe::foreign_endpoint(upstream).await
-            {
-                let why = Why::ForeignEndpoint;
-                unusable = Unusable { why, text };
+            if unusable.why == Why::NotMcp {
+                unusable = not_there(upstream).await.unwrap_or(unusable);
             }
             seen.identity = Err(unusable);
             return seen;
@@ -146,10 +165,27 @@ async fn over_http(target: &str, upstream: &Upstream, watch: Duration) -> Observ
             }
             Err(text) => seen.identity = Err(not_mcp(text)),
         }
+        seen.successor = successor::ask(upstream).await.map(|it| it.url);
         return seen;
     }
     over_streamable(&mut seen, upstream, &verdict, watch).await;
     seen
+}
+
+/// Why it is no MCP server, if it says that itself.
+async fn not_there(upstream: &Upstream) -> Option<Unusable> {
+    if let Some(text) = pipe::foreign_endpoint(upstream).await {
+        let why = Why::ForeignEndpoint;
+        return Some(Unusable { why, text });
+    }
+    let successor = successor::ask(upstream).await.filter(|it| it.is_gone)?;
+    Some(Unusable {
+        why: Why::Gone,
+        text: format!(
+            "this address is not served any more (410); its successor is {}",
+            successor.url
+        ),
+    })
 }
 
 async fn over_streamable(
@@ -195,8 +231,10 @@ fn nothing_yet(target: &str) -> Observations {
     Observations {
         target: target.to_owned(),
         identity: Err(not_mcp(String::new())),
-        lists: http::Lists::new(),
+        lists: list::Lists::new(),
         transport: Transport::Unknown,
+        successor: None,
+        stderr: Vec::new(),
     }
 }
 

@@ -115,6 +115,10 @@ fn no_url(word: &str) -> anyhow::Result<()> {
     if word.contains("://") {
         return Ok(());
     }
+    anyhow::ensure!(
+        !word.trim().is_empty(),
+        "the URL is empty; write it as in `http://127.0.0.1:3001/mcp`"
+    );
     let program = cli::is_program(word);
     if cli::is_file(word) {
         let run = match program {

@@ -30,9 +30,14 @@ pub(crate) fn run(args: &MigrateArgs) -> anyhow::Result<()> {
     let found = inquiry::ask(&admin)?;
     let now = Timestamp::from(SystemTime::now());
     let file = args.config.as_deref().zip(config.as_ref());
-    let gateway = file.map(|(path, config)| FileChanges {
-        file: path.display().to_string(),
-        changes: advice::changes(&advice::Effective::of(config), &found, now),
+    let gateway = file.map(|(path, config)| {
+        let differences = found.served.differences(config);
+        let settings = advice::Effective::of(config, differences.is_empty());
+        FileChanges {
+            file: path.display().to_string(),
+            differences,
+            changes: advice::changes(&settings, &found, now),
+        }
     });
     let migration = Migration::new(found, gateway);
     let text = match args.format {

@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_transport::server::Server;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +99,8 @@ impl Running {
             let admin = Arc::new(admin);
             tasks.spawn(admin.serve(listener, tasks.clone(), background.clone()));
         }
-        announcer.started(&config, listen, admin_address);
+        let now = Timestamp::from(SystemTime::now());
+        announcer.started(&config, listen, admin_address, now);
         tasks.spawn(probe(Arc::clone(&backend), announcer, background.clone()));
         let drain = config.server.limits.drain;
         Ok(Self {
@@ -208,18 +210,13 @@ async fn take_backlog(listener: TcpListener, workers: &mut Workers) {
 /// Says what the upstreams speak, as soon as that is known.
 async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, stop: CancellationToken) {
     let names = backend.upstreams();
-    let verdicts = tokio::select! {
+    let lines = tokio::select! {
         // Nothing is lost: whoever needs to know asks again.
         () = stop.cancelled() => return,
-        verdicts = backend.probe() => verdicts,
+        lines = backend.probe() => lines,
     };
-    for (upstream, verdict) in names.iter().zip(verdicts) {
-        match verdict {
-            Ok(speaks) => announcer.say(&format!("{} speaks {speaks}", upstream.name)),
-            Err(error) => {
-                announcer.say(&format!("{} cannot be used yet: {error}", upstream.name));
-            }
-        }
+    for (upstream, line) in names.iter().zip(lines) {
+        announcer.say(&format!("{} {line}", upstream.name));
     }
 }
 

@@ -42,6 +42,7 @@ mod http1;
 mod http2;
 mod inventory;
 mod ladder;
+mod mounted;
 mod page;
 mod permit;
 mod reply;
@@ -141,7 +142,7 @@ pub struct ServerBuilder {
     has_sse: bool,
     store: Arc<dyn SessionStore>,
     buffered: ByteBudget,
-    when_built: Vec<Box<dyn FnOnce(&Server) + Send>>,
+    when_built: Vec<mounted::Attach>,
 }
 
 impl ServerBuilder {
@@ -164,12 +165,6 @@ impl ServerBuilder {
     /// Keeps sessions in this store instead of in memory.
     pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
         self.store = store;
-        self
-    }
-
-    /// Has `attach` run with the server when it is built: for what has to know the server it is mounted in.
-    pub(crate) fn when_built(mut self, attach: impl FnOnce(&Server) + Send + 'static) -> Self {
-        self.when_built.push(Box::new(attach));
         self
     }
 

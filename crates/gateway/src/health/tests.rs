@@ -101,7 +101,7 @@ async fn a31_a_watched_route_is_dropped_at_once() {
 async fn b5_idle_connections_are_closed_without_checks() {
     let (url, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let route = route(&url, |spec| spec.health.interval = Duration::ZERO);
-    assert_eq!(check(&route).await, Some(true));
+    assert_eq!(check(&route).await, Some(Ok(())));
     assert_eq!(route.upstream().unwrap().stats().idle, 1);
     tokio::time::pause();
     let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
@@ -132,9 +132,11 @@ async fn b5_only_what_no_server_says_is_a_failure() {
         let route = route(&url, |spec| {
             spec.health.timeout = Duration::from_millis(500);
         });
-        assert_eq!(check(&route).await, Some(alive), "{answer:?}");
+        let checked = check(&route).await.map(|checked| checked.is_ok());
+        assert_eq!(checked, Some(alive), "{answer:?}");
     }
-    assert_eq!(check(&route(NOWHERE, |_| {})).await, Some(false));
+    let cause = check(&route(NOWHERE, |_| {})).await.unwrap().unwrap_err();
+    assert!(cause.starts_with("connecting to up failed: "), "{cause}");
 }
 
 /// K1, R199: the server is asked once for all who wait, who all learn why it failed; whoever comes later
@@ -249,4 +251,25 @@ async fn a_pinned_binding_is_never_probed() {
         assert_eq!(verdict.modern().is_some(), modern, "{pin}");
         assert_eq!(verdict.legacy(), legacy, "{pin}");
     }
+}
+
+/// B5: why an upstream is down is said to its clients, without what its URL holds.
+#[tokio::test(start_paused = true)]
+async fn b5_who_asks_a_dead_upstream_hears_why() {
+    let route = route("http://u:hunter2@127.0.0.1:1/mcp?key=hunter2", |spec| {
+        spec.health.failures = 1;
+    });
+    assert_eq!(route.url().unwrap(), "http://127.0.0.1:1/mcp");
+    let checked = check(&route).await.unwrap();
+    route.health().record(checked, &route);
+    assert!(!route.is_healthy());
+    let cause = route.health().cause();
+    let answer = Failure::unhealthy(None, route.name(), &cause);
+    let Body::Full(body) = &answer.body else {
+        panic!("an error is at hand");
+    };
+    let text = String::from_utf8_lossy(body);
+    let said = "up does not answer its health checks: connecting to up failed: ";
+    assert!(text.contains(said), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }

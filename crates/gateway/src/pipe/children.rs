@@ -1,8 +1,10 @@
 //! Servers that are child processes: how many there are, and when another may be started.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 
@@ -20,8 +22,29 @@ pub(crate) struct Children {
     upstream: StdioUpstream,
     limit: usize,
     starts: Mutex<Starts>,
+    speaks: Mutex<Option<Spoken>>,
     /// `None`: each client session has its own.
     shared: Option<Mutex<Vec<Weak<UpstreamSession>>>>,
+}
+
+/// What a program speaks, by its answer to `initialize`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// It opened a session of this revision.
+    Sessions(Revision),
+    /// It has no `initialize`: 2026-07-28 only.
+    Stateless,
+}
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sessions(revision) => write!(f, "stdio, in sessions ({revision})"),
+            Self::Stateless => f.write_str(
+                "stdio, without sessions only (2026-07-28): no client can be connected to it yet",
+            ),
+        }
+    }
 }
 
 /// How the last starts came out.
@@ -51,6 +74,7 @@ impl Children {
             upstream,
             limit,
             starts: Mutex::default(),
+            speaks: Mutex::default(),
             shared: is_shared.then(Mutex::default),
         }
     }
@@ -82,9 +106,15 @@ impl Children {
         lock(&self.starts).note_failure();
     }
 
-    /// A child has answered `initialize`.
-    pub(crate) fn start_succeeded(&self) {
+    /// A child has answered `initialize`, and by that said what it speaks. `true`: that is news.
+    pub(crate) fn start_succeeded(&self, speaks: Option<Spoken>) -> bool {
         *lock(&self.starts) = Starts::default();
+        speaks.is_some_and(|speaks| lock(&self.speaks).replace(speaks) != Some(speaks))
+    }
+
+    /// What the last answer to `initialize` said; `None`: there was none yet.
+    pub(crate) fn speaks(&self) -> Option<Spoken> {
+        *lock(&self.speaks)
     }
 
     /// Starts in a row that failed.

@@ -1,33 +1,63 @@
 //! From an upstream session to the streams of its client sessions.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::{Delivery, MemberId, Nature};
-use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::server::conversation::{Outlet, Said};
+use tokio::time::timeout;
 
-use super::member::Open;
+use super::lanes::Lanes;
+use super::member::{Open, Reply};
 use super::{Member, Owner, Place, Step, UpstreamSession};
 use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, Step as Judging, subject};
 use crate::relay::inspect::rejection_message;
 use crate::session::{Call, SessionState};
 
+/// A client that takes nothing of a shared session for so long, while something waits for it, loses the
+/// stream that it does not read. Others wait for it no longer than this, and only if it is far behind.
+const STALL: Duration = Duration::from_secs(5);
+
 impl UpstreamSession {
     /// Delivers until the session is over and all is delivered.
     pub(super) async fn deliver(&self, owner: &Arc<dyn Owner>) {
+        if self.is_shared {
+            return self.deliver_to_each(owner).await;
+        }
         while let Some(step) = self.next_step().await {
-            match step {
-                Step::Deliver(delivery) => self.one(owner, delivery).await,
-                Step::Finish(member, request) => {
-                    if let Some(member) = self.member(member) {
-                        // Its stream ends without a response.
-                        drop(member.take(&request));
-                    }
+            self.step(owner, step).await;
+        }
+    }
+
+    /// The same, with several clients: none waits for another.
+    async fn deliver_to_each(&self, owner: &Arc<dyn Owner>) {
+        let mut lanes = Lanes::default();
+        loop {
+            tokio::select! {
+                // Cancel-safe: the next one is taken when it is returned. Who finds no room here leaves
+                // it where it is, and with it the server's next message.
+                step = self.next_step(), if lanes.has_room() => match step {
+                    Some(step) => lanes.add(step, |step| self.step(owner, step)),
+                    None => break,
+                },
+                // Cancel-safe: what is under way stays in its lane.
+                () = lanes.advance(|step| self.step(owner, step)), if !lanes.is_empty() => {}
+            }
+        }
+        while !lanes.is_empty() {
+            lanes.advance(|step| self.step(owner, step)).await;
+        }
+    }
+
+    async fn step(&self, owner: &Arc<dyn Owner>, step: Step) {
+        match step {
+            Step::Deliver(delivery) => self.one(owner, delivery).await,
+            Step::Finish(member, request) => {
+                if let Some(member) = self.member(member) {
+                    // Its stream ends without a response.
+                    drop(member.take(&request));
                 }
             }
         }
@@ -100,15 +130,23 @@ impl UpstreamSession {
         delivery: Delivery,
     ) {
         if delivery.is_last() {
-            let open = delivery.related.as_ref().and_then(|id| member.take(id));
-            if let Some(open) = open {
+            let related = delivery.related.as_ref();
+            let open = related.and_then(|id| Some((id, member.take(id)?)));
+            if let Some((request, open)) = open {
                 let Open {
-                    outlet,
+                    reply,
                     call,
                     answering,
                 } = open;
                 let message = response(&**owner, place, delivery.message, call).await;
-                self.respond(owner, place, outlet, message).await;
+                match reply {
+                    // Who does not wait for it any more has left.
+                    Reply::Handler(handler) => drop(handler.send(message)),
+                    Reply::Stream(outlet) => {
+                        let message = place.bounded(request, message, owner.name());
+                        self.respond(owner, place, outlet, message).await;
+                    }
+                }
                 drop(answering);
             }
             return;
@@ -119,6 +157,11 @@ impl UpstreamSession {
             return self.undelivered(&delivery);
         };
         match other(&**owner, place, message).await {
+            Ok(message) if place.is_too_large(message.source()) => {
+                let (upstream, limit) = (&**owner.name(), place.max_message);
+                tracing::warn!(upstream, limit, "a message is too large for its client");
+                self.undelivered(&delivery);
+            }
             Ok(message) => self.say(owner, member, place, (&delivery, &message)).await,
             Err((message, rejection)) if message.kind() == Kind::Request => {
                 // The server waits for an answer; it gets the refusal.
@@ -147,11 +190,13 @@ impl UpstreamSession {
             }
             return;
         }
-        // Nobody waits for another client: one that does not read loses its stream.
-        let mut responding = pin!(responding);
-        let waits = poll_fn(|cx| Poll::Ready(responding.as_mut().poll(cx).is_pending())).await;
-        if waits {
-            self.overrun(owner, place).await;
+        if timeout(STALL, responding).await.is_err() {
+            tracing::warn!(
+                upstream = &**owner.name(),
+                "a client does not read its answer, and loses it"
+            );
+            drop(outlet);
+            self.lose_session_stream(owner, place).await;
         }
     }
 
@@ -167,13 +212,26 @@ impl UpstreamSession {
             return;
         }
         let related = delivery.related.as_ref();
+        if message.kind() == Kind::Request && place.session.strong_count() == 0 {
+            // Outside of a session there is nobody to ask.
+            return self.undelivered(delivery);
+        }
+        let is_late = self.is_shared && message.kind() == Kind::Notification;
+        if is_late && related.is_some_and(|request| !member.is_answering(request)) {
+            // Its stream was lost while this waited for it.
+            return;
+        }
+        let saying = place.conversation.say(message, related);
         let said = if self.is_shared {
-            match place.conversation.try_say(message, related) {
+            match timeout(STALL, saying).await {
                 Ok(said) => said,
-                Err(_) => return self.lose_stream(owner, member, place, related).await,
+                Err(_) => {
+                    self.lose_stream(owner, member, place, (message, related))
+                        .await
+                }
             }
         } else {
-            place.conversation.say(message, related).await
+            saying.await
         };
         match (said, &delivery.nature) {
             (Said::Delivered, _) => {}
@@ -182,44 +240,49 @@ impl UpstreamSession {
                 if message.method() == Some("ping") && place.conversation.withdraw(request) {
                     self.unreachable(delivery.member, request);
                 }
-                self.timer.notify_one();
             }
             (Said::Held, _) => {}
             (Said::Dropped, _) => self.undelivered(delivery),
         }
     }
 
-    /// A client of a shared session does not read: its stream ends, since nothing may be missing in it.
+    /// A client of a shared session does not read: the stream that this would be said on ends, since
+    /// nothing may be missing in it. Says what becomes of the message.
     async fn lose_stream(
         &self,
         owner: &Arc<dyn Owner>,
         member: &Member,
         place: &Place,
-        related: Option<&RequestId>,
-    ) {
-        let open = related.and_then(|request| member.take(request));
-        match (related, open) {
-            (Some(request), Some(open)) => {
-                tracing::warn!(
-                    upstream = &**owner.name(),
-                    "a client does not read its answer"
-                );
+        (message, related): (&Message, Option<&RequestId>),
+    ) -> Said {
+        let upstream = &**owner.name();
+        if place.is_over_sse() {
+            self.lose_session_stream(owner, place).await;
+            return Said::Dropped;
+        }
+        let lost = related.and_then(|request| Some((request, member.take(request)?)));
+        match lost {
+            Some((request, open)) => {
+                tracing::warn!(upstream, "a client does not read its answer, and loses it");
                 drop(open);
                 self.feed(|machine, now| machine.abandon(member.id(), request, now));
-                let is_only = place
-                    .session
-                    .upgrade()
-                    .is_some_and(|s| s.binding() == Binding::HttpSse);
-                if is_only {
-                    self.overrun(owner, place).await;
-                }
+                Said::Dropped
             }
-            _ => self.overrun(owner, place).await,
+            None => {
+                tracing::warn!(upstream, "a client does not read its stream, and loses it");
+                place.conversation.end_standalone();
+                // There is no stream for it now.
+                let said = place.conversation.try_say(message, None);
+                said.unwrap_or(Said::Dropped)
+            }
         }
     }
 
-    /// The stream of a whole client session is lost.
-    async fn overrun(&self, owner: &Arc<dyn Owner>, place: &Place) {
+    /// Of a client of HTTP+SSE that does not read: its one stream is its session.
+    async fn lose_session_stream(&self, owner: &Arc<dyn Owner>, place: &Place) {
+        if !place.is_over_sse() {
+            return;
+        }
         tracing::warn!(
             upstream = &**owner.name(),
             "a client does not read; its session ends"

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::MemberId;
+use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::{Conversation, Inlet, Outlet};
 use tokio::sync::{SetOnce, oneshot};
 
 use super::UpstreamSession;
+use crate::failure::Failure;
 use crate::interceptor::MessageContext;
 use crate::session::Call;
 
@@ -33,6 +35,29 @@ pub(crate) struct Place {
     pub(crate) conversation: Arc<Conversation>,
     /// What all messages to it have in common.
     pub(crate) context: MessageContext,
+    /// HTTP+SSE: the longest message that may be said there, in bytes.
+    pub(crate) max_message: usize,
+}
+
+impl Place {
+    pub(crate) fn is_too_large(&self, message: &[u8]) -> bool {
+        message.len() > self.max_message && self.is_over_sse()
+    }
+
+    /// A response, or an error in the place of one that is too large.
+    pub(super) fn bounded(&self, request: &RequestId, message: Bytes, upstream: &str) -> Bytes {
+        if self.is_too_large(&message) {
+            return Failure::too_large_for_client(self.max_message)
+                .message(Some(request), upstream);
+        }
+        message
+    }
+
+    /// Whether all that is said to the client is said on one stream, which is its session.
+    pub(super) fn is_over_sse(&self) -> bool {
+        let session = self.session.upgrade();
+        session.is_some_and(|session| session.binding() == Binding::HttpSse)
+    }
 }
 
 /// `initialize` is being answered.
@@ -43,24 +68,40 @@ struct Opening {
 
 /// A request that is being answered.
 pub(super) struct Open {
-    pub(super) outlet: Outlet,
+    pub(super) reply: Reply,
     /// What it asks for, where interceptors want to know.
     pub(super) call: Option<Call>,
     /// Dropped when it has been answered, or will not be.
     pub(super) answering: oneshot::Sender<Infallible>,
 }
 
+/// Where the response to a request goes.
+pub(super) enum Reply {
+    /// To where the rest about it is said.
+    Stream(Outlet),
+    /// To its handler alone.
+    Handler(oneshot::Sender<Bytes>),
+}
+
 /// A request that was begun, as its handler sees it.
 pub(crate) struct Begun {
     pub(crate) inlet: Inlet,
+    response: Option<oneshot::Receiver<Bytes>>,
     done: oneshot::Receiver<Infallible>,
 }
 
 impl Begun {
-    /// Until it has been answered, or will not be.
-    pub(crate) async fn done(self) {
-        // Nothing is ever sent: it ends with its sender.
-        let _ = self.done.await;
+    /// The response, of a request whose response goes to its handler; `None`: there is none.
+    pub(crate) async fn response(self) -> Option<Bytes> {
+        match self.response {
+            // Without a response its sender is dropped.
+            Some(response) => response.await.ok(),
+            None => {
+                // Nothing is ever sent: it ends with its sender.
+                let _ = self.done.await;
+                None
+            }
+        }
     }
 }
 
@@ -107,7 +148,7 @@ impl Member {
     }
 
     /// Begins the answer to a request; `None`: one with this id is being answered.
-    fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Begun> {
+    fn begin(&self, request: &RequestId, call: Option<Call>, inline: bool) -> Option<Begun> {
         let conversation = &self.place.get()?.conversation;
         let mut open = lock(&self.open);
         if open.contains_key(request) {
@@ -115,13 +156,23 @@ impl Member {
         }
         let (outlet, inlet) = conversation.begin(request);
         let (answering, done) = oneshot::channel();
+        let (to_handler, response) = inline.then(oneshot::channel).unzip();
         let begun = Open {
-            outlet,
+            reply: to_handler.map_or(Reply::Stream(outlet), Reply::Handler),
             call,
             answering,
         };
         open.insert(request.clone(), begun);
-        Some(Begun { inlet, done })
+        Some(Begun {
+            inlet,
+            response,
+            done,
+        })
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_answering(&self, request: &RequestId) -> bool {
+        lock(&self.open).contains_key(request)
     }
 
     /// The request that is answered now, or not at all.
@@ -151,14 +202,23 @@ impl Attachment {
 
     /// Says where the client session is: what the server says comes to it from now on.
     pub(crate) fn settle(&self, place: Place) {
+        place
+            .conversation
+            .notify_held(Arc::clone(&self.upstream.timer));
         // A client session is opened once, by whoever holds this.
         let first = self.member.place.set(place).is_ok();
         debug_assert!(first, "a client session has one place");
     }
 
-    /// Begins the answer to a request; `None`: one with this id is being answered.
-    pub(crate) fn begin(&self, request: &RequestId, call: Option<Call>) -> Option<Begun> {
-        self.member.begin(request, call)
+    /// Begins the answer to a request, whose response goes to its handler if it is `inline`. `None`: one
+    /// with this id is being answered.
+    pub(crate) fn begin(
+        &self,
+        request: &RequestId,
+        call: Option<Call>,
+        inline: bool,
+    ) -> Option<Begun> {
+        self.member.begin(request, call, inline)
     }
 
     /// A request that was begun and is not sent.

@@ -53,8 +53,12 @@ impl Posts {
     }
 
     pub(super) fn begin(&mut self, sender: PipeSender, write: Write) {
-        let Write { message, call } = write;
-        let sending = async move { sender.send(message).await };
+        let Write {
+            message,
+            call,
+            headers,
+        } = write;
+        let sending = async move { sender.send_with(message, headers).await };
         self.sending.push((call, Box::pin(sending)));
         if self.at_once > 1 {
             let until = Instant::now() + HOLDS_UP;

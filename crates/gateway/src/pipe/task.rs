@@ -21,10 +21,6 @@ const LAST_READ: Duration = Duration::from_secs(1);
 /// Cancellations, the last that a session says, may take so long to be written.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// A client that leaves a stream gives back, without a word, what the server has asked there: while
-/// anything is asked it is looked for so often.
-const LOOK: Duration = Duration::from_secs(10);
-
 /// How long a shared session is kept for a client.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -199,8 +195,7 @@ impl UpstreamSession {
         let idle = state.idle_since.map(|since| since + IDLE);
         let members = state.members.values();
         let held = members.filter_map(|member| member.place().get()?.conversation.deadline());
-        let look = (state.machine.server_requests() > 0).then(|| now() + LOOK);
-        let due = held.chain(idle).chain(look);
+        let due = held.chain(idle);
         let due = due.chain(state.machine.poll_timeout()).min();
         state.armed = due;
         due
@@ -220,7 +215,7 @@ impl UpstreamSession {
             }
         }
         if state.idle_since.is_some_and(|since| since + IDLE <= now) {
-            state.machine.upstream_lost("nobody uses it");
+            state.machine.close_idle();
         }
         self.settle(state);
     }

@@ -86,6 +86,12 @@ impl Route {
                 };
                 let session = self.open_session(slot, negotiated, capabilities).await?;
                 unused.id = None;
+                if session.binding() == Binding::HttpSse
+                    && let (Some(state), Some(id)) =
+                        (session.state(SessionState::default), message.id())
+                {
+                    state.note_opened_by(id);
+                }
                 Some(session)
             }
         };
@@ -199,7 +205,7 @@ fn may_be_a_pipe(status: StatusCode) -> bool {
 }
 
 /// Whether an error says that the server does not know `initialize`.
-fn is_unknown_here(answer: &Message) -> bool {
+pub(super) fn is_unknown_here(answer: &Message) -> bool {
     let error = answer.error().unwrap_or_default();
     let code = rpc::member(&error, "code");
     let code = code.and_then(|code| std::str::from_utf8(&code).ok()?.parse().ok());

@@ -64,8 +64,13 @@ impl Route {
         let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
             return Err(Failure::session_gone());
         };
-        let outlet = session.outlet();
+        let inline = self.answers_inline(&session);
+        let outlet = session.outlet().filter(|_| !inline);
         if let Some(outlet) = &outlet {
+            if body.len() > self.max_message_over_sse() {
+                self.end_session(&session, SessionEnd::UpstreamGone).await;
+                return Err(Failure::too_large_for_client(self.max_message_over_sse()));
+            }
             // Before anything that the server says next. Who has left has ended the session.
             let pushed = outlet.push(body.clone()).await;
             pushed.map_err(|_| Failure::session_gone())?;
@@ -73,6 +78,9 @@ impl Route {
         self.settle(attachment, &session).await?;
         if outlet.is_some() {
             return Ok(Answer::on_stream());
+        }
+        if inline {
+            return Ok(Answer::json(body));
         }
         let answer = Answer::json(body).with_session(session.id().clone());
         self.with_own_headers(&context, answer)
@@ -97,6 +105,7 @@ impl Route {
                 carrier: Carrier::Event,
                 ..self.context_in(session, None)
             },
+            max_message: self.max_message_over_sse(),
         };
         attachment.settle(place);
         // Whoever ends it either sees the place, or has ended it already. The same holds for the session.
@@ -108,6 +117,17 @@ impl Route {
             attachment.detach();
         }
         Ok(())
+    }
+
+    /// Whether a client of this session wants its answers in the responses to its POSTs.
+    fn answers_inline(&self, session: &Session) -> bool {
+        let sse = self.spec.sse.as_ref();
+        session.binding() == Binding::HttpSse && sse.is_some_and(|sse| sse.config.inline_json)
+    }
+
+    fn max_message_over_sse(&self) -> usize {
+        let sse = self.spec.sse.as_ref();
+        sse.map_or(usize::MAX, |sse| sse.config.max_message)
     }
 
     /// A message in a session whose upstream session is a pipe.
@@ -132,25 +152,28 @@ impl Route {
                     Kind::Response | Kind::ErrorResponse => {
                         let refusal =
                             Message::parse(refusal).map_err(|error| self.no_answer(&error))?;
-                        self.send_unasked(attachment, &refusal).await
+                        let headers = self.headers_of(call, attachment, &context)?;
+                        self.send_unasked(attachment, &refusal, headers).await
                     }
                 };
             }
         };
+        let headers = self.headers_of(call, attachment, &context)?;
         match message.id().filter(|_| message.kind() == Kind::Request) {
-            None => self.send_unasked(attachment, &message).await,
+            None => self.send_unasked(attachment, &message, headers).await,
             Some(id) => {
                 // A client of HTTP+SSE may have read the answer to `initialize` before we were told so.
                 attachment.member().place().wait().await;
                 let of_call = context.method.clone();
                 let of_call = of_call.map(|method| (method, context.name.clone()));
-                let Some(begun) = attachment.begin(id, of_call) else {
+                let inline = self.answers_inline(&session);
+                let Some(begun) = attachment.begin(id, of_call, inline) else {
                     return self.refused(&Refused::IdInUse, &message);
                 };
                 let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
                 let sent = attachment
                     .upstream()
-                    .send(attachment.member().id(), &message);
+                    .send(attachment.member().id(), &message, headers);
                 if let Err(not_sent) = sent.await {
                     attachment.forget(id);
                     return self.not_sent(not_sent, &message);
@@ -158,10 +181,11 @@ impl Route {
                 // Its bytes are on their way: nobody needs them here while it is answered.
                 drop(message);
                 if session.binding() == Binding::HttpSse {
-                    // It is answered on the stream; until then it counts as running, so that neither the
-                    // end of the process nor that of the session's time overlooks it.
-                    begun.done().await;
-                    return Ok(Answer::on_stream());
+                    // Until it has been answered it counts as running, so that neither the end of the
+                    // process nor that of the session's time overlooks it.
+                    let response = begun.response().await;
+                    // Without one it was answered on the stream, or is not to be.
+                    return Ok(response.map_or_else(Answer::on_stream, Answer::json));
                 }
                 let answer = waiting.around(begun.inlet.answer().await);
                 let context = MessageContext {
@@ -173,22 +197,36 @@ impl Route {
         }
     }
 
+    /// Headers of a message of a client, where the server gets any.
+    pub(super) fn headers_of(
+        &self,
+        call: Incoming,
+        attachment: &Attachment,
+        context: &MessageContext,
+    ) -> Result<Option<HeaderMap>, Failure> {
+        if !attachment.upstream().has_headers() {
+            return Ok(None);
+        }
+        self.headers_over_sse(call.headers, context).map(Some)
+    }
+
     /// Sends what nothing answers.
     async fn send_unasked(
         &self,
         attachment: &Attachment,
         message: &Message,
+        headers: Option<HeaderMap>,
     ) -> Result<Answer, Failure> {
         let sent = attachment
             .upstream()
-            .send(attachment.member().id(), message);
+            .send(attachment.member().id(), message, headers);
         match sent.await {
             Ok(()) => Ok(Answer::accepted()),
             Err(not_sent) => self.not_sent(not_sent, message),
         }
     }
 
-    fn not_sent(&self, not_sent: NotSent, message: &Message) -> Result<Answer, Failure> {
+    pub(super) fn not_sent(&self, not_sent: NotSent, message: &Message) -> Result<Answer, Failure> {
         match not_sent {
             NotSent::Refused(refused) => self.refused(&refused, message),
             NotSent::Stuck => {
@@ -244,7 +282,7 @@ impl Route {
     }
 
     /// The headers that interceptors give an answer; a pipe brings none.
-    fn with_own_headers(
+    pub(super) fn with_own_headers(
         &self,
         context: &MessageContext,
         answer: Answer,
@@ -252,14 +290,6 @@ impl Route {
         let mut headers = HeaderMap::new();
         self.chain.headers(context, &mut headers)?;
         Ok(with_headers(answer, headers))
-    }
-
-    /// A message outside of any session, where each session has a child or a connection of its own.
-    pub(super) fn sessionless_piped(&self, message: &Message) -> Answer {
-        let text = "Mcp-Session-Id is missing; send initialize first";
-        let failure = Failure::new(Reason::Binding, text);
-        self.stats().failed();
-        failure.answer(message.id(), self.name())
     }
 }
 

@@ -4,22 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use thinpipe_proto::bridge::{
     AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
 };
-
+use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
 use thinpipe_transport::upstream::{Upstream, sse};
 
+use super::initialize::is_unknown_here;
+use super::opening::negotiated;
 use super::{Incoming, Route};
 use crate::config::Reached;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
-use crate::pipe::{AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, UpstreamSession};
+use crate::pipe::{
+    AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, Spoken, UpstreamSession,
+};
 
 /// How a server is reached.
 pub(super) enum Server {
@@ -118,18 +123,31 @@ impl Route {
         })
     }
 
-    /// HTTP+SSE: GET of the stream. Interceptors have their say about the headers of the whole session.
+    /// Headers of a client's request that reach a server of HTTP+SSE; interceptors have their say about them.
+    ///
+    /// # Errors
+    /// An interceptor failed.
+    pub(super) fn headers_over_sse(
+        &self,
+        headers: HeaderMap,
+        context: &MessageContext,
+    ) -> Result<HeaderMap, Failure> {
+        let mut headers = headers::without_session(headers);
+        // Those of the client's POST; each request to the server has its own.
+        headers.remove(ACCEPT);
+        headers.remove(CONTENT_TYPE);
+        self.chain.headers(context, &mut headers)?;
+        Ok(headers)
+    }
+
+    /// HTTP+SSE: GET of the stream. Its headers go with what the gateway itself says in the session, too.
     async fn open_stream(
         &self,
         upstream: &Upstream,
         call: Incoming,
         context: &MessageContext,
     ) -> Result<Pipe, Failure> {
-        let mut headers = headers::without_session(call.headers);
-        // Those of the client's POST; each request of the session has its own.
-        headers.remove(ACCEPT);
-        headers.remove(CONTENT_TYPE);
-        self.chain.headers(context, &mut headers)?;
+        let headers = self.headers_over_sse(call.headers, context)?;
         let opened = sse::open(upstream, headers, self.max_message(), self.buffered()).await;
         opened.map_err(|error| {
             if matches!(
@@ -248,7 +266,21 @@ impl Route {
     ) -> Result<(Attachment, Bytes), NotOpened> {
         let asked = self.ask_initialize(session, message).await;
         match (&asked, session.end()) {
-            (Ok(_), _) => children.start_succeeded(),
+            (Ok((_, answer)), _) => {
+                let speaks = spoken(answer);
+                let is_news = children.start_succeeded(speaks);
+                if let Some(speaks) = speaks.filter(|_| is_news) {
+                    tracing::info!(upstream = self.name(), %speaks, "a program has answered");
+                }
+                if speaks == Some(Spoken::Stateless) {
+                    let text = format!(
+                        "{} has no initialize: it speaks 2026-07-28 without sessions only, and no client \
+                         can be connected to such a program yet",
+                        self.name()
+                    );
+                    return Err(Failure::new(Reason::Binding, text).into());
+                }
+            }
             (Err(_), Some(End::UpstreamLost(_) | End::InitializeUnanswered)) => {
                 children.start_failed();
             }
@@ -271,7 +303,7 @@ impl Route {
             AttachError::Over => NotOpened::Elsewhere,
             error => Failure::new(Reason::Overloaded, error.to_string()).into(),
         })?;
-        match session.send(attachment.member().id(), message).await {
+        match session.send(attachment.member().id(), message, None).await {
             Ok(()) => {}
             Err(NotSent::Refused(Refused::Over | Refused::OtherRevision)) => {
                 return Err(NotOpened::Elsewhere);
@@ -299,4 +331,24 @@ impl Route {
         };
         Err(failure.into())
     }
+}
+
+/// What a program speaks by its answer to `initialize`; `None`: that cannot be said.
+fn spoken(answer: &Bytes) -> Option<Spoken> {
+    let answer = Message::parse(answer.clone()).ok()?;
+    if let Ok(Some(revision)) = negotiated(&answer) {
+        return Some(Spoken::Sessions(revision));
+    }
+    // A server of 2026-07-28 that names what it supports may have sessions in another revision.
+    let is_legacy = |version: &serde_json::Value| {
+        let known = version
+            .as_str()
+            .and_then(|v| Revision::from_bytes(v.as_bytes()));
+        known.is_some_and(|revision| !revision.is_modern())
+    };
+    let error = answer.error().unwrap_or_default();
+    let error: serde_json::Value = serde_json::from_slice(&error).unwrap_or_default();
+    let supported = error["data"]["supported"].as_array();
+    let has_sessions = supported.is_some_and(|versions| versions.iter().any(is_legacy));
+    (is_unknown_here(&answer) && !has_sessions).then_some(Spoken::Stateless)
 }

@@ -1,12 +1,19 @@
 //! What a session needs beside its exchanges: memory, and its end from any side.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::rpc::{Kind, Message};
+use thinpipe_proto::bridge::cancelled;
+use thinpipe_proto::revision::Binding;
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::UpstreamSessionId;
+use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
+use super::piped::piped;
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, purpose_of};
 use crate::config::SessionLost;
@@ -15,6 +22,9 @@ use crate::headers;
 use crate::interceptor::{Direction, MessageContext, Rejection};
 use crate::relay::inspect::rejection_message;
 use crate::session::{Call, SessionState, upstream_session};
+
+/// How long the cancellations of a client that left may take before its session is ended all the same.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl Route {
     /// The upstream answered 404: its session is gone, or it is not where it should be.
@@ -50,7 +60,11 @@ impl Route {
     /// 404 from an upstream that has no session which could be gone. To the client it would mean that its
     /// own is (R193).
     pub(super) fn nothing_there(&self) -> Failure {
-        let text = format!("{} answers 404 at its configured URL", self.name());
+        // The URL is not for clients: some hold a key in their path.
+        let text = format!(
+            "{} answers 404 at its configured URL, which the gateway's log names",
+            self.name()
+        );
         Failure::new(Reason::NotFound, text)
     }
 
@@ -91,6 +105,72 @@ impl Route {
         let body = thinpipe_transport::body::Body::Empty;
         let content = thinpipe_transport::server::Content::Other(None);
         Ok(Answer::new(StatusCode::OK, content, body))
+    }
+
+    /// The end of a session, as far as its server has to learn of it.
+    pub(super) fn ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
+        // A DELETE has told the upstream already; a session it lost needs no telling.
+        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
+        let attachment = piped(&session);
+        if let Some(attachment) = attachment {
+            attachment.detach();
+        }
+        let id = upstream_session(&session).filter(|_| !told);
+        let left = session.binding() == Binding::HttpSse && why != SessionEnd::UpstreamGone;
+        // Over a pipe it is the bridge that cancels.
+        let left = left && attachment.is_none();
+        tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
+        Box::pin(async move {
+            if left {
+                self.cancel_running(&session).await;
+            }
+            if let Some(id) = id {
+                self.delete_upstream(HeaderMap::new(), &session, &id).await;
+            }
+        })
+    }
+
+    /// A client of HTTP+SSE has left, and with it its session: to a server of Streamable HTTP a POST that
+    /// is closed cancels nothing, so it is told (protocol notes 5.2, R044).
+    async fn cancel_running(&self, session: &Session) {
+        let context = self.context_in(session, Some("notifications/cancelled"));
+        let id = upstream_session(session);
+        let is_opening = |request: &RequestId| {
+            let state = session.existing_state::<SessionState>();
+            state.is_some_and(|state| state.is_opened_by(request))
+        };
+        let running = session.running_ids().into_iter();
+        let mut telling: Vec<_> = running
+            .filter(|request| !is_opening(request))
+            .map(|request| {
+                let mut headers = HeaderMap::new();
+                headers::for_post(&mut headers);
+                headers::for_session(&mut headers, session.revision(), id.as_ref());
+                let notice = cancelled(&request, "the client has left");
+                Box::pin(self.send(&context, posted(headers, notice)))
+            })
+            .collect();
+        // Side by side, and the end of the session waits only so long for them.
+        let told = poll_fn(|cx| {
+            telling.retain_mut(|telling| match telling.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(_)) => false,
+                Poll::Ready(Err(failure)) => {
+                    let error = &*failure.text;
+                    tracing::debug!(upstream = self.name(), error, "a cancellation failed");
+                    false
+                }
+            });
+            if telling.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+            let upstream = self.name();
+            tracing::debug!(upstream, "cancellations were not taken in time");
+        }
     }
 
     pub(super) async fn delete_upstream(

@@ -65,6 +65,46 @@ async fn k1_a_stream_that_is_gone_is_not_believed_in() {
     drop(caller);
 }
 
+/// Protocol notes 4.2: each message goes up with the headers of its own request, not with those of the
+/// request that opened the session.
+#[tokio::test]
+async fn each_post_has_the_headers_of_its_message() {
+    let mut server = Scripted::start(Carrier::HttpSse).await;
+    let front = Front::start(server.reached()).await;
+    let (caller, mut speaker) =
+        Caller::begin(&front, &mut server, Binding::Streamable, REVISION).await;
+    let Caller::Streamable { client, .. } = &caller else {
+        unreachable!("it was opened as one");
+    };
+    let trace = |n: u8| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333{n}-01");
+    for n in 1..=2_u8 {
+        let call = client.post(rpc::call(i64::from(n), "a"));
+        let asked = call.header("traceparent", &trace(n)).send().await;
+        let call = speaker.hears("tools/call").await;
+        speaker.answer(&call, json!({})).await;
+        assert_eq!(asked.response().await.status, 200);
+    }
+    let told = client.post(rpc::notification(
+        "notifications/roots/list_changed",
+        &json!({}),
+    ));
+    assert_eq!(told.header("traceparent", &trace(3)).await.status, 202);
+    speaker.hears("notifications/roots/list_changed").await;
+    let Scripted::HttpSse(upstream, _) = &server else {
+        unreachable!("it was started as one");
+    };
+    upstream.seen(|state| {
+        let traces: Vec<_> = state
+            .posts
+            .iter()
+            .map(|post| post.headers.get("traceparent").map(str::to_owned))
+            .collect();
+        let expected: Vec<_> = (1..=3).map(|n| Some(trace(n))).collect();
+        assert_eq!(&traces[traces.len() - 3..], expected);
+        assert!(traces[..traces.len() - 3].iter().all(Option::is_none));
+    });
+}
+
 /// R045, R211: a POST that is refused fails its request, and nothing else.
 #[tokio::test]
 async fn r045_a_refused_post_fails_its_request() {

@@ -214,6 +214,71 @@ async fn who_does_not_read_holds_up_nobody() {
     assert_eq!(alice.status().await, 202);
 }
 
+/// Protocol notes 5.9, invariant 21: who reads gets all of it, however much comes at once. More lines than
+/// a stream holds, and messages that no two of them fit together, are no reason to end anything.
+#[tokio::test]
+async fn a_burst_cuts_off_nobody_who_reads() {
+    const LINES: u64 = 2_000;
+    let (_front, _server, mut speaker, alice, bob) = start().await;
+    let asked = alice.post(rpc::call(1, "alice")).await;
+    let call = speaker.hears("tools/call").await;
+    let token = call["params"]["_meta"]["progressToken"].clone();
+    let progress = |n: u64, text: &str| {
+        let params = json!({"progressToken": token, "progress": n, "message": text});
+        rpc::notification("notifications/progress", &params)
+    };
+    let mut lines: Vec<_> = (1..=LINES).map(|n| progress(n, "line")).collect();
+    let large = "x".repeat(600 << 10);
+    lines.extend((1..=4).map(|n| progress(LINES + n, &large)));
+    let reading = async {
+        let mut response = asked.response().await;
+        for n in 1..=LINES + 4 {
+            let message = response.next_message().await;
+            assert_eq!(message["params"]["progress"], n);
+        }
+        assert_eq!(response.next_message().await["id"], 1);
+        assert_eq!(response.next_event().await, None);
+    };
+    let speaking = async {
+        speaker.say(lines.join("\n")).await;
+        speaker.answer(&call, json!({})).await;
+    };
+    tokio::join!(reading, speaking);
+    assert_eq!((alice.status().await, bob.status().await), (202, 202));
+}
+
+/// C26: the answer to a client that does not read its stream ends that stream only.
+#[tokio::test]
+async fn c26_an_answer_that_nobody_reads_ends_its_stream_only() {
+    let (_front, _server, mut speaker, alice, bob) = start().await;
+    let slow = alice.client.post(rpc::call(1, "a"));
+    let slow = alice.signed(slow.receive_buffer(64 << 10)).send().await;
+    let call = speaker.hears("tools/call").await;
+    let token = call["params"]["_meta"]["progressToken"].clone();
+    // The socket is stuck in the first, the stream holds the second, and the answer has no room.
+    let filler = "x".repeat(1280 << 10);
+    for n in 1..=2 {
+        let params = json!({"progressToken": token, "progress": n, "message": filler});
+        let progress = rpc::notification("notifications/progress", &params);
+        speaker.say(progress).await;
+    }
+    speaker.answer(&call, json!({"large": filler})).await;
+    // Others are answered meanwhile, and so is she, when the answer that had no room is given up.
+    for guest in [&bob, &alice] {
+        let asked = guest.post(rpc::call(2, "next")).await;
+        let next = speaker.hears("tools/call").await;
+        speaker.answer(&next, json!({})).await;
+        assert_eq!(asked.response().await.json().await["id"], 2);
+    }
+    let (events, end) = slow.response().await.events_to_end().await;
+    let last = events.last().unwrap().json();
+    assert_eq!(
+        (last["params"]["progress"].as_u64(), end),
+        (Some(2), Ok(()))
+    );
+    assert_eq!(alice.status().await, 202, "its session goes on");
+}
+
 /// C24: a child that dies fails the calls of all at once, and the next client gets another.
 #[tokio::test]
 async fn c24_all_learn_that_the_child_died() {

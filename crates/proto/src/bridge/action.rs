@@ -94,6 +94,8 @@ pub enum Nature {
 pub enum End {
     /// Its only client session was detached.
     ClientLeft,
+    /// It was shared, and no client session has used it for a while.
+    Idle,
     /// The upstream is gone; the text is the one given to
     /// [`Reframing::upstream_lost`](super::Reframing::upstream_lost).
     UpstreamLost(String),

@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::bridge::action::{CallId, MemberId};
 use crate::bridge::clock::Clock;
 use crate::bridge::progress::Progress;
-use crate::bridge::shared::Level;
 use crate::rpc::{Message, RequestId};
 
 /// Whose request it is.
@@ -24,8 +23,6 @@ pub(super) enum Purpose {
     Plain,
     /// The handshake. Never cancelled.
     Initialize,
-    /// On a shared session: a client's log level, and the level that the upstream is told.
-    Level { asked: Level, told: Level },
     /// On a shared session: a subscription to this resource.
     Subscribe(String),
     /// On a shared session: the end of one.

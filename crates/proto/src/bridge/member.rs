@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::bridge::action::CallId;
 use crate::bridge::clock::after;
 use crate::bridge::limits::{EARLY_CANCEL_AGE, MAX_EARLY_CANCELS};
-use crate::bridge::shared::Level;
 use crate::rpc::RequestId;
 
 #[derive(Debug, Default)]
@@ -15,8 +14,6 @@ pub(super) struct Member {
     pub(super) calls: HashMap<RequestId, CallId>,
     /// `initialize` was answered. Kept on shared sessions only.
     pub(super) ready: bool,
-    /// The log level that it set. Kept on shared sessions only.
-    pub(super) level: Option<Level>,
     early_cancels: VecDeque<EarlyCancel>,
 }
 

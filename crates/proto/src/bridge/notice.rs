@@ -4,8 +4,10 @@ use bytes::Bytes;
 
 use crate::rpc::{RequestId, quoted};
 
-/// Tells the other side that a request of ours, or one passed on, is not wanted any more.
-pub(super) fn cancelled(request: &RequestId, reason: &str) -> Bytes {
+/// `notifications/cancelled`: tells the other side that a request of ours, or one passed on, is not wanted
+/// any more.
+#[must_use]
+pub fn cancelled(request: &RequestId, reason: &str) -> Bytes {
     let mut out =
         b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":"
             .to_vec();

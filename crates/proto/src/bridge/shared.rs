@@ -1,5 +1,5 @@
 //! What several client sessions have in common on one upstream session (protocol notes 5.2.1): one
-//! handshake, one log level, one subscription per resource.
+//! handshake, one subscription per resource.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -12,16 +12,13 @@ use crate::bridge::call::{Owner, Purpose, Stage};
 use crate::bridge::handshake::Handshake;
 use crate::bridge::topics::Topic;
 use crate::bridge::upstream::EMPTY;
-use crate::bridge::{Reframing, Refused, notice};
+use crate::bridge::{Reframing, Refused};
 use crate::rpc::{Kind, Message, response};
 
 /// State of a shared session.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) handshake: Handshake,
-    /// The level that the upstream was told last, if that is certain.
-    level: Option<Level>,
-    levels: Turns,
     /// By URI. There are no more than subscriptions and requests in flight.
     pub(super) topics: BTreeMap<String, Topic>,
 }
@@ -42,10 +39,7 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// Log levels, the most verbose first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Level(usize);
-
+/// What `logging/setLevel` may name.
 const LEVELS: [&str; 8] = [
     "debug",
     "info",
@@ -56,17 +50,6 @@ const LEVELS: [&str; 8] = [
     "alert",
     "emergency",
 ];
-
-impl Level {
-    fn of(message: &Message) -> Option<Self> {
-        let text = message.param_text("level")?;
-        LEVELS.iter().position(|level| *level == text).map(Self)
-    }
-
-    fn as_str(self) -> &'static str {
-        LEVELS.get(self.0).copied().unwrap_or_default()
-    }
-}
 
 impl Turns {
     /// Whose turn it is now, if it was nobody's.
@@ -96,7 +79,6 @@ impl Shared {
                     waiting.retain(|waiting| *waiting != id);
                 }
             }
-            Purpose::Level { .. } => self.levels.over(id),
             Purpose::Subscribe(uri) | Purpose::Unsubscribe(uri) => {
                 // A topic that waits has a running request, whose end cleans up.
                 if let Some(topic) = self.topics.get_mut(uri) {
@@ -124,14 +106,13 @@ impl Reframing {
                 return Err(Refused::NotShareable);
             }
             "logging/setLevel" => {
-                let asked = Level::of(message);
-                let asked = asked.ok_or(Refused::InvalidParameter { parameter: "level" })?;
-                let purpose = Purpose::Level { asked, told: asked };
-                let call = self.open(member, message, purpose, now)?;
-                if let Some(shared) = &mut self.shared {
-                    shared.levels.waiting.push_back(call);
+                // The lines of a server that several share can be tied to none of them and reach nobody
+                // (5.2.1), whatever the level.
+                let level = message.param_text("level");
+                if !level.is_some_and(|level| LEVELS.contains(&&*level)) {
+                    return Err(Refused::InvalidParameter { parameter: "level" });
                 }
-                self.run_levels();
+                self.answer_here(member, message, EMPTY);
             }
             "resources/subscribe" | "resources/unsubscribe" => {
                 return self.shared_subscription(member, message, now);
@@ -225,18 +206,6 @@ impl Reframing {
         };
         match purpose {
             Purpose::Plain | Purpose::Initialize => {}
-            Purpose::Level { asked, told } => {
-                shared.levels.over(id);
-                match outcome {
-                    Outcome::Done => {
-                        shared.level = Some(*told);
-                        self.set_level(owner, *asked);
-                    }
-                    Outcome::NotDone => {}
-                    Outcome::Unknown => shared.level = None,
-                }
-                self.run_levels();
-            }
             Purpose::Subscribe(uri) | Purpose::Unsubscribe(uri) => {
                 if let Some(topic) = shared.topics.get_mut(uri) {
                     topic.turns.over(id);
@@ -247,49 +216,6 @@ impl Reframing {
         }
     }
 
-    fn set_level(&mut self, owner: Option<&Owner>, level: Level) {
-        let known = owner.and_then(|owner| self.members.get_mut(&owner.member));
-        if let Some(known) = known {
-            known.level = Some(level);
-        }
-    }
-
-    /// Lets the next log level have its turn: the upstream gets the most verbose one that anybody
-    /// attached wants.
-    fn run_levels(&mut self) {
-        while let Some(id) = self.shared.as_mut().and_then(|s| s.levels.next()) {
-            let Some((owner, asked)) = self.level_of(id) else {
-                self.level_over(id);
-                continue;
-            };
-            let others = self.members.iter().filter(|(id, _)| **id != owner.member);
-            let told = others.filter_map(|(_, known)| known.level).min();
-            let told = told.map_or(asked, |other| other.min(asked));
-            if self.shared.as_ref().is_some_and(|s| s.level == Some(told)) {
-                self.set_level(Some(&owner), asked);
-                self.answer_empty(id);
-                self.level_over(id);
-                continue;
-            }
-            if told == asked {
-                self.write(id);
-            } else {
-                let own = id.to_request_id();
-                let message = notice::request(&own, "logging/setLevel", "level", told.as_str());
-                self.write_own(id, message);
-            }
-            if let Some(call) = self.calls.get_mut(id) {
-                call.purpose = Purpose::Level { asked, told };
-            }
-        }
-    }
-
-    fn level_over(&mut self, id: CallId) {
-        if let Some(shared) = &mut self.shared {
-            shared.levels.over(id);
-        }
-    }
-
     /// Writes a request in words of the gateway's own.
     pub(super) fn write_own(&mut self, id: CallId, message: Bytes) {
         if let Some(call) = self.calls.get_mut(id) {
@@ -297,14 +223,6 @@ impl Reframing {
             call.progress = None;
             let call = Some(id);
             self.actions.push_back(Action::Write { message, call });
-        }
-    }
-
-    fn level_of(&self, id: CallId) -> Option<(Owner, Level)> {
-        let call = self.calls.get(id)?;
-        match call.purpose {
-            Purpose::Level { asked, .. } => Some((call.owner.clone()?, asked)),
-            _ => None,
         }
     }
 }

@@ -31,7 +31,7 @@ impl Reframing {
         match call.purpose {
             Purpose::Plain => self.relay_response(id, message),
             Purpose::Initialize => self.initialize_answered(id, message),
-            Purpose::Level { .. } | Purpose::Subscribe(_) | Purpose::Unsubscribe(_) => {
+            Purpose::Subscribe(_) | Purpose::Unsubscribe(_) => {
                 self.turn_answered(id, message, now);
             }
         }

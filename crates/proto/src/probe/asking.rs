@@ -98,10 +98,13 @@ impl Asking {
             return self.initialize(Revision::NEWEST_LEGACY);
         };
         match (error.code, error.supported) {
+            // It was asked in a revision of its own list: whatever it lists now, it contradicts itself.
+            (code::UNSUPPORTED_VERSION, supported) if self.retried => {
+                mismatch(supported.unwrap_or_default())
+            }
             (code::UNSUPPORTED_VERSION, Some(supported)) => {
                 let known = Known::of(&supported);
                 match known.modern.first() {
-                    _ if self.retried => mismatch(supported),
                     Some(modern) => {
                         self.retried = true;
                         Step::Discover(*modern)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::asking::{Asking, Reply, Step};
 use super::{ProbeFailure, Verdict};
 use crate::revision::Revision;
-use crate::rpc::Message;
+use crate::rpc::{Message, RequestId};
 
 /// How long the answer to `server/discover` is waited for. A server that starts slowly answers late, and
 /// its late answer is told apart by its id.
@@ -17,7 +17,19 @@ pub struct StdioProbe {
     asking: Asking,
     /// Requests sent so far; the last one has this number in its id.
     sent: u32,
-    initializing: bool,
+    stage: Stage,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Stage {
+    /// `server/discover` is asked.
+    #[default]
+    Discover,
+    /// `initialize` is asked, behind a `server/discover` with this number that the child has still to read
+    /// or to answer: it may yet end over it.
+    Queued { discover: u32 },
+    /// `initialize` is asked, and nothing else.
+    Initialize,
 }
 
 /// What to do next.
@@ -56,12 +68,14 @@ impl StdioProbe {
 
     /// Takes a message of the child. `None`: it answers nothing that is still asked, wait on.
     pub fn received(&mut self, message: &Message) -> Option<StdioNext> {
-        let asked = id(self.sent);
-        let answers = message.kind().is_response()
-            && message
-                .id()
-                .is_some_and(|id| id.as_json() == asked.as_bytes());
-        if !answers {
+        if let Stage::Queued { discover } = self.stage
+            && answers(message, discover)
+        {
+            // It has survived the question. What it says of it comes too late.
+            self.stage = Stage::Initialize;
+            return None;
+        }
+        if !answers(message, self.sent) {
             return None;
         }
         let step = self.asking.answered(Reply {
@@ -73,20 +87,25 @@ impl StdioProbe {
 
     /// The answer to `server/discover` did not come in time. `None`: that is not what is asked.
     pub fn timed_out(&mut self) -> Option<StdioNext> {
-        self.unanswered("nothing in time", false)
+        let Stage::Discover = self.stage else {
+            return None;
+        };
+        let discover = self.sent;
+        let step = self.asking.unanswered("nothing in time");
+        let next = self.next(step, false);
+        self.stage = Stage::Queued { discover };
+        Some(next)
     }
 
-    /// The child ended, or closed its output. `None`: it did so on `initialize`, and there is no verdict.
+    /// The child ended, or closed its output. A child that started slowly and was sent `initialize` for
+    /// that may have ended over `server/discover` all the same. `None`: it did so on `initialize`, and there
+    /// is no verdict.
     pub fn exited(&mut self) -> Option<StdioNext> {
-        self.unanswered("the end of the process", true)
-    }
-
-    fn unanswered(&mut self, why: &str, respawn: bool) -> Option<StdioNext> {
-        if self.initializing {
+        if let Stage::Initialize = self.stage {
             return None;
         }
-        let step = self.asking.unanswered(why);
-        Some(self.next(step, respawn))
+        let step = self.asking.unanswered("the end of the process");
+        Some(self.next(step, true))
     }
 
     fn next(&mut self, step: Step, respawn: bool) -> StdioNext {
@@ -96,7 +115,7 @@ impl StdioProbe {
                 revision,
             },
             Step::Initialize(revision) => {
-                self.initializing = true;
+                self.stage = Stage::Initialize;
                 StdioNext::Initialize {
                     id: self.next_id(),
                     revision,
@@ -120,6 +139,12 @@ impl StdioProbe {
         self.sent += 1;
         id(self.sent)
     }
+}
+
+fn answers(message: &Message, number: u32) -> bool {
+    let asked = id(number);
+    let id = message.id().map(RequestId::as_json);
+    message.kind().is_response() && id == Some(asked.as_bytes())
 }
 
 /// As JSON text. Each request has its own, so that a late answer is not taken for another one.
@@ -227,6 +252,30 @@ mod tests {
     fn r035_a_child_that_ends_is_started_again_and_not_probed() {
         let (mut probe, _) = StdioProbe::begin();
         assert_eq!(probe.exited(), initialize(2, true));
+        assert_eq!(probe.exited(), None);
+    }
+
+    #[test]
+    fn r035_a_slow_child_that_ends_over_the_first_question_is_started_again() {
+        let (mut probe, _) = StdioProbe::begin();
+        assert_eq!(probe.timed_out(), initialize(2, false));
+        assert_eq!(probe.timed_out(), None);
+        assert_eq!(probe.exited(), initialize(3, true));
+        let next = probe.received(&result(3, INITIALIZED));
+        assert!(matches!(next, Some(StdioNext::Done(_))), "{next:?}");
+    }
+
+    /// What survived the first question and ends over the second would do so again.
+    #[test]
+    fn r035_a_slow_child_is_started_again_once_and_for_the_first_question_only() {
+        let (mut probe, _) = StdioProbe::begin();
+        probe.timed_out();
+        probe.exited();
+        assert_eq!(probe.exited(), None);
+
+        let (mut probe, _) = StdioProbe::begin();
+        probe.timed_out();
+        assert_eq!(probe.received(&error(1, -32601, "null")), None);
         assert_eq!(probe.exited(), None);
     }
 }

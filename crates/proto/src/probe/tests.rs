@@ -132,6 +132,17 @@ fn r023_a_second_unsupported_version_is_the_end() {
 }
 
 #[test]
+fn r023_a_second_unsupported_version_is_the_end_without_a_list_too() {
+    for second in [error(-32022, "null"), listing("[1]")] {
+        let mut probe = Probe::begin("/mcp").0;
+        let list = message(&listing(r#"["2026-07-28"]"#));
+        probe.answered(400, list.as_ref());
+        let failure = failed(probe.answered(400, message(&second).as_ref()));
+        assert!(matches!(failure, ProbeFailure::VersionMismatch { .. }));
+    }
+}
+
+#[test]
 fn r024_400_with_anything_else_is_initialize() {
     for body in ["", "<html>", "{}", "[]", r#"{"error":"no"}"#, "null"] {
         assert_eq!(

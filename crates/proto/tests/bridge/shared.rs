@@ -1,6 +1,6 @@
 //! Several client sessions on one upstream session (protocol notes 5.2.1).
 
-use thinpipe_proto::bridge::{AttachError, without_capabilities};
+use thinpipe_proto::bridge::{AttachError, End, without_capabilities};
 
 use super::*;
 
@@ -313,51 +313,14 @@ fn subscriptions_have_their_bound() {
     assert_eq!(pipe.says(1, &subscribe("5", "c")).len(), 1);
 }
 
-/// Row "log level": the most verbose that anyone attached wants.
+/// Row "log level": the lines of a shared server reach nobody, so levels are taken and go nowhere.
 #[test]
-fn the_upstream_gets_the_most_verbose_level() {
+fn levels_are_answered_here() {
     let mut pipe = Pipe::shared(2);
-    assert_eq!(pipe.says(1, &level("1", "info")), [up(&level("2", "info"))]);
-    assert!(
-        pipe.says(2, &level("1", "warning")).is_empty(),
-        "it waits for the first"
-    );
-    assert_eq!(
-        pipe.hears(&result("2", "{}")),
-        [empty(1, "1"), empty(2, "1")]
-    );
-    assert_eq!(
-        pipe.says(2, &level("2", "debug")),
-        [up(&level("4", "debug"))]
-    );
-    assert_eq!(
-        pipe.hears(&error("4", -1, "no")),
-        [format!("2/2!: {}", error("2", -1, "no"))]
-    );
-    // It did not become the level of the second, so the first one's counts still.
-    assert_eq!(pipe.says(2, &level("3", "error")), [empty(2, "3")]);
-    pipe.leaves(1);
-    assert_eq!(
-        pipe.says(2, &level("4", "error")),
-        [up(&level("6", "error"))]
-    );
+    assert_eq!(pipe.says(1, &level("1", "info")), [empty(1, "1")]);
+    assert_eq!(pipe.says(2, &level("1", "debug")), [empty(2, "1")]);
     let unknown = pipe.tries(2, &level("5", "loud")).unwrap_err();
     assert_eq!(unknown.code(), -32602);
-}
-
-/// A lowered level is told in our own words if another one is needed.
-#[test]
-fn a_level_below_the_one_needed_is_not_passed_on() {
-    let mut pipe = Pipe::shared(3);
-    pipe.says(1, &level("1", "debug"));
-    pipe.hears(&result("2", "{}"));
-    pipe.says(2, &level("1", "info"));
-    pipe.leaves(1);
-    assert_eq!(
-        pipe.says(3, &level("\"l\"", "error")),
-        [up(&level("4", "info"))]
-    );
-    assert_eq!(pipe.hears(&result("4", "{}")), [empty(3, "\"l\"")]);
 }
 
 /// Row "upstream session lost": all attached.
@@ -398,4 +361,21 @@ fn members_come_and_go() {
 fn what_declares_nothing_needs_no_edit() {
     let bare = request("1", "initialize");
     assert_eq!(without_capabilities(&parse(&bare)), bare);
+}
+
+/// Row "client leaves": the session stays until its idle time is over, which is nobody's loss.
+#[test]
+fn an_idle_session_is_closed_and_not_lost() {
+    let mut pipe = Pipe::shared(1);
+    pipe.machine.close_idle();
+    assert!(pipe.machine.poll_action().is_none(), "a client uses it");
+    pipe.leaves(1);
+    pipe.machine.close_idle();
+    let closed = pipe.machine.poll_action();
+    assert!(
+        matches!(closed, Some(Action::Close(End::Idle))),
+        "{closed:?}"
+    );
+    pipe.machine.close_idle();
+    assert!(pipe.machine.poll_action().is_none(), "once");
 }

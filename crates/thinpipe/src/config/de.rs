@@ -108,7 +108,10 @@ impl Error {
         let span = self.span.unwrap_or(0..0);
         let within = |message: String| Problem::within(span, format!("{prefix}{message}"));
         match self.kind {
-            Kind::Other(message) => within(message),
+            Kind::Other(message) => match mend_of(&path, &message) {
+                Some(mend) => within(message).mend(mend),
+                None => within(message),
+            },
             Kind::Missing(name) => {
                 within(format!("`{name}` is missing")).mend(format!("add `{name}`"))
             }
@@ -120,6 +123,19 @@ impl Error {
             }
         }
     }
+}
+
+/// What to write where serde says only what it wanted.
+fn mend_of(path: &str, message: &str) -> Option<&'static str> {
+    if !message.contains("expected a sequence") {
+        return None;
+    }
+    Some(match path {
+        "upstreams" => {
+            "each upstream is an entry of a list: `[[upstreams]]` in TOML, `- url: ..` in YAML"
+        }
+        _ => "write a list, as in `[\"a\", \"b\"]`",
+    })
 }
 
 impl fmt::Display for Error {

@@ -17,10 +17,11 @@ use super::raw::{
     RawSessionLost, RawSharing, RawToken, RawUpstream,
 };
 use super::sse::RawSse;
+use super::substitute::without_secrets;
 use super::tables::{
     Quantity, RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts,
 };
-use super::tree::{Node, Path, Text, Value};
+use super::tree::{Node, Path, Value};
 use super::{Config, clients};
 
 /// What stands for a secret.
@@ -191,13 +192,11 @@ fn by_command(child: &ChildUpstream, written: Option<&Node>) -> RawUpstream {
         let argument = argument.to_string_lossy().into_owned();
         let follows = std::mem::replace(&mut secret, announces_secret(&argument));
         let node = at(&args.index(index));
-        match node.map(|node| &node.value) {
-            Some(Value::Text(Text {
-                template: Some(template),
-                ..
-            })) => template.clone(),
-            _ if follows || (is_secret(&argument) && argument.contains('=')) => HIDDEN.to_owned(),
-            _ => argument,
+        let is_option = is_secret(&argument) && argument.contains('=');
+        match node.and_then(template) {
+            Some(template) => written_as(template, follows || is_option),
+            None if follows || is_option => HIDDEN.to_owned(),
+            None => argument,
         }
     });
     let text = |path: &FilePath| path.to_string_lossy().into_owned();
@@ -259,25 +258,33 @@ fn entry<'a>(table: &'a Node, name: &str) -> Option<&'a Node> {
 
 /// A secret: as it was written if it came from the environment, otherwise not at all.
 fn hidden(node: Option<&Node>) -> String {
-    match node.map(|node| &node.value) {
-        Some(Value::Text(Text {
-            template: Some(template),
-            ..
-        })) => template.clone(),
-        _ => HIDDEN.to_owned(),
+    match node.and_then(template) {
+        Some(template) => written_as(template, true),
+        None => HIDDEN.to_owned(),
     }
 }
 
 /// A value that is no secret, unless it came from the environment: then it is shown as it was written.
 fn plain(table: Option<&Node>, key: &str, value: String) -> String {
     let node = table.and_then(|table| table.at(&Path::default().key(key)));
-    match node.map(|node| &node.value) {
-        Some(Value::Text(Text {
-            template: Some(template),
-            ..
-        })) => template.clone(),
-        _ => value,
+    match node.and_then(template) {
+        Some(template) => written_as(template, is_secret(key)),
+        None => value,
     }
+}
+
+/// What stood in the file, if something was replaced in it.
+fn template(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Text(text) => text.template.as_deref(),
+        _ => None,
+    }
+}
+
+/// A template as it may be shown. A default in a secret is not: without it, the file cannot be served
+/// until the variable is set.
+fn written_as(template: &str, secret: bool) -> String {
+    without_secrets(template, secret, is_secret)
 }
 
 /// A part of the file as it was written, without its secrets; TOML has no null.
@@ -288,7 +295,7 @@ fn shown(node: &Node, secret: bool) -> Option<toml::Value> {
         Value::Integer(number) => toml::Value::Integer(i64::try_from(*number).ok()?),
         Value::Float(number) => toml::Value::Float(*number),
         Value::Text(text) => toml::Value::String(match &text.template {
-            Some(template) => template.clone(),
+            Some(template) => written_as(template, secret),
             None if secret => HIDDEN.to_owned(),
             None => text.value.clone(),
         }),

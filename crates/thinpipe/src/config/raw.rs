@@ -246,6 +246,16 @@ impl RawUpstream {
         ])
     }
 
+    /// Keys that are written and mean nothing to a server of HTTP+SSE: its session is its one stream, which
+    /// cannot be resumed, and all its answers come there.
+    pub(super) fn keys_of_streamable(&self) -> Vec<&'static str> {
+        written([
+            ("session_lost", self.session_lost.is_some()),
+            ("resume", self.resume.is_some()),
+            ("max_passed_body", self.max_passed_body.is_some()),
+        ])
+    }
+
     /// Keys that are written and mean something only with `url`.
     pub(super) fn keys_of_urls(&self) -> Vec<&'static str> {
         written([

@@ -13,11 +13,6 @@ use super::quantity::{Period, Size};
 use super::tables::{Bounds, MAX_MESSAGE, Number, Quantity};
 use super::tree::Path;
 
-/// The gateway's default of `sse.session_timeout`, which is that of `sessions.idle`. The library's own
-/// is 300 s: its server and its sessions are one. A gateway that ended a session which its server would
-/// have kept would take from clients what they have without it.
-pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(1800);
-
 const SECOND: Period = Period(Duration::from_secs(1));
 const MINUTE: Period = Period(Duration::from_secs(60));
 const HOUR: Period = Period(Duration::from_secs(3600));
@@ -90,10 +85,7 @@ impl Build {
     /// How HTTP+SSE is served; `None`: it is not.
     pub(super) fn sse(&mut self, raw: &RawSse, max_buffered: usize) -> Option<SseConfig> {
         let at = Path::default().key("sse");
-        let mut sse = SseConfig {
-            session_timeout: SESSION_TIMEOUT,
-            ..SseConfig::default()
-        };
+        let mut sse = SseConfig::default();
         // Nobody who has little room has to know of this one.
         sse.max_message = sse.max_message.min(max_buffered);
         if let Some(base) = &raw.public_base {

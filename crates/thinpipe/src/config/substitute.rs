@@ -86,6 +86,35 @@ pub(crate) fn substitute(
     }
 }
 
+/// What stands in the file, as it may be shown: `${NAME}` for `${NAME:-default}` where the default
+/// is a secret, because `all` of this value is one or by the variable's name.
+pub(crate) fn without_secrets(
+    template: &str,
+    all: bool,
+    is_secret: impl Fn(&str) -> bool,
+) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find("${") {
+        let escaped = rest[..at].ends_with('$');
+        let (before, inside) = rest.split_at(at + 2);
+        out.push_str(before);
+        rest = inside;
+        let Some(end) = inside.find('}').filter(|_| !escaped) else {
+            continue;
+        };
+        let written = &inside[..end];
+        out.push_str(match written.split_once(":-") {
+            // An empty default gives nothing away.
+            Some((name, default)) if !default.is_empty() && (all || is_secret(name)) => name,
+            _ => written,
+        });
+        rest = &inside[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 #[derive(Debug)]
 struct Wrong {
     message: String,
@@ -192,6 +221,25 @@ mod tests {
             "${B}", "${EMPTY}", "${", "${}", "${A-B}", "${1A}", "${A", "${env:}", "${env:B}",
         ] {
             assert!(expand(text, &environment).is_err(), "{text}");
+        }
+    }
+
+    /// I5: a secret may be the default of a variable.
+    #[test]
+    fn i5_defaults_are_shown_unless_they_are_secrets() {
+        let secret = |name: &str| name.contains("TOKEN");
+        for (template, alone, within_a_secret) in [
+            (
+                "Bearer ${X:-hunter2}",
+                "Bearer ${X:-hunter2}",
+                "Bearer ${X}",
+            ),
+            ("${TOKEN:-hunter2} ${A}", "${TOKEN} ${A}", "${TOKEN} ${A}"),
+            ("${X:-}${Y:-z}", "${X:-}${Y:-z}", "${X:-}${Y}"),
+            ("$${X:-a} ${X:-b", "$${X:-a} ${X:-b", "$${X:-a} ${X:-b"),
+        ] {
+            assert_eq!(without_secrets(template, false, secret), alone);
+            assert_eq!(without_secrets(template, true, secret), within_a_secret);
         }
     }
 }

@@ -33,6 +33,16 @@ pub(super) struct Common {
     pub(super) max_buffered: usize,
 }
 
+/// There is no upstream, although some servers may be `listed`.
+fn nobody(listed: bool) -> Problem {
+    if listed {
+        let problem = Problem::at(Path::default(), "all servers are disabled");
+        return problem.mend("take `\"disabled\": true` out of one");
+    }
+    let problem = Problem::at(Path::default(), "there is no server to stand in front of");
+    problem.mend("add one: `[[upstreams]]` and `url = \"http://127.0.0.1:3001/mcp\"`")
+}
+
 /// An upstream with the place it was written at.
 struct Entry {
     raw: RawUpstream,
@@ -48,13 +58,11 @@ impl Build {
         common: &Common,
         listen: SocketAddr,
     ) -> Vec<UpstreamSpec> {
+        let listed = servers.iter().any(|table| !table.is_empty());
         let entries = self.entries(raw, servers);
         let several = entries.len() > 1;
         if entries.is_empty() && self.problems.is_empty() {
-            let problem = Problem::at(Path::default(), "there is no server to stand in front of");
-            self.add(
-                problem.mend("add one: `[[upstreams]]` and `url = \"http://127.0.0.1:3001/mcp\"`"),
-            );
+            self.add(nobody(listed));
         }
         let mut specs: Vec<UpstreamSpec> = Vec::with_capacity(entries.len());
         for Entry { raw, path } in entries {
@@ -195,6 +203,13 @@ impl Build {
     ) -> Option<Reached> {
         let Some(command) = &raw.command else {
             self.strangers(raw.keys_of_programs(), path, "command");
+            if raw.era == Some(RawEra::HttpSse) {
+                for key in raw.keys_of_streamable() {
+                    let message =
+                        format!("`{key}` means nothing to a server of `era = \"http+sse\"`");
+                    self.add(Problem::at(path.key(key), message).mend("remove it"));
+                }
+            }
             let url = self.url(raw.url.as_deref(), path, listen);
             let headers = self.headers(raw.headers.clone(), path);
             let mut client = UpstreamConfig::new(name.into(), url?);

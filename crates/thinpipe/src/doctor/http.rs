@@ -1,7 +1,6 @@
 //! What is asked of a server over Streamable HTTP: nothing that runs a tool or changes anything but
 //! sessions of the doctor's own, which it ends again.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
@@ -10,18 +9,10 @@ use thinpipe_proto::header as mcp;
 use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::Upstream;
 
+use super::list::{LISTS, List, Lists, read};
 use super::observation::{Resumed, Second, SessionId, Sessions, Stream};
 use super::wire::{Events, Heard, Reply, Wire, client_info};
 
-/// Names in lists, by the method that reads them.
-pub(super) type Lists = BTreeMap<&'static str, Result<Vec<String>, String>>;
-
-/// The lists a server may have: capability, method, and where the names stand in the result.
-pub(super) const LISTS: [(&str, &str, &str); 3] = [
-    ("tools", "tools/list", "tools"),
-    ("prompts", "prompts/list", "prompts"),
-    ("resources", "resources/list", "resources"),
-];
 /// The id of a session that no server has given.
 const UNKNOWN: &str = "00000000-0000-4000-8000-0123456789ab";
 /// The origin of a page that has no business with any server.
@@ -85,8 +76,11 @@ pub(super) async fn stateless(
     let mut lists = Lists::new();
     for (capability, method, key) in LISTS {
         if discovered["capabilities"].get(capability).is_some() {
-            let reply = wire.ask(format!("doctor-{capability}"), method).await;
-            lists.insert(method, reply.and_then(|reply| names(&reply, key)));
+            let page = async |cursor: Option<&str>| {
+                let reply = wire.page(capability, method, cursor).await?;
+                reply.result().cloned()
+            };
+            lists.insert(method, read(key, page).await);
         }
     }
     let get = wire.listen(None).await.ok();
@@ -102,14 +96,16 @@ impl<'a> Opened<'a> {
         };
         // A number, where other requests have text: both have to come back as they are.
         let reply = wire.post(&initialize(1, revision), |_| {}).await?;
+        wire.session = reply.headers.get(mcp::SESSION_ID).cloned();
         let result = reply.result()?;
         let named = result["protocolVersion"].as_str().unwrap_or_default();
-        wire.revision = Revision::from_bytes(named.as_bytes())
-            .ok_or_else(|| format!("it agreed to a revision nobody knows: {named:?}"))?;
+        let Some(agreed) = Revision::from_bytes(named.as_bytes()) else {
+            wire.close().await;
+            return Err(format!("it agreed to a revision nobody knows: {named:?}"));
+        };
+        wire.revision = agreed;
         let capabilities = result["capabilities"].clone();
-        wire.session = reply.headers.get(mcp::SESSION_ID).cloned();
-        let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-        wire.post(&initialized, |_| {}).await?;
+        wire.initialized().await?;
         Ok(Self {
             wire,
             capabilities,
@@ -125,18 +121,15 @@ impl<'a> Opened<'a> {
             if self.capabilities.get(capability).is_none() {
                 continue;
             }
-            let reply = self.wire.ask(format!("doctor-{capability}"), method).await;
-            if let Ok(reply) = &reply {
-                note(seen, reply);
-                // The last event is the response: what can come again is behind the one before it.
-                let before = reply
-                    .ids
-                    .len()
-                    .checked_sub(2)
-                    .map(|at| reply.ids[at].clone());
-                sample = sample.or(before).or_else(|| reply.ids.first().cloned());
-            }
-            lists.insert(method, reply.and_then(|reply| names(&reply, key)));
+            let page = async |cursor: Option<&str>| {
+                let reply = self.wire.page(capability, method, cursor).await?;
+                note(seen, &reply);
+                if sample.is_none() {
+                    sample = resumable(&reply.ids);
+                }
+                reply.result().cloned()
+            };
+            lists.insert(method, read(key, page).await);
         }
         (lists, sample)
     }
@@ -159,16 +152,10 @@ fn note(seen: &mut Sessions, reply: &Reply) {
     seen.event_ids.extend(reply.ids.iter().cloned());
 }
 
-fn names(reply: &Reply, key: &str) -> Result<Vec<String>, String> {
-    names_in(reply.result()?, key)
-}
-
-/// The names in the result of a list.
-pub(super) fn names_in(result: &Value, key: &str) -> Result<Vec<String>, String> {
-    let items = result[key].as_array();
-    let items = items.ok_or_else(|| format!("the result has no `{key}`"))?;
-    let name = |item: &Value| item["name"].as_str().unwrap_or_default().to_owned();
-    Ok(items.iter().map(name).collect())
+/// The last event is the response: what can come again is behind the one before it.
+fn resumable(ids: &[String]) -> Option<String> {
+    let before = ids.len().checked_sub(2).map(|at| ids[at].clone());
+    before.or_else(|| ids.first().cloned())
 }
 
 fn id_of(headers: &HeaderMap) -> SessionId {
@@ -237,20 +224,16 @@ async fn second(first: &Opened<'_>, revision: Revision, lists: &Lists) -> Second
         capabilities: first.capabilities.clone(),
         reply,
     };
-    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-    if other.wire.post(&initialized, |_| {}).await.is_err() {
+    if other.wire.initialized().await.is_err() {
         return Second::NotTried;
     }
     let (others, _) = other.lists(&mut Sessions::default()).await;
-    let differs = |(method, list): &(&&'static str, &Result<Vec<String>, String>)| {
+    let differs = |(method, list): &(&&'static str, &Result<List, String>)| {
         others.get(*method).is_none_or(|other| other != *list)
     };
     let differing = lists.iter().filter(differs).map(|(method, _)| *method);
     let differing = differing.collect();
-    if other.wire.session.is_some() {
-        // Its status is that of the first one's.
-        drop(other.wire.delete().await);
-    }
+    other.wire.close().await;
     Second::Own { differing }
 }
 

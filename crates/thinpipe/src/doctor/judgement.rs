@@ -53,14 +53,15 @@ pub(crate) fn judge(seen: &Observations) -> Vec<Finding> {
     match &seen.identity {
         Ok(identity) => {
             if identity.bindings == [Binding::HttpSse] {
-                findings.note(
-                    "binding",
-                    "it speaks HTTP+SSE only, which is deprecated since 2025-03-26",
-                    "look for its Streamable HTTP endpoint, often /mcp; the gateway makes one of it for clients",
-                );
+                findings.http_sse_only(seen.successor.as_deref());
             }
         }
-        Err(unusable) => findings.unusable(unusable),
+        Err(unusable) => {
+            findings.unusable(unusable);
+            for line in &seen.stderr {
+                findings.add("stderr", Level::Note, line, None);
+            }
+        }
     }
     findings.lists(seen);
     match &seen.transport {
@@ -119,6 +120,21 @@ impl Findings {
         });
     }
 
+    fn http_sse_only(&mut self, successor: Option<&str>) {
+        match successor {
+            Some(successor) => self.note(
+                "binding",
+                format!("this is HTTP+SSE, deprecated since 2025-03-26; it names its successor: {successor}"),
+                "use that address, for clients as well as behind the gateway",
+            ),
+            None => self.note(
+                "binding",
+                "it speaks HTTP+SSE only, which is deprecated since 2025-03-26",
+                "look for its Streamable HTTP endpoint, often /mcp; the gateway makes one of it for clients",
+            ),
+        }
+    }
+
     fn unusable(&mut self, unusable: &Unusable) {
         let mend = match unusable.why {
             Why::Unavailable => "is it started, and is this its address?",
@@ -133,6 +149,7 @@ impl Findings {
             }
             Why::Version => "it is newer than this program; look for a newer one",
             Why::Program => "run the command by itself and see what it writes to standard error",
+            Why::Gone => "use its successor, for clients as well as behind the gateway",
             Why::NotMcp => "is this the URL of its MCP endpoint, mostly /mcp or /sse?",
         };
         let text = unusable.text.clone();
@@ -142,7 +159,10 @@ impl Findings {
     fn lists(&mut self, seen: &Observations) {
         for (method, list) in &seen.lists {
             match list {
-                Ok(names) => self.fine("lists", format!("{method}: {}", names.len())),
+                Ok(list) => {
+                    let least = if list.goes_on { "at least " } else { "" };
+                    self.fine("lists", format!("{method}: {least}{}", list.names.len()));
+                }
                 Err(error) => self.warning(
                     "lists",
                     format!("{method} failed, though the server says it has them: {error}"),

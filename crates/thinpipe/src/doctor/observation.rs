@@ -1,9 +1,10 @@
 //! What was seen of a server. Plain data: nothing here judges.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use thinpipe_proto::revision::{Binding, Revision};
+
+use super::list::Lists;
 
 /// All that was seen of one server.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,10 +13,14 @@ pub(crate) struct Observations {
     pub(crate) target: String,
     /// Who it says it is and what it speaks, or why that could not be found out.
     pub(crate) identity: Result<Identity, Unusable>,
-    /// Its lists, by the method that reads them, and the names in them or why there are none.
-    pub(crate) lists: BTreeMap<&'static str, Result<Vec<String>, String>>,
+    /// Its lists.
+    pub(crate) lists: Lists,
     /// What is particular to its transport.
     pub(crate) transport: Transport,
+    /// Where it says that its clients should go, if this address is deprecated.
+    pub(crate) successor: Option<String>,
+    /// The last lines that a program wrote to its standard error.
+    pub(crate) stderr: Vec<String>,
 }
 
 /// Who a server says it is, and what it speaks.
@@ -55,6 +60,8 @@ pub(crate) enum Why {
     Version,
     /// Its program cannot be started, or ends by itself.
     Program,
+    /// It says that this address is not served any more, and which is.
+    Gone,
     /// It answers, but not as an MCP server does.
     NotMcp,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::Kind;
+use thinpipe_proto::rpc::Message;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::{DEFAULT_MAX_MESSAGE, Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{self, ProbeError, Verdict};
@@ -15,7 +15,8 @@ use thinpipe_transport::upstream::{Upstream, sse};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::{LISTS, Lists, initialize, names_in};
+use super::http::initialize;
+use super::list::{LISTS, Lists, read};
 use super::observation::{HttpSse, Stdio};
 use super::wire::{PATIENCE, client_info, with_causes};
 
@@ -160,8 +161,11 @@ impl Talk {
         let mut lists = Lists::new();
         for (capability, method, key) in LISTS {
             if capabilities.get(capability).is_some() {
-                let result = self.ask(method, json!({}), PATIENCE).await;
-                lists.insert(method, result.and_then(|result| names_in(&result, key)));
+                let page = async |cursor: Option<&str>| {
+                    let params = cursor.map_or_else(|| json!({}), |c| json!({ "cursor": c }));
+                    self.ask(method, params, PATIENCE).await
+                };
+                lists.insert(method, read(key, page).await);
             }
         }
         lists
@@ -180,33 +184,20 @@ impl Talk {
         let id = self.last_id;
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let message = Bytes::from(message.to_string());
-        let Pipe { sender, receiver } = &mut self.pipe;
-        let receiving = async {
-            loop {
-                let message = match receiver.next().await {
-                    Some(Ok(message)) => message,
-                    Some(Err(error)) => return Err(with_causes(&error)),
-                    None => return Err("the session is over".to_owned()),
-                };
-                let response = matches!(message.kind(), Kind::Response | Kind::ErrorResponse);
-                let ours = message
+        let ours = |message: &Message| {
+            let asked = message.kind().is_response()
+                && message
                     .id()
                     .is_some_and(|found| found.as_json() == id.to_string().as_bytes());
-                if response && ours {
-                    return serde_json::from_slice::<Value>(message.source())
-                        .map_err(|error| error.to_string());
-                }
-            }
+            asked.then(|| message.source().clone())
         };
-        // The answer may come before the POST of HTTP+SSE is answered.
-        let both = async {
-            let sending = async { sender.send(message).await.map_err(|e| with_causes(&e)) };
-            tokio::try_join!(sending, receiving)
-        };
-        let ((), response) = match tokio::time::timeout(patience, both).await {
-            Ok(both) => both?,
+        let asked = self.pipe.ask(message, ours);
+        let response = match tokio::time::timeout(patience, asked).await {
+            Ok(response) => response.map_err(|error| with_causes(&error))?,
             Err(_) => return Err(format!("no answer to {method} within {patience:?}")),
         };
+        let response: Value =
+            serde_json::from_slice(&response).map_err(|error| error.to_string())?;
         match response.get("result") {
             Some(result) => Ok(result.clone()),
             None => {

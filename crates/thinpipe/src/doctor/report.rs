@@ -26,8 +26,7 @@ pub(crate) fn table(seen: &Observations, findings: &[Finding]) -> String {
     if let Ok(identity) = &seen.identity {
         row(&mut out, "", "server", &named(identity));
         row(&mut out, "", "speaks", &spoken(identity));
-        let revisions: Vec<_> = identity.revisions.iter().map(|r| r.as_str()).collect();
-        row(&mut out, "", "revisions", &revisions.join(", "));
+        row(&mut out, "", "revisions", &revisions(identity));
     }
     out.push('\n');
     for finding in findings {
@@ -56,8 +55,12 @@ pub(crate) fn json(seen: &Observations, findings: &[Finding]) -> Value {
     let lists: serde_json::Map<_, _> = seen
         .lists
         .iter()
-        .filter_map(|(method, list)| Some(((*method).to_owned(), json!(list.as_ref().ok()?))))
+        .filter_map(|(method, list)| Some(((*method).to_owned(), json!(list.as_ref().ok()?.names))))
         .collect();
+    let unfinished = seen.lists.iter().filter_map(|(method, list)| {
+        let goes_on = list.as_ref().is_ok_and(|list| list.goes_on);
+        goes_on.then_some(*method)
+    });
     json!({
         "target": seen.target,
         "usable": is_usable(findings),
@@ -70,6 +73,7 @@ pub(crate) fn json(seen: &Observations, findings: &[Finding]) -> Value {
             identity.revisions.iter().map(|r| r.as_str()).collect::<Vec<_>>()
         }),
         "lists": lists,
+        "unfinished_lists": unfinished.collect::<Vec<_>>(),
         "checks": checks,
     })
 }
@@ -78,6 +82,15 @@ fn named(identity: &Identity) -> String {
     let name = identity.name.as_deref().unwrap_or("does not give its name");
     let version = identity.version.as_deref().unwrap_or_default();
     format!("{name} {version}").trim_end().to_owned()
+}
+
+/// Who is only asked by `initialize` names one, and may serve others.
+fn revisions(identity: &Identity) -> String {
+    let revisions: Vec<_> = identity.revisions.iter().map(|r| r.as_str()).collect();
+    match identity.revisions[..] {
+        [only] if !only.is_modern() => format!("at least {only}"),
+        _ => revisions.join(", "),
+    }
 }
 
 fn bindings(identity: &Identity) -> Vec<String> {

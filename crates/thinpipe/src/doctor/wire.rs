@@ -96,6 +96,42 @@ impl Wire<'_> {
         self.post(&self.request(id, method), |_| {}).await
     }
 
+    /// A page of a list, behind the cursor if there is one.
+    pub(super) async fn page(
+        &self,
+        capability: &str,
+        method: &str,
+        cursor: Option<&str>,
+    ) -> Result<Reply, String> {
+        let mut message = self.request(format!("doctor-{capability}"), method);
+        if let Some(cursor) = cursor {
+            message["params"]["cursor"] = cursor.into();
+        }
+        self.post(&message, |_| {}).await
+    }
+
+    /// Says that the session is initialized; one that cannot be told is ended.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub(super) async fn initialized(&self) -> Result<(), String> {
+        let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        let told = self.post(&initialized, |_| {}).await;
+        if told.is_err() {
+            self.close().await;
+        }
+        told.map(drop)
+    }
+
+    /// Ends the session, if there is one and the server lets it be ended.
+    pub(super) async fn close(&self) {
+        if self.session.is_some()
+            && let Err(error) = self.delete().await
+        {
+            tracing::debug!(error, "a session of the doctor's was not ended");
+        }
+    }
+
     /// The message of a request.
     pub(super) fn request(&self, id: impl Into<Value>, method: &str) -> Value {
         let id: Value = id.into();

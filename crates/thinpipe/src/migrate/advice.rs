@@ -6,11 +6,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thinpipe_proto::deprecation::{AfterSunset, DeprecationConfig, MigrationLevel, Timestamp};
 
-use crate::config::Config;
+use crate::config::{Config, Period};
 use crate::sse_clients::SseClients;
 
 /// How far ahead a sunset is proposed: clients are told for so long.
 const NOTICE: Duration = Duration::from_secs(180 * 86_400);
+
+/// Watched for less than this, that nobody came says little: some clients come once a week.
+const ENOUGH: Duration = Duration::from_secs(7 * 86_400);
 
 /// One setting that should be another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,17 +47,30 @@ pub(super) struct Effective {
     pub(super) enabled: bool,
     /// What is said of its end.
     pub(super) deprecation: DeprecationConfig,
+    /// Whether the gateway that was asked seems to run by them.
+    pub(super) in_force: bool,
 }
 
 impl Effective {
     /// Those of a file.
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config, in_force: bool) -> Self {
         let mut upstreams = config.gateway.upstreams.iter();
         Self {
             enabled: upstreams.any(|upstream| upstream.sse.is_some()),
             deprecation: config.gateway.deprecation.clone(),
+            in_force,
         }
     }
+}
+
+/// Whether the gateway has counted for so long that an empty list says something.
+pub(super) fn is_long_enough(found: &SseClients, now: Timestamp) -> bool {
+    watched(found, now) >= ENOUGH
+}
+
+/// How long the gateway has counted.
+pub(super) fn watched(found: &SseClients, now: Timestamp) -> Duration {
+    Duration::from_secs(now.unix().saturating_sub(found.served.since.unix()))
 }
 
 /// What to change, in the order in which to do it. Empty if HTTP+SSE is switched off.
@@ -68,14 +84,19 @@ pub(super) fn changes(settings: &Effective, found: &SseClients, now: Timestamp) 
         let why = "clients get 410 and the new address until then, 404 from then on";
         return vec![switch_off(When::AtLast, why.to_owned())];
     }
-    if found.report.sessions == 0 {
+    if found.report.sessions == 0 && settings.in_force && is_long_enough(found, now) {
         let why = format!("nobody has used it since {}", found.served.since);
         return vec![switch_off(When::Now, why)];
     }
     let mut changes = announcing(deprecation);
-    changes.extend(ending(deprecation, now));
-    let why = "when the list stays empty; servers that speak HTTP+SSE are still reached";
-    changes.push(switch_off(When::AtLast, why.to_owned()));
+    let quiet = if found.report.sessions > 0 {
+        changes.extend(ending(deprecation, now));
+        "stays empty".to_owned()
+    } else {
+        format!("has been empty for {}", Period(ENOUGH))
+    };
+    let why = format!("when the list {quiet}; servers that speak HTTP+SSE are still reached");
+    changes.push(switch_off(When::AtLast, why));
     changes
 }
 
@@ -169,7 +190,7 @@ mod tests {
         SseClients {
             report: inventory.report(),
             served: SseServed {
-                since: NOW,
+                since: Timestamp::from_unix(NOW.unix() - ENOUGH.as_secs()),
                 sunset: None,
                 after_sunset: AfterSunset::Gone,
                 endpoints: Vec::new(),
@@ -182,6 +203,7 @@ mod tests {
         let settings = Effective {
             enabled,
             deprecation: deprecation.clone(),
+            in_force: true,
         };
         let changes = changes(&settings, &found(sessions), NOW);
         let change = |change: Change| (change.key.replace("sse.", ""), change.new);
@@ -227,9 +249,46 @@ mod tests {
         let over = Effective {
             enabled: true,
             deprecation: on("2026-01-01"),
+            in_force: true,
         };
         let changes = changes(&over, &found(0), NOW);
         assert_eq!((changes.len(), changes[0].when), (1, When::AtLast));
         assert_eq!(of(false, &default, 1), [], "it is off already");
+    }
+
+    /// A31: to switch it off at once is proposed only where nobody came for long enough, to a gateway
+    /// that runs by these settings.
+    #[test]
+    fn a31_an_empty_list_is_believed_after_a_week() {
+        let settings = |in_force| Effective {
+            enabled: true,
+            deprecation: on("2030-01-01"),
+            in_force,
+        };
+        let mut found = found(0);
+        let week = found.served.since.unix() + ENOUGH.as_secs();
+        for (in_force, now, when) in [
+            (true, week, When::Now),
+            (true, week - 1, When::AtLast),
+            (false, week, When::AtLast),
+            // A clock that went back.
+            (true, 0, When::AtLast),
+        ] {
+            let changes = changes(&settings(in_force), &found, Timestamp::from_unix(now));
+            let [change] = &changes[..] else {
+                panic!("{changes:?}");
+            };
+            assert_eq!((change.key, change.when), ("sse.enabled", when), "{now}");
+        }
+        found.served.since = NOW;
+        let silent = Effective {
+            deprecation: DeprecationConfig::default(),
+            ..settings(true)
+        };
+        let keys: Vec<_> = changes(&silent, &found, NOW)
+            .into_iter()
+            .map(|it| it.key)
+            .collect();
+        assert_eq!(keys, ["sse.deprecation.migration", "sse.enabled"]);
     }
 }

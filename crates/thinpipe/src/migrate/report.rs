@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use thinpipe_proto::deprecation::{AfterSunset, ClientUse, Timestamp};
 use thinpipe_proto::shown::Shown;
 
-use super::advice::{Change, When};
+use super::advice::{self, Change, When};
+use crate::config::Period;
 use crate::sse_clients::{SseClients, SseServed, SseServedAt};
 
 /// Bytes of a text of the gateway's that are shown: it has cut them shorter itself.
@@ -45,6 +46,8 @@ struct Entries {
 pub(super) struct FileChanges {
     /// Its name.
     pub(super) file: String,
+    /// In what it differs from the gateway that runs.
+    pub(super) differences: Vec<String>,
     /// The settings.
     pub(super) changes: Vec<Change>,
 }
@@ -100,14 +103,7 @@ pub(super) fn text(migration: &Migration, now: Timestamp) -> String {
 fn write_text(out: &mut String, migration: &Migration, now: Timestamp) -> std::fmt::Result {
     let (report, served) = (&migration.found.report, &migration.found.served);
     if report.sessions == 0 {
-        match served.endpoints.is_empty() {
-            true => writeln!(out, "HTTP+SSE is switched off in this gateway.")?,
-            false => writeln!(
-                out,
-                "Since {}, when the gateway was started, no client has used HTTP+SSE.",
-                served.since
-            )?,
-        }
+        nobody(out, &migration.found, now)?;
         sunset(out, served, now)?;
     } else {
         writeln!(
@@ -130,17 +126,43 @@ fn write_text(out: &mut String, migration: &Migration, now: Timestamp) -> std::f
     }
 }
 
+/// Nobody was counted, which says the more the longer it was possible.
+fn nobody(out: &mut String, found: &SseClients, now: Timestamp) -> std::fmt::Result {
+    let served = &found.served;
+    let since = served.since;
+    if served.endpoints.is_empty() {
+        return writeln!(out, "HTTP+SSE is switched off in this gateway.");
+    }
+    if served.ended_by(now) {
+        return writeln!(
+            out,
+            "Since {since}, when the gateway was started, no client was served over HTTP+SSE."
+        );
+    }
+    write!(
+        out,
+        "Since {since}, when the gateway was started, no client has used HTTP+SSE."
+    )?;
+    if !advice::is_long_enough(found, now) {
+        let watched = Period(advice::watched(found, now));
+        write!(out, " That is {watched} only: ask again later.")?;
+    }
+    out.push('\n');
+    Ok(())
+}
+
 /// The day on which it ends, or has ended.
 fn sunset(out: &mut String, served: &SseServed, now: Timestamp) -> std::fmt::Result {
     let Some(sunset) = served.sunset.filter(|_| !served.endpoints.is_empty()) else {
         return Ok(());
     };
     let day = sunset.date_text();
-    match (served.after_sunset, sunset <= now) {
+    match (served.after_sunset, served.ended_by(now)) {
         (AfterSunset::Gone, false) => writeln!(out, "It ends here on {day}."),
         (AfterSunset::Gone, true) => writeln!(
             out,
-            "It ended here on {day}: who comes since then gets 410 and the new address, and is not counted."
+            "It ended here on {day}: who comes since then gets 410 and the new address, and is not \
+             counted. Whether somebody still comes is in the gateway's log: lines with status=410."
         ),
         (AfterSunset::Warn, _) => writeln!(
             out,
@@ -218,7 +240,21 @@ fn indented(out: &mut String, value: &Value) -> std::fmt::Result {
 }
 
 fn gateway_changes(out: &mut String, gateway: &FileChanges) -> std::fmt::Result {
-    let FileChanges { file, changes } = gateway;
+    let FileChanges {
+        file,
+        differences,
+        changes,
+    } = gateway;
+    if !differences.is_empty() {
+        writeln!(
+            out,
+            "\n{file} is not what this gateway was started with (or it has changed since, or options and \
+             environment say otherwise):"
+        )?;
+        for difference in differences {
+            writeln!(out, "  {}", Shown::new(difference, MAX_SHOWN))?;
+        }
+    }
     if changes.is_empty() {
         return writeln!(
             out,

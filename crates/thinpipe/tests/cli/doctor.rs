@@ -1,9 +1,9 @@
 //! `thinpipe doctor` against servers that behave, and servers that do not.
 
-use serde_json::Value;
-use thinpipe_testkit::{Era, Script, Upstream};
+use serde_json::{Value, json};
+use thinpipe_testkit::{Cut, Era, Script, Upstream};
 
-use crate::support::{Done, Sample, run};
+use crate::support::{Done, Gateway, Sample, run, temporary};
 
 /// Runs the doctor beside the server of the test.
 async fn doctor(arguments: &[&str]) -> (Done, Value) {
@@ -92,6 +92,50 @@ async fn what_a_server_does_wrong_is_told() {
     }
 }
 
+/// Lists are read page by page, and not for ever.
+#[tokio::test]
+async fn lists_are_read_to_their_end_or_to_a_bound() {
+    for (pages, read, unfinished) in [(3, 3, 0), (u64::MAX, 20, 1)] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| behaviour.era = Era::Sessions);
+        upstream.on_each("tools/list", move |request| {
+            let message = request.json();
+            let cursor = message["params"]["cursor"].as_str().unwrap_or("1");
+            let page: u64 = cursor.parse().expect("a cursor comes back as it was");
+            let mut result = json!({ "tools": [{ "name": format!("tool {page}") }] });
+            if page < pages {
+                result["nextCursor"] = (page + 1).to_string().into();
+            }
+            let id = &message["id"];
+            Some(Script::json(
+                json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+            ))
+        });
+        let (done, report) = doctor(&["--watch", "0", upstream.url()]).await;
+        assert_eq!(done.code, 0, "{report:#}");
+        let names = report["lists"]["tools/list"].as_array().unwrap();
+        assert_eq!(names.len(), read);
+        assert_eq!(names[read - 1], format!("tool {read}"));
+        let more = report["unfinished_lists"].as_array().unwrap();
+        assert_eq!(more.len(), unfinished, "{report:#}");
+    }
+}
+
+/// A session that cannot be used is ended, too.
+#[tokio::test]
+async fn what_the_doctor_opens_it_ends() {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| behaviour.era = Era::Sessions);
+    upstream.on_each("notifications/initialized", |_| {
+        Some(Script::new().cut(Cut::Fin))
+    });
+    let (done, report) = doctor(&["--watch", "0", upstream.url()]).await;
+    assert_eq!(done.code, 1, "{report:#}");
+    let record = upstream.record();
+    assert!(record.count("initialize") > 0);
+    assert_eq!(record.count("DELETE"), record.count("initialize"));
+}
+
 #[tokio::test]
 async fn a_server_that_wants_credentials_is_told_apart_from_one_that_is_not_there() {
     let upstream = Upstream::start().await;
@@ -142,4 +186,51 @@ fn the_table_says_what_the_sample_server_speaks() {
     assert_eq!(done.code, 0, "{}", done.stdout);
     assert!(done.stdout.contains(": usable\n"), "{}", done.stdout);
     assert!(done.stdout.contains("speaks"), "{}", done.stdout);
+}
+
+/// A21, A31: a server whose HTTP+SSE ends, or has ended, says where to go, and the doctor passes it on.
+#[tokio::test]
+async fn a21_the_successor_that_a_server_names_is_told() {
+    let sample = Sample::start();
+    for (sunset, code) in [("9999-12-31", 0), ("2026-01-01", 1)] {
+        let deprecation = format!("migration = \"active\"\nsunset = \"{sunset}\"");
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"off\"\n[sse.deprecation]\n{deprecation}\n[[upstreams]]\nurl = \"{}\"\n",
+            sample.url
+        );
+        let file = temporary("ending.toml", &text);
+        let gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+        let url = gateway.url.replace("/mcp", "/sse");
+        let (done, report) = doctor(&[&url]).await;
+        assert_eq!(done.code, code, "{report:#}");
+        let said = format!(
+            "its successor{} {}",
+            [":", " is"][code as usize],
+            gateway.url
+        );
+        assert!(done.stdout.contains(&said), "{said}: {report:#}");
+    }
+}
+
+/// What a program says of its end is in the report, as well as what is wrong with an address.
+#[test]
+fn what_keeps_a_server_from_being_asked_is_said() {
+    let script = "for i in 1 2 3; do echo \"port $i taken\" >&2; done; exit 1";
+    let done = run(&["doctor", "--", "sh", "-c", script], &[]);
+    assert_eq!(done.code, 1);
+    for line in ["note    stderr", "port 1 taken", "port 3 taken"] {
+        assert!(done.stdout.contains(line), "{line}: {}", done.stdout);
+    }
+    let done = run(&["doctor", ""], &[]);
+    assert_eq!((done.code, done.stdout.as_str()), (1, ""));
+    assert!(done.stderr.contains("the URL is empty"), "{}", done.stderr);
+    let sample = Sample::start();
+    let url = sample.url.replace("http://", "https://");
+    let done = run(&["doctor", &url], &[]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stdout.contains("it does not speak TLS"),
+        "{}",
+        done.stdout
+    );
 }

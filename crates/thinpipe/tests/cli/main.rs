@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod admin;
 mod admin_idle;
+mod check;
 mod doctor;
 mod migrate;
 mod support;
@@ -50,55 +51,6 @@ fn a_misspelt_command_is_not_taken_for_a_url() {
         done.stderr.trim(),
         "error: `serv` is neither a URL nor a command; did you mean `thinpipe serve`?"
     );
-}
-
-#[test]
-fn check_says_what_is_wrong_where_and_how_to_mend_it() {
-    let file = temporary("wrong.toml", "lsiten = \"127.0.0.1:0\"\n");
-    let done = run(&["check", file.path()], &[]);
-    assert_eq!(done.code, 1);
-    assert!(
-        done.stderr.starts_with("error: unknown key `lsiten`\n"),
-        "{}",
-        done.stderr
-    );
-    assert!(done.stderr.contains("wrong.toml:1:1"), "{}", done.stderr);
-    assert!(
-        done.stderr.contains("did you mean `listen`?"),
-        "{}",
-        done.stderr
-    );
-    assert_eq!(done.stdout, "");
-    // What is wrong with a file keeps it from being served, in the same words.
-    assert_eq!(
-        run(&["serve", "--config", file.path()], &[]).stderr,
-        done.stderr
-    );
-}
-
-#[test]
-fn check_shows_everything_that_is_in_effect_but_no_secret() {
-    let file = temporary(
-        "right.yaml",
-        "tokens: [{principal: alice, token: 0123456789abcdef-hunter2}]\nupstreams: [{url: 'http://h/mcp', headers: {X-Key: \"${KEY}\"}}]\n",
-    );
-    let done = run(
-        &["check", file.path()],
-        &[("KEY", "s3cret"), ("THINPIPE_WORKERS", "3")],
-    );
-    assert_eq!(done.code, 0, "{}", done.stderr);
-    assert!(
-        done.stdout.contains("listen = \"127.0.0.1:8080\""),
-        "{}",
-        done.stdout
-    );
-    assert!(done.stdout.contains("workers = 3"), "{}", done.stdout);
-    assert!(
-        done.stdout.contains("x-key = \"${KEY}\""),
-        "{}",
-        done.stdout
-    );
-    assert!(!done.stdout.contains("hunter2") && !done.stdout.contains("s3cret"));
 }
 
 #[test]
@@ -264,6 +216,41 @@ fn it_says_where_it_listens_what_stands_behind_it_and_what_to_tell_a_client() {
         said.contains("stateless Streamable HTTP (2026-07-28)"),
         "{said}"
     );
+}
+
+/// What nobody has found out is not said as if it were.
+#[test]
+fn the_start_tells_what_is_known_from_what_is_believed() {
+    let sample = Sample::start();
+    let pinned = format!("era = \"streamable\"\nurl = \"{}\"", sample.url);
+    let dead = "url = \"http://127.0.0.1:1/mcp?key=hunter2\"".to_owned();
+    let (origin, _) = sample.url.rsplit_once('/').unwrap();
+    let wrong = format!("url = \"{origin}/wrong\"");
+    for (upstream, said) in [
+        (
+            "command = \"cat\"".to_owned(),
+            "it was not asked what it speaks",
+        ),
+        (pinned, "is spoken to in Streamable HTTP with sessions"),
+        (
+            dead,
+            "server at http://127.0.0.1:1/mcp cannot be used yet: ",
+        ),
+        (
+            wrong,
+            "is its URL that of its MCP endpoint, mostly /mcp or /sse?",
+        ),
+    ] {
+        let text =
+            format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\n[[upstreams]]\n{upstream}\n");
+        let file = temporary("start.toml", &text);
+        let mut gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+        gateway.program.said_until(said);
+        let (code, said) = gateway.program.stop();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(!said.contains("server speaks"), "{said}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::duration;
 
@@ -41,6 +42,7 @@ use setters;
 #[serde(default, deny_unknown_fields)]
 pub struct HttpTransportConfig {
     /// Address and port to listen on. Default: `127.0.0.1:3000`.
+    #[serde(deserialize_with = "bind_address")]
     pub bind_address: SocketAddr,
     /// Path of the MCP endpoint. Default: `/mcp`.
     pub endpoint: String,
@@ -124,6 +126,24 @@ pub enum ConfigError {
         /// What is possible.
         reason: &'static str,
     },
+    /// What stands before the paths of HTTP+SSE, as its clients see them, is neither path nor origin.
+    #[error(
+        "public_base: {value:?} is neither a path that begins with / nor an origin (https://mcp.example.com)"
+    )]
+    PublicBase {
+        /// What it says.
+        value: String,
+    },
+    /// A name or an origin can never be met.
+    #[error("{field}: {value:?} is not {form}")]
+    Access {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        value: String,
+        /// What it should be.
+        form: &'static str,
+    },
     /// An observer is for clients of HTTP+SSE, which is not served.
     #[error("there are no clients of HTTP+SSE to observe: it is not served")]
     NoHttpSse,
@@ -205,7 +225,6 @@ impl HttpTransportConfig {
             sweep: (self.session_timeout / 5).clamp(SWEEP_MIN, SessionLimits::default().sweep),
             ..SessionLimits::default()
         };
-        let lower = |texts: &[String]| texts.iter().map(|t| t.to_ascii_lowercase()).collect();
         let access = AccessPolicy {
             hosts: lower(&self.allowed_hosts),
             origins: lower(&self.allowed_origins),
@@ -240,7 +259,39 @@ impl HttpTransportConfig {
         Ok(())
     }
 
+    /// What could never be met was meant to be something else.
+    fn check_access(&self) -> Result<(), ConfigError> {
+        let serves_itself = |host: &&String| {
+            let hosts = lower(std::slice::from_ref(*host));
+            let policy = AccessPolicy {
+                hosts,
+                ..AccessPolicy::default()
+            };
+            policy.allows_host(Some(host.as_bytes()))
+        };
+        if let Some(value) = self.allowed_hosts.iter().find(|host| !serves_itself(host)) {
+            let (field, value) = ("allowed_hosts", value.clone());
+            let form = "a name with or without a port (mcp.example.com, mcp.example.com:8080)";
+            return Err(ConfigError::Access { field, value, form });
+        }
+        let is_met = |origin: &&String| {
+            let origins = lower(std::slice::from_ref(*origin));
+            let policy = AccessPolicy {
+                origins,
+                ..AccessPolicy::default()
+            };
+            policy.allows_origin(Some(origin.as_bytes()))
+        };
+        if let Some(value) = self.allowed_origins.iter().find(|origin| !is_met(origin)) {
+            let (field, value) = ("allowed_origins", value.clone());
+            let form = "scheme://host or scheme://host:port";
+            return Err(ConfigError::Access { field, value, form });
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
+        self.check_access()?;
         check_path("endpoint", &self.endpoint)?;
         self.check_no_page(&self.endpoint)?;
         check_counts(&[
@@ -324,6 +375,18 @@ const SWEEP_MIN: Duration = Duration::from_millis(100);
 
 /// No duration is longer: a time-out beyond it is none.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+fn lower(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| text.to_ascii_lowercase()).collect()
+}
+
+/// Says which field is wrong, where the format that is read does not.
+fn bind_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    SocketAddr::deserialize(deserializer).map_err(|error| {
+        let help = "an address with a port, such as 127.0.0.1:3000";
+        D::Error::custom(format_args!("bind_address: {error}; it is {help}"))
+    })
+}
 
 fn check_path(field: &'static str, value: &str) -> Result<(), ConfigError> {
     let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#');

@@ -60,7 +60,9 @@ impl McpServer {
         config: HttpSseConfig,
         handler: impl MessageHandler,
     ) -> Result<McpServerBuilder, ConfigError> {
+        let server = config.server_config()?;
         let mut builder = Self::streamable(config.base_config.clone(), handler)?;
+        builder.config = server;
         builder.http_sse = Some(HttpSseTransport::beside(config, &builder.streamable)?);
         Ok(builder)
     }
@@ -71,8 +73,12 @@ impl McpServer {
     /// # Errors
     /// The address cannot be listened on, or the listener failed for good.
     pub async fn serve(&self) -> std::io::Result<()> {
-        self.serve_on(TcpListener::bind(self.bind_address).await?)
-            .await
+        let address = self.bind_address;
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let text = format!("{address} cannot be listened on: {error}");
+            std::io::Error::new(error.kind(), text)
+        })?;
+        self.serve_on(listener).await
     }
 
     /// Serves on a listener that is there already.

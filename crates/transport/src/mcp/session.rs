@@ -16,6 +16,9 @@ use crate::server::conversation::{Conversation, ConversationConfig};
 /// Resources that one session subscribes to at most.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1_000;
 
+/// Bytes of their URIs: a notice of each of them finds room beside the others while the client does not read.
+pub(super) const MAX_SUBSCRIPTION_BYTES: usize = 512 << 10;
+
 /// The state of one session.
 pub(super) struct SessionState {
     pub(super) conversation: Arc<Conversation>,
@@ -98,7 +101,15 @@ impl SessionState {
     /// There are too many.
     pub(super) fn subscribe(&self, uri: String) -> Result<(), RpcError> {
         let mut subscriptions = lock(&self.subscriptions);
-        if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains(&uri) {
+        if subscriptions.contains(&uri) {
+            return Ok(());
+        }
+        let bytes: usize = subscriptions.iter().map(String::len).sum();
+        if bytes + uri.len() > MAX_SUBSCRIPTION_BYTES {
+            let text = format!("the URIs subscribed to exceed {MAX_SUBSCRIPTION_BYTES} bytes");
+            return Err(RpcError::internal(text).reason("too_many_subscriptions"));
+        }
+        if subscriptions.len() >= MAX_SUBSCRIPTIONS {
             let text = format!("{MAX_SUBSCRIPTIONS} resources are subscribed to already");
             return Err(RpcError::internal(text).reason("too_many_subscriptions"));
         }

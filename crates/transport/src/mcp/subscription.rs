@@ -16,7 +16,7 @@ use thinpipe_proto::sse;
 
 use super::RpcError;
 use super::handler::ServerInfo;
-use super::session::{MAX_SUBSCRIPTIONS, SessionState};
+use super::session::{MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, SessionState};
 use crate::body::{BodyError, BodyStream, Filled};
 use crate::server::conversation::ConversationConfig;
 use crate::server::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed};
@@ -293,13 +293,20 @@ impl Filter {
             return Err(RpcError::invalid_params(text));
         }
         let uris = uris.iter().filter_map(Value::as_str).map(str::to_owned);
+        let uris: HashSet<_> = uris.collect();
+        if uris.iter().map(String::len).sum::<usize>() > MAX_SUBSCRIPTION_BYTES {
+            let text = format!("resources of more than {MAX_SUBSCRIPTION_BYTES} bytes");
+            return Err(RpcError::invalid_params(text));
+        }
         Ok(Self {
             tools: wants("toolsListChanged") && info.can("tools", Some("listChanged")),
             prompts: wants("promptsListChanged") && info.can("prompts", Some("listChanged")),
             resources: wants("resourcesListChanged") && info.can("resources", Some("listChanged")),
-            uris: uris
-                .filter(|_| info.can("resources", Some("subscribe")))
-                .collect(),
+            uris: if info.can("resources", Some("subscribe")) {
+                uris
+            } else {
+                HashSet::new()
+            },
         })
     }
 

@@ -115,7 +115,7 @@ impl HttpSseTransport {
 
     /// Serves the handler that is served over Streamable HTTP already: one [`Notifier`] reaches the clients of
     /// both, and mounted in one server they have their sessions in one
-    /// [`SessionManager`].
+    /// [`SessionManager`](crate::server::SessionManager).
     ///
     /// # Errors
     /// [`ConfigError`] if the configuration says what is not possible.

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::{EventId, StreamId};
+use tokio::sync::Notify;
 
 use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed, parse_event_id};
 use super::history::{Charge, History, Registered};
@@ -106,6 +107,7 @@ pub struct Conversation {
     asked: Asked,
     /// What looks after what its streams keep.
     history: Option<(Registered, History)>,
+    on_held: OnceLock<Arc<Notify>>,
 }
 
 /// HTTP+SSE: the one stream.
@@ -190,6 +192,7 @@ impl Conversation {
                 only,
                 inner: Mutex::new(inner),
                 history,
+                on_held: OnceLock::new(),
             }
         })
     }
@@ -268,10 +271,37 @@ impl Conversation {
         }
     }
 
+    /// Takes the standalone stream from a client that does not read it. What it has not read waits there for
+    /// its next GET.
+    pub fn end_standalone(&self) {
+        // The newest reader is the only one, and this one reads nothing.
+        let newest = self.lock().standalone.reader();
+        drop(newest);
+    }
+
     fn target(&self, message: &Message, related: Option<&RequestId>) -> Target {
         match &self.only {
             Some(only) => Target::Buffer(only.stream.clone()),
-            None => self.lock().target(message, related, &self.config),
+            None => {
+                let target = self.lock().target(message, related, &self.config);
+                if matches!(target, Target::Nowhere(Said::Held)) {
+                    self.note_held();
+                }
+                target
+            }
+        }
+    }
+
+    /// Has this notified whenever something begins to wait for a stream, also when it was said on one that its
+    /// client has left: the [`deadline`](Self::deadline) may have changed. Only the first call counts.
+    pub fn notify_held(&self, notify: Arc<Notify>) {
+        // Whoever serves the session does so once.
+        let _ = self.on_held.set(notify);
+    }
+
+    fn note_held(&self) {
+        if let Some(notify) = self.on_held.get() {
+            notify.notify_one();
         }
     }
 

@@ -15,7 +15,7 @@ use crate::body::BoxFuture;
 use crate::io::now;
 use crate::server::exchange::{Answer, Exchange, Inbound};
 use crate::server::head::RequestHead;
-use crate::server::ladder::{Admitted, Refused, Step, busy};
+use crate::server::ladder::{Admitted, Refused, Requester, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds};
 use crate::server::session::{InFlight, NotBegun, Session, SessionEnd};
@@ -36,6 +36,8 @@ pub(crate) struct Envelope {
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<std::net::SocketAddr>,
     pub(crate) forwarded_for: Vec<std::net::IpAddr>,
+    /// For the log, if it is refused.
+    pub(crate) requester: Requester,
 }
 
 impl Envelope {
@@ -108,10 +110,12 @@ pub(crate) fn dispatch(
         step,
         permit,
     } = admitted;
+    let forwarded_for = head.trail(&shared.config);
     let envelope = Envelope {
         endpoint,
         principal,
-        forwarded_for: head.trail(&shared.config),
+        requester: Requester::of(&head, &forwarded_for),
+        forwarded_for,
         headers: head.headers,
         peer: head.peer,
     };
@@ -133,15 +137,20 @@ pub(crate) fn dispatch(
         Ok(Class::Message(message)) => match live_session(shared, &envelope) {
             Some(session) => {
                 let asked = Asked::Call(message.id().cloned());
+                let from = envelope.requester.clone();
                 let prepared = in_session(shared, envelope, message, Some(session));
-                return Ok(Dispatched::Now(start(shared, prepared, permit, asked)));
+                return Ok(Dispatched::Now(start(
+                    shared, prepared, permit, asked, &from,
+                )));
             }
             None => return Ok(later(shared, envelope, Class::Message(message), permit)),
         },
         Ok(class) => return Ok(later(shared, envelope, class, permit)),
         Err(answer) => Err(answer),
     };
-    Ok(Dispatched::Now(start(shared, refused, permit, Asked::Safe)))
+    let from = &envelope.requester;
+    let refused = start(shared, refused, permit, Asked::Safe, from);
+    Ok(Dispatched::Now(refused))
 }
 
 #[expect(
@@ -158,9 +167,10 @@ fn later(shared: &Arc<Shared>, envelope: Envelope, class: Class, permit: Permit)
         Class::Batch(_) => Asked::Call(None),
         Class::Listen | Class::Terminate => Asked::Safe,
     };
+    let from = envelope.requester.clone();
     Dispatched::Later(Box::pin(async move {
         let prepared = prepare(&shared, envelope, class).await;
-        start(&shared, prepared, permit, asked)
+        start(&shared, prepared, permit, asked, &from)
     }))
 }
 
@@ -169,10 +179,11 @@ fn start(
     prepared: Result<Prepared, Answer>,
     permit: Permit,
     asked: Asked,
+    from: &Requester,
 ) -> Answering {
     prepared
         .unwrap_or_else(|answer| {
-            ladder::log_refusal(shared, &answer, None);
+            ladder::log_late_refusal(&answer, from);
             Prepared::done(answer)
         })
         .start(shared, permit, asked)

@@ -28,7 +28,7 @@ use state::State;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventBufferConfig {
     /// Messages. Default: 100. Change notices (`list_changed`, `updated`) wait beside them: one of each kind
-    /// and URI, 1,024 and 1 MiB at most.
+    /// and URI, 1,088 and 1 MiB at most.
     pub max_events: usize,
     /// Bytes of messages; a single message may be larger. Default: 1 MiB.
     pub max_bytes: usize,
@@ -38,8 +38,8 @@ pub struct EventBufferConfig {
 }
 
 /// Change notices that wait to be read in one buffer, beside its other messages: one for each kind and
-/// each URI. A client of this library subscribes to 1,000 URIs at most.
-pub(crate) const MAX_NOTICES: usize = 1_024;
+/// each URI. A client subscribes to 1,000 URIs at most, in front of a shared upstream session to 1,024.
+pub(crate) const MAX_NOTICES: usize = 1_088;
 
 /// Bytes of those notices; a single one may be larger.
 pub(crate) const MAX_NOTICE_BYTES: usize = 1 << 20;

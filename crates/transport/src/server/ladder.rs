@@ -22,6 +22,12 @@ use crate::server::session::stream::StreamSession;
 use crate::server::sse::{self, SseMount};
 use crate::server::{Endpoint, Route, Shared};
 
+mod log;
+pub(crate) mod paths;
+
+pub(crate) use log::{Requester, log_error_on_stream, log_late_refusal, log_refusal};
+use paths::no_such_path;
+
 /// A request that may go on to its body.
 pub(crate) struct Admitted {
     pub(crate) endpoint: Arc<Endpoint>,
@@ -61,37 +67,6 @@ pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box
             Err(Box::new(answer))
         }
     }
-}
-
-/// Who is refused is seen here, and nowhere else: what reaches no handler is in no exchange log.
-pub(crate) fn log_refusal(shared: &Shared, answer: &Answer, head: Option<&RequestHead>) {
-    let client = |head: &RequestHead| head.trail(&shared.config).into_iter().next();
-    // What was not allowed is what whoever set this up wants to know first.
-    let forbidden = head.filter(|_| answer.status == StatusCode::FORBIDDEN);
-    let origin = forbidden.and_then(|head| head.headers.get(ORIGIN));
-    tracing::info!(
-        status = answer.status.as_u16(),
-        reason = reason_of(answer).as_deref(),
-        method = head.map(|head| tracing::field::display(&head.method)),
-        path = head.map(|head| tracing::field::display(head.path.escape_ascii())),
-        client = head.and_then(client).map(tracing::field::display),
-        peer = head.and_then(|head| head.peer).map(tracing::field::display),
-        host = forbidden
-            .and_then(|head| head.host())
-            .map(|host| tracing::field::display(host.escape_ascii())),
-        origin = origin.map(|origin| tracing::field::display(origin.as_bytes().escape_ascii())),
-        "a request was refused: {}",
-        answer.status.canonical_reason().unwrap_or("unknown")
-    );
-}
-
-/// `data.reason` of an answer of ours.
-fn reason_of(answer: &Answer) -> Option<String> {
-    let Body::Full(body) = &answer.body else {
-        return None;
-    };
-    let error = serde_json::from_slice::<serde_json::Value>(body).ok()?;
-    Some(error["error"]["data"]["reason"].as_str()?.to_owned())
 }
 
 /// The refusal of new work while the server drains.
@@ -295,23 +270,6 @@ pub(crate) fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str
         .headers
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
-}
-
-fn no_such_path(shared: &Shared, head: &RequestHead) -> Answer {
-    // Strangers are not told what there is.
-    if authenticate(shared, head).is_err() {
-        return refuse(StatusCode::NOT_FOUND, "nothing is served here");
-    }
-    let mut paths: Vec<_> = shared
-        .routes
-        .iter()
-        .map(|(path, _)| path.as_str())
-        .collect();
-    paths.sort_unstable();
-    refuse(
-        StatusCode::NOT_FOUND,
-        &format!("nothing is served here; try {}", paths.join(", ")),
-    )
 }
 
 fn bodiless(shared: &Shared, head: &RequestHead) -> Result<Option<Class>, Answer> {

@@ -230,8 +230,9 @@ impl Session {
         })
     }
 
-    /// The requests that are running.
-    pub(crate) fn running_ids(&self) -> Vec<RequestId> {
+    /// The requests that are running; of a session that has ended, those that ran then.
+    #[must_use]
+    pub fn running_ids(&self) -> Vec<RequestId> {
         lock(&self.in_flight).clone()
     }
 
@@ -311,6 +312,10 @@ pub struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if self.session.is_ended() {
+            // Cut off: whoever is told of the end learns of it.
+            return;
+        }
         let mut running = lock(&self.session.in_flight);
         if let Some(at) = running.iter().position(|id| *id == self.id) {
             running.swap_remove(at);

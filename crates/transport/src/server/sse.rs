@@ -24,9 +24,9 @@ use crate::server::{Answer, Endpoint, Handler, Route, ServerBuilder, Session, Se
 mod admit;
 mod body;
 mod config;
-mod deliver;
 mod open;
 mod post;
+mod writer;
 
 pub use config::{EventCapacity, Heartbeat, InvalidSetting, PublicBase, SseConfig};
 
@@ -159,6 +159,11 @@ impl Shared {
 }
 
 impl SseMount {
+    /// A path as clients see it.
+    pub(crate) fn seen(&self, path: &str) -> String {
+        format!("{}{path}", self.config.public_base.as_str())
+    }
+
     /// Adds what every response on its paths carries.
     pub(crate) fn mark(&self, headers: &mut HeaderMap) {
         // The URL of messages holds the session's id.

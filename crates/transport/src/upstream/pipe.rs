@@ -5,6 +5,7 @@
 //! The receiving half is the session: dropping it ends the session, and who does not take messages from
 //! it stops the server through the kernel's buffers. Nothing is read ahead beyond one read.
 
+mod ask;
 mod error;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::vec;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, Payload};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -110,6 +112,19 @@ impl PipeSender {
     /// # Errors
     /// [`PipeError`]; [`PipeError::is_undelivered`] says whether the server certainly did not get it.
     pub async fn send(&self, message: Bytes) -> Result<(), PipeError> {
+        self.send_with(message, None).await
+    }
+
+    /// As [`send`](Self::send), with these headers on its POST in the place of those that the session was
+    /// opened with (credentials); those of MCP are set here. A child process has no headers.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_with(
+        &self,
+        message: Bytes,
+        headers: Option<HeaderMap>,
+    ) -> Result<(), PipeError> {
         if self.over.is_cancelled() {
             return Err(PipeError::Closed {
                 upstream: Arc::clone(&self.upstream),
@@ -118,8 +133,14 @@ impl PipeSender {
         match &self.outlet {
             #[cfg(unix)]
             Outlet::Stdio(input) => input.send(message, &self.upstream).await,
-            Outlet::Sse(posts) => posts.send(message).await,
+            Outlet::Sse(posts) => posts.send(message, headers).await,
         }
+    }
+
+    /// Whether its messages have headers: they are POSTs.
+    #[must_use]
+    pub fn has_headers(&self) -> bool {
+        matches!(self.outlet, Outlet::Sse(_))
     }
 
     /// Name of the upstream.

@@ -27,8 +27,8 @@ use crate::body::{Body, BodyStream, Filled};
 use crate::byte_budget::Reserved;
 
 /// Opens a session: GET of the upstream's URL, which must give an event stream whose first event names an
-/// endpoint of the same origin, all within 10 s. `headers` go with every request (credentials); those
-/// of MCP are set here. A message may have `max_message` bytes, and long ones are held within `budget`.
+/// endpoint of the same origin, all within 10 s. `headers` go with every request that has none of its own
+/// (credentials); those of MCP are set here. A message may have `max_message` bytes, and long ones are held within `budget`.
 ///
 /// Silence for the upstream's `stream_idle_timeout` (comments count) ends the session.
 ///
@@ -100,8 +100,13 @@ impl Posts {
     }
 
     /// Any success means that the server has it; what else the response says is ignored.
-    pub(super) async fn send(&self, message: Bytes) -> Result<(), PipeError> {
-        let mut headers = self.headers.clone();
+    pub(super) async fn send(
+        &self,
+        message: Bytes,
+        headers: Option<HeaderMap>,
+    ) -> Result<(), PipeError> {
+        let own = headers.map(|headers| probe::plain(&headers));
+        let mut headers = own.unwrap_or_else(|| self.headers.clone());
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
         if let Some(revision) = self.revision.get() {

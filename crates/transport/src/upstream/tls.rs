@@ -9,6 +9,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, InvalidMessage};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::connect::{Connect, address, open};
@@ -100,12 +101,25 @@ impl Connect for Tls {
             let stream = open(&host, port).await?;
             let name = ServerName::try_from(host)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            let stream = connector.connect(name, stream).await?;
+            let connected = connector.connect(name, stream).await;
+            let stream = connected.map_err(explained)?;
             if http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 return Err(io::Error::other("the server does not speak HTTP/2"));
             }
             Ok(Box::new(stream) as Box<dyn Io>)
         })
+    }
+}
+
+/// A server that answers in plain HTTP breaks the first rule of TLS there is, which says little to people.
+fn explained(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => io::Error::new(
+            error.kind(),
+            "it does not speak TLS: is its URL one of http:// instead of https://?",
+        ),
+        _ => error,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use thinpipe_testkit::{Client, eventually, rpc};
 use thinpipe_transport::mcp::config::{HttpTransportConfig, HttpTransportConfigBuilder};
+use thinpipe_transport::mcp::{McpServer, ServerInfo, Tools};
 use tokio_util::task::TaskTracker;
 
 use crate::support::{Sampled, streamable};
@@ -246,4 +247,20 @@ async fn b5_pages() {
     );
     let clash = HttpTransportConfig::builder().endpoint("/status").build();
     assert!(clash.is_err());
+}
+
+/// B1: who cannot listen says where.
+#[tokio::test]
+async fn b1_an_address_that_is_taken_is_named() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = HttpTransportConfig::builder()
+        .bind_address(address)
+        .build()
+        .unwrap();
+    let tools = Tools::new(ServerInfo::new("taken", "1"));
+    let server = McpServer::streamable(config, tools).unwrap().build();
+    let error = server.serve().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
 }

@@ -120,3 +120,23 @@ async fn axum() {
     assert!(page.starts_with(b"The MCP server"));
     stop(process).await;
 }
+
+/// A22, A29: the program that the guide begins with warns in the log, and ends with its report.
+#[tokio::test]
+async fn a29_migrating() {
+    let (mut process, url) = start("migrating").await;
+    let mut legacy = SseClient::open(&url).await;
+    legacy.initialize("2024-11-05").await;
+    process
+        .line_with("uses HTTP+SSE, which is deprecated")
+        .await;
+    drop(legacy);
+    process.signal("INT").await;
+    assert!(process.wait().await.success());
+    let lines = process.lines_to_end().await.join("\n");
+    let (_, report) = lines.split_once("\n{").unwrap();
+    assert!(
+        report.contains("\"testkit\"") || report.contains("\"name\""),
+        "{lines}"
+    );
+}

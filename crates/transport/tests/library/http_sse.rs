@@ -72,7 +72,7 @@ async fn a5_both_transports_share_handler_and_sessions() {
     live(&sampled, 1).await;
 }
 
-/// A5, A7: sessions of both count against one limit.
+/// A5: sessions of both count against one limit.
 #[tokio::test]
 async fn a5_one_limit_for_the_sessions_of_both() {
     let base = HttpTransportConfig {
@@ -169,9 +169,8 @@ async fn a11_an_inline_answer_is_no_event_of_the_stream() {
     let sampled = telling(config).await;
     let mut legacy = with_roots(&sampled).await;
     for id in 1..=2 {
-        let post = tokio::spawn(legacy.post(rpc::call(id, "tell")).into_future());
-        told(&mut legacy).await;
-        let mut answer = post.await.unwrap();
+        let post = legacy.post(rpc::call(id, "tell")).into_future();
+        let (mut answer, ()) = tokio::join!(post, told(&mut legacy));
         assert_eq!((answer.status, text(&answer.json().await)), (200, "told"));
     }
 }

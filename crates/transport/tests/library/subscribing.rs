@@ -225,6 +225,27 @@ async fn t5_a_burst_of_changes_reaches_who_reads() {
     assert_eq!(sampled.server.sessions().stats().live, 2);
 }
 
+/// T2, 5.9 (23): what a client subscribes to is bounded in bytes too, or its notices would not be.
+#[tokio::test]
+async fn t2_what_is_subscribed_to_is_bounded() {
+    let sampled = streamable(HttpTransportConfig::default()).await;
+    let client = sampled.session("2025-11-25").await;
+    let long = |n: u8| char::from(n).to_string().repeat(256 << 10);
+    for n in *b"aba" {
+        subscribe(&client, &long(n)).await;
+    }
+    let params = json!({ "uri": "test://c" });
+    let more = client.post(rpc::request(1, "resources/subscribe", &params));
+    let error = more.await.json().await["error"].clone();
+    assert_eq!(error["data"]["reason"], "too_many_subscriptions");
+    let uris =
+        json!({ "notifications": { "resourceSubscriptions": [long(b'a'), long(b'b'), "c"] } });
+    let mut listen = client
+        .post_modern(&rpc::modern(json!(7), "subscriptions/listen", uris))
+        .await;
+    assert_eq!(listen.json().await["error"]["code"], -32602);
+}
+
 /// T5: a client that does not read its stream is not waited for, the others are told, and it loses nothing.
 #[tokio::test]
 async fn t5_who_does_not_read_holds_up_nobody() {

@@ -82,7 +82,7 @@ async fn h6_connections_are_replaced_after_so_many_requests() {
     opened(&upstream, &mut network, OK).await;
 }
 
-/// H6: at that age a connection is replaced even if it was never idle for long.
+/// H3, H6: at that age a connection is replaced even if it was never idle for long.
 #[tokio::test(start_paused = true)]
 async fn h6_connections_are_replaced_at_their_age() {
     let (upstream, mut network) = network(|_| {});

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::Message;
 use thinpipe_testkit::{SseUpstream, eventually, rpc};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BodyError;
@@ -200,6 +201,24 @@ async fn r049_a_refused_message_says_so() {
         assert_eq!(saw, status);
     }
     server.seen(|seen| assert_eq!(seen.posts.len(), 4));
+}
+
+/// R045, R049: who only asks gets what was asked for, past everything else, or why there is nothing.
+#[tokio::test]
+async fn r049_a_question_ends_with_an_answer_or_an_error() {
+    let (server, upstream) = server().await;
+    let mut pipe = open(&upstream).await.unwrap();
+    server.message(0, rpc::request(7, "roots/list", &json!({})));
+    let response = |message: &Message| message.kind().is_response().then(|| message.clone());
+    let answer = pipe.ask(bytes(rpc::call(7, "echo")), response).await;
+    assert_eq!(answer.unwrap().id().unwrap().as_json(), b"7");
+    // The stream stays open, and nothing will come on it.
+    server.tell(|told| told.status = 500);
+    let refused = pipe.ask(bytes(rpc::call(8, "echo")), response).await;
+    assert!(matches!(
+        refused,
+        Err(PipeError::Refused { status, .. }) if status == 500
+    ));
 }
 
 /// R050.

@@ -72,9 +72,7 @@ fn request_written(world: &mut World, message: &Message, call: CallId) {
             "invariant 7: tokens are ours, and asked for"
         );
     } else {
-        assert!(
-            world.shared && (method == "resources/unsubscribe" || method == "logging/setLevel")
-        );
+        assert!(world.shared && method == "resources/unsubscribe");
     }
     if world.shared && method == "initialize" {
         let declared = message.param("capabilities");

@@ -6,6 +6,7 @@ use super::*;
 use crate::config::problem::Place;
 
 const REFERENCE: &str = include_str!("../../../../../docs/src/configuration.md");
+const OPERATIONS: &str = include_str!("../../../../../docs/src/operations.md");
 
 /// Keys of the file's tables, by what the reader of the file itself says is known there.
 fn known_keys() -> BTreeSet<String> {
@@ -156,6 +157,7 @@ fn i2_every_example_of_the_documentation_is_valid() {
             "migration.md",
             include_str!("../../../../../docs/src/migration.md"),
         ),
+        ("operations.md", OPERATIONS),
     ];
     let mut read = 0;
     for (name, chapter) in chapters {
@@ -178,10 +180,35 @@ fn i2_every_example_of_the_documentation_is_valid() {
     assert!(read >= 12, "only {read} examples were found");
 }
 
+/// A30: affinity is documented: the path that a process announces is one that the balancer brings to it.
+#[test]
+fn a30_the_affinity_that_is_documented_is_one() {
+    let chapter = OPERATIONS
+        .split_once("\n## Several processes\n")
+        .and_then(|(_, behind)| behind.split("\n## ").next())
+        .expect("a section on several processes");
+    let block = |wanted| {
+        let mut blocks = fenced(chapter).into_iter();
+        blocks.find_map(|(language, text)| (language == wanted).then_some(text))
+    };
+    let node = toml(block("toml").expect("the configuration of a process"));
+    let node = node.unwrap_or_else(|problems| panic!("{problems}"));
+    let sse = node.config.gateway.upstreams[0].sse.as_ref();
+    let base = &sse.expect("HTTP+SSE is served").config.public_base;
+    let balancer = block("nginx").expect("the configuration of a balancer");
+    assert_eq!(base.as_str(), "/node-a");
+    // The path behind the address takes the base away again.
+    let way = format!(
+        "location {}/ {{ proxy_pass http://10.0.0.1:8080/; }}",
+        base.as_str()
+    );
+    assert!(balancer.contains(&way), "{way}");
+    assert!(balancer.contains("proxy_buffering off;") && chapter.contains("session_not_found"));
+}
+
 /// Every reason that the gateway gives is explained.
 #[test]
 fn every_reason_is_explained() {
-    let operations = include_str!("../../../../../docs/src/operations.md");
     let failures = include_str!("../../../../gateway/src/failure.rs");
     let names = failures
         .split_once("fn as_str(self)")
@@ -195,7 +222,7 @@ fn every_reason_is_explained() {
     assert!(reasons.len() >= 10, "{reasons:?}");
     for reason in reasons {
         assert!(
-            operations.contains(&format!("| `{reason}` |")),
+            OPERATIONS.contains(&format!("| `{reason}` |")),
             "{reason} is not explained"
         );
     }

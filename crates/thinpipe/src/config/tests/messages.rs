@@ -455,3 +455,34 @@ fn i5_a_misspelt_log_level_is_an_error() {
         assert!(toml(&text).is_ok(), "{level}");
     }
 }
+
+#[test]
+fn what_should_be_a_list_is_shown_as_one() {
+    for (text, message, mend) in [
+        (
+            "[upstreams]\nurl = \"http://h/mcp\"\n",
+            "upstreams: ",
+            "each upstream is an entry of a list: `[[upstreams]]` in TOML",
+        ),
+        (
+            "[[upstreams]]\ncommand = \"sh\"\nargs = \"x\"\n",
+            "upstreams[0].args: ",
+            "write a list, as in `[\"a\", \"b\"]`",
+        ),
+    ] {
+        let error = toml(text).expect_err(text).to_string();
+        assert!(error.starts_with(&format!("error: {message}")), "{error}");
+        assert!(error.contains(&format!("= help: {mend}")), "{error}");
+    }
+}
+
+#[test]
+fn a_file_whose_servers_are_all_disabled_is_told_so() {
+    let text = r#"{ "mcpServers": { "a": { "url": "http://h/mcp", "disabled": true } } }"#;
+    let error = load_text("mcp.json", text, &Settings::default()).expect_err(text);
+    let error = error.to_string();
+    assert!(
+        error.starts_with("error: all servers are disabled"),
+        "{error}"
+    );
+}

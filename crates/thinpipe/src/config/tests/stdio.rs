@@ -164,6 +164,21 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
         let text = format!("[[upstreams]]\ncommand = \"npx\"\n{line}\n");
         wrong(&text, &message, "remove it");
     }
+    // T2: nothing is read and ignored.
+    for (line, key) in [
+        ("resume = \"off\"", "resume"),
+        ("session_lost = \"end\"", "session_lost"),
+        ("max_passed_body = 2048", "max_passed_body"),
+    ] {
+        let message = format!(
+            "upstreams[0].{key}: `{key}` means nothing to a server of `era = \"http+sse\"`"
+        );
+        upstream_says(
+            &format!("era = \"http+sse\"\n{line}"),
+            &message,
+            "remove it",
+        );
+    }
     wrong(
         &format!("{ONE}command = \"npx\"\n"),
         "upstreams[0].command: an upstream has either `url` or `command`",

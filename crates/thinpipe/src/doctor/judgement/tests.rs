@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use thinpipe_proto::revision::Revision;
+
 use super::*;
+use crate::doctor::list::List;
 use crate::doctor::observation::Identity;
 use crate::doctor::report;
 
@@ -41,8 +44,10 @@ fn of(transport: Transport) -> Observations {
             bindings: vec![Binding::Sessions],
             ..Identity::default()
         }),
-        lists: BTreeMap::from([("tools/list", Ok(vec!["a".to_owned()]))]),
+        lists: BTreeMap::from([("tools/list", Ok(names(&["a"])))]),
         transport,
+        successor: None,
+        stderr: Vec::new(),
     }
 }
 
@@ -227,6 +232,32 @@ fn a_list_that_fails_though_it_was_announced_is_told() {
     seen.lists
         .insert("prompts/list", Err("error -32601: no".to_owned()));
     assert_eq!(level(&seen, "lists"), Some(Level::Warning));
+}
+
+/// What was not read to its end, or not said to be all, is not said to be all.
+#[test]
+fn what_may_be_more_is_at_least_that() {
+    let mut seen = with_sessions(|_| {});
+    let identity = seen.identity.as_mut().unwrap();
+    identity.revisions = vec![Revision::V2025_11_25];
+    let table = |seen: &Observations| report::table(seen, &judge(seen));
+    assert!(table(&seen).contains("tools/list: 1"), "{}", table(&seen));
+    assert!(table(&seen).contains("at least 2025-11-25"));
+    let goes_on = List {
+        goes_on: true,
+        ..names(&["a"])
+    };
+    seen.lists.insert("tools/list", Ok(goes_on));
+    let shown = report::json(&seen, &judge(&seen));
+    assert!(table(&seen).contains("tools/list: at least 1"));
+    assert_eq!(shown["unfinished_lists"][0], "tools/list");
+}
+
+fn names(names: &[&str]) -> List {
+    List {
+        names: names.iter().map(ToString::to_string).collect(),
+        goes_on: false,
+    }
 }
 
 /// What a server says does nothing to the terminal, and lines stay short.

@@ -29,12 +29,14 @@ fn found(inventory: &Inventory) -> SseClients {
 
 fn shown(found: SseClients) -> String {
     let settings = Effective {
+        in_force: true,
         enabled: true,
         deprecation: DeprecationConfig::default(),
     };
     let now = at("2026-11-26T12:00:00Z");
     let changes = advice::changes(&settings, &found, now);
     let gateway = FileChanges {
+        differences: Vec::new(),
         file: "thinpipe.toml".to_owned(),
         changes,
     };

@@ -8,7 +8,7 @@ use thinpipe_proto::deprecation::{DeprecationConfig, LinkTarget};
 use super::{
     ConfigError, HttpTransportConfig, check_counts, check_durations, check_path, duration, setters,
 };
-use crate::server::{EventCapacity, Heartbeat, SseConfig};
+use crate::server::{EventCapacity, Heartbeat, PublicBase, ServerConfig, SseConfig};
 
 /// HTTP+SSE, and the Streamable HTTP it stands beside: one value configures both, on one listener.
 ///
@@ -16,9 +16,9 @@ use crate::server::{EventCapacity, Heartbeat, SseConfig};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSseConfig {
-    /// What both transports share, and Streamable HTTP's own settings. Default: as
-    /// [`HttpTransportConfig`], but 10,000 connections and event streams, since each stream of HTTP+SSE
-    /// is one of both while its client sends over other connections.
+    /// What both transports share, and Streamable HTTP's own settings. Default: as [`HttpTransportConfig`].
+    /// Its connections and event streams are those beside the streams of HTTP+SSE, see
+    /// [`server_config`](Self::server_config).
     pub base_config: HttpTransportConfig,
     /// Path of the event stream. Default: `/sse`.
     pub sse_endpoint: String,
@@ -33,7 +33,7 @@ pub struct HttpSseConfig {
     /// How they are told, and when this transport ends here. Default: standard headers, no date.
     pub deprecation: DeprecationConfig,
     /// Streams at one time, each a session. Default: 1,000. One more gets 503 with `Retry-After` at once.
-    /// Less than `base_config.max_connections`, or no connection would be left to send messages over.
+    /// Each takes a connection of its own, while its client sends its messages over others.
     pub max_streams: usize,
     /// A stream whose client has not sent `initialize` by then ends. Default: 30 s.
     #[serde(with = "duration")]
@@ -57,13 +57,8 @@ pub struct HttpSseConfig {
 
 impl Default for HttpSseConfig {
     fn default() -> Self {
-        let base_config = HttpTransportConfig {
-            max_connections: 10_000,
-            max_streams: 10_000,
-            ..HttpTransportConfig::default()
-        };
         Self {
-            base_config,
+            base_config: HttpTransportConfig::default(),
             sse_endpoint: "/sse".to_owned(),
             messages_endpoint: "/messages".to_owned(),
             public_base: None,
@@ -98,8 +93,11 @@ impl HttpSseConfig {
     /// `public_base` and `base_config.endpoint`.
     ///
     /// # Errors
+    /// [`ConfigError::Path`] or [`ConfigError::PublicBase`] if one of them is wrong,
     /// [`ConfigError::Successor`] if the two make no address that a link can lead to.
     pub fn successor(&self) -> Result<LinkTarget, ConfigError> {
+        check_path("endpoint", &self.base_config.endpoint)?;
+        self.base()?;
         let base = self.public_base.as_deref().unwrap_or_default();
         let value = format!(
             "{}{}",
@@ -109,6 +107,22 @@ impl HttpSseConfig {
         value.parse().map_err(|_| ConfigError::Successor { value })
     }
 
+    /// What the server side of both transports is set to by this: as by `base_config`, with room for
+    /// `max_streams` more connections and event streams. So whatever one of the two says, the streams of
+    /// HTTP+SSE leave connections to send messages over.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a field says what is not possible.
+    pub fn server_config(&self) -> Result<ServerConfig, ConfigError> {
+        self.check()?;
+        let mut server = self.base_config.server_config()?;
+        let limits = &mut server.limits;
+        for limit in [&mut limits.max_connections, &mut limits.max_streams] {
+            *limit = limit.saturating_add(self.max_streams);
+        }
+        Ok(server)
+    }
+
     /// What an endpoint of HTTP+SSE is set to by this.
     ///
     /// # Errors
@@ -116,12 +130,10 @@ impl HttpSseConfig {
     pub fn sse_config(&self) -> Result<SseConfig, ConfigError> {
         self.check()?;
         let outside = |field, reason| move |_| ConfigError::OutOfRange { field, reason };
-        let base = self.public_base.as_deref().unwrap_or_default();
-        let base = base.parse();
         let heartbeat = Heartbeat::try_from(self.heartbeat);
         let event_buffer = EventCapacity::try_from(self.event_buffer);
         Ok(SseConfig {
-            public_base: base.map_err(outside("public_base", "an absolute path or an origin"))?,
+            public_base: self.base()?,
             max_streams: self.max_streams,
             connection_timeout: self.connection_timeout,
             session_timeout: self.session_timeout,
@@ -132,6 +144,14 @@ impl HttpSseConfig {
             max_requests_per_session: self.base_config.max_concurrent_requests,
             inline_json: self.inline_json,
             ..SseConfig::default()
+        })
+    }
+
+    fn base(&self) -> Result<PublicBase, ConfigError> {
+        let value = self.public_base.as_deref().unwrap_or_default();
+        value.parse().map_err(|_| {
+            let value = value.to_owned();
+            ConfigError::PublicBase { value }
         })
     }
 
@@ -158,16 +178,7 @@ impl HttpSseConfig {
             ("connection_timeout", self.connection_timeout),
             ("session_timeout", self.session_timeout),
             ("retry", self.retry),
-        ])?;
-        let reason = if self.max_streams >= self.base_config.max_connections {
-            "less than base_config.max_connections"
-        } else if self.max_streams > self.base_config.max_streams {
-            "no more than base_config.max_streams"
-        } else {
-            return Ok(());
-        };
-        let field = "max_streams";
-        Err(ConfigError::OutOfRange { field, reason })
+        ])
     }
 }
 

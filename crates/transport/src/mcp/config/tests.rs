@@ -51,6 +51,28 @@ fn a1_one_value_configures_both_and_survives_a_file() {
     assert!(default.deprecation_warnings);
 }
 
+/// A1, A16: a part of `base_config` leaves the rest as it is, and the streams of HTTP+SSE take nothing from
+/// it, however it was said.
+#[test]
+fn a1_a_part_of_the_base_is_enough() {
+    let file = r#"{"base_config":{"bind_address":"127.0.0.1:3200"}}"#;
+    let read: HttpSseConfig = serde_json::from_str(file).unwrap();
+    let base = HttpTransportConfig::builder()
+        .bind_address(([127, 0, 0, 1], 3200))
+        .build()
+        .unwrap();
+    let built = HttpSseConfig::builder().base_config(base).build().unwrap();
+    assert_eq!(read, built);
+    let limits = built.server_config().unwrap().limits;
+    assert_eq!((limits.max_connections, limits.max_streams), (2_000, 2_000));
+    let huge = HttpSseConfig {
+        max_streams: usize::MAX,
+        ..built
+    };
+    let limits = huge.server_config().unwrap().limits;
+    assert_eq!(limits.max_connections, usize::MAX);
+}
+
 /// A3: either switch turns all warnings off, and none of them what else is configured.
 #[test]
 fn a3_either_switch_turns_the_warnings_off() {
@@ -112,9 +134,18 @@ fn a18_what_is_not_possible_is_refused() {
         "\"/mcp\" is the path of two endpoints"
     );
     assert_eq!(
-        refused(|b| b.max_streams(10_000_usize)),
-        "max_streams: less than base_config.max_connections",
+        refused(|b| b.public_base("tools".to_owned())),
+        "public_base: \"tools\" is neither a path that begins with / nor an origin (https://mcp.example.com)"
     );
+    let relative = HttpSseConfig {
+        base_config: HttpTransportConfig {
+            endpoint: "mcp".to_owned(),
+            ..HttpTransportConfig::default()
+        },
+        ..HttpSseConfig::default()
+    };
+    let path = "endpoint: \"mcp\" is not an absolute path without query";
+    assert_eq!(relative.successor().unwrap_err().to_string(), path);
     let wrong = HttpTransportConfig {
         max_sessions: 0,
         ..HttpTransportConfig::default()
@@ -146,4 +177,41 @@ fn b18_an_address_for_others_needs_the_names_it_is_reached_by() {
         .unwrap();
     let access = named.server_config().unwrap().access;
     assert!(access.allows_host(Some(b"mcp.example")) && !access.allows_host(Some(b"localhost")));
+}
+
+/// B18: a name or an origin that no request can have is refused, as the gateway does.
+#[test]
+fn b18_what_is_allowed_can_be_met() {
+    let config = |hosts: &[&str], origins: &[&str]| HttpTransportConfig {
+        allowed_hosts: hosts.iter().map(ToString::to_string).collect(),
+        allowed_origins: origins.iter().map(ToString::to_string).collect(),
+        ..HttpTransportConfig::default()
+    };
+    let refused = |config: HttpTransportConfig| match config.server_config() {
+        Err(ConfigError::Access { field, value, .. }) => format!("{field} {value}"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        refused(config(&["http://foo"], &[])),
+        "allowed_hosts http://foo"
+    );
+    assert_eq!(refused(config(&[], &["foo"])), "allowed_origins foo");
+    let right = config(
+        &["MCP.example", "mcp.example:80"],
+        &["https://A.example", "null"],
+    );
+    assert!(right.server_config().is_ok());
+}
+
+/// B1: what is wrong in a file is named, with what it should be.
+#[test]
+fn b1_mistakes_in_files_are_named() {
+    let refused = |text| serde_json::from_str::<HttpSseConfig>(text).unwrap_err();
+    let heartbeat = refused(r#"{"heartbeat":15}"#).to_string();
+    assert!(heartbeat.contains("such as \"500ms\""), "{heartbeat}");
+    let address = refused(r#"{"base_config":{"bind_address":"x"}}"#).to_string();
+    assert!(
+        address.contains("bind_address: ") && address.contains("127.0.0.1:3000"),
+        "{address}"
+    );
 }

@@ -213,6 +213,7 @@ impl Conversation {
             if self.try_say(message, None) == Err(NotPushed::Full) {
                 let until = now() + self.config.hold;
                 self.lock().held.keep_request(message, until);
+                self.note_held();
             }
         }
     }

@@ -188,6 +188,30 @@ async fn t5_a_storm_of_changes_costs_one_slot_a_uri() {
     }
 }
 
+/// Protocol notes 5.2: who keeps the time is told when a question begins to wait, also when its client has left
+/// the stream that it was asked on.
+#[tokio::test(start_paused = true)]
+async fn a_question_that_begins_to_wait_is_told_of() {
+    let conversation = plain();
+    let held = Arc::new(Notify::new());
+    conversation.notify_held(Arc::clone(&held));
+    let told = || {
+        let told = std::pin::pin!(held.notified());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        told.poll(&mut cx).is_ready()
+    };
+    let (_outlet, inlet) = conversation.begin(&id(1));
+    let said = conversation.say(&question(7), Some(&id(1))).await;
+    assert_eq!((said, told()), (Said::Delivered, false));
+    assert_eq!(conversation.deadline(), None);
+    drop(inlet);
+    assert!(told(), "its stream was left");
+    assert!(conversation.deadline().is_some());
+    assert!(!told());
+    conversation.say(&question(8), None).await;
+    assert!(told());
+}
+
 /// A question uses the stream of the oldest running request, and another one when that client leaves.
 #[tokio::test]
 async fn a_question_finds_a_stream_that_is_read() {
@@ -429,4 +453,22 @@ async fn a_full_stream_is_told_of_at_once() {
     assert_eq!((say(), say()), (Ok(Said::Delivered), Err(NotPushed::Full)));
     drop(inlet);
     assert_eq!(say(), Ok(Said::Dropped), "its client has left");
+}
+
+/// B20, C26: a standalone stream that is taken from its client ends, and what was not read of it comes to
+/// the next one.
+#[tokio::test]
+async fn c26_a_stream_that_is_taken_away_loses_nothing() {
+    let conversation = plain();
+    let mut first = stream_of(conversation.listen(None).unwrap());
+    conversation.say(&question(1), None).await;
+    next(&mut first).await;
+    conversation.say(&question(2), None).await;
+    conversation.end_standalone();
+    assert_eq!(rest(first).await, Vec::<String>::new());
+    assert_eq!(conversation.say(&question(3), None).await, Said::Held);
+    let mut second = stream_of(conversation.listen(None).unwrap());
+    let asked = next(&mut second).await;
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].contains(r#""id":2"#) && asked[1].contains(r#""id":3"#));
 }

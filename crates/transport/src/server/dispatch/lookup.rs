@@ -44,7 +44,15 @@ pub(super) async fn required_session(
     envelope: &Envelope,
 ) -> Result<Arc<Session>, Answer> {
     let found = named(shared, envelope, None).await;
-    found.unwrap_or_else(|| Err(no_session_named(None, "Mcp-Session-Id is missing")))
+    found.unwrap_or_else(|| {
+        let mut text = "Mcp-Session-Id is missing".to_owned();
+        if let Some(path) = ladder::paths::event_stream(shared, &envelope.endpoint) {
+            // A client of HTTP+SSE begins with a GET, and was given the wrong address.
+            text.push_str("; HTTP+SSE is at ");
+            text.push_str(&path);
+        }
+        Err(no_session_named(None, &text))
+    })
 }
 
 /// The session that the header names; `None`: it names none.

@@ -1,16 +1,19 @@
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::{EventId, Principal};
 use thinpipe_store::MemoryStore;
+use thinpipe_testkit::DEADLINE;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::body::BoxFuture;
-use crate::server::conversation::{ConversationConfig, ListenError, Outlet};
+use crate::server::conversation::{ConversationConfig, Inlet, ListenError, Outlet, Said};
 use crate::server::event_buffer::EventBufferConfig;
 use crate::server::{
     Answer, Exchange, Handler, Negotiated, Session, SessionLimits, SessionManager,
@@ -135,6 +138,57 @@ async fn b12_the_process_keeps_no_more_than_its_budget() {
     drop((open, sessions));
     assert_eq!(kept.history().used(), 0);
     assert!(kept.history().conversations().is_empty());
+}
+
+/// A7: what is delivered in one session takes no lock that sessions share, and none of another one: a message
+/// finds its session, its stream and its reader while another session is full, its client does not read, and
+/// somebody works on the table of what is kept.
+#[tokio::test]
+async fn a7_sessions_share_no_lock_on_the_way_of_a_message() {
+    let sweeping = Sweeping::start().await;
+    let (session, conversation) = sweeping.session().await;
+    let (_other, stuck) = sweeping.session().await;
+    let (outlet, _unread) = fill(&stuck).await;
+    let mut waiting = std::pin::pin!(outlet.notify("{}".into()));
+    let waits = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+    assert!(waits, "the other session is full");
+
+    let history = session.history().clone();
+    let shared = history.lock();
+    let (sessions, found) = (sweeping.sessions.clone(), Arc::clone(&session));
+    let (done, delivered) = std::sync::mpsc::channel();
+    let delivering = std::thread::spawn(move || {
+        let live = sessions.live(found.id().as_bytes(), found.principal(), found.endpoint());
+        let question = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.into());
+        let _listening = conversation.listen(None).unwrap();
+        let said = conversation.try_say(&question.unwrap(), None);
+        let (outlet, inlet) = conversation.begin(&RequestId::from_integer(1));
+        let noted = poll_once(outlet.notify("{}".into()));
+        let responded = poll_once(outlet.respond("{}".into()));
+        drop(inlet);
+        let listed = sessions.list().len();
+        done.send((live.is_some(), said, noted, responded, listed))
+    });
+    let delivered = delivered.recv_timeout(DEADLINE);
+    drop(shared);
+    let all = (true, Ok(Said::Delivered), Some(Ok(())), Some(Ok(())), 2);
+    assert_eq!(delivered, Ok(all));
+    delivering.join().unwrap().unwrap();
+}
+
+/// Says as much about a request as there is room for.
+async fn fill(conversation: &Arc<Conversation>) -> (Outlet, Inlet) {
+    let (outlet, inlet) = conversation.begin(&RequestId::from_integer(1));
+    outlet.notify("x".repeat(MIB).into()).await.unwrap();
+    (outlet, inlet)
+}
+
+fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut cx = Context::from_waker(Waker::noop());
+    match std::pin::pin!(future).poll(&mut cx) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
 }
 
 /// What a client is about to read stays, however little room there is.

@@ -36,7 +36,7 @@ pub(crate) fn admit(
     }
     // That client falls back when its POST gets 405.
     if head.method != method {
-        return Err(not_allowed(allow));
+        return Err(not_allowed(shared, mount, allow, principal.is_ok()));
     }
     let principal = principal?;
     let step = match half {
@@ -53,12 +53,17 @@ pub(crate) fn admit(
     Ok((principal, step))
 }
 
-fn not_allowed(allow: &'static str) -> Answer {
+/// `known`: strangers are not told what else there is.
+fn not_allowed(shared: &Shared, mount: &SseMount, allow: &'static str, known: bool) -> Answer {
     let (status, data) = (
         StatusCode::METHOD_NOT_ALLOWED,
         reason!("method_not_allowed"),
     );
-    let text = format!("only {allow} is allowed here");
+    let mut text = format!("only {allow} is allowed here, which is HTTP+SSE");
+    if let Some(path) = ladder::paths::streamable(shared, mount).filter(|_| known) {
+        text.push_str("; Streamable HTTP is at ");
+        text.push_str(&path);
+    }
     let mut answer = Answer::error(status, None, code::SERVER_ERROR, &text, Some(data));
     answer
         .headers

@@ -33,10 +33,11 @@ pub(crate) fn open(
     permit: Permit,
 ) -> Dispatched {
     let shared = Arc::clone(shared);
+    let from = envelope.requester.clone();
     Dispatched::Later(Box::pin(async move {
         let opened = try_open(&shared, envelope, mount).await;
         let answer = opened.unwrap_or_else(|refusal| {
-            ladder::log_refusal(&shared, &refusal, None);
+            ladder::log_late_refusal(&refusal, &from);
             refusal
         });
         let holds = Holds {

@@ -12,11 +12,11 @@ use http::{HeaderValue, StatusCode};
 use thinpipe_proto::classify::{self, Class, Refusal, Served};
 use thinpipe_proto::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{self, Kind, Message, Payload, RequestId};
+use thinpipe_proto::rpc::{self, Kind, Message, Payload, RequestId, code, meta_key};
 use tokio::sync::oneshot;
 
 use super::SseMount;
-use super::deliver::{Delivery, pump};
+use super::writer::{StreamWriter, pump};
 use crate::body::{Body, BoxFuture};
 use crate::server::dispatch::{Answering, Envelope, begin, invalid, unknown_session};
 use crate::server::exchange::{Answer, Content, Exchange, Inbound};
@@ -69,14 +69,14 @@ pub(crate) fn post(
     // It may have ended while the body was on its way.
     if of.session.is_ended() || of.stream.buffer().is_closed() {
         let answer = unknown_session(None);
-        ladder::log_refusal(shared, &answer, None);
+        ladder::log_late_refusal(&answer, &envelope.requester);
         return Answering::ready(shared, answer, Holds::default());
     }
     of.session.touch();
     match jobs(shared, &envelope, of, body) {
         Ok(jobs) => start(shared, mount, of, jobs, permit),
         Err(answer) => {
-            ladder::log_refusal(shared, &answer, None);
+            ladder::log_late_refusal(&answer, &envelope.requester);
             Answering::ready(shared, answer, Holds::default())
         }
     }
@@ -97,87 +97,115 @@ fn jobs(
         Payload::Batch(_) => return batch(shared, envelope, of, payload),
         Payload::Single(message) => message,
     };
-    let job = if is_initialize(&message) {
-        initialize(shared, envelope, of, message)
-    } else if of.stream.is_open() {
-        single(shared, envelope, of, message)
-    } else {
-        before_initialize(shared, of, &message)
-    };
-    Ok(vec![job?])
+    Ok(vec![single(shared, envelope, of, message)?])
 }
 
-fn is_initialize(message: &Message) -> bool {
-    message.kind() == Kind::Request && message.method() == Some("initialize")
-}
-
-fn initialize(
-    shared: &Arc<Shared>,
-    envelope: &Envelope,
-    of: &StreamSession,
-    message: Message,
-) -> Result<Job, Answer> {
-    ladder::check_initialize(&message)?;
-    let running = begin(shared, &of.session, &message)?;
-    let slot = SessionSlot::of_stream(shared.sessions.clone(), of);
-    let slot = slot.ok_or_else(|| invalid(message.id(), "this session is initialized already"))?;
-    let id = message.id().cloned();
-    let inbound = Inbound::Initialize(message, slot);
-    let exchange = envelope.exchange(inbound, Revision::NEWEST_LEGACY);
-    Ok(Job {
-        future: Arc::clone(&envelope.endpoint.handler).handle(exchange),
-        id,
-        running: Some(running),
-        kind: JobKind::Initialize,
-    })
-}
-
-/// Only `ping` may come before `initialize` was answered, and no handler has a session for it yet.
-fn before_initialize(
-    shared: &Shared,
-    of: &StreamSession,
-    message: &Message,
-) -> Result<Job, Answer> {
-    let ping = message.kind() == Kind::Request && message.method() == Some("ping");
-    let Some(id) = message.id().filter(|_| ping) else {
-        let text = "this session is not initialized yet; send initialize first";
-        return Err(invalid(message.id(), text));
-    };
-    let answer = Answer::json(rpc::response(id, b"{}"));
-    Ok(Job {
-        id: Some(id.clone()),
-        running: Some(begin(shared, &of.session, message)?),
-        future: Box::pin(std::future::ready(answer)),
-        kind: JobKind::Other,
-    })
-}
-
+/// A message. A request that is refused gets the error on the stream, where SDK clients wait for it: some
+/// see nothing of an error in the POST. There are told only those that an error with this id would tell
+/// something else: the call with that id still runs, or they may come again.
 fn single(
     shared: &Arc<Shared>,
     envelope: &Envelope,
     of: &StreamSession,
     message: Message,
 ) -> Result<Job, Answer> {
-    let is_request = message.kind() == Kind::Request;
-    let running = is_request
-        .then(|| begin(shared, &of.session, &message))
-        .transpose()?;
-    let revision = of.session.revision();
-    let kind = if message.method() == Some("notifications/initialized") {
-        let inbound = Inbound::Listen(Arc::clone(&of.session), None);
-        JobKind::Initialized(Box::new(envelope.exchange(inbound, revision)))
+    if message.kind() != Kind::Request {
+        return told(envelope, of, message);
+    }
+    let running = Some(begin(shared, &of.session, &message)?);
+    let id = message.id().cloned();
+    let asked = if is_initialize(&message) {
+        initialize(shared, envelope, of, message)
+    } else if of.stream.is_open() {
+        Ok(call(envelope, of, message))
     } else {
-        JobKind::Other
+        before_initialize(&message)
     };
-    let id = message.id().filter(|_| is_request).cloned();
-    let inbound = Inbound::Message(message, Some(Arc::clone(&of.session)));
+    let (future, kind) = asked.unwrap_or_else(|refusal| {
+        ladder::log_error_on_stream(&refusal, &envelope.requester);
+        (Box::pin(std::future::ready(refusal)), JobKind::Other)
+    });
     Ok(Job {
-        future: Arc::clone(&envelope.endpoint.handler).handle(envelope.exchange(inbound, revision)),
+        future,
         id,
         running,
         kind,
     })
 }
+
+fn is_initialize(message: &Message) -> bool {
+    message.kind() == Kind::Request && message.method() == Some("initialize")
+}
+
+/// What answers a request.
+type Asked = (BoxFuture<Answer>, JobKind);
+
+fn initialize(
+    shared: &Arc<Shared>,
+    envelope: &Envelope,
+    of: &StreamSession,
+    message: Message,
+) -> Result<Asked, Answer> {
+    ladder::check_initialize(&message)?;
+    let slot = SessionSlot::of_stream(shared.sessions.clone(), of);
+    let slot = slot.ok_or_else(|| invalid(message.id(), "this session is initialized already"))?;
+    let inbound = Inbound::Initialize(message, slot);
+    let exchange = envelope.exchange(inbound, Revision::NEWEST_LEGACY);
+    let future = Arc::clone(&envelope.endpoint.handler).handle(exchange);
+    Ok((future, JobKind::Initialize))
+}
+
+fn call(envelope: &Envelope, of: &StreamSession, message: Message) -> Asked {
+    let inbound = Inbound::Message(message, Some(Arc::clone(&of.session)));
+    let exchange = envelope.exchange(inbound, of.session.revision());
+    let future = Arc::clone(&envelope.endpoint.handler).handle(exchange);
+    (future, JobKind::Other)
+}
+
+/// Only `ping` may come before `initialize` was answered, and no handler has a session for it yet.
+fn before_initialize(message: &Message) -> Result<Asked, Answer> {
+    if let Some(id) = message.id().filter(|_| message.method() == Some("ping")) {
+        let answer = Answer::json(rpc::response(id, b"{}"));
+        return Ok((Box::pin(std::future::ready(answer)), JobKind::Other));
+    }
+    let (code, text) = if is_modern(message) {
+        // In the words of servers that have never heard of it: from them, clients that try the newest
+        // revision first know that they are to send `initialize`.
+        (code::METHOD_NOT_FOUND, "Method not found")
+    } else {
+        (code::INVALID_REQUEST, NOT_INITIALIZED)
+    };
+    let (status, data) = (StatusCode::BAD_REQUEST, reason!("not_initialized"));
+    Err(Answer::error(status, message.id(), code, text, Some(data)))
+}
+
+/// Whether a request is one of 2026-07-28, which this binding does not carry.
+fn is_modern(message: &Message) -> bool {
+    let claims = message.meta_json(meta_key::PROTOCOL_VERSION).is_some();
+    claims || message.method() == Some("server/discover")
+}
+
+/// A notification or a response.
+fn told(envelope: &Envelope, of: &StreamSession, message: Message) -> Result<Job, Answer> {
+    if !of.stream.is_open() {
+        return Err(invalid(None, NOT_INITIALIZED));
+    }
+    let kind = if message.method() == Some("notifications/initialized") {
+        let inbound = Inbound::Listen(Arc::clone(&of.session), None);
+        JobKind::Initialized(Box::new(envelope.exchange(inbound, of.session.revision())))
+    } else {
+        JobKind::Other
+    };
+    let (future, _) = call(envelope, of, message);
+    Ok(Job {
+        future,
+        id: None,
+        running: None,
+        kind,
+    })
+}
+
+const NOT_INITIALIZED: &str = "this session is not initialized yet; send initialize first";
 
 /// The messages of a batch, side by side. The answer to each is an event of its own: an array would have to
 /// wait for the slowest, and single messages are right in every revision.
@@ -197,8 +225,7 @@ fn batch(
         return Err(invalid(None, "this is no batch"));
     };
     if !of.stream.is_open() {
-        let text = "this session is not initialized yet; send initialize first";
-        return Err(invalid(None, text));
+        return Err(invalid(None, NOT_INITIALIZED));
     }
     let allowed = classify::batch_allowed(of.session.revision());
     allowed.map_err(|refusal| Answer::refused(&refusal))?;
@@ -292,15 +319,15 @@ fn work(
         running,
         kind,
     } = job;
-    let mut delivery = Delivery::new(shared, mount, of, id);
-    delivery.running = running;
-    delivery.inline = inline;
+    let mut writer = StreamWriter::new(shared, mount, of, id);
+    writer.running = running;
+    writer.inline = inline;
     let listening = Listening::of(kind, shared, mount);
     let of = of.clone();
     Box::pin(async move {
         let answer = future.await;
         let was_taken = answer.status.is_success();
-        delivery.answer(answer, permit).await;
+        writer.answer(answer, permit).await;
         if let Some(listening) = listening.filter(|_| was_taken) {
             listening.begin(of);
         }
@@ -396,12 +423,12 @@ impl Listening {
         }
         let handler = Arc::clone(&self.mount.endpoint.handler);
         let closed = of.session.closed().clone();
-        let mut delivery = Delivery::new(&self.shared, &self.mount, &of, None);
+        let mut writer = StreamWriter::new(&self.shared, &self.mount, &of, None);
         let work = async move {
             let answer = handler.handle(*self.exchange).await;
             // Anything else says that there is no such stream.
             if let (Content::EventStream, Body::Stream(stream)) = (answer.content, answer.body)
-                && let Err(error) = pump(stream, &mut delivery).await
+                && let Err(error) = pump(stream, &mut writer).await
             {
                 tracing::debug!(%error, "what a handler says unasked has ended");
             }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use thinpipe_proto::probe::{self as proto, DISCOVER_TIMEOUT, StdioNext, StdioProbe, Verdict};
 use tokio::time::timeout;
 
 use super::ProbeError;
-use crate::upstream::pipe::{Pipe, PipeError};
 use crate::upstream::stdio::StdioUpstream;
 
 /// How long `initialize` may take: the first start of a server may mean to download it.
@@ -28,7 +26,7 @@ pub async fn probe_stdio(upstream: &StdioUpstream) -> Result<Verdict, ProbeError
             StdioNext::Failed(failure) => return Err(failure.into()),
             StdioNext::Discover { id, revision } => {
                 let request = proto::discover_request(&id, revision);
-                let asked = ask(&mut pipe, &mut probe, request);
+                let asked = pipe.ask(request, |message| probe.received(message));
                 let unanswered = match timeout(DISCOVER_TIMEOUT, asked).await {
                     Ok(Ok(next)) => Ok(next),
                     Ok(Err(error)) => probe.exited().ok_or_else(|| error.into()),
@@ -47,32 +45,18 @@ pub async fn probe_stdio(upstream: &StdioUpstream) -> Result<Verdict, ProbeError
                     pipe = upstream.spawn()?;
                 }
                 let request = proto::initialize_request(&id, revision);
-                let asked = ask(&mut pipe, &mut probe, request);
-                let answered = timeout(INITIALIZE_TIMEOUT, asked).await;
-                answered.map_err(|_| ProbeError::Silent {
-                    after: INITIALIZE_TIMEOUT,
-                })??
+                let asked = pipe.ask(request, |message| probe.received(message));
+                match timeout(INITIALIZE_TIMEOUT, asked).await {
+                    Ok(Ok(next)) => next,
+                    // Slow to start, it may have ended over the question before this one.
+                    Ok(Err(error)) => probe.exited().ok_or(error)?,
+                    Err(_) => {
+                        return Err(ProbeError::Silent {
+                            after: INITIALIZE_TIMEOUT,
+                        });
+                    }
+                }
             }
         };
     }
-}
-
-/// Sends a request and waits for the answer to it; what else comes is not for us.
-async fn ask(
-    pipe: &mut Pipe,
-    probe: &mut StdioProbe,
-    request: Bytes,
-) -> Result<StdioNext, PipeError> {
-    let Pipe { sender, receiver } = pipe;
-    let sent = sender.send(request).await;
-    // Even if it could not be sent, what the child says of its end says more.
-    while let Some(message) = receiver.next().await {
-        if let Some(next) = probe.received(&message?) {
-            return Ok(next);
-        }
-    }
-    sent?;
-    Err(PipeError::Closed {
-        upstream: sender.upstream(),
-    })
 }

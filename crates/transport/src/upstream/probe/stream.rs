@@ -42,38 +42,22 @@ pub(super) async fn open(
 
 /// Asks who is there. A server that does not say is one of HTTP+SSE all the same.
 pub(super) async fn ask(mut pipe: Pipe) -> Verdict {
-    let answer = timeout(ENDPOINT_TIMEOUT, initialize(&mut pipe)).await;
-    let message = answer.unwrap_or_else(|_| {
-        tracing::debug!("initialize over the stream of a probe was not answered in time");
-        None
-    });
-    proto::http_sse(message.as_ref())
-}
-
-async fn initialize(pipe: &mut Pipe) -> Option<Message> {
     let request = proto::initialize_request(PROBE_ID, Revision::NEWEST_LEGACY);
-    let Pipe { sender, receiver } = pipe;
-    let receiving = async {
-        loop {
-            let message = receiver.next().await?;
-            match message {
-                Ok(message) if is_response(&message) => return Some(message),
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(%error, "the stream of a probe ended early");
-                    return None;
-                }
-            }
+    let asked = pipe.ask(request, |message| {
+        is_response(message).then(|| message.clone())
+    });
+    let message = match timeout(ENDPOINT_TIMEOUT, asked).await {
+        Ok(Ok(message)) => Some(message),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "initialize over the stream of a probe was not answered");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("initialize over the stream of a probe was not answered in time");
+            None
         }
     };
-    let sending = async {
-        if let Err(error) = sender.send(request).await {
-            tracing::debug!(%error, "initialize over the stream of a probe was not taken");
-            sender.close();
-        }
-    };
-    // The answer may come before the POST is answered.
-    tokio::join!(sending, receiving).1
+    proto::http_sse(message.as_ref())
 }
 
 fn is_response(message: &Message) -> bool {

@@ -204,10 +204,10 @@ async fn t6_a_stream_is_always_a_new_session() {
     ));
     let again = SseClient::opening(&again).header("last-event-id", "7");
     let again = again.header("mcp-session-id", first.session()).await;
-    let second = SseClient::of(again, &Client::new(&running.sse_url())).await;
+    let mut second = SseClient::of(again, &Client::new(&running.sse_url())).await;
     assert_ne!(first.session(), second.session());
-    let before = second.post(call(1, "echo")).await;
-    assert_eq!(before.status, 400, "it is not initialized");
+    let before = second.ask(call(1, "echo")).await;
+    assert_eq!(before["error"]["code"], -32600, "it is not initialized");
 }
 
 /// A11, A20: the answer in the response to the POST, where that was configured, and then not on the stream.

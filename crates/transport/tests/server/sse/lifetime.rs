@@ -141,7 +141,8 @@ async fn a31_ten_thousand_cycles_leave_nothing() {
         .expect("no task is left");
 }
 
-/// A6, T5, A19: a client that does not read holds up nobody else, and is cut; then nothing of it is left.
+/// A6, A7, T5, A19: a client that does not read holds up nobody else (no lock is held over a delivery), and is
+/// cut; then nothing of it is left.
 #[tokio::test]
 async fn t5_a_stalled_reader_is_cut_and_others_never_notice() {
     let mut config = config();

@@ -188,3 +188,32 @@ async fn a13_session_ids_are_not_logged() {
     );
     assert!(!log.contains(&id) && !log.contains("sessionId="), "{log}");
 }
+
+/// A9, A11: whoever reads the log sees which client was refused, wherever it was told so.
+#[tokio::test]
+async fn a11_refused_messages_are_logged_with_their_way() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let running = start(Setup::default()).await;
+    let mut client = running.sse().await;
+    let lines = || std::mem::take(&mut *log.0.lock().unwrap());
+    let from = "method=POST\npath=/messages\npeer=127.0.0.1:";
+    lines();
+    client.ask(call(1, "echo")).await;
+    let on_stream = lines();
+    assert!(
+        on_stream.contains(&format!("reason=\"not_initialized\"\n{from}")),
+        "{on_stream}"
+    );
+    assert_eq!(client.post("{").await.status, 400);
+    let in_post = lines();
+    assert!(
+        in_post.contains("status=400\n") && in_post.contains(from),
+        "{in_post}"
+    );
+    let stream = running.client("2025-11-25").await;
+    let get = stream.get().without("mcp-session-id").await;
+    assert_eq!(get.status, 400);
+    let in_get = lines();
+    assert!(in_get.contains("method=GET\npath=/mcp\n"), "{in_get}");
+}

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::json;
-use thinpipe_testkit::{Client, RequestBuilder, SseClient, rpc};
+use thinpipe_testkit::{Client, RequestBuilder, Response, SseClient, rpc};
 use thinpipe_transport::server::AccessToken;
 
 use super::support::{Setup, start};
@@ -79,7 +79,7 @@ async fn a11_too_large_a_body_gets_413() {
     assert_eq!(client.post(large).await.status, 413);
 }
 
-/// B17, R085: a batch where its revision has them; every answer is an event of its own.
+/// B17, R085, T12: a batch where its revision has them; every answer is an event of its own.
 #[tokio::test]
 async fn b17_batches_by_the_negotiated_revision() {
     let running = start(Setup::default()).await;
@@ -105,24 +105,45 @@ async fn b17_batches_by_the_negotiated_revision() {
     assert_eq!(client.post(twice).await.status, 400);
 }
 
+/// A9, R045: clients of 2026-07-28 ask for it first, and go on with `initialize` when they are told, on the
+/// stream, that there is no such method.
+#[tokio::test]
+async fn a9_what_is_of_2026_07_28_is_answered_on_the_stream() {
+    let running = start(Setup::default()).await;
+    let mut client = running.sse().await;
+    let claim = json!({ "_meta": { "io.modelcontextprotocol/protocolVersion": "2026-07-28" } });
+    for (id, method) in [(1, "server/discover"), (2, "tools/list")] {
+        let refused = client.ask(rpc::request(id, method, &claim)).await;
+        assert_eq!(
+            (&refused["id"], &refused["error"]["code"]),
+            (&json!(id), &json!(-32601)),
+            "{method}"
+        );
+    }
+    // The same id again: the first request has been answered.
+    client.initialize("2025-06-18").await;
+    assert_eq!(client.ask(call(1, "echo")).await["id"], 1);
+}
+
 /// R072, R044: the order of a session's life is kept; `ping` may come at any time.
 #[tokio::test]
 async fn r072_the_order_of_a_session_is_kept() {
     let running = start(Setup::default()).await;
     let mut client = running.sse().await;
-    for early in [call(1, "echo"), rpc::initialized()] {
-        let mut refused = client.post(&early).await;
-        assert_eq!(refused.status, 400, "{early}");
-        assert_eq!(refused.json().await["error"]["code"], -32600);
-    }
+    let mut told = client.post(rpc::initialized()).await;
+    assert_eq!(told.status, 400);
+    assert_eq!(told.json().await["error"]["code"], -32600);
+    let early = client.ask(call(1, "echo")).await;
+    assert_eq!(
+        (&early["id"], &early["error"]["code"]),
+        (&json!(1), &json!(-32600))
+    );
     let pong = client.ask(rpc::request(5, "ping", &json!({}))).await;
     assert_eq!((&pong["id"], &pong["result"]), (&json!(5), &json!({})));
     let refused = client.ask(rpc::initialize(6, "refuse")).await;
     assert_eq!(refused["error"]["code"], -32602);
     client.initialize("2024-11-05").await;
-    let mut again = client.post(rpc::initialize(7, "2024-11-05")).await;
-    assert_eq!(again.status, 400);
-    let again = again.json().await;
+    let again = client.ask(rpc::initialize(7, "2024-11-05")).await;
     assert_eq!(
         (&again["id"], &again["error"]["code"]),
         (&json!(7), &json!(-32600))
@@ -245,4 +266,33 @@ async fn the_version_header_is_ignored() {
         );
         assert_eq!(client.stream.next_message().await["id"], id);
     }
+}
+
+/// A33, A2: who came to the wrong path is told the right one, as clients see it.
+#[tokio::test]
+async fn a33_the_other_binding_is_named() {
+    let mut setup = Setup::default();
+    setup.sse.public_base = "/tools".parse().unwrap();
+    let running = start(setup).await;
+    let told = async |response: &mut Response| {
+        let body = response.json().await;
+        body["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let wrong = Client::new(&running.sse_url());
+    let mut streamable = wrong.post(rpc::initialize(1, "2025-11-25")).await;
+    assert_eq!(
+        told(&mut streamable).await,
+        "only GET is allowed here, which is HTTP+SSE; Streamable HTTP is at /tools/mcp"
+    );
+    let mut legacy = running.stranger().get().await;
+    assert_eq!(
+        told(&mut legacy).await,
+        "Mcp-Session-Id is missing; HTTP+SSE is at /tools/sse"
+    );
+    let nowhere = Client::new(&running.sse_url().replace("/sse", "/nowhere"));
+    let mut nowhere = nowhere.get().await;
+    assert_eq!(
+        told(&mut nowhere).await,
+        "nothing is served here; try /tools/mcp, /tools/sse"
+    );
 }

@@ -1,6 +1,6 @@
 //! The probe of a child process.
 
-use thinpipe_proto::probe::{ProbeFailure, Speaks};
+use thinpipe_proto::probe::{DISCOVER_TIMEOUT, ProbeFailure, Speaks};
 use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::pipe::PipeError;
 use thinpipe_transport::upstream::probe::{ProbeError, probe_stdio};
@@ -39,6 +39,32 @@ async fn r035_a_child_that_dies_of_the_question_is_started_again() {
     let scripted = scripted(script, |_| {});
     let verdict = probe_stdio(&scripted.upstream).await.unwrap();
     assert_eq!(verdict.speaks, SESSIONS);
+    scripted.ended().await;
+    assert_eq!(scripted.upstream.stats().spawned, 2);
+}
+
+/// R034, R035: a child that starts so slowly that it finds both questions may still end over the first.
+#[tokio::test]
+async fn r035_a_slow_child_that_dies_of_the_question_is_started_again() {
+    let script = r#"IFS= read -r line
+        case $line in *server/discover*) echo starting; IFS= read -r second; exit 1 ;; esac
+        answer "$line" '{"protocolVersion":"2025-06-18","serverInfo":{"name":"s","version":"1"}}'
+        serve"#;
+    let scripted = scripted(script, |_| {});
+    tokio::time::pause();
+    // While something blocks, the clock moves only when it is told to.
+    let (resume, held) = std::sync::mpsc::channel::<()>();
+    let holding = tokio::task::spawn_blocking(move || held.recv().is_err());
+    let asked = async {
+        while scripted.upstream.stats().noise == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(2 * DISCOVER_TIMEOUT).await;
+    };
+    let (verdict, ()) = tokio::join!(probe_stdio(&scripted.upstream), asked);
+    assert_eq!(verdict.unwrap().speaks, SESSIONS);
+    drop(resume);
+    assert!(holding.await.unwrap());
     scripted.ended().await;
     assert_eq!(scripted.upstream.stats().spawned, 2);
 }

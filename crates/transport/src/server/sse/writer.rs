@@ -21,7 +21,7 @@ use crate::server::session::stream::StreamSession;
 use crate::server::{NotSent, Shared, SseBroadcaster};
 
 /// The way from one exchange to its session's stream.
-pub(super) struct Delivery {
+pub(super) struct StreamWriter {
     of: StreamSession,
     broadcaster: SseBroadcaster,
     budget: ByteBudget,
@@ -69,7 +69,7 @@ impl Fault {
     }
 }
 
-impl Delivery {
+impl StreamWriter {
     pub(super) fn new(
         shared: &Shared,
         mount: &SseMount,
@@ -238,7 +238,7 @@ impl Delivery {
 }
 
 /// A handler that panics has answered nobody: its client must not wait for ever.
-impl Drop for Delivery {
+impl Drop for StreamWriter {
     fn drop(&mut self) {
         let stream = self.of.stream.buffer();
         if stream.is_closed() {
@@ -264,9 +264,9 @@ fn failure(id: &RequestId, fault: &Fault) -> Bytes {
 /// down whoever speaks.
 pub(super) async fn pump(
     mut stream: Box<dyn BodyStream>,
-    delivery: &mut Delivery,
+    writer: &mut StreamWriter,
 ) -> Result<(), Fault> {
-    let max = delivery.max_message;
+    let max = writer.max_message;
     let mut decoder = Decoder::new(max);
     let mut bytes = Vec::new();
     loop {
@@ -280,7 +280,7 @@ pub(super) async fn pump(
                 continue;
             };
             match Payload::parse(data) {
-                Ok(payload) => delivery.payload(payload).await?,
+                Ok(payload) => writer.payload(payload).await?,
                 Err(error) => tracing::warn!(%error, "an event that is no message is left out"),
             }
         }

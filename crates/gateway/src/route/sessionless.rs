@@ -1,0 +1,177 @@
+//! Requests of revisions with sessions that come outside of any, in front of a server that is a pipe of
+//! messages: each has an upstream session of its own (protocol notes 5.2).
+
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Kind, Message};
+use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
+use thinpipe_transport::server::Answer;
+use thinpipe_transport::server::conversation::{Conversation, ConversationConfig};
+
+use super::opening::negotiated;
+use super::{Incoming, Route};
+use crate::failure::{Failure, Reason};
+use crate::interceptor::{Carrier, Direction, MessageContext};
+use crate::pipe::{Attachment, Draining, Place};
+use crate::relay::inspect::rejection_message;
+
+/// What follows the answer to `initialize`.
+const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+impl Route {
+    /// A message outside of any session, which the server's settings allow.
+    pub(super) async fn sessionless_piped(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+    ) -> Result<Answer, Failure> {
+        let context = self.context(&call, None, &message);
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) if message.kind() == Kind::Request => {
+                return Ok(Answer::json(rejection_message(&message, &rejection)));
+            }
+            Err(_) => return Ok(Answer::accepted()),
+        };
+        let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+            // There is nobody whom it could tell anything, and nothing was asked.
+            return Ok(Answer::accepted());
+        };
+        let attachment = self.open_for_one(call.clone(), &context).await?;
+        let about = context.method.clone();
+        let about = about.map(|method| (method, context.name.clone()));
+        let begun = attachment.begin(id, about, false);
+        let begun = begun.ok_or_else(Failure::session_gone)?;
+        let headers = self.headers_of(call, &attachment, &context)?;
+        let (upstream, member) = (attachment.upstream(), attachment.member().id());
+        if let Err(not_sent) = upstream.send(member, &message, headers).await {
+            return self.not_sent(not_sent, &message);
+        }
+        let draining = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
+        drop(message);
+        let answer = draining.around(begun.inlet.answer().await);
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            ..context
+        };
+        let mut answer = self.with_own_headers(&context, answer)?;
+        answer.body = match answer.body {
+            Body::Stream(stream) => Body::stream(Held { stream, attachment }),
+            whole => whole,
+        };
+        Ok(answer)
+    }
+
+    /// An upstream session that declares nothing, since there is nobody to ask.
+    async fn open_for_one(
+        self: &Arc<Self>,
+        call: Incoming,
+        context: &MessageContext,
+    ) -> Result<Attachment, Failure> {
+        let revision = call.revision;
+        let initialize = initialize(revision);
+        let initialize = Message::parse(initialize).map_err(|error| self.no_answer(&error))?;
+        let about = MessageContext {
+            method: context.method.is_some().then(|| "initialize".into()),
+            name: None,
+            ..context.clone()
+        };
+        let (attachment, answer) = self.open_piped(call, &about, &initialize).await?;
+        let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
+        match negotiated(&answer)? {
+            Some(agreed) if agreed == revision => {}
+            Some(agreed) => {
+                let text = format!("{} speaks {agreed} and not {revision}", self.name());
+                return Err(Failure::new(Reason::Binding, text));
+            }
+            None => {
+                let error = answer.error().unwrap_or_default();
+                let error = String::from_utf8_lossy(&error);
+                let text = format!("{} refuses initialize: {error}", self.name());
+                return Err(Failure::new(Reason::Invalid, text));
+            }
+        }
+        attachment.upstream().negotiated(revision);
+        attachment.settle(Place {
+            // Nobody has one.
+            session: Weak::new(),
+            conversation: Conversation::new(ConversationConfig::default(), revision),
+            context: MessageContext {
+                direction: Direction::ToClient,
+                carrier: Carrier::Event,
+                method: None,
+                name: None,
+                ..context.clone()
+            },
+            max_message: usize::MAX,
+        });
+        let initialized = Bytes::from_static(INITIALIZED);
+        let initialized = Message::parse(initialized).map_err(|error| self.no_answer(&error))?;
+        let (upstream, member) = (attachment.upstream(), attachment.member().id());
+        let told = upstream.send(member, &initialized, None).await;
+        told.map_err(|_| Failure::session_gone())?;
+        Ok(attachment)
+    }
+}
+
+fn initialize(revision: Revision) -> Bytes {
+    let params = serde_json::json!({
+        "protocolVersion": revision.as_str(),
+        "capabilities": {},
+        "clientInfo": { "name": "thinpipe", "version": env!("CARGO_PKG_VERSION") },
+    });
+    let message = serde_json::json!({
+        "jsonrpc": "2.0",
+        "id": "thinpipe",
+        "method": "initialize",
+        "params": params,
+    });
+    Bytes::from(message.to_string())
+}
+
+/// The stream of an answer, with the upstream session that gives it.
+struct Held {
+    stream: Box<dyn BodyStream>,
+    attachment: Attachment,
+}
+
+impl BodyStream for Held {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<Filled, BodyError>> {
+        self.stream.poll_fill(cx, out)
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.stream.remaining()
+    }
+
+    fn at_boundary(&self) -> bool {
+        self.stream.at_boundary()
+    }
+
+    fn keep_alive(&self) -> Option<Duration> {
+        self.stream.keep_alive()
+    }
+
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        self.stream.shut_down(force, out)
+    }
+
+    fn unwatch(&mut self) -> bool {
+        self.stream.unwatch()
+    }
+
+    /// The session ends with the connection: nobody can come back for the answer.
+    fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
+        let Self { stream, attachment } = *self;
+        drop(attachment);
+        stream.abandon()
+    }
+}

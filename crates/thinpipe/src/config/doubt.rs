@@ -1,0 +1,41 @@
+//! What is valid and probably not meant: it is said, and kept as it is.
+
+use thinpipe_proto::deprecation::{AfterSunset, Timestamp};
+
+use super::Config;
+
+/// What somebody who reads a file of this meaning at this time should hear.
+pub(super) fn doubts(config: &Config, now: Timestamp) -> Vec<String> {
+    [sunset(config, now), admin(config)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn sunset(config: &Config, now: Timestamp) -> Option<String> {
+    let mut upstreams = config.gateway.upstreams.iter();
+    let deprecation = &config.gateway.deprecation;
+    let is_served = upstreams.any(|upstream| upstream.sse.is_some());
+    let day = deprecation
+        .sunset()
+        .filter(|day| is_served && *day <= now)?
+        .date_text();
+    Some(match deprecation.after_sunset() {
+        AfterSunset::Gone => format!(
+            "sse.deprecation.sunset: {day} is over, so that clients of HTTP+SSE get 410; choose a later \
+             day to serve them, or `sse.enabled = false` to end it"
+        ),
+        AfterSunset::Warn => format!(
+            "sse.deprecation.sunset: {day} is over and HTTP+SSE is still served, because of \
+             `after_sunset = \"warn\"`"
+        ),
+    })
+}
+
+fn admin(config: &Config) -> Option<String> {
+    let address = config.admin.filter(|it| !it.ip().is_loopback())?;
+    Some(format!(
+        "admin: whoever reaches {address} reads metrics and the names of clients without a token; \
+         127.0.0.1 is for this machine alone"
+    ))
+}
