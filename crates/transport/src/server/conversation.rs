@@ -9,18 +9,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
-use thinpipe_proto::session::{EventId, StreamId};
+use thinpipe_proto::session::StreamId;
 use tokio::sync::Notify;
 
-use super::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed, parse_event_id};
+use super::event_buffer::{EventBuffer, EventBufferConfig, NotPushed};
 use super::history::{Charge, History, Registered};
-use crate::body::Body;
 use crate::io::now;
 use crate::server::Session;
-use crate::server::exchange::{Answer, Content};
 
 mod ask;
 mod contention;

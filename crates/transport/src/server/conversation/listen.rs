@@ -1,7 +1,5 @@
 //! What a GET gets: the standalone stream, or a stream that was cut off.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use thinpipe_proto::session::{EventId, StreamId};
 

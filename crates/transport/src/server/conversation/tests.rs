@@ -2,9 +2,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::Bytes;
+use http::StatusCode;
+use thinpipe_proto::session::EventId;
 
 use super::*;
-use crate::body::{BodyStream, Filled};
+use crate::body::{Body, BodyStream, Filled};
+use crate::server::exchange::{Answer, Content};
 
 fn plain() -> Arc<Conversation> {
     Conversation::new(ConversationConfig::default(), Revision::V2025_11_25)
