@@ -215,7 +215,8 @@ async fn b10_answers_to_initialize_share_the_budget() {
     let gate = Gate::new();
     upstream.on("tools/call:slow", slow_answer(&gate, true));
     let first = client.post(rpc::call(1, "slow")).send().await;
-    holds(&gateway, "the answer is held", |held| held >= LARGE as u64).await;
+    let most = LARGE as u64 / 4 * 3;
+    holds(&gateway, "what has come of it is held", |held| held >= most).await;
     let result = json!({
         "protocolVersion": "2025-11-25", "capabilities": {}, "instructions": "x".repeat(LARGE),
         "serverInfo": {"name": "s", "version": "1"},
