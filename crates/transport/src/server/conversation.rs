@@ -150,7 +150,7 @@ impl Conversation {
     }
 
     /// That of a session over HTTP+SSE, whose stream this is. All goes on it, responses too; the requests are
-    /// answered [`Answer::on_stream`].
+    /// answered [`Answer::on_stream`](crate::server::Answer::on_stream).
     #[must_use]
     pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
         let (stream, answers) = (only, false);
