@@ -1,4 +1,4 @@
-//! What becomes of a client's streams when the process ends.
+//! What becomes of a client's streams when the process ends or the client leaves.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,13 +8,16 @@ use thinpipe_proto::rpc::RequestId;
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::Answer;
 
+use super::Attachment;
 use crate::failure::{Failure, Reason};
 
-/// How a stream ends when the process does.
+/// How a stream ends when the process does, or its client leaves.
 pub(crate) struct Draining {
     /// The request that it answers; `None`: it is a standalone stream, which waits for nothing.
     request: Option<RequestId>,
     upstream: Arc<str>,
+    /// The upstream session that is there for this stream alone: dropping it ends it.
+    _own: Option<Attachment>,
 }
 
 /// A stream that knows how to end.
@@ -25,7 +28,19 @@ struct Drained {
 
 impl Draining {
     pub(crate) fn of(request: Option<RequestId>, upstream: Arc<str>) -> Self {
-        Self { request, upstream }
+        Self {
+            request,
+            upstream,
+            _own: None,
+        }
+    }
+
+    /// The same for a stream with an upstream session of its own, which ends with it.
+    pub(crate) fn holding(self, own: Attachment) -> Self {
+        Self {
+            _own: Some(own),
+            ..self
+        }
     }
 
     /// The answer, whose stream ends so.
@@ -81,7 +96,10 @@ impl BodyStream for Drained {
         self.stream.unwatch()
     }
 
+    /// A session of its own ends with the connection: nobody can come back for the answer.
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
-        self.stream.abandon()
+        let Self { stream, draining } = *self;
+        drop(draining);
+        stream.abandon()
     }
 }

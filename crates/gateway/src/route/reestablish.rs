@@ -18,7 +18,7 @@ use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::session::{SessionState, attachment_of, upstream_session};
 
-const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+pub(super) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// Whoever opens a session anew is its standalone stream, which needs no stopping.
 #[derive(Debug, Clone, Copy)]

@@ -2,25 +2,20 @@
 //! messages: each has an upstream session of its own (protocol notes 5.2).
 
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::probe::initialize_request;
 use thinpipe_proto::rpc::{Kind, Message};
-use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::server::conversation::{Conversation, ConversationConfig};
 
 use super::opening::negotiated;
+use super::reestablish::INITIALIZED;
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::pipe::{Attachment, Draining, Place};
 use crate::relay::inspect::rejection_message;
-
-/// What follows the answer to `initialize`.
-const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 impl Route {
     /// A message outside of any session, which the server's settings allow.
@@ -53,17 +48,13 @@ impl Route {
         }
         let draining = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
         drop(message);
-        let answer = draining.around(begun.inlet.answer().await);
+        let answer = begun.inlet.answer().await;
+        let answer = draining.holding(attachment).around(answer);
         let context = MessageContext {
             direction: Direction::ToClient,
             ..context
         };
-        let mut answer = self.with_own_headers(&context, answer)?;
-        answer.body = match answer.body {
-            Body::Stream(stream) => Body::stream(Held { stream, attachment }),
-            whole => whole,
-        };
-        Ok(answer)
+        self.with_own_headers(&context, answer)
     }
 
     /// An upstream session that declares nothing, since there is nobody to ask.
@@ -73,7 +64,7 @@ impl Route {
         context: &MessageContext,
     ) -> Result<Attachment, Failure> {
         let revision = call.revision;
-        let initialize = initialize(revision);
+        let initialize = initialize_request(r#""thinpipe""#, revision);
         let initialize = Message::parse(initialize).map_err(|error| self.no_answer(&error))?;
         let about = MessageContext {
             method: context.method.is_some().then(|| "initialize".into()),
@@ -115,63 +106,5 @@ impl Route {
         let told = upstream.send(member, &initialized, None).await;
         told.map_err(|_| Failure::session_gone())?;
         Ok(attachment)
-    }
-}
-
-fn initialize(revision: Revision) -> Bytes {
-    let params = serde_json::json!({
-        "protocolVersion": revision.as_str(),
-        "capabilities": {},
-        "clientInfo": { "name": "thinpipe", "version": env!("CARGO_PKG_VERSION") },
-    });
-    let message = serde_json::json!({
-        "jsonrpc": "2.0",
-        "id": "thinpipe",
-        "method": "initialize",
-        "params": params,
-    });
-    Bytes::from(message.to_string())
-}
-
-/// The stream of an answer, with the upstream session that gives it.
-struct Held {
-    stream: Box<dyn BodyStream>,
-    attachment: Attachment,
-}
-
-impl BodyStream for Held {
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Poll<Result<Filled, BodyError>> {
-        self.stream.poll_fill(cx, out)
-    }
-
-    fn remaining(&self) -> Option<u64> {
-        self.stream.remaining()
-    }
-
-    fn at_boundary(&self) -> bool {
-        self.stream.at_boundary()
-    }
-
-    fn keep_alive(&self) -> Option<Duration> {
-        self.stream.keep_alive()
-    }
-
-    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
-        self.stream.shut_down(force, out)
-    }
-
-    fn unwatch(&mut self) -> bool {
-        self.stream.unwatch()
-    }
-
-    /// The session ends with the connection: nobody can come back for the answer.
-    fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
-        let Self { stream, attachment } = *self;
-        drop(attachment);
-        stream.abandon()
     }
 }
