@@ -8,18 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::BodyError;
 use crate::io::{Io, now};
 use crate::server::Shared;
-use crate::server::permit::{Budget, Permit, add};
-use crate::server::service::{ReplyStream, STREAM_BUFFER, answer};
+use crate::server::permit::{Budget, add};
+use crate::server::service::{STREAM_BUFFER, ServiceBody, answer};
 
 /// Bytes of the connection preface (RFC 9113 3.4).
 const PREFACE: usize = 24;
@@ -79,10 +76,7 @@ pub(crate) async fn serve(
             if answered.is_turned_away && requests.used() == 1 {
                 leaving.cancel();
             }
-            Ok::<_, Infallible>(answered.response.map(|body| OpenBody {
-                body,
-                _open: permit,
-            }))
+            Ok::<_, Infallible>(answered.response.map(|body| ServiceBody::new(body, permit)))
         }
     });
     let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
@@ -130,32 +124,6 @@ pub(crate) async fn serve(
                 return;
             }
         }
-    }
-}
-
-/// A body whose connection counts as used for as long as it is there.
-struct OpenBody {
-    body: ReplyStream,
-    _open: Option<Permit>,
-}
-
-impl HttpBody for OpenBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::http1::fields;
 use crate::server::dispatch::{self, Answering, Dispatched};
 use crate::server::exchange::Answer;
 use crate::server::head::{Query, RequestHead};
+use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
 use crate::server::{Server, Shared, ladder};
 
@@ -71,7 +72,7 @@ where
         let peer = request.extensions().get::<SocketAddr>().copied();
         Box::pin(async move {
             let answered = answer(shared, request, peer).await;
-            Ok(answered.response.map(|body| ServiceBody { body }))
+            Ok(answered.response.map(|body| ServiceBody::new(body, None)))
         })
     }
 }
@@ -85,6 +86,14 @@ impl fmt::Debug for McpService {
 /// The body of a response of an [`McpService`]. It is pulled; dropping it is leaving.
 pub struct ServiceBody {
     body: ReplyStream,
+    /// Its connection counts as used for as long as it is there.
+    _open: Option<Permit>,
+}
+
+impl ServiceBody {
+    pub(crate) fn new(body: ReplyStream, open: Option<Permit>) -> Self {
+        Self { body, _open: open }
+    }
 }
 
 impl HttpBody for ServiceBody {
