@@ -30,6 +30,18 @@ pub(crate) struct Call {
     pub(crate) batch: u64,
 }
 
+impl Call {
+    /// An answer in JSON with 200 bytes of text.
+    pub(crate) const SMALL: Self = Self {
+        client: 0,
+        sequence: 0,
+        bytes: 200,
+        events: 0,
+        rate: 0.0,
+        batch: 0,
+    };
+}
+
 /// A message as the upstream reads it.
 #[derive(Deserialize)]
 pub(crate) struct Message<'a> {

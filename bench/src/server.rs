@@ -31,15 +31,6 @@ mod tests {
     use crate::load::http_sse::SseClient;
     use crate::message::Call;
 
-    const CALL: Call = Call {
-        client: 0,
-        sequence: 0,
-        bytes: 200,
-        events: 0,
-        rate: 0.0,
-        batch: 0,
-    };
-
     /// Starts both servers; they end when the set is dropped.
     async fn both() -> (JoinSet<()>, SocketAddr, SocketAddr) {
         let mut servers = JoinSet::new();
@@ -59,7 +50,7 @@ mod tests {
         let mut answers = Vec::new();
         for address in [bare, library] {
             let mut client = Client::open(address, false).await.unwrap();
-            client.json(&CALL).await.unwrap();
+            client.json(&Call::SMALL).await.unwrap();
             answers.push(client.answer().to_vec());
         }
         assert_eq!(answers[0], answers[1]);
@@ -72,7 +63,7 @@ mod tests {
         let (_servers, _, library) = both().await;
         let mut client = SseClient::open(library).await.unwrap();
         for _ in 0..3 {
-            client.call(&CALL).await.unwrap();
+            client.call(&Call::SMALL).await.unwrap();
         }
     }
 }

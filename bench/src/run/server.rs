@@ -43,7 +43,7 @@ pub(crate) async fn connections(tools: &Tools, target: Target, count: usize) -> 
     let sockets = machine::descriptors(server.pid()) - descriptors;
     let start = Instant::now();
     for caller in &mut held {
-        caller.call(&CALL).await?;
+        caller.call(&Call::SMALL).await?;
     }
     let answered = start.elapsed();
     server.alive()?;
@@ -114,7 +114,7 @@ async fn each(
         opening.spawn(async move {
             let _permit = gate.acquire().await?;
             let mut caller = Caller::open(address, transport, false).await?;
-            caller.call(&CALL).await?;
+            caller.call(&Call::SMALL).await?;
             Ok::<_, anyhow::Error>(caller)
         });
     }
@@ -150,14 +150,6 @@ fn grown(before: &Memory, after: &Memory) -> f64 {
     after.resident as f64 - before.resident as f64
 }
 
-const CALL: Call = Call {
-    client: 0,
-    sequence: 0,
-    bytes: 200,
-    events: 0,
-    rate: 0.0,
-    batch: 0,
-};
 const WARM_CYCLES: usize = 2_000;
 /// A heartbeat, after which what has gone is noticed at the latest, and then some.
 const PATIENCE: Duration = Duration::from_secs(20);
