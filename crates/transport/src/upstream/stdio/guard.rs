@@ -12,6 +12,8 @@ use std::num::NonZeroI32;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, kill_process_group};
@@ -31,14 +33,20 @@ done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 "#;
 
+/// A guard that ends sooner than this is replaced that much later: whatever ended it may end the next.
+const LIVES: Duration = Duration::from_secs(1);
+
 static GUARD: Mutex<Guard> = Mutex::new(Guard {
     shell: None,
+    number: 0,
     groups: BTreeSet::new(),
 });
 
 struct Guard {
-    /// Killed by nobody: it ends by itself when this process does.
-    shell: Option<(Child, ChildStdin)>,
+    /// The input of the shell, which ends by itself when this process does. `None`: it does not run.
+    shell: Option<ChildStdin>,
+    /// How many there were.
+    number: u64,
     /// What is alive, for a shell that has to take over from one that died.
     groups: BTreeSet<NonZeroI32>,
 }
@@ -49,11 +57,38 @@ struct Guard {
 /// Why it does not: then no child may be started.
 pub(super) fn start() -> io::Result<()> {
     let mut guard = lock();
-    let runs = match &mut guard.shell {
-        Some((shell, _)) => shell.try_wait()?.is_none(),
-        None => false,
-    };
-    if runs { Ok(()) } else { guard.restart() }
+    match guard.shell {
+        Some(_) => Ok(()),
+        None => guard.restart(),
+    }
+}
+
+/// Waits for the end of a shell, and has another take over. What was written to it last may have been lost with
+/// it, and nothing else would tell.
+fn watch(mut shell: Child, number: u64) {
+    let since = Instant::now();
+    if let Err(error) = shell.wait() {
+        tracing::warn!(%error, "the guard process cannot be waited for");
+        return;
+    }
+    let is_last = |guard: &Guard| guard.number == number;
+    {
+        let mut guard = lock();
+        if !is_last(&guard) {
+            return;
+        }
+        guard.shell = None;
+    }
+    if since.elapsed() < LIVES {
+        thread::sleep(LIVES);
+    }
+    let mut guard = lock();
+    if !is_last(&guard) || guard.groups.is_empty() {
+        return;
+    }
+    if let Err(error) = guard.restart() {
+        tracing::warn!(%error, "the guard process ended, and another cannot be started");
+    }
 }
 
 fn lock() -> MutexGuard<'static, Guard> {
@@ -77,7 +112,12 @@ impl Guard {
         let stdin = stdin.ok_or_else(|| io::Error::other("its input is not piped"))?;
         // A guard that was stopped must not stop us.
         fcntl_setfl(&stdin, OFlags::NONBLOCK)?;
-        self.shell = Some((shell, stdin));
+        self.number += 1;
+        let number = self.number;
+        thread::Builder::new()
+            .name("guard".into())
+            .spawn(move || watch(shell, number))?;
+        self.shell = Some(stdin);
         let groups = self.groups.clone();
         groups
             .into_iter()
@@ -86,7 +126,7 @@ impl Guard {
 
     /// A line is shorter than what a pipe takes at once, so it is written whole or not at all.
     fn tell(&mut self, sign: char, group: NonZeroI32) -> io::Result<()> {
-        let Some((_, stdin)) = &mut self.shell else {
+        let Some(stdin) = &mut self.shell else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let line = format!("{sign} {group}\n");
