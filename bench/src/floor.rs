@@ -11,8 +11,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::{Client, Error, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
+
+use crate::server;
 
 type Pool = Client<HttpConnector, Incoming>;
 
@@ -24,10 +26,7 @@ pub(crate) async fn serve(listen: SocketAddr, upstream: SocketAddr) -> Result<()
     let pool: Pool = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .build(connector);
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(listen)?;
-    let listener = socket.listen(4096)?;
+    let listener = server::listen(listen)?;
     let connections = TaskTracker::new();
     loop {
         let (socket, _) = listener.accept().await?;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Listens with room for many clients that connect at once.
-fn listen(address: SocketAddr) -> Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

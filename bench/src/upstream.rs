@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
 use crate::message::Message;
+use crate::server;
 use crate::wire::{Head, Start, Wire};
 
 pub(crate) use tally::Counts;
@@ -27,10 +28,7 @@ pub(crate) enum Listening {
 
 /// Serves until the process is ended.
 pub(crate) async fn serve(listen: SocketAddr, listening: Listening) -> Result<()> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(listen)?;
-    let listener = socket.listen(BACKLOG)?;
+    let listener = server::listen(listen)?;
     let tally = Arc::new(Tally::default());
     let connections = TaskTracker::new();
     loop {
@@ -103,6 +101,5 @@ async fn post(wire: &mut Wire, head: &Head, body: &[u8], tally: &Tally) -> Resul
     reply::json(wire, OK, None, &message.answer(head.stateless)).await
 }
 
-const BACKLOG: u32 = 4096;
 const OK: &str = "200 OK";
 const NOT_FOUND: &str = "404 Not Found";

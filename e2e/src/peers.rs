@@ -134,13 +134,7 @@ impl Endpoint {
     pub fn behind_gateway(mut self) -> Self {
         let mut command = Command::new(built("thinpipe"));
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        match &self.command {
-            Some(server) => {
-                let line = std::iter::once(server.get_program()).chain(server.get_args());
-                command.arg("--").args(line);
-            }
-            None => drop(command.arg(&self.url)),
-        }
+        self.name_on(&mut command);
         let process = Process::start("thinpipe", &command);
         let url = process.await_line(endpoint_in);
         self._running.push(process);
@@ -159,6 +153,14 @@ impl Endpoint {
     pub fn examined(&self) -> serde_json::Value {
         let mut command = Command::new(built("thinpipe"));
         command.args(["doctor", "--format", "json", "--watch", "0"]);
+        self.name_on(&mut command);
+        let output = command.output().expect("the doctor starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// Writes on a command line of Thinpipe's where it is, or what starts it.
+    fn name_on(&self, command: &mut Command) {
         match &self.command {
             Some(server) => {
                 let line = std::iter::once(server.get_program()).chain(server.get_args());
@@ -166,9 +168,6 @@ impl Endpoint {
             }
             None => drop(command.arg(&self.url)),
         }
-        let output = command.output().expect("the doctor starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 
     /// Where a client on this binding connects, if the endpoint is Thinpipe's.

@@ -112,12 +112,17 @@ pub(crate) fn reachable(config: &Config, listen: SocketAddr) -> String {
             format!("{host}:{port}")
         };
     }
-    let ip = match listen.ip() {
+    connectable(listen).to_string()
+}
+
+/// Who listens on all addresses of a machine is there on loopback, too.
+pub(crate) fn connectable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    SocketAddr::new(ip, port).to_string()
+    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl SseClient {
     /// The request that opens a stream, for a test that adds to it.
     #[track_caller]
     pub fn opening(client: &Client) -> RequestBuilder {
-        client.request("GET").header("Accept", "text/event-stream")
+        client.get()
     }
 
     /// Goes on from the response to [`opening`](Self::opening).

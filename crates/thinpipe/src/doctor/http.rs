@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 use thinpipe_proto::header as mcp;
 use thinpipe_proto::revision::Revision;
+use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::upstream::Upstream;
 
-use super::list::{LISTS, List, Lists, read};
+use super::list::{List, Lists, read_all};
 use super::observation::{Resumed, Second, SessionId, Sessions, Stream};
 use super::wire::{Events, Heard, Reply, Wire, client_info};
 
@@ -73,16 +75,11 @@ pub(super) async fn stateless(
         revision,
         session: None,
     };
-    let mut lists = Lists::new();
-    for (capability, method, key) in LISTS {
-        if discovered["capabilities"].get(capability).is_some() {
-            let page = async |cursor: Option<&str>| {
-                let reply = wire.page(capability, method, cursor).await?;
-                reply.result().cloned()
-            };
-            lists.insert(method, read(key, page).await);
-        }
-    }
+    let page = async |capability: &str, method: &str, cursor: Option<&str>| {
+        let reply = wire.page(capability, method, cursor).await?;
+        reply.result().cloned()
+    };
+    let lists = read_all(&discovered["capabilities"], page).await;
     let get = wire.listen(None).await.ok();
     (get.map(|response| response.status.as_u16()), lists)
 }
@@ -115,22 +112,16 @@ impl<'a> Opened<'a> {
 
     /// Its lists, and the id of an event of theirs with something behind it.
     async fn lists(&self, seen: &mut Sessions) -> (Lists, Option<String>) {
-        let mut lists = Lists::new();
         let mut sample = None;
-        for (capability, method, key) in LISTS {
-            if self.capabilities.get(capability).is_none() {
-                continue;
+        let page = async |capability: &str, method: &str, cursor: Option<&str>| {
+            let reply = self.wire.page(capability, method, cursor).await?;
+            note(seen, &reply);
+            if sample.is_none() {
+                sample = resumable(&reply.ids);
             }
-            let page = async |cursor: Option<&str>| {
-                let reply = self.wire.page(capability, method, cursor).await?;
-                note(seen, &reply);
-                if sample.is_none() {
-                    sample = resumable(&reply.ids);
-                }
-                reply.result().cloned()
-            };
-            lists.insert(method, read(key, page).await);
-        }
+            reply.result().cloned()
+        };
+        let lists = read_all(&self.capabilities, page).await;
         (lists, sample)
     }
 }
@@ -159,12 +150,12 @@ fn resumable(ids: &[String]) -> Option<String> {
 }
 
 fn id_of(headers: &HeaderMap) -> SessionId {
-    match headers.get(mcp::SESSION_ID).map(HeaderValue::as_bytes) {
-        None => SessionId::None,
-        Some(id) if id.len() <= 1024 && !id.is_empty() && id.iter().all(u8::is_ascii_graphic) => {
-            SessionId::Valid
-        }
-        Some(_) => SessionId::Invalid,
+    let Some(id) = headers.get(mcp::SESSION_ID) else {
+        return SessionId::None;
+    };
+    match UpstreamSessionId::from_bytes(Bytes::copy_from_slice(id.as_bytes())) {
+        Ok(_) => SessionId::Valid,
+        Err(_) => SessionId::Invalid,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub(crate) type Lists = BTreeMap<&'static str, Result<List, String>>;
 
 /// The lists a server may have: capability, method, and where the items stand in the result.
-pub(super) const LISTS: [(&str, &str, &str); 3] = [
+const LISTS: [(&str, &str, &str); 3] = [
     ("tools", "tools/list", "tools"),
     ("prompts", "prompts/list", "prompts"),
     ("resources", "resources/list", "resources"),
@@ -27,12 +27,28 @@ pub(crate) struct List {
     pub(crate) goes_on: bool,
 }
 
+/// Reads the lists of a server with these capabilities. `page` asks for a page: of which capability, by which
+/// method, behind which cursor.
+pub(super) async fn read_all(
+    capabilities: &Value,
+    mut page: impl AsyncFnMut(&str, &str, Option<&str>) -> Result<Value, String>,
+) -> Lists {
+    let mut lists = Lists::new();
+    for (capability, method, key) in LISTS {
+        if capabilities.get(capability).is_some() {
+            let read = read(key, async |cursor| page(capability, method, cursor).await);
+            lists.insert(method, read.await);
+        }
+    }
+    lists
+}
+
 /// Reads a list to its end, or as far as one is read. `page` asks for the page behind a cursor, for the first
 /// one without.
 ///
 /// # Errors
 /// For people: a page could not be read.
-pub(super) async fn read(
+async fn read(
     key: &str,
     mut page: impl AsyncFnMut(Option<&str>) -> Result<Value, String>,
 ) -> Result<List, String> {

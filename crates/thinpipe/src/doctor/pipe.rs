@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::http::initialize;
-use super::list::{LISTS, Lists, read};
+use super::list::{Lists, read_all};
 use super::observation::{HttpSse, Stdio};
-use super::wire::{PATIENCE, client_info, with_causes};
+use super::wire::{PATIENCE, meta, result_of, with_causes};
 
 /// For the first answer of a child: it may have to be downloaded first.
 const START: Duration = Duration::from_secs(60);
@@ -148,27 +148,17 @@ impl Talk {
 
     /// Asks for the server's capabilities without a session.
     async fn discover(&mut self, revision: Revision) -> Result<Value, String> {
-        self.meta = Some(json!({
-            "io.modelcontextprotocol/protocolVersion": revision.as_str(),
-            "io.modelcontextprotocol/clientCapabilities": {},
-            "io.modelcontextprotocol/clientInfo": client_info(),
-        }));
+        self.meta = Some(meta(revision));
         let result = self.ask("server/discover", json!({}), START).await?;
         Ok(result["capabilities"].clone())
     }
 
     async fn lists(&mut self, capabilities: &Value) -> Lists {
-        let mut lists = Lists::new();
-        for (capability, method, key) in LISTS {
-            if capabilities.get(capability).is_some() {
-                let page = async |cursor: Option<&str>| {
-                    let params = cursor.map_or_else(|| json!({}), |c| json!({ "cursor": c }));
-                    self.ask(method, params, PATIENCE).await
-                };
-                lists.insert(method, read(key, page).await);
-            }
-        }
-        lists
+        let page = async |_: &str, method: &str, cursor: Option<&str>| {
+            let params = cursor.map_or_else(|| json!({}), |c| json!({ "cursor": c }));
+            self.ask(method, params, PATIENCE).await
+        };
+        read_all(capabilities, page).await
     }
 
     async fn ask(
@@ -198,13 +188,6 @@ impl Talk {
         };
         let response: Value =
             serde_json::from_slice(&response).map_err(|error| error.to_string())?;
-        match response.get("result") {
-            Some(result) => Ok(result.clone()),
-            None => {
-                let error = &response["error"];
-                let text = error["message"].as_str().unwrap_or_default();
-                Err(format!("error {}: {text}", error["code"]))
-            }
-        }
+        result_of(&response).cloned()
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use thinpipe_proto::header as mcp;
 use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::meta_key;
 use thinpipe_proto::sse::{Decoder, Item};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyStream, Filled};
@@ -136,11 +137,7 @@ impl Wire<'_> {
     pub(super) fn request(&self, id: impl Into<Value>, method: &str) -> Value {
         let id: Value = id.into();
         let params = match self.revision.is_modern() {
-            true => json!({ "_meta": {
-                "io.modelcontextprotocol/protocolVersion": self.revision.as_str(),
-                "io.modelcontextprotocol/clientCapabilities": {},
-                "io.modelcontextprotocol/clientInfo": client_info(),
-            }}),
+            true => json!({ "_meta": meta(self.revision) }),
             false => json!({}),
         };
         json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
@@ -268,6 +265,24 @@ async fn read(response: UpstreamResponse, wanted: Option<Value>) -> Result<Reply
     }
 }
 
+/// What a request of 2026-07-28 says of itself, of a client that can do nothing.
+pub(super) fn meta(revision: Revision) -> Value {
+    json!({
+        (meta_key::PROTOCOL_VERSION): revision.as_str(),
+        (meta_key::CLIENT_CAPABILITIES): {},
+        (meta_key::CLIENT_INFO): client_info(),
+    })
+}
+
+/// The result in a response, or the error in words.
+pub(super) fn result_of(response: &Value) -> Result<&Value, String> {
+    response.get("result").ok_or_else(|| {
+        let error = &response["error"];
+        let text = error["message"].as_str().unwrap_or_default();
+        format!("error {}: {text}", error["code"])
+    })
+}
+
 impl Reply {
     /// Keeps the message if it is the response.
     fn take(&mut self, message: Option<Value>, wanted: Option<&Value>) {
@@ -285,12 +300,7 @@ impl Reply {
     /// The result, or why there is none.
     pub(super) fn result(&self) -> Result<&Value, String> {
         match &self.response {
-            Some(message) if message.get("result").is_some() => Ok(&message["result"]),
-            Some(message) => {
-                let error = &message["error"];
-                let text = error["message"].as_str().unwrap_or_default();
-                Err(format!("error {}: {text}", error["code"]))
-            }
+            Some(message) => result_of(message),
             None => Err(format!("status {} without a response", self.status)),
         }
     }

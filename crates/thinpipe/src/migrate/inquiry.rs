@@ -1,6 +1,5 @@
 //! One question to the admin address of a running gateway.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -10,6 +9,7 @@ use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BodyError;
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError, UpstreamRequest};
 
+use crate::announce::connectable;
 use crate::config::{ADMIN, Config};
 use crate::run::main_runtime;
 use crate::sse_clients::SseClients;
@@ -101,16 +101,6 @@ fn target(admin: &str) -> anyhow::Result<(String, Uri)> {
 
 fn wrong(admin: &str) -> String {
     format!("`{admin}` is no address of an admin side; write it as in `--admin 127.0.0.1:8081`")
-}
-
-/// Who listens on all addresses of a machine is there on loopback, too.
-fn connectable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// Somebody is there, and does not speak as an admin address does.

@@ -231,7 +231,7 @@ async fn close(
     session: &UpstreamSessionId,
     revision: Revision,
 ) {
-    let mut headers = plain(headers);
+    let mut headers = plain(headers.clone());
     if let Ok(session) = HeaderValue::from_maybe_shared(session.as_bytes().clone()) {
         headers.insert(SESSION_ID, session);
     }
@@ -255,7 +255,7 @@ fn negotiated(message: Option<&Option<Message>>) -> Option<Revision> {
 }
 
 fn posted(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = plain(headers);
+    let mut headers = plain(headers.clone());
     let both = HeaderValue::from_static("application/json, text/event-stream");
     headers.insert(header::ACCEPT, both);
     let json = HeaderValue::from_static("application/json");
@@ -264,8 +264,7 @@ fn posted(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Without the headers of MCP, which would make the request another one.
-pub(super) fn plain(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
+pub(super) fn plain(mut headers: HeaderMap) -> HeaderMap {
     for name in MCP_HEADERS {
         headers.remove(name);
     }

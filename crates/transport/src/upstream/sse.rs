@@ -47,7 +47,7 @@ pub async fn open(
         after: ENDPOINT_TIMEOUT,
         opened,
     };
-    let headers = probe::plain(&headers);
+    let headers = probe::plain(headers);
     let sending = upstream.send(get(&headers));
     let response = timeout_at(until, sending)
         .await
@@ -105,7 +105,7 @@ impl Posts {
         message: Bytes,
         headers: Option<HeaderMap>,
     ) -> Result<(), PipeError> {
-        let own = headers.map(|headers| probe::plain(&headers));
+        let own = headers.map(probe::plain);
         let mut headers = own.unwrap_or_else(|| self.headers.clone());
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);

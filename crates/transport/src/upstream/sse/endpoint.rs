@@ -18,8 +18,7 @@ pub(super) fn resolve(
     config: &UpstreamConfig,
     endpoint: &Bytes,
 ) -> Result<PathAndQuery, PipeError> {
-    let base = config.url.path();
-    place(config, base, endpoint).map_err(|why| {
+    place(config, endpoint).map_err(|why| {
         let shown = endpoint.split(|byte| *byte == b'?').next();
         PipeError::BadEndpoint {
             upstream: Arc::clone(&config.name),
@@ -29,17 +28,13 @@ pub(super) fn resolve(
     })
 }
 
-fn place(
-    config: &UpstreamConfig,
-    base: &str,
-    endpoint: &[u8],
-) -> Result<PathAndQuery, &'static str> {
+fn place(config: &UpstreamConfig, endpoint: &[u8]) -> Result<PathAndQuery, &'static str> {
     const UNCLEAR: &str = "it is no URI reference that leads anywhere";
     let endpoint = str::from_utf8(endpoint).map_err(|_| UNCLEAR)?.trim();
     if endpoint.is_empty() {
         return Err("it is empty");
     }
-    let (base, endpoint) = climb(base, endpoint).ok_or(UNCLEAR)?;
+    let (base, endpoint) = climb(config.url.path(), endpoint).ok_or(UNCLEAR)?;
     let target = redirect::resolve(&config.url, base, endpoint).ok_or(UNCLEAR)??;
     target.parse().map_err(|_| UNCLEAR)
 }

@@ -18,14 +18,12 @@ use super::Shared;
 use super::lines::Lines;
 use crate::byte_budget::Reserved;
 use crate::io::{READ_SIZE, poll_read_scratch};
+use crate::upstream::MAX_SHOWN;
 use crate::upstream::pipe::PipeError;
 
 /// How long the exit status may lag behind the end of the output, or the end of the output behind the
 /// exit: a descendant that left the process group may hold it open for ever.
 const EXIT_GRACE: Duration = Duration::from_millis(100);
-
-/// Of a line that is no message, so many bytes are shown.
-const MAX_SHOWN: usize = 200;
 
 /// The reading end of a child's standard output.
 pub(in crate::upstream) struct Output {
