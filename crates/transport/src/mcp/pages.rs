@@ -44,7 +44,8 @@ fn health(figures: &Figures) -> Answer {
 /// What is going on, for people. Ids of sessions are shown as in logs: not in full.
 fn status(figures: &Figures, config: &HttpTransportConfig, begun: Instant) -> Answer {
     let stats = &figures.stats;
-    let listed = figures.sessions.iter().take(MAX_LISTED);
+    let live = figures.sessions.list();
+    let listed = live.iter().take(MAX_LISTED);
     let sessions: Vec<Value> = listed
         .map(|session| {
             json!({

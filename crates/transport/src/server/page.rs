@@ -9,8 +9,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
-use crate::server::session::Session;
-use crate::server::{Route, ServerBuilder, ServerStats, Shared, ladder};
+use crate::server::{Route, ServerBuilder, ServerStats, SessionManager, Shared, ladder};
 
 /// What a page can show.
 #[derive(Debug)]
@@ -20,8 +19,8 @@ pub struct Figures {
     pub stats: ServerStats,
     /// It takes no new work, and shuts down.
     pub is_draining: bool,
-    /// The live sessions, in no order.
-    pub sessions: Vec<Arc<Session>>,
+    /// The sessions.
+    pub sessions: SessionManager,
 }
 
 /// Who may see a page.
@@ -71,7 +70,7 @@ impl Page {
         let figures = Figures {
             stats: shared.stats(),
             is_draining: shared.is_draining(),
-            sessions: shared.sessions.list(),
+            sessions: shared.sessions.clone(),
         };
         Ok((self.show)(&figures))
     }
