@@ -359,8 +359,8 @@ impl Conversation {
             && stream.is_streaming()
         {
             inner.finished.push((Arc::clone(stream), now()));
+            inner.sweep(&self.config);
         }
-        inner.sweep(&self.config);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
