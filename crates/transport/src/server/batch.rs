@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use thinpipe_proto::classify;
+use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
 use thinpipe_proto::sse;
 
@@ -25,14 +26,11 @@ pub(crate) fn prepare(
     session: Option<Arc<Session>>,
 ) -> Result<Prepared, Answer> {
     let revision = legacy_revision(&envelope.headers, session.as_ref())?;
-    classify::batch_allowed(revision).map_err(|refusal| Answer::refused(&refusal))?;
-    // More than this never fits, in a session or outside of one: trying again would not help.
-    let limit = shared.config.limits.max_requests_per_session;
-    let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
-    if requests.count() > limit {
-        let text = format!("a batch has at most {limit} requests");
-        return Err(invalid(None, &text));
-    }
+    check(
+        &messages,
+        revision,
+        shared.config.limits.max_requests_per_session,
+    )?;
     let mut parts = Vec::with_capacity(messages.len());
     for message in messages {
         let is_request = message.kind() == Kind::Request;
@@ -53,6 +51,22 @@ pub(crate) fn prepare(
     }
     let room = Room::new(shared.config.limits.max_batch, &shared.buffered);
     Ok(Prepared::in_session(Box::pin(run(parts, room)), session))
+}
+
+/// A revision that knows no batches is refused them, and a batch is refused more requests than may run at
+/// one time.
+///
+/// # Errors
+/// The refusal.
+pub(crate) fn check(messages: &[Message], revision: Revision, limit: usize) -> Result<(), Answer> {
+    classify::batch_allowed(revision).map_err(|refusal| Answer::refused(&refusal))?;
+    let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
+    if requests.count() > limit {
+        // More than this never fits, in a session or outside of one: trying again would not help.
+        let text = format!("a batch has at most {limit} requests");
+        return Err(invalid(None, &text));
+    }
+    Ok(())
 }
 
 /// Bytes after which the elements that have not had their turn wait for the next poll.

@@ -24,7 +24,7 @@ use crate::server::permit::Permit;
 use crate::server::reply::Holds;
 use crate::server::session::stream::StreamSession;
 use crate::server::session::{InFlight, SessionSlot};
-use crate::server::{Shared, ladder};
+use crate::server::{Shared, batch, ladder};
 
 /// How long `notifications/initialized` may hold up its 202: a handler may ask its client before it is done,
 /// and some clients post one message at a time.
@@ -227,15 +227,7 @@ fn batch(
     if !of.stream.is_open() {
         return Err(invalid(None, NOT_INITIALIZED));
     }
-    let allowed = classify::batch_allowed(of.session.revision());
-    allowed.map_err(|refusal| Answer::refused(&refusal))?;
-    // More than this never fits: trying again would not help.
-    let limit = of.stream.max_requests();
-    let requests = messages.iter().filter(|m| m.kind() == Kind::Request);
-    if requests.count() > limit {
-        let text = format!("a batch has at most {limit} requests");
-        return Err(invalid(None, &text));
-    }
+    batch::check(&messages, of.session.revision(), of.stream.max_requests())?;
     let jobs = messages.into_iter();
     jobs.map(|message| single(shared, envelope, of, message))
         .collect()
