@@ -161,6 +161,16 @@ impl Body {
         deadline: Instant,
         budget: &ByteBudget,
     ) -> Result<Bytes, BodyError> {
+        let gathered = tokio::time::timeout_at(deadline.into(), self.gather(limit, budget));
+        gathered.await.unwrap_or(Err(BodyError::Late))
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn gather(
+        self,
+        limit: usize,
+        budget: &ByteBudget,
+    ) -> Result<Bytes, BodyError> {
         let mut stream = match self {
             Self::Empty => return Ok(Bytes::new()),
             Self::Full(bytes) if bytes.len() <= limit => return Ok(bytes),
@@ -176,23 +186,16 @@ impl Body {
             Some(length) => Gathering::announced(budget, length)?,
             None => Gathering::up_to(budget, limit),
         };
-        let read = async {
-            loop {
-                let filled = poll_fn(|cx| stream.poll_fill(cx, &mut whole.bytes)).await?;
-                if whole.bytes.len() > limit {
-                    return Err(BodyError::TooLarge { limit });
-                }
-                whole.grown()?;
-                if filled == Filled::End {
-                    return Ok(());
-                }
+        loop {
+            let filled = poll_fn(|cx| stream.poll_fill(cx, &mut whole.bytes)).await?;
+            if whole.bytes.len() > limit {
+                return Err(BodyError::TooLarge { limit });
             }
-        };
-        match tokio::time::timeout_at(deadline.into(), read).await {
-            Ok(done) => done?,
-            Err(_) => return Err(BodyError::Late),
+            whole.grown()?;
+            if filled == Filled::End {
+                return Ok(whole.finish());
+            }
         }
-        Ok(whole.finish())
     }
 }
 

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use super::SseMount;
 use crate::ByteBudget;
 use crate::body::{Body, BodyError, BodyStream, Filled};
-use crate::byte_budget::Gathering;
 use crate::server::event_buffer::NotPushed;
 use crate::server::exchange::{Answer, Content};
 use crate::server::permit::Permit;
@@ -206,25 +205,11 @@ impl StreamWriter {
     }
 
     async fn whole(&self, body: Body) -> Result<Bytes, Fault> {
-        let mut stream = match body {
-            Body::Empty => return Ok(Bytes::new()),
-            Body::Full(bytes) if bytes.len() > self.max_message => {
-                return Err(Fault::TooLarge(self.max_message));
-            }
-            Body::Full(bytes) => return Ok(bytes),
-            Body::Stream(stream) => stream,
-        };
-        let mut whole = Gathering::up_to(&self.budget, self.max_message);
-        loop {
-            let filled = poll_fn(|cx| stream.poll_fill(cx, &mut whole.bytes)).await?;
-            if whole.bytes.len() > self.max_message {
-                return Err(Fault::TooLarge(self.max_message));
-            }
-            whole.grown().map_err(BodyError::NoRoom)?;
-            if filled == Filled::End {
-                return Ok(whole.finish());
-            }
-        }
+        let gathered = body.gather(self.max_message, &self.budget).await;
+        gathered.map_err(|error| match error {
+            BodyError::TooLarge { limit } => Fault::TooLarge(limit),
+            error => Fault::Broken(error),
+        })
     }
 
     async fn fail(&mut self, fault: &Fault) {
