@@ -295,7 +295,7 @@ impl Inlet {
         }
         if !buffer.keeps() {
             let conversation = self.conversation.take();
-            reader = reader.on_end(move |_| leave(&buffer, conversation.as_deref()));
+            reader = reader.on_end(move || leave(&buffer, conversation.as_deref()));
         }
         Some(reader)
     }

@@ -23,9 +23,8 @@ pub struct EventReader {
     pending: Bytes,
     /// `pending` begins inside an event.
     is_inside: bool,
-    /// Runs when the reader is dropped, with whether it came to the end.
-    on_end: Option<Box<dyn FnOnce(bool) + Send>>,
-    ended: bool,
+    /// Runs when the reader is dropped.
+    on_end: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl EventReader {
@@ -37,7 +36,6 @@ impl EventReader {
             pending: Bytes::new(),
             is_inside: false,
             on_end: None,
-            ended: false,
         }
     }
 
@@ -48,9 +46,9 @@ impl EventReader {
         self
     }
 
-    /// Tells `end` when it is dropped: `true` if all was read and the stream had been closed.
+    /// Runs `end` when it is dropped.
     #[must_use]
-    pub fn on_end(mut self, end: impl FnOnce(bool) + Send + 'static) -> Self {
+    pub fn on_end(mut self, end: impl FnOnce() + Send + 'static) -> Self {
         self.on_end = Some(Box::new(end));
         self
     }
@@ -86,7 +84,6 @@ impl BodyStream for EventReader {
         } = &*self.buffer.shared;
         let mut state = self.buffer.lock();
         if state.reader != self.generation {
-            self.ended = true;
             return Poll::Ready(Ok(Filled::End));
         }
         let mut events = BytesMut::new();
@@ -106,7 +103,6 @@ impl BodyStream for EventReader {
             return Poll::Ready(Ok(Filled::More));
         }
         if state.closed {
-            self.ended = true;
             return Poll::Ready(Ok(Filled::End));
         }
         state.waker = Some(cx.waker().clone());
@@ -125,12 +121,11 @@ impl Drop for EventReader {
             state.attached = false;
             state.waker = None;
         }
-        let ended = self.ended && state.closed && state.reader == self.generation;
         drop(state);
         // Without a reader a stream that can be resumed makes room in another way.
         self.buffer.shared.room.notify_waiters();
         if let Some(end) = self.on_end.take() {
-            end(ended);
+            end();
         }
     }
 }
