@@ -104,7 +104,7 @@ pub struct Conversation {
     inner: Mutex<Inner>,
     asked: Asked,
     /// What looks after what its streams keep.
-    history: Option<(Registered, History)>,
+    history: Option<Registered>,
     on_held: OnceLock<Arc<Notify>>,
 }
 
@@ -172,7 +172,7 @@ impl Conversation {
         history: Option<History>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| {
-            let history = history.map(|history| (history.register(this), history));
+            let history = history.map(|history| history.register(this));
             let charge = charge(history.as_ref());
             let inner = Inner {
                 next: 1,
@@ -198,7 +198,7 @@ impl Conversation {
     /// Begins the answer to a request: where it is said, and where it comes out.
     pub fn begin(self: &Arc<Self>, request: &RequestId) -> (Outlet, Inlet) {
         if let Some(only) = &self.only {
-            return exchange::over(request, only, self);
+            return exchange::over(request, only);
         }
         let mut inner = self.lock();
         let id = StreamId(inner.next);
@@ -437,8 +437,8 @@ impl Inner {
     }
 }
 
-fn charge(history: Option<&(Registered, History)>) -> Charge {
-    history.map_or_else(Charge::default, |(_, history)| history.charge())
+fn charge(history: Option<&Registered>) -> Charge {
+    history.map_or_else(Charge::default, Registered::charge)
 }
 
 impl fmt::Debug for Conversation {

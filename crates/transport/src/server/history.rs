@@ -72,7 +72,7 @@ impl History {
     }
 
     /// What one buffer takes of it.
-    pub(super) fn charge(&self) -> Charge {
+    fn charge(&self) -> Charge {
         Charge {
             history: Some(self.clone()),
             bytes: 0,
@@ -156,6 +156,13 @@ impl fmt::Debug for History {
 pub(super) struct Registered {
     history: History,
     number: u64,
+}
+
+impl Registered {
+    /// What one of its buffers takes of the history.
+    pub(super) fn charge(&self) -> Charge {
+        self.history.charge()
+    }
 }
 
 impl Drop for Registered {

@@ -102,11 +102,11 @@ enum Begun {
 /// request was cancelled.
 pub struct Outlet {
     to: To,
-    conversation: Option<Arc<Conversation>>,
 }
 
 enum To {
-    Own(Arc<Stream>),
+    /// Of the conversation that it is part of, if there is one.
+    Own(Arc<Stream>, Option<Arc<Conversation>>),
     Shared(Shared),
 }
 
@@ -139,8 +139,7 @@ impl Shared {
 impl Outlet {
     pub(super) fn new(stream: Arc<Stream>, conversation: Option<Arc<Conversation>>) -> Self {
         Self {
-            to: To::Own(stream),
-            conversation,
+            to: To::Own(stream, conversation),
         }
     }
 
@@ -164,7 +163,7 @@ impl Outlet {
     #[must_use]
     pub fn request(&self) -> &RequestId {
         match &self.to {
-            To::Own(stream) => stream.request(),
+            To::Own(stream, _) => stream.request(),
             To::Shared(shared) => &shared.request,
         }
     }
@@ -175,7 +174,7 @@ impl Outlet {
     /// [`Closed`]: nobody reads it and nobody will.
     pub async fn notify(&self, message: Bytes) -> Result<(), Closed> {
         match &self.to {
-            To::Own(stream) => stream.put(None, message).await,
+            To::Own(stream, _) => stream.put(None, message).await,
             To::Shared(shared) => shared.buffer.push(message).await,
         }
     }
@@ -186,7 +185,7 @@ impl Outlet {
     /// [`Closed`].
     pub async fn respond(&self, message: Bytes) -> Result<(), Closed> {
         let said = match &self.to {
-            To::Own(stream) => match stream.begin(First::Response(message.clone())) {
+            To::Own(stream, _) => match stream.begin(First::Response(message.clone())) {
                 Begun::Now => Ok(()),
                 Begun::Unheard => Err(Closed),
                 Begun::Before => stream.buffer.push(message).await,
@@ -200,9 +199,9 @@ impl Outlet {
     /// Nothing more is said: there was a response, or there will be none. So does dropping it.
     pub fn close(&self) {
         match &self.to {
-            To::Own(stream) => {
+            To::Own(stream, conversation) => {
                 stream.close();
-                if let Some(conversation) = &self.conversation {
+                if let Some(conversation) = conversation {
                     conversation.finished(stream);
                 }
             }
@@ -212,7 +211,7 @@ impl Outlet {
 
     /// Makes the answer an event stream, although nothing has been said yet.
     pub fn begin_stream(&self) {
-        if let To::Own(stream) = &self.to {
+        if let To::Own(stream, _) = &self.to {
             stream.begin(First::Stream);
         }
     }
@@ -221,7 +220,7 @@ impl Outlet {
     #[must_use]
     pub fn resumes(&self) -> bool {
         match &self.to {
-            To::Own(stream) => stream.buffer.keeps(),
+            To::Own(stream, _) => stream.buffer.keeps(),
             To::Shared(_) => false,
         }
     }
@@ -230,7 +229,7 @@ impl Outlet {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         match &self.to {
-            To::Own(stream) => !stream.is_open(),
+            To::Own(stream, _) => !stream.is_open(),
             To::Shared(shared) => shared.buffer.is_closed(),
         }
     }
@@ -377,11 +376,7 @@ pub(super) fn pair(
 }
 
 /// Both ends of an answer that is said on the stream of its session.
-pub(super) fn over(
-    request: &RequestId,
-    only: &Only,
-    conversation: &Arc<Conversation>,
-) -> (Outlet, Inlet) {
+pub(super) fn over(request: &RequestId, only: &Only) -> (Outlet, Inlet) {
     let (running, first) = oneshot::channel();
     let shared = Shared {
         request: request.clone(),
@@ -391,7 +386,6 @@ pub(super) fn over(
     };
     let outlet = Outlet {
         to: To::Shared(shared),
-        conversation: Some(Arc::clone(conversation)),
     };
     let inlet = Inlet {
         first,
