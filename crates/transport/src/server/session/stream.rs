@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use thinpipe_proto::revision::Revision;
 use tokio_util::task::TaskTracker;
@@ -26,7 +26,6 @@ pub(crate) struct SessionStream {
     listens: AtomicBool,
     /// Exchanges that run; what says nothing until its session ends is not among them.
     running: TaskTracker,
-    ended: OnceLock<SessionEnd>,
 }
 
 /// A session of HTTP+SSE, with its stream.
@@ -52,7 +51,7 @@ enum Stage {
     Opening,
     Open(Revision),
     /// With the revision, if it had come so far.
-    Ended(Option<Revision>),
+    Ended(Option<Revision>, SessionEnd),
 }
 
 impl SessionStream {
@@ -69,7 +68,6 @@ impl SessionStream {
             is_up: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             running: TaskTracker::new(),
-            ended: OnceLock::new(),
         }
     }
 
@@ -89,7 +87,7 @@ impl SessionStream {
     pub(super) fn revision(&self) -> Option<Revision> {
         match *lock(&self.stage) {
             Stage::Open(revision) => Some(revision),
-            Stage::Ended(revision) => revision,
+            Stage::Ended(revision, _) => revision,
             Stage::Connected | Stage::Opening => None,
         }
     }
@@ -136,19 +134,22 @@ impl SessionStream {
         let mut stage = lock(&self.stage);
         let revision = match *stage {
             Stage::Open(revision) => Some(revision),
-            Stage::Connected | Stage::Opening | Stage::Ended(_) => None,
+            Stage::Connected | Stage::Opening => None,
+            // The first reason is the reason; who ends a session is one only.
+            Stage::Ended(..) => return false,
         };
-        *stage = Stage::Ended(revision);
+        *stage = Stage::Ended(revision, why);
         drop(stage);
-        // The first reason is the reason; who ends a session is one only.
-        let _ = self.ended.set(why);
         self.buffer.close();
         revision.is_some()
     }
 
     /// Why it has ended.
     pub(crate) fn why_ended(&self) -> Option<SessionEnd> {
-        self.ended.get().copied()
+        match *lock(&self.stage) {
+            Stage::Ended(_, why) => Some(why),
+            Stage::Connected | Stage::Opening | Stage::Open(_) => None,
+        }
     }
 
     /// The connection has begun to write the stream.
