@@ -139,7 +139,6 @@ pub(crate) struct Shared {
 pub struct ServerBuilder {
     config: ServerConfig,
     routes: HashMap<String, Route>,
-    has_sse: bool,
     store: Arc<dyn SessionStore>,
     buffered: ByteBudget,
     when_built: Vec<mounted::Attach>,
@@ -185,13 +184,15 @@ impl ServerBuilder {
         let draining = CancellationToken::new();
         sessions.start_sweeping(draining.clone());
         let legacy = self.config.legacy == LegacyMode::Served;
+        let mut routes = self.routes.values();
+        let has_sse = routes.any(|route| matches!(route, Route::Sse(..)));
         let shared = Shared {
             served: Served {
                 legacy,
                 modern: true,
             },
             routes: self.routes.into_iter().collect(),
-            has_sse: self.has_sse,
+            has_sse,
             broadcaster: SseBroadcaster::default(),
             sessions,
             connections: Budget::new(limits.max_connections),
@@ -226,7 +227,6 @@ impl Server {
             buffered: ByteBudget::new(config.limits.max_buffered),
             config,
             routes: HashMap::new(),
-            has_sse: false,
             store: Arc::new(MemoryStore::new()),
             when_built: Vec::new(),
         }

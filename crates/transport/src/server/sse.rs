@@ -139,7 +139,6 @@ impl ServerBuilder {
         let half = |half| Route::Sse(Arc::clone(&mount), half);
         self.routes.insert(messages_path, half(Half::Messages));
         self.routes.insert(sse_path, half(Half::Stream));
-        self.has_sse = true;
         self
     }
 }
