@@ -152,7 +152,7 @@ impl<H: MessageHandler> Service<H> {
         if message.kind() == Kind::Request {
             let level = state.map_or(Some(LogLevel::Info), SessionState::level);
             let level = level.filter(|_| self.info.can("logging", None));
-            return Self::request(&self, message, session.clone(), about, level);
+            return Self::request(&self, message, about, level);
         }
         if !state.is_some_and(|state| state.conversation.answered(&message)) {
             tracing::debug!(id = ?message.id(), "an answer that nobody waits for");
@@ -240,13 +240,12 @@ impl<H: MessageHandler> Service<H> {
                 Some(known).filter(|_| self.info.can("logging", None))
             }
         };
-        Self::request(&self, message, None, about, level)
+        Self::request(&self, message, about, level)
     }
 
     fn request(
         this: &Arc<Self>,
         message: Message,
-        session: Option<Arc<Session>>,
         about: Box<About>,
         level: Option<LogLevel>,
     ) -> Result<Begun, Answer> {
@@ -264,7 +263,7 @@ impl<H: MessageHandler> Service<H> {
                 Err(error) => refuse(&message, &error, revision),
             });
         }
-        if let Some(done) = this.for_every_server(&message, session.as_deref(), revision) {
+        if let Some(done) = this.for_every_server(&message, about.session.as_deref(), revision) {
             return Err(match done {
                 Ok(result) => {
                     let response = this.shape(revision, method).complete(&id, result);
@@ -277,7 +276,8 @@ impl<H: MessageHandler> Service<H> {
             Some(conversation) => conversation.begin(&id),
             None => Outlet::stateless(&id, &this.conversation),
         };
-        let sessions = session
+        let sessions = about
+            .session
             .is_some()
             .then(|| this.sessions.get().cloned())
             .flatten();
@@ -286,7 +286,6 @@ impl<H: MessageHandler> Service<H> {
             message,
             id,
             context: context.clone(),
-            session,
         };
         Ok(Begun {
             work: Box::pin(Arc::clone(this).work(call)),

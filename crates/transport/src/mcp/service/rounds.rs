@@ -16,7 +16,6 @@ use crate::mcp::handler::{InputRequest, MessageHandler, Outcome, Request};
 use crate::mcp::session::SessionState;
 use crate::mcp::shape::Response;
 use crate::mcp::{RpcError, params};
-use crate::server::Session;
 
 /// How often a handler may ask again before a call in a session ends with an error.
 const MAX_ROUNDS: usize = 10;
@@ -29,7 +28,6 @@ pub(super) struct Call {
     pub(super) message: Message,
     pub(super) id: RequestId,
     pub(super) context: Context,
-    pub(super) session: Option<Arc<Session>>,
 }
 
 impl<H: MessageHandler> Service<H> {
@@ -37,7 +35,7 @@ impl<H: MessageHandler> Service<H> {
     pub(super) async fn work(self: Arc<Self>, call: Call) -> StatusCode {
         // What the handler started beside itself hears that it is over, however it is.
         let _over = call.context.cancelled().clone().drop_guard();
-        let state = call.session.as_deref();
+        let state = call.context.session();
         let state = state.and_then(|session| SessionState::of(session, &self.conversation));
         let _running = state.map(|state| state.begin(&call.id, call.context.cancelled()));
         let revision = call.context.revision();
