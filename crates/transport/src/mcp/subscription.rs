@@ -1,7 +1,6 @@
 //! Telling clients that something changed: on the standalone streams of sessions, and on the streams of
 //! `subscriptions/listen` (2026-07-28).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,7 +17,7 @@ use super::RpcError;
 use super::handler::ServerInfo;
 use super::session::{MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, SessionState};
 use crate::body::{BodyError, BodyStream, Filled};
-use crate::server::conversation::ConversationConfig;
+use crate::server::conversation::{ConversationConfig, notice};
 use crate::server::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed};
 use crate::server::{Answer, Server, Session, SessionManager, SseBroadcaster};
 
@@ -80,14 +79,6 @@ impl Change<'_> {
             Self::Prompts => "notifications/prompts/list_changed",
             Self::Resources => "notifications/resources/list_changed",
             Self::Resource(_) => "notifications/resources/updated",
-        }
-    }
-
-    /// What it is about: one notice of it says all while it waits to be read.
-    fn key(&self) -> Cow<'_, str> {
-        match self {
-            Self::Resource(uri) => format!("{} {uri}", self.method()).into(),
-            _ => self.method().into(),
         }
     }
 
@@ -168,10 +159,10 @@ impl Notifier {
     }
 
     async fn tell(&self, change: &Change<'_>) {
-        self.tell_listeners(change);
         let Ok(message) = Message::parse(change.message(None)) else {
             return;
         };
+        self.tell_listeners(change, notice::key(&message).as_deref());
         let Some(clients) = self.shared.clients.get() else {
             return;
         };
@@ -193,12 +184,12 @@ impl Notifier {
         }
     }
 
-    fn tell_listeners(&self, change: &Change<'_>) {
+    /// `key` says what it is about: one notice of it says all while it waits to be read.
+    fn tell_listeners(&self, change: &Change<'_>, key: Option<&str>) {
         let listeners = self.lock();
         for listener in listeners.open.values().filter(|l| l.filter.wants(change)) {
             let message = change.message(Some(&listener.id));
-            let key = change.key();
-            if listener.buffer.try_put(Some(&key), message) == Err(NotPushed::Full) {
+            if listener.buffer.try_put(key, message) == Err(NotPushed::Full) {
                 // It subscribes anew, and reads everything again.
                 tracing::warn!("a client does not read; its subscription ends");
                 listener.buffer.close();

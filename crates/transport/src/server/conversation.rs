@@ -24,7 +24,7 @@ mod contention;
 mod exchange;
 mod held;
 mod listen;
-pub(super) mod notice;
+pub(crate) mod notice;
 
 pub use ask::Unanswered;
 pub use contention::Contention;

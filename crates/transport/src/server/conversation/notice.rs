@@ -9,7 +9,7 @@ use thinpipe_proto::rpc::Message;
 const UPDATED: &str = "notifications/resources/updated";
 
 /// What a change notice is about; `None`: it is another message.
-pub(in crate::server) fn key(message: &Message) -> Option<Cow<'_, str>> {
+pub(crate) fn key(message: &Message) -> Option<Cow<'_, str>> {
     let method = message.method()?;
     match method {
         UPDATED => Some(format!("{UPDATED} {}", message.param_str("uri")?).into()),
