@@ -324,20 +324,23 @@ fn check_post_types(head: &RequestHead) -> Result<(), Answer> {
     if has_usual_types(head) {
         return Ok(());
     }
-    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
-    let json = types
-        .next()
-        .is_some_and(|v| MediaType::parse(v.as_bytes()) == MediaType::Json);
-    if !json || types.next().is_some() {
-        let text = "Content-Type must be application/json";
-        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    }
+    check_json_body(head)?;
     let accept = accept(head);
     if accept.json && accept.event_stream {
         return Ok(());
     }
     let text = "Accept must list both application/json and text/event-stream";
     Err(refuse(StatusCode::NOT_ACCEPTABLE, text))
+}
+
+/// The body has to be said to be JSON, and that once.
+pub(crate) fn check_json_body(head: &RequestHead) -> Result<(), Answer> {
+    let given = only(&head.headers, &CONTENT_TYPE);
+    if given.is_some_and(|v| MediaType::parse(v.as_bytes()) == MediaType::Json) {
+        return Ok(());
+    }
+    let text = "Content-Type must be application/json";
+    Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
 }
 
 /// What SDK clients send, to the letter: spares parsing two lists for nearly every request.
@@ -362,7 +365,7 @@ fn check_listen_accept(head: &RequestHead) -> Result<(), Answer> {
     ))
 }
 
-fn accept(head: &RequestHead) -> Accept {
+pub(crate) fn accept(head: &RequestHead) -> Accept {
     Accept::parse(
         head.headers
             .get_all(ACCEPT)

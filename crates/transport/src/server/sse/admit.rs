@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::header::ALLOW;
 use http::{HeaderValue, Method, StatusCode};
-use thinpipe_proto::header::{Accept, MediaType};
 use thinpipe_proto::rpc::code;
 use thinpipe_proto::session::{Principal, SessionId};
 
@@ -46,7 +45,8 @@ pub(crate) fn admit(
             Step::OpenStream(Arc::clone(mount))
         }
         Half::Messages => {
-            check_content_type(head)?;
+            // What the client accepts does not matter: there is nothing in the response.
+            ladder::check_json_body(head)?;
             let session = session_of(shared, head, mount, &principal)?;
             Step::PostToStream(Arc::clone(mount), session)
         }
@@ -73,22 +73,11 @@ fn not_allowed(shared: &Shared, known: bool, mount: &SseMount, allow: &'static s
 }
 
 fn check_accept(head: &RequestHead) -> Result<(), Answer> {
-    let values = head.headers.get_all(ACCEPT).iter();
-    if Accept::parse(values.map(HeaderValue::as_bytes)).event_stream {
+    if ladder::accept(head).event_stream {
         return Ok(());
     }
     let text = "Accept must admit text/event-stream";
     Err(ladder::refuse(StatusCode::NOT_ACCEPTABLE, text))
-}
-
-/// What the client accepts does not matter: there is nothing in the response.
-fn check_content_type(head: &RequestHead) -> Result<(), Answer> {
-    let only = ladder::only(&head.headers, &CONTENT_TYPE);
-    if only.is_some_and(|v| MediaType::parse(v.as_bytes()) == MediaType::Json) {
-        return Ok(());
-    }
-    let text = "Content-Type must be application/json";
-    Err(ladder::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
 }
 
 /// The session is looked for before the body is read: its id is in the URL, and nobody else has business
