@@ -1,10 +1,10 @@
 //! Names and numbers in header fields.
 
-use http::HeaderName;
 use http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, InvalidHeaderName, LOCATION,
     ORIGIN, RETRY_AFTER,
 };
+use http::{HeaderMap, HeaderName};
 use thinpipe_proto::header::{LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
 
 /// The name of a field. Those of MCP, which `http` does not know, are shared and not made anew: every
@@ -25,9 +25,18 @@ pub(crate) fn name(text: &str) -> Result<HeaderName, InvalidHeaderName> {
     }
 }
 
+/// Removes a field that `Connection` names: it goes no further than this hop (RFC 9110 7.6.1).
+pub(crate) fn remove_named(headers: &mut HeaderMap, named: &[u8]) {
+    if let Ok(name) = HeaderName::from_bytes(named)
+        && !is_end_to_end(&name)
+    {
+        headers.remove(name);
+    }
+}
+
 /// Fields that are meant for whoever reads the message, and never for one hop: naming them in `Connection`
 /// must not switch off the checks that are made of them.
-pub(crate) fn is_end_to_end(name: &HeaderName) -> bool {
+fn is_end_to_end(name: &HeaderName) -> bool {
     let known = [
         ACCEPT,
         ALLOW,

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use httparse::ParserConfig;
 
 use crate::http1::fields;
@@ -257,13 +257,7 @@ impl<'a> ConnectionFields<'a> {
             match token.trim_ascii() {
                 t if t.eq_ignore_ascii_case(b"close") => close = true,
                 t if t.eq_ignore_ascii_case(b"keep-alive") => keep = true,
-                named => {
-                    if let Ok(name) = HeaderName::from_bytes(named)
-                        && !fields::is_end_to_end(&name)
-                    {
-                        headers.remove(name);
-                    }
-                }
+                named => fields::remove_named(headers, named),
             }
         }
         keep && !close

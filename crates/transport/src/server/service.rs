@@ -265,10 +265,8 @@ fn remove_connection_fields(headers: &mut HeaderMap) {
     let named = connection
         .iter()
         .flat_map(|value| value.as_bytes().split(|b| *b == b','));
-    for name in named.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
-        if !fields::is_end_to_end(&name) {
-            headers.remove(name);
-        }
+    for name in named {
+        fields::remove_named(headers, name.trim_ascii());
     }
     for name in [
         CONNECTION,

@@ -76,11 +76,7 @@ pub(super) fn parse(bytes: &[u8], to: &Method) -> Result<Head, String> {
     }
     // What `Connection` names goes no further either.
     for named in own.named.drain(..) {
-        if let Ok(name) = HeaderName::from_bytes(named)
-            && !fields::is_end_to_end(&name)
-        {
-            headers.remove(name);
-        }
+        fields::remove_named(&mut headers, named);
     }
     let old = response.version == Some(0);
     own.delimit(status, headers, old, to)
