@@ -160,7 +160,7 @@ impl Shared {
 impl SseMount {
     /// A path as clients see it.
     pub(crate) fn seen(&self, path: &str) -> String {
-        format!("{}{path}", self.config.public_base.as_str())
+        self.config.public_base.join(path)
     }
 
     /// Adds what every response on its paths carries.

@@ -97,13 +97,7 @@ impl HttpSseConfig {
     /// [`ConfigError::Successor`] if the two make no address that a link can lead to.
     pub fn successor(&self) -> Result<LinkTarget, ConfigError> {
         check_path("endpoint", &self.base_config.endpoint)?;
-        self.base()?;
-        let base = self.public_base.as_deref().unwrap_or_default();
-        let value = format!(
-            "{}{}",
-            base.trim_end_matches('/'),
-            self.base_config.endpoint
-        );
+        let value = self.base()?.join(&self.base_config.endpoint);
         value.parse().map_err(|_| ConfigError::Successor { value })
     }
 

@@ -161,6 +161,11 @@ impl PublicBase {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A path of the server as clients see it.
+    pub(crate) fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
 }
 
 impl FromStr for PublicBase {

@@ -94,9 +94,8 @@ async fn open_session(
 
 /// Where to post to, as raw text and not as JSON (protocol notes 2.1).
 fn first_event(mount: &SseMount, session: &Session) -> Bytes {
-    let base = mount.config.public_base.as_str();
-    let (path, id) = (&mount.messages_path, session.id().as_str());
-    let uri = format!("{base}{path}?sessionId={id}");
+    let (path, id) = (mount.seen(&mount.messages_path), session.id().as_str());
+    let uri = format!("{path}?sessionId={id}");
     let mut event = BytesMut::new();
     let (kind, retry) = (Some(&b"endpoint"[..]), Some(mount.config.retry));
     sse::encode(&mut event, kind, None, retry, Some(uri.as_bytes()));
