@@ -197,16 +197,14 @@ impl Conversation {
         let unread = unread
             .into_iter()
             .filter_map(|text| Message::parse(text).ok());
-        let left: Vec<_> = unread.filter(is_for_the_client).collect();
-        for message in &left {
-            let (asks, ends) = (message.id(), taken_back(message));
-            let was_taken_back =
-                |other: &Message| asks.is_some() && taken_back(other).as_ref() == asks;
-            let takes_back = |other: &Message| ends.is_some() && other.id() == ends.as_ref();
-            if left
-                .iter()
-                .any(|other| was_taken_back(other) || takes_back(other))
-            {
+        let left = unread.filter(is_for_the_client);
+        let left: Vec<_> = left
+            .map(|message| (taken_back(&message), message))
+            .collect();
+        let is_asked = |id| left.iter().any(|(_, other)| other.id() == Some(id));
+        let is_taken_back = |id| left.iter().any(|(ends, _)| ends.as_ref() == Some(id));
+        for (ends, message) in &left {
+            if message.id().is_some_and(is_taken_back) || ends.as_ref().is_some_and(is_asked) {
                 // The client has never seen it.
                 continue;
             }
