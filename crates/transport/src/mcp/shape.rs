@@ -89,13 +89,6 @@ impl Shape<'_> {
         Response::result(id, &whole)
     }
 
-    /// The response that asks for input (2026-07-28).
-    pub(super) fn input_required(&self, id: &RequestId, mut result: Value) -> Response {
-        result["resultType"] = "input_required".into();
-        result["_meta"] = self.meta();
-        Response::result(id, result.to_string().as_bytes())
-    }
-
     fn add(&self, members: &mut Map<String, Value>) {
         let kind = members.entry("resultType");
         let kind = kind.or_insert_with(|| "complete".into());
@@ -111,10 +104,6 @@ impl Shape<'_> {
             let server = || Value::Object(self.info.implementation().clone());
             meta.entry(meta_key::SERVER_INFO).or_insert_with(server);
         }
-    }
-
-    fn meta(&self) -> Value {
-        json!({ meta_key::SERVER_INFO: self.info.implementation() })
     }
 
     fn no_object(&self, id: &RequestId) -> Response {

@@ -256,8 +256,7 @@ impl Session {
         if self.active.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let used = Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed));
-        Some(now.saturating_duration_since(self.epoch + used))
+        Some(now.saturating_duration_since(self.last_used()))
     }
 
     /// When it was used last.

@@ -86,7 +86,7 @@ impl<H: MessageHandler> Service<H> {
                     }
                     if revision.is_modern() {
                         let result = input_required(&requests, state);
-                        return Ok(shape.input_required(&call.id, result));
+                        return Ok(shape.complete(&call.id, result));
                     }
                     let asking = Box::pin(ask_all(&context, requests));
                     let cancelled = call.context.cancelled();
@@ -163,13 +163,14 @@ async fn ask_all(
     Ok(answers)
 }
 
+/// The result that asks for input (2026-07-28).
 fn input_required(requests: &BTreeMap<String, InputRequest>, state: Option<String>) -> Value {
     let entry = |(key, request): (&String, &InputRequest)| {
         let request = json!({ "method": request.method, "params": request.params });
         (key.clone(), request)
     };
     let requests: Map<String, Value> = requests.iter().map(entry).collect();
-    let mut result = json!({});
+    let mut result = json!({ "resultType": "input_required" });
     if !requests.is_empty() {
         result["inputRequests"] = Value::Object(requests);
     }
