@@ -13,7 +13,7 @@ use thinpipe_transport::server::conversation::{Conversation, ConversationConfig,
 use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
 
 use super::answer::with_headers;
-use super::opening::{capabilities, negotiated};
+use super::opening::{declared, negotiated};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
@@ -58,8 +58,8 @@ impl Route {
             initialize_params: message.params().unwrap_or_default(),
             attachment: Bytes::new(),
         };
-        let opening = self.open_session(slot, negotiated, capabilities(&answer));
-        let session = opening.await?;
+        let declared = declared(&answer);
+        let session = self.open_session(slot, negotiated, &declared).await?;
         let state = session.state(SessionState::default);
         let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
             return Err(Failure::session_gone());
