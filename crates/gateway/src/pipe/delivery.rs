@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::bridge::{Delivery, MemberId, Nature};
+use thinpipe_proto::bridge::{Delivery, MemberId, Nature, cancelled_of};
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::server::conversation::{Outlet, Said};
 use tokio::time::timeout;
@@ -358,11 +358,5 @@ async fn judge(owner: &dyn Owner, context: &MessageContext, message: &Message) -
 
 /// Whether this takes back a request of the server that the client has not seen yet.
 fn is_withdrawn(place: &Place, message: &Message) -> bool {
-    if message.method() != Some("notifications/cancelled") {
-        return false;
-    }
-    let request = message
-        .param("requestId")
-        .and_then(|id| RequestId::parse(id).ok());
-    request.is_some_and(|request| place.conversation.withdraw(&request))
+    cancelled_of(message).is_some_and(|request| place.conversation.withdraw(&request))
 }

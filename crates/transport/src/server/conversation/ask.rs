@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use thinpipe_proto::bridge::cancelled_of;
 use thinpipe_proto::rpc::{Kind, Message, RequestId, quoted};
 use tokio::sync::oneshot;
 
@@ -199,9 +200,9 @@ impl Conversation {
             .filter_map(|text| Message::parse(text).ok());
         let left: Vec<_> = unread.filter(is_for_the_client).collect();
         for message in &left {
-            let (asks, ends) = (message.id(), taken_back(message));
+            let (asks, ends) = (message.id(), cancelled_of(message));
             let was_taken_back =
-                |other: &Message| asks.is_some() && taken_back(other).as_ref() == asks;
+                |other: &Message| asks.is_some() && cancelled_of(other).as_ref() == asks;
             let takes_back = |other: &Message| ends.is_some() && other.id() == ends.as_ref();
             if left
                 .iter()
@@ -240,13 +241,6 @@ impl Conversation {
 /// Whether this is a question, or takes one back: if its stream was left, another one will do.
 pub(super) fn is_for_the_client(message: &Message) -> bool {
     message.kind() == Kind::Request || message.method() == Some(CANCELLED)
-}
-
-/// The question that this takes back.
-fn taken_back(message: &Message) -> Option<RequestId> {
-    let id = message.param("requestId")?;
-    let is_it = message.method() == Some(CANCELLED);
-    is_it.then(|| RequestId::parse(id).ok()).flatten()
 }
 
 fn cancelled(id: &RequestId) -> Option<Message> {
