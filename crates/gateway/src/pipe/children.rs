@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use thinpipe_proto::bridge::Sharing;
 use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 
 use super::{UpstreamSession, now};
-use crate::config::Sharing;
 
 /// The pause after the second start in a row that failed; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
