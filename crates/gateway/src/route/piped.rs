@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::Refused;
 use thinpipe_proto::revision::{Binding, Revision};
-use thinpipe_proto::rpc::{Kind, Message, member, quoted, splice};
+use thinpipe_proto::rpc::{Kind, Message, quoted, splice};
 use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BoxFuture};
 use thinpipe_transport::server::conversation::{Conversation, ConversationConfig, ListenError};
@@ -334,10 +334,9 @@ fn capped(message: Message) -> Message {
         return message;
     }
     let newest = quoted(Revision::NEWEST_LEGACY.as_str());
-    let capped = message.params().and_then(|params| {
-        let value = member(&params, MEMBER)?;
-        let params = splice(&params, &value, newest.as_bytes())?;
-        Message::parse(message.with_params(&params)).ok()
+    let capped = message.param(MEMBER).and_then(|revision| {
+        let capped = splice(message.source(), &revision, newest.as_bytes())?;
+        Message::parse(capped).ok()
     });
     capped.unwrap_or(message)
 }
