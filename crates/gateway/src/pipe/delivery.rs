@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::lanes::Lanes;
 use super::member::{Open, Reply};
 use super::{Member, Owner, Place, Step, UpstreamSession};
-use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, Step as Judging, subject};
+use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, subject};
 use crate::relay::inspect::rejection_message;
 use crate::session::{Call, SessionState};
 
@@ -312,7 +312,7 @@ async fn response(owner: &dyn Owner, place: &Place, message: Bytes, call: Option
         name,
         ..place.context.clone()
     };
-    match judge(owner, &context, &message).await {
+    match owner.chain().judge(&context, &message).await {
         Outcome::Forward(message) | Outcome::Changed(message) => message.source().clone(),
         Outcome::Rejected(rejection) => rejection_message(&message, &rejection),
     }
@@ -343,16 +343,9 @@ async fn other(
         // For the client's response to it.
         state.remember_asked(id, (method, context.name.clone()));
     }
-    match judge(owner, &context, &message).await {
+    match chain.judge(&context, &message).await {
         Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
         Outcome::Rejected(rejection) => Err((message, rejection)),
-    }
-}
-
-async fn judge(owner: &dyn Owner, context: &MessageContext, message: &Message) -> Outcome {
-    match owner.chain().run(context, message.clone()) {
-        Judging::Done(outcome) => outcome,
-        Judging::Wait(future) => future.await,
     }
 }
 

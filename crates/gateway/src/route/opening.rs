@@ -151,7 +151,7 @@ impl Route {
             return (message.source().clone(), true);
         }
         self.stats().inspected();
-        match self.judge(message, context).await {
+        match self.chain().judge(context, message).await {
             Outcome::Forward(message) | Outcome::Changed(message) => {
                 (message.source().clone(), true)
             }
