@@ -14,7 +14,7 @@ use super::member::{Open, Reply};
 use super::{Member, Owner, Place, Step, UpstreamSession};
 use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, subject};
 use crate::relay::inspect::rejection_message;
-use crate::session::{Call, SessionState};
+use crate::session::{Call, note_asked};
 
 /// A client that takes nothing of a shared session for so long, while something waits for it, loses the
 /// stream that it does not read. Others wait for it no longer than this, and only if it is far behind.
@@ -328,20 +328,13 @@ async fn other(
     if chain.is_empty() {
         return Ok(message);
     }
-    let method: Option<Arc<str>> = message.method().map(Into::into);
     let context = MessageContext {
-        method: method.clone(),
+        method: message.method().map(Into::into),
         name: subject(&message).map(|name| name.as_ref().into()),
         ..place.context.clone()
     };
-    if chain.wants_any(Direction::ToUpstream)
-        && message.kind() == Kind::Request
-        && let Some(session) = place.session.upgrade()
-        && let Some(state) = session.state(SessionState::default)
-        && let (Some(id), Some(method)) = (message.id(), method)
-    {
-        // For the client's response to it.
-        state.remember_asked(id, (method, context.name.clone()));
+    if let Some(session) = place.session.upgrade() {
+        note_asked(&session, chain, &context, &message);
     }
     match chain.judge(&context, &message).await {
         Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),

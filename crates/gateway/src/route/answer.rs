@@ -258,8 +258,7 @@ impl Route {
         line: &Line,
         origin: &mut Origin,
     ) -> Result<Option<Bytes>, Failure> {
-        let own = context.method.clone();
-        let own = own.map(|method| (method, context.name.clone()));
+        let own = context.call();
         let mut context = MessageContext {
             carrier: Carrier::Body,
             ..context.clone()

@@ -164,10 +164,8 @@ impl Route {
             Some(id) => {
                 // A client of HTTP+SSE may have read the answer to `initialize` before we were told so.
                 attachment.member().place().wait().await;
-                let of_call = context.method.clone();
-                let of_call = of_call.map(|method| (method, context.name.clone()));
                 let inline = self.answers_inline(&session);
-                let Some(begun) = attachment.begin(id, of_call, inline) else {
+                let Some(begun) = attachment.begin(id, context.call(), inline) else {
                     return self.refused(&Refused::IdInUse, &message);
                 };
                 let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
