@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thinpipe_proto::bridge::DEFAULT_IDLE;
+use thinpipe_proto::bridge::{DEFAULT_IDLE, Sharing};
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
 use thinpipe_transport::server::SseConfig;
@@ -93,16 +93,6 @@ impl ChildUpstream {
             request_timeout: DEFAULT_IDLE,
         }
     }
-}
-
-/// Who shares an upstream session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sharing {
-    /// Nobody: each client's session has one of its own.
-    #[default]
-    PerClient,
-    /// All clients. The server cannot ask them anything, since it would not be known whom it means.
-    Shared,
 }
 
 /// Where HTTP+SSE is served, and how.

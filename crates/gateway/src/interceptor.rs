@@ -31,6 +31,8 @@ use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
 
+use crate::session::Call;
+
 pub use access::{AccessConfig, NameList};
 pub use chain::{Chain, ChainError, InterceptorStats, Outcome, Step};
 pub use config::{InterceptorConfig, Way};
@@ -88,6 +90,14 @@ pub struct MessageContext {
     pub name: Option<Arc<str>>,
     /// Number of the message in its stream, from 0 (E9).
     pub sequence: u64,
+}
+
+impl MessageContext {
+    /// The request that the message is or answers; `None`: it is not known (any more).
+    pub(crate) fn call(&self) -> Option<Call> {
+        let method = self.method.clone()?;
+        Some((method, self.name.clone()))
+    }
 }
 
 /// What an interceptor wants to see. What nobody wants costs nothing.

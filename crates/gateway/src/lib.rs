@@ -19,10 +19,11 @@ mod stats;
 
 pub use config::{
     ChildUpstream, Forwarded, GatewayConfig, HealthConfig, HttpUpstream, Reached, Resume,
-    SessionLost, Sharing, SsePaths, UpstreamSpec,
+    SessionLost, SsePaths, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;
 pub use log::{ExchangeLog, ExchangeRecord};
 pub use route::Route;
 pub use stats::{MethodStats, RouteStats};
+pub use thinpipe_proto::bridge::Sharing;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::backoff::Backoff;
-use thinpipe_proto::rpc::{self, Kind, Message, RequestId};
+use thinpipe_proto::rpc::{self, Message, RequestId};
 use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::Session;
 
 use crate::failure::{Failure, Reason};
-use crate::interceptor::{Chain, Direction, MessageContext, Rejection, subject};
-use crate::session::{Call, Origin, SessionState};
+use crate::interceptor::{Chain, MessageContext, Rejection, subject};
+use crate::session::{Call, Origin, SessionState, note_asked};
 use crate::stats::Counters;
 
 pub(crate) mod inspect;
@@ -150,8 +150,8 @@ impl Line {
                 context.method = Some(method.into());
             }
             context.name = subject(message).map(|name| name.as_ref().into());
-            if message.kind() == Kind::Request {
-                self.note_asked(context, message);
+            if let Some(session) = &self.session {
+                note_asked(session, self.owner.chain(), context, message);
             }
             return Ok(());
         }
@@ -171,18 +171,6 @@ impl Line {
             None => (None, None),
         };
         Ok(())
-    }
-
-    /// Remembers a server's request, for the client's response to it. It is only known where what the
-    /// server sends is read.
-    fn note_asked(&self, context: &MessageContext, message: &Message) {
-        if self.owner.chain().wants_any(Direction::ToUpstream)
-            && let Some(session) = &self.session
-            && let Some(state) = session.state(SessionState::default)
-            && let (Some(id), Some(method)) = (message.id(), &context.method)
-        {
-            state.remember_asked(id, (Arc::clone(method), context.name.clone()));
-        }
     }
 
     /// An event has come: the delays start anew if it takes the stream on from where it was resumed

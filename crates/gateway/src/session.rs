@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use thinpipe_proto::rpc::{Message, RequestId};
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::{StreamId, UpstreamSessionId};
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::Contention;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::interceptor::{Chain, Direction, MessageContext};
 use crate::pipe::Attachment;
 
 mod calls;
@@ -78,6 +79,23 @@ pub(crate) fn upstream_session(session: &Session) -> Option<UpstreamSessionId> {
 pub(crate) fn declares_logging(session: &Session) -> bool {
     let state = session.existing_state::<SessionState>();
     state.is_some_and(|state| state.declares_logging.load(Ordering::Relaxed))
+}
+
+/// Remembers a request of the server, of this context, for the client's response to it, if anybody looks
+/// at those. It is only known where what the server sends is read.
+pub(crate) fn note_asked(
+    session: &Session,
+    chain: &Chain,
+    context: &MessageContext,
+    message: &Message,
+) {
+    if message.kind() == Kind::Request
+        && chain.wants_any(Direction::ToUpstream)
+        && let Some(state) = session.state(SessionState::default)
+        && let (Some(id), Some(call)) = (message.id(), context.call())
+    {
+        lock(&state.asked).remember(id, call);
+    }
 }
 
 /// What [`upstream_session`] reads; empty for a server that issued no id.
@@ -219,11 +237,6 @@ impl SessionState {
 
     pub(crate) fn call_of(&self, id: &RequestId) -> Option<Call> {
         lock(&self.calls).of(id)
-    }
-
-    /// Remembers a request of the server, for the client's response.
-    pub(crate) fn remember_asked(&self, id: &RequestId, call: Call) {
-        lock(&self.asked).remember(id, call);
     }
 
     pub(crate) fn asked_by_server(&self, id: &RequestId) -> Option<Call> {

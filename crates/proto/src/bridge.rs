@@ -41,7 +41,7 @@ pub use limits::{
     DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
     EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, Sharing,
 };
-pub use notice::cancelled;
+pub use notice::{cancelled, cancelled_of};
 pub use refused::{AttachError, Refused};
 
 /// One upstream session, and the client sessions ("members") that use it: one, or several if it is

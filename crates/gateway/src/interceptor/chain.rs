@@ -209,6 +209,14 @@ impl Chain {
         }
     }
 
+    /// As [`run`](Self::run), for those who have nothing to do meanwhile but to wait.
+    pub(crate) async fn judge(&self, cx: &MessageContext, message: &Message) -> Outcome {
+        match self.run(cx, message.clone()) {
+            Step::Done(outcome) => outcome,
+            Step::Wait(future) => future.await,
+        }
+    }
+
     /// The counters of each interceptor since the chain was built, in order.
     #[must_use]
     pub fn stats(&self) -> Vec<InterceptorStats> {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use thinpipe_proto::bridge::Sharing;
 use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 
 use super::{UpstreamSession, now};
-use crate::config::Sharing;
 
 /// The pause after the second start in a row that failed; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -24,8 +24,12 @@ pub(crate) struct Children {
     starts: Mutex<Starts>,
     speaks: Mutex<Option<Spoken>>,
     /// `None`: each client session has its own.
-    shared: Option<Mutex<Vec<Weak<UpstreamSession>>>>,
+    shared: Option<SharedSessions>,
 }
+
+/// The upstream sessions of a server that all clients share.
+#[derive(Default)]
+pub(crate) struct SharedSessions(Mutex<Vec<Weak<UpstreamSession>>>);
 
 /// What a program speaks, by its answer to `initialize`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl Children {
             limit,
             starts: Mutex::default(),
             speaks: Mutex::default(),
-            shared: is_shared.then(Mutex::default),
+            shared: is_shared.then(SharedSessions::default),
         }
     }
 
@@ -123,12 +127,18 @@ impl Children {
     }
 
     /// The sessions that all clients share, if they do.
-    pub(crate) fn shared(&self) -> Option<MutexGuard<'_, Vec<Weak<UpstreamSession>>>> {
-        self.shared.as_ref().map(lock)
+    pub(crate) fn shared(&self) -> Option<&SharedSessions> {
+        self.shared.as_ref()
     }
 
     pub(crate) fn stats(&self) -> StdioStats {
         self.upstream.stats()
+    }
+}
+
+impl SharedSessions {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Weak<UpstreamSession>>> {
+        lock(&self.0)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::bridge::{Delivery, MemberId, Nature};
+use thinpipe_proto::bridge::{Delivery, MemberId, Nature, cancelled_of};
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::server::conversation::{Outlet, Said};
 use tokio::time::timeout;
@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use super::lanes::Lanes;
 use super::member::{Open, Reply};
 use super::{Member, Owner, Place, Step, UpstreamSession};
-use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, Step as Judging, subject};
+use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, subject};
 use crate::relay::inspect::rejection_message;
-use crate::session::{Call, SessionState};
+use crate::session::{Call, note_asked};
 
 /// A client that takes nothing of a shared session for so long, while something waits for it, loses the
 /// stream that it does not read. Others wait for it no longer than this, and only if it is far behind.
@@ -312,7 +312,7 @@ async fn response(owner: &dyn Owner, place: &Place, message: Bytes, call: Option
         name,
         ..place.context.clone()
     };
-    match judge(owner, &context, &message).await {
+    match owner.chain().judge(&context, &message).await {
         Outcome::Forward(message) | Outcome::Changed(message) => message.source().clone(),
         Outcome::Rejected(rejection) => rejection_message(&message, &rejection),
     }
@@ -328,41 +328,21 @@ async fn other(
     if chain.is_empty() {
         return Ok(message);
     }
-    let method: Option<Arc<str>> = message.method().map(Into::into);
     let context = MessageContext {
-        method: method.clone(),
+        method: message.method().map(Into::into),
         name: subject(&message).map(|name| name.as_ref().into()),
         ..place.context.clone()
     };
-    if chain.wants_any(Direction::ToUpstream)
-        && message.kind() == Kind::Request
-        && let Some(session) = place.session.upgrade()
-        && let Some(state) = session.state(SessionState::default)
-        && let (Some(id), Some(method)) = (message.id(), method)
-    {
-        // For the client's response to it.
-        state.remember_asked(id, (method, context.name.clone()));
+    if let Some(session) = place.session.upgrade() {
+        note_asked(&session, chain, &context, &message);
     }
-    match judge(owner, &context, &message).await {
+    match chain.judge(&context, &message).await {
         Outcome::Forward(message) | Outcome::Changed(message) => Ok(message),
         Outcome::Rejected(rejection) => Err((message, rejection)),
     }
 }
 
-async fn judge(owner: &dyn Owner, context: &MessageContext, message: &Message) -> Outcome {
-    match owner.chain().run(context, message.clone()) {
-        Judging::Done(outcome) => outcome,
-        Judging::Wait(future) => future.await,
-    }
-}
-
 /// Whether this takes back a request of the server that the client has not seen yet.
 fn is_withdrawn(place: &Place, message: &Message) -> bool {
-    if message.method() != Some("notifications/cancelled") {
-        return false;
-    }
-    let request = message
-        .param("requestId")
-        .and_then(|id| RequestId::parse(id).ok());
-    request.is_some_and(|request| place.conversation.withdraw(&request))
+    cancelled_of(message).is_some_and(|request| place.conversation.withdraw(&request))
 }

@@ -71,10 +71,7 @@ impl InspectEvents {
         prefix: Vec<u8>,
     ) -> Self {
         let max_event = line.owner.max_message();
-        let call = context
-            .method
-            .clone()
-            .map(|method| (method, context.name.clone()));
+        let call = context.call();
         Self {
             source,
             line,

@@ -15,7 +15,7 @@ use thinpipe_transport::upstream::UpstreamResponse;
 use super::{Relayed, Route};
 use crate::failure::{Failure, Reason};
 use crate::headers;
-use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Step};
+use crate::interceptor::{Carrier, Direction, MessageContext, Outcome};
 use crate::relay::inspect::InspectEvents;
 use crate::relay::pass::PassEvents;
 use crate::relay::source::{Source, into_stream};
@@ -258,14 +258,13 @@ impl Route {
         line: &Line,
         origin: &mut Origin,
     ) -> Result<Option<Bytes>, Failure> {
-        let own = context.method.clone();
-        let own = own.map(|method| (method, context.name.clone()));
+        let own = context.call();
         let mut context = MessageContext {
             carrier: Carrier::Body,
             ..context.clone()
         };
         let outcome = match line.describe(&mut context, own.as_ref(), message) {
-            Ok(()) => self.judge(message, &context).await,
+            Ok(()) => self.chain().judge(&context, message).await,
             Err(rejection) => Outcome::Rejected(rejection),
         };
         match outcome {
@@ -273,14 +272,6 @@ impl Route {
                 Ok(Some(message.source().clone()))
             }
             Outcome::Rejected(rejection) => line.refused(origin, &context, message, &rejection),
-        }
-    }
-
-    /// What the chain makes of a message on its way to the client.
-    pub(super) async fn judge(&self, message: &Message, context: &MessageContext) -> Outcome {
-        match self.chain().run(context, message.clone()) {
-            Step::Done(outcome) => outcome,
-            Step::Wait(future) => future.await,
         }
     }
 

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::Value;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{self, Message, code};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::opening::{capabilities, negotiated};
+use super::opening::{capabilities, declared, negotiated};
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, answer};
 use crate::config::SessionLost;
@@ -71,7 +70,7 @@ impl Route {
         }
         context.revision = revision.unwrap_or(context.revision);
         unused.context.revision = context.revision;
-        let capabilities = capabilities(&opening.message);
+        let declared = declared(&opening.message);
         let judged = self
             .judge_opening(opening, context, session_id.clone())
             .await;
@@ -84,7 +83,7 @@ impl Route {
                     initialize_params: message.params().unwrap_or_default(),
                     attachment: attachment_of(session_id.as_ref()),
                 };
-                let session = self.open_session(slot, negotiated, capabilities).await?;
+                let session = self.open_session(slot, negotiated, &declared).await?;
                 unused.id = None;
                 if session.binding() == Binding::HttpSse
                     && let (Some(state), Some(id)) =
@@ -103,14 +102,14 @@ impl Route {
         &self,
         slot: SessionSlot,
         negotiated: Negotiated,
-        capabilities: Value,
+        declared: &[u8],
     ) -> Result<Arc<Session>, Failure> {
         let opened = slot.open(negotiated).await;
         let session =
             opened.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;
         // Only clients of HTTP+SSE are told anything by the gateway itself.
         if session.binding() == Binding::HttpSse
-            && capabilities.get("logging").is_some_and(Value::is_object)
+            && capabilities(declared)["logging"].is_object()
             && let Some(state) = session.state(SessionState::default)
         {
             state.note_logging();
@@ -118,7 +117,7 @@ impl Route {
         if self.spec().session_lost == SessionLost::Reestablish
             && let Some(state) = session.state(SessionState::default)
         {
-            state.note_capabilities(capabilities);
+            state.note_capabilities(capabilities(declared));
         }
         let (name, revision) = (self.name(), session.revision());
         tracing::debug!(session = ?session.id(), upstream = name, %revision, "a session began");

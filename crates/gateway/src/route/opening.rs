@@ -151,7 +151,7 @@ impl Route {
             return (message.source().clone(), true);
         }
         self.stats().inspected();
-        match self.judge(message, context).await {
+        match self.chain().judge(context, message).await {
             Outcome::Forward(message) | Outcome::Changed(message) => {
                 (message.source().clone(), true)
             }
@@ -297,9 +297,14 @@ pub(super) fn negotiated(message: &Message) -> Result<Option<Revision>, Failure>
     }
 }
 
-pub(super) fn capabilities(answer: &Message) -> serde_json::Value {
+/// What the server says it can do, as it wrote it. A copy, which does not keep the answer in memory.
+pub(super) fn declared(answer: &Message) -> Bytes {
     let result = answer.result().unwrap_or_default();
-    serde_json::from_slice::<serde_json::Value>(&result)
-        .map(|result| result["capabilities"].clone())
-        .unwrap_or_default()
+    let declared = rpc::member(&result, "capabilities");
+    Bytes::copy_from_slice(&declared.unwrap_or_default())
+}
+
+/// The same, decoded; null if the server has not said it.
+pub(super) fn capabilities(declared: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(declared).unwrap_or_default()
 }

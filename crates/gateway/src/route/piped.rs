@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::Refused;
 use thinpipe_proto::revision::{Binding, Revision};
-use thinpipe_proto::rpc::{Kind, Message, member, quoted, splice};
+use thinpipe_proto::rpc::{Kind, Message, quoted, splice};
 use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BoxFuture};
 use thinpipe_transport::server::conversation::{Conversation, ConversationConfig, ListenError};
 use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
 
 use super::answer::with_headers;
-use super::opening::{capabilities, negotiated};
+use super::opening::{declared, negotiated};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
@@ -58,8 +58,8 @@ impl Route {
             initialize_params: message.params().unwrap_or_default(),
             attachment: Bytes::new(),
         };
-        let opening = self.open_session(slot, negotiated, capabilities(&answer));
-        let session = opening.await?;
+        let declared = declared(&answer);
+        let session = self.open_session(slot, negotiated, &declared).await?;
         let state = session.state(SessionState::default);
         let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
             return Err(Failure::session_gone());
@@ -164,10 +164,8 @@ impl Route {
             Some(id) => {
                 // A client of HTTP+SSE may have read the answer to `initialize` before we were told so.
                 attachment.member().place().wait().await;
-                let of_call = context.method.clone();
-                let of_call = of_call.map(|method| (method, context.name.clone()));
                 let inline = self.answers_inline(&session);
-                let Some(begun) = attachment.begin(id, of_call, inline) else {
+                let Some(begun) = attachment.begin(id, context.call(), inline) else {
                     return self.refused(&Refused::IdInUse, &message);
                 };
                 let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
@@ -334,10 +332,9 @@ fn capped(message: Message) -> Message {
         return message;
     }
     let newest = quoted(Revision::NEWEST_LEGACY.as_str());
-    let capped = message.params().and_then(|params| {
-        let value = member(&params, MEMBER)?;
-        let params = splice(&params, &value, newest.as_bytes())?;
-        Message::parse(message.with_params(&params)).ok()
+    let capped = message.param(MEMBER).and_then(|revision| {
+        let capped = splice(message.source(), &revision, newest.as_bytes())?;
+        Message::parse(capped).ok()
     });
     capped.unwrap_or(message)
 }

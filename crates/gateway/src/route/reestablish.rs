@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Route;
 use super::answer::body_failure;
-use super::opening::{capabilities, negotiated};
+use super::opening::{capabilities, declared, negotiated};
 use super::send::posted;
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -121,7 +121,7 @@ impl Route {
         let setup = state.setup();
         if setup
             .capabilities
-            .is_some_and(|before| before != capabilities(&answer.message))
+            .is_some_and(|before| before != capabilities(&declared(&answer.message)))
         {
             return Err(Failure::new(
                 Reason::Invalid,
@@ -200,7 +200,7 @@ fn too_late() -> Failure {
 
 /// What a client must read again after its session was opened anew.
 fn refresh_notices(answer: &Message) -> Vec<Bytes> {
-    let capabilities = capabilities(answer);
+    let capabilities = capabilities(&declared(answer));
     ["tools", "prompts", "resources"]
         .into_iter()
         .filter(|kind| capabilities[kind]["listChanged"] == true)

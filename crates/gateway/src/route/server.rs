@@ -23,7 +23,8 @@ use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
 use crate::pipe::{
-    AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, Spoken, UpstreamSession,
+    AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, SharedSessions, Spoken,
+    UpstreamSession,
 };
 
 /// How a server is reached.
@@ -71,28 +72,23 @@ impl Route {
         }
     }
 
-    /// Whether a session of this server is a pipe of messages, as far as that is known.
-    pub(super) fn is_known_pipe(&self) -> bool {
-        let known = || self.era().known();
-        let is_sse = |verdict: Arc<Verdict>| matches!(verdict.speaks, Speaks::HttpSse { .. });
-        matches!(self.server, Server::Stdio(_)) || known().is_some_and(is_sse)
-    }
-
-    /// The same; of a URL that ends as those of HTTP+SSE servers do, it is found out first (protocol
-    /// notes 1.3, "E0 hint").
+    /// Whether a session of this server is a pipe of messages, as far as that is known. Of a URL that
+    /// ends as those of HTTP+SSE servers do, it is found out first (protocol notes 1.3, "E0 hint").
     pub(super) async fn is_pipe(&self) -> bool {
-        let ends_with_sse = |http: &Upstream| http.config().url.path().ends_with("/sse");
-        let is_unknown = self.era().known().is_none();
-        if is_unknown && self.upstream().is_some_and(ends_with_sse) {
-            return self.turns_out_a_pipe().await;
+        let Server::Http(upstream) = &self.server else {
+            return true;
+        };
+        match self.era().known() {
+            Some(verdict) => speaks_sse(&verdict),
+            None if upstream.config().url.path().ends_with("/sse") => self.turns_out_a_pipe().await,
+            None => false,
         }
-        self.is_known_pipe()
     }
 
     /// The same; the server is asked.
     pub(super) async fn turns_out_a_pipe(&self) -> bool {
         let verdict = self.find_out().await;
-        verdict.is_ok_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. }))
+        verdict.is_ok_and(|verdict| speaks_sse(&verdict))
     }
 
     /// Opens an upstream session with this `initialize`, or lets it join one, and gives the answer.
@@ -108,11 +104,13 @@ impl Route {
                 let session = self.begin(pipe, Sharing::PerClient, AT_ONCE);
                 self.ask_initialize(&session, message).await
             }
-            Server::Stdio(children) if children.shared().is_none() => {
-                let session = self.start(children, Sharing::PerClient)?;
-                self.ask_started(children, &session, message).await
-            }
-            Server::Stdio(children) => self.join(children, message).await,
+            Server::Stdio(children) => match children.shared() {
+                Some(shared) => self.join(children, shared, message).await,
+                None => {
+                    let session = self.start(children, Sharing::PerClient)?;
+                    self.ask_started(children, &session, message).await
+                }
+            },
         };
         opened.map_err(|not_opened| match not_opened {
             NotOpened::Failed(failure) => failure,
@@ -167,9 +165,10 @@ impl Route {
     async fn join(
         self: &Arc<Self>,
         children: &Children,
+        shared: &SharedSessions,
         message: &Message,
     ) -> Result<(Attachment, Bytes), NotOpened> {
-        let (running, is_new) = self.shared_sessions(children)?;
+        let (running, is_new) = self.joinable(children, shared)?;
         for session in &running {
             let asked = if is_new {
                 self.ask_started(children, session, message).await
@@ -182,25 +181,19 @@ impl Route {
             }
         }
         // One for another revision: there are no more of them than revisions.
-        let session = {
-            let session = self.start(children, Sharing::Shared)?;
-            if let Some(mut shared) = children.shared() {
-                shared.push(Arc::downgrade(&session));
-            }
-            session
-        };
+        let session = self.start(children, Sharing::Shared)?;
+        shared.lock().push(Arc::downgrade(&session));
         self.ask_started(children, &session, message).await
     }
 
     /// The sessions that clients may join, at least one; `true`: it is a new one. Clients that come at
     /// the same time start one together.
-    fn shared_sessions(
+    fn joinable(
         self: &Arc<Self>,
         children: &Children,
+        shared: &SharedSessions,
     ) -> Result<(Vec<Arc<UpstreamSession>>, bool), Failure> {
-        let Some(mut shared) = children.shared() else {
-            return Ok((Vec::new(), false));
-        };
+        let mut shared = shared.lock();
         let running = shared.iter().filter_map(std::sync::Weak::upgrade);
         let running: Vec<_> = running.filter(|session| session.end().is_none()).collect();
         let is_new = running.is_empty();
@@ -331,6 +324,10 @@ impl Route {
         };
         Err(failure.into())
     }
+}
+
+fn speaks_sse(verdict: &Verdict) -> bool {
+    matches!(verdict.speaks, Speaks::HttpSse { .. })
 }
 
 /// What a program speaks by its answer to `initialize`; `None`: that cannot be said.

@@ -37,9 +37,7 @@ impl Route {
             return Ok(Answer::accepted());
         };
         let attachment = self.open_for_one(call.clone(), &context).await?;
-        let about = context.method.clone();
-        let about = about.map(|method| (method, context.name.clone()));
-        let begun = attachment.begin(id, about, false);
+        let begun = attachment.begin(id, context.call(), false);
         let begun = begun.ok_or_else(Failure::session_gone)?;
         let headers = self.headers_of(call, &attachment, &context)?;
         let (upstream, member) = (attachment.upstream(), attachment.member().id());

@@ -58,13 +58,5 @@ pub(super) fn call_of(id: &RequestId) -> Option<CallId> {
     text.parse().ok().map(CallId)
 }
 
-/// The id that a cancellation names.
-pub(super) fn cancelled_of(notification: &Message) -> Option<RequestId> {
-    RequestId::parse(notification.param(CANCELLED)?).ok()
-}
-
-/// The parameter of `notifications/cancelled` that names a request.
-pub(super) const CANCELLED: &str = "requestId";
-
 /// The member of `initialize`, and of its result, that says what a side can do.
 pub(super) const CAPABILITIES: &str = "capabilities";

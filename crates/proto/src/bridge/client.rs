@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use crate::bridge::action::{Action, CallId, MemberId};
-use crate::bridge::association::{CANCELLED, cancelled_of};
 use crate::bridge::call::{Call, Owner, Purpose, Stage};
 use crate::bridge::clock::Clock;
 use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::notice::{CANCELLED, cancelled_of};
 use crate::bridge::progress::{Progress, token_of};
 use crate::bridge::{Reframing, Refused};
 use crate::rpc::{Message, RequestId, splice};

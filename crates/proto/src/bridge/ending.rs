@@ -203,11 +203,11 @@ impl Reframing {
             }
             _ => {
                 let (purpose, waiting) = (call.purpose.clone(), call.is_waiting());
-                let owner = call.owner.clone();
+                let member = call.owner.as_ref().map(|owner| owner.member);
                 self.answer_error(id, TIMEOUT, text);
                 match (waiting, &mut self.shared) {
                     (true, Some(shared)) => shared.forget(id, &purpose),
-                    _ => self.turn_over(id, &purpose, owner.as_ref(), Outcome::Unknown, now),
+                    _ => self.turn_over(id, &purpose, member, Outcome::Unknown, now),
                 }
             }
         }

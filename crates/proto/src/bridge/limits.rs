@@ -33,12 +33,12 @@ pub const MAX_KEPT: usize = 4096;
 
 /// Who uses the upstream session (protocol notes 5.2.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Sharing {
     /// One client session, for its whole life.
     #[default]
     PerClient,
-    /// Several client sessions, of whichever principals; for servers that keep no client state.
+    /// Several client sessions, of whichever principals; for servers that keep no client state. The
+    /// server cannot ask them anything, since it would not be known whom it means.
     Shared,
 }
 

@@ -1,8 +1,8 @@
-//! Messages of the gateway's own.
+//! Messages of the gateway's own, and what cancellations of others name.
 
 use bytes::Bytes;
 
-use crate::rpc::{RequestId, quoted};
+use crate::rpc::{Message, RequestId, quoted};
 
 /// `notifications/cancelled`: tells the other side that a request of ours, or one passed on, is not wanted
 /// any more.
@@ -18,6 +18,14 @@ pub fn cancelled(request: &RequestId, reason: &str) -> Bytes {
     Bytes::from(out)
 }
 
+/// The request that this takes back; `None` if it is no `notifications/cancelled`, or names none.
+#[must_use]
+pub fn cancelled_of(message: &Message) -> Option<RequestId> {
+    let is_it = message.method() == Some("notifications/cancelled");
+    let id = message.param(CANCELLED).filter(|_| is_it)?;
+    RequestId::parse(id).ok()
+}
+
 /// A request with one parameter that is a string.
 pub(super) fn request(id: &RequestId, method: &str, parameter: &str, value: &str) -> Bytes {
     let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
@@ -31,3 +39,6 @@ pub(super) fn request(id: &RequestId, method: &str, parameter: &str, value: &str
     out.extend_from_slice(rest.as_bytes());
     Bytes::from(out)
 }
+
+/// The parameter of `notifications/cancelled` that names a request.
+pub(super) const CANCELLED: &str = "requestId";

@@ -4,11 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use bytes::Bytes;
-
-use crate::bridge::action::{Action, CallId, MemberId, Nature};
+use crate::bridge::action::{CallId, MemberId, Nature};
 use crate::bridge::association::is_list_changed;
-use crate::bridge::call::{Owner, Purpose, Stage};
+use crate::bridge::call::{Owner, Purpose};
 use crate::bridge::handshake::Handshake;
 use crate::bridge::topics::Topic;
 use crate::bridge::upstream::EMPTY;
@@ -52,13 +50,10 @@ const LEVELS: [&str; 8] = [
 ];
 
 impl Turns {
-    /// Whose turn it is now, if it was nobody's.
+    /// Whose turn it is now; it was nobody's.
     pub(super) fn next(&mut self) -> Option<CallId> {
-        if self.running.is_none() {
-            self.running = self.waiting.pop_front();
-            return self.running;
-        }
-        None
+        self.running = self.waiting.pop_front();
+        self.running
     }
 
     pub(super) fn over(&mut self, id: CallId) {
@@ -184,20 +179,20 @@ impl Reframing {
             Kind::Response => Outcome::Done,
             _ => Outcome::NotDone,
         };
-        let owner = call.owner.clone();
+        let member = call.owner.as_ref().map(|owner| owner.member);
         if let Some(owner) = call.owner {
             let answer = message.with_id(&owner.request);
             self.answer(owner, answer);
         }
-        self.turn_over(id, &call.purpose, owner.as_ref(), outcome, now);
+        self.turn_over(id, &call.purpose, member, outcome, now);
     }
 
-    /// Notes how a request came out that had its turn, and lets the next one have it.
+    /// Notes how a request of this client came out that had its turn, and lets the next one have it.
     pub(super) fn turn_over(
         &mut self,
         id: CallId,
         purpose: &Purpose,
-        owner: Option<&Owner>,
+        member: Option<MemberId>,
         outcome: Outcome,
         now: Instant,
     ) {
@@ -209,20 +204,10 @@ impl Reframing {
             Purpose::Subscribe(uri) | Purpose::Unsubscribe(uri) => {
                 if let Some(topic) = shared.topics.get_mut(uri) {
                     topic.turns.over(id);
-                    topic.settle(purpose, owner, outcome);
+                    topic.settle(purpose, member, outcome);
                 }
                 self.run_topic(uri, now);
             }
-        }
-    }
-
-    /// Writes a request in words of the gateway's own.
-    pub(super) fn write_own(&mut self, id: CallId, message: Bytes) {
-        if let Some(call) = self.calls.get_mut(id) {
-            call.stage = Stage::Written;
-            call.progress = None;
-            let call = Some(id);
-            self.actions.push_back(Action::Write { message, call });
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::bridge::action::{CallId, MemberId};
-use crate::bridge::call::{Call, Owner, Purpose, Stage};
+use crate::bridge::action::{Action, MemberId};
+use crate::bridge::call::{Call, Purpose, Stage};
 use crate::bridge::client::check_length;
 use crate::bridge::clock::Clock;
 use crate::bridge::shared::{Outcome, Turns};
@@ -23,12 +23,12 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    /// Notes how a request to the upstream came out.
-    pub(super) fn settle(&mut self, purpose: &Purpose, owner: Option<&Owner>, outcome: Outcome) {
+    /// Notes how a request of this client to the upstream came out.
+    pub(super) fn settle(&mut self, purpose: &Purpose, member: Option<MemberId>, outcome: Outcome) {
         match (purpose, outcome) {
             (Purpose::Subscribe(_), Outcome::Done) => {
                 self.held = true;
-                self.subscribers.extend(owner.map(|owner| owner.member));
+                self.subscribers.extend(member);
             }
             // The upstream may have it, and nobody knows: it is taken back.
             (Purpose::Subscribe(_), Outcome::Unknown) => self.held = true,
@@ -165,13 +165,10 @@ impl Reframing {
         });
         topic.turns.running = Some(id);
         self.wake_at(due);
-        self.write_unsubscribe(id, uri);
-    }
-
-    fn write_unsubscribe(&mut self, id: CallId, uri: &str) {
         let own = id.to_request_id();
         let message = notice::request(&own, "resources/unsubscribe", "uri", uri);
-        self.write_own(id, message);
+        let call = Some(id);
+        self.actions.push_back(Action::Write { message, call });
     }
 
     /// A client session is over, and wants nothing any more.

@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use crate::bridge::Reframing;
 use crate::bridge::action::{MemberId, Nature};
-use crate::bridge::association::{call_of, cancelled_of, nature_of};
+use crate::bridge::association::{call_of, nature_of};
 use crate::bridge::call::{Owner, Purpose, Stage};
 use crate::bridge::clock::after;
 use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::notice::cancelled_of;
 use crate::bridge::progress::{Progress, TOKEN, token_of};
 use crate::bridge::question::{Holds, Question};
 use crate::rpc::{Message, RequestId, code, error_response, response, splice};

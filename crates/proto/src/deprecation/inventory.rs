@@ -158,9 +158,8 @@ impl Inventory {
             .map(|(client, used)| used.shown(client))
             .collect();
         clients.sort_by(|one, other| {
-            let names = |it: &ClientUse| (it.name.clone(), it.version.clone(), it.endpoint.clone());
             let by_use = other.sessions.cmp(&one.sessions);
-            by_use.then_with(|| names(one).cmp(&names(other)))
+            by_use.then_with(|| one.names().cmp(&other.names()))
         });
         InventoryReport {
             sessions: all().map(|used| used.sessions).sum(),
@@ -168,6 +167,12 @@ impl Inventory {
             clients,
             other: self.other.map(|used| used.shown(&Client::default())),
         }
+    }
+}
+
+impl ClientUse {
+    fn names(&self) -> [&str; 3] {
+        [&self.name, &self.version, &self.endpoint]
     }
 }
 

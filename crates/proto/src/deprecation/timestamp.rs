@@ -1,7 +1,8 @@
 //! A moment to the second, as the wire and configurations write it.
 //!
 //! The conversion between days and dates is a dozen lines, so this crate does without a dependency for
-//! it; obsolete forms of dates, which a peer may send, are parsed in the transport crate.
+//! it. The obsolete forms of HTTP dates (RFC 9110 5.6.7) are not read: what is parsed here, an operator or
+//! this program wrote.
 
 use std::fmt;
 use std::str::FromStr;

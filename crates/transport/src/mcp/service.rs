@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use thinpipe_proto::bridge::cancelled_of;
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{Kind, Message, RequestId, code, meta_key};
 
@@ -197,8 +198,7 @@ impl<H: MessageHandler> Service<H> {
                 }
             }
             Some("notifications/cancelled") => {
-                let id = message.param("requestId").map(RequestId::parse);
-                if let (Some(state), Some(Ok(id))) = (state, id) {
+                if let (Some(state), Some(id)) = (state, cancelled_of(&message)) {
                     state.cancel(&id);
                 }
             }

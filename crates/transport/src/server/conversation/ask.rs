@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use thinpipe_proto::bridge::cancelled_of;
 use thinpipe_proto::rpc::{Kind, Message, RequestId, quoted};
 use tokio::sync::oneshot;
 
@@ -199,7 +200,7 @@ impl Conversation {
             .filter_map(|text| Message::parse(text).ok());
         let left = unread.filter(is_for_the_client);
         let left: Vec<_> = left
-            .map(|message| (taken_back(&message), message))
+            .map(|message| (cancelled_of(&message), message))
             .collect();
         let is_asked = |id| left.iter().any(|(_, other)| other.id() == Some(id));
         let is_taken_back = |id| left.iter().any(|(ends, _)| ends.as_ref() == Some(id));
@@ -238,13 +239,6 @@ impl Conversation {
 /// Whether this is a question, or takes one back: if its stream was left, another one will do.
 pub(super) fn is_for_the_client(message: &Message) -> bool {
     message.kind() == Kind::Request || message.method() == Some(CANCELLED)
-}
-
-/// The question that this takes back.
-fn taken_back(message: &Message) -> Option<RequestId> {
-    let id = message.param("requestId")?;
-    let is_it = message.method() == Some(CANCELLED);
-    is_it.then(|| RequestId::parse(id).ok()).flatten()
 }
 
 fn cancelled(id: &RequestId) -> Option<Message> {
