@@ -11,12 +11,9 @@ mod headers;
 mod health;
 pub mod interceptor;
 mod log;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the bridges to servers of 2026-07-28 ask through it"
-    )
+#[expect(
+    dead_code,
+    reason = "the bridges to servers of 2026-07-28 ask through it"
 )]
 mod modern;
 mod pipe;

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use ::http::HeaderMap;
 use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
 
 use crate::failure::Failure;
@@ -37,6 +38,8 @@ pub(crate) struct ModernCall {
     /// The client's headers that may reach an upstream, what interceptors made of them, and `Mcp-Param-*`.
     /// Those that repeat the message are made from it. A server without headers gets none.
     pub(crate) headers: HeaderMap,
+    /// Who asks. What one program says to several principals without naming a request is kept from all.
+    pub(crate) principal: Principal,
     /// Running it twice does no harm.
     pub(crate) repeatable: bool,
 }

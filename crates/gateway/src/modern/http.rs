@@ -37,6 +37,8 @@ impl OverHttp {
             message,
             mut headers,
             repeatable,
+            // Each POST has a stream of its own.
+            principal: _,
         } = call;
         let not_asked = |text| CallError::undelivered(Failure::new(Reason::Invalid, text));
         let id = message.id().filter(|_| message.kind() == Kind::Request);

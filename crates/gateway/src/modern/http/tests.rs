@@ -3,6 +3,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::Principal;
 use thinpipe_testkit::{Cut, Event, Gate, Outcome, Script, Upstream, rpc};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::UpstreamConfig;
@@ -34,6 +35,7 @@ fn echo() -> ModernCall {
     ModernCall {
         message: Message::parse(text.into()).expect("a message"),
         headers: HeaderMap::new(),
+        principal: Principal::Anonymous,
         repeatable: false,
     }
 }
