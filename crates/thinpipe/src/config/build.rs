@@ -73,6 +73,7 @@ impl Build {
             gateway: GatewayConfig {
                 upstreams,
                 deprecation,
+                state_keys: Vec::new(),
             },
         }
     }

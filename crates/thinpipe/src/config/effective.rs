@@ -132,6 +132,10 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
         path: Some(plain(written, "path", spec.path.clone())),
         sse_path: sse.map(|sse| plain(written, "sse_path", sse.stream.clone())),
         messages_path: sse.map(|sse| plain(written, "messages_path", sse.messages.clone())),
+        sessions: Some(match spec.bridge.sessions {
+            Some(Sharing::Shared) => RawSharing::Shared,
+            _ => RawSharing::PerClient,
+        }),
         max_message: Some(Quantity::write(spec.max_message)),
         chain: Some(spec.chain.clone()),
         interceptors: Vec::new(),
@@ -156,7 +160,6 @@ fn at_url(spec: &UpstreamSpec, http: &HttpUpstream, written: Option<&Node>) -> R
             Some(Binding::Sessions) => RawEra::Streamable,
             Some(Binding::Stateless) => RawEra::Stateless,
         }),
-        sessions: Some(RawSharing::PerClient),
         session_lost: Some(match spec.session_lost {
             SessionLost::End => RawSessionLost::End,
             SessionLost::Reestablish => RawSessionLost::Reestablish,
@@ -209,10 +212,6 @@ fn by_command(child: &ChildUpstream, written: Option<&Node>) -> RawUpstream {
             .cwd
             .as_deref()
             .map(|cwd| plain(written, "cwd", text(cwd))),
-        sessions: Some(match child.sessions {
-            Sharing::PerClient => RawSharing::PerClient,
-            Sharing::Shared => RawSharing::Shared,
-        }),
         process: RawProcess::shown(child),
         ..RawUpstream::default()
     }

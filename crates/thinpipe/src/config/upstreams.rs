@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
-use thinpipe_gateway::{Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{
+    Forwarded, HttpUpstream, Reached, Resume, SessionLost, Sharing, UpstreamSpec,
+};
 use thinpipe_proto::revision::Binding;
 use thinpipe_transport::server::SseConfig;
 use thinpipe_transport::upstream::pipe::DEFAULT_MAX_MESSAGE;
@@ -15,7 +17,7 @@ use thinpipe_transport::upstream::{UpstreamConfig, port};
 use super::build::Build;
 use super::clients::{self, RawMcpServer};
 use super::problem::{Place, Problem};
-use super::raw::{RawEra, RawForwarded, RawResume, RawSessionLost, RawUpstream};
+use super::raw::{RawEra, RawForwarded, RawResume, RawSessionLost, RawSharing, RawUpstream};
 use super::tables::{MAX_MESSAGE, MAX_PASSED_BODY, Quantity};
 use super::tree::Path;
 use crate::cli::is_program;
@@ -134,6 +136,10 @@ impl Build {
         let mut spec = UpstreamSpec::new(endpoint, reached?);
         let paths = [raw.sse_path, raw.messages_path];
         spec.sse = self.sse_paths(paths, &base, common.sse.as_ref(), path);
+        spec.bridge.sessions = raw.sessions.map(|sessions| match sessions {
+            RawSharing::PerClient => Sharing::PerClient,
+            RawSharing::Shared => Sharing::Shared,
+        });
         spec.session_lost = match raw.session_lost {
             Some(RawSessionLost::Reestablish) => SessionLost::Reestablish,
             Some(RawSessionLost::End) | None => SessionLost::End,
