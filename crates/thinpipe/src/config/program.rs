@@ -43,6 +43,7 @@ impl Build {
         process.cwd = raw.cwd.as_ref().map(PathBuf::from);
         process.max_message = max_message;
         let mut child = ChildUpstream::new(process);
+        child.pin = self.era_of_program(raw, path);
         raw.process.apply(self, &path.key("process"), &mut child);
         child
     }

@@ -126,7 +126,7 @@ fn the_era_of_a_server_can_be_pinned() {
     upstream_says(
         "era = \"sse\"",
         "upstreams[0].era: `sse` is not known here",
-        "known here: auto, http+sse, streamable, stateless",
+        "known here: auto, http+sse, streamable, stateless, legacy, modern",
     );
 }
 
@@ -137,7 +137,6 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
         ("env = { A = \"b\" }", "env"),
         ("cwd = \"/\"", "cwd"),
         ("inherit_env = true", "inherit_env"),
-        ("sessions = \"shared\"", "sessions"),
         ("process = { max_noise = 1 }", "process"),
     ] {
         let message =
@@ -147,7 +146,6 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
     for (line, key) in [
         ("http2 = true", "http2"),
         ("headers = { A = \"b\" }", "headers"),
-        ("era = \"auto\"", "era"),
         ("forwarded = \"off\"", "forwarded"),
         ("resume = \"off\"", "resume"),
         ("session_lost = \"end\"", "session_lost"),
@@ -273,9 +271,12 @@ fn c24_a_command_line_is_an_upstream() {
         let line = CommandLine {
             words: &words,
             env: &env,
-            shared: true,
         };
-        for_command(line, None, &Settings::default(), &|_| None).map_err(|e| e.to_string())
+        let manner = Manner {
+            sessions: Some(RawSharing::Shared),
+            ..Manner::default()
+        };
+        for_command(line, manner, &Settings::default(), &|_| None).map_err(|e| e.to_string())
     };
     let config = run(&["sh", "-c", "x ${Y}"], &["A=b=c"]).unwrap();
     let spec = &config.gateway.upstreams[0];
