@@ -94,7 +94,7 @@ pub enum Found {
 #[derive(Debug, Clone)]
 pub struct Ticket {
     question: Arc<Question>,
-    principal: Principal,
+    principal: Option<Principal>,
     generation: u64,
 }
 
@@ -112,10 +112,17 @@ impl Cache {
         }
     }
 
-    /// Looks for an answer to what this principal asks.
-    pub fn ask(&mut self, question: Question, principal: &Principal, now: Instant) -> Found {
+    /// Looks for an answer to what this principal asks. `None`: it cannot be said who asks, so that only
+    /// public answers are given and kept.
+    pub fn ask(
+        &mut self,
+        question: Question,
+        principal: Option<&Principal>,
+        now: Instant,
+    ) -> Found {
         let question = Arc::new(question);
-        for principal in [Some(principal.clone()), None] {
+        let own = principal.map(|principal| Some(principal.clone()));
+        for principal in own.into_iter().chain([None]) {
             let key = Key {
                 question: Arc::clone(&question),
                 principal,
@@ -126,7 +133,7 @@ impl Cache {
         }
         Found::Nothing(Ticket {
             generation: self.generations[question.method as usize],
-            principal: principal.clone(),
+            principal: principal.cloned(),
             question,
         })
     }
@@ -238,12 +245,14 @@ impl Cache {
         if caching.ttl.is_zero() {
             return false;
         }
+        let principal = match (caching.scope, ticket.principal) {
+            (CachingScope::Public, _) => None,
+            (CachingScope::Private, Some(principal)) => Some(principal),
+            (CachingScope::Private, None) => return false,
+        };
         let key = Key {
             question: ticket.question,
-            principal: match caching.scope {
-                CachingScope::Private => Some(ticket.principal),
-                CachingScope::Public => None,
-            },
+            principal,
         };
         self.remove(&key);
         self.tick += 1;

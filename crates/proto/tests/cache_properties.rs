@@ -106,7 +106,7 @@ proptest! {
                         r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"uri":"u{page}"}}}}"#
                     ));
                     let question = Question::of(&asked).unwrap();
-                    match cache.ask(question, &principal(who), now) {
+                    match cache.ask(question, Some(&principal(who)), now) {
                         Found::Nothing(ticket) => {
                             let overtaken = false;
                             waiting.push(Waiting { who, what, page, ticket, overtaken });

@@ -55,7 +55,7 @@ impl Asked {
     }
 
     fn ticket(&mut self, question: Question, principal: &Principal) -> Ticket {
-        match self.cache.ask(question, principal, self.now) {
+        match self.cache.ask(question, Some(principal), self.now) {
             Found::Nothing(ticket) => ticket,
             Found::Fresh(result) => panic!("nothing was to be found, and {result:?} was"),
         }
@@ -67,7 +67,7 @@ impl Asked {
     }
 
     fn find(&mut self, question: Question, principal: &Principal) -> Option<Bytes> {
-        match self.cache.ask(question, principal, self.now) {
+        match self.cache.ask(question, Some(principal), self.now) {
             Found::Fresh(result) => Some(result),
             Found::Nothing(_) => None,
         }
@@ -100,6 +100,23 @@ fn r189_private_answers_are_their_principals_own() {
             .find(question("prompts/list", "{}"), &named("b"))
             .is_some()
     );
+}
+
+/// R189: who cannot be told from others has nothing of his own.
+#[test]
+fn r189_who_cannot_be_told_from_others_gets_what_is_public() {
+    let mut asked = Asked::new();
+    let mut answered = |result: &str| {
+        let Found::Nothing(ticket) = asked.cache.ask(tools(), None, asked.now) else {
+            panic!("nothing is kept yet");
+        };
+        asked.cache.answered(ticket, &response(result), asked.now)
+    };
+    assert!(!answered(PRIVATE));
+    assert!(answered(PUBLIC));
+    assert!(asked.find(tools(), &named("a")).is_some());
+    let found = asked.cache.ask(tools(), None, asked.now);
+    assert!(matches!(found, Found::Fresh(_)));
 }
 
 /// R191: the time that is left, and nothing after it.
