@@ -1,5 +1,6 @@
 //! JSON-RPC messages as a gateway needs them: outlined in one validating pass, bytes kept.
 
+mod canonical;
 mod edit;
 mod id;
 mod outline;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use canonical::canonical;
 pub use id::RequestId;
 pub use parts::{elements, member, members, splice, string};
 pub use peek::peek_is_response;
