@@ -282,13 +282,20 @@ proptest! {
     /// R234: the canonical form says the same, is its own, and is that of every other way to write it.
     #[test]
     fn r234_there_is_one_canonical_form(text in value()) {
-        let canonical = rpc::canonical(text.as_bytes(), &[]).unwrap();
+        let canonical = match rpc::canonical(text.as_bytes()) {
+            Ok(canonical) => canonical,
+            // A member that is there twice.
+            Err(error) => {
+                prop_assert_eq!(error.code, code::INVALID_REQUEST);
+                return Ok(());
+            }
+        };
         prop_assert_eq!(as_value(&canonical), as_value(text.as_bytes()));
-        prop_assert_eq!(&rpc::canonical(&canonical, &[]).unwrap(), &canonical);
+        prop_assert_eq!(&rpc::canonical(&canonical).unwrap(), &canonical);
         let value = as_value(&canonical);
         let (one, other) = (value.to_string(), rewritten(&value));
-        let one = rpc::canonical(one.as_bytes(), &[]).unwrap();
-        prop_assert_eq!(rpc::canonical(other.as_bytes(), &[]).unwrap(), one);
+        let one = rpc::canonical(one.as_bytes()).unwrap();
+        prop_assert_eq!(rpc::canonical(other.as_bytes()).unwrap(), one);
     }
 
     /// R065: JSON is what `serde_json` takes for JSON, also after some bytes were changed.
