@@ -45,6 +45,7 @@ mod session;
 mod sessionless;
 mod stateless;
 
+pub(crate) use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
 use server::Server;
