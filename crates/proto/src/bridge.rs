@@ -26,6 +26,7 @@ pub mod shape;
 mod shared;
 pub mod tools;
 mod topics;
+pub mod upgrade;
 mod upstream;
 
 use std::collections::{BTreeMap, VecDeque};
