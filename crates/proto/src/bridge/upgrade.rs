@@ -168,7 +168,8 @@ impl Upgrading {
                 Purpose::Tools | Purpose::Aside { .. } => self.dropped.notifications += 1,
             },
             Kind::Response | Kind::ErrorResponse => {
-                if message.id() != Some(&call.to_request_id()) {
+                // An error may come without the id that it could not read.
+                if message.id().is_some_and(|id| *id != call.to_request_id()) {
                     self.dropped.upstream_responses += 1;
                     return;
                 }

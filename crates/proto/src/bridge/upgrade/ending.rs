@@ -40,8 +40,9 @@ impl Upgrading {
 
     /// Does what is due.
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(prompt) = self.prompts.take(|prompt| prompt.due <= now) {
-            self.unanswered(&prompt, "the client did not answer in time", None, now);
+        while let Some(exchange) = self.prompts.expired(now) {
+            // It is withdrawn with the others.
+            self.no_input(exchange, "the client did not answer in time", None, now);
         }
         for id in self.exchanges.ids(|exchange| exchange.clock.due() <= now) {
             self.time_out(id, now);

@@ -50,6 +50,12 @@ impl Prompts {
         self.open.iter_mut().find(|prompt| prompt.id == *id)
     }
 
+    /// Whose time to be answered is over: for whom it was asked.
+    pub(super) fn expired(&self, now: Instant) -> Option<ExchangeId> {
+        let late = self.open.iter().find(|prompt| prompt.due <= now);
+        late.map(|prompt| prompt.exchange)
+    }
+
     /// When the first of them is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.open.iter().map(|prompt| prompt.due).min()

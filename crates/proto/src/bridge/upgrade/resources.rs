@@ -116,8 +116,11 @@ impl Resources {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        let opening = self.opening.as_ref().map(|opening| opening.until);
-        [opening, self.again_at].into_iter().flatten().min()
+        match &self.opening {
+            // What was lost waits for it.
+            Some(opening) => Some(opening.until),
+            None => self.again_at,
+        }
     }
 }
 

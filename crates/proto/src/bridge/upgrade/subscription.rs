@@ -44,6 +44,7 @@ impl Upgrading {
             return Err(Refused::TooManySubscriptions { limit });
         }
         self.audience.asked(now);
+        self.resources.want_again(now);
         let waiter = Waiter {
             request: id.clone(),
             uri,
