@@ -45,6 +45,7 @@ mod session;
 mod sessionless;
 mod stateless;
 
+pub(crate) use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
 use server::Server;
@@ -80,7 +81,7 @@ impl Route {
                 let process = program.process.clone();
                 let (budget, tracker) = (buffered.clone(), tasks.clone());
                 let upstream = StdioUpstream::new(process, budget, tracker, stop.child_token());
-                let (sharing, limit) = (program.sessions, program.max_children);
+                let (sharing, limit) = (spec.bridge.pipe_sharing(), program.max_children);
                 (Server::Stdio(Children::new(upstream, sharing, limit)), None)
             }
         };
