@@ -30,7 +30,11 @@ use crate::handler::Handler;
 async fn main() -> Result<(), Box<dyn Error>> {
     let handler = Handler::new(Fixtures::load()?);
     if env::args().nth(1).as_deref() == Some("stdio") {
-        handler.serve(rmcp::transport::stdio()).await?.waiting().await?;
+        handler
+            .serve(rmcp::transport::stdio())
+            .await?
+            .waiting()
+            .await?;
         return Ok(());
     }
     let service = StreamableHttpService::new(
