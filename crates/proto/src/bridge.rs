@@ -9,6 +9,7 @@ mod association;
 mod call;
 mod client;
 mod clock;
+pub mod downgrade;
 mod ending;
 mod handshake;
 mod limits;

@@ -1,0 +1,273 @@
+//! New requests, up to the moment they are written.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::bridge::client::check_length;
+use crate::bridge::clock::{Clock, after};
+use crate::bridge::downgrade::ability::Abilities;
+use crate::bridge::downgrade::calls::Purpose;
+use crate::bridge::downgrade::exchange::{Client, Exchange, Running, State, Task, Waiting, asks};
+use crate::bridge::downgrade::question::ObjectText;
+use crate::bridge::downgrade::reply::{Failure, Outcome};
+use crate::bridge::downgrade::{
+    Action, Attached, AttachmentId, Channel, Downgrading, ExchangeId, Lifetime, Refused, Request,
+    Written, level,
+};
+use crate::bridge::progress::{Progress, TOKEN_IN_META};
+use crate::rpc::{Message, RequestId, code, members, meta_key};
+
+/// Members of `params` that a legacy server must not see: tasks are off, and rounds are the gateway's.
+const LEFT_OUT: [&str; 3] = ["task", "inputResponses", "requestState"];
+/// Members of `params._meta` that no legacy server knows.
+const ENVELOPE: [&str; 4] = [
+    meta_key::PROTOCOL_VERSION,
+    meta_key::CLIENT_INFO,
+    meta_key::CLIENT_CAPABILITIES,
+    meta_key::LOG_LEVEL,
+];
+
+impl Downgrading {
+    /// Whether a request can be taken. `completes`: it comes after the elicitations that its session saw.
+    pub(super) fn check_admission(
+        &self,
+        request: &Message,
+        completes: bool,
+    ) -> Result<(), Refused> {
+        if self.phase.is_over() || self.draining || self.retired {
+            return Err(Refused::Over);
+        }
+        if self.config.lifetime == Lifetime::PerRequest && self.used && !completes {
+            return Err(Refused::Over);
+        }
+        let limit = self.config.limits.in_flight;
+        if self.exchanges.len() >= limit || self.calls.len() >= limit {
+            return Err(Refused::TooManyInFlight { limit });
+        }
+        let method = request.method().unwrap_or_default();
+        let abilities = Abilities::of_request(request).and(self.offered);
+        if self.config.channel == Channel::Pipe && asks(method) && abilities.any() {
+            let cancelled = self.calls.cancelled().any(|cancelled| cancelled.eligible);
+            if cancelled || self.eligible().next().is_some() {
+                return Err(Refused::Busy);
+            }
+        }
+        Ok(())
+    }
+
+    /// The exchanges whose clients the server may ask for something.
+    pub(super) fn eligible(&self) -> impl Iterator<Item = ExchangeId> {
+        let eligible = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| exchange.is_eligible(self.offered));
+        eligible.map(|(id, _)| *id)
+    }
+
+    pub(super) fn take_request(&mut self, request: Request, now: Instant) -> Result<(), Refused> {
+        let message = &request.message;
+        self.check_admission(message, !request.elicitations.is_empty())?;
+        let method = message.method().unwrap_or_default();
+        check_length(method.len())?;
+        if method == "subscriptions/listen" {
+            return self.take_listen(request.attachment, message, now);
+        }
+        let client = self.client_of(request.attachment, message)?;
+        let clock = Clock::start(now, &self.config.limits);
+        let completion = match request.elicitations.is_empty() {
+            true => now,
+            false => after(now, self.config.limits.completion),
+        };
+        let exchange = Exchange {
+            method: method.to_owned(),
+            clock,
+            rounds: 0,
+            keys: 0,
+            state: State::Waiting(Box::new(Waiting {
+                client,
+                completion,
+                request: request.clone(),
+            })),
+        };
+        let id = request.exchange;
+        self.wake_at(exchange.due(now));
+        self.exchanges.insert(id, exchange);
+        self.attachments
+            .insert(request.attachment, Attached::Exchange(id));
+        self.waiting.push_back(id);
+        self.used = true;
+        Ok(())
+    }
+
+    /// What the machine has to know of the client that sent this.
+    pub(super) fn client_of(
+        &self,
+        attachment: AttachmentId,
+        message: &Message,
+    ) -> Result<Client, Refused> {
+        let missing = Refused::InvalidParameter { parameter: "id" };
+        let id = message.id().cloned().ok_or(missing)?;
+        check_length(id.as_json().len())?;
+        Ok(Client {
+            attachment,
+            id,
+            progress: Progress::asked(message)?,
+            level: level::asked(message)?,
+            abilities: Abilities::of_request(message).and(self.offered),
+        })
+    }
+
+    /// Writes or answers those that need not wait any more, in order.
+    pub(super) fn run_waiting(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.waiting) {
+            let exchange = self.exchanges.get(&id);
+            let Some(Exchange {
+                state: State::Waiting(waiting),
+                ..
+            }) = exchange
+            else {
+                continue;
+            };
+            let (method, level) = (exchange_method(exchange), waiting.client.level);
+            let step = self.step(method, waiting, now);
+            match step {
+                Step::Stay => self.waiting.push_back(id),
+                Step::Answer(outcome) => self.conclude(id, outcome, now),
+                Step::Tools => {
+                    self.list_tools(now);
+                    self.waiting.push_back(id);
+                }
+                Step::Write if self.level_is_set(level, now) => self.run(id, now),
+                Step::Write => self.waiting.push_back(id),
+            }
+        }
+    }
+
+    /// What comes next for a request that is not written.
+    fn step(&self, method: &str, waiting: &Waiting, now: Instant) -> Step {
+        let Some(server) = self.phase.server() else {
+            return Step::Stay;
+        };
+        if let Some(outcome) = self.unsupported(method) {
+            return Step::Answer(outcome);
+        }
+        let request = &waiting.request;
+        if method == "server/discover" {
+            return match self.standing.is_undecided(now) && server.features.tells() {
+                true => Step::Stay,
+                false => Step::Answer(Outcome::Result(self.discovered(server))),
+            };
+        }
+        let incomplete = !self.completions.are_complete(&request.elicitations);
+        if incomplete && now < waiting.completion {
+            return Step::Stay;
+        }
+        if self.standing.is_undecided(now) && asks(method) && waiting.client.abilities.any() {
+            return Step::Stay;
+        }
+        if method == "tools/call" && server.features.tool_tasks && !self.task_tools.are_known() {
+            return Step::Tools;
+        }
+        Step::Write
+    }
+
+    /// The answer to what this server cannot do.
+    fn unsupported(&self, method: &str) -> Option<Outcome> {
+        let has = self.features();
+        let is_there = match method {
+            "tools/list" | "tools/call" => has.tools,
+            "prompts/list" | "prompts/get" => has.prompts,
+            "completion/complete" => has.completions,
+            "resources/list" | "resources/templates/list" | "resources/read" => has.resources,
+            // What clients of 2026-07-28 do not have.
+            "initialize" | "ping" | "logging/setLevel" | "resources/subscribe"
+            | "resources/unsubscribe" => false,
+            _ => !method.starts_with("tasks/"),
+        };
+        let failure = Failure {
+            code: code::METHOD_NOT_FOUND,
+            status: 404,
+            reason: "method_not_found",
+            text: "the server does not have this method".to_owned(),
+        };
+        (!is_there).then_some(Outcome::Failed(failure))
+    }
+
+    /// Writes a request that waits.
+    fn run(&mut self, id: ExchangeId, now: Instant) {
+        let Some(mut exchange) = self.exchanges.remove(&id) else {
+            return;
+        };
+        exchange.state = match exchange.state {
+            State::Waiting(waiting) => {
+                let Waiting {
+                    client, request, ..
+                } = *waiting;
+                let pages = self.pages_for(&exchange.method, &request.message);
+                let task = self.task_tools.task_for(&exchange.method, &request.message);
+                let mut running = self.write_run(id, &request.message, task);
+                running.pages = pages;
+                running.original = Some(Box::new(request));
+                State::Active { client, running }
+            }
+            other => other,
+        };
+        self.wake_at(exchange.due(now));
+        self.exchanges.insert(id, exchange);
+    }
+
+    /// Writes the request of an exchange, under a new id.
+    pub(super) fn write_run(&mut self, id: ExchangeId, message: &Message, task: Task) -> Running {
+        let call = self.calls.open(Purpose::Run(id), None);
+        let own = call.to_request_id();
+        let message = upstream_request(message, &own, task == Task::Asked);
+        let written = Written::Request(call);
+        self.actions.push_back(Action::Write { message, written });
+        Running {
+            call,
+            token: call,
+            task,
+            original: None,
+            pages: None,
+        }
+    }
+}
+
+enum Step {
+    Stay,
+    /// The list of tools is needed first.
+    Tools,
+    Write,
+    Answer(Outcome),
+}
+
+fn exchange_method(exchange: Option<&Exchange>) -> &str {
+    exchange.map_or("", |exchange| exchange.method.as_str())
+}
+
+/// A client's request as a legacy server gets it: without the envelope, with the gateway's id and, as an
+/// id is never used twice, with that as the progress token.
+fn upstream_request(message: &Message, id: &RequestId, as_task: bool) -> Bytes {
+    let all = message.params().and_then(|params| members(&params).ok());
+    let mut params = ObjectText::default();
+    let mut meta = ObjectText::default();
+    for (name, value) in all.unwrap_or_default() {
+        if name == "_meta" {
+            for (name, value) in members(&value).unwrap_or_default() {
+                if name != TOKEN_IN_META && !ENVELOPE.contains(&name.as_str()) {
+                    meta.member(&name, &value);
+                }
+            }
+        } else if !LEFT_OUT.contains(&name.as_str()) {
+            params.member(&name, &value);
+        }
+    }
+    meta.member(TOKEN_IN_META, id.as_json());
+    if as_task {
+        params.member("task", b"{}");
+    }
+    params.member("_meta", &meta.end());
+    let method = message.method().unwrap_or_default();
+    super::handshake::request_text(id, method, &params.end())
+}
