@@ -3,14 +3,19 @@
 //! [`Reframing`] is the one for a legacy client in front of a legacy server whose session is a pipe of
 //! messages, HTTP+SSE or stdio (protocol notes 5.2, group A). Both sides speak one revision, so a
 //! message changes nothing but ids and tokens; every other byte stays as it came.
+//!
+//! Where the eras differ (groups B, C and D), messages are made over by [`envelope`], [`capabilities`],
+//! [`shape`] and [`tools`]: pure functions that every pair of bindings uses.
 
 mod action;
 mod association;
 mod call;
+pub mod capabilities;
 mod client;
 mod clock;
 pub mod downgrade;
 mod ending;
+pub mod envelope;
 mod handshake;
 mod limits;
 mod member;
@@ -18,7 +23,9 @@ mod notice;
 mod progress;
 mod question;
 mod refused;
+pub mod shape;
 mod shared;
+pub mod tools;
 mod topics;
 mod upstream;
 
