@@ -75,6 +75,13 @@ impl Clock {
         }
     }
 
+    /// Lets it stand still, if it does not yet.
+    pub(super) fn hold_once(&mut self, now: Instant) {
+        if self.held.is_none() {
+            self.hold(now);
+        }
+    }
+
     pub(super) fn release(&mut self, now: Instant) {
         let Some(held) = &mut self.held else { return };
         held.by -= 1;

@@ -65,7 +65,6 @@ pub use config::{
 };
 pub use elicitation::{UrlAnswers, url_answers};
 pub use refused::{Refused, Stale};
-pub use retry::{InvalidResponses, check_input_responses};
 
 /// One session of a server that has sessions, and the requests and listens of modern clients on it.
 ///
@@ -91,7 +90,7 @@ pub use retry::{InvalidResponses, check_input_responses};
 /// # use thinpipe_proto::revision::Revision;
 /// # let config = Config { upstream: "files".into(), channel: Channel::Pipe, lifetime: Lifetime::Pooled,
 /// #     revision: Revision::V2025_11_25, capabilities: "{}".into(), client_info: "{}".into(),
-/// #     ttl: std::time::Duration::ZERO, limits: Limits::default() };
+/// #     served: vec![Revision::V2026_07_28], caching: Default::default(), limits: Limits::default() };
 /// # fn run(config: Config, now: Instant) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut session = Downgrading::new(config);
 /// session.start(now);
@@ -209,7 +208,7 @@ impl Downgrading {
     }
 
     /// A client's retry of a request that waits for input, with `inputResponses` that are well-formed
-    /// ([`check_input_responses`]). If the ticket is current, the exchange goes on with this POST.
+    /// ([`Responses::of`](crate::bridge::shape::Responses::of)). If the ticket is current, the exchange goes on with this POST.
     ///
     /// # Errors
     /// [`Stale`] if nothing waits for it; nothing has changed then.

@@ -1,9 +1,8 @@
 //! What a client can be asked, as its capabilities say.
 
-use bytes::Bytes;
-
+use crate::bridge::capabilities::{Declared, Mode, Undeclared};
 use crate::bridge::downgrade::{Channel, Config, Lifetime};
-use crate::rpc::{Message, code, member, meta_key};
+use crate::rpc::{Message, meta_key};
 
 /// The capabilities that server requests need, and no more of what a client declared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,35 +15,27 @@ pub(super) struct Abilities {
     roots: bool,
 }
 
-/// Why a server request is refused (protocol notes 5.1, "Refusing a server request").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: i32,
-    pub(super) text: &'static str,
-}
-
 impl Abilities {
-    /// Of a capabilities object, of any revision.
-    pub(super) fn of(declared: &Bytes) -> Self {
-        let sampling = member(declared, "sampling");
-        let elicitation = member(declared, "elicitation");
-        let has = |of: &Option<Bytes>, name| of.as_ref().is_some_and(|of| member(of, name).is_some());
-        let url = has(&elicitation, "url");
+    pub(super) fn of(declared: &Declared) -> Self {
+        let allows = |method, params: Option<&'static str>| {
+            let params = params.map(|params| params.into());
+            declared.allows(method, params.as_ref()).is_ok()
+        };
         Self {
-            sampling: sampling.is_some(),
-            sampling_tools: has(&sampling, "tools"),
-            sampling_context: has(&sampling, "context"),
-            // `{}` is what clients declare that know forms only.
-            form: elicitation.is_some() && (has(&elicitation, "form") || !url),
-            url,
-            roots: member(declared, "roots").is_some(),
+            sampling: allows("sampling/createMessage", None),
+            sampling_tools: allows("sampling/createMessage", Some("{\"tools\":[]}")),
+            sampling_context: declared.has_sampling_context(),
+            form: allows("elicitation/create", None),
+            url: declared.has_url_elicitation(),
+            roots: allows("roots/list", None),
         }
     }
 
     /// What may be asked on a session at all. On a session of several principals a server request must be
     /// tied to one by its stream, and roots would outlive the request (protocol notes 5.2.1).
     pub(super) fn offered(config: &Config) -> Self {
-        let declared = Self::of(&config.capabilities);
+        let declared = Declared::parse(&config.capabilities);
+        let declared = declared.map_or_else(|_| Self::default(), |declared| Self::of(&declared));
         match (config.lifetime, config.channel) {
             (Lifetime::Shared, Channel::Pipe) => Self::default(),
             (Lifetime::Shared, Channel::Streams) => Self {
@@ -55,10 +46,11 @@ impl Abilities {
         }
     }
 
-    /// Of the client that sent this request.
+    /// Of the client that sent this request. What cannot be read is not declared.
     pub(super) fn of_request(request: &Message) -> Self {
         let declared = request.meta(meta_key::CLIENT_CAPABILITIES);
-        declared.as_ref().map_or_else(Self::default, Self::of)
+        let declared = declared.and_then(|declared| Declared::parse(&declared).ok());
+        declared.map_or_else(Self::default, |declared| Self::of(&declared))
     }
 
     pub(super) fn and(self, other: Self) -> Self {
@@ -82,48 +74,44 @@ impl Abilities {
         self.and(needed) == needed
     }
 
-    /// What answering this needs, of a client with these.
-    pub(super) fn needed_for(self, question: &Message) -> Result<Self, Refusal> {
+    /// What answering this needs, of a client with these (protocol notes 5.1, "Refusing a server request").
+    pub(super) fn needed_for(self, question: &Message) -> Result<Self, Undeclared> {
         let none = Self::default();
-        let undeclared = Refusal {
-            code: code::METHOD_NOT_FOUND,
-            text: "the client did not declare the capability for this",
-        };
-        let invalid = |text| Refusal {
-            code: code::INVALID_PARAMS,
-            text,
-        };
-        let needed = match question.method().unwrap_or_default() {
-            "elicitation/create" if self.form || self.url => {
-                let (form, url) = match question.param_text("mode").as_deref() {
-                    Some("url") => (false, true),
-                    Some("form") => (true, false),
-                    None if question.param("mode").is_none() => (true, false),
-                    _ => return Err(invalid("there is no such mode of elicitation")),
-                };
-                Self { form, url, ..none }
+        let has = |name| question.param(name).is_some();
+        let (needed, lacking) = match question.method().unwrap_or_default() {
+            "elicitation/create" if !self.form && !self.url => {
+                return Err(Undeclared::Kind("elicitation"));
             }
-            "sampling/createMessage" if self.sampling => {
-                let has = |name| question.param(name).is_some();
-                Self {
+            "elicitation/create" => match question.param_text("mode").as_deref() {
+                Some("url") => (Self { url: true, ..none }, Undeclared::Mode(Mode::Url)),
+                None if has("mode") => return Err(Undeclared::Unreadable),
+                None | Some("form") => (Self { form: true, ..none }, Undeclared::Mode(Mode::Form)),
+                Some(_) => return Err(Undeclared::Unreadable),
+            },
+            "sampling/createMessage" if !self.sampling => {
+                return Err(Undeclared::Kind("sampling"));
+            }
+            "sampling/createMessage" => {
+                let needed = Self {
                     sampling: true,
                     sampling_tools: has("tools") || has("toolChoice"),
                     ..none
-                }
+                };
+                (needed, Undeclared::SamplingTools)
             }
-            "roots/list" if self.roots => Self {
-                roots: true,
-                ..none
-            },
-            _ => return Err(undeclared),
+            "roots/list" => {
+                let needed = Self {
+                    roots: true,
+                    ..none
+                };
+                (needed, Undeclared::Kind("roots"))
+            }
+            other => return Err(Undeclared::Method(other.chars().take(64).collect())),
         };
         if self.cover(needed) {
-            return Ok(needed);
+            Ok(needed)
+        } else {
+            Err(lacking)
         }
-        let text = match needed.sampling {
-            true => "the client does not take tools in sampling",
-            false => "the client does not take this mode of elicitation",
-        };
-        Err(invalid(text))
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::bridge::CallId;
+use crate::bridge::shape::{self, InputRequest};
 use crate::rpc::{Message, RequestId, quoted, response};
 
 /// One request of a client, for its whole life: the first POST, the rounds in which the client is asked
@@ -191,8 +192,8 @@ pub struct InputRequired {
     pub ticket: Ticket,
     /// The client's id of the request.
     pub id: RequestId,
-    /// `inputRequests`, as JSON text.
-    pub requests: Bytes,
+    /// What it asks.
+    pub requests: Vec<InputRequest>,
     pub(super) server_info: Option<Bytes>,
 }
 
@@ -200,7 +201,11 @@ impl InputRequired {
     /// The response, with the state that the client has to give back.
     #[must_use]
     pub fn message(&self, state: &str) -> Bytes {
-        input_required(&self.id, &self.requests, self.server_info.as_ref(), state)
+        let required = shape::InputRequired {
+            requests: self.requests.clone(),
+            state: Some(quoted(state).into()),
+        };
+        response(&self.id, &required.written(self.server_info.as_ref()))
     }
 }
 
@@ -212,8 +217,8 @@ pub struct UrlRequired {
     pub exchange: ExchangeId,
     /// The client's id of the request.
     pub id: RequestId,
-    /// `inputRequests`, as JSON text: one URL elicitation each.
-    pub requests: Bytes,
+    /// What it asks: one URL elicitation each.
+    pub requests: Vec<InputRequest>,
     /// The server's ids of them, which
     /// [`Request::elicitations`] of the next run waits for.
     pub elicitations: Vec<String>,
@@ -224,28 +229,12 @@ impl UrlRequired {
     /// The response, with the state that the client has to give back.
     #[must_use]
     pub fn message(&self, state: &str) -> Bytes {
-        input_required(&self.id, &self.requests, self.server_info.as_ref(), state)
+        let required = shape::InputRequired {
+            requests: self.requests.clone(),
+            state: Some(quoted(state).into()),
+        };
+        response(&self.id, &required.written(self.server_info.as_ref()))
     }
-}
-
-fn input_required(
-    id: &RequestId,
-    requests: &Bytes,
-    server_info: Option<&Bytes>,
-    state: &str,
-) -> Bytes {
-    let mut result = b"{\"resultType\":\"input_required\",\"inputRequests\":".to_vec();
-    result.extend_from_slice(requests);
-    result.extend_from_slice(b",\"requestState\":");
-    result.extend_from_slice(quoted(state).as_bytes());
-    if let Some(info) = server_info {
-        let name = quoted(crate::rpc::meta_key::SERVER_INFO);
-        result.extend_from_slice(format!(",\"_meta\":{{{name}:").as_bytes());
-        result.extend_from_slice(info);
-        result.push(b'}');
-    }
-    result.push(b'}');
-    response(id, &result)
 }
 
 /// Why writing a request failed.
@@ -258,7 +247,9 @@ pub enum WriteFailure {
     Undelivered,
     /// Nobody knows whether it runs.
     Unknown,
-    /// The upstream refused it (an HTTP status, a challenge).
+    /// The upstream wants credentials that the gateway does not have (HTTP 401, 403).
+    Unauthorized,
+    /// The upstream refused it with another status.
     Refused,
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::bridge::CallId;
+use crate::bridge::capabilities::Undeclared;
 use crate::bridge::clock::after;
 use crate::bridge::downgrade::ability::Abilities;
 use crate::bridge::downgrade::exchange::{Exchange, Parked, Receipt, State};
@@ -15,6 +16,31 @@ use crate::bridge::downgrade::{
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::upstream::EMPTY;
 use crate::rpc::{Message, RequestId, code, error_response, response};
+
+/// What a server request is refused with.
+#[derive(Debug)]
+struct Refusal {
+    code: i32,
+    text: String,
+}
+
+impl Refusal {
+    fn internal(text: &str) -> Self {
+        Self {
+            code: code::INTERNAL_ERROR,
+            text: text.to_owned(),
+        }
+    }
+}
+
+impl From<Undeclared> for Refusal {
+    fn from(undeclared: Undeclared) -> Self {
+        Self {
+            code: undeclared.code(),
+            text: undeclared.to_string(),
+        }
+    }
+}
 
 impl Downgrading {
     pub(super) fn upstream_request(&mut self, message: &Message, via: Option<CallId>, now: Instant) {
@@ -29,8 +55,8 @@ impl Downgrading {
         if method == "ping" {
             return self.tell_upstream(response(id, EMPTY));
         }
-        if let Err((code, text)) = self.asked(message, id, via, now) {
-            self.tell_upstream(error_response(Some(id), code, text, None));
+        if let Err(Refusal { code, text }) = self.asked(message, id, via, now) {
+            self.tell_upstream(error_response(Some(id), code, &text, None));
         }
     }
 
@@ -50,30 +76,26 @@ impl Downgrading {
         id: &RequestId,
         via: Option<CallId>,
         now: Instant,
-    ) -> Result<(), (i32, &'static str)> {
-        let refused = |text| Err((code::INTERNAL_ERROR, text));
-        let offered = self.offered.needed_for(message);
-        offered.map_err(|refusal| (refusal.code, refusal.text))?;
-        let Some(asks) = self.whose(message, via) else {
-            return refused("no client request in progress that this can be tied to");
-        };
+    ) -> Result<(), Refusal> {
+        self.offered.needed_for(message)?;
+        let nobody = || Refusal::internal("no client request in progress");
+        let asks = self.whose(message, via).ok_or_else(nobody)?;
+        let exchange = self.exchanges.get(&asks).ok_or_else(nobody)?;
+        let needed = self.check_question(exchange, message, id)?;
+        let (key, client) = (exchange.keys + 1, exchange.state.abilities());
+        let question = Question::new(message, id.clone(), key, needed, client)?;
         let Some(mut exchange) = self.exchanges.remove(&asks) else {
-            return refused("no client request in progress");
+            return Ok(()); // Unreachable: it was just there.
         };
-        let checked = self.check_question(&exchange, message, id);
-        if let Ok(needed) = checked {
-            exchange.keys += 1;
-            let client = exchange.state.abilities();
-            let question = Question::new(message, id.clone(), exchange.keys, needed, client);
-            exchange.state = self.with_question(exchange.state, question, now);
-        }
+        exchange.keys = key;
+        exchange.state = self.with_question(exchange.state, question, now);
         let is_full = matches!(&exchange.state,
             State::Collecting { questions, .. } if questions.is_full());
-        self.put_back_same(asks, exchange, now);
-        if checked.is_ok() && is_full {
+        self.put_back(asks, exchange, now);
+        if is_full {
             self.ask(asks, now);
         }
-        checked.map(|_| ())
+        Ok(())
     }
 
     /// Whose client a server request is for: protocol notes 5.1, "Association", and 5.4.2.
@@ -101,10 +123,9 @@ impl Downgrading {
         exchange: &Exchange,
         message: &Message,
         id: &RequestId,
-    ) -> Result<Abilities, (i32, &'static str)> {
-        let refused = |text| Err((code::INTERNAL_ERROR, text));
-        let needed = exchange.state.abilities().needed_for(message);
-        let needed = needed.map_err(|refusal| (refusal.code, refusal.text))?;
+    ) -> Result<Abilities, Refusal> {
+        let refused = |text| Err(Refusal::internal(text));
+        let needed = exchange.state.abilities().needed_for(message)?;
         if id.as_json().len() > MAX_KEPT {
             return refused("the id is too long");
         }
@@ -173,15 +194,6 @@ impl Downgrading {
             }
             other => other,
         }
-    }
-
-    /// Puts an exchange back that may have begun to collect.
-    fn put_back_same(&mut self, id: ExchangeId, mut exchange: Exchange, now: Instant) {
-        if !matches!(exchange.state, State::Active { .. } | State::Waiting(_)) {
-            exchange.clock.hold_once(now);
-        }
-        self.wake_at(exchange.due(now));
-        self.exchanges.insert(id, exchange);
     }
 
     /// Asks the client for what was collected.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::bridge::clock::Deadlines;
 use crate::bridge::limits::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, DEFAULT_IDLE, DEFAULT_IN_FLIGHT};
+use crate::bridge::shape::Caching;
 use crate::revision::Revision;
 
 /// [`Limits::collect`] unless configured.
@@ -86,8 +87,10 @@ pub struct Config {
     pub capabilities: Bytes,
     /// `clientInfo` to give: a JSON object.
     pub client_info: Bytes,
-    /// `ttlMs` of cacheable results.
-    pub ttl: Duration,
+    /// The revisions that clients may claim here, for `server/discover`.
+    pub served: Vec<Revision>,
+    /// What cacheable results say about caching.
+    pub caching: Caching,
     /// Its bounds.
     pub limits: Limits,
 }

@@ -9,7 +9,9 @@ use crate::bridge::downgrade::pages::Pages;
 use crate::bridge::downgrade::question::Questions;
 use crate::bridge::downgrade::reply::Outcome;
 use crate::bridge::downgrade::{AttachmentId, Request};
+use crate::bridge::envelope::LogLevel;
 use crate::bridge::progress::Progress;
+use crate::bridge::shape::is_round_method;
 use crate::rpc::RequestId;
 
 #[derive(Debug)]
@@ -114,8 +116,10 @@ pub(super) struct Client {
     pub(super) id: RequestId,
     pub(super) progress: Option<Progress>,
     /// The least severe log messages it wants.
-    pub(super) level: Option<u8>,
+    pub(super) level: Option<LogLevel>,
     pub(super) abilities: Abilities,
+    /// The resource it reads, for an error that says that there is none.
+    pub(super) uri: Option<String>,
 }
 
 /// What runs upstream for an exchange.
@@ -183,7 +187,7 @@ impl Parked {
 impl Exchange {
     /// Whether its server may ask its client for something.
     pub(super) fn is_eligible(&self, offered: Abilities) -> bool {
-        asks(&self.method)
+        is_round_method(&self.method)
             && !matches!(self.state, State::Held { .. })
             && self.state.abilities().and(offered).any()
     }
@@ -202,11 +206,6 @@ impl Exchange {
         };
         ends.min(next)
     }
-}
-
-/// Whether results of this method may ask for input.
-pub(super) fn asks(method: &str) -> bool {
-    matches!(method, "tools/call" | "prompts/get" | "resources/read")
 }
 
 /// Whether running this method twice does no harm (protocol notes 5.1, "Written twice?").

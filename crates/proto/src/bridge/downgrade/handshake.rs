@@ -7,10 +7,9 @@ use bytes::Bytes;
 use crate::bridge::CallId;
 use crate::bridge::clock::after;
 use crate::bridge::downgrade::calls::Purpose;
-use crate::bridge::downgrade::question::ObjectText;
 use crate::bridge::downgrade::{Action, Downgrading, End, Written};
 use crate::bridge::handshake::names_unknown_revision;
-use crate::rpc::{Kind, Message, RequestId, member, quoted};
+use crate::rpc::{Kind, Message, Object, RequestId, member, quoted};
 
 /// How far the session is.
 #[derive(Debug)]
@@ -101,14 +100,13 @@ impl Downgrading {
         if !matches!(self.phase, Phase::New) {
             return;
         }
-        let mut params = ObjectText::default();
-        let revision = quoted(self.config.revision.as_str());
-        params.member("protocolVersion", revision.as_bytes());
-        params.member("capabilities", &self.config.capabilities);
-        params.member("clientInfo", &self.config.client_info);
+        let mut params = Object::new();
+        params.set("protocolVersion", quoted(self.config.revision.as_str()));
+        params.set("capabilities", self.config.capabilities.clone());
+        params.set("clientInfo", self.config.client_info.clone());
         self.phase = Phase::Initializing;
         let wait = self.config.limits.idle;
-        self.ask_upstream(Purpose::Initialize, "initialize", &params.end(), wait, now);
+        self.ask_upstream(Purpose::Initialize, "initialize", &params.into_bytes(), wait, now);
     }
 
     /// Writes a request of the gateway's own, to be answered within `wait`.

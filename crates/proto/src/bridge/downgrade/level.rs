@@ -6,14 +6,14 @@ use crate::bridge::CallId;
 use crate::bridge::downgrade::calls::Purpose;
 use crate::bridge::downgrade::exchange::State;
 use crate::bridge::downgrade::{Downgrading, Refused, SETTING_AGE};
-use crate::bridge::shared::LEVELS;
+use crate::bridge::envelope::LogLevel;
 use crate::rpc::{Message, meta_key, quoted};
 
 /// What the server was told.
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     /// The level that it has; `None`: its own choice.
-    current: Option<u8>,
+    current: Option<LogLevel>,
     /// A change that is not answered.
     running: Option<Change>,
 }
@@ -21,12 +21,12 @@ pub(super) struct Levels {
 #[derive(Debug)]
 struct Change {
     call: CallId,
-    to: u8,
+    to: LogLevel,
 }
 
 impl Levels {
     /// Whether log messages of this level come, as far as the server was asked.
-    fn admits(&self, level: u8) -> bool {
+    fn admits(&self, level: LogLevel) -> bool {
         let lowered = self.running.as_ref().is_some_and(|change| change.to > level);
         !lowered && self.current.is_some_and(|current| current <= level)
     }
@@ -42,7 +42,7 @@ impl Levels {
 impl Downgrading {
     /// Whether a request that wants log messages of this level may be written. If not, the server is told
     /// first.
-    pub(super) fn level_is_set(&mut self, level: Option<u8>, now: Instant) -> bool {
+    pub(super) fn level_is_set(&mut self, level: Option<LogLevel>, now: Instant) -> bool {
         let Some(level) = level.filter(|_| self.features().logging) else {
             return true;
         };
@@ -64,8 +64,7 @@ impl Downgrading {
         let Some(to) = wanted.min().filter(|to| Some(*to) != self.levels.current) else {
             return;
         };
-        let level = LEVELS.get(usize::from(to)).copied().unwrap_or("debug");
-        let params = format!("{{\"level\":{}}}", quoted(level));
+        let params = format!("{{\"level\":{}}}", quoted(to.as_str()));
         let (purpose, method) = (Purpose::Level, "logging/setLevel");
         let call = self.ask_upstream(purpose, method, params.as_bytes(), SETTING_AGE, now);
         self.levels.running = Some(Change { call, to });
@@ -73,18 +72,12 @@ impl Downgrading {
 }
 
 /// The log level that a request asks for.
-pub(super) fn asked(request: &Message) -> Result<Option<u8>, Refused> {
+pub(super) fn asked(request: &Message) -> Result<Option<LogLevel>, Refused> {
     if request.meta(meta_key::LOG_LEVEL).is_none() {
         return Ok(None);
     }
     let named = request.meta_text(meta_key::LOG_LEVEL);
-    let level = named.and_then(|named| severity(&named));
+    let level = named.and_then(|named| LogLevel::from_name(&named));
     let parameter = "io.modelcontextprotocol/logLevel";
     level.map(Some).ok_or(Refused::InvalidParameter { parameter })
-}
-
-/// How severe a level is; 0 is the least.
-pub(super) fn severity(level: &str) -> Option<u8> {
-    let at = LEVELS.iter().position(|known| *known == level)?;
-    u8::try_from(at).ok()
 }

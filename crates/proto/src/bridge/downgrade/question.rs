@@ -2,23 +2,24 @@
 
 use bytes::Bytes;
 
+use crate::bridge::capabilities::Undeclared;
 use crate::bridge::downgrade::MAX_QUESTIONS;
 use crate::bridge::downgrade::ability::Abilities;
-use crate::rpc::{Message, RequestId, member, members, quoted};
+use crate::bridge::shape::{InputRequest, Responses};
+use crate::rpc::{Message, RequestId, member};
 
-/// A server request, as an entry of `inputRequests`.
+/// A server request that was put to a client, or will be.
 #[derive(Debug)]
 pub(super) struct Question {
     /// The server's id.
     pub(super) id: RequestId,
     /// Its key in `inputRequests`.
-    pub(super) key: u32,
-    /// `{"method":…,"params":…}`; `None`: it was shown, and is too large to be kept.
-    pub(super) entry: Option<Bytes>,
+    key: String,
+    /// `None`: it was shown, and is too large to be kept.
+    input: Option<InputRequest>,
     /// What a client needs to be asked this.
     pub(super) needed: Abilities,
-    /// The client was asked.
-    pub(super) shown: bool,
+    shown: bool,
 }
 
 /// Those of one exchange that are open.
@@ -27,34 +28,33 @@ pub(super) struct Questions {
     open: Vec<Question>,
 }
 
-/// Members of a server request's params that the client must not see: they belong to the server's
-/// revision, or to the gateway.
-const LEFT_OUT: [&str; 2] = ["task", "elicitationId"];
-const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
-
 impl Question {
+    /// For a client with these abilities, which are enough.
     pub(super) fn new(
         message: &Message,
         id: RequestId,
         key: u32,
-        needed: Abilities,
+        mut needed: Abilities,
         client: Abilities,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Undeclared> {
+        let key = format!("k{key}");
+        let mut input = InputRequest::made_of(key.clone(), message, client.sampling_context)?;
+        // Keeps no more of the message than it needs.
+        input.params = input.params.map(|params| Bytes::copy_from_slice(&params));
+        needed.sampling_context = client.sampling_context && message.param("includeContext").is_some();
+        Ok(Self {
             id,
             key,
-            entry: Some(entry(message, client)),
+            input: Some(input),
             needed,
             shown: false,
-        }
+        })
     }
 
     fn size(&self) -> usize {
-        self.entry.as_ref().map_or(0, Bytes::len) + self.id.as_json().len()
-    }
-
-    pub(super) fn key_text(&self) -> String {
-        key_text(self.key)
+        let input = self.input.as_ref();
+        let params = input.and_then(|input| input.params.as_ref());
+        params.map_or(0, Bytes::len) + self.id.as_json().len()
     }
 }
 
@@ -73,6 +73,7 @@ impl Questions {
         self.open.len() >= MAX_QUESTIONS
     }
 
+    /// How many bytes it keeps.
     pub(super) fn size(&self) -> usize {
         self.open.iter().map(Question::size).sum()
     }
@@ -85,50 +86,38 @@ impl Questions {
         self.open.iter().any(|question| question.id == *id)
     }
 
-    pub(super) fn withdraw(&mut self, id: &RequestId) -> bool {
-        let before = self.open.len();
+    pub(super) fn withdraw(&mut self, id: &RequestId) {
         self.open.retain(|question| question.id != *id);
-        self.open.len() < before
     }
 
-    /// `inputRequests` of all that are open. They are shown from now on, and those that do not fit into
-    /// `kept` bytes are not kept.
-    pub(super) fn show(&mut self, kept: usize) -> Bytes {
-        let mut requests = b"{".to_vec();
-        let mut held = 0;
+    /// All that are open, to be shown. Those that do not fit into `kept` bytes are not kept.
+    pub(super) fn show(&mut self, kept: usize) -> Vec<InputRequest> {
+        let mut shown = Vec::with_capacity(self.open.len());
+        let mut size = 0;
         for question in &mut self.open {
             question.shown = true;
-            let Some(entry) = &question.entry else {
-                continue;
+            size += question.size();
+            let input = match size > kept {
+                true => question.input.take(),
+                false => question.input.clone(),
             };
-            if requests.len() > 1 {
-                requests.push(b',');
-            }
-            requests.extend_from_slice(quoted(&key_text(question.key)).as_bytes());
-            requests.push(b':');
-            requests.extend_from_slice(entry);
-            held += question.size();
-            if held > kept {
-                held -= entry.len();
-                question.entry = None;
-            }
+            shown.extend(input);
         }
-        requests.push(b'}');
-        Bytes::from(requests)
+        shown
     }
 
-    /// Takes out the ones that `answers` answers, an `inputResponses` object: with the answer. The others
-    /// stay.
-    pub(super) fn take_answered(&mut self, answers: Option<&Bytes>) -> Vec<(RequestId, Bytes)> {
-        let given = answers.and_then(|answers| members(answers).ok());
-        let given = given.unwrap_or_default();
+    /// Takes out the ones that a retry answers, with the answers. The others stay: what a client wraps
+    /// (`{method, result}`) is no answer.
+    pub(super) fn take_answered(&mut self, retry: &Responses) -> Vec<(RequestId, Bytes)> {
+        let is_wrapped = |value: &Bytes| {
+            member(value, "method").is_some() && member(value, "result").is_some()
+        };
         let mut answered = Vec::new();
         self.open.retain(|question| {
-            let key = question.key_text();
-            let answer = given.iter().find(|(name, _)| *name == key);
-            match answer.filter(|(_, value)| question.shown && is_answer(value)) {
-                Some((_, value)) => {
-                    answered.push((question.id.clone(), Bytes::copy_from_slice(value)));
+            let answer = retry.get(&question.key).filter(|_| question.shown);
+            match answer.filter(|answer| !is_wrapped(answer)) {
+                Some(answer) => {
+                    answered.push((question.id.clone(), answer.clone()));
                     false
                 }
                 None => true,
@@ -139,97 +128,17 @@ impl Questions {
 
     /// Takes out the ones that cannot be shown again.
     pub(super) fn take_lost(&mut self) -> Vec<Question> {
-        self.take(|question| question.entry.is_none())
+        self.take(|question| question.input.is_none())
     }
 
     pub(super) fn take_all(&mut self) -> Vec<Question> {
         std::mem::take(&mut self.open)
     }
 
-    /// Takes out the ones that a client with these abilities must not be asked.
     pub(super) fn take(&mut self, wanted: impl Fn(&Question) -> bool) -> Vec<Question> {
         let all = std::mem::take(&mut self.open);
         let (taken, open) = all.into_iter().partition(wanted);
         self.open = open;
         taken
-    }
-}
-
-fn key_text(key: u32) -> String {
-    format!("k{key}")
-}
-
-/// Whether a value answers a question: an object, and not one that wraps the answer.
-fn is_answer(value: &Bytes) -> bool {
-    let is_object = members(value).is_ok();
-    is_object && !(member(value, "method").is_some() && member(value, "result").is_some())
-}
-
-fn entry(message: &Message, abilities: Abilities) -> Bytes {
-    let method = quoted(message.method().unwrap_or_default());
-    let mut entry = format!("{{\"method\":{method}").into_bytes();
-    if let Some(params) = message.params() {
-        entry.extend_from_slice(b",\"params\":");
-        entry.extend_from_slice(&shown_params(&params, abilities));
-    }
-    entry.push(b'}');
-    Bytes::from(entry)
-}
-
-fn shown_params(params: &Bytes, abilities: Abilities) -> Bytes {
-    let Ok(all) = members(params) else {
-        return params.clone();
-    };
-    let kept = all.iter().filter(|(name, _)| {
-        let context = name == "includeContext" && !abilities.sampling_context;
-        !context && !LEFT_OUT.contains(&name.as_str())
-    });
-    let mut object = ObjectText::default();
-    for (name, value) in kept {
-        if name != "_meta" {
-            object.member(name, value);
-        } else if let Some(meta) = shown_meta(value) {
-            object.member(name, &meta);
-        }
-    }
-    object.end()
-}
-
-/// `_meta` without what belongs to the upstream session; `None` if nothing is left.
-fn shown_meta(meta: &Bytes) -> Option<Bytes> {
-    let all = members(meta).ok()?;
-    let mut object = ObjectText::default();
-    for (name, value) in &all {
-        if name != "progressToken" && name != RELATED_TASK {
-            object.member(name, value);
-        }
-    }
-    object.end_if_any()
-}
-
-/// Writes a JSON object member by member.
-#[derive(Debug, Default)]
-pub(super) struct ObjectText {
-    text: Vec<u8>,
-}
-
-impl ObjectText {
-    pub(super) fn member(&mut self, name: &str, value: &[u8]) {
-        self.text.push(if self.text.is_empty() { b'{' } else { b',' });
-        self.text.extend_from_slice(quoted(name).as_bytes());
-        self.text.push(b':');
-        self.text.extend_from_slice(value);
-    }
-
-    pub(super) fn end(self) -> Bytes {
-        self.end_if_any().unwrap_or_else(|| Bytes::from_static(b"{}"))
-    }
-
-    pub(super) fn end_if_any(mut self) -> Option<Bytes> {
-        if self.text.is_empty() {
-            return None;
-        }
-        self.text.push(b'}');
-        Some(Bytes::from(self.text))
     }
 }

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use crate::bridge::downgrade::elicitation::UrlError;
 use crate::bridge::downgrade::exchange::Client;
 use crate::bridge::downgrade::{
-    AttachmentId, Content, Downgrading, ExchangeId, UrlRequired, shaping,
+    AttachmentId, Content, Downgrading, ExchangeId, UrlRequired,
 };
 use crate::bridge::refused::gateway_error;
-use crate::rpc::{Message, code, error_response, response};
+use crate::bridge::shape::{error_to_modern, result_to_modern};
+use crate::rpc::{Message, RequestId, code, error_response, response};
 
 /// How an exchange came out.
 #[derive(Debug, Clone)]
@@ -75,18 +76,25 @@ impl Downgrading {
 
     fn result(&self, method: &str, client: &Client, result: &Bytes) -> Content {
         let info = self.phase.server().and_then(|server| server.info.as_ref());
-        let result = shaping::result(method, result, info, self.config.ttl);
-        Content::Response {
-            message: response(&client.id, &result),
-            status: 200,
+        match result_to_modern(method, result, info, self.config.caching) {
+            Ok(result) => Content::Response {
+                message: response(&client.id, &result),
+                status: 200,
+            },
+            Err(invalid) => {
+                let text = invalid.to_string();
+                self.failed(client, &Failure::internal(200, "invalid_result", &text))
+            }
         }
     }
 
     fn error(&mut self, exchange: ExchangeId, client: &Client, error: &Bytes) -> Content {
         let Some(required) = UrlError::of(error) else {
-            let (error, status) = shaping::error(error);
-            let message = shaping::error_message(&client.id, &error);
-            return Content::Response { message, status };
+            let modern = error_to_modern(error, client.uri.as_deref());
+            return Content::Response {
+                message: error_text(&client.id, &modern.error),
+                status: modern.status,
+            };
         };
         if !client.abilities.url {
             let data = b"{\"requiredCapabilities\":{\"elicitation\":{\"url\":{}}}}";
@@ -101,8 +109,8 @@ impl Downgrading {
         Content::UrlRequired(UrlRequired {
             exchange,
             id: client.id.clone(),
-            requests: required.requests(),
             elicitations: required.ids(),
+            requests: required.into_requests(),
             server_info: self.server_info(),
         })
     }
@@ -129,7 +137,7 @@ impl Downgrading {
     pub(super) fn refuse_post(
         &mut self,
         attachment: AttachmentId,
-        id: &crate::rpc::RequestId,
+        id: &RequestId,
         failure: &Failure,
     ) {
         let (code, text, reason) = (failure.code, &failure.text, failure.reason);
@@ -137,4 +145,14 @@ impl Downgrading {
         let status = failure.status;
         self.deliver(attachment, Content::Response { message, status });
     }
+}
+
+/// An error response; `error` is JSON text.
+fn error_text(id: &RequestId, error: &[u8]) -> Bytes {
+    let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
+    out.extend_from_slice(id.as_json());
+    out.extend_from_slice(b",\"error\":");
+    out.extend_from_slice(error);
+    out.push(b'}');
+    Bytes::from(out)
 }

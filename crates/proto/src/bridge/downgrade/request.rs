@@ -8,15 +8,16 @@ use crate::bridge::client::check_length;
 use crate::bridge::clock::{Clock, after};
 use crate::bridge::downgrade::ability::Abilities;
 use crate::bridge::downgrade::calls::Purpose;
-use crate::bridge::downgrade::exchange::{Client, Exchange, Running, State, Task, Waiting, asks};
-use crate::bridge::downgrade::question::ObjectText;
+use crate::bridge::downgrade::exchange::{Client, Exchange, Running, State, Task, Waiting};
 use crate::bridge::downgrade::reply::{Failure, Outcome};
 use crate::bridge::downgrade::{
     Action, Attached, AttachmentId, Channel, Downgrading, ExchangeId, Lifetime, Refused, Request,
     Written, level,
 };
 use crate::bridge::progress::{Progress, TOKEN_IN_META};
-use crate::rpc::{Message, RequestId, code, members, meta_key};
+use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::shape::is_round_method;
+use crate::rpc::{Message, Object, RequestId, code, meta_key};
 
 /// Members of `params` that a legacy server must not see: tasks are off, and rounds are the gateway's.
 const LEFT_OUT: [&str; 3] = ["task", "inputResponses", "requestState"];
@@ -47,7 +48,7 @@ impl Downgrading {
         }
         let method = request.method().unwrap_or_default();
         let abilities = Abilities::of_request(request).and(self.offered);
-        if self.config.channel == Channel::Pipe && asks(method) && abilities.any() {
+        if self.config.channel == Channel::Pipe && is_round_method(method) && abilities.any() {
             let cancelled = self.calls.cancelled().any(|cancelled| cancelled.eligible);
             if cancelled || self.eligible().next().is_some() {
                 return Err(Refused::Busy);
@@ -115,6 +116,7 @@ impl Downgrading {
             progress: Progress::asked(message)?,
             level: level::asked(message)?,
             abilities: Abilities::of_request(message).and(self.offered),
+            uri: message.param_str("uri").filter(|uri| uri.len() <= MAX_KEPT),
         })
     }
 
@@ -163,7 +165,7 @@ impl Downgrading {
         if incomplete && now < waiting.completion {
             return Step::Stay;
         }
-        if self.standing.is_undecided(now) && asks(method) && waiting.client.abilities.any() {
+        if self.standing.is_undecided(now) && is_round_method(method) && waiting.client.abilities.any() {
             return Step::Stay;
         }
         if method == "tools/call" && server.features.tool_tasks && !self.task_tools.are_known() {
@@ -249,25 +251,17 @@ fn exchange_method(exchange: Option<&Exchange>) -> &str {
 /// A client's request as a legacy server gets it: without the envelope, with the gateway's id and, as an
 /// id is never used twice, with that as the progress token.
 fn upstream_request(message: &Message, id: &RequestId, as_task: bool) -> Bytes {
-    let all = message.params().and_then(|params| members(&params).ok());
-    let mut params = ObjectText::default();
-    let mut meta = ObjectText::default();
-    for (name, value) in all.unwrap_or_default() {
-        if name == "_meta" {
-            for (name, value) in members(&value).unwrap_or_default() {
-                if name != TOKEN_IN_META && !ENVELOPE.contains(&name.as_str()) {
-                    meta.member(&name, &value);
-                }
-            }
-        } else if !LEFT_OUT.contains(&name.as_str()) {
-            params.member(&name, &value);
-        }
-    }
-    meta.member(TOKEN_IN_META, id.as_json());
+    let params = message.params();
+    let params = params.and_then(|params| Object::parse(&params).ok());
+    let mut params = params.unwrap_or_default();
+    params.retain(|name, _| !LEFT_OUT.contains(&name));
+    let mut meta = params.object("_meta").unwrap_or_default();
+    meta.retain(|name, _| !ENVELOPE.contains(&name));
+    meta.set(TOKEN_IN_META, Bytes::copy_from_slice(id.as_json()));
+    params.set("_meta", meta.into_bytes());
     if as_task {
-        params.member("task", b"{}");
+        params.set("task", "{}");
     }
-    params.member("_meta", &meta.end());
     let method = message.method().unwrap_or_default();
-    super::handshake::request_text(id, method, &params.end())
+    super::handshake::request_text(id, method, &params.into_bytes())
 }

@@ -8,27 +8,8 @@ use crate::bridge::downgrade::{
     Action, AnswerId, Attached, AttachmentId, Downgrading, ExchangeId, Stale, Ticket, Written,
 };
 use crate::bridge::progress::Progress;
-use crate::rpc::{Message, code, error_response, members, response};
-
-/// `inputResponses` that are no object of objects. The client gets `-32602`; nothing has changed
-/// (protocol notes 5.4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("\"inputResponses\" is an object of objects")]
-pub struct InvalidResponses;
-
-/// Whether the `inputResponses` of a request are well-formed, or absent. To be looked at before anything
-/// else of a retry.
-///
-/// # Errors
-/// [`InvalidResponses`] if not.
-pub fn check_input_responses(request: &Message) -> Result<(), InvalidResponses> {
-    let Some(responses) = request.param("inputResponses") else {
-        return Ok(());
-    };
-    let all = members(&responses).map_err(|_| InvalidResponses)?;
-    let are_objects = all.iter().all(|(_, value)| value.starts_with(b"{"));
-    are_objects.then_some(()).ok_or(InvalidResponses)
-}
+use crate::bridge::shape::Responses;
+use crate::rpc::{Message, code, error_response, response};
 
 impl Downgrading {
     pub(super) fn take_retry(
@@ -82,7 +63,9 @@ impl Downgrading {
         // The message that asked has arrived, whether or not its socket said so yet.
         self.forget_attachment(parked.attachment());
         client.progress = resumed(client.progress, parked.into_progress());
-        for (question, answer) in questions.take_answered(message.param("inputResponses").as_ref()) {
+        // The caller has refused what is malformed.
+        let responses = Responses::of(message).unwrap_or_default();
+        for (question, answer) in questions.take_answered(&responses) {
             let message = response(&question, &answer);
             let again = false;
             let written = Written::Answer(AnswerId { exchange: id, again });
@@ -112,7 +95,7 @@ impl Downgrading {
     /// Puts an exchange back whose state changed: its clock stands still while somebody is asked.
     pub(super) fn put_back(&mut self, id: ExchangeId, mut exchange: Exchange, now: Instant) {
         match exchange.state {
-            State::Active { .. } => exchange.clock.release(now),
+            State::Active { .. } | State::Waiting(_) => exchange.clock.release(now),
             _ => exchange.clock.hold_once(now),
         }
         self.wake_at(exchange.due(now));
