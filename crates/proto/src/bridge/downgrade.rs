@@ -127,6 +127,8 @@ pub struct Downgrading {
     draining: bool,
     /// A request was taken. Sessions per request take one.
     used: bool,
+    /// The server may ask some request's client for something.
+    may_be_asked: bool,
     /// A cancelled request was never answered: takes none that the server may ask for.
     retired: bool,
     calls: Calls,
@@ -165,6 +167,7 @@ impl Downgrading {
             phase: Phase::New,
             draining: false,
             used: false,
+            may_be_asked: false,
             retired: false,
             calls: Calls::default(),
             exchanges: BTreeMap::new(),
@@ -230,7 +233,7 @@ impl Downgrading {
     /// # Errors
     /// [`Refused`] if it was not taken: the caller ends it with [`Listening::final_result`].
     pub fn adopt(&mut self, listening: Listening, now: Instant) -> Result<(), Refused> {
-        self.take_listening(listening, now)?;
+        self.take_listening(listening)?;
         self.settle(now);
         Ok(())
     }
@@ -305,7 +308,7 @@ impl Downgrading {
 
     /// The upstream has no standing stream (405), or it is lost for good.
     pub fn stream_refused(&mut self, now: Instant) {
-        self.standing_refused();
+        self.standing_refused(now);
         self.settle(now);
     }
 
@@ -320,7 +323,7 @@ impl Downgrading {
     /// end with their final result. Once nothing is in flight it ends.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
-        self.end_listens();
+        self.end_listens(now);
         self.settle(now);
     }
 
@@ -341,7 +344,7 @@ impl Downgrading {
         if self.wake.is_some_and(|wake| wake <= now) {
             self.expire(now);
             self.settle(now);
-            self.rearm();
+            self.rearm(now);
         }
     }
 

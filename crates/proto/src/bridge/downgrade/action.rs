@@ -82,7 +82,9 @@ pub struct Listening {
     /// The POST that carries it.
     pub attachment: AttachmentId,
     pub(super) id: RequestId,
-    pub(super) topics: super::listen::Wanted,
+    pub(super) wanted: super::listen::Wanted,
+    /// The client got the acknowledgement.
+    pub(super) acknowledged: bool,
 }
 
 impl Listening {

@@ -10,7 +10,7 @@ use crate::bridge::downgrade::exchange::{Exchange, Parked, Receipt, State};
 use crate::bridge::downgrade::question::{Question, Questions};
 use crate::bridge::downgrade::reply::{Failure, Outcome};
 use crate::bridge::downgrade::{
-    AttachmentId, Attached, Channel, Content, Downgrading, ExchangeId, InputRequired, Lifetime,
+    Attached, AttachmentId, Channel, Content, Downgrading, ExchangeId, InputRequired, Lifetime,
     MAX_ROUNDS, Ticket,
 };
 use crate::bridge::limits::MAX_KEPT;
@@ -43,7 +43,12 @@ impl From<Undeclared> for Refusal {
 }
 
 impl Downgrading {
-    pub(super) fn upstream_request(&mut self, message: &Message, via: Option<CallId>, now: Instant) {
+    pub(super) fn upstream_request(
+        &mut self,
+        message: &Message,
+        via: Option<CallId>,
+        now: Instant,
+    ) {
         let (Some(id), Some(method)) = (message.id(), message.method()) else {
             return; // Unreachable: a request has both.
         };
@@ -62,12 +67,14 @@ impl Downgrading {
 
     /// Whether a server request with this id is open.
     fn is_asked(&self, id: &RequestId) -> bool {
-        self.exchanges.values().any(|exchange| match &exchange.state {
-            State::Collecting { questions, .. } | State::Parked { questions, .. } => {
-                questions.has(id)
-            }
-            _ => false,
-        })
+        self.exchanges
+            .values()
+            .any(|exchange| match &exchange.state {
+                State::Collecting { questions, .. } | State::Parked { questions, .. } => {
+                    questions.has(id)
+                }
+                _ => false,
+            })
     }
 
     fn asked(
@@ -100,9 +107,10 @@ impl Downgrading {
 
     /// Whose client a server request is for: protocol notes 5.1, "Association", and 5.4.2.
     fn whose(&self, message: &Message, via: Option<CallId>) -> Option<ExchangeId> {
-        let named = self.of_task(message).or_else(|| via.and_then(|via| self.calls.exchange_of(via)));
-        let is_eligible =
-            |id: &ExchangeId| self.exchanges.get(id).is_some_and(|e| e.is_eligible(self.offered));
+        let named = self
+            .of_task(message)
+            .or_else(|| via.and_then(|via| self.calls.exchange_of(via)));
+        let is_eligible = |id: &ExchangeId| self.is_eligible(*id);
         if named.is_some() || via.is_some() || self.names_task(message) {
             return named.filter(is_eligible);
         }
@@ -198,12 +206,14 @@ impl Downgrading {
 
     /// Asks the client for what was collected.
     pub(super) fn ask(&mut self, id: ExchangeId, now: Instant) {
-        let rounds = self.exchanges.get(&id).map_or(0, |exchange| exchange.rounds);
+        let rounds = self
+            .exchanges
+            .get(&id)
+            .map_or(0, |exchange| exchange.rounds);
         if rounds >= MAX_ROUNDS {
             let text = format!("the server asked for input in more than {MAX_ROUNDS} rounds");
             let failure = Failure::internal(200, "mrtr_rounds_exceeded", &text);
-            self.cancel_running(id, &text, now);
-            return self.conclude(id, Outcome::Failed(failure), now);
+            return self.fail(id, failure, now);
         }
         let Some(mut exchange) = self.exchanges.remove(&id) else {
             return;
@@ -245,7 +255,7 @@ impl Downgrading {
 
     /// The message that asks was handed out on this POST.
     pub(super) fn receipt(&mut self, attachment: AttachmentId) {
-        let Some(Attached::Exchange(id)) = self.attachments.get(&attachment).copied() else {
+        let Some(id) = self.attached(attachment) else {
             return;
         };
         let exchange = self.exchanges.get_mut(&id);
@@ -258,6 +268,14 @@ impl Downgrading {
             let progress = client.progress.take();
             parked.receipt = Receipt::Given { progress };
             self.attachments.remove(&attachment);
+        }
+    }
+
+    /// The exchange that a POST carries.
+    fn attached(&self, attachment: AttachmentId) -> Option<ExchangeId> {
+        match self.attachments.get(&attachment)? {
+            Attached::Exchange(id) => Some(*id),
+            Attached::Listen => None,
         }
     }
 
@@ -293,7 +311,7 @@ impl Downgrading {
             } if is_it => {
                 self.unpark(id);
                 self.attachments.remove(&client.attachment);
-                return self.answer(id, &exchange.method, &client, &outcome);
+                return self.answer(id, &exchange.method, &client, &outcome, now);
             }
             other => other,
         };

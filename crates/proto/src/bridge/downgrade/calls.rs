@@ -60,20 +60,28 @@ impl Calls {
     pub(super) fn open(&mut self, purpose: Purpose, due: Option<Instant>) -> CallId {
         self.last += 1;
         let id = CallId(self.last);
-        if let Purpose::Run(exchange) = &purpose {
-            self.tokens.insert(id, *exchange);
-        }
         self.entries.insert(id, Entry::Open { purpose, due });
         id
     }
 
+    /// Opens a request that runs an exchange, with its id as the progress token.
+    pub(super) fn open_run(&mut self, exchange: ExchangeId) -> CallId {
+        let id = self.open(Purpose::Run(exchange), None);
+        self.tokens.insert(id, exchange);
+        id
+    }
+
+    /// How many there are, cancelled ones included.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether nothing is open. Cancelled ones do not count.
     pub(super) fn is_idle(&self) -> bool {
-        !self.entries.values().any(|e| matches!(e, Entry::Open { .. }))
+        !self
+            .entries
+            .values()
+            .any(|e| matches!(e, Entry::Open { .. }))
     }
 
     /// Whose request it is, while it is open.
@@ -103,9 +111,11 @@ impl Calls {
         }
     }
 
-    /// Takes out a request that gets no answer.
+    /// Takes out an open request that gets no answer.
     pub(super) fn forget(&mut self, id: CallId) {
-        self.entries.remove(&id);
+        if let Some(Entry::Open { .. }) = self.entries.get(&id) {
+            self.entries.remove(&id);
+        }
     }
 
     /// Keeps the place of a request that the upstream was told to stop.
@@ -143,13 +153,16 @@ impl Calls {
 
     /// Cancelled requests whose stream is not needed any more, once each.
     pub(super) fn releases(&mut self, now: Instant) -> Vec<CallId> {
-        let due = self.entries.iter_mut().filter_map(|(id, entry)| match entry {
-            Entry::Cancelled(cancelled) if cancelled.release.is_some_and(|at| at <= now) => {
-                cancelled.release = None;
-                Some(*id)
-            }
-            _ => None,
-        });
+        let due = self
+            .entries
+            .iter_mut()
+            .filter_map(|(id, entry)| match entry {
+                Entry::Cancelled(cancelled) if cancelled.release.is_some_and(|at| at <= now) => {
+                    cancelled.release = None;
+                    Some(*id)
+                }
+                _ => None,
+            });
         due.collect()
     }
 
@@ -169,9 +182,12 @@ impl Calls {
     pub(super) fn due(&self) -> Option<Instant> {
         let due = self.entries.values().filter_map(|entry| match entry {
             Entry::Open { due, .. } => *due,
-            Entry::Cancelled(cancelled) => {
-                Some(cancelled.release.unwrap_or(cancelled.until).min(cancelled.until))
-            }
+            Entry::Cancelled(cancelled) => Some(
+                cancelled
+                    .release
+                    .unwrap_or(cancelled.until)
+                    .min(cancelled.until),
+            ),
         });
         due.min()
     }

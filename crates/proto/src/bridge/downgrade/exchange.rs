@@ -206,6 +206,14 @@ impl Exchange {
         };
         ends.min(next)
     }
+
+    /// When a held outcome is given up; `None`: there is none.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        match &self.state {
+            State::Held { parked, .. } => Some(parked.due.min(self.clock.due())),
+            _ => None,
+        }
+    }
 }
 
 /// Whether running this method twice does no harm (protocol notes 5.1, "Written twice?").

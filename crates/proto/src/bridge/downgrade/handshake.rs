@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::bridge::CallId;
 use crate::bridge::clock::after;
 use crate::bridge::downgrade::calls::Purpose;
+use crate::bridge::downgrade::reply::Failure;
 use crate::bridge::downgrade::{Action, Downgrading, End, Written};
 use crate::bridge::handshake::names_unknown_revision;
 use crate::rpc::{Kind, Message, Object, RequestId, member, quoted};
@@ -19,7 +20,8 @@ pub(super) enum Phase {
     /// `initialize` is not answered.
     Initializing,
     Open(Server),
-    Over,
+    /// With `serverInfo`, for outcomes that are held still.
+    Over(Option<Bytes>),
 }
 
 /// The server, as its `InitializeResult` says.
@@ -49,13 +51,22 @@ pub(super) struct Features {
 
 impl Phase {
     pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Over)
+        matches!(self, Self::Over(_))
     }
 
     pub(super) fn server(&self) -> Option<&Server> {
         match self {
             Self::Open(server) => Some(server),
             _ => None,
+        }
+    }
+
+    /// `serverInfo`.
+    pub(super) fn server_info(&self) -> Option<&Bytes> {
+        match self {
+            Self::Open(server) => server.info.as_ref(),
+            Self::Over(info) => info.as_ref(),
+            Self::New | Self::Initializing => None,
         }
     }
 }
@@ -106,7 +117,13 @@ impl Downgrading {
         params.set("clientInfo", self.config.client_info.clone());
         self.phase = Phase::Initializing;
         let wait = self.config.limits.idle;
-        self.ask_upstream(Purpose::Initialize, "initialize", &params.into_bytes(), wait, now);
+        self.ask_upstream(
+            Purpose::Initialize,
+            "initialize",
+            &params.into_bytes(),
+            wait,
+            now,
+        );
     }
 
     /// Writes a request of the gateway's own, to be answered within `wait`.
@@ -155,7 +172,7 @@ impl Downgrading {
 
     /// The session could not be opened.
     pub(super) fn never_opened(&mut self, text: &str) {
-        self.fail_all("upstream_unavailable", 502, text);
+        self.fail_all(&Failure::internal(502, "upstream_unavailable", text));
         self.close(End::NotInitialized(text.to_owned()));
     }
 

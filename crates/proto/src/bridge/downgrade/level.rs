@@ -27,7 +27,10 @@ struct Change {
 impl Levels {
     /// Whether log messages of this level come, as far as the server was asked.
     fn admits(&self, level: LogLevel) -> bool {
-        let lowered = self.running.as_ref().is_some_and(|change| change.to > level);
+        let lowered = self
+            .running
+            .as_ref()
+            .is_some_and(|change| change.to > level);
         !lowered && self.current.is_some_and(|current| current <= level)
     }
 
@@ -57,10 +60,13 @@ impl Downgrading {
         if self.levels.running.is_some() || !self.features().logging {
             return;
         }
-        let wanted = self.exchanges.values().filter_map(|exchange| match &exchange.state {
-            State::Waiting(waiting) => waiting.client.level,
-            state => state.client()?.level,
-        });
+        let wanted = self
+            .exchanges
+            .values()
+            .filter_map(|exchange| match &exchange.state {
+                State::Waiting(waiting) => waiting.client.level,
+                state => state.client()?.level,
+            });
         let Some(to) = wanted.min().filter(|to| Some(*to) != self.levels.current) else {
             return;
         };
@@ -79,5 +85,7 @@ pub(super) fn asked(request: &Message) -> Result<Option<LogLevel>, Refused> {
     let named = request.meta_text(meta_key::LOG_LEVEL);
     let level = named.and_then(|named| LogLevel::from_name(&named));
     let parameter = "io.modelcontextprotocol/logLevel";
-    level.map(Some).ok_or(Refused::InvalidParameter { parameter })
+    level
+        .map(Some)
+        .ok_or(Refused::InvalidParameter { parameter })
 }

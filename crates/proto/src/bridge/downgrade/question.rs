@@ -41,7 +41,8 @@ impl Question {
         let mut input = InputRequest::made_of(key.clone(), message, client.sampling_context)?;
         // Keeps no more of the message than it needs.
         input.params = input.params.map(|params| Bytes::copy_from_slice(&params));
-        needed.sampling_context = client.sampling_context && message.param("includeContext").is_some();
+        needed.sampling_context =
+            client.sampling_context && message.param("includeContext").is_some();
         Ok(Self {
             id,
             key,
@@ -109,9 +110,8 @@ impl Questions {
     /// Takes out the ones that a retry answers, with the answers. The others stay: what a client wraps
     /// (`{method, result}`) is no answer.
     pub(super) fn take_answered(&mut self, retry: &Responses) -> Vec<(RequestId, Bytes)> {
-        let is_wrapped = |value: &Bytes| {
-            member(value, "method").is_some() && member(value, "result").is_some()
-        };
+        let is_wrapped =
+            |value: &Bytes| member(value, "method").is_some() && member(value, "result").is_some();
         let mut answered = Vec::new();
         self.open.retain(|question| {
             let answer = retry.get(&question.key).filter(|_| question.shown);

@@ -50,9 +50,10 @@ impl Refused {
         match self {
             Self::TooLong { .. } => code::INVALID_REQUEST,
             Self::InvalidParameter { .. } => code::INVALID_PARAMS,
-            Self::Over | Self::Busy | Self::TooManyInFlight { .. } | Self::TooManyListens { .. } => {
-                code::INTERNAL_ERROR
-            }
+            Self::Over
+            | Self::Busy
+            | Self::TooManyInFlight { .. }
+            | Self::TooManyListens { .. } => code::INTERNAL_ERROR,
         }
     }
 

@@ -1,12 +1,13 @@
 //! How an exchange came out, and what its client gets.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
+use crate::bridge::clock::after;
 use crate::bridge::downgrade::elicitation::UrlError;
 use crate::bridge::downgrade::exchange::Client;
-use crate::bridge::downgrade::{
-    AttachmentId, Content, Downgrading, ExchangeId, UrlRequired,
-};
+use crate::bridge::downgrade::{AttachmentId, Content, Downgrading, ExchangeId, UrlRequired};
 use crate::bridge::refused::gateway_error;
 use crate::bridge::shape::{error_to_modern, result_to_modern};
 use crate::rpc::{Message, RequestId, code, error_response, response};
@@ -62,20 +63,21 @@ impl Downgrading {
         method: &str,
         client: &Client,
         outcome: &Outcome,
+        now: Instant,
     ) {
         let content = match outcome {
             Outcome::Failed(failure) => self.failed(client, failure),
             Outcome::Result(result) => self.result(method, client, result),
             Outcome::Answered(answer) => match (answer.result(), answer.error()) {
                 (Some(result), _) => self.result(method, client, &result),
-                (None, error) => self.error(exchange, client, &error.unwrap_or_default()),
+                (None, error) => self.error(exchange, client, &error.unwrap_or_default(), now),
             },
         };
         self.deliver(client.attachment, content);
     }
 
     fn result(&self, method: &str, client: &Client, result: &Bytes) -> Content {
-        let info = self.phase.server().and_then(|server| server.info.as_ref());
+        let info = self.phase.server_info();
         match result_to_modern(method, result, info, self.config.caching) {
             Ok(result) => Content::Response {
                 message: response(&client.id, &result),
@@ -88,7 +90,13 @@ impl Downgrading {
         }
     }
 
-    fn error(&mut self, exchange: ExchangeId, client: &Client, error: &Bytes) -> Content {
+    fn error(
+        &mut self,
+        exchange: ExchangeId,
+        client: &Client,
+        error: &Bytes,
+        now: Instant,
+    ) -> Content {
         let Some(required) = UrlError::of(error) else {
             let modern = error_to_modern(error, client.uri.as_deref());
             return Content::Response {
@@ -106,6 +114,13 @@ impl Downgrading {
                 status: 400,
             };
         }
+        let until = after(now, self.config.limits.parked_age);
+        if !self.phase.is_over() {
+            self.wake_at(until);
+            let ids = required.ids();
+            ids.into_iter()
+                .for_each(|id| self.completions.expect(id, until));
+        }
         Content::UrlRequired(UrlRequired {
             exchange,
             id: client.id.clone(),
@@ -116,7 +131,7 @@ impl Downgrading {
     }
 
     pub(super) fn server_info(&self) -> Option<Bytes> {
-        self.phase.server()?.info.clone()
+        self.phase.server_info().cloned()
     }
 
     fn failed(&self, client: &Client, failure: &Failure) -> Content {

@@ -7,15 +7,14 @@ use bytes::Bytes;
 use crate::bridge::client::check_length;
 use crate::bridge::clock::{Clock, after};
 use crate::bridge::downgrade::ability::Abilities;
-use crate::bridge::downgrade::calls::Purpose;
 use crate::bridge::downgrade::exchange::{Client, Exchange, Running, State, Task, Waiting};
 use crate::bridge::downgrade::reply::{Failure, Outcome};
 use crate::bridge::downgrade::{
     Action, Attached, AttachmentId, Channel, Downgrading, ExchangeId, Lifetime, Refused, Request,
     Written, level,
 };
-use crate::bridge::progress::{Progress, TOKEN_IN_META};
 use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::progress::{Progress, TOKEN_IN_META};
 use crate::bridge::shape::is_round_method;
 use crate::rpc::{Message, Object, RequestId, code, meta_key};
 
@@ -57,6 +56,11 @@ impl Downgrading {
         Ok(())
     }
 
+    pub(super) fn is_eligible(&self, id: ExchangeId) -> bool {
+        let exchange = self.exchanges.get(&id);
+        exchange.is_some_and(|exchange| exchange.is_eligible(self.offered))
+    }
+
     /// The exchanges whose clients the server may ask for something.
     pub(super) fn eligible(&self) -> impl Iterator<Item = ExchangeId> {
         let eligible = self
@@ -72,7 +76,7 @@ impl Downgrading {
         let method = message.method().unwrap_or_default();
         check_length(method.len())?;
         if method == "subscriptions/listen" {
-            return self.take_listen(request.attachment, message, now);
+            return self.take_listen(request.attachment, message);
         }
         let client = self.client_of(request.attachment, message)?;
         let clock = Clock::start(now, &self.config.limits);
@@ -92,12 +96,16 @@ impl Downgrading {
             })),
         };
         let id = request.exchange;
+        if self.exchanges.contains_key(&id) {
+            return Err(Refused::Busy);
+        }
         self.wake_at(exchange.due(now));
         self.exchanges.insert(id, exchange);
         self.attachments
             .insert(request.attachment, Attached::Exchange(id));
         self.waiting.push_back(id);
         self.used = true;
+        self.may_be_asked |= self.is_eligible(id);
         Ok(())
     }
 
@@ -131,7 +139,10 @@ impl Downgrading {
             else {
                 continue;
             };
-            let (method, level) = (exchange_method(exchange), waiting.client.level);
+            let (method, level) = (
+                exchange.map_or("", |exchange| exchange.method.as_str()),
+                waiting.client.level,
+            );
             let step = self.step(method, waiting, now);
             match step {
                 Step::Stay => self.waiting.push_back(id),
@@ -158,14 +169,17 @@ impl Downgrading {
         if method == "server/discover" {
             return match self.standing.is_undecided(now) && server.features.tells() {
                 true => Step::Stay,
-                false => Step::Answer(Outcome::Result(self.discovered(server))),
+                false => Step::Answer(self.discovered(server)),
             };
         }
         let incomplete = !self.completions.are_complete(&request.elicitations);
         if incomplete && now < waiting.completion {
             return Step::Stay;
         }
-        if self.standing.is_undecided(now) && is_round_method(method) && waiting.client.abilities.any() {
+        if self.standing.is_undecided(now)
+            && is_round_method(method)
+            && waiting.client.abilities.any()
+        {
             return Step::Stay;
         }
         if method == "tools/call" && server.features.tool_tasks && !self.task_tools.are_known() {
@@ -183,7 +197,10 @@ impl Downgrading {
             "completion/complete" => has.completions,
             "resources/list" | "resources/templates/list" | "resources/read" => has.resources,
             // What clients of 2026-07-28 do not have.
-            "initialize" | "ping" | "logging/setLevel" | "resources/subscribe"
+            "initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
             | "resources/unsubscribe" => false,
             _ => !method.starts_with("tasks/"),
         };
@@ -201,11 +218,14 @@ impl Downgrading {
         let Some(mut exchange) = self.exchanges.remove(&id) else {
             return;
         };
+        // Its time to answer begins.
+        exchange.clock.progress(now, &self.config.limits);
         exchange.state = match exchange.state {
             State::Waiting(waiting) => {
                 let Waiting {
                     client, request, ..
                 } = *waiting;
+                self.completions.forget(&request.elicitations);
                 let pages = self.pages_for(&exchange.method, &request.message);
                 let task = self.task_tools.task_for(&exchange.method, &request.message);
                 let mut running = self.write_run(id, &request.message, task);
@@ -221,7 +241,7 @@ impl Downgrading {
 
     /// Writes the request of an exchange, under a new id.
     pub(super) fn write_run(&mut self, id: ExchangeId, message: &Message, task: Task) -> Running {
-        let call = self.calls.open(Purpose::Run(id), None);
+        let call = self.calls.open_run(id);
         let own = call.to_request_id();
         let message = upstream_request(message, &own, task == Task::Asked);
         let written = Written::Request(call);
@@ -242,10 +262,6 @@ enum Step {
     Tools,
     Write,
     Answer(Outcome),
-}
-
-fn exchange_method(exchange: Option<&Exchange>) -> &str {
-    exchange.map_or("", |exchange| exchange.method.as_str())
 }
 
 /// A client's request as a legacy server gets it: without the envelope, with the gateway's id and, as an

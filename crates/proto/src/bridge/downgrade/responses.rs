@@ -60,11 +60,11 @@ impl Downgrading {
         let exchange = match state {
             State::Waiting(waiting) => {
                 self.attachments.remove(&waiting.client.attachment);
-                return self.answer(id, &method, &waiting.client, &outcome);
+                return self.answer(id, &method, &waiting.client, &outcome, now);
             }
             State::Active { client, .. } => {
                 self.attachments.remove(&client.attachment);
-                return self.answer(id, &method, &client, &outcome);
+                return self.answer(id, &method, &client, &outcome, now);
             }
             State::Collecting {
                 client,
@@ -72,7 +72,7 @@ impl Downgrading {
                 ..
             } => {
                 self.attachments.remove(&client.attachment);
-                self.answer(id, &method, &client, &outcome);
+                self.answer(id, &method, &client, &outcome, now);
                 return self.refuse_all(&mut questions, "the request is over");
             }
             State::Parked {

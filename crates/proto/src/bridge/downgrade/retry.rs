@@ -20,9 +20,10 @@ impl Downgrading {
         now: Instant,
     ) -> Result<(), Stale> {
         let id = ticket.exchange;
-        let current = self.exchanges.get(&id).is_some_and(|exchange| {
-            exchange.rounds == ticket.round && exchange.state.is_parked()
-        });
+        let current = self
+            .exchanges
+            .get(&id)
+            .is_some_and(|exchange| exchange.rounds == ticket.round && exchange.state.is_parked());
         // With an id or token that cannot be kept, it is no retry that could be served.
         let client = self.client_of(attachment, message).map_err(|_| Stale);
         let client = client.ok().filter(|_| current).ok_or(Stale)?;
@@ -33,7 +34,7 @@ impl Downgrading {
             state: match state {
                 State::Held { parked, outcome } => {
                     self.forget_attachment(parked.attachment());
-                    self.answer(id, &exchange.method, &client, &outcome);
+                    self.answer(id, &exchange.method, &client, &outcome, now);
                     return Ok(());
                 }
                 State::Parked {
@@ -68,7 +69,10 @@ impl Downgrading {
         for (question, answer) in questions.take_answered(&responses) {
             let message = response(&question, &answer);
             let again = false;
-            let written = Written::Answer(AnswerId { exchange: id, again });
+            let written = Written::Answer(AnswerId {
+                exchange: id,
+                again,
+            });
             self.actions.push_back(Action::Write { message, written });
         }
         let abilities = client.abilities;
