@@ -1,5 +1,6 @@
 //! The figures Thinpipe has to reach, and whether it does.
 
+mod bridges;
 mod servers;
 
 use crate::run::set::Page;
@@ -11,6 +12,7 @@ pub(crate) fn figures(page: Page) -> &'static [Figure] {
     match page {
         Page::Gateway => FIGURES,
         Page::Servers => servers::FIGURES,
+        Page::Bridges => bridges::FIGURES,
     }
 }
 
@@ -315,7 +317,11 @@ mod tests {
     #[test]
     fn every_figure_comes_from_a_set_that_measures_its_targets() {
         let sets = set::all(1.0);
-        for figure in FIGURES.iter().chain(servers::FIGURES) {
+        for figure in FIGURES
+            .iter()
+            .chain(servers::FIGURES)
+            .chain(bridges::FIGURES)
+        {
             let set = sets
                 .iter()
                 .find(|set| set.name == figure.set)

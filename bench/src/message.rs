@@ -28,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) rate: f64,
     /// Events in one write to the socket.
     pub(crate) batch: u64,
+    /// Whether the client is asked before it is answered, which it never is.
+    pub(crate) asks: bool,
 }
 
 impl Call {
@@ -39,6 +41,7 @@ impl Call {
         events: 0,
         rate: 0.0,
         batch: 0,
+        asks: false,
     };
 }
 
@@ -150,11 +153,12 @@ pub(crate) fn request(out: &mut Vec<u8>, call: &Call, stateless: bool) {
         events,
         rate,
         batch,
+        asks,
     } = call;
     put(
         out,
         format_args!(
-            r#"{{"jsonrpc":"2.0","id":{sequence},"method":"tools/call","params":{{"name":"bench","arguments":{{"client":{client},"sequence":{sequence},"bytes":{bytes},"events":{events},"rate":{rate},"batch":{batch}}},"_meta":{{"progressToken":{sequence}"#
+            r#"{{"jsonrpc":"2.0","id":{sequence},"method":"tools/call","params":{{"name":"bench","arguments":{{"client":{client},"sequence":{sequence},"bytes":{bytes},"events":{events},"rate":{rate},"batch":{batch},"asks":{asks}}},"_meta":{{"progressToken":{sequence}"#
         ),
     );
     if stateless {
@@ -229,7 +233,13 @@ pub(crate) const SEQUENCE: &str = "seq=";
 const CAPABILITIES: &str = r#""capabilities":{"tools":{}}"#;
 const SERVER: &str = r#"{"name":"bench","version":"1"}"#;
 const TOOL: &str = r#"{"name":"bench","description":"answers at once","inputSchema":{"type":"object","properties":{"client":{"type":"integer"},"sequence":{"type":"integer"},"bytes":{"type":"integer"},"events":{"type":"integer"},"rate":{"type":"number"},"batch":{"type":"integer"}}}}"#;
-const STATELESS_META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}"#;
+const STATELESS_META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}"#;
+
+/// The event of a question to the client of a call.
+pub(crate) const QUESTION: &str = r#"event: message
+data: {"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"How many?","requestedSchema":{"type":"object","properties":{"count":{"type":"integer"}}}}}
+
+"#;
 
 #[cfg(test)]
 mod tests {

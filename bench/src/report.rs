@@ -24,6 +24,7 @@ pub(crate) fn markdown(
             "Figures: servers, HTTP+SSE, stdio",
             "the server's or gateway's",
         ),
+        Page::Bridges => ("Figures: bridges", "the gateway's"),
     };
     let mut text = format!(
         "# {title}\n\nMeasured by `{command}` on {machine}. Every figure is a median over its \
@@ -177,6 +178,7 @@ fn columns(set: &Set) -> &'static [Column] {
         },
         Work::Idle { .. } => IDLE,
         Work::Stalled { .. } => STALLED,
+        Work::Parked { .. } => PARKED,
         Work::Start => START,
         Work::Connections { .. } => CONNECTIONS,
         Work::Cycles { .. } => CYCLES,
@@ -221,7 +223,7 @@ fn against(work: &Work) -> &'static [(&'static str, &'static str, Target)] {
             ("kib_per_client", "RSS", Target::Bare),
             ("kib_per_client", "RSS", Target::Library),
         ],
-        Work::Stalled { .. } | Work::Start | Work::Cycles { .. } => &[],
+        Work::Stalled { .. } | Work::Parked { .. } | Work::Start | Work::Cycles { .. } => &[],
     }
 }
 
@@ -238,6 +240,7 @@ const CALLS: &[Column] = &[
         scale: 0.1,
     },
     column("RSS MiB", "rss_mib"),
+    column("handshakes", "handshakes"),
     column("others", "other_cores"),
 ];
 const FLAT_OUT: &[Column] = &[
@@ -269,6 +272,12 @@ const STALLED: &[Column] = &[
     column("RSS growth, KiB/stream", "growth_kib_per_stream"),
     column("upstream wrote, KiB/stream", "written_kib_per_stream"),
     column("of it in the last half", "written_late_kib_per_stream"),
+];
+const PARKED: &[Column] = &[
+    column("RSS KiB/call", "kib_per_call"),
+    column("RSS before, MiB", "rss_before_mib"),
+    column("descriptors", "descriptors"),
+    column("parking all, s", "parked_s"),
 ];
 const START: &[Column] = &[
     column("first answer, ms", "first_answer_ms"),

@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// Where figures.jsonl, figures.md and logs go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
-    /// Names of sets, with commas; all of them unless given. `gateway` and `servers` stand for those of a page.
+    /// Names of sets, with commas; all of them unless given. `gateway`, `servers` and `bridges` stand for those of a page.
     #[arg(long, value_delimiter = ',')]
     sets: Vec<String>,
     /// Names of targets, with commas; all of them unless given.
@@ -74,7 +74,7 @@ impl Options {
         let sets = self.sets()?;
         let machine = format!("{}, {descriptors} descriptors", machine::describe());
         let mut lines = BTreeMap::new();
-        for page in [Page::Gateway, Page::Servers] {
+        for page in [Page::Gateway, Page::Servers, Page::Bridges] {
             for ending in ["md", "jsonl"] {
                 let _ = fs::remove_file(self.file(page, ending));
             }
@@ -123,6 +123,7 @@ impl Options {
         let stem = match page {
             Page::Gateway => "figures",
             Page::Servers => "figures-library",
+            Page::Bridges => "figures-bridges",
         };
         self.out.join(format!("{stem}.{ending}"))
     }
@@ -237,6 +238,7 @@ impl Bed {
             Work::Stalled { streams } => {
                 return measure::stalled(&self.tools, target, streams).await;
             }
+            Work::Parked { calls } => return measure::parked(&self.tools, target, calls).await,
             Work::Start => return measure::start(&self.tools, target).await,
             Work::Connections { clients } => {
                 return server::connections(&self.tools, target, clients).await;
@@ -293,6 +295,7 @@ fn is_named(set: &Set, name: &str) -> bool {
     let page = match set.page {
         Page::Gateway => "gateway",
         Page::Servers => "servers",
+        Page::Bridges => "bridges",
     };
     set.name == name || name == page || (name == "idle" && set.name.starts_with("idle"))
 }

@@ -81,6 +81,9 @@ async fn post(wire: &mut Wire, head: &Head, body: &[u8], tally: &Tally) -> Resul
         return reply::empty(wire, "400 Bad Request").await;
     };
     let method = message.method.unwrap_or_default();
+    if matches!(method, "initialize" | "server/discover") {
+        tally.handshake();
+    }
     if method == "initialize" {
         let session = tally.open();
         return reply::json(wire, OK, Some(&session), &message.answer(false)).await;
@@ -88,12 +91,15 @@ async fn post(wire: &mut Wire, head: &Head, body: &[u8], tally: &Tally) -> Resul
     if !head.stateless && method != "server/discover" && !tally.knows(head.session.as_deref()) {
         return reply::empty(wire, NOT_FOUND).await;
     }
-    if message.id.is_none() {
+    if message.id.is_none() || method.is_empty() {
         return reply::empty(wire, "202 Accepted").await;
     }
     if method == "tools/call" {
         let call = message.call().context("a call without arguments")?;
         tally.call(&call);
+        if call.asks {
+            return reply::asking(wire, tally).await;
+        }
         if call.events > 0 {
             return reply::stream(wire, tally, &message, &call, head.stateless).await;
         }

@@ -25,11 +25,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
     build(root, "thinpipe-bench")?;
     let mut bench = Command::new(target.join("release/thinpipe-bench"));
     bench.arg("run").arg("--out").arg(&out).args(&passed);
-    if wants(args, &["pass", "inspect", "stdio"]) && !has("--thinpipe") {
+    if wants(args, &["pass", "inspect", "stdio", "upgrade", "downgrade"]) && !has("--thinpipe") {
         build(root, "thinpipe")?;
         bench.arg("--thinpipe").arg(target.join("release/thinpipe"));
     }
-    let proxies = chosen(args, "--sets") != Some("servers");
+    let proxies = !matches!(chosen(args, "--sets"), Some("servers" | "bridges"));
     if proxies && wants(args, &["nginx"]) && !has("--nginx") {
         bench.arg("--nginx").arg(nginx(&target.join("tools"))?);
     }
@@ -145,6 +145,8 @@ const RECORDED: &[(&str, &str)] = &[
     ("figures.jsonl", "docs/figures.jsonl"),
     ("figures-library.md", "docs/src/figures-library.md"),
     ("figures-library.jsonl", "docs/figures-library.jsonl"),
+    ("figures-bridges.md", "docs/src/figures-bridges.md"),
+    ("figures-bridges.jsonl", "docs/figures-bridges.jsonl"),
     // In the crate, since a published crate can include nothing outside of itself.
     (
         "figures-http-sse.md",

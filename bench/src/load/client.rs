@@ -75,6 +75,24 @@ impl Client {
         check_result(&self.answer, self.sequence, call.bytes)
     }
 
+    /// One call whose server asks for input, and which then waits for its retry.
+    pub(crate) async fn parked(&mut self) -> Result<()> {
+        let call = Call {
+            asks: true,
+            ..Call::default()
+        };
+        let head = self.call(&call).await?;
+        self.answer.clear();
+        self.wire.whole(head.body, &mut self.answer).await?;
+        let answer = String::from_utf8_lossy(&self.answer);
+        ensure!(
+            head.status() == 200 && answer.contains("\"input_required\""),
+            "a call that is to be parked got {}: {answer}",
+            head.status()
+        );
+        Ok(())
+    }
+
     /// The body of the last answer.
     #[cfg(test)]
     pub(crate) fn answer(&self) -> &[u8] {

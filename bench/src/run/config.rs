@@ -28,6 +28,30 @@ pub(crate) fn inspect(
     text
 }
 
+/// Thinpipe that takes the server for one of this kind, whatever it is.
+pub(crate) fn bridge(
+    speaks: &str,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    upstream: SocketAddr,
+) -> String {
+    let text = INSPECT
+        .replace("@LISTEN@", &listen.to_string())
+        .replace("@ADMIN@", &admin.to_string())
+        .replace("@UPSTREAM@", &upstream.to_string());
+    format!("{text}{speaks}")
+}
+
+/// The server has no sessions.
+pub(crate) const STATELESS: &str = "era = \"stateless\"\n";
+
+/// The server has sessions only. Clients share them, as they would if they had names.
+pub(crate) const SESSIONS: &str = "\
+era = \"streamable\"
+sessions = \"pooled\"
+parked = { per_principal = 10000 }
+";
+
 /// More connections than there are descriptors: short of a sixteenth of them, nginx would begin to
 /// close connections that wait for their next request.
 const NGINX: &str = "\

@@ -72,28 +72,36 @@ impl Measured<'_> {
 
     /// Drives `load` and checks that the upstream saw exactly the calls that were made.
     pub(crate) async fn load(&self, load: Load, plan: Plan) -> Result<Metrics> {
-        let before = match self.upstream {
-            Some(upstream) => Some(counts(upstream.address).await?),
-            None => None,
-        };
+        let before = self.counts().await?;
         let meter = Arc::new(Meter::default());
         let workers = workers::start(self.address, load, self.transport, &meter);
         sleep(plan.warm).await;
+        let warm = self.counts().await?;
         meter.measure();
         let start = self.mark(&meter)?;
         let end = self.until_enough(&meter, &start, plan).await?;
         let memory = self.proxy.map(machine::memory).transpose()?;
         meter.stop();
         let latencies = finish(workers).await?;
-        if let (Some(upstream), Some(before)) = (self.upstream, before) {
-            saw(upstream, &before, meter.calls()).await?;
-        }
         let mut metrics = rates(&start, &end, self.proxy.is_some())?;
+        if let (Some(upstream), Some(before)) = (self.upstream, before) {
+            let after = saw(upstream, &before, meter.calls()).await?;
+            let warm = warm.map_or(0, |counts| counts.handshakes);
+            let handshakes = after.handshakes - warm;
+            metrics.insert("handshakes".into(), handshakes as f64);
+        }
         quantiles(&mut metrics, &latencies, load.drive);
         if let Some(memory) = memory {
             metrics.insert("rss_mib".into(), memory.resident as f64 / 1024.0);
         }
         Ok(metrics)
+    }
+
+    async fn counts(&self) -> Result<Option<Counts>> {
+        match self.upstream {
+            Some(upstream) => counts(upstream.address).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Waits until the measured process has used so much time that a tick more or less does not matter.
@@ -111,7 +119,7 @@ impl Measured<'_> {
 }
 
 /// Fails unless the upstream saw these calls, each of them once, and nothing is left open at it.
-async fn saw(upstream: &Process, before: &Counts, calls: u64) -> Result<()> {
+async fn saw(upstream: &Process, before: &Counts, calls: u64) -> Result<Counts> {
     held::streams_end(upstream.address).await?;
     let after = counts(upstream.address).await?;
     ensure!(
@@ -120,7 +128,7 @@ async fn saw(upstream: &Process, before: &Counts, calls: u64) -> Result<()> {
     );
     let seen = after.calls - before.calls;
     ensure!(seen == calls, "{calls} calls made, {seen} seen upstream");
-    Ok(())
+    Ok(after)
 }
 
 /// Memory of a fresh proxy that holds `streams` idle streams.
@@ -164,6 +172,43 @@ pub(crate) async fn idle(tools: &Tools, target: Target, streams: usize) -> Resul
             "idle_cpu_percent",
             machine::seconds(ticks) / SETTLE.as_secs_f64() * 100.0,
         ),
+    ]))
+}
+
+/// Memory of a fresh gateway in which `calls` calls wait for their retries. One client makes them all: what a
+/// connection of a client costs is another figure.
+pub(crate) async fn parked(tools: &Tools, target: Target, calls: usize) -> Result<Metrics> {
+    let upstream = tools.upstream(Listening::Idle)?;
+    let mut proxy = tools.start(target, Some(&upstream))?;
+    proxy.accepts()?;
+    let mut client = Client::open(proxy.address, true).await?;
+    for _ in 0..WARM_CALLS {
+        client.json(&crate::message::Call::SMALL).await?;
+    }
+    client.parked().await?;
+    sleep(SETTLE).await;
+    let before = machine::memory(proxy.pid())?.resident;
+    let start = Instant::now();
+    for _ in 0..calls {
+        client.parked().await?;
+    }
+    let parked = start.elapsed();
+    sleep(SETTLE).await;
+    let after = machine::memory(proxy.pid())?.resident;
+    let open = counts(upstream.address).await?.open_streams;
+    ensure!(
+        open == calls as u64 + 1,
+        "the upstream holds {open} calls, not {calls} and one"
+    );
+    proxy.alive()?;
+    Ok(named([
+        (
+            "kib_per_call",
+            (after as f64 - before as f64) / calls as f64,
+        ),
+        ("rss_before_mib", before as f64 / 1024.0),
+        ("descriptors", machine::descriptors(proxy.pid()) as f64),
+        ("parked_s", parked.as_secs_f64()),
     ]))
 }
 
@@ -315,6 +360,8 @@ pub(super) fn named<const N: usize>(pairs: [(&str, f64); N]) -> Metrics {
 /// A hundredth of the processor time of a run is one tick or more.
 pub(crate) const ENOUGH_TICKS: u64 = 110;
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
+/// So that what a process allocates once is not charged to what follows.
+const WARM_CALLS: usize = 200;
 const STALL_STEP: Duration = Duration::from_millis(500);
 const STALL_STEPS: u32 = 12;
 const STARTS: usize = 5;

@@ -10,6 +10,8 @@ pub(crate) enum Page {
     Gateway,
     /// Servers on the library, HTTP+SSE, and servers on stdio behind the gateway.
     Servers,
+    /// Clients of one era in front of a server of the other.
+    Bridges,
 }
 
 /// One kind of measurement, done to each of its targets.
@@ -33,6 +35,10 @@ pub(crate) enum Work {
     /// This many clients stop reading a stream without end.
     Stalled {
         streams: usize,
+    },
+    /// This many calls wait for what their clients were asked.
+    Parked {
+        calls: usize,
     },
     /// The process is started and asked at once.
     Start,
@@ -88,7 +94,53 @@ pub(crate) fn all(rate: f64) -> Vec<Set> {
     let about = "from the start of the process to the first answer through it, median of 5 starts";
     add("start", about, Work::Start, PROXIES, usize::MAX);
     sets.extend(servers());
+    sets.extend(bridges());
     sets
+}
+
+fn bridges() -> [Set; 3] {
+    let load = |stateless| {
+        Work::Load(Load {
+            connections: 32,
+            call: Call::SMALL,
+            drive: Drive::Closed,
+            stateless,
+        })
+    };
+    let set = |name, about, work, targets, rounds| Set {
+        name,
+        page: Page::Bridges,
+        about,
+        work,
+        targets,
+        rounds,
+    };
+    [
+        set(
+            "upgrade",
+            "clients with sessions, closed loop, 32 connections, 200-byte results: the server has sessions \
+             (`pass`), or is a server of 2026-07-28 only (`upgrade`)",
+            load(false),
+            &[Target::Pass, Target::Upgrade],
+            usize::MAX,
+        ),
+        set(
+            "downgrade",
+            "clients of 2026-07-28, closed loop, 32 connections, 200-byte results: so is the server (`pass`), \
+             or it has sessions only (`downgrade`)",
+            load(true),
+            &[Target::Pass, Target::Downgrade],
+            usize::MAX,
+        ),
+        set(
+            "parked",
+            "clients of 2026-07-28 call a tool of a server with sessions, which asks them; each call waits for \
+             its retry, fresh process",
+            Work::Parked { calls: 1_000 },
+            &[Target::Downgrade],
+            3,
+        ),
+    ]
 }
 
 fn servers() -> Vec<Set> {

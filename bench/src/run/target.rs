@@ -24,6 +24,10 @@ pub(crate) enum Target {
     Pass,
     /// Thinpipe with this many interceptors that read every message.
     Inspect(u8),
+    /// Thinpipe in front of a server that is held to have no sessions.
+    Upgrade,
+    /// Thinpipe in front of a server that is held to have sessions only.
+    Downgrade,
     /// Thinpipe in front of servers on stdio, one for each client.
     Stdio,
     /// A bare hyper server that answers what [`Target::Library`] does.
@@ -47,6 +51,8 @@ impl Target {
             Self::Nginx => "nginx",
             Self::Pass => "pass",
             Self::Inspect(_) => "inspect",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
             Self::Stdio => "stdio",
             Self::Bare => "hyper",
             Self::Library => "library",
@@ -68,7 +74,13 @@ impl Target {
     pub(crate) fn is_proxy(self) -> bool {
         matches!(
             self,
-            Self::Direct | Self::Floor | Self::Nginx | Self::Pass | Self::Inspect(_)
+            Self::Direct
+                | Self::Floor
+                | Self::Nginx
+                | Self::Pass
+                | Self::Inspect(_)
+                | Self::Upgrade
+                | Self::Downgrade
         )
     }
 }
@@ -198,18 +210,29 @@ impl Tools {
                 command
             }
             Target::Inspect(count) => {
-                let file = self.folder(address)?.join("thinpipe.toml");
-                fs::write(
-                    &file,
-                    config::inspect(count, address, free_address()?, upstream),
-                )?;
-                let mut command = Command::new(self.thinpipe()?);
-                command.args(["serve", "--config"]).arg(file);
-                command
+                let config = config::inspect(count, address, free_address()?, upstream);
+                self.configured(address, &config)?
+            }
+            Target::Upgrade | Target::Downgrade => {
+                let speaks = if target == Target::Upgrade {
+                    config::STATELESS
+                } else {
+                    config::SESSIONS
+                };
+                let config = config::bridge(speaks, address, free_address()?, upstream);
+                self.configured(address, &config)?
             }
             other => bail!("{other} is no proxy that can be started"),
         };
         self.spawn(command, &target.to_string(), address)
+    }
+
+    fn configured(&self, address: SocketAddr, config: &str) -> Result<Command> {
+        let file = self.folder(address)?.join("thinpipe.toml");
+        fs::write(&file, config)?;
+        let mut command = Command::new(self.thinpipe()?);
+        command.args(["serve", "--config"]).arg(file);
+        Ok(command)
     }
 
     /// The file whose size counts; `None` for what has no single one, or is a part of this program.
@@ -217,7 +240,11 @@ impl Tools {
         match target.host() {
             Target::Floor => Some(&self.bench),
             Target::Nginx => self.nginx.as_deref(),
-            Target::Pass | Target::Inspect(_) | Target::Stdio => self.thinpipe.as_deref(),
+            Target::Pass
+            | Target::Inspect(_)
+            | Target::Upgrade
+            | Target::Downgrade
+            | Target::Stdio => self.thinpipe.as_deref(),
             _ => None,
         }
     }
@@ -324,6 +351,8 @@ pub(crate) const NAMED: &[Target] = &[
     Target::Nginx,
     Target::Pass,
     Target::Inspect(3),
+    Target::Upgrade,
+    Target::Downgrade,
     Target::Stdio,
     Target::Bare,
     Target::Library,

@@ -74,6 +74,17 @@ pub(crate) async fn stream(
     write(wire, tally, &mut out).await
 }
 
+/// A question to the client, and a call that waits for its answer until the client leaves.
+pub(crate) async fn asking(wire: &mut Wire, tally: &Tally) -> Result<()> {
+    let _open = tally.stream();
+    wire.send(STREAM_HEAD).await?;
+    let mut out = Vec::new();
+    chunk(&mut out, message::QUESTION.as_bytes());
+    write(wire, tally, &mut out).await?;
+    while wire.fill().await? > 0 {}
+    anyhow::bail!("the client left")
+}
+
 /// A stream that ends when its client leaves.
 pub(crate) async fn listening(wire: &mut Wire, tally: &Tally, kind: Listening) -> Result<()> {
     let _open = tally.stream();

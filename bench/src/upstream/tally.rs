@@ -13,6 +13,9 @@ use crate::message::Call;
 pub(crate) struct Counts {
     pub(crate) requests: u64,
     pub(crate) calls: u64,
+    /// `initialize` and `server/discover`.
+    #[serde(default)]
+    pub(crate) handshakes: u64,
     /// Calls whose sequence was not above that client's last one.
     pub(crate) duplicates: u64,
     /// Requests without a session or with an unknown one.
@@ -30,6 +33,7 @@ pub(crate) struct Counts {
 pub(crate) struct Tally {
     requests: AtomicU64,
     calls: AtomicU64,
+    handshakes: AtomicU64,
     duplicates: AtomicU64,
     strangers: AtomicU64,
     events: AtomicU64,
@@ -48,6 +52,7 @@ impl Tally {
         Counts {
             requests: self.requests.load(Relaxed),
             calls: self.calls.load(Relaxed),
+            handshakes: self.handshakes.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
             strangers: self.strangers.load(Relaxed),
             events: self.events.load(Relaxed),
@@ -59,6 +64,10 @@ impl Tally {
 
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn handshake(&self) {
+        self.handshakes.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn open(&self) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thinpipe_proto::bridge::{DEFAULT_IDLE, Sharing};
+use thinpipe_proto::bridge::DEFAULT_IDLE;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
 use thinpipe_transport::server::SseConfig;
@@ -12,6 +12,14 @@ use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::interceptor::{ChainConfig, InterceptorConfig};
 
+mod bridge;
+mod key;
+
+pub use bridge::{
+    BridgeConfig, CacheConfig, Clients, Mrtr, ParkedConfig, PoolConfig, RequestSession, Sharing,
+};
+pub use key::{InvalidStateKey, StateKey};
+
 /// A whole gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -19,6 +27,9 @@ pub struct GatewayConfig {
     pub upstreams: Vec<UpstreamSpec>,
     /// What clients of HTTP+SSE are told of its end, on all paths.
     pub deprecation: DeprecationConfig,
+    /// Keys of what clients keep for the gateway and give back: the first one seals, all of them open.
+    /// None: one is drawn at the start, so that nothing sealed before opens any more.
+    pub state_keys: Vec<StateKey>,
 }
 
 /// One server behind the gateway.
@@ -28,8 +39,12 @@ pub struct UpstreamSpec {
     pub path: String,
     /// HTTP+SSE (2024-11-05) beside it, for clients that speak nothing newer. `None`: not served.
     pub sse: Option<SsePaths>,
+    /// Which clients it is given.
+    pub clients: Clients,
     /// How it is reached.
     pub reached: Reached,
+    /// How clients of another era than its own are connected to it.
+    pub bridge: BridgeConfig,
     /// What happens when it does not know its session any more. One over stdio or HTTP+SSE ends with what
     /// carries it, and its clients' sessions always end with it.
     pub session_lost: SessionLost,
@@ -72,8 +87,8 @@ pub struct HttpUpstream {
 pub struct ChildUpstream {
     /// How it is started, and for how long to wait for its end.
     pub process: StdioConfig,
-    /// Who shares a process.
-    pub sessions: Sharing,
+    /// What it speaks. `None`, the default: it is asked when it is started first.
+    pub pin: Option<ProgramEra>,
     /// Processes that run at one time, those that are being ended included. Default: 64. Beyond, clients
     /// get 503 with `Retry-After`.
     pub max_children: usize,
@@ -88,11 +103,20 @@ impl ChildUpstream {
     pub fn new(process: StdioConfig) -> Self {
         Self {
             process,
-            sessions: Sharing::default(),
+            pin: None,
             max_children: 64,
             request_timeout: DEFAULT_IDLE,
         }
     }
+}
+
+/// What a program speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgramEra {
+    /// 2024-11-05 to 2025-11-25, with `initialize`.
+    Legacy,
+    /// 2026-07-28.
+    Modern,
 }
 
 /// Where HTTP+SSE is served, and how.
@@ -177,7 +201,9 @@ impl UpstreamSpec {
         Self {
             path: path.into(),
             sse: None,
+            clients: Clients::default(),
             reached: reached.into(),
+            bridge: BridgeConfig::default(),
             session_lost: SessionLost::default(),
             resume: Resume::default(),
             forwarded: Forwarded::default(),

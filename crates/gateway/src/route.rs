@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
-use thinpipe_proto::classify::is_read_only_method;
+use thinpipe_proto::classify::{Served, is_read_only_method};
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
@@ -45,6 +45,7 @@ mod session;
 mod sessionless;
 mod stateless;
 
+pub(crate) use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
 use server::Server;
@@ -80,7 +81,7 @@ impl Route {
                 let process = program.process.clone();
                 let (budget, tracker) = (buffered.clone(), tasks.clone());
                 let upstream = StdioUpstream::new(process, budget, tracker, stop.child_token());
-                let (sharing, limit) = (program.sessions, program.max_children);
+                let (sharing, limit) = (spec.bridge.pipe_sharing(), program.max_children);
                 (Server::Stdio(Children::new(upstream, sharing, limit)), None)
             }
         };
@@ -414,6 +415,10 @@ impl Route {
 impl Handler for Route {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         self.answer(exchange)
+    }
+
+    fn serves(&self) -> Served {
+        self.spec.clients.served()
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

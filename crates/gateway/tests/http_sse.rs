@@ -30,6 +30,7 @@ async fn client_of(upstream: &Upstream) -> (Server, SseClient) {
     let config = GatewayConfig {
         upstreams: vec![spec],
         deprecation: Default::default(),
+        state_keys: Vec::new(),
     };
     let gateway = Gateway::new(config, builder.buffered()).unwrap();
     let server = gateway.mount(builder).build();

@@ -4,8 +4,9 @@
 //! that they prove the gateway's, and it can send what no well-behaved library would. It is not
 //! published and no part of the product depends on it.
 //!
-//! - [`Upstream`]: an MCP server that counts what it gets and does what a [`Script`] says.
-//! - [`SseUpstream`]: the same for the old transport, in small; [`stdio_server`]: scripts that are servers.
+//! - [`Upstream`]: an MCP server that counts what it gets and does what a [`Script`] says, over Streamable HTTP,
+//!   HTTP+SSE and stdio, in every revision.
+//! - [`SseUpstream`]: a server of the old transport that gets things wrong; [`stdio_server`]: scripts that are servers.
 //! - [`Client`]: an MCP client that sends exactly what a test wants, and sees what came, and when.
 //! - [`Gate`]: where a script waits until the test goes on. No test needs to sleep.
 //! - [`rpc`]: messages of every revision; [`samples`]: event streams that show the rules of the standard.
@@ -72,6 +73,7 @@ pub use process::Process;
 pub use sse_upstream::{SsePost, SseSession, SseState, SseUpstream};
 pub use upstream::{
     Behaviour, Cut, Era, Outcome, Record, Request, Response as UpstreamResponse, Script, Upstream,
+    Via,
 };
 pub use usage::{Baseline, Usage, assert_returns_to_baseline};
 pub use wire::Headers;

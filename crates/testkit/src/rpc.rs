@@ -13,17 +13,33 @@ pub const REQUEST_ID: &str = "\"$ID\"";
 /// Stands for the progress token of the request in the texts of a [`Script`](crate::Script).
 pub const PROGRESS_TOKEN: &str = "\"$TOKEN\"";
 
+/// Stands, as a JSON string, for what the client has answered to the request with this id (a string) that
+/// the script has waited for: the result, or the error.
+#[must_use]
+pub fn answer_to(id: &str) -> String {
+    format!("$ANSWER:{id}")
+}
+
 /// The stateless revision.
 pub const MODERN: &str = "2026-07-28";
 
 /// The revisions with sessions, newest first.
 pub const LEGACY: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 
+/// The revision that came with HTTP+SSE.
+pub const OLDEST: &str = "2024-11-05";
+
 /// Key of the claim in `_meta`.
 pub const CLAIM: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// Key of the client's capabilities in `_meta`.
 pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// Key of the log level that a request asks for.
+pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
+/// Key of the server's name and version in the `_meta` of what it answers.
+pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
 /// Key of the listen request's id in the `_meta` of what it brings.
 pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -97,9 +113,16 @@ pub fn modern_text_result(text: &str) -> String {
 /// `initialize`, asking for this revision.
 #[must_use]
 pub fn initialize(id: impl Into<Value>, revision: &str) -> String {
+    let declared = json!({"elicitation": {}, "roots": {"listChanged": true}, "sampling": {}});
+    initialize_declaring(id, revision, &declared)
+}
+
+/// As [`initialize`], declaring these client capabilities.
+#[must_use]
+pub fn initialize_declaring(id: impl Into<Value>, revision: &str, declared: &Value) -> String {
     let params = json!({
         "protocolVersion": revision,
-        "capabilities": {"elicitation": {}, "roots": {"listChanged": true}, "sampling": {}},
+        "capabilities": declared,
         "clientInfo": {"name": "testkit", "version": "1"},
     });
     request(id, "initialize", &params)
@@ -182,6 +205,27 @@ pub fn modern_at(revision: &str, id: impl Into<Value>, method: &str, mut params:
     Modern {
         body: request(id, method, &params),
         headers,
+    }
+}
+
+impl Modern {
+    /// Declaring these client capabilities instead of none.
+    #[must_use]
+    pub fn declaring(self, capabilities: &Value) -> Self {
+        self.with_meta(CAPABILITIES, capabilities.clone())
+    }
+
+    /// With this in its `_meta`, also if something else stood there.
+    ///
+    /// # Panics
+    /// If the body has been replaced by something without `_meta`.
+    #[must_use]
+    pub fn with_meta(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let body = serde_json::from_str(&self.body);
+        let mut body: Value = body.expect("the body of a request is JSON");
+        body["params"]["_meta"][key] = value.into();
+        self.body = body.to_string();
+        self
     }
 }
 

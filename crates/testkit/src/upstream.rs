@@ -1,24 +1,31 @@
 //! An MCP server that counts, and does what a test tells it to.
 
+mod asking;
 mod behaviour;
+mod blanks;
 mod connection;
+mod features;
+mod listens;
+mod pipes;
 mod record;
 mod script;
 mod shared;
 mod stateless;
+mod states;
 mod stream;
 
 use std::net::SocketAddr;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub use behaviour::{Behaviour, Era};
 pub(crate) use connection::read_by_peer;
-pub use record::{Outcome, Record, Request, Response};
+pub use record::{Outcome, Record, Request, Response, Via};
 pub use script::{Cut, Script};
 
 use crate::deadline::{DEADLINE, LOOK, within};
@@ -71,6 +78,22 @@ impl Upstream {
         &self.url
     }
 
+    /// Where it speaks HTTP+SSE.
+    #[must_use]
+    pub fn sse_url(&self) -> String {
+        format!("http://{}/sse", self.shared.address)
+    }
+
+    /// A program that is this server over stdio, and its argument: a pipe to here, so that what it does is told
+    /// and seen here like everything else. Each process is a session; see [`Upstream::sessions`].
+    ///
+    /// # Panics
+    /// If the pipe has not been built.
+    #[must_use]
+    pub fn program(&self) -> [String; 2] {
+        [pipe_program(), self.shared.address.to_string()]
+    }
+
     /// Its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -84,7 +107,7 @@ impl Upstream {
             drop(stop);
             while tasks.join_next().await.is_some() {}
         }
-        self.shared.record.send_modify(Record::disconnected);
+        self.shared.died();
     }
 
     /// Listens again on the same port, after [`Upstream::die`]. Sessions and streams are still known.
@@ -182,13 +205,43 @@ impl Upstream {
     /// # Panics
     /// If there was no such session.
     pub fn notify(&self, session: &str, message: impl ToString) {
-        let name = behaviour::standalone(session);
-        let stream = self.known(&name);
-        let mut event = Event::message(message);
-        if lock(&self.shared.behaviour).event_ids {
-            event = event.with_id(format!("{name}-{}", stream.len()));
-        }
-        stream.append(event);
+        self.shared.notify(session, message.to_string());
+    }
+
+    /// Tells everybody who is to hear it of a change: `notifications/tools/list_changed` and the like, or
+    /// `notifications/resources/updated`. Sessions hear it on their own stream, if they are subscribed to
+    /// the URI; listens of 2026-07-28, if they asked for it.
+    pub fn announce(&self, method: &str, params: &Value) {
+        listens::announce(&self.shared, method, params);
+    }
+
+    /// Ends every listen: with its result, as a server does that stops, or without.
+    pub fn end_listens(&self, with_result: bool) {
+        listens::end(&self.shared, with_result);
+    }
+
+    /// The listens that are open.
+    #[must_use]
+    pub fn listens(&self) -> usize {
+        lock(&self.shared.listens).len()
+    }
+
+    /// The URIs that a session is subscribed to, in the order in which they were asked for.
+    #[must_use]
+    pub fn subscriptions(&self, session: &str) -> Vec<String> {
+        let subscriptions = self
+            .shared
+            .with_session(Some(session), |session| session.subscriptions.clone());
+        subscriptions.unwrap_or_default()
+    }
+
+    /// Says that the user of a session has been to the page that the tool `needs_url` wants, and that this
+    /// elicitation is complete.
+    pub fn elicited(&self, session: &str, elicitation: &str) {
+        self.shared
+            .with_session(Some(session), |session| session.elicited = true);
+        let params = serde_json::json!({"elicitationId": elicitation});
+        self.notify(session, crate::rpc::notification(COMPLETE, &params));
     }
 
     /// Ids of the live sessions, oldest first.
@@ -200,7 +253,8 @@ impl Upstream {
             .collect()
     }
 
-    /// Forgets a session, as if it had expired: 404 from now on.
+    /// Forgets a session, as if it had expired: 404 from now on. A stream of HTTP+SSE is closed, a program
+    /// crashes.
     pub fn forget(&self, session: &str) {
         self.shared.end_session(session);
     }
@@ -347,6 +401,29 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.shared.died();
+    }
+}
+
+/// Where the pipe has been built to: beside the test that runs.
+fn pipe_program() -> String {
+    let test = std::env::current_exe().expect("a running program has a path");
+    let mut folders = test.ancestors().skip(1);
+    let found = folders.find_map(|folder| {
+        let program = folder.join("stdio-pipe");
+        program.is_file().then_some(program)
+    });
+    let Some(program) = found else {
+        panic!("stdio-pipe is missing: cargo build -p thinpipe-testkit --bins");
+    };
+    program.display().to_string()
+}
+
+/// Notification of a finished elicitation by URL.
+const COMPLETE: &str = "notifications/elicitation/complete";
 
 /// Connections not yet accepted.
 const BACKLOG: u32 = 4096;

@@ -128,7 +128,7 @@ pub(crate) fn connectable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Settings, for_url};
+    use crate::config::{Manner, Settings, for_url};
 
     fn config(listen: &str, hosts: &[&str]) -> Config {
         let flags = Settings {
@@ -136,7 +136,7 @@ mod tests {
             allow_host: hosts.iter().map(|&host| host.to_owned()).collect(),
             ..Settings::default()
         };
-        for_url("http://h/mcp", Some("files".to_owned()), &flags, &|_| None).unwrap()
+        for_url("http://h/mcp", Manner::named("files"), &flags, &|_| None).unwrap()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Settings;
+use crate::config::{Manner, Settings};
 
 const ABOUT: &str =
     "A gateway for the Model Context Protocol: stands between MCP clients and MCP servers";
@@ -62,10 +62,9 @@ pub(crate) struct Cli {
 pub(crate) struct Direct {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Name of the server, for logs and clients [default: server]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// One process of COMMAND for all clients, instead of one for each
+    #[command(flatten)]
+    pub(crate) manner: Manner,
+    /// One process of COMMAND for all clients, instead of one for each: as `--sessions shared`
     #[arg(long, requires = "program", conflicts_with = "url")]
     pub(crate) shared: bool,
     #[command(flatten)]

@@ -14,6 +14,7 @@ use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_transport::server::ServerConfig;
 
 mod access;
+mod bridge;
 mod build;
 mod clients;
 mod de;
@@ -26,6 +27,7 @@ mod quantity;
 mod raw;
 mod settings;
 mod sse;
+mod state_keys;
 mod substitute;
 mod suggest;
 mod tables;
@@ -34,6 +36,7 @@ mod tests;
 mod tree;
 mod upstreams;
 
+pub(crate) use bridge::RawSharing;
 pub(crate) use build::ADMIN;
 pub(crate) use problem::Problems;
 pub(crate) use quantity::Period;
@@ -41,10 +44,11 @@ pub(crate) use raw::LogFormat;
 pub(crate) use settings::{Layers, Settings};
 pub(crate) use suggest::closest;
 
+use bridge::RawEra;
 use build::Build;
 use format::Format;
 use problem::{Place, Problem, Source};
-use raw::{RawConfig, RawSharing, RawUpstream};
+use raw::{RawConfig, RawUpstream};
 use tree::Node;
 
 /// What the whole program is told. Valid.
@@ -135,8 +139,30 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) words: &'a [String],
     /// Variables of its environment, `NAME=VALUE`.
     pub(crate) env: &'a [String],
-    /// One process for all clients.
-    pub(crate) shared: bool,
+}
+
+/// What a command line says of its only server, beside where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Manner {
+    /// Name of the server, for logs and clients [default: server]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What the server speaks [default: auto]
+    #[arg(long, value_name = "ERA")]
+    pub(crate) era: Option<RawEra>,
+    /// Who shares a session of the server [default: auto]
+    #[arg(long, value_name = "SHARING", conflicts_with = "shared")]
+    pub(crate) sessions: Option<RawSharing>,
+}
+
+impl Manner {
+    /// A name, and all else as it is by default.
+    pub(crate) fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..Self::default()
+        }
+    }
 }
 
 /// The configuration of one server that is a program.
@@ -145,16 +171,17 @@ pub(crate) struct CommandLine<'a> {
 /// All that is wrong with it.
 pub(crate) fn for_command(
     line: CommandLine<'_>,
-    name: Option<String>,
+    manner: Manner,
     flags: &Settings,
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
     let setting = |name: &str| Place::Setting(name.to_owned());
     let mut upstream = RawUpstream {
-        name,
+        name: manner.name,
+        era: manner.era,
+        sessions: manner.sessions,
         command: line.words.first().cloned(),
         args: Some(line.words.iter().skip(1).cloned().collect()),
-        sessions: line.shared.then_some(RawSharing::Shared),
         ..RawUpstream::default()
     };
     for variable in line.env {
@@ -179,12 +206,14 @@ pub(crate) fn for_command(
 /// All that is wrong with it.
 pub(crate) fn for_url(
     url: &str,
-    name: Option<String>,
+    manner: Manner,
     flags: &Settings,
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
     let upstream = RawUpstream {
-        name,
+        name: manner.name,
+        era: manner.era,
+        sessions: manner.sessions,
         url: Some(url.to_owned()),
         ..RawUpstream::default()
     };

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::announce::Announcer;
-use crate::config::{self, Config, Settings};
+use crate::config::{self, Config, Manner, Settings};
 use crate::log;
 use crate::run::{self, Running};
 use crate::signals::Signals;
@@ -101,7 +101,7 @@ fn gateway_config(sample: SocketAddr, listen: &str) -> anyhow::Result<Config> {
     };
     Ok(config::for_url(
         &url,
-        Some("sample".to_owned()),
+        Manner::named("sample"),
         &flags,
         &variable,
     )?)

@@ -27,7 +27,7 @@ use thinpipe_transport::upstream::stdio::StdioConfig;
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 
 use crate::cli::{DoctorArgs, ReportFormat};
-use crate::config::{self, Settings};
+use crate::config::{self, Manner, Settings};
 use crate::run::main_runtime;
 use observation::{Identity, Observations, Transport, Unusable, Why};
 use stderr::LastLines;
@@ -78,15 +78,14 @@ fn reached(args: &DoctorArgs) -> anyhow::Result<Reached> {
     let config = match args.server.url.as_deref() {
         Some(url) => {
             crate::no_url(url)?;
-            config::for_url(url, None, &settings, &none)?
+            config::for_url(url, Manner::default(), &settings, &none)?
         }
         None => {
             let line = config::CommandLine {
                 words: &args.server.program,
                 env: &args.server.env,
-                shared: false,
             };
-            config::for_command(line, None, &settings, &none)?
+            config::for_command(line, Manner::default(), &settings, &none)?
         }
     };
     let spec = config.gateway.upstreams.into_iter().next();

@@ -91,11 +91,14 @@ fn direct_config(direct: Direct) -> anyhow::Result<Config> {
         let line = config::CommandLine {
             words: &direct.server.program,
             env: &direct.server.env,
-            shared: direct.shared,
         };
+        let mut manner = direct.manner;
+        if direct.shared {
+            manner.sessions = Some(config::RawSharing::Shared);
+        }
         return Ok(config::for_command(
             line,
-            direct.name,
+            manner,
             &direct.settings,
             &variable,
         )?);
@@ -104,7 +107,7 @@ fn direct_config(direct: Direct) -> anyhow::Result<Config> {
     no_url(&url)?;
     Ok(config::for_url(
         &url,
-        direct.name,
+        direct.manner,
         &direct.settings,
         &variable,
     )?)

@@ -140,7 +140,7 @@ fn public(base: &str, host: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Settings, for_url};
+    use crate::config::{Manner, Settings, for_url};
 
     /// A31: the addresses are those that clients use.
     #[test]
@@ -160,7 +160,13 @@ mod tests {
             ),
         ] {
             let none = |_: &str| None;
-            let mut config = for_url("http://h/mcp", None, &Settings::default(), &none).unwrap();
+            let mut config = for_url(
+                "http://h/mcp",
+                Manner::default(),
+                &Settings::default(),
+                &none,
+            )
+            .unwrap();
             let sse = config.gateway.upstreams[0].sse.as_mut().unwrap();
             sse.config.public_base = base.parse().unwrap();
             let served = SseServed::of(&config, listen);
@@ -180,7 +186,7 @@ mod tests {
                 listen: Some(listen.to_owned()),
                 ..Settings::default()
             };
-            for_url("http://h/mcp", Some(name.to_owned()), &flags, &|_| None).unwrap()
+            for_url("http://h/mcp", Manner::named(name), &flags, &|_| None).unwrap()
         };
         let own = config("127.0.0.1:8080", "files");
         let running = SseServed::of(&own, own.listen);

@@ -347,7 +347,7 @@ pub(super) fn place_of(session: Option<&Arc<Session>>, standalone: bool) -> Live
     state.open(Some(Arc::clone(session)), stop, standalone)
 }
 
-pub(super) fn body_failure(error: &BodyError) -> Failure {
+pub(crate) fn body_failure(error: &BodyError) -> Failure {
     let reason = match error {
         BodyError::TooLarge { .. } => Reason::TooLarge,
         error if error.is_timeout() => Reason::Timeout,

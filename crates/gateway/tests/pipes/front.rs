@@ -38,6 +38,7 @@ impl Front {
         let upstreams = GatewayConfig {
             upstreams: vec![spec],
             deprecation: DeprecationConfig::default(),
+            state_keys: Vec::new(),
         };
         let access = AccessPolicy {
             loopback: true,

@@ -1,7 +1,7 @@
 //! One child for all clients, as declared (protocol notes 5.2.1).
 
 use serde_json::{Value, json};
-use thinpipe_gateway::{Reached, Sharing};
+use thinpipe_gateway::Sharing;
 use thinpipe_testkit::{Client, Connection, RequestBuilder, Response, rpc};
 use thinpipe_transport::server::AccessToken;
 
@@ -9,16 +9,6 @@ use crate::front::Front;
 use crate::server::{Carrier, Scripted, Speaker};
 
 const REVISION: &str = "2025-06-18";
-
-fn shared(server: &Scripted) -> Reached {
-    match server.reached() {
-        Reached::Stdio(mut child) => {
-            child.sessions = Sharing::Shared;
-            Reached::Stdio(child)
-        }
-        Reached::Http(_) => unreachable!("it is a child"),
-    }
-}
 
 /// A client of one principal in its session.
 struct Guest {
@@ -73,8 +63,8 @@ impl Guest {
 async fn start() -> (Front, Scripted, Speaker, Guest, Guest) {
     let mut server = Scripted::start(Carrier::Stdio).await;
     let front = Front::with(
-        shared(&server),
-        |_| {},
+        server.reached(),
+        |spec| spec.bridge.sessions = Some(Sharing::Shared),
         |config| {
             let tokens = ["alice", "bob"].map(|name| AccessToken {
                 principal: name.to_owned(),

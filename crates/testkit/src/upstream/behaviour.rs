@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::event::Event;
 use crate::rpc;
-use crate::upstream::record::Request;
+use crate::upstream::pipes;
+use crate::upstream::record::{Request, Via};
 use crate::upstream::script::Script;
 use crate::upstream::shared::Shared;
 use crate::upstream::stream::EventStream;
-use crate::upstream::{lock, stateless};
+use crate::upstream::{features, lock, stateless};
 
 /// Which revisions an upstream serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +38,20 @@ pub enum Era {
 /// opened; `progress` sends as many progress notifications as `arguments.steps` says (3) and then its
 /// result, as a stream; `ask` sends an elicitation with the id `"ask-1"` on its stream and answers when
 /// the client has posted an answer to it; `fail` returns an error in band.
+///
+/// A [full](Self::full) server has more, the same in every revision: prompts (`greet`, and `ask`, which asks;
+/// two pages with a cursor that is worth nothing in another session), resources (`file:///a`, `file:///b`,
+/// and `ask:///`, which asks; with subscriptions), completions, log lines by level, and tools: `ask`, `sample`,
+/// `roots`, `url`, `both`, `twice`, `endless`, `undeclared` and `state` ask the client, by requests in
+/// sessions and by `input_required` without, and have the answers in `structuredContent.answers`; `log`
+/// writes a line of each of `debug`, `info` and `error`; `region` wants its argument `region` in
+/// `Mcp-Param-Region` too; `bad_header` breaks the rules of such headers; `numbers` returns what is no object
+/// (2026-07-28); `needs_url` fails with -32042 until [`Upstream::elicited`](crate::Upstream::elicited)
+/// (sessions).
+///
+/// What it serves at `/mcp` it serves over HTTP+SSE too, at `/sse`, and over stdio, by the program
+/// [`Upstream::program`](crate::Upstream::program): over HTTP+SSE in sessions, over stdio in the eras
+/// it is told.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
     /// Which revisions it serves. Default: both eras.
@@ -49,6 +64,17 @@ pub struct Behaviour {
     pub always_stream: bool,
     /// Whether there is a standalone stream; else GET is 405. Default: true.
     pub standalone: bool,
+    /// Whether it is a full server. Default: false.
+    pub full: bool,
+    /// What a full server declares. What is not in it is refused. Default: all there is.
+    pub capabilities: Value,
+    /// `ttlMs` of a full server's results. Default: 0.
+    pub ttl_ms: u64,
+    /// `cacheScope` of a full server's results. Default: `private`.
+    pub cache_scope: &'static str,
+    /// Whether a request of a session, or of a program, that is cancelled ends then, without an answer.
+    /// Default: false, it is answered all the same.
+    pub heeds_cancel: bool,
 }
 
 impl Default for Behaviour {
@@ -59,6 +85,17 @@ impl Default for Behaviour {
             event_ids: false,
             always_stream: false,
             standalone: true,
+            full: false,
+            capabilities: json!({
+                "tools": {"listChanged": true},
+                "prompts": {"listChanged": true},
+                "resources": {"listChanged": true, "subscribe": true},
+                "completions": {},
+                "logging": {},
+            }),
+            ttl_ms: 0,
+            cache_scope: "private",
+            heeds_cancel: false,
         }
     }
 }
@@ -67,7 +104,29 @@ impl Default for Behaviour {
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) id: String,
+    /// Empty until `initialize`.
     pub(crate) revision: String,
+    pub(crate) via: Via,
+    /// Number of the request whose response is the session's stream.
+    pub(crate) opened_by: Option<usize>,
+    pub(crate) log_level: Option<String>,
+    pub(crate) subscriptions: Vec<String>,
+    /// Whether its user has been to the page that `needs_url` wants.
+    pub(crate) elicited: bool,
+}
+
+impl Session {
+    pub(crate) fn new(id: String, via: Via) -> Self {
+        Self {
+            id,
+            revision: String::new(),
+            via,
+            opened_by: None,
+            log_level: None,
+            subscriptions: Vec::new(),
+            elicited: false,
+        }
+    }
 }
 
 /// Name of the standalone stream of a session.
@@ -81,6 +140,12 @@ pub(crate) fn standalone(session: &str) -> String {
 /// The script for a request that no rule names.
 pub(crate) fn answer(shared: &Shared, request: &Request) -> Script {
     let behaviour = lock(&shared.behaviour).clone();
+    if request.via != Via::Http {
+        return post(shared, &behaviour, request);
+    }
+    if request.target == "/sse" && request.method == "GET" && behaviour.era != Era::Stateless {
+        return pipes::open_sse(shared, request);
+    }
     if request.target.split('?').next() != Some("/mcp") {
         return Script::status(404)
             .content_type("text/plain")
@@ -98,7 +163,9 @@ pub(crate) fn answer(shared: &Shared, request: &Request) -> Script {
 }
 
 fn post(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Script {
-    if let Some(refusal) = refused_media_types(request) {
+    if request.via == Via::Http
+        && let Some(refusal) = refused_media_types(request)
+    {
         return refusal;
     }
     let message = request.json();
@@ -109,10 +176,15 @@ fn post(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Script {
     if !is_message {
         return Script::error(400, -32600, "not one JSON-RPC message");
     }
-    if behaviour.era != Era::Sessions && (request.is_modern() || is_modern_header(request)) {
+    let era = match request.via {
+        // There is no other revision on that transport.
+        Via::HttpSse => Era::Sessions,
+        Via::Http | Via::Stdio => behaviour.era,
+    };
+    if era != Era::Sessions && (request.is_modern() || is_modern_header(request)) {
         return stateless::answer(shared, behaviour, request);
     }
-    if behaviour.era == Era::Stateless {
+    if era == Era::Stateless {
         return stateless::unsupported(behaviour, request.rpc_method().unwrap_or_default());
     }
     if request.rpc_method() == Some("initialize") {
@@ -138,9 +210,26 @@ fn initialize(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Scri
     let Some(wanted) = wanted else {
         return Script::error(200, -32602, "no protocolVersion");
     };
-    let supported = rpc::LEGACY.iter().find(|revision| **revision == wanted);
+    let oldest = behaviour.full.then_some(&rpc::OLDEST);
+    let mut supported = rpc::LEGACY.iter().chain(oldest);
+    let supported = supported.find(|revision| **revision == wanted);
     let revision = supported.copied().unwrap_or(rpc::LEGACY[0]);
-    let result = rpc::initialize_result(revision);
+    let result = if behaviour.full {
+        rpc::result(json!({
+            "protocolVersion": revision,
+            "capabilities": behaviour.capabilities,
+            "serverInfo": {"name": "counting-upstream", "version": "1"},
+            "instructions": "Ask for a seat.",
+        }))
+    } else {
+        rpc::initialize_result(revision)
+    };
+    if request.via != Via::Http {
+        shared.with_session(request.session(), |session| {
+            revision.clone_into(&mut session.revision);
+        });
+        return Script::json(result);
+    }
     let script = if behaviour.always_stream {
         Script::status(200)
             .content_type("text/event-stream")
@@ -162,7 +251,6 @@ fn initialize(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Scri
 }
 
 fn new_session(shared: &Shared, revision: &str) -> String {
-    let mut sessions = lock(&shared.sessions);
     // Keys of a `RandomState` come from the system's random source.
     let state = RandomState::new();
     let id = format!(
@@ -170,13 +258,11 @@ fn new_session(shared: &Shared, revision: &str) -> String {
         state.hash_one(1),
         state.hash_one(2)
     );
-    shared
-        .streams
-        .insert(&standalone(&id), EventStream::of_session(&id));
-    sessions.push(Session {
-        id: id.clone(),
+    let session = Session {
         revision: revision.to_owned(),
-    });
+        ..Session::new(id.clone(), Via::Http)
+    };
+    shared.add_session(session, EventStream::of_session(&id));
     id
 }
 
@@ -187,7 +273,7 @@ fn session(
     request: &Request,
 ) -> Result<String, Box<Script>> {
     let version = request.headers.get("MCP-Protocol-Version");
-    if !behaviour.sessions {
+    if !behaviour.sessions && request.via == Via::Http {
         return Ok(version.unwrap_or(rpc::LEGACY[2]).to_owned());
     }
     let Some(id) = request.session() else {
@@ -214,6 +300,11 @@ fn legacy_request(
     method: &str,
     revision: &str,
 ) -> Script {
+    if behaviour.full
+        && let Some(script) = features::answer(shared, behaviour, request)
+    {
+        return script;
+    }
     let result = match method {
         "ping" | "logging/setLevel" => json!({}),
         "tools/list" => tool_list(),

@@ -8,9 +8,10 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use crate::event::Event;
-use crate::rpc;
 use crate::sockets;
-use crate::upstream::record::{Outcome, Request};
+use crate::upstream::blanks::Blanks;
+use crate::upstream::pipes;
+use crate::upstream::record::{Outcome, Request, Via};
 use crate::upstream::script::{Cut, Framing, Script, Step};
 use crate::upstream::shared::Shared;
 use crate::upstream::stream::Next;
@@ -20,6 +21,10 @@ use crate::wire::{BodyDecoder, Decoded, Headers, MAX_HEADERS};
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     let connection = shared.connected();
     let mut input = BytesMut::new();
+    if pipes::is_program(&stream, &mut input).await {
+        pipes::serve_program(&shared, &stream, &mut input, connection).await;
+        return closed(&shared, stream);
+    }
     let served = loop {
         let request = match read_request(&shared, &stream, &mut input, connection).await {
             Ok(Some(request)) => request,
@@ -37,24 +42,37 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
             Err(error) => break Err(error),
         };
         let number = request.number;
-        let script = shared.script(&request);
+        let script = match request.via {
+            Via::HttpSse => pipes::post(&shared, &request),
+            _ => shared.script(&request),
+        };
         let mut player = Player::new(&shared, &stream, &request);
         // Neither branch loses anything: bytes read while a response is written stay in `input`, and a
         // response whose peer has left is given up for good.
         let outcome = tokio::select! {
             outcome = player.play(script) => outcome,
             () = peer_left(&stream, &mut input) => Ok(Outcome::Cancelled),
+            () = shared.cancelled(&request) => Ok(Outcome::Stopped),
         };
-        let keep = player.keep;
+        let outcome = match outcome {
+            Ok(Outcome::Stopped) => player.finish().await.map(|()| Outcome::Stopped),
+            outcome => outcome,
+        };
+        let keep = player.keep && outcome.is_ok();
+        shared.end_opened_by(number);
         let outcome = outcome.unwrap_or(Outcome::Cancelled);
         shared
             .record
             .send_modify(|record| record.end(number, outcome));
-        if outcome != Outcome::Complete || !keep {
+        if !matches!(outcome, Outcome::Complete | Outcome::Stopped) || !keep {
             break Ok(());
         }
     };
     drop(served);
+    closed(&shared, stream);
+}
+
+fn closed(shared: &Shared, stream: TcpStream) {
     // The socket first: who waits for a connection to be gone wants it gone.
     drop(stream);
     shared
@@ -71,7 +89,7 @@ async fn peer_left(stream: &TcpStream, input: &mut BytesMut) {
     }
 }
 
-async fn read(stream: &TcpStream, input: &mut BytesMut) -> io::Result<usize> {
+pub(super) async fn read(stream: &TcpStream, input: &mut BytesMut) -> io::Result<usize> {
     loop {
         stream.readable().await?;
         input.reserve(16 << 10);
@@ -82,7 +100,7 @@ async fn read(stream: &TcpStream, input: &mut BytesMut) -> io::Result<usize> {
     }
 }
 
-async fn write_plain(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_plain(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         stream.writable().await?;
         match stream.try_write(bytes) {
@@ -149,12 +167,10 @@ async fn read_request(
             }
         }
     }
-    Ok(Some(shared.received(
-        connection,
-        (method, target),
-        headers,
-        body.freeze(),
-    )))
+    let (line, body) = ((method, target), body.freeze());
+    Ok(Some(shared.received(|number| {
+        Request::new((number, connection), line, headers, body)
+    })))
 }
 
 /// Plays the script of one response.
@@ -162,8 +178,7 @@ struct Player<'a> {
     shared: &'a Shared,
     stream: &'a TcpStream,
     request: &'a Request,
-    id: String,
-    token: String,
+    blanks: Blanks,
     status: u16,
     headers: Headers,
     framing: Framing,
@@ -183,10 +198,7 @@ impl<'a> Player<'a> {
             shared,
             stream,
             request,
-            id: request.id.clone().unwrap_or_else(|| "null".to_owned()),
-            token: request
-                .progress_token()
-                .unwrap_or_else(|| "null".to_owned()),
+            blanks: Blanks::of(request),
             status: 200,
             headers: Headers::new(),
             framing: Framing::Auto,
@@ -206,17 +218,17 @@ impl<'a> Player<'a> {
                 Step::Head => self.head(None).await?,
                 Step::Body(bytes) => self.body(&bytes).await?,
                 Step::Whole(text) => {
-                    let text = self.fill_in(&text);
+                    let text = self.blanks.fill_in(&text);
                     self.head(Some(text.len())).await?;
                     self.body(text.as_bytes()).await?;
                 }
                 Step::Event(event) => self.event(event).await?,
                 Step::PartOfEvent(event, length) => {
-                    let bytes = self.filled(event).to_bytes();
+                    let bytes = self.blanks.filled(event).to_bytes();
                     self.body(&bytes[..length.min(bytes.len())]).await?;
                 }
                 Step::RestOfEvent(event, length) => {
-                    let bytes = self.filled(event).to_bytes();
+                    let bytes = self.blanks.filled(event).to_bytes();
                     self.body(&bytes[length.min(bytes.len())..]).await?;
                     self.event_taken();
                 }
@@ -238,7 +250,10 @@ impl<'a> Player<'a> {
                     }
                 }
                 Step::Wait(gate) => gate.pass().await,
-                Step::WaitForAnswer(id) => self.shared.answer_posted(&id).await,
+                Step::WaitForAnswer(id) => {
+                    let answer = self.shared.answer_posted(&id).await;
+                    self.blanks.answered(&id, answer);
+                }
                 Step::ReadByPeer => self.read_by_peer().await,
                 Step::Stall => std::future::pending().await,
                 Step::Cut(cut) => {
@@ -312,7 +327,7 @@ impl<'a> Player<'a> {
     }
 
     async fn event(&mut self, event: Event) -> io::Result<()> {
-        let bytes = self.filled(event).to_bytes();
+        let bytes = self.blanks.filled(event).to_bytes();
         self.body(&bytes).await?;
         self.event_taken();
         Ok(())
@@ -330,8 +345,9 @@ impl<'a> Player<'a> {
         let stream = self.shared.streams.get(name);
         let stream = stream
             .unwrap_or_else(|| panic!("a script names a stream {name} that is not published"));
-        let id = (self.request.method == "POST").then_some(self.id.as_str());
-        (self.id, self.token) = stream.request(id, self.request.progress_token());
+        let id = (self.request.method == "POST").then_some(self.blanks.id());
+        let named = stream.request(id, self.request.progress_token());
+        self.blanks.rename(named);
         let cursor = stream.connect(self.request.last_event_id(), self.request.session());
         let Some(mut cursor) = cursor else {
             panic!("a script carries {name} on after an id it does not have");
@@ -395,16 +411,6 @@ impl<'a> Player<'a> {
         if let (Ok(local), Ok(remote)) = ends {
             read_by_peer(local, remote).await;
         }
-    }
-
-    fn filled(&self, mut event: Event) -> Event {
-        event.data = event.data.map(|data| self.fill_in(&data));
-        event
-    }
-
-    fn fill_in(&self, text: &str) -> String {
-        text.replace(rpc::REQUEST_ID, &self.id)
-            .replace(rpc::PROGRESS_TOKEN, &self.token)
     }
 }
 

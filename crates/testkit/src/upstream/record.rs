@@ -11,7 +11,18 @@ use serde_json::value::RawValue;
 
 use crate::wire::Headers;
 
-/// A request as it came.
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// In a request of Streamable HTTP, or of anything else that is no message of the other two.
+    Http,
+    /// In a POST of HTTP+SSE.
+    HttpSse,
+    /// As a line to a program.
+    Stdio,
+}
+
+/// A request as it came. A line to a program is one too: its HTTP method is `POST`, and it has no headers.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Its number, from 0, over all connections; also the index of its response in
@@ -29,8 +40,11 @@ pub struct Request {
     pub body: Bytes,
     /// When all of it was there.
     pub at: Instant,
+    /// How it came.
+    pub via: Via,
     pub(crate) json: Value,
     pub(crate) id: Option<String>,
+    session: Option<String>,
 }
 
 impl Request {
@@ -42,6 +56,12 @@ impl Request {
     ) -> Self {
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let id = member_text(&body, "id");
+        let of_stream = target.split_once("/messages?sessionId=");
+        let (via, session) = match (of_stream, headers.get("Mcp-Session-Id")) {
+            (Some((_, session)), _) => (Via::HttpSse, Some(session)),
+            (None, session) => (Via::Http, session),
+        };
+        let session = session.map(str::to_owned);
         Self {
             number,
             connection,
@@ -50,8 +70,20 @@ impl Request {
             headers,
             body,
             at: Instant::now(),
+            via,
             json,
             id,
+            session,
+        }
+    }
+
+    /// A line to the program that is this session.
+    pub(crate) fn of_line(numbers: (usize, usize), session: &str, line: Bytes) -> Self {
+        let named = ("POST".to_owned(), String::new());
+        Self {
+            via: Via::Stdio,
+            session: Some(session.to_owned()),
+            ..Self::new(numbers, named, Headers::new(), line)
         }
     }
 
@@ -79,10 +111,26 @@ impl Request {
         self.json.pointer("/params/name")?.as_str()
     }
 
-    /// The session it says it belongs to.
+    /// The session it says it belongs to: what its header says, its stream of HTTP+SSE, or its program.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
-        self.headers.get("Mcp-Session-Id")
+        self.session.as_deref()
+    }
+
+    /// A value in its `params`, by JSON pointer; null if it is not there.
+    #[must_use]
+    pub fn param(&self, pointer: &str) -> &Value {
+        let params = self.json.get("params");
+        params
+            .and_then(|params| params.pointer(pointer))
+            .unwrap_or(&Value::Null)
+    }
+
+    /// The client capabilities it declares, in a stateless revision.
+    #[must_use]
+    pub fn declared(&self) -> &Value {
+        let meta = self.param("/_meta");
+        meta.get(crate::rpc::CAPABILITIES).unwrap_or(&Value::Null)
     }
 
     /// The cursor it wants to resume after.
@@ -154,8 +202,10 @@ pub enum Outcome {
     Complete,
     /// The script cut it off.
     Cut,
-    /// The peer closed the connection before its end.
+    /// The peer closed the connection before its end, or cancelled the request of a program.
     Cancelled,
+    /// It ended without an answer, since the client has cancelled the request.
+    Stopped,
 }
 
 /// A response as far as it has come.
@@ -259,7 +309,7 @@ impl Record {
         match outcome {
             Outcome::Complete => self.complete += 1,
             Outcome::Cancelled => self.cancelled += 1,
-            Outcome::Cut => {}
+            Outcome::Cut | Outcome::Stopped => {}
         }
     }
 

@@ -83,7 +83,11 @@ impl Step {
 ///
 /// Status and header fields are about the head, wherever in the list they stand. Texts may hold
 /// [`rpc::REQUEST_ID`] and [`rpc::PROGRESS_TOKEN`]; both are replaced by what the
-/// request has, byte for byte.
+/// request has, byte for byte. [`rpc::answer_to`] is replaced by what was answered to a request that the
+/// script has waited for.
+///
+/// For a message of HTTP+SSE, or of stdio, the messages go to the stream of the session, and steps that are
+/// about HTTP mean nothing. There, a [cut](Script::cut) closes the stream, or crashes the program.
 ///
 /// ```
 /// use thinpipe_testkit::{Cut, Event, Gate, Script, rpc};
@@ -263,6 +267,19 @@ impl Script {
         self.step(Step::Raw(bytes.into()))
     }
 
+    /// These steps and then those of another; a whole body among them becomes a message.
+    pub fn then(mut self, other: Self) -> Self {
+        for step in other.steps {
+            match step {
+                Step::Whole(text) => self.steps.push(Step::Event(Event::message(text))),
+                Step::Status(_) | Step::Header(..) | Step::NoHeader(_) => {}
+                Step::Framing(_) | Step::Head => {}
+                step => self.steps.push(step),
+            }
+        }
+        self
+    }
+
     /// Waits at a gate.
     pub fn wait(self, gate: &Gate) -> Self {
         self.step(Step::Wait(gate.clone()))
@@ -296,6 +313,17 @@ impl Script {
     /// Closes the connection after the response, which promised to keep it.
     pub fn close_unannounced(self) -> Self {
         self.step(Step::Close)
+    }
+
+    /// Whether it has a status of failure, and no message.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let status = self.steps.iter().find_map(|step| match step {
+            Step::Status(status) => Some(*status),
+            _ => None,
+        });
+        let speaks =
+            |step: &Step| matches!(step, Step::Whole(_) | Step::Event(_) | Step::Stream(..));
+        status.is_some_and(|status| status >= 400) && !self.steps.iter().any(speaks)
     }
 
     /// A step that says something about the head: it is done before anything is written, wherever it

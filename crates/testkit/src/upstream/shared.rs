@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::gate::Gate;
 use crate::upstream::behaviour::{self, Behaviour, Session};
+use crate::upstream::listens::Listen;
 use crate::upstream::lock;
-use crate::upstream::record::{Record, Request};
+use crate::upstream::record::{Record, Request, Via};
 use crate::upstream::script::Script;
-use crate::upstream::stream::Streams;
-use crate::wire::Headers;
+use crate::upstream::states::States;
+use crate::upstream::stream::{EventStream, Streams};
 
 /// What the connections share.
 pub(crate) struct Shared {
@@ -22,6 +23,9 @@ pub(crate) struct Shared {
     pub(crate) streams: Streams,
     pub(crate) behaviour: Mutex<Behaviour>,
     pub(crate) sessions: Mutex<Vec<Session>>,
+    pub(crate) listens: Mutex<Vec<Listen>>,
+    pub(crate) states: States,
+    tasks: Mutex<JoinSet<()>>,
     gates: Mutex<HashMap<String, Gate>>,
     rules: Mutex<Vec<Rule>>,
 }
@@ -50,6 +54,9 @@ impl Shared {
             streams: Streams::default(),
             behaviour: Mutex::new(Behaviour::default()),
             sessions: Mutex::new(Vec::new()),
+            listens: Mutex::new(Vec::new()),
+            states: States::default(),
+            tasks: Mutex::new(JoinSet::new()),
             gates: Mutex::new(HashMap::new()),
             rules: Mutex::new(Vec::new()),
         }
@@ -79,18 +86,11 @@ impl Shared {
         number
     }
 
-    /// Counts a request and gives it its number.
-    pub(crate) fn received(
-        &self,
-        connection: usize,
-        line: (String, String),
-        headers: Headers,
-        body: Bytes,
-    ) -> Arc<Request> {
+    /// Counts a request that is made with its number.
+    pub(crate) fn received(&self, make: impl FnOnce(usize) -> Request) -> Arc<Request> {
         let mut received = None;
         self.record.send_modify(|record| {
-            let number = record.received.len();
-            let request = Arc::new(Request::new((number, connection), line, headers, body));
+            let request = Arc::new(make(record.received.len()));
             record.add(Arc::clone(&request));
             received = Some(request);
         });
@@ -133,16 +133,91 @@ impl Shared {
         }
     }
 
-    /// Until the client has posted an answer with this id.
-    pub(crate) async fn answer_posted(&self, id: &str) {
-        let posted = |record: &Record| {
+    /// Ends what lives as long as the response to this request: a session of HTTP+SSE, a listen.
+    pub(crate) fn end_opened_by(&self, number: usize) {
+        lock(&self.listens).retain(|listen| listen.number != number);
+        let opened = {
+            let sessions = lock(&self.sessions);
+            let mut opened = sessions.iter();
+            let opened = opened.find(|session| session.opened_by == Some(number));
+            opened.map(|session| session.id.clone())
+        };
+        if let Some(id) = opened {
+            self.end_session(&id);
+        }
+    }
+
+    /// Makes a session known, and its standalone stream.
+    pub(crate) fn add_session(&self, session: Session, stream: EventStream) {
+        self.streams
+            .insert(&behaviour::standalone(&session.id), stream);
+        lock(&self.sessions).push(session);
+    }
+
+    /// Looks at a live session, and may change it.
+    pub(crate) fn with_session<T>(
+        &self,
+        id: Option<&str>,
+        look: impl FnOnce(&mut Session) -> T,
+    ) -> Option<T> {
+        let mut sessions = lock(&self.sessions);
+        let mut sessions = sessions.iter_mut();
+        let found = sessions.find(|session| Some(session.id.as_str()) == id);
+        found.map(look)
+    }
+
+    /// What the client says to the request with this id, as JSON text, once it has posted it: the result,
+    /// or the whole error.
+    pub(crate) async fn answer_posted(&self, id: &str) -> String {
+        let answer = |record: &Record| {
             let mut answers = record
                 .received
                 .iter()
                 .filter(|request| request.rpc_method().is_none());
-            answers.any(|answer| answer.id_text() == Some(id))
+            let answer = answers.find(|answer| answer.id_text() == Some(id))?;
+            let said = answer.json().get("result");
+            Some(said.unwrap_or_else(|| &answer.json()["error"]).to_string())
+        };
+        let mut record = self.record.subscribe();
+        let posted = record.wait_for(|record| answer(record).is_some()).await;
+        // The sender lives as long as `self`.
+        posted
+            .ok()
+            .and_then(|record| answer(&record))
+            .unwrap_or_default()
+    }
+
+    /// Until the client has said that it does not wait for the answer to a request of its session, and the
+    /// behaviour is to stop then.
+    pub(crate) async fn cancelled(&self, request: &Request) {
+        let heeds = lock(&self.behaviour).heeds_cancel;
+        if !heeds || request.id.is_none() || request.session().is_none() {
+            return std::future::pending().await;
+        }
+        let id = request.json().get("id");
+        let cancelled = |record: &Record| {
+            let later = record.received.iter().skip(request.number);
+            let mut later = later.filter(|later| later.is("notifications/cancelled"));
+            later.any(|later| {
+                later.session() == request.session() && Some(later.param("/requestId")) == id
+            })
         };
         // The sender lives as long as `self`.
-        let _ = self.record.subscribe().wait_for(posted).await;
+        let _ = self.record.subscribe().wait_for(cancelled).await;
+    }
+
+    /// Runs what answers a message on the stream of its session, until the upstream dies.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Stops what [`Self::spawn`] has started, and forgets the sessions that live in connections.
+    pub(crate) fn died(&self) {
+        lock(&self.tasks).abort_all();
+        lock(&self.sessions).retain(|session| session.via == Via::Http);
+        lock(&self.listens).clear();
+        self.record.send_modify(Record::disconnected);
     }
 }

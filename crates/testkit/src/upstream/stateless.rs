@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::rpc;
 use crate::upstream::behaviour::{self, Behaviour, Era};
-use crate::upstream::record::Request;
+use crate::upstream::record::{Request, Via};
 use crate::upstream::script::Script;
 use crate::upstream::shared::Shared;
+use crate::upstream::{features, listens};
 
 pub(super) fn answer(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Script {
     if request.id.is_none() {
@@ -15,14 +16,27 @@ pub(super) fn answer(shared: &Shared, behaviour: &Behaviour, request: &Request) 
     if let Some(refusal) = refused(behaviour, request) {
         return refusal;
     }
+    if behaviour.full
+        && let Some(script) = features::answer(shared, behaviour, request)
+    {
+        return script;
+    }
     match request.rpc_method() {
+        Some("server/discover") if behaviour.full => {
+            let result = json!({
+                "supportedVersions": supported(behaviour),
+                "capabilities": behaviour.capabilities,
+                "instructions": "Ask for a seat.",
+            });
+            features::complete(behaviour, request, result)
+        }
         Some("server/discover") => complete(cacheable(json!({
             "supportedVersions": supported(behaviour),
             "capabilities": {"tools": {"listChanged": true}},
         }))),
         Some("tools/list") => complete(cacheable(behaviour::tool_list())),
         Some("tools/call") => call(shared, behaviour, request),
-        Some("subscriptions/listen") => listen(request),
+        Some("subscriptions/listen") => listens::open(shared, behaviour, request),
         _ => Script::error(404, -32601, "no such method"),
     }
 }
@@ -63,6 +77,9 @@ fn refused(behaviour: &Behaviour, request: &Request) -> Option<Script> {
         .unwrap_or_default();
     if !meta.get(rpc::CAPABILITIES).is_some_and(Value::is_object) {
         return Some(Script::error(400, -32602, "no clientCapabilities in _meta"));
+    }
+    if request.via == Via::Stdio {
+        return None;
     }
     if one("MCP-Protocol-Version").is_none() {
         return mismatch("not one MCP-Protocol-Version");
@@ -110,7 +127,7 @@ fn server_info() -> Value {
 
 /// The tools of the revisions with sessions, with results of this revision.
 fn call(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Script {
-    if request.tool() == Some("ask") {
+    if request.tool() == Some("ask") && !behaviour.full {
         return Script::error(
             400,
             -32602,
@@ -118,19 +135,4 @@ fn call(shared: &Shared, behaviour: &Behaviour, request: &Request) -> Script {
         );
     }
     behaviour::tool(shared, behaviour, request, rpc::MODERN)
-}
-
-/// Acknowledged at once; further notifications come from a script, if any.
-fn listen(request: &Request) -> Script {
-    let Some(wanted) = request.json().pointer("/params/notifications") else {
-        return Script::error(200, -32602, "no notifications");
-    };
-    let id: Value = request.json().get("id").cloned().unwrap_or_default();
-    let params = json!({"notifications": wanted, "_meta": {rpc::SUBSCRIPTION: id}});
-    Script::events()
-        .message(rpc::notification(
-            "notifications/subscriptions/acknowledged",
-            &params,
-        ))
-        .stall()
 }

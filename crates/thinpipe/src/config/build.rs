@@ -56,8 +56,11 @@ impl Build {
         };
         let sse = self.sse(&raw.sse, limits.max_buffered);
         let deprecation = self.deprecation(&raw.sse.deprecation);
+        let state_keys = self.state_keys(raw.state_keys);
         let common = Common {
             sse,
+            authenticates: !server.tokens.is_empty(),
+            legacy: server.legacy,
             interceptors: raw.interceptors,
             chain: raw.chain,
             max_buffered: limits.max_buffered,
@@ -73,6 +76,7 @@ impl Build {
             gateway: GatewayConfig {
                 upstreams,
                 deprecation,
+                state_keys,
             },
         }
     }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::shown::Shown;
 
+use super::bridge::RawEra;
 use super::de;
 use super::format::Format;
 use super::problem::Problem;
-use super::raw::{RawConfig, RawEra, RawUpstream};
+use super::raw::{RawConfig, RawUpstream};
 use super::suggest::closest;
 use super::tree::{Key, Node, Path, Value};
 

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
 use thinpipe_gateway::{
-    ChildUpstream, Forwarded, HttpUpstream, Reached, Resume, SessionLost, Sharing, UpstreamSpec,
+    ChildUpstream, Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec,
 };
 use thinpipe_proto::forwarded::ForwardedHeader;
-use thinpipe_proto::revision::Binding;
 use thinpipe_proto::shown::is_plain;
 use thinpipe_transport::server::LegacyMode;
 
+use super::bridge::{self, RawEra};
 use super::raw::{
-    RawConfig, RawEra, RawForwarded, RawForwardedHeader, RawLegacy, RawLog, RawResume,
-    RawSessionLost, RawSharing, RawToken, RawUpstream,
+    RawConfig, RawForwarded, RawForwardedHeader, RawLegacy, RawLog, RawResume, RawSessionLost,
+    RawStateKey, RawToken, RawUpstream,
 };
 use super::sse::RawSse;
 use super::substitute::without_secrets;
@@ -93,6 +93,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
         interceptors_shown: interceptors_of(tree),
         // Shown with each upstream.
         chain: None,
+        state_keys: state_keys(config, tree),
         tokens: tokens(config, tree),
         upstreams: config
             .gateway
@@ -120,6 +121,26 @@ fn tokens(config: &Config, tree: &Node) -> Vec<RawToken> {
         .collect()
 }
 
+fn state_keys(config: &Config, tree: &Node) -> Vec<RawStateKey> {
+    let list = Path::default().key("state_keys");
+    let keys = config.gateway.state_keys.iter().enumerate();
+    let shown = keys.map(|(index, _)| {
+        let written = tree.at(&list.index(index));
+        let at = |key: &str| written.and_then(|table| table.at(&Path::default().key(key)));
+        match at("file").map(|node| &node.value) {
+            Some(Value::Text(file)) => RawStateKey {
+                key: None,
+                file: Some(plain(written, "file", file.value.clone())),
+            },
+            _ => RawStateKey {
+                key: Some(hidden(at("key"))),
+                file: None,
+            },
+        }
+    });
+    shown.collect()
+}
+
 fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
     let written = written(tree, spec.name());
     let raw = match &spec.reached {
@@ -127,7 +148,7 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
         Reached::Stdio(child) => by_command(child, written),
     };
     let sse = spec.sse.as_ref();
-    RawUpstream {
+    let mut raw = RawUpstream {
         name: Some(plain(written, "name", spec.name().to_string())),
         path: Some(plain(written, "path", spec.path.clone())),
         sse_path: sse.map(|sse| plain(written, "sse_path", sse.stream.clone())),
@@ -137,7 +158,9 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
         interceptors: Vec::new(),
         interceptors_shown: written.and_then(interceptors_of),
         ..raw
-    }
+    };
+    bridge::show(spec.clients, &spec.bridge, &mut raw);
+    raw
 }
 
 fn at_url(spec: &UpstreamSpec, http: &HttpUpstream, written: Option<&Node>) -> RawUpstream {
@@ -150,13 +173,7 @@ fn at_url(spec: &UpstreamSpec, http: &HttpUpstream, written: Option<&Node>) -> R
     RawUpstream {
         url: Some(plain(written, "url", client.url.to_string())),
         http2: Some(client.http2),
-        era: Some(match http.pin {
-            None => RawEra::Auto,
-            Some(Binding::HttpSse) => RawEra::HttpSse,
-            Some(Binding::Sessions) => RawEra::Streamable,
-            Some(Binding::Stateless) => RawEra::Stateless,
-        }),
-        sessions: Some(RawSharing::PerClient),
+        era: Some(RawEra::shown_of_url(http.pin)),
         session_lost: Some(match spec.session_lost {
             SessionLost::End => RawSessionLost::End,
             SessionLost::Reestablish => RawSessionLost::Reestablish,
@@ -205,14 +222,11 @@ fn by_command(child: &ChildUpstream, written: Option<&Node>) -> RawUpstream {
         args: Some(args.collect()),
         env: env.collect(),
         inherit_env: Some(process.inherit_env),
+        era: Some(RawEra::shown_of_program(child.pin)),
         cwd: process
             .cwd
             .as_deref()
             .map(|cwd| plain(written, "cwd", text(cwd))),
-        sessions: Some(match child.sessions {
-            Sharing::PerClient => RawSharing::PerClient,
-            Sharing::Shared => RawSharing::Shared,
-        }),
         process: RawProcess::shown(child),
         ..RawUpstream::default()
     }

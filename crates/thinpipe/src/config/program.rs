@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 
-use thinpipe_gateway::{ChildUpstream, Reached, Sharing, UpstreamSpec};
+use thinpipe_gateway::{ChildUpstream, Reached, UpstreamSpec};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use super::build::Build;
 use super::problem::{Place, Problem};
-use super::raw::{RawSharing, RawUpstream};
+use super::raw::RawUpstream;
 use super::tree::Path;
 
 /// Bytes that no argument and no variable can hold.
@@ -43,10 +43,7 @@ impl Build {
         process.cwd = raw.cwd.as_ref().map(PathBuf::from);
         process.max_message = max_message;
         let mut child = ChildUpstream::new(process);
-        child.sessions = match raw.sessions {
-            Some(RawSharing::Shared) => Sharing::Shared,
-            Some(RawSharing::PerClient) | None => Sharing::PerClient,
-        };
+        child.pin = self.era_of_program(raw, path);
         raw.process.apply(self, &path.key("process"), &mut child);
         child
     }

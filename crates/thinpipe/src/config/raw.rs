@@ -7,10 +7,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thinpipe_gateway::interceptor::{ChainConfig, InterceptorConfig};
 
+use super::bridge::{RawClients, RawEra, RawLogLevel, RawMrtr, RawSharing};
 use super::clients::RawMcpServer;
-use super::quantity::Size;
+use super::quantity::{Period, Size};
 use super::sse::RawSse;
-use super::tables::{RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts};
+use super::tables::{
+    RawCache, RawHealth, RawLimits, RawParked, RawPool, RawProcess, RawSessionPool, RawSessions,
+    RawTimeouts,
+};
 
 /// A whole file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -57,6 +61,9 @@ pub(crate) struct RawConfig {
     /// How the chains of upstreams behave that say nothing of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chain: Option<ChainConfig>,
+    /// Keys of what clients keep for the gateway.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) state_keys: Vec<RawStateKey>,
     /// Who may connect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tokens: Vec<RawToken>,
@@ -118,6 +125,16 @@ pub(crate) struct RawToken {
     pub(crate) token: String,
 }
 
+/// One of `[[state_keys]]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawStateKey {
+    /// The key.
+    pub(crate) key: Option<String>,
+    /// A file that holds it.
+    pub(crate) file: Option<String>,
+}
+
 /// One of `[[upstreams]]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -137,10 +154,20 @@ pub(crate) struct RawUpstream {
     pub(crate) inherit_env: Option<bool>,
     /// Its working directory.
     pub(crate) cwd: Option<String>,
-    /// Who shares an upstream session.
-    pub(crate) sessions: Option<RawSharing>,
+    /// Which clients are let in.
+    pub(crate) clients: Option<RawClients>,
     /// What the server speaks.
     pub(crate) era: Option<RawEra>,
+    /// Who shares an upstream session.
+    pub(crate) sessions: Option<RawSharing>,
+    /// Whether the server can ask clients of 2026-07-28.
+    pub(crate) mrtr: Option<RawMrtr>,
+    /// How long clients of 2026-07-28 may keep lists.
+    pub(crate) list_ttl: Option<Period>,
+    /// What is logged to clients before they have asked.
+    pub(crate) log_level: Option<RawLogLevel>,
+    /// Whether `requestState` is sealed.
+    pub(crate) seal_state: Option<bool>,
     /// Path of the endpoint here.
     pub(crate) path: Option<String>,
     /// Path of the stream of HTTP+SSE here.
@@ -171,6 +198,15 @@ pub(crate) struct RawUpstream {
     /// How its health is watched.
     #[serde(skip_serializing_if = "RawHealth::is_empty")]
     pub(crate) health: RawHealth,
+    /// Upstream sessions that requests of 2026-07-28 share.
+    #[serde(skip_serializing_if = "RawSessionPool::is_empty")]
+    pub(crate) session_pool: RawSessionPool,
+    /// Calls that wait for their client.
+    #[serde(skip_serializing_if = "RawParked::is_empty")]
+    pub(crate) parked: RawParked,
+    /// Answers that are kept.
+    #[serde(skip_serializing_if = "RawCache::is_empty")]
+    pub(crate) cache: RawCache,
     /// Bounds of its processes.
     #[serde(skip_serializing_if = "RawProcess::is_empty")]
     pub(crate) process: RawProcess,
@@ -187,25 +223,6 @@ pub(crate) struct RawUpstream {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) interceptors_shown: Option<toml::Value>,
-}
-
-/// `sessions` of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawSharing {
-    PerClient,
-    Shared,
-}
-
-/// `era`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawEra {
-    Auto,
-    #[serde(rename = "http+sse")]
-    HttpSse,
-    Streamable,
-    Stateless,
 }
 
 /// `session_lost`.
@@ -235,13 +252,11 @@ pub(crate) enum RawForwarded {
 impl RawUpstream {
     /// Keys that are written and mean something only with `command`.
     pub(super) fn keys_of_programs(&self) -> Vec<&'static str> {
-        let shared = self.sessions == Some(RawSharing::Shared);
         written([
             ("args", self.args.is_some()),
             ("env", !self.env.is_empty()),
             ("cwd", self.cwd.is_some()),
             ("inherit_env", self.inherit_env.is_some()),
-            ("sessions", shared),
             ("process", !self.process.is_empty()),
         ])
     }
@@ -261,7 +276,6 @@ impl RawUpstream {
         written([
             ("headers", !self.headers.is_empty()),
             ("http2", self.http2.is_some()),
-            ("era", self.era.is_some()),
             ("forwarded", self.forwarded.is_some()),
             ("session_lost", self.session_lost.is_some()),
             ("resume", self.resume.is_some()),

@@ -224,7 +224,7 @@ impl Build {
 impl RawSse {
     /// What is in effect, as it is written.
     pub(super) fn shown(specs: &[UpstreamSpec], deprecation: &DeprecationConfig) -> Self {
-        let Some(sse) = specs.first().and_then(|spec| spec.sse.as_ref()) else {
+        let Some(sse) = specs.iter().find_map(|spec| spec.sse.as_ref()) else {
             return Self {
                 enabled: Some(false),
                 ..Self::default()

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thinpipe_gateway::{ChildUpstream, HealthConfig};
+use thinpipe_gateway::{CacheConfig, ChildUpstream, HealthConfig, ParkedConfig, PoolConfig};
+use thinpipe_proto::bridge::DEFAULT_ABSOLUTE_CAP;
 use thinpipe_transport::server::{Limits, SessionLimits};
 use thinpipe_transport::upstream::UpstreamConfig;
 
@@ -144,6 +145,37 @@ table! {
     }
 }
 
+table! {
+    /// `[upstreams.session_pool]`
+    RawSessionPool is PoolConfig {
+        max: Number in 1, 10_000;
+        idle: Period in SHORTEST, DAY;
+        wait: Period in Duration::ZERO, HOUR;
+        roots: Flag in false, true;
+    }
+}
+
+table! {
+    /// `[upstreams.parked]`
+    RawParked is ParkedConfig {
+        per_principal: Number in 1, MILLION;
+        max: Number in 1, MILLION, as total;
+        // Beyond the cap of any exchange it would mean nothing.
+        age: Period in SHORTEST, DEFAULT_ABSOLUTE_CAP;
+    }
+}
+
+table! {
+    /// `[upstreams.cache]`
+    RawCache is CacheConfig {
+        enabled: Flag in false, true;
+        max_entries: Number in 1, MILLION;
+        max_bytes: Size in KIB, KIB * GIB;
+    }
+}
+
+/// `upstreams.list_ttl`
+pub(super) const LIST_TTL: Bounds<Period> = Bounds::new(Period(Duration::ZERO), Period(DAY));
 /// `upstreams.max_message`
 pub(super) const MAX_MESSAGE: Bounds<Size> = Bounds::new(Size(KIB), Size(GIB));
 /// `upstreams.max_passed_body`
@@ -151,6 +183,8 @@ pub(super) const MAX_PASSED_BODY: Bounds<Size> = Bounds::new(Size(KIB), Size(KIB
 
 /// A plain number.
 pub(crate) type Number = u64;
+/// Yes or no.
+pub(crate) type Flag = bool;
 
 /// What a quantity may be.
 pub(super) struct Bounds<Q> {
@@ -207,6 +241,9 @@ quantity! { Number, u64, |bound| bound;
     u64, |n| n, |n| n;
     usize, |n| n as u64, |n| usize::try_from(n).unwrap_or(usize::MAX);
     u32, u64::from, |n| u32::try_from(n).unwrap_or(u32::MAX);
+}
+quantity! { Flag, bool, |bound| bound;
+    bool, |flag| flag, |flag| flag;
 }
 quantity! { Size, u64, Size;
     u64, Size, |size: Size| size.0;

@@ -7,6 +7,7 @@ use thinpipe_transport::upstream::UpstreamConfig;
 use super::*;
 
 mod bounds;
+mod bridge;
 mod docs;
 mod messages;
 mod sse;
@@ -123,7 +124,13 @@ fn i5_flags_go_before_environment_before_file_before_default() {
         "not on the command line: the environment's"
     );
 
-    let default = for_url("http://h/mcp", None, &Settings::default(), &none).unwrap();
+    let default = for_url(
+        "http://h/mcp",
+        Manner::default(),
+        &Settings::default(),
+        &none,
+    )
+    .unwrap();
     assert_eq!(default.listen, build::LISTEN);
     assert_eq!(default.log.level, "info");
 }
@@ -401,7 +408,7 @@ fn b18_other_addresses_than_loopback_need_hosts() {
         allow_host: hosts.iter().map(|&host| host.to_owned()).collect(),
         ..Settings::default()
     };
-    let run = |flags: Settings| for_url("http://h/mcp", None, &flags, &|_| None);
+    let run = |flags: Settings| for_url("http://h/mcp", Manner::default(), &flags, &|_| None);
     for listen in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80"] {
         assert!(run(settings(listen, &[])).is_err(), "{listen}");
         let access = run(settings(listen, &["mcp.example.com"]))

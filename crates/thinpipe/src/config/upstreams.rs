@@ -7,15 +7,15 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
 use thinpipe_gateway::{Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec};
-use thinpipe_proto::revision::Binding;
-use thinpipe_transport::server::SseConfig;
+use thinpipe_transport::server::{LegacyMode, SseConfig};
 use thinpipe_transport::upstream::pipe::DEFAULT_MAX_MESSAGE;
 use thinpipe_transport::upstream::{UpstreamConfig, port};
 
+use super::bridge::{RawClients, RawEra};
 use super::build::Build;
 use super::clients::{self, RawMcpServer};
 use super::problem::{Place, Problem};
-use super::raw::{RawEra, RawForwarded, RawResume, RawSessionLost, RawUpstream};
+use super::raw::{RawForwarded, RawResume, RawSessionLost, RawUpstream};
 use super::tables::{MAX_MESSAGE, MAX_PASSED_BODY, Quantity};
 use super::tree::Path;
 use crate::cli::is_program;
@@ -29,6 +29,10 @@ pub(super) struct Common {
     pub(super) sse: Option<SseConfig>,
     pub(super) interceptors: Vec<InterceptorConfig>,
     pub(super) chain: Option<ChainConfig>,
+    /// Clients have tokens.
+    pub(super) authenticates: bool,
+    /// Whether clients with sessions are let in at all.
+    pub(super) legacy: LegacyMode,
     /// What may be held whole of all of them together.
     pub(super) max_buffered: usize,
 }
@@ -127,13 +131,20 @@ impl Build {
             true => format!("/servers/{name}"),
             false => String::new(),
         };
-        let endpoint = match raw.path {
+        let endpoint = match raw.path.clone() {
             Some(given) => self.endpoint_at(given, path.key("path"), "/mcp")?,
             None => format!("{base}/mcp"),
         };
         let mut spec = UpstreamSpec::new(endpoint, reached?);
-        let paths = [raw.sse_path, raw.messages_path];
-        spec.sse = self.sse_paths(paths, &base, common.sse.as_ref(), path);
+        let paths = [raw.sse_path.clone(), raw.messages_path.clone()];
+        let sse = common.sse.as_ref();
+        spec.sse = match raw.clients {
+            // What is given for it is idle, which is said below.
+            Some(RawClients::Modern) => None,
+            _ => self.sse_paths(paths, &base, sse, path),
+        };
+        spec.clients = self.clients(&raw, path, common.legacy);
+        spec.bridge = self.bridge(&raw, path, common.authenticates);
         spec.session_lost = match raw.session_lost {
             Some(RawSessionLost::Reestablish) => SessionLost::Reestablish,
             Some(RawSessionLost::End) | None => SessionLost::End,
@@ -217,12 +228,7 @@ impl Build {
             client.headers = headers;
             raw.timeouts.apply(self, &path.key("timeouts"), &mut client);
             raw.pool.apply(self, &path.key("pool"), &mut client);
-            let pin = match raw.era {
-                None | Some(RawEra::Auto) => None,
-                Some(RawEra::HttpSse) => Some(Binding::HttpSse),
-                Some(RawEra::Streamable) => Some(Binding::Sessions),
-                Some(RawEra::Stateless) => Some(Binding::Stateless),
-            };
+            let pin = self.era_of_url(raw, path);
             return Some(Reached::Http(HttpUpstream { client, pin }));
         };
         if raw.url.is_some() {

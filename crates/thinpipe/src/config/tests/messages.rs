@@ -164,7 +164,7 @@ fn settings_of_the_command_line_and_environment_are_named_as_such() {
         log_format: Some("jsno".to_owned()),
         ..Settings::default()
     };
-    let error = for_url("http://h/mcp", Some("a/b".to_owned()), &flags, &|name| {
+    let error = for_url("http://h/mcp", Manner::named("a/b"), &flags, &|name| {
         (name == "THINPIPE_LOG").then(|| "a=b=c".to_owned())
     });
     let error = error.unwrap_err().to_string();
@@ -182,7 +182,12 @@ fn settings_of_the_command_line_and_environment_are_named_as_such() {
         ]
     );
     assert!(error.contains("did you mean `json`?"), "{error}");
-    let error = for_url("ftp://h/mcp", None, &Settings::default(), &|_| None);
+    let error = for_url(
+        "ftp://h/mcp",
+        Manner::default(),
+        &Settings::default(),
+        &|_| None,
+    );
     let error = error.unwrap_err().to_string();
     assert!(
         error.starts_with("error: URL: `ftp://h/mcp` has a scheme"),

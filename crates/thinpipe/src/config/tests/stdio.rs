@@ -37,10 +37,8 @@ fn c24_every_setting_of_a_program_reaches_its_place() {
     let spec = &config.gateway.upstreams[0];
     assert_eq!((&**spec.name(), &*spec.path), ("files", "/mcp"));
     assert_eq!(spec.max_message, 1 << 20);
-    let ChildUpstream {
-        process, sessions, ..
-    } = child(spec);
-    assert_eq!(*sessions, Sharing::Shared);
+    let ChildUpstream { process, .. } = child(spec);
+    assert_eq!(spec.bridge.sessions, Some(Sharing::Shared));
     assert_eq!(process.command, "npx");
     let secret = "--root=s3cret-of-the-upstream";
     assert_eq!(words(&process.args), ["-y", "server-files", secret]);
@@ -53,10 +51,9 @@ fn c24_every_setting_of_a_program_reaches_its_place() {
     assert_eq!(process.term_grace.as_secs(), 4);
 
     let plain = toml("[[upstreams]]\ncommand = \"npx\"\n").unwrap().config;
-    let ChildUpstream {
-        process, sessions, ..
-    } = child(&plain.gateway.upstreams[0]);
-    assert_eq!(*sessions, Sharing::PerClient);
+    let spec = &plain.gateway.upstreams[0];
+    let ChildUpstream { process, .. } = child(spec);
+    assert_eq!(spec.bridge.sessions, None);
     assert!(!process.inherit_env && process.env.is_empty() && process.args.is_empty());
 }
 
@@ -129,7 +126,7 @@ fn the_era_of_a_server_can_be_pinned() {
     upstream_says(
         "era = \"sse\"",
         "upstreams[0].era: `sse` is not known here",
-        "known here: auto, http+sse, streamable, stateless",
+        "known here: auto, http+sse, streamable, stateless, legacy, modern",
     );
 }
 
@@ -140,7 +137,6 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
         ("env = { A = \"b\" }", "env"),
         ("cwd = \"/\"", "cwd"),
         ("inherit_env = true", "inherit_env"),
-        ("sessions = \"shared\"", "sessions"),
         ("process = { max_noise = 1 }", "process"),
     ] {
         let message =
@@ -150,7 +146,6 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
     for (line, key) in [
         ("http2 = true", "http2"),
         ("headers = { A = \"b\" }", "headers"),
-        ("era = \"auto\"", "era"),
         ("forwarded = \"off\"", "forwarded"),
         ("resume = \"off\"", "resume"),
         ("session_lost = \"end\"", "session_lost"),
@@ -276,21 +271,23 @@ fn c24_a_command_line_is_an_upstream() {
         let line = CommandLine {
             words: &words,
             env: &env,
-            shared: true,
         };
-        for_command(line, None, &Settings::default(), &|_| None).map_err(|e| e.to_string())
+        let manner = Manner {
+            sessions: Some(RawSharing::Shared),
+            ..Manner::default()
+        };
+        for_command(line, manner, &Settings::default(), &|_| None).map_err(|e| e.to_string())
     };
     let config = run(&["sh", "-c", "x ${Y}"], &["A=b=c"]).unwrap();
-    let ChildUpstream {
-        process, sessions, ..
-    } = child(&config.gateway.upstreams[0]);
+    let spec = &config.gateway.upstreams[0];
+    let ChildUpstream { process, .. } = child(spec);
     assert_eq!(
         words(&process.args),
         ["-c", "x ${Y}"],
         "the shell has replaced what it should"
     );
     assert_eq!(process.env, [("A".into(), "b=c".into())]);
-    assert_eq!(*sessions, Sharing::Shared);
+    assert_eq!(spec.bridge.sessions, Some(Sharing::Shared));
     for (program, env, said) in [
         (
             "no-such-program",

@@ -1,0 +1,118 @@
+//! Servers of 2026-07-28 as everybody here asks them who is not a plain relay: a call goes up, its
+//! messages come down, the response last.
+//!
+//! How the server is reached makes no difference to who asks. Over HTTP ([`http`]) each call is a POST.
+
+pub(crate) mod http;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ::http::HeaderMap;
+use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::Principal;
+use thinpipe_transport::body::BoxFuture;
+
+use crate::failure::Failure;
+
+/// A server of 2026-07-28, however it is reached.
+pub(crate) trait ModernServer: Send + Sync {
+    /// Sends a request, and waits for its first answer: over HTTP, for the head of the response and for
+    /// a body that is no stream. Nothing is sent twice but what [`ModernCall::repeatable`] says.
+    ///
+    /// Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// [`CallError`]. A JSON-RPC error of the server is none: it is a message of the stream, whatever its
+    /// HTTP status was.
+    fn call(self: Arc<Self>, call: ModernCall) -> BoxFuture<Result<CallStream, CallError>>;
+}
+
+/// A request on its way to a server of 2026-07-28.
+#[derive(Debug)]
+pub(crate) struct ModernCall {
+    /// A request, complete with its envelope.
+    pub(crate) message: Message,
+    /// The client's headers that may reach an upstream, what interceptors made of them, and `Mcp-Param-*`.
+    /// Those that repeat the message are made from it. A server without headers gets none.
+    pub(crate) headers: HeaderMap,
+    /// Who asks. What one program says to several principals without naming a request is kept from all.
+    pub(crate) principal: Principal,
+    /// Running it twice does no harm.
+    pub(crate) repeatable: bool,
+}
+
+/// What a call failed with.
+#[derive(Debug, Clone)]
+pub(crate) struct CallError {
+    pub(crate) failure: Failure,
+    /// The server certainly did not get the call.
+    pub(crate) undelivered: bool,
+}
+
+impl CallError {
+    /// The call may have run.
+    pub(crate) fn delivered(failure: Failure) -> Self {
+        Self {
+            failure,
+            undelivered: false,
+        }
+    }
+
+    /// The call never reached the server.
+    pub(crate) fn undelivered(failure: Failure) -> Self {
+        Self {
+            failure,
+            undelivered: true,
+        }
+    }
+}
+
+/// Where the messages of one call come from.
+pub(crate) trait Messages: Send {
+    /// As [`CallStream::poll_next`]; not asked again after an error or `None`.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, CallError>>>;
+}
+
+/// The messages of one call: its notifications in order, then its response, under the ids and tokens that
+/// the call was given with. Requests of the server are not among them: its clients answer none.
+///
+/// Dropping it before the response cancels the call at the server, in its own way.
+pub(crate) struct CallStream(Option<Box<dyn Messages>>);
+
+impl CallStream {
+    pub(crate) fn new(messages: impl Messages + 'static) -> Self {
+        Self(Some(Box::new(messages)))
+    }
+
+    /// The next message. `None` comes after the response or an error, and only then. It is not waited for,
+    /// and who asks for it lets the connection serve again.
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, CallError>>> {
+        let Some(messages) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let polled = messages.poll_next(cx);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.0 = None;
+        }
+        polled
+    }
+
+    /// As [`poll_next`](Self::poll_next). Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Result<Message, CallError>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+}
+
+impl fmt::Debug for CallStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallStream")
+            .field("is_over", &self.0.is_none())
+            .finish()
+    }
+}
