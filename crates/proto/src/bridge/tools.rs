@@ -1,6 +1,7 @@
 //! Tools whose arguments are repeated in headers, `x-mcp-header` (protocol notes 2.3.4): which tools break the
 //! rules, which headers a call has, and whether those it came with are right.
 
+mod directory;
 mod known;
 mod schema;
 mod value;
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::bridge::shape::{InvalidResult, array};
 use crate::rpc::{Object, elements, string};
 
+pub use directory::{Directory, MAX_DIRECTORY};
 pub use known::{Known, Learned, MAX_SCHEMA_BYTES, MAX_SCHEMA_TOOLS, Schemas};
 pub use schema::{MAX_PARAMS, Violation};
 pub use value::NotCarried;

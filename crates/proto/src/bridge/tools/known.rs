@@ -9,9 +9,9 @@ use crate::bridge::shape::InvalidResult;
 use crate::rpc::{Object, string};
 
 /// The most tools of one server that are remembered.
-pub const MAX_SCHEMA_TOOLS: usize = 4096;
+pub const MAX_SCHEMA_TOOLS: usize = 2048;
 /// The most that is remembered of one server's tools, in bytes.
-pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
+pub const MAX_SCHEMA_BYTES: usize = 512 << 10;
 
 /// The tools of one server, as its lists told: which headers a call of each has.
 ///
@@ -83,6 +83,13 @@ impl Schemas {
     #[must_use]
     pub fn is_listed(&self) -> bool {
         self.listed
+    }
+
+    /// Whether any call has headers that repeat arguments, as far as is known.
+    #[must_use]
+    pub fn has_headers(&self) -> bool {
+        let mut known = self.tools.values().flatten();
+        known.any(|headers| !headers.is_empty())
     }
 
     /// The tools have changed: nothing is known any more.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::Principal;
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -333,4 +334,56 @@ fn no_list_makes_the_memory_of_schemas_grow_beyond_its_bounds() {
         .unwrap();
     assert_eq!(schemas.get(&name), Known::Unknown);
     assert_eq!(schemas.get("b"), Known::Headers(&ToolHeaders::default()));
+}
+
+/// R124: a schema counts for whom it was shown to.
+#[test]
+fn r124_each_principal_knows_the_tools_it_was_shown() {
+    let (a, b) = (Principal::Named("a".into()), Principal::Named("b".into()));
+    let list = |schema: &str, scope: &str| {
+        let text = format!(
+            r#"{{"tools":[{{"name":"t","inputSchema":{schema}}}],"cacheScope":"{scope}"}}"#
+        );
+        bytes(&text)
+    };
+    let mut directory = Directory::default();
+    directory.learn(Some(&a), &list(SCHEMA, "private")).unwrap();
+    directory.learn(None, &list(SCHEMA, "private")).unwrap();
+    assert_eq!(
+        directory.get(Some(&a), "t"),
+        Known::Headers(&headers(SCHEMA))
+    );
+    assert_eq!(directory.get(Some(&b), "t"), Known::Unknown);
+    assert_eq!(directory.get(None, "t"), Known::Unknown);
+    assert!(directory.has_headers());
+
+    let mut directory = Directory::default();
+    directory.learn(Some(&a), &list(SCHEMA, "public")).unwrap();
+    directory.learn(Some(&b), &list("{}", "private")).unwrap();
+    assert_eq!(
+        directory.get(Some(&a), "t"),
+        Known::Headers(&headers(SCHEMA))
+    );
+    assert_eq!(
+        directory.get(Some(&b), "t"),
+        Known::Headers(&ToolHeaders::default())
+    );
+    assert_eq!(directory.get(None, "t"), Known::Headers(&headers(SCHEMA)));
+    directory.forget();
+    assert!(!directory.has_headers());
+
+    for n in 0..=MAX_DIRECTORY {
+        let principal = Principal::Named(n.to_string().into());
+        directory
+            .learn(Some(&principal), &list(SCHEMA, "private"))
+            .unwrap();
+    }
+    assert_eq!(
+        directory.get(Some(&Principal::Named("0".into())), "t"),
+        Known::Unknown
+    );
+    assert_eq!(
+        directory.get(Some(&Principal::Named("1".into())), "t"),
+        Known::Headers(&headers(SCHEMA))
+    );
 }
