@@ -5,6 +5,7 @@
 //! takes what there is for it over its own connection, so that who does not read makes nobody wait for long.
 
 mod cursor;
+mod delivery;
 mod parked;
 mod place;
 mod pool;
@@ -207,7 +208,7 @@ impl Downgrade {
             elicitations,
             ..Request::new(exchange, post.id, message)
         };
-        let session = self.run(owner, request, &post, first, asked.channel).await?;
+        let session = self.run(owner, request, &post, first).await?;
         Ok((post, session))
     }
 
@@ -264,7 +265,6 @@ impl Downgrade {
         request: Request,
         post: &Arc<Post>,
         first: Option<SessionKey>,
-        channel: Channel,
     ) -> Result<Arc<Session>, Refusal> {
         let offer = |session: &Arc<Session>| offered(session.request(request.clone(), post));
         if post.place.lifetime == Lifetime::PerRequest {
@@ -275,13 +275,13 @@ impl Downgrade {
             {
                 return Ok(session);
             }
-            let session = self.open(owner, post, channel);
+            let session = self.open(owner, post);
             return match session.request(request, post) {
                 Ok(()) => Ok(session),
                 Err(refused) => Err(Refusal::Machine(refused)),
             };
         }
-        self.offer(owner, post, first, channel, offer).await
+        self.offer(owner, post, first, offer).await
     }
 
     async fn offer(
@@ -289,7 +289,6 @@ impl Downgrade {
         owner: &Arc<dyn Owner>,
         post: &Arc<Post>,
         first: Option<SessionKey>,
-        channel: Channel,
         offer: impl FnMut(&Arc<Session>) -> Offer<Refused>,
     ) -> Result<Arc<Session>, Refusal> {
         let pool = &self.settings.bridge.pool;
@@ -298,8 +297,10 @@ impl Downgrade {
             _ => pool.max,
         };
         let is_first = |session: &Session| Some(session.key) == first;
-        let open = || self.open(owner, post, channel);
-        let offered = self.pool.offer(&post.place, (max, pool.wait), is_first, offer, open);
+        let open = || self.open(owner, post);
+        let offered = self
+            .pool
+            .offer(&post.place, (max, pool.wait), is_first, offer, open);
         offered.await.map_err(|none| match none {
             NoSession::Refused(refused) => Refusal::Machine(refused),
             NoSession::Full => {
@@ -310,14 +311,9 @@ impl Downgrade {
     }
 
     /// Begins a session. Whoever has something for it need not wait until it is open.
-    fn open(
-        self: &Arc<Self>,
-        owner: &Arc<dyn Owner>,
-        post: &Post,
-        channel: Channel,
-    ) -> Arc<Session> {
+    fn open(self: &Arc<Self>, owner: &Arc<dyn Owner>, post: &Post) -> Arc<Session> {
         let key = SessionKey(self.number());
-        let machine = Downgrading::new(self.config(&post.place, channel));
+        let machine = Downgrading::new(self.config(&post.place));
         let session = Arc::new(Session::new(key, Arc::clone(self), machine));
         self.lock().insert(key, Arc::downgrade(&session));
         let opening = Arc::clone(owner).open(post.headers.clone());
@@ -326,7 +322,7 @@ impl Downgrade {
         session
     }
 
-    fn config(&self, place: &Place, channel: Channel) -> Config {
+    fn config(&self, place: &Place) -> Config {
         let Settings {
             upstream,
             bridge,
@@ -339,14 +335,14 @@ impl Downgrade {
         };
         Config {
             upstream: upstream.to_string(),
-            channel,
+            channel: place.channel,
             lifetime: place.lifetime,
             revision: Revision::NEWEST_LEGACY,
             capabilities: place.declared.clone(),
             client_info: Bytes::from_static(CLIENT_INFO.as_bytes()),
             served,
             caching: Caching {
-                ttl_ms: u64::try_from(bridge.list_ttl.as_millis()).unwrap_or(u64::MAX),
+                ttl: bridge.list_ttl,
                 scope: CachingScope::Private,
             },
             limits: Limits {
@@ -365,9 +361,8 @@ impl Downgrade {
         owner: &Arc<dyn Owner>,
         request: Request,
         post: &Arc<Post>,
-        channel: Channel,
     ) -> Result<Arc<Session>, Failure> {
-        let ran = self.run(owner, request, post, None, channel).await;
+        let ran = self.run(owner, request, post, None).await;
         ran.map_err(|refusal| self.session_lost(refusal))
     }
 
@@ -377,15 +372,14 @@ impl Downgrade {
         owner: &Arc<dyn Owner>,
         listening: Listening,
         post: &Arc<Post>,
-        channel: Channel,
     ) -> Result<Arc<Session>, Failure> {
         let adopt = |session: &Arc<Session>| offered(session.adopt(listening.clone(), post));
         let adopted = if post.place.lifetime == Lifetime::PerRequest {
-            let session = self.open(owner, post, channel);
+            let session = self.open(owner, post);
             let adopted = session.adopt(listening.clone(), post);
             adopted.map(|()| session).map_err(Refusal::Machine)
         } else {
-            self.offer(owner, post, None, channel, adopt).await
+            self.offer(owner, post, None, adopt).await
         };
         adopted.map_err(|refusal| self.session_lost(refusal))
     }
@@ -394,7 +388,10 @@ impl Downgrade {
         match refusal {
             Refusal::Failed(failure) => failure,
             _ => {
-                let text = format!("the session with {} was lost, and no other took over", self.name());
+                let text = format!(
+                    "the session with {} was lost, and no other took over",
+                    self.name()
+                );
                 Failure::new(Reason::SessionLost, text)
             }
         }
@@ -476,9 +473,8 @@ impl Refusal {
     /// The answer to the request.
     pub(crate) fn answer(self, request: &Message, upstream: &str) -> Result<Answer, Failure> {
         let id = request.id();
-        let invalid = |text: &str| {
-            Answer::error(StatusCode::OK, id, code::INVALID_PARAMS, text, None)
-        };
+        let invalid =
+            |text: &str| Answer::error(StatusCode::OK, id, code::INVALID_PARAMS, text, None);
         Ok(match self {
             Self::Stale => invalid("requestState invalid or expired"),
             Self::InvalidResponses => invalid("\"inputResponses\" is an object of objects"),

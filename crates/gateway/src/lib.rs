@@ -5,6 +5,7 @@
 //! way that is right.
 
 mod config;
+mod downgrade;
 mod failure;
 mod gateway;
 mod headers;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::downgrade::{Downgrade, Seals};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -30,6 +31,7 @@ use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
+mod downgrade;
 mod initialize;
 mod intercept;
 mod listen;
@@ -64,6 +66,8 @@ pub struct Route {
     /// Cancelled when the process ends: no upstream session goes on.
     stop: CancellationToken,
     buffered: ByteBudget,
+    /// How clients of 2026-07-28 use a server with sessions.
+    downgrade: Arc<Downgrade>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
@@ -74,6 +78,7 @@ impl Route {
         tasks: TaskTracker,
         stop: CancellationToken,
         buffered: ByteBudget,
+        seals: Arc<Seals>,
     ) -> Self {
         let (server, pin) = match &spec.reached {
             Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
@@ -86,6 +91,7 @@ impl Route {
             }
         };
         let health = Arc::new(Health::new(spec.health));
+        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
         Self {
             spec,
             server,
@@ -98,6 +104,7 @@ impl Route {
             tasks,
             stop,
             buffered,
+            downgrade,
             log: OnceLock::new(),
         }
     }
@@ -224,6 +231,7 @@ impl Route {
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
+        let address = exchange.client();
         let mut headers = headers::end_to_end(exchange.headers);
         if self.spec.forwarded == Forwarded::Append {
             let peer = exchange.peer.map(|peer| peer.ip());
@@ -232,6 +240,7 @@ impl Route {
         }
         let call = Incoming {
             revision: exchange.revision,
+            address,
             principal: exchange.principal,
             headers,
         };
@@ -446,6 +455,8 @@ pub(crate) enum Relayed {
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
+    /// Where it comes from, if that is known.
+    pub(crate) address: Option<std::net::IpAddr>,
     /// Those that may reach an upstream.
     pub(crate) headers: HeaderMap,
 }

@@ -102,7 +102,10 @@ mod tests {
         ];
         let mut taken: Vec<_> = clients.iter().map(|c| parked.take(c).unwrap()).collect();
         assert!(parked.take(&clients[0]).is_none());
-        assert!(parked.take(&client(Some("b"), 1)).is_some(), "given back at once");
+        assert!(
+            parked.take(&client(Some("b"), 1)).is_some(),
+            "given back at once"
+        );
         taken.push(parked.take(&clients[2]).unwrap());
         assert!(parked.take(&client(Some("b"), 1)).is_none(), "five in all");
         assert!(parked.take(&clients[3]).is_none());

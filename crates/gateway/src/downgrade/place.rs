@@ -15,6 +15,8 @@ const SHARED: &[u8] = br#"{"sampling":{},"elicitation":{"form":{},"url":{}}}"#;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) lifetime: Lifetime,
+    /// How the server's messages come.
+    pub(crate) channel: Channel,
     /// Whose sessions; anybody's where all share one.
     pub(crate) holder: Option<Principal>,
     /// The client capabilities that are declared to the server.
@@ -43,6 +45,7 @@ impl Place {
             let asks = rounds && channel == Channel::Streams;
             return Ok(Self {
                 lifetime,
+                channel,
                 holder: None,
                 declared: Bytes::from_static(if asks { SHARED } else { b"{}" }),
             });
@@ -58,6 +61,7 @@ impl Place {
         let declared = declared.to_legacy(carried);
         Ok(Self {
             lifetime,
+            channel,
             holder: Some(principal.clone()),
             // In one way, as it is part of a key.
             declared: thinpipe_proto::bridge::capabilities::fingerprint(&declared)?,

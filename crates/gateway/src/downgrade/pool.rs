@@ -94,7 +94,8 @@ impl<S: Pooled> Pool<S> {
     ) -> Option<Result<Arc<S>, NoSession<E>>> {
         let mut entries = self.lock();
         entries.retain(|entry| !entry.session.is_over());
-        let fits = |entry: &Entry<S>| entry.holder == place.holder && entry.declared == place.declared;
+        let fits =
+            |entry: &Entry<S>| entry.holder == place.holder && entry.declared == place.declared;
         let preferred = entries.iter().position(|e| fits(e) && first(&e.session));
         let others = (0..entries.len()).filter(|at| Some(*at) != preferred);
         for at in preferred.into_iter().chain(others) {
@@ -175,7 +176,7 @@ fn now() -> Instant {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    use thinpipe_proto::bridge::downgrade::Lifetime;
+    use thinpipe_proto::bridge::downgrade::{Channel, Lifetime};
 
     use super::*;
 
@@ -230,13 +231,16 @@ mod tests {
                     ..Session::default()
                 })
             };
-            self.pool.offer(place, (2, WAIT), |_| false, offer, open).await
+            self.pool
+                .offer(place, (2, WAIT), |_| false, offer, open)
+                .await
         }
     }
 
     fn place(name: &str, declared: &'static str) -> Place {
         Place {
             lifetime: Lifetime::Pooled,
+            channel: Channel::Streams,
             holder: Some(Principal::Named(name.into())),
             declared: declared.into(),
         }
@@ -247,7 +251,13 @@ mod tests {
     async fn r231_a_session_belongs_to_one_key() {
         let setup = Setup::new(usize::MAX);
         let mut numbers = Vec::new();
-        for (name, declared) in [("a", "{}"), ("b", "{}"), ("a", "1"), ("a", "{}"), ("b", "{}")] {
+        for (name, declared) in [
+            ("a", "{}"),
+            ("b", "{}"),
+            ("a", "1"),
+            ("a", "{}"),
+            ("b", "{}"),
+        ] {
             numbers.push(setup.take(&place(name, declared)).await.unwrap().number);
         }
         assert_eq!(numbers, [0, 1, 2, 0, 1]);

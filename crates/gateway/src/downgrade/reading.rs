@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use thinpipe_proto::bridge::downgrade::{AttachmentId, ExchangeId};
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::sse;
@@ -113,7 +113,12 @@ impl Reading {
                 handing: Handing::new(self, exchange),
             }),
         };
-        Answer::new(status, Content::Json, body)
+        let mut answer = Answer::new(status, Content::Json, body);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let soon = HeaderValue::from_static("1");
+            answer.headers.insert(http::header::RETRY_AFTER, soon);
+        }
+        answer
     }
 
     /// Dropping the future that polls it loses nothing.
@@ -132,7 +137,9 @@ impl Reading {
                     let worked = ready!(working.as_mut().poll(cx));
                     self.stage = Stage::Waiting;
                     match worked {
-                        Worked::Message(Some(message)) => return Poll::Ready(Next::Message(message)),
+                        Worked::Message(Some(message)) => {
+                            return Poll::Ready(Next::Message(message));
+                        }
                         Worked::Message(None) => {}
                         Worked::Last(last) => {
                             self.stage = Stage::Said;

@@ -249,8 +249,9 @@ mod tests {
     fn nothing_is_sealed_the_same_way_twice() {
         let seals = seals(&[1]);
         let anyone = scope("files", &Principal::Anonymous);
-        let sealed: std::collections::HashSet<_> =
-            (0..100).map(|_| seals.seal(anyone, b"x").unwrap()).collect();
+        let sealed: std::collections::HashSet<_> = (0..100)
+            .map(|_| seals.seal(anyone, b"x").unwrap())
+            .collect();
         assert_eq!(sealed.len(), 100);
     }
 }

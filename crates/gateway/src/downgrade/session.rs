@@ -45,10 +45,10 @@ pub(super) struct Session {
 pub(super) struct State {
     pub(super) machine: Downgrading,
     pub(super) writes: VecDeque<Write>,
-    posts: HashMap<AttachmentId, Arc<Post>>,
+    pub(super) posts: HashMap<AttachmentId, Arc<Post>>,
     /// Of requests that are not written yet.
     headers: HashMap<ExchangeId, HeaderMap>,
-    parked: HashMap<ExchangeId, ParkedPlace>,
+    pub(super) parked: HashMap<ExchangeId, ParkedPlace>,
     /// Posts that got something since they were asked for.
     pub(super) given: Vec<Arc<Post>>,
     pub(super) wants_stream: bool,
@@ -57,8 +57,6 @@ pub(super) struct State {
     /// Since when nobody uses it.
     idle_since: Option<Instant>,
     is_negotiated: bool,
-    /// Why it could not be opened.
-    not_opened: Option<Failure>,
     pub(super) end: Option<End>,
 }
 
@@ -91,7 +89,6 @@ impl Session {
             armed: None,
             idle_since: None,
             is_negotiated: false,
-            not_opened: None,
             end: None,
         };
         let session = Self {
@@ -198,23 +195,18 @@ impl Session {
     }
 
     /// It cannot be reached: everybody who waits hears why.
-    pub(super) fn not_opened(&self, failure: Failure) {
+    pub(super) fn not_opened(&self, failure: &Failure) {
         let (status, reason) = (failure.status().as_u16(), failure.reason.as_str());
-        let text = failure.text.clone();
-        self.lock().not_opened = Some(failure);
-        self.feed(|machine, now| machine.open_failed(status, reason, &text, now));
-    }
-
-    /// Why it could not be opened.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        self.lock().not_opened.clone()
+        self.feed(|machine, now| machine.open_failed(status, reason, &failure.text, now));
     }
 
     /// A message of the server, and the request on whose stream it came. Says who got something.
     pub(super) fn heard(&self, message: &Message, via: Option<&RequestId>) -> Vec<Arc<Post>> {
         let mut state = self.lock();
         let before = state.before();
-        state.machine.upstream(message, via.and_then(call_id), now());
+        state
+            .machine
+            .upstream(message, via.and_then(CallId::from_request_id), now());
         state.run(self);
         let given = std::mem::take(&mut state.given);
         self.settle(state, &before);
@@ -226,7 +218,7 @@ impl Session {
     }
 
     pub(super) fn stream_lost(&self, request: &RequestId, reason: &str) {
-        if let Some(call) = call_id(request) {
+        if let Some(call) = CallId::from_request_id(request) {
             self.feed(|machine, now| machine.stream_lost(call, reason, now));
         }
     }
@@ -418,101 +410,6 @@ impl State {
             }
         }
     }
-
-    fn deliver(&mut self, delivery: Delivery, session: &Session) {
-        let attachment = delivery.attachment;
-        match delivery.content {
-            Content::Notification(message) => self.give(attachment, Item::Message(message)),
-            Content::ChangeNotice(message) => self.give(attachment, Item::Notice(message)),
-            Content::Response { message, status } => {
-                let Some(post) = self.posts.get(&attachment) else {
-                    return;
-                };
-                let message = match post.kind {
-                    Kind::List => cursor::sealed(session, post, message),
-                    _ => message,
-                };
-                self.answer(attachment, message, status, None);
-            }
-            Content::InputRequired(required) => self.ask(attachment, &required, session),
-            Content::UrlRequired(required) => self.send_away(attachment, &required, session),
-        }
-    }
-
-    /// The client is asked, and its call waits; if it may not wait, the server hears so.
-    fn ask(&mut self, attachment: AttachmentId, required: &InputRequired, session: &Session) {
-        let ticket = required.ticket;
-        let post = self.posts.get(&attachment).cloned();
-        let asked = post.and_then(|post| {
-            let place = match self.parked.remove(&ticket.exchange) {
-                Some(place) => place,
-                None => session.shared.park(&post.client)?,
-            };
-            let state = session.shared.parked_state(session.key, &post, ticket)?;
-            Some((place, state))
-        });
-        let Some((place, state)) = asked else {
-            return self.machine.unparkable(ticket, now());
-        };
-        self.parked.insert(ticket.exchange, place);
-        let message = required.message(&state);
-        self.answer(attachment, message, 200, Some(ticket.exchange));
-    }
-
-    /// The client has to visit pages before its call runs.
-    fn send_away(&mut self, attachment: AttachmentId, required: &UrlRequired, session: &Session) {
-        let Some(post) = self.posts.get(&attachment) else {
-            return;
-        };
-        let elicitations = required.elicitations.clone();
-        let state = session.shared.rerun_state(session.key, post, elicitations);
-        match state {
-            Ok(state) => {
-                let message = required.message(&state);
-                self.answer(attachment, message, 200, None);
-            }
-            Err(failure) => {
-                let message = failure.message(Some(&required.id), session.shared.name());
-                let status = failure.status().as_u16();
-                self.answer(attachment, message, status, None);
-            }
-        }
-    }
-
-    fn answer(
-        &mut self,
-        attachment: AttachmentId,
-        message: Bytes,
-        status: u16,
-        parks: Option<ExchangeId>,
-    ) {
-        let last = Last {
-            message,
-            status,
-            parks,
-        };
-        self.last(attachment, Item::Last(last));
-    }
-
-    fn give(&mut self, attachment: AttachmentId, item: Item) {
-        if let Some(post) = self.posts.get(&attachment) {
-            post.push(item);
-            self.given.push(Arc::clone(post));
-        }
-    }
-
-    /// Nothing more comes from this session.
-    fn last(&mut self, attachment: AttachmentId, item: Item) {
-        if let Some(post) = self.posts.remove(&attachment) {
-            post.push(item);
-        }
-    }
-}
-
-/// The call of an id that the machine wrote.
-fn call_id(request: &RequestId) -> Option<CallId> {
-    let digits = std::str::from_utf8(request.as_json()).ok()?;
-    digits.parse().ok().map(CallId)
 }
 
 impl fmt::Debug for Session {

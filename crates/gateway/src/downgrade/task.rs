@@ -68,7 +68,7 @@ impl Session {
         };
         let Pipe { sender, receiver } = match opened {
             Ok(pipe) => pipe,
-            Err(failure) => return self.not_opened(failure),
+            Err(failure) => return self.not_opened(&failure),
         };
         self.opened(sender.clone());
         tokio::select! {
@@ -298,9 +298,7 @@ fn is_fatal(error: &PipeError, channel: Channel) -> bool {
     match error {
         PipeError::SessionLost { .. } | PipeError::Full { .. } | PipeError::Upstream(_) => false,
         // Without its session an HTTP+SSE server has nothing to say.
-        PipeError::Refused { status, .. } => {
-            status.as_u16() == 404 && channel == Channel::Pipe
-        }
+        PipeError::Refused { status, .. } => status.as_u16() == 404 && channel == Channel::Pipe,
         _ => true,
     }
 }

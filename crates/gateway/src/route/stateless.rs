@@ -24,6 +24,9 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
+        if let Some(channel) = self.sessions_only().await? {
+            return Box::pin(self.downgraded(call, message, channel)).await;
+        }
         if let Some(refused) = self.refuse_modern(&message).await? {
             return Ok(refused);
         }
@@ -56,7 +59,7 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
-        if self.is_pipe().await {
+        if self.is_pipe().await || self.sessions_only().await?.is_some() {
             // There is nobody whom it could tell anything, and nothing answers it.
             return Ok(Answer::accepted());
         }
@@ -91,7 +94,7 @@ impl Route {
     }
 }
 
-fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
+pub(super) fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
     let mut answer = Answer::json(rejection_message(message, rejection));
     if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
         answer.status = StatusCode::NOT_FOUND;
