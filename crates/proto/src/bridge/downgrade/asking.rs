@@ -8,7 +8,7 @@ use crate::bridge::clock::after;
 use crate::bridge::downgrade::ability::Abilities;
 use crate::bridge::downgrade::exchange::{Exchange, Parked, Receipt, State};
 use crate::bridge::downgrade::question::{Question, Questions};
-use crate::bridge::downgrade::reply::{Failure, Outcome};
+use crate::bridge::downgrade::reply::Failure;
 use crate::bridge::downgrade::{
     Attached, AttachmentId, Channel, Content, Downgrading, ExchangeId, InputRequired, Lifetime,
     MAX_ROUNDS, Ticket,
