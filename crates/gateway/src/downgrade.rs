@@ -6,11 +6,13 @@
 
 mod cursor;
 mod delivery;
+mod opening;
 mod parked;
 mod place;
 mod pool;
 mod post;
 mod reading;
+mod refusal;
 mod seal;
 mod session;
 mod state;
@@ -52,6 +54,7 @@ use session::Session;
 use state::{Boot, Digest, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
+pub(crate) use refusal::Refusal;
 pub(crate) use seal::Seals;
 
 /// Whose server it is.
@@ -108,28 +111,6 @@ pub(crate) struct Asked {
     pub(crate) context: MessageContext,
     /// How the server's messages come.
     pub(crate) channel: Channel,
-}
-
-/// Why a request is not answered by the server.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It gives back something that nothing waits for: one text for whatever is wrong with it.
-    Stale,
-    /// What it waits for was kept by a process that has ended.
-    Lost,
-    InvalidResponses,
-    InvalidCursor,
-    InvalidCapabilities(String),
-    /// The client did not do what comes before the call.
-    Declined,
-    Machine(Refused),
-    Failed(Failure),
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
 }
 
 impl From<NotSealed> for Failure {
@@ -258,145 +239,6 @@ impl Downgrade {
         }
     }
 
-    /// Gives a request to a session, to `first` if that is there and takes it.
-    async fn run(
-        self: &Arc<Self>,
-        owner: &Arc<dyn Owner>,
-        request: Request,
-        post: &Arc<Post>,
-        first: Option<SessionKey>,
-    ) -> Result<Arc<Session>, Refusal> {
-        let offer = |session: &Arc<Session>| offered(session.request(request.clone(), post));
-        if post.place.lifetime == Lifetime::PerRequest {
-            // The session that a client was sent away on waits for it.
-            let before = first.and_then(|first| self.session(first));
-            if let Some(session) = before
-                && matches!(offer(&session), Offer::Taken)
-            {
-                return Ok(session);
-            }
-            let session = self.open(owner, post);
-            return match session.request(request, post) {
-                Ok(()) => Ok(session),
-                Err(refused) => Err(Refusal::Machine(refused)),
-            };
-        }
-        self.offer(owner, post, first, offer).await
-    }
-
-    async fn offer(
-        self: &Arc<Self>,
-        owner: &Arc<dyn Owner>,
-        post: &Arc<Post>,
-        first: Option<SessionKey>,
-        offer: impl FnMut(&Arc<Session>) -> Offer<Refused>,
-    ) -> Result<Arc<Session>, Refusal> {
-        let pool = &self.settings.bridge.pool;
-        let max = match post.place.lifetime {
-            Lifetime::Shared => 1,
-            _ => pool.max,
-        };
-        let is_first = |session: &Session| Some(session.key) == first;
-        let open = || self.open(owner, post);
-        let offered = self
-            .pool
-            .offer(&post.place, (max, pool.wait), is_first, offer, open);
-        offered.await.map_err(|none| match none {
-            NoSession::Refused(refused) => Refusal::Machine(refused),
-            NoSession::Full => {
-                let text = format!("all {max} sessions with {} are in use", self.name());
-                Refusal::Failed(Failure::new(Reason::Overloaded, text))
-            }
-        })
-    }
-
-    /// Begins a session. Whoever has something for it need not wait until it is open.
-    fn open(self: &Arc<Self>, owner: &Arc<dyn Owner>, post: &Post) -> Arc<Session> {
-        let key = SessionKey(self.number());
-        let machine = Downgrading::new(self.config(&post.place));
-        let session = Arc::new(Session::new(key, Arc::clone(self), machine));
-        self.lock().insert(key, Arc::downgrade(&session));
-        let opening = Arc::clone(owner).open(post.headers.clone());
-        let running = Arc::clone(&session).run(opening, Arc::clone(owner), self.stop.clone());
-        self.tasks.spawn(running);
-        session
-    }
-
-    fn config(&self, place: &Place) -> Config {
-        let Settings {
-            upstream,
-            bridge,
-            clients,
-            idle,
-        } = &self.settings;
-        let served = match clients {
-            Clients::Modern => vec![Revision::NEWEST],
-            Clients::Any | Clients::Legacy => Revision::ALL.into_iter().rev().collect(),
-        };
-        Config {
-            upstream: upstream.to_string(),
-            channel: place.channel,
-            lifetime: place.lifetime,
-            revision: Revision::NEWEST_LEGACY,
-            capabilities: place.declared.clone(),
-            client_info: Bytes::from_static(CLIENT_INFO.as_bytes()),
-            served,
-            caching: Caching {
-                ttl: bridge.list_ttl,
-                scope: CachingScope::Private,
-            },
-            limits: Limits {
-                idle: *idle,
-                cap: DEFAULT_CAP.max(*idle),
-                absolute_cap: DEFAULT_ABSOLUTE_CAP.max(*idle),
-                parked_age: bridge.parked.age,
-                ..Limits::default()
-            },
-        }
-    }
-
-    /// A request whose session is gone before it ran goes to another one.
-    async fn again(
-        self: &Arc<Self>,
-        owner: &Arc<dyn Owner>,
-        request: Request,
-        post: &Arc<Post>,
-    ) -> Result<Arc<Session>, Failure> {
-        let ran = self.run(owner, request, post, None).await;
-        ran.map_err(|refusal| self.session_lost(refusal))
-    }
-
-    /// A listen whose session is gone goes on with another one.
-    async fn relisten(
-        self: &Arc<Self>,
-        owner: &Arc<dyn Owner>,
-        listening: Listening,
-        post: &Arc<Post>,
-    ) -> Result<Arc<Session>, Failure> {
-        let adopt = |session: &Arc<Session>| offered(session.adopt(listening.clone(), post));
-        let adopted = if post.place.lifetime == Lifetime::PerRequest {
-            let session = self.open(owner, post);
-            let adopted = session.adopt(listening.clone(), post);
-            adopted.map(|()| session).map_err(Refusal::Machine)
-        } else {
-            self.offer(owner, post, None, adopt).await
-        };
-        adopted.map_err(|refusal| self.session_lost(refusal))
-    }
-
-    fn session_lost(&self, refusal: Refusal) -> Failure {
-        match refusal {
-            Refusal::Failed(failure) => failure,
-            _ => {
-                let text = format!(
-                    "the session with {} was lost, and no other took over",
-                    self.name()
-                );
-                Failure::new(Reason::SessionLost, text)
-            }
-        }
-    }
-
     fn park(&self, client: &Client) -> Option<ParkedPlace> {
         self.parked.take(client)
     }
@@ -469,72 +311,9 @@ impl Downgrade {
     }
 }
 
-impl Refusal {
-    /// The answer to the request.
-    pub(crate) fn answer(self, request: &Message, upstream: &str) -> Result<Answer, Failure> {
-        let id = request.id();
-        let invalid =
-            |text: &str| Answer::error(StatusCode::OK, id, code::INVALID_PARAMS, text, None);
-        Ok(match self {
-            Self::Stale => invalid("requestState invalid or expired"),
-            Self::InvalidResponses => invalid("\"inputResponses\" is an object of objects"),
-            Self::InvalidCursor => invalid("the cursor is not valid here; begin the list anew"),
-            Self::InvalidCapabilities(text) => Answer {
-                status: StatusCode::BAD_REQUEST,
-                ..invalid(&text)
-            },
-            Self::Declined => declined(request),
-            Self::Lost => {
-                let text = "the call was kept by a process that has ended; its outcome is unknown";
-                return Err(Failure::new(Reason::ExchangeLost, text));
-            }
-            Self::Failed(failure) => return Err(failure),
-            Self::Machine(refused) => {
-                let status = StatusCode::from_u16(refused.status());
-                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                if status == StatusCode::SERVICE_UNAVAILABLE {
-                    return Err(Failure::new(Reason::Overloaded, refused.to_string()));
-                }
-                let body = refused.answer(request, upstream).unwrap_or_default();
-                Answer::new(status, Content::Json, body.into())
-            }
-        })
-    }
-}
-
-/// The client did not visit the pages that the server wants visited before the call.
-fn declined(request: &Message) -> Answer {
-    let text = "the client declined what the server asks for before this call";
-    let body = match (request.id(), request.method()) {
-        (Some(id), Some("tools/call")) => {
-            let result = format!(
-                r#"{{"resultType":"complete","isError":true,"content":[{{"type":"text","text":"{text}"}}]}}"#
-            );
-            response(id, result.as_bytes())
-        }
-        (id, _) => error_response(id, code::INTERNAL_ERROR, text, None),
-    };
-    Answer::json(body)
-}
-
 fn has_pages(asked: &Asked) -> bool {
     asked.message.method().is_some_and(cursor::has_pages)
 }
-
-fn offered(taken: Result<(), Refused>) -> Offer<Refused> {
-    match taken {
-        Ok(()) => Offer::Taken,
-        Err(Refused::Over | Refused::Busy | Refused::TooManyInFlight { .. }) => Offer::Elsewhere,
-        Err(refused) => Offer::Refused(refused),
-    }
-}
-
-/// As which client the gateway opens sessions.
-const CLIENT_INFO: &str = concat!(
-    r#"{"name":"thinpipe","version":""#,
-    env!("CARGO_PKG_VERSION"),
-    r#""}"#
-);
 
 fn random() -> Result<u128, NotSealed> {
     let mut random = [0; 16];

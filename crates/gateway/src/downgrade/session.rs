@@ -404,7 +404,10 @@ impl State {
                 }
             }
             Action::Close(end) => {
-                self.writes.clear();
+                // What was to be said before still is, if anybody is there to hear it.
+                if matches!(end, End::UpstreamLost(_) | End::NotInitialized(_)) {
+                    self.writes.clear();
+                }
                 self.headers.clear();
                 self.end = Some(end);
             }

@@ -223,9 +223,8 @@ impl Session {
         tracing::warn!(upstream, error = text, "a message was not taken");
         let is_timeout = Failure::from(&error).reason == Reason::Timeout;
         match written {
-            // It may be running, and its answer comes on the stream: the deadline decides.
-            Written::Request(_)
-                if self.channel() == Channel::Pipe && is_timeout && !error.is_undelivered() => {}
+            // It may be running: the deadline decides, which tells the server too.
+            Written::Request(_) if is_timeout && !error.is_undelivered() => {}
             Written::Request(call) => self.write_failed(call, failure(&error), &text),
             Written::Answer(answer) => {
                 let undelivered = error.is_undelivered();
