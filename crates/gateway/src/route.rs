@@ -18,6 +18,7 @@ use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Answers;
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
@@ -32,6 +33,7 @@ use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 mod answer;
 mod initialize;
 mod intercept;
+mod kept;
 mod listen;
 mod opening;
 mod owner;
@@ -64,6 +66,8 @@ pub struct Route {
     /// Cancelled when the process ends: no upstream session goes on.
     stop: CancellationToken,
     buffered: ByteBudget,
+    /// What a server of 2026-07-28 has said that may be said again.
+    answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
@@ -86,6 +90,8 @@ impl Route {
             }
         };
         let health = Arc::new(Health::new(spec.health));
+        let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
+        let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
             spec,
             server,
@@ -98,6 +104,7 @@ impl Route {
             tasks,
             stop,
             buffered,
+            answers,
             log: OnceLock::new(),
         }
     }
