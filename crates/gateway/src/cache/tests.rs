@@ -232,7 +232,7 @@ fn what_interceptors_read_is_private() {
     let public =
         message(r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope" : "public","n":1e400}}"#);
     let modern = context(Revision::NEWEST, "tools/list");
-    match narrowed(&modern, Outcome::Forward(public.clone())) {
+    match narrowed(&modern, Outcome::Forward(public)) {
         Outcome::Changed(message) => assert_eq!(
             message.source(),
             r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope" : "private","n":1e400}}"#
