@@ -133,11 +133,14 @@ impl Gateway {
         for (route, observer) in self.routes.iter().zip(&self.observers) {
             let handler: Arc<dyn Handler> = Arc::clone(route) as _;
             server = server.endpoint(route.path(), route.name(), Arc::clone(&handler));
-            if let Some(sse) = &route.spec().sse {
+            let spec = route.spec();
+            // Its clients have sessions.
+            let sse = spec.sse.as_ref().filter(|_| spec.clients.served().legacy);
+            if let Some(sse) = sse {
                 server = server.sse_endpoint(SseEndpoint {
                     sse_path: sse.stream.clone(),
                     messages_path: sse.messages.clone(),
-                    name: Arc::clone(route.spec().name()),
+                    name: Arc::clone(spec.name()),
                     handler,
                     config: sse.config.clone(),
                     observer: observer.clone().map(|it| it as Arc<dyn SseObserver>),

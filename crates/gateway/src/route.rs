@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
-use thinpipe_proto::classify::is_read_only_method;
+use thinpipe_proto::classify::{Served, is_read_only_method};
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
@@ -422,6 +422,10 @@ impl Route {
 impl Handler for Route {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         self.answer(exchange)
+    }
+
+    fn serves(&self) -> Served {
+        self.spec.clients.served()
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

@@ -59,6 +59,21 @@ pub struct Served {
 }
 
 impl Served {
+    /// All eras.
+    pub const ALL: Self = Self {
+        legacy: true,
+        modern: true,
+    };
+
+    /// What both serve.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            legacy: self.legacy && other.legacy,
+            modern: self.modern && other.modern,
+        }
+    }
+
     /// The revisions an endpoint names in `data.supported`, modern first.
     #[must_use]
     pub fn revisions(self) -> Vec<Revision> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thinpipe_proto::bridge;
+use thinpipe_proto::classify::Served;
 use thinpipe_transport::mcp::LogLevel;
 
 /// Which clients a server is given (protocol notes 1.2).
@@ -15,6 +16,15 @@ pub enum Clients {
     Legacy,
     /// Clients of 2026-07-28 alone. To others it is named.
     Modern,
+}
+
+impl Clients {
+    pub(crate) fn served(self) -> Served {
+        Served {
+            legacy: self != Self::Modern,
+            modern: self != Self::Legacy,
+        }
+    }
 }
 
 /// Who uses an upstream session (protocol notes 5.2.1 and 5.4.1). Only servers of 2024-11-05 to 2025-11-25

@@ -5,7 +5,7 @@ use std::fmt;
 /// A key of 256 bits that seals `requestState`s and cursors, which clients keep and give back. It is
 /// never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct StateKey([u8; StateKey::BYTES]);
+pub struct StateKey([u8; Self::BYTES]);
 
 /// What is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod admin;
 mod admin_idle;
+mod bridges;
 mod check;
 mod doctor;
 mod migrate;

@@ -126,7 +126,7 @@ pub(crate) fn dispatch(
             return Ok(Dispatched::Now(posted));
         }
         Step::Bodiless(class) => Ok(class),
-        Step::ReadBody => classify_body(shared, body, &envelope.headers).map_err(|refusal| {
+        Step::ReadBody => classify_body(shared, body, &envelope).map_err(|refusal| {
             let session = live_session(shared, &envelope);
             let revision =
                 named_revision(&envelope.headers).or_else(|| session.map(|s| s.revision()));
@@ -189,9 +189,10 @@ fn start(
         .start(shared, permit, asked)
 }
 
-fn classify_body(shared: &Shared, body: Bytes, headers: &HeaderMap) -> Result<Class, Refusal> {
+fn classify_body(shared: &Shared, body: Bytes, envelope: &Envelope) -> Result<Class, Refusal> {
     let payload = Payload::parse(body)?;
-    classify::classify_post(payload, headers, shared.served)
+    let served = ladder::served_at(shared, &envelope.endpoint);
+    classify::classify_post(payload, &envelope.headers, served)
 }
 
 /// The revision a request's header names, if it is known.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use thinpipe_proto::classify::Refusal;
+use thinpipe_proto::classify::{Refusal, Served};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Message, RequestId};
 use thinpipe_proto::session::{EventId, Principal, SessionId};
@@ -69,6 +69,13 @@ pub trait Handler: Send + Sync + 'static {
     /// In a session the future is run to its end even when the client leaves, since leaving is not
     /// cancelling; outside of one (2026-07-28) it is dropped then, since leaving is.
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer>;
+
+    /// Which clients its endpoint of Streamable HTTP takes, of those that the server takes. Others are
+    /// told what there is (protocol notes 1.2), and get no further. All of them, unless it says
+    /// otherwise.
+    fn serves(&self) -> Served {
+        Served::ALL
+    }
 
     /// A session has ended, for whatever reason; called once for each that was opened.
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

@@ -9,7 +9,7 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use thinpipe_proto::classify::{self, Class};
+use thinpipe_proto::classify::{self, Class, Served};
 use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX, SESSION_ID};
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::Principal;
@@ -125,7 +125,8 @@ fn new_work(
         // What is malformed is refused as such further on.
         Step::ReadBody => {
             let payload = Payload::parse(body.clone()).ok()?;
-            classify::classify_post(payload, &head.headers, shared.served).ok()?
+            let served = served_at(shared, &admitted.endpoint);
+            classify::classify_post(payload, &head.headers, served).ok()?
         }
     };
     match &class {
@@ -167,7 +168,7 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Checked, Answer> {
         return Err(preflight(head));
     }
     let (endpoint, (principal, step)) = match route {
-        Route::Mcp(endpoint) => (endpoint, admit_streamable(shared, head)?),
+        Route::Mcp(endpoint) => (endpoint, admit_streamable(shared, endpoint, head)?),
         Route::Sse(mount, half) => (&mount.endpoint, sse::admit(shared, head, mount, *half)?),
         Route::Page(page) => return page.answer(shared, head).map(Checked::Page),
     };
@@ -192,8 +193,12 @@ fn check(shared: &Shared, head: &RequestHead) -> Result<Checked, Answer> {
 }
 
 /// Method, token and media types of a request to an endpoint of Streamable HTTP, in this order.
-fn admit_streamable(shared: &Shared, head: &RequestHead) -> Result<(Principal, Step), Answer> {
-    let class = bodiless(shared, head)?;
+fn admit_streamable(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    head: &RequestHead,
+) -> Result<(Principal, Step), Answer> {
+    let class = bodiless(head, served_at(shared, endpoint))?;
     let principal = authenticate(shared, head)?;
     match class {
         None => check_post_types(head)?,
@@ -272,11 +277,16 @@ pub(crate) fn unavailable(id: Option<&RequestId>, text: &str, data: &'static str
     answer
 }
 
-fn bodiless(shared: &Shared, head: &RequestHead) -> Result<Option<Class>, Answer> {
+/// Which clients get beyond the classification at this endpoint.
+pub(crate) fn served_at(shared: &Shared, endpoint: &Endpoint) -> Served {
+    shared.served.and(endpoint.handler.serves())
+}
+
+fn bodiless(head: &RequestHead, served: Served) -> Result<Option<Class>, Answer> {
     if head.method == Method::POST {
         return Ok(None);
     }
-    let class = classify::classify_bodiless(&head.method, &head.headers, shared.served);
+    let class = classify::classify_bodiless(&head.method, &head.headers, served);
     class.map(Some).map_err(|refusal| Answer::refused(&refusal))
 }
 

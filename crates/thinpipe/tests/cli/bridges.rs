@@ -1,0 +1,58 @@
+//! Clients of one era and servers of the other, as the settings have it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, Sample, temporary};
+
+const DISCOVER: &str = r#"{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+
+/// A gateway with one upstream, written so.
+fn in_front(upstream: &str) -> Gateway {
+    let text = format!("listen = \"127.0.0.1:0\"\nadmin = \"off\"\n[[upstreams]]\n{upstream}\n");
+    let file = temporary("bridges.toml", &text);
+    Gateway::start(&["serve", "--config", file.path()], &[])
+}
+
+/// 1.2: whom a server is not given hears which revisions there are, before the server is asked.
+#[test]
+fn clients_that_are_not_let_in_are_told_what_there_is() {
+    let sample = Sample::start();
+    for (clients, refused, admitted, requested, supported) in [
+        (
+            "legacy",
+            DISCOVER,
+            INITIALIZE,
+            "2026-07-28",
+            json!(["2025-11-25", "2025-06-18", "2025-03-26"]),
+        ),
+        (
+            "modern",
+            INITIALIZE,
+            DISCOVER,
+            "2025-11-25",
+            json!(["2026-07-28"]),
+        ),
+    ] {
+        let gateway = in_front(&format!(
+            "url = \"{}\"\nclients = \"{clients}\"",
+            sample.url
+        ));
+        let answer = gateway.post(refused);
+        assert_eq!(answer.status, 400, "{clients}: {}", answer.body);
+        let error: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(error["error"]["code"], -32022, "{error}");
+        let data = &error["error"]["data"];
+        assert_eq!(
+            (&data["supported"], &data["requested"]),
+            (&supported, &json!(requested))
+        );
+        let answer = gateway.post(admitted);
+        assert_eq!(answer.status, 200, "{clients}: {}", answer.body);
+        let said = gateway
+            .program
+            .said_until("for the configuration of a client");
+        let has_sse = said.contains("HTTP+SSE (deprecated)");
+        assert_eq!(has_sse, clients == "legacy", "{said}");
+    }
+}
