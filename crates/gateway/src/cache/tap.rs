@@ -76,6 +76,8 @@ impl BodyStream for Tap {
         self.copy.add(out.get(before..).unwrap_or_default());
         match filled {
             Poll::Ready(Ok(Filled::End)) => self.copy.end(),
+            // Whoever knows that nothing is left does not ask again.
+            Poll::Ready(Ok(Filled::More)) if self.body.remaining() == Some(0) => self.copy.end(),
             Poll::Ready(Err(_)) => self.copy.gathered = Gathered::Nothing,
             Poll::Ready(Ok(Filled::More)) | Poll::Pending => {}
         }
