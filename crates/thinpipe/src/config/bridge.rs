@@ -276,7 +276,7 @@ struct Rule {
     keys: &'static [&'static str],
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         holds: |raw| matches!(raw.era, Some(RawEra::Stateless | RawEra::Modern)),
         why: "a server of 2026-07-28 has no sessions, asks within its answers, and says itself how long these may be kept",
@@ -309,6 +309,11 @@ const RULES: [Rule; 6] = [
         holds: |raw| raw.sessions == Some(RawSharing::PerClient),
         why: "with `sessions = \"per_client\"` nobody shares",
         keys: &["session_pool"],
+    },
+    Rule {
+        holds: |raw| raw.sessions == Some(RawSharing::Shared),
+        why: "with `sessions = \"shared\"` roots would be everybody's",
+        keys: &["session_pool.roots"],
     },
 ];
 

@@ -165,6 +165,10 @@ fn i2_every_example_of_the_documentation_is_valid() {
             include_str!("../../../../../docs/src/migration.md"),
         ),
         ("operations.md", OPERATIONS),
+        (
+            "bridging.md",
+            include_str!("../../../../../docs/src/bridging.md"),
+        ),
     ];
     let mut read = 0;
     for (name, chapter) in chapters {
