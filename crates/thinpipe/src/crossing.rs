@@ -170,7 +170,7 @@ impl Client {
     pub(crate) fn reaches(self, speaks: &[Server]) -> Option<Server> {
         let is_modern = self == Self::Stateless;
         let own = speaks.iter().find(|server| server.is_modern() == is_modern);
-        own.or(speaks.first()).copied()
+        own.or_else(|| speaks.first()).copied()
     }
 }
 
