@@ -3,22 +3,36 @@
 //! [`Reframing`] is the one for a legacy client in front of a legacy server whose session is a pipe of
 //! messages, HTTP+SSE or stdio (protocol notes 5.2, group A). Both sides speak one revision, so a
 //! message changes nothing but ids and tokens; every other byte stays as it came.
+//!
+//! [`upgrade::Upgrading`] is the one for a legacy client in front of a server of 2026-07-28 (5.3, group B).
+//!
+//! [`multiplex::Multiplexing`] is the one for calls of 2026-07-28 on a program of that revision (5.5,
+//! group D over stdio).
+//!
+//! Where the eras differ (groups B, C and D), messages are made over by [`envelope`], [`capabilities`],
+//! [`shape`] and [`tools`]: pure functions that every pair of bindings uses.
 
 mod action;
 mod association;
 mod call;
+pub mod capabilities;
 mod client;
 mod clock;
 mod ending;
+pub mod envelope;
 mod handshake;
 mod limits;
 mod member;
+pub mod multiplex;
 mod notice;
 mod progress;
 mod question;
 mod refused;
+pub mod shape;
 mod shared;
+pub mod tools;
 mod topics;
+pub mod upgrade;
 mod upstream;
 
 use std::collections::{BTreeMap, VecDeque};

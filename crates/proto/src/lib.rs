@@ -15,6 +15,7 @@
 //! - [`probe`]: which revisions a server speaks, found out by asking.
 //! - [`backoff`]: delays between reconnections, as a pure function.
 //! - [`bridge`]: between a client and a server whose messages are framed differently.
+//! - [`cache`]: answers that may be given again, for as long as their server says.
 //! - [`deprecation`]: what clients of HTTP+SSE are told, when, and how often.
 //! - [`duration`]: durations in configuration files.
 //! - [`shown`]: text of peers, as logs and errors may show it.
@@ -22,6 +23,7 @@
 pub mod access;
 pub mod backoff;
 pub mod bridge;
+pub mod cache;
 pub mod classify;
 pub mod deprecation;
 pub mod duration;

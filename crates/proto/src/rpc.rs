@@ -1,7 +1,9 @@
 //! JSON-RPC messages as a gateway needs them: outlined in one validating pass, bytes kept.
 
+mod canonical;
 mod edit;
 mod id;
+mod object;
 mod outline;
 mod parts;
 mod peek;
@@ -17,10 +19,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use canonical::canonical;
 pub use id::RequestId;
+pub use object::Object;
 pub use parts::{elements, member, members, splice, string};
 pub use peek::peek_is_response;
 pub use write::{error_response, error_response_null_id, quoted, response};
+
+pub(crate) use object::is_object;
 
 use outline::Outline;
 use scan::{Refused, Scanner, Span};

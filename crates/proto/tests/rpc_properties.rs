@@ -253,8 +253,50 @@ fn replaced(message: &str, path: &[&str], to: &[u8]) -> Value {
     whole
 }
 
+/// The value with its members the other way round, blanks between, and its strings all escapes.
+fn rewritten(value: &Value) -> String {
+    let string = |text: &str| {
+        let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+        format!("\"{}\"", units.collect::<String>())
+    };
+    match value {
+        Value::String(text) => string(text),
+        Value::Array(elements) => {
+            let elements: Vec<_> = elements.iter().map(rewritten).collect();
+            format!("[ {}]", elements.join("\n,"))
+        }
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| {
+                format!("{} :{}", string(name), rewritten(value))
+            };
+            let members: Vec<_> = members.iter().rev().map(member).collect();
+            format!("{{{} }}", members.join(",\t"))
+        }
+        other => other.to_string(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// R234: the canonical form says the same, is its own, and is that of every other way to write it.
+    #[test]
+    fn r234_there_is_one_canonical_form(text in value()) {
+        let canonical = match rpc::canonical(text.as_bytes()) {
+            Ok(canonical) => canonical,
+            // A member that is there twice.
+            Err(error) => {
+                prop_assert_eq!(error.code, code::INVALID_REQUEST);
+                return Ok(());
+            }
+        };
+        prop_assert_eq!(as_value(&canonical), as_value(text.as_bytes()));
+        prop_assert_eq!(&rpc::canonical(&canonical).unwrap(), &canonical);
+        let value = as_value(&canonical);
+        let (one, other) = (value.to_string(), rewritten(&value));
+        let one = rpc::canonical(one.as_bytes()).unwrap();
+        prop_assert_eq!(rpc::canonical(other.as_bytes()).unwrap(), one);
+    }
 
     /// R065: JSON is what `serde_json` takes for JSON, also after some bytes were changed.
     #[test]

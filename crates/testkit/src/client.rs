@@ -27,6 +27,7 @@ pub struct Client {
     path: String,
     session: Option<String>,
     revision: Option<String>,
+    authorization: Option<String>,
 }
 
 impl Client {
@@ -48,7 +49,15 @@ impl Client {
             path: format!("/{path}"),
             session: None,
             revision: None,
+            authorization: None,
         }
+    }
+
+    /// With this token, as `Authorization: Bearer`, in every request.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.authorization = Some(format!("Bearer {token}"));
+        self
     }
 
     /// Opens a session: `initialize` and `notifications/initialized`. Returns the `initialize` result.
@@ -58,8 +67,17 @@ impl Client {
     /// If the server refuses, or takes too long.
     #[track_caller]
     pub fn initialize(&mut self, revision: &str) -> impl Future<Output = Value> + Send {
+        self.open(rpc::initialize(0, revision))
+    }
+
+    /// As [`initialize`](Self::initialize), with a whole `initialize` of one's own.
+    ///
+    /// # Panics
+    /// As [`initialize`](Self::initialize).
+    #[track_caller]
+    pub fn open(&mut self, initialize: impl ToString) -> impl Future<Output = Value> + Send {
         let at = Location::caller();
-        let body = rpc::initialize(0, revision);
+        let body = initialize.to_string();
         async move {
             (self.session, self.revision) = (None, None);
             let mut response = self.post(body).await;
@@ -149,6 +167,9 @@ impl Client {
         }
         if let Some(revision) = &self.revision {
             headers.push("MCP-Protocol-Version", revision);
+        }
+        if let Some(authorization) = &self.authorization {
+            headers.push("Authorization", authorization);
         }
         RequestBuilder {
             address: self.address,

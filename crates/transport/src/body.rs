@@ -113,6 +113,9 @@ pub trait BodyStream: Send + 'static {
         false
     }
 
+    /// How long nothing comes says nothing from now on: its reader has a time-out of its own.
+    fn outwait_silence(&mut self) {}
+
     /// The reader went away before the end. `Some` is what must still be done (an answer drained so
     /// that the call ends as the server means it); `None` drops the body at once.
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {

@@ -1,5 +1,6 @@
-//! The client side of Streamable HTTP: one [`Upstream`] for each MCP server endpoint. And the client side
-//! of HTTP+SSE ([`sse`]) and stdio ([`stdio`]), where a session is a [`pipe::Pipe`] of messages.
+//! The client side of Streamable HTTP: one [`Upstream`] for each MCP server endpoint. And, where a session is a
+//! [`pipe::Pipe`] of messages, the client side of HTTP+SSE ([`sse`]), stdio ([`stdio`]) and Streamable HTTP
+//! with sessions ([`streamable`]).
 //!
 //! A request is consumed by sending it, and its response is one value whose body has not been read:
 //! there is no way to ask an upstream the same thing twice by accident.
@@ -36,6 +37,7 @@ mod redirect;
 pub mod sse;
 #[cfg(unix)]
 pub mod stdio;
+pub mod streamable;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -28,7 +28,7 @@ impl Reframing {
         if known.calls.contains_key(id) {
             return Err(Refused::IdInUse);
         }
-        if method != "initialize" && known.take_cancel(id, now) {
+        if method != "initialize" && known.early.take(id, now) {
             let request = id.clone();
             self.actions.push_back(Action::Finish { member, request });
             return Ok(());
@@ -116,7 +116,7 @@ impl Reframing {
         };
         match known.calls.get(&id).copied() {
             Some(call) => self.give_up(call, Some(message), now),
-            None => known.remember_cancel(id, now),
+            None => known.early.remember(id, now),
         }
     }
 

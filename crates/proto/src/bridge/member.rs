@@ -14,7 +14,13 @@ pub(super) struct Member {
     pub(super) calls: HashMap<RequestId, CallId>,
     /// `initialize` was answered. Kept on shared sessions only.
     pub(super) ready: bool,
-    early_cancels: VecDeque<EarlyCancel>,
+    pub(super) early: EarlyCancels,
+}
+
+/// Cancellations of requests that have not come yet.
+#[derive(Debug, Default)]
+pub(super) struct EarlyCancels {
+    waiting: VecDeque<EarlyCancel>,
 }
 
 /// A cancellation that matched nothing: it may have overtaken its request.
@@ -24,26 +30,26 @@ struct EarlyCancel {
     until: Instant,
 }
 
-impl Member {
-    pub(super) fn remember_cancel(&mut self, request: RequestId, now: Instant) {
-        self.forget_cancels(now);
-        if self.early_cancels.len() == MAX_EARLY_CANCELS {
-            self.early_cancels.pop_front();
+impl EarlyCancels {
+    pub(super) fn remember(&mut self, request: RequestId, now: Instant) {
+        self.forget(now);
+        if self.waiting.len() == MAX_EARLY_CANCELS {
+            self.waiting.pop_front();
         }
         let until = after(now, EARLY_CANCEL_AGE);
-        self.early_cancels.push_back(EarlyCancel { request, until });
+        self.waiting.push_back(EarlyCancel { request, until });
     }
 
     /// Whether a request was cancelled before it came. A cancellation counts once.
-    pub(super) fn take_cancel(&mut self, request: &RequestId, now: Instant) -> bool {
-        self.forget_cancels(now);
-        let cancels = &mut self.early_cancels;
+    pub(super) fn take(&mut self, request: &RequestId, now: Instant) -> bool {
+        self.forget(now);
+        let cancels = &mut self.waiting;
         let found = cancels.iter().position(|early| early.request == *request);
         found.is_some_and(|at| cancels.remove(at).is_some())
     }
 
     // No timer does this: a few ids are left until the next one comes.
-    fn forget_cancels(&mut self, now: Instant) {
-        self.early_cancels.retain(|early| early.until > now);
+    fn forget(&mut self, now: Instant) {
+        self.waiting.retain(|early| early.until > now);
     }
 }

@@ -62,6 +62,12 @@ pub enum Refused {
     /// The client session has not been initialized on this shared upstream session.
     #[error("the session is not initialized")]
     NotInitialized,
+    /// The client session has been initialized, and is so once.
+    #[error("the session is initialized already")]
+    Initialized,
+    /// The server's answer about itself cannot be used.
+    #[error("what the upstream says of itself cannot be used")]
+    InvalidUpstream,
     /// The client session asks for another revision than the shared upstream session was opened
     /// with: open another one.
     #[error("the upstream session was opened with another revision")]
@@ -77,11 +83,14 @@ impl Refused {
     pub fn code(&self) -> i32 {
         match self {
             Self::Over => code::SESSION_NOT_FOUND,
-            Self::IdInUse | Self::TooLong { .. } | Self::NotInitialized => code::INVALID_REQUEST,
+            Self::IdInUse | Self::TooLong { .. } | Self::NotInitialized | Self::Initialized => {
+                code::INVALID_REQUEST
+            }
             Self::InvalidParameter { .. } => code::INVALID_PARAMS,
             Self::NotShareable => code::METHOD_NOT_FOUND,
             Self::TooManyInFlight { .. }
             | Self::TooManySubscriptions { .. }
+            | Self::InvalidUpstream
             | Self::OtherRevision => code::INTERNAL_ERROR,
         }
     }
@@ -97,6 +106,8 @@ impl Refused {
             Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::TooManySubscriptions { .. } => "too_many_subscriptions",
             Self::NotInitialized => "not_initialized",
+            Self::Initialized => "initialized",
+            Self::InvalidUpstream => "invalid_upstream_response",
             Self::OtherRevision => "other_revision",
             Self::NotShareable => "not_shareable",
         }

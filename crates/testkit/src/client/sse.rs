@@ -46,6 +46,7 @@ impl SseClient {
     #[track_caller]
     pub fn of(mut stream: Response, client: &Client) -> impl Future<Output = Self> + Send + use<> {
         let (at, address) = (Location::caller(), client.address());
+        let authorization = client.authorization.clone();
         async move {
             let first = stream.next_event().await;
             let first = first.unwrap_or_else(|| panic!("the stream opened at {at} has no event"));
@@ -59,9 +60,11 @@ impl SseClient {
                 endpoint.starts_with('/'),
                 "the endpoint at {at}: {endpoint}"
             );
+            let mut messages = Client::new(&format!("http://{address}{endpoint}"));
+            messages.authorization = authorization;
             Self {
                 stream,
-                messages: Client::new(&format!("http://{address}{endpoint}")),
+                messages,
                 endpoint,
             }
         }
@@ -122,8 +125,17 @@ impl SseClient {
     /// If the server refuses, or takes too long.
     #[track_caller]
     pub fn initialize(&mut self, revision: &str) -> impl Future<Output = Value> + Send {
+        self.begin(rpc::initialize(0, revision))
+    }
+
+    /// As [`initialize`](Self::initialize), with a whole `initialize` of one's own.
+    ///
+    /// # Panics
+    /// As [`initialize`](Self::initialize).
+    #[track_caller]
+    pub fn begin(&mut self, initialize: impl ToString) -> impl Future<Output = Value> + Send {
         let at = Location::caller();
-        let body = rpc::initialize(0, revision);
+        let body = initialize.to_string();
         async move {
             let answer = self.ask(body).await;
             assert!(answer["result"].is_object(), "initialize at {at}: {answer}");

@@ -14,7 +14,7 @@ use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::Principal;
 use tokio_util::sync::CancellationToken;
 
-use super::log::LogLevel;
+use super::LogLevel;
 use super::{AskError, InputRequest};
 use crate::io::now;
 use crate::server::Session;

@@ -11,11 +11,11 @@ use thinpipe_proto::bridge::cancelled_of;
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{Kind, Message, RequestId, code, meta_key};
 
+use super::LogLevel;
 use super::call::{Begun, guarded};
 use super::config::HttpTransportConfig;
 use super::context::{About, Context};
 use super::handler::{MessageHandler, Request, ServerInfo};
-use super::log::LogLevel;
 use super::session::SessionState;
 use super::shape::Shape;
 use super::subscription::{Filter, Notifier};

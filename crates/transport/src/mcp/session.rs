@@ -8,8 +8,8 @@ use serde_json::Value;
 use thinpipe_proto::rpc::RequestId;
 use tokio_util::sync::CancellationToken;
 
+use super::LogLevel;
 use super::RpcError;
-use super::log::LogLevel;
 use crate::server::Session;
 use crate::server::conversation::{Conversation, ConversationConfig};
 

@@ -199,6 +199,12 @@ impl BodyStream for Unread {
         unwatch(&mut live.connection.io)
     }
 
+    fn outwait_silence(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.patience.idle = Duration::MAX;
+        }
+    }
+
     fn remaining(&self) -> Option<u64> {
         let more = match &self.live {
             Some(live) => live.framing.remaining()?,

@@ -366,6 +366,10 @@ impl BodyStream for Unread {
         Poll::Ready(Ok(Filled::End))
     }
 
+    fn outwait_silence(&mut self) {
+        self.patience.idle = Duration::MAX;
+    }
+
     fn remaining(&self) -> Option<u64> {
         match &self.live {
             Some(live) => live.incoming.size_hint().exact(),

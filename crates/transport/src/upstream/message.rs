@@ -90,6 +90,15 @@ impl UpstreamResponse {
         self.body
     }
 
+    /// The same response with what `map` makes of its body, which has to have as many bytes.
+    #[must_use]
+    pub fn map_body(self, map: impl FnOnce(Body) -> Body) -> Self {
+        Self {
+            body: map(self.body),
+            ..self
+        }
+    }
+
     /// Reads the whole body, within a budget.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
 //! One session with a legacy server as a pipe of messages, whatever carries it: a child process
-//! ([`StdioUpstream::spawn`](super::stdio::StdioUpstream::spawn)) or an HTTP+SSE connection
-//! ([`sse::open`]).
+//! ([`StdioUpstream::spawn`](super::stdio::StdioUpstream::spawn)), an HTTP+SSE connection
+//! ([`sse::open`]) or a session of Streamable HTTP ([`streamable::open`]).
 //!
 //! The receiving half is the session: dropping it ends the session, and who does not take messages from
 //! it stops the server through the kernel's buffers. Nothing is read ahead beyond one read.
 
 mod ask;
 mod error;
+pub(in crate::upstream) mod events;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,12 +16,13 @@ use std::vec;
 use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{Message, Payload};
+use thinpipe_proto::rpc::{Message, Payload, RequestId, code, error_response};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 #[cfg(unix)]
 use super::stdio;
-use super::{Upstream, sse};
+use super::streamable::Told;
+use super::{Upstream, sse, streamable};
 
 pub use error::PipeError;
 
@@ -44,11 +46,43 @@ pub struct PipeSender {
     over: CancellationToken,
 }
 
+/// What comes out of a session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Incoming {
+    /// A message.
+    Message {
+        /// It.
+        message: Message,
+        /// In Streamable HTTP, the request on whose stream it came, over whatever connection. `None`: it came
+        /// on the standalone stream, or all messages of the session come on one.
+        via: Option<RequestId>,
+    },
+    /// The stream of this request ended without its response, and cannot be resumed: it may have run. The
+    /// session goes on.
+    Lost {
+        /// The request.
+        request: RequestId,
+        /// Why it ended.
+        error: PipeError,
+    },
+    /// The standalone stream broke off and was opened anew, not from where it was: whether the server said
+    /// something meanwhile is not known.
+    Gap,
+    /// The standalone stream has ended, for good: only the streams of requests are left.
+    Deaf {
+        /// Why it ended.
+        error: PipeError,
+    },
+}
+
 /// The receiving half.
 pub struct PipeReceiver {
     inlet: Inlet,
     /// Of a batch, what has not been taken yet.
     ready: vec::IntoIter<Message>,
+    /// The request on whose stream the batch came.
+    ready_via: Option<RequestId>,
     /// Cancelled when the session is over. Whatever belongs to it ends with it.
     over: CancellationToken,
     _ends_it: DropGuard,
@@ -59,12 +93,14 @@ enum Outlet {
     #[cfg(unix)]
     Stdio(stdio::Input),
     Sse(Arc<sse::Posts>),
+    Streamable(Arc<streamable::Posts>),
 }
 
 enum Inlet {
     #[cfg(unix)]
     Stdio(Box<stdio::Output>),
     Sse(Box<sse::Messages>),
+    Streamable(Box<streamable::Messages>),
 }
 
 impl Pipe {
@@ -85,6 +121,18 @@ impl Pipe {
         Self::new(name, outlet, inlet, CancellationToken::new())
     }
 
+    pub(super) fn streamable(
+        upstream: &Upstream,
+        posts: streamable::Posts,
+        messages: streamable::Messages,
+        over: CancellationToken,
+    ) -> Self {
+        let name = Arc::clone(&upstream.config().name);
+        let outlet = Outlet::Streamable(Arc::new(posts));
+        let inlet = Inlet::Streamable(Box::new(messages));
+        Self::new(name, outlet, inlet, over)
+    }
+
     fn new(upstream: Arc<str>, outlet: Outlet, inlet: Inlet, over: CancellationToken) -> Self {
         Self {
             sender: PipeSender {
@@ -95,6 +143,7 @@ impl Pipe {
             receiver: PipeReceiver {
                 inlet,
                 ready: Vec::new().into_iter(),
+                ready_via: None,
                 _ends_it: over.clone().drop_guard(),
                 over,
             },
@@ -104,7 +153,7 @@ impl Pipe {
 
 impl PipeSender {
     /// Sends one JSON-RPC message, and returns when the server has it: the child's pipe took all of it, or
-    /// the POST was answered with a success. It is sent once at most.
+    /// the POST was answered with a success (of which nothing is read here). It is sent once at most.
     ///
     /// Dropping the future before that leaves open whether the server gets the message; it never gets a
     /// part of it.
@@ -134,13 +183,59 @@ impl PipeSender {
             #[cfg(unix)]
             Outlet::Stdio(input) => input.send(message, &self.upstream).await,
             Outlet::Sse(posts) => posts.send(message, headers).await,
+            Outlet::Streamable(posts) => posts.send(message, headers).await,
         }
     }
 
     /// Whether its messages have headers: they are POSTs.
     #[must_use]
     pub fn has_headers(&self) -> bool {
-        matches!(self.outlet, Outlet::Sse(_))
+        self.is_http()
+    }
+
+    fn is_http(&self) -> bool {
+        matches!(self.outlet, Outlet::Sse(_) | Outlet::Streamable(_))
+    }
+
+    /// Whether messages come with the request that they belong to: each request has a stream of its own.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        matches!(self.outlet, Outlet::Streamable(_))
+    }
+
+    /// Makes sure that what belongs to no request can come: opens the standalone stream of Streamable HTTP,
+    /// if it is not open. `false`: the server has none. Call it by one at a time.
+    ///
+    /// # Errors
+    /// [`PipeError`]: it could not be opened.
+    pub async fn listen(&self) -> Result<bool, PipeError> {
+        match &self.outlet {
+            Outlet::Streamable(posts) => posts.listen().await,
+            _ => Ok(true),
+        }
+    }
+
+    /// Closes the standalone stream of Streamable HTTP.
+    pub fn unlisten(&self) {
+        if let Outlet::Streamable(posts) = &self.outlet {
+            posts.unlisten();
+        }
+    }
+
+    /// Nobody waits for the answer of this request any more: its stream is closed, where it has one. The
+    /// server need not take that for its cancellation. Call it when sending the request is over.
+    pub fn let_go(&self, request: &RequestId) {
+        if let Outlet::Streamable(posts) = &self.outlet {
+            posts.let_go(request);
+        }
+    }
+
+    /// Nobody takes the answer of this request for now, or somebody does again: of the events of its stream
+    /// no more than [`MAX_HELD`](streamable::MAX_HELD) bytes of an unfinished one are read while it is held.
+    pub fn hold(&self, request: &RequestId, is_held: bool) {
+        if let Outlet::Streamable(posts) = &self.outlet {
+            posts.hold(request, is_held);
+        }
     }
 
     /// Name of the upstream.
@@ -149,13 +244,14 @@ impl PipeSender {
         Arc::clone(&self.upstream)
     }
 
-    /// Tells which revision `initialize` agreed on: later POSTs of HTTP+SSE name it in
-    /// `MCP-Protocol-Version`, as clients do. The first call counts; a child process is told nothing.
+    /// Tells which revision `initialize` agreed on: later requests over HTTP name it in
+    /// `MCP-Protocol-Version`. The first call counts; a child process is told nothing.
     pub fn negotiated(&self, revision: Revision) {
         match &self.outlet {
             #[cfg(unix)]
             Outlet::Stdio(_) => {}
             Outlet::Sse(posts) => posts.negotiated(revision),
+            Outlet::Streamable(posts) => posts.negotiated(revision),
         }
     }
 
@@ -181,43 +277,90 @@ impl PipeReceiver {
     /// The next message; a batch comes as its messages. `None`: the session is over, by
     /// [`PipeSender::close`] or after an error. Text that is no message is logged and skipped.
     ///
+    /// For those to whom it does not matter on which stream a message comes: a request whose stream was lost
+    /// is answered with an error here.
+    ///
     /// Dropping the future loses nothing.
     ///
     /// # Errors
     /// [`PipeError`], which is the end of the session: it is told once, then comes `None`.
     pub async fn next(&mut self) -> Option<Result<Message, PipeError>> {
         loop {
+            match self.receive().await? {
+                Ok(Incoming::Message { message, .. }) => return Some(Ok(message)),
+                Ok(Incoming::Lost { request, error }) => {
+                    if let Some(message) = lost(&request, &error) {
+                        return Some(Ok(message));
+                    }
+                }
+                Ok(Incoming::Gap) => tracing::debug!("a standalone stream was opened anew"),
+                Ok(Incoming::Deaf { error }) => {
+                    tracing::warn!(%error, "a standalone stream has ended");
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// As [`next`](Self::next), with what else is to be known of it.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn receive(&mut self) -> Option<Result<Incoming, PipeError>> {
+        loop {
             if self.over.is_cancelled() {
                 return None;
             }
             if let Some(message) = self.ready.next() {
-                return Some(Ok(message));
+                let via = self.ready_via.clone();
+                return Some(Ok(Incoming::Message { message, via }));
             }
-            let payload = tokio::select! {
+            let told = tokio::select! {
                 // Cancel-safe: waiting for a token changes nothing.
                 () = self.over.cancelled() => return None,
                 // Cancel-safe: what has been read stays in the inlet.
-                payload = self.inlet.next() => payload,
+                told = self.inlet.next() => told,
             };
-            match payload {
-                Ok(Payload::Single(message)) => return Some(Ok(message)),
-                Ok(Payload::Batch(messages)) => self.ready = messages.into_iter(),
+            let incoming = match told {
+                Ok(Told::Payload(Payload::Single(message), via)) => {
+                    Incoming::Message { message, via }
+                }
+                Ok(Told::Payload(Payload::Batch(messages), via)) => {
+                    (self.ready, self.ready_via) = (messages.into_iter(), via);
+                    continue;
+                }
+                Ok(Told::Lost(request, error)) => Incoming::Lost { request, error },
+                Ok(Told::Gap) => Incoming::Gap,
+                Ok(Told::Deaf(error)) => Incoming::Deaf { error },
                 Err(error) => {
                     self.over.cancel();
                     return Some(Err(error));
                 }
-            }
+            };
+            return Some(Ok(incoming));
         }
     }
 }
 
+/// The answer to a request whose stream was lost.
+fn lost(request: &RequestId, error: &PipeError) -> Option<Message> {
+    let data = br#"{"reason":"upstream_stream_lost"}"#;
+    let text = error.to_string();
+    let answer = error_response(Some(request), code::INTERNAL_ERROR, &text, Some(data));
+    Message::parse(answer).ok()
+}
+
 impl Inlet {
-    async fn next(&mut self) -> Result<Payload, PipeError> {
-        match self {
+    async fn next(&mut self) -> Result<Told, PipeError> {
+        let payload = match self {
             #[cfg(unix)]
             Self::Stdio(output) => output.next().await,
             Self::Sse(messages) => messages.next().await,
-        }
+            Self::Streamable(messages) => return messages.next().await,
+        };
+        Ok(Told::Payload(payload?, None))
     }
 }
 

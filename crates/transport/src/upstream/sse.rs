@@ -17,14 +17,13 @@ use thinpipe_proto::probe::ENDPOINT_TIMEOUT;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::Payload;
 use thinpipe_proto::shown::Shown;
-use thinpipe_proto::sse::{Decoder, Event, Item};
+use thinpipe_proto::sse::Event;
 use tokio::time::{Instant, timeout_at};
 
+use super::pipe::events::Events;
 use super::pipe::{Pipe, PipeError};
-use super::{MAX_SHOWN, Upstream, UpstreamRequest, UpstreamResponse, probe};
+use super::{MAX_SHOWN, Upstream, UpstreamRequest, probe};
 use crate::ByteBudget;
-use crate::body::{Body, BodyStream, Filled};
-use crate::byte_budget::Reserved;
 
 /// Opens a session: GET of the upstream's URL, which must give an event stream whose first event names an
 /// endpoint of the same origin, all within 10 s. `headers` go with every request that has none of its own
@@ -59,7 +58,8 @@ pub async fn open(
         });
     }
     upstream.note_deprecation(&response.headers);
-    let mut messages = Messages::new(name(), response, max_message, budget);
+    let body = response.into_body();
+    let mut messages = Messages(Events::new(name(), body, max_message, budget));
     let first = timeout_at(until, messages.first()).await;
     let endpoint = first.map_err(|_| late(true))??;
     let posts = Posts {
@@ -130,42 +130,9 @@ impl Posts {
 }
 
 /// The receiving half: events.
-pub(super) struct Messages {
-    upstream: Arc<str>,
-    /// `None`: it has ended.
-    body: Option<Box<dyn BodyStream>>,
-    decoder: Decoder,
-    room: Reserved,
-    budget: ByteBudget,
-    max_message: usize,
-}
+pub(super) struct Messages(Events);
 
 impl Messages {
-    fn new(
-        upstream: Arc<str>,
-        response: UpstreamResponse,
-        max_message: usize,
-        budget: &ByteBudget,
-    ) -> Self {
-        let mut decoder = Decoder::new(max_message);
-        let body = match response.into_body() {
-            Body::Empty => None,
-            Body::Full(bytes) => {
-                decoder.push(bytes);
-                None
-            }
-            Body::Stream(stream) => Some(stream),
-        };
-        Self {
-            upstream,
-            body,
-            decoder,
-            room: budget.empty(),
-            budget: budget.clone(),
-            max_message,
-        }
-    }
-
     /// The data of the first event, which has to be `endpoint`.
     async fn first(&mut self) -> Result<Bytes, PipeError> {
         let saw = match self.event().await {
@@ -182,7 +149,7 @@ impl Messages {
             Err(PipeError::Ended { .. }) => "it ended".to_owned(),
             Err(error) => return Err(error),
         };
-        let upstream = self.upstream();
+        let upstream = self.0.upstream();
         Err(PipeError::NotAnEndpoint { upstream, saw })
     }
 
@@ -190,85 +157,15 @@ impl Messages {
     pub(super) async fn next(&mut self) -> Result<Payload, PipeError> {
         loop {
             let event = self.event().await?;
-            if let Some(payload) = self.payload(event)? {
+            if let Some(payload) = self.0.payload(event)? {
                 return Ok(payload);
             }
         }
     }
 
-    fn payload(&self, event: Event) -> Result<Option<Payload>, PipeError> {
-        let upstream = &*self.upstream;
-        let kind = event.kind.as_deref().unwrap_or(b"message");
-        match kind {
-            b"message" => {}
-            b"endpoint" => {
-                tracing::warn!(upstream, "ignored a second endpoint on one stream");
-                return Ok(None);
-            }
-            other => {
-                let kind = Shown::new(other, MAX_SHOWN);
-                tracing::debug!(upstream, ?kind, "skipped an event of another type");
-                return Ok(None);
-            }
-        }
-        // Empty data is "no message": some servers prime their streams so.
-        let Some(data) = event.data.filter(|data| !data.is_empty()) else {
-            return Ok(None);
-        };
-        let held = self.budget.hold(data.clone());
-        let held = held.map_err(|source| self.no_room(source))?;
-        match Payload::parse(held) {
-            Ok(payload) => Ok(Some(payload)),
-            Err(error) => {
-                let data = Shown::new(&data, MAX_SHOWN);
-                tracing::warn!(upstream, %error, ?data, "skipped an event that is no message");
-                Ok(None)
-            }
-        }
-    }
-
+    /// Dropping the future loses nothing: what a poll reads, the same poll gives on.
     async fn event(&mut self) -> Result<Event, PipeError> {
-        loop {
-            match self.decoder.next_item() {
-                Ok(Some(Item::Event(event))) => return Ok(event),
-                Ok(Some(Item::Comment(_))) => {}
-                Ok(None) => self.fill().await?,
-                Err(_) => {
-                    return Err(PipeError::TooLarge {
-                        upstream: self.upstream(),
-                        limit: self.max_message,
-                    });
-                }
-            }
-        }
-    }
-
-    /// Reads once.
-    async fn fill(&mut self) -> Result<(), PipeError> {
-        let room = self.room.resize(self.decoder.pending());
-        room.map_err(|source| self.no_room(source))?;
-        let upstream = self.upstream();
-        let Some(body) = &mut self.body else {
-            return Err(PipeError::Ended { upstream });
-        };
-        let mut chunk = Vec::new();
-        // What a poll reads, the same poll gives on: dropping this future loses nothing.
-        let filled = poll_fn(|cx| body.poll_fill(cx, &mut chunk)).await;
-        let filled = filled.map_err(|source| PipeError::Body { upstream, source })?;
-        self.decoder.push(Bytes::from(chunk));
-        if filled == Filled::End {
-            self.body = None;
-        }
-        Ok(())
-    }
-
-    fn no_room(&self, source: crate::NoRoom) -> PipeError {
-        let upstream = self.upstream();
-        PipeError::NoRoom { upstream, source }
-    }
-
-    fn upstream(&self) -> Arc<str> {
-        Arc::clone(&self.upstream)
+        poll_fn(|cx| self.0.poll_next(cx, usize::MAX)).await
     }
 }
 

@@ -13,6 +13,7 @@ mod sockets;
 mod sse;
 #[cfg(unix)]
 mod stdio;
+mod streamable;
 mod timeouts;
 #[cfg(feature = "tls")]
 mod tls;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use thinpipe_proto::rpc::Message;
 
-use super::{Outlet, Pipe, PipeError, PipeReceiver};
+use super::{Pipe, PipeError, PipeReceiver};
 
 impl Pipe {
     /// Sends a request and takes messages until `take` has found in them what was asked for; what comes besides
@@ -19,7 +19,7 @@ impl Pipe {
         let Self { sender, receiver } = self;
         let sending = async {
             let sent = sender.send(request).await;
-            if sent.is_err() && matches!(sender.outlet, Outlet::Sse(_)) {
+            if sent.is_err() && sender.is_http() {
                 // Its stream may stay open for ever. What a child says of its end says more than this error.
                 sender.close();
             }

@@ -45,6 +45,20 @@ pub enum PipeError {
         /// The status: 404 means that the server does not know the session.
         status: StatusCode,
     },
+    /// The server does not know the session any more (404): the message that this answers did not run.
+    #[error("{upstream} does not know the session any more")]
+    SessionLost {
+        /// Name of the upstream.
+        upstream: Arc<str>,
+    },
+    /// So many requests of the session are open that another one is not sent.
+    #[error("{limit} requests are open in one session with {upstream}")]
+    Full {
+        /// Name of the upstream.
+        upstream: Arc<str>,
+        /// How many there may be.
+        limit: usize,
+    },
     /// What should open a session of HTTP+SSE is no event stream.
     #[error("{upstream} opened no event stream, but answered with status {status}")]
     NotAStream {
@@ -173,6 +187,7 @@ impl PipeError {
             Self::Spawn { .. } | Self::Guard { .. } | Self::Closed { .. } | Self::Write { .. } => {
                 true
             }
+            Self::SessionLost { .. } | Self::Full { .. } => true,
             _ => false,
         }
     }

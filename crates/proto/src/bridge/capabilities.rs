@@ -1,0 +1,25 @@
+//! What clients and servers declare they can do, carried from one era to the other (protocol notes 5.3 and
+//! 5.4.1).
+
+mod client;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{Carried, Declared, MAX_DECLARED, Mode, Undeclared, fingerprint};
+pub use server::{Heard, discover_result, initialize_result};
+
+/// The tasks extension, which is not carried over unless tasks are translated (protocol notes 5.6).
+pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+use bytes::Bytes;
+
+use crate::rpc::Object;
+
+/// The object without tasks among its `extensions`, if it has any that are an object.
+fn extensions_without_tasks(capabilities: &Object) -> Option<Bytes> {
+    let mut extensions = capabilities.object("extensions")?;
+    extensions.remove(TASKS_EXTENSION);
+    Some(extensions.into_bytes())
+}

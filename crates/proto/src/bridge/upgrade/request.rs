@@ -1,0 +1,98 @@
+//! Requests to the server: those of the client in its words, and the gateway's own.
+
+use bytes::Bytes;
+
+use super::Upgrading;
+use super::exchange::{Exchange, Input};
+use crate::bridge::action::CallId;
+use crate::bridge::envelope::{Envelope, add};
+use crate::bridge::progress::TOKEN_IN_META;
+use crate::rpc::{Message, Object, quoted};
+
+/// Members of `params` that mean something to a modern server, and that no legacy client means: what it says
+/// there is not passed on, and neither is its wish for a task (protocol notes 5.6).
+const NOT_THE_CLIENTS: [&str; 3] = ["task", "inputResponses", "requestState"];
+
+impl Upgrading {
+    /// The client's request as this call says it: the original params, never those of another call, and
+    /// what the call carries beyond them.
+    pub(super) fn request_of(&self, call: CallId, exchange: &Exchange, input: &Input) -> Bytes {
+        let envelope = if exchange.spent.tasks {
+            &self.session.with_tasks
+        } else {
+            &self.session.envelope
+        };
+        let params = exchange.message.params();
+        let params = params.and_then(|params| Object::parse(&params).ok());
+        let mut params = params.unwrap_or_default();
+        params.retain(|name, _| !NOT_THE_CLIENTS.contains(&name));
+        if !input.responses.is_empty() {
+            let mut responses = Object::new();
+            for (key, response) in &input.responses {
+                responses.set(key, response.clone());
+            }
+            params.set("inputResponses", responses.into_bytes());
+        }
+        if let Some(state) = &input.state {
+            params.set("requestState", state.clone());
+        }
+        let token = exchange.progress.as_ref().map(|_| call);
+        written(call, exchange.method(), params, token, envelope)
+    }
+
+    /// A request of the gateway's own.
+    pub(super) fn own_request(&self, call: CallId, method: &str, params: Object) -> Bytes {
+        let envelope = Envelope {
+            log_level: None,
+            ..self.session.envelope.clone()
+        };
+        written(call, method, params, None, &envelope)
+    }
+
+    /// The same about a task: the extension is declared, since only who has it may ask.
+    pub(super) fn task_request(
+        &self,
+        call: CallId,
+        method: &str,
+        task: &str,
+        responses: Option<Object>,
+    ) -> Bytes {
+        let mut params = Object::new();
+        params.set("taskId", quoted(task));
+        if let Some(responses) = responses {
+            params.set("inputResponses", responses.into_bytes());
+        }
+        written(call, method, params, None, &self.session.with_tasks)
+    }
+}
+
+/// A whole request.
+fn written(
+    call: CallId,
+    method: &str,
+    mut params: Object,
+    token: Option<CallId>,
+    envelope: &Envelope,
+) -> Bytes {
+    // An id is never used twice, so it is a token that is never used twice.
+    if let Some(mut meta) = params.object("_meta") {
+        match token {
+            Some(call) => meta.set(TOKEN_IN_META, call.0.to_string()),
+            None => drop(meta.remove(TOKEN_IN_META)),
+        }
+        params.set("_meta", meta.into_bytes());
+    }
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"method":{}}}"#,
+        call.0,
+        quoted(method)
+    );
+    let params = params.into_bytes();
+    let message =
+        Message::parse(text.into()).and_then(|bare| Message::parse(bare.with_params(&params)));
+    match message {
+        Ok(message) => add(&message, envelope),
+        // Unreachable: the parts are JSON.
+        Err(_) => Bytes::new(),
+    }
+}

@@ -1,0 +1,63 @@
+//! Servers of Streamable HTTP with sessions (2025-03-26 to 2025-11-25): POSTs up, and everything that comes
+//! back as one sequence of messages, each with the request on whose stream it came.
+//!
+//! There is no task for a message or a stream: whoever takes the messages reads all open streams, in turn,
+//! and whoever sends one posts it. A stream that breaks off is resumed by whoever takes the messages. One
+//! task for each session waits for its end, to DELETE it.
+
+mod client;
+mod messages;
+mod posts;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::pipe::Pipe;
+use super::{Upstream, probe};
+use crate::ByteBudget;
+use client::Client;
+pub(super) use messages::{Messages, Told};
+pub(super) use posts::Posts;
+
+/// Requests of one session that may be open at a time.
+pub const MAX_OPEN: usize = 1024;
+
+/// Bytes of an unfinished message that are taken of a stream that [is
+/// held](super::pipe::PipeSender::hold): the rest stays in the socket.
+pub const MAX_HELD: usize = 64 << 10;
+
+/// How long ending a session at the server may take.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// A session in which nothing was said: `initialize` is the first message to send. Its answer may name a
+/// session id, which goes with all later messages. `headers` go with every request that has none of its own
+/// (credentials); those of MCP are set here. A message may have `max_message` bytes, and long ones are held
+/// within `budget`. When it ends, the session is ended at the server too, by one of `tasks`.
+///
+/// Call it inside of a runtime, which must live as long as the session.
+#[must_use]
+pub fn open(
+    upstream: &Upstream,
+    headers: HeaderMap,
+    max_message: usize,
+    budget: &ByteBudget,
+    tasks: &TaskTracker,
+) -> Pipe {
+    let over = CancellationToken::new();
+    let client = Arc::new(Client::new(upstream.clone(), probe::plain(headers)));
+    let messages = Messages::new(Arc::clone(&client), max_message, budget);
+    let posts = Posts::new(Arc::clone(&client), messages.streams(), over.clone());
+    tasks.spawn(end(client, over.clone()));
+    Pipe::streamable(upstream, posts, messages, over)
+}
+
+/// Tells the server of the end of its session.
+async fn end(client: Arc<Client>, over: CancellationToken) {
+    over.cancelled().await;
+    client.end_session().await;
+}
