@@ -108,6 +108,11 @@ impl Backend for Gateway {
                     route_stats.streams_lost,
                 ),
                 Figure::counter(
+                    "sessions_opened",
+                    "Upstream sessions that were opened",
+                    route_stats.sessions_opened,
+                ),
+                Figure::counter(
                     "sessions_lost",
                     "Upstream sessions that were gone when needed",
                     route_stats.sessions_lost,
