@@ -103,7 +103,7 @@ fn served(served: &Served) -> Value {
 fn how(client: Client, way: Way) -> String {
     match way {
         Way::Passed => format!("clients of {client} get its messages as they are"),
-        Way::Bridged => format!("clients of {client} get them through a bridge"),
+        Way::Bridged => format!("clients of {client} get its messages through a bridge"),
     }
 }
 
