@@ -83,3 +83,95 @@ fn features(seen: &Observations) -> Features {
         stream,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::observation::{Sessions, Unusable, Why};
+    use super::*;
+
+    fn seen(bindings: &[Binding], revision: Revision, capabilities: &Value) -> Observations {
+        let mut seen = Observations {
+            target: String::new(),
+            identity: Ok(Identity {
+                bindings: bindings.to_vec(),
+                revisions: vec![revision],
+                ..Identity::default()
+            }),
+            capabilities: serde_json::Map::new(),
+            lists: Default::default(),
+            transport: Transport::Unknown,
+            successor: None,
+            stderr: Vec::new(),
+        };
+        seen.note_capabilities(capabilities);
+        seen
+    }
+
+    fn lost(seen: &Observations, client: Client) -> Vec<&'static str> {
+        let served = clients(seen);
+        let found = served.iter().find(|served| served.client == client);
+        found.unwrap().lost.iter().map(|lost| lost.key).collect()
+    }
+
+    /// 5.1: a program is of the era that it answers in.
+    #[test]
+    fn programs_are_told_apart_by_their_revision() {
+        for (revision, ways) in [
+            (Revision::V2026_07_28, [Client::HttpSse, Client::Sessions]),
+            (
+                Revision::V2025_11_25,
+                [Client::Stateless, Client::Stateless],
+            ),
+        ] {
+            let seen = seen(&[], revision, &json!({ "tasks": {} }));
+            for client in ways {
+                assert!(
+                    lost(&seen, client).contains(&"tasks"),
+                    "{client} {revision}"
+                );
+            }
+            let served = clients(&seen);
+            assert!(served.iter().all(|served| served.way == Way::Bridged));
+        }
+    }
+
+    /// What a server does not have cannot be missed.
+    #[test]
+    fn only_what_the_server_has_is_missed() {
+        let revision = Revision::V2025_11_25;
+        let bindings = [Binding::Sessions];
+        let logging = json!({ "logging": {} });
+        let line = "log-lines-without-a-request";
+        let logs = seen(&bindings, revision, &logging);
+        assert!(lost(&logs, Client::Stateless).contains(&line));
+        let silent = seen(&bindings, revision, &json!({}));
+        assert!(!lost(&silent, Client::Stateless).contains(&line));
+
+        let changes = json!({ "tools": { "listChanged": true } });
+        let mut seen = seen(&bindings, revision, &changes);
+        let notices = "changes-without-a-stream";
+        assert!(!lost(&seen, Client::Sessions).contains(&notices));
+        seen.transport = Transport::Streamable {
+            sessions: Some(Box::new(Sessions {
+                stream: Stream::Refused(405),
+                ..Sessions::default()
+            })),
+            stateless_get: None,
+        };
+        for client in Client::ALL {
+            assert!(lost(&seen, client).contains(&notices), "{client}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_promised_of_what_cannot_be_used() {
+        let mut seen = seen(&[Binding::Sessions], Revision::V2025_11_25, &json!({}));
+        seen.identity = Err(Unusable {
+            why: Why::Unavailable,
+            text: String::new(),
+        });
+        assert!(clients(&seen).is_empty());
+    }
+}
