@@ -178,7 +178,9 @@ impl Route {
         &self.chain
     }
 
-    pub(crate) fn spec(&self) -> &UpstreamSpec {
+    /// What it was told of its upstream.
+    #[must_use]
+    pub fn spec(&self) -> &UpstreamSpec {
         &self.spec
     }
 
