@@ -46,6 +46,7 @@ mod server;
 mod session;
 mod sessionless;
 mod stateless;
+mod upgrade;
 
 pub(crate) use answer::body_failure;
 use intercept::Intercepted;
@@ -342,16 +343,28 @@ impl Route {
                     }
                 },
             };
-            if let Some(session) = &session {
-                self.note(session, &context, &message);
+            match &session {
+                Some(session) => self.note(session, &context, &message),
+                None if self.era.is_modern_only() => {
+                    return Box::pin(self.sessionless_upgraded(call, context, message)).await;
+                }
+                None => {}
             }
-            // Only a session that may be opened anew ever needs the client's headers again.
+            // Only a session that may be opened anew ever needs the client's headers again, and what is
+            // in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
-            let again = reestablishes.then(|| Box::new(call.clone()));
+            let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
             let request = self.request_in_session(call, session.as_ref(), &message);
             // Two boxes below a kilobyte are cheaper than one above.
             let asking = Box::pin(self.ask(&context, request)?);
             let response = asking.await.map_err(|e| self.unsent(&e))?;
+            if let (None, Some(again)) = (&session, again.as_ref())
+                && Box::pin(self.refuses_sessions(response.status)).await
+            {
+                let again = Incoming::clone(again);
+                drop(response);
+                return Box::pin(self.sessionless_upgraded(again, context, message)).await;
+            }
             if response.status == StatusCode::NOT_FOUND {
                 return Box::pin(self.not_found(again, context, session, message)).await;
             }
