@@ -18,6 +18,7 @@ use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Answers;
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
 use crate::downgrade::{Downgrade, Seals};
 use crate::failure::Failure;
@@ -34,6 +35,7 @@ mod answer;
 mod downgrade;
 mod initialize;
 mod intercept;
+mod kept;
 mod listen;
 mod opening;
 mod owner;
@@ -46,6 +48,7 @@ mod server;
 mod session;
 mod sessionless;
 mod stateless;
+mod upgrade;
 
 pub(crate) use answer::body_failure;
 use intercept::Intercepted;
@@ -68,6 +71,8 @@ pub struct Route {
     buffered: ByteBudget,
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
+    /// What a server of 2026-07-28 has said that may be said again.
+    answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
@@ -92,6 +97,8 @@ impl Route {
         };
         let health = Arc::new(Health::new(spec.health));
         let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
+        let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
+        let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
             spec,
             server,
@@ -105,6 +112,7 @@ impl Route {
             stop,
             buffered,
             downgrade,
+            answers,
             log: OnceLock::new(),
         }
     }
@@ -178,7 +186,9 @@ impl Route {
         &self.chain
     }
 
-    pub(crate) fn spec(&self) -> &UpstreamSpec {
+    /// What it was told of its upstream.
+    #[must_use]
+    pub fn spec(&self) -> &UpstreamSpec {
         &self.spec
     }
 
@@ -342,16 +352,28 @@ impl Route {
                     }
                 },
             };
-            if let Some(session) = &session {
-                self.note(session, &context, &message);
+            match &session {
+                Some(session) => self.note(session, &context, &message),
+                None if self.era.is_modern_only() => {
+                    return Box::pin(self.sessionless_upgraded(call, context, message)).await;
+                }
+                None => {}
             }
-            // Only a session that may be opened anew ever needs the client's headers again.
+            // Only a session that may be opened anew ever needs the client's headers again, and what is
+            // in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
-            let again = reestablishes.then(|| Box::new(call.clone()));
+            let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
             let request = self.request_in_session(call, session.as_ref(), &message);
             // Two boxes below a kilobyte are cheaper than one above.
             let asking = Box::pin(self.ask(&context, request)?);
             let response = asking.await.map_err(|e| self.unsent(&e))?;
+            if let (None, Some(again)) = (&session, again.as_ref())
+                && Box::pin(self.refuses_sessions(response.status)).await
+            {
+                let again = Incoming::clone(again);
+                drop(response);
+                return Box::pin(self.sessionless_upgraded(again, context, message)).await;
+            }
             if response.status == StatusCode::NOT_FOUND {
                 return Box::pin(self.not_found(again, context, session, message)).await;
             }

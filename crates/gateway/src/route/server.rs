@@ -243,6 +243,7 @@ impl Route {
             sharing,
             limits,
         };
+        self.stats().session_opened();
         let session = UpstreamSession::new(pipe.sender.clone(), config);
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;
         let running = Arc::clone(&session).run(pipe, at_once, owner, self.stop.clone());
