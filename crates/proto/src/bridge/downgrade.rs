@@ -22,6 +22,7 @@ mod handshake;
 mod level;
 mod listen;
 mod notification;
+mod outside;
 mod pages;
 mod question;
 mod refused;
