@@ -3,7 +3,9 @@
 use serde_json::json;
 use thinpipe_testkit::{Cut, Event, Script, rpc};
 
-use crate::place::{ALICE, Place, WAYS, Way, accepted, answers, ask, asked, call, retry, send};
+use crate::place::{
+    ALICE, Place, WAYS, Way, accepted, answers, ask, asked, call, request, retry, send,
+};
 
 /// R238: closing the POST cancels the call upstream; closing it while parked cancels nothing.
 #[tokio::test]
@@ -35,29 +37,18 @@ async fn r238_closing_the_post_cancels() {
 async fn r241_a_stream_with_ids_is_resumed() {
     let place = Place::start(Way::Sessions).await;
     let client = place.client(ALICE);
+    // Its standing stream is open then.
     ask(&client, &call(1, "echo")).await;
-    place.upstream.once(
-        "tools/call",
-        Script::events()
-            .event(Event::priming("e-1").with_retry(10))
-            .read_by_peer()
-            .cut(Cut::Reset),
-    );
-    place.upstream.on(
-        "GET",
-        Script::events().event(Event::message(rpc::result(json!({"content": []}))).with_id("e-2")),
-    );
-    let connection = send(&client, &call(2, "echo")).await;
-    place
-        .upstream
-        .wait_until(|record| {
-            record
-                .requests
-                .iter()
-                .any(|r| r.last_event_id() == Some("e-1"))
-        })
-        .await;
-    connection.close();
+    let priming = Event::priming("e-1").with_retry(10);
+    let broken = Script::events().event(priming).read_by_peer();
+    place.upstream.once("tools/call", broken.cut(Cut::Reset));
+    let result = json!({"content": [{"type": "text", "text": "resumed"}]});
+    let answer = Event::message(rpc::response(3, &result)).with_id("e-2");
+    place.upstream.once("GET", Script::events().event(answer));
+    let done = ask(&client, &call(2, "echo")).await;
+    assert_eq!(done["result"]["content"], result["content"], "{done}");
+    let resumed = place.upstream.requests("GET").pop().unwrap();
+    assert_eq!(resumed.last_event_id(), Some("e-1"));
     assert_eq!(place.count("tools/call"), 2);
 }
 
@@ -79,11 +70,7 @@ async fn r241_a_stream_without_ids_is_an_error() {
     assert_eq!(lost["error"]["data"]["reason"], "upstream_stream_lost");
     assert_eq!(place.count("tools/call"), 2);
     place.upstream.once("tools/list", cut());
-    let listed = ask(
-        &client,
-        &rpc::modern(3, "tools/list", json!({})).declaring(&crate::place::everything()),
-    )
-    .await;
+    let listed = ask(&client, &request(3, "tools/list", json!({}))).await;
     assert!(listed["result"]["tools"].is_array(), "{listed}");
 }
 

@@ -77,7 +77,7 @@ impl Place {
         Client::new(&self.front.mcp).with_token(token)
     }
 
-    /// The only request of this kind that the server got.
+    /// How many requests of this kind the server got.
     pub(crate) fn count(&self, what: &str) -> usize {
         self.upstream.requests(what).len()
     }
@@ -164,11 +164,8 @@ pub(crate) async fn send(client: &Client, request: &Modern) -> Connection {
 
 /// A listen, and its acknowledgement.
 pub(crate) async fn listen(client: &Client, id: &str, notifications: Value) -> (Response, Value) {
-    let request = rpc::modern(
-        id,
-        "subscriptions/listen",
-        json!({"notifications": notifications}),
-    );
+    let params = json!({"notifications": notifications});
+    let request = request(id, "subscriptions/listen", params);
     let mut response = client.post_modern(&request).await;
     assert_eq!(response.status, 200);
     let acknowledged = response.next_message().await;
