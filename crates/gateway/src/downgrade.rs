@@ -25,17 +25,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::{
-    AttachmentId, Channel, Config, Downgrading, ExchangeId, Lifetime, Limits, Listening, Refused,
-    Request, Ticket, UrlAnswers, url_answers,
+    AttachmentId, Channel, ExchangeId, Lifetime, Refused, Request, Ticket, UrlAnswers, url_answers,
 };
-use thinpipe_proto::bridge::shape::{Caching, CachingScope, Responses};
-use thinpipe_proto::bridge::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP};
-use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{Message, code, error_response, response};
+use thinpipe_proto::bridge::shape::Responses;
+use thinpipe_proto::rpc::Message;
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{Answer, Content};
+use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::pipe::Pipe;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,7 +43,7 @@ use crate::interceptor::{Chain, MessageContext};
 use crate::stats::Counters;
 use parked::{Parked, ParkedPlace};
 use place::Place;
-use pool::{NoSession, Offer, Pool};
+use pool::Pool;
 use post::{Kind, Post};
 use reading::Reading;
 use seal::{NotSealed, Scope};

@@ -158,7 +158,7 @@ impl Post {
     }
 
     /// What is next; `None`: it broke off.
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Item>> {
         let mut queue = self.lock();
         if queue.is_over {
             return Poll::Ready(None);

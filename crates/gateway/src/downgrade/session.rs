@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::bridge::CallId;
 use thinpipe_proto::bridge::downgrade::{
-    Action, AttachmentId, Content, Delivery, Downgrading, End, ExchangeId, InputRequired,
-    Listening, Refused, Request, Stale, Ticket, UrlRequired, WriteFailure, Written,
+    Action, AttachmentId, Downgrading, End, ExchangeId, Listening, Refused, Request, Stale, Ticket,
+    WriteFailure, Written,
 };
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId, member, string};
@@ -18,11 +18,11 @@ use thinpipe_transport::upstream::pipe::PipeSender;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::Downgrade;
 use super::parked::ParkedPlace;
 use super::pool::Pooled;
-use super::post::{Item, Kind, Last, Post};
+use super::post::{Item, Post};
 use super::state::SessionKey;
-use super::{Downgrade, cursor};
 use crate::failure::Failure;
 
 /// One session of the server.
