@@ -16,10 +16,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
+use thinpipe_proto::bridge::shape::error_code;
 use thinpipe_proto::bridge::tools::{Directory, HeaderMismatch, Known, ToolHeaders};
 use thinpipe_proto::cache::{Cache, Found, Limits, Question, Ticket};
 use thinpipe_proto::classify::is_cacheable_method;
-use thinpipe_proto::rpc::{self, Kind, Message, RequestId};
+use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
 use thinpipe_proto::session::Principal;
 use thinpipe_proto::shown::Shown;
 use thinpipe_transport::ByteBudget;
@@ -74,6 +75,8 @@ enum What {
         /// It lists tools: who asked, if that can be said.
         tools: Option<Option<Principal>>,
     },
+    /// The response to a call.
+    Call,
     /// What a listen brings.
     Notices,
     /// All that matters has come.
@@ -164,6 +167,14 @@ impl Answers {
         });
     }
 
+    /// A call was refused for its headers: what was kept of the tools may be wrong, and whoever asks for them
+    /// now has to hear it from the server (R140).
+    pub(crate) fn doubt_tools(&self) {
+        if let Some(mut cache) = self.cache() {
+            cache.doubt_tools();
+        }
+    }
+
     fn with_headers<T>(
         &self,
         message: &Message,
@@ -234,6 +245,12 @@ impl Noting {
     /// Takes note of a message.
     pub(crate) fn note(&mut self, message: &Message) {
         match &self.what {
+            What::Call if message.kind() == Kind::ErrorResponse => {
+                let code = message.error().and_then(|error| error_code(&error));
+                if code == Some(code::HEADER_MISMATCH) {
+                    self.answers.doubt_tools();
+                }
+            }
             What::Notices if message.kind() == Kind::Notification => {
                 self.answers.notified(message);
             }
@@ -245,7 +262,7 @@ impl Noting {
                     self.answered(ticket, tools, message);
                 }
             }
-            What::Notices | What::Response { .. } | What::Nothing => {}
+            What::Call | What::Notices | What::Response { .. } | What::Nothing => {}
         }
     }
 

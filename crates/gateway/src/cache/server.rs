@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::body::BoxFuture;
 
-use super::{Answers, Asked, Noting};
+use super::{Answers, Asked, Noting, What};
 use crate::failure::{Failure, Reason};
 use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer};
 
@@ -29,6 +29,13 @@ impl ModernServer for Remembering {
             .answers
             .ask(&call.message, &call.principal, &call.headers)
         {
+            Asked::Passed if call.message.method() == Some("tools/call") => {
+                let noting = self.answers.noting(What::Call);
+                Box::pin(async move {
+                    let stream = server.call(call).await?;
+                    Ok(CallStream::new(Noted { stream, noting }))
+                })
+            }
             Asked::Passed => server.call(call),
             Asked::Noted(noting) => Box::pin(async move {
                 let stream = server.call(call).await?;
