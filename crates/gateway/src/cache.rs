@@ -71,7 +71,8 @@ enum What {
     /// The response to a request.
     Response {
         id: RequestId,
-        ticket: Ticket,
+        /// `None`: it is not kept.
+        ticket: Option<Ticket>,
         /// It lists tools: who asked, if that can be said.
         tools: Option<Option<Principal>>,
     },
@@ -127,10 +128,31 @@ impl Answers {
             Found::Fresh(result) => Asked::Kept(rpc::response(id, &result)),
             Found::Nothing(ticket) => Asked::Noted(self.noting(What::Response {
                 id: id.clone(),
-                ticket,
+                ticket: Some(ticket),
                 tools: (method == "tools/list").then(|| principal.cloned()),
             })),
         }
+    }
+
+    /// What matters of an answer that is read anyway, and not for the cache's sake: which tools there are, that
+    /// they have changed, and that a call was refused for its headers.
+    fn aside(
+        self: &Arc<Self>,
+        message: &Message,
+        principal: &Principal,
+        headers: &HeaderMap,
+    ) -> Option<Box<Noting>> {
+        let what = match message.method()? {
+            "tools/call" => What::Call,
+            "subscriptions/listen" => What::Notices,
+            "tools/list" => What::Response {
+                id: message.id()?.clone(),
+                ticket: None,
+                tools: Some(is_known_by_principal(principal, headers).then(|| principal.clone())),
+            },
+            _ => return None,
+        };
+        Some(self.noting(what))
     }
 
     /// Compares the headers of a call with its arguments, where the tool is known (R124, R125).
@@ -266,11 +288,16 @@ impl Noting {
         }
     }
 
-    fn answered(&self, ticket: Ticket, tools: Option<Option<Principal>>, response: &Message) {
+    fn answered(
+        &self,
+        ticket: Option<Ticket>,
+        tools: Option<Option<Principal>>,
+        response: &Message,
+    ) {
         if let Some(principal) = tools {
             self.answers.learn(principal.as_ref(), response);
         }
-        if let Some(mut cache) = self.answers.cache() {
+        if let Some((ticket, mut cache)) = ticket.zip(self.answers.cache()) {
             cache.answered(ticket, response, now());
         }
     }
