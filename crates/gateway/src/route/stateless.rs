@@ -10,6 +10,7 @@ use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
 use super::send::posted;
 use super::{Incoming, Route};
+use crate::cache::{Asked, tap};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::denies_endpoint;
@@ -27,24 +28,34 @@ impl Route {
         if let Some(refused) = self.refuse_modern(&message).await? {
             return Ok(refused);
         }
+        if let Some(refused) = self.refuse_params(&call, &message) {
+            return Ok(refused);
+        }
         let context = self.context(&call, None, &message);
         let received = message.clone();
         let message = match self.intercept(&context, message).await {
             Ok(message) => message,
             Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
         };
-        let response = self
-            .send_stateless(call, &context, &message, &received)
-            .await?;
         let id = message.id().cloned();
         let purpose = match (id, message.method()) {
             (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
             (Some(id), _) => Purpose::Stateless(id),
             (None, _) => Purpose::Unasked,
         };
-        let answer = self
-            .relay(response, self.line(None, purpose), context)
+        let line = self.line(None, purpose);
+        let asked = self.answers.ask(&message, &call.principal, &call.headers);
+        if let Asked::Kept(kept) = asked {
+            return Box::pin(self.give(kept, line, context)).await;
+        }
+        let response = self
+            .send_stateless(call, &context, &message, &received)
             .await?;
+        let response = match asked {
+            Asked::Noted(noting) => tap(response, noting),
+            Asked::Kept(_) | Asked::Passed => response,
+        };
+        let answer = self.relay(response, line, context).await?;
         if denies_endpoint(&answer) {
             self.era.contradicted();
         }
@@ -83,6 +94,9 @@ impl Route {
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message, received);
+        if message.source() != received.source() {
+            self.answers.rebuild(message, &call.principal, &mut headers);
+        }
         let request = UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),
             ..posted(headers, message.source().clone())
