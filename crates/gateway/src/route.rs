@@ -18,7 +18,9 @@ use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Answers;
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::downgrade::{Downgrade, Seals};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -30,8 +32,10 @@ use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
+mod downgrade;
 mod initialize;
 mod intercept;
+mod kept;
 mod listen;
 mod opening;
 mod owner;
@@ -44,6 +48,7 @@ mod server;
 mod session;
 mod sessionless;
 mod stateless;
+mod upgrade;
 
 pub(crate) use answer::body_failure;
 use intercept::Intercepted;
@@ -64,6 +69,10 @@ pub struct Route {
     /// Cancelled when the process ends: no upstream session goes on.
     stop: CancellationToken,
     buffered: ByteBudget,
+    /// How clients of 2026-07-28 use a server with sessions.
+    downgrade: Arc<Downgrade>,
+    /// What a server of 2026-07-28 has said that may be said again.
+    answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
@@ -74,6 +83,7 @@ impl Route {
         tasks: TaskTracker,
         stop: CancellationToken,
         buffered: ByteBudget,
+        seals: Arc<Seals>,
     ) -> Self {
         let (server, pin) = match &spec.reached {
             Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
@@ -86,6 +96,9 @@ impl Route {
             }
         };
         let health = Arc::new(Health::new(spec.health));
+        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
+        let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
+        let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
             spec,
             server,
@@ -98,6 +111,8 @@ impl Route {
             tasks,
             stop,
             buffered,
+            downgrade,
+            answers,
             log: OnceLock::new(),
         }
     }
@@ -171,7 +186,9 @@ impl Route {
         &self.chain
     }
 
-    pub(crate) fn spec(&self) -> &UpstreamSpec {
+    /// What it was told of its upstream.
+    #[must_use]
+    pub fn spec(&self) -> &UpstreamSpec {
         &self.spec
     }
 
@@ -224,6 +241,7 @@ impl Route {
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
+        let address = exchange.client();
         let mut headers = headers::end_to_end(exchange.headers);
         if self.spec.forwarded == Forwarded::Append {
             let peer = exchange.peer.map(|peer| peer.ip());
@@ -232,6 +250,7 @@ impl Route {
         }
         let call = Incoming {
             revision: exchange.revision,
+            address,
             principal: exchange.principal,
             headers,
         };
@@ -335,14 +354,23 @@ impl Route {
             };
             if let Some(session) = &session {
                 self.note(session, &context, &message);
+            } else if self.era.is_modern_only() {
+                return Box::pin(self.sessionless_upgraded(call, context, message)).await;
             }
-            // Only a session that may be opened anew ever needs the client's headers again.
+            // For a session that may be opened anew, and for what is in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
-            let again = reestablishes.then(|| Box::new(call.clone()));
+            let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
             let request = self.request_in_session(call, session.as_ref(), &message);
             // Two boxes below a kilobyte are cheaper than one above.
             let asking = Box::pin(self.ask(&context, request)?);
             let response = asking.await.map_err(|e| self.unsent(&e))?;
+            if let (None, Some(again)) = (&session, again.as_ref())
+                && Box::pin(self.refuses_sessions(response.status)).await
+            {
+                let again = Incoming::clone(again);
+                drop(response);
+                return Box::pin(self.sessionless_upgraded(again, context, message)).await;
+            }
             if response.status == StatusCode::NOT_FOUND {
                 return Box::pin(self.not_found(again, context, session, message)).await;
             }
@@ -446,6 +474,8 @@ pub(crate) enum Relayed {
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
+    /// Where it comes from, if that is known.
+    pub(crate) address: Option<std::net::IpAddr>,
     /// Those that may reach an upstream.
     pub(crate) headers: HeaderMap,
 }
