@@ -63,7 +63,8 @@ impl Posts {
         let status = response.status;
         if status.is_success() {
             if is_initialize {
-                self.opened(&response).await?;
+                self.client.opened(&response)?;
+                self.still_wanted().await?;
             }
             if let Some((id, place)) = asks {
                 self.streams.insert(Stream::answering(id, response, place));
@@ -86,8 +87,7 @@ impl Posts {
     }
 
     /// The session may have been closed while it was opened: then nobody else ends it at the server.
-    async fn opened(&self, response: &UpstreamResponse) -> Result<(), PipeError> {
-        self.client.opened(response)?;
+    async fn still_wanted(&self) -> Result<(), PipeError> {
         if !self.over.is_cancelled() {
             return Ok(());
         }
