@@ -11,10 +11,6 @@ mod headers;
 mod health;
 pub mod interceptor;
 mod log;
-#[expect(
-    dead_code,
-    reason = "the bridges to servers of 2026-07-28 ask through it"
-)]
 mod modern;
 mod pipe;
 mod relay;

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::interceptor::Chain;
 use crate::stats::Counters;
 
-pub(crate) use children::{Children, NotStarted, SharedSessions, Spoken};
+pub(crate) use children::{Children, SharedSessions, Spoken};
 pub(crate) use draining::Draining;
 pub(crate) use member::{Attachment, Member, Place};
 pub(crate) use task::AT_ONCE;

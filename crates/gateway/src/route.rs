@@ -13,18 +13,18 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
 };
-use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
+use thinpipe_transport::upstream::stdio::StdioStats;
 use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
-use crate::pipe::Children;
+use crate::modern::stdio::Program;
 use crate::relay::{Line, Owner, Purpose};
 use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
@@ -33,9 +33,11 @@ mod answer;
 mod initialize;
 mod intercept;
 mod listen;
+mod multiplex;
 mod opening;
 mod owner;
 mod piped;
+mod probing;
 mod reestablish;
 mod refuse;
 mod resume;
@@ -44,16 +46,20 @@ mod server;
 mod session;
 mod sessionless;
 mod stateless;
+mod versions;
 
 pub(crate) use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
+pub(crate) use probing::{Asked, modern, verdict_of};
 use server::Server;
 
 /// One upstream, and everything that is the same for all its exchanges.
 pub struct Route {
     spec: UpstreamSpec,
     server: Server,
+    /// The same, for calls of 2026-07-28, if it is a program.
+    program: Option<Arc<Program>>,
     chain: Chain,
     health: Arc<Health>,
     era: Era,
@@ -75,20 +81,13 @@ impl Route {
         stop: CancellationToken,
         buffered: ByteBudget,
     ) -> Self {
-        let (server, pin) = match &spec.reached {
-            Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
-            Reached::Stdio(program) => {
-                let process = program.process.clone();
-                let (budget, tracker) = (buffered.clone(), tasks.clone());
-                let upstream = StdioUpstream::new(process, budget, tracker, stop.child_token());
-                let (sharing, limit) = (spec.bridge.pipe_sharing(), program.max_children);
-                (Server::Stdio(Children::new(upstream, sharing, limit)), None)
-            }
-        };
+        let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
+        let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
         Self {
             spec,
             server,
+            program,
             chain,
             health,
             era: Era::new(pin),

@@ -9,22 +9,28 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use thinpipe_proto::bridge::{
     AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
 };
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::Message;
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
+use thinpipe_transport::upstream::stdio::StdioUpstream;
 use thinpipe_transport::upstream::{Upstream, sse};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::initialize::is_unknown_here;
 use super::opening::negotiated;
 use super::{Incoming, Route};
-use crate::config::Reached;
+use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
+use crate::modern::ModernServer;
+use crate::modern::http::OverHttp;
+use crate::modern::stdio::Program;
 use crate::pipe::{
-    AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, SharedSessions, Spoken,
-    UpstreamSession,
+    AT_ONCE, Attachment, Children, NotSent, Owner, SharedSessions, Spoken, UpstreamSession,
 };
 
 /// How a server is reached.
@@ -32,7 +38,48 @@ pub(super) enum Server {
     /// Over HTTP.
     Http(Upstream),
     /// As a child process.
-    Stdio(Children),
+    Stdio(Arc<Children>),
+}
+
+impl Server {
+    /// How a server is reached, and what the configuration says it speaks, if it does.
+    pub(super) fn of(
+        spec: &UpstreamSpec,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        buffered: &ByteBudget,
+    ) -> (Self, Option<Binding>) {
+        let reached = match &spec.reached {
+            Reached::Http(http) => {
+                return (Self::Http(Upstream::new(http.client.clone())), http.pin);
+            }
+            Reached::Stdio(reached) => reached,
+        };
+        let (process, budget) = (reached.process.clone(), buffered.clone());
+        let upstream = StdioUpstream::new(process, budget, tasks.clone(), stop.child_token());
+        let (sharing, limit) = (spec.bridge.pipe_sharing(), reached.max_children);
+        let children = Arc::new(Children::new(upstream, sharing, limit));
+        (Self::Stdio(children), reached.pin.map(binding_of))
+    }
+
+    /// What calls of 2026-07-28 are made on, if it is a program.
+    pub(super) fn program(
+        &self,
+        spec: &UpstreamSpec,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        buffered: &ByteBudget,
+    ) -> Option<Arc<Program>> {
+        let (Self::Stdio(children), Reached::Stdio(reached)) = (self, &spec.reached) else {
+            return None;
+        };
+        Some(Arc::new(Program::new(
+            (Arc::clone(spec.name()), Arc::clone(children)),
+            reached.request_timeout,
+            (tasks.clone(), stop.child_token()),
+            buffered.clone(),
+        )))
+    }
 }
 
 /// An upstream session that did not open.
@@ -49,10 +96,11 @@ impl From<Failure> for NotOpened {
 }
 
 impl Route {
-    /// Idle connections age.
+    /// Idle connections age, and so do children that nobody uses.
     pub(crate) fn prune(&self) {
-        if let Some(upstream) = self.upstream() {
-            upstream.prune();
+        match &self.server {
+            Server::Http(upstream) => upstream.prune(),
+            Server::Stdio(children) => children.prune(),
         }
     }
 
@@ -69,6 +117,14 @@ impl Route {
         match &self.spec.reached {
             Reached::Http(http) => http.client.request_timeout,
             Reached::Stdio(program) => program.request_timeout,
+        }
+    }
+
+    /// The server, for calls of 2026-07-28.
+    pub(crate) fn modern_server(self: &Arc<Self>) -> Arc<dyn ModernServer> {
+        match &self.program {
+            Some(program) => Arc::clone(program) as _,
+            None => Arc::new(OverHttp::new(Arc::clone(self))),
         }
     }
 
@@ -210,18 +266,10 @@ impl Route {
         children: &Children,
         sharing: Sharing,
     ) -> Result<Arc<UpstreamSession>, Failure> {
-        match children.start() {
-            Ok(pipe) => Ok(self.begin(pipe, sharing, 1)),
-            Err(NotStarted::Failed(error)) => Err(Failure::from(&error)),
-            Err(NotStarted::Full { limit }) => {
-                let text = format!("{} runs for all the {limit} clients it may", self.name());
-                Err(Failure::new(Reason::Overloaded, text))
-            }
-            Err(NotStarted::Pausing(pause)) => {
-                let text = format!("the last starts of {} failed", self.name());
-                Err(Failure::restarting(text, pause))
-            }
-        }
+        let pipe = children
+            .start()
+            .map_err(|not| not.into_failure(self.name()))?;
+        Ok(self.begin(pipe, sharing, 1))
     }
 
     /// Begins an upstream session over a pipe that is open.
@@ -265,10 +313,10 @@ impl Route {
                 if let Some(speaks) = speaks.filter(|_| is_news) {
                     tracing::info!(upstream = self.name(), %speaks, "a program has answered");
                 }
+                self.era().said(speaks);
                 if speaks == Some(Spoken::Stateless) {
                     let text = format!(
-                        "{} has no initialize: it speaks 2026-07-28 without sessions only, and no client \
-                         can be connected to such a program yet",
+                        "{} has no initialize: it speaks 2026-07-28 without sessions only",
                         self.name()
                     );
                     return Err(Failure::new(Reason::Binding, text).into());
@@ -323,6 +371,14 @@ impl Route {
             (_, Err(_)) => Failure::session_gone(),
         };
         Err(failure.into())
+    }
+}
+
+/// The binding over HTTP that has what a program of this era has.
+fn binding_of(era: ProgramEra) -> Binding {
+    match era {
+        ProgramEra::Legacy => Binding::Sessions,
+        ProgramEra::Modern => Binding::Stateless,
     }
 }
 
