@@ -211,6 +211,8 @@ pub(crate) struct Era {
     /// The configuration says it: nobody asks, and nothing contradicts it.
     pinned: Option<Arc<Verdict>>,
     verdict: Mutex<Option<(Arc<Verdict>, Instant)>>,
+    /// It refused `initialize`, as one of 2026-07-28 alone does: some that list no other revision take it.
+    refuses_initialize: AtomicBool,
     /// Held while the server is asked; how the last asking ended.
     probing: tokio::sync::Mutex<Option<Found>>,
     /// Askings that have ended.
@@ -278,16 +280,28 @@ impl Era {
     /// asked for that before.
     pub(crate) fn said(&self, speaks: Option<Spoken>) {
         let was_silent = self.silent.swap(false, Ordering::AcqRel);
-        let speaks = match speaks {
-            Some(Spoken::Stateless) => modern(),
-            Some(Spoken::Sessions(revision)) if was_silent => Speaks::Legacy { revision },
-            Some(Spoken::Sessions(_)) | None => return,
-        };
-        self.learn(verdict_of(speaks));
+        match speaks {
+            Some(Spoken::Stateless) => {
+                self.learn(verdict_of(modern()));
+                self.refuses_initialize.store(true, Ordering::Release);
+            }
+            Some(Spoken::Sessions(revision)) if was_silent => {
+                self.learn(verdict_of(Speaks::Legacy { revision }));
+            }
+            Some(Spoken::Sessions(_)) | None => {}
+        }
+    }
+
+    /// Whether it is known to have no sessions: pinned, or tried.
+    pub(crate) fn is_modern_only(&self) -> bool {
+        let verdict = self.known();
+        let is_modern = verdict.is_some_and(|v| v.modern().is_some() && v.legacy().is_none());
+        is_modern && (self.pinned.is_some() || self.refuses_initialize.load(Ordering::Acquire))
     }
 
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
         let verdict = Arc::new(verdict);
+        self.refuses_initialize.store(false, Ordering::Release);
         let now = tokio::time::Instant::now().into_std();
         let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some((Arc::clone(&verdict), now));
@@ -359,6 +373,14 @@ impl Route {
         }
     }
 
+    /// A server has refused `initialize`: whether that is because it has no sessions.
+    pub(crate) async fn turns_out_modern_only(&self) -> bool {
+        let verdict = self.find_out().await;
+        let is = verdict.is_ok_and(|v| v.modern().is_some() && v.legacy().is_none());
+        self.era().refuses_initialize.store(is, Ordering::Release);
+        is
+    }
+
     /// A stateless request reaches only servers that speak 2026-07-28.
     pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
         let requested = Revision::NEWEST.as_str();
@@ -380,23 +402,6 @@ impl Route {
             describe(&verdict),
         );
         Ok(Some(self.mismatch(message, &text, &supported, requested)))
-    }
-
-    /// Why the upstream refused `initialize`, if that is because it speaks no revision with sessions.
-    ///
-    /// Only asked afterwards: a server may serve them and list what it serves statelessly alone, as
-    /// the official Python SDK does.
-    pub(crate) async fn refuse_legacy(&self, message: &Message) -> Option<Answer> {
-        let verdict = self.probe().await.ok()?;
-        let modern = verdict.modern().filter(|_| verdict.legacy().is_none())?;
-        let text = format!(
-            "the client speaks Streamable HTTP with sessions, but {} speaks {}; \
-             they cannot be connected yet",
-            self.name(),
-            describe(&verdict),
-        );
-        let requested = message.param_str("protocolVersion").unwrap_or_default();
-        Some(self.mismatch(message, &text, modern, &requested))
     }
 
     /// The gateway's own refusal: it counts as a failure, and `data` says which upstream it is about.

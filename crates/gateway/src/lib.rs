@@ -4,6 +4,7 @@
 //! which upstream a message goes to, lets interceptors see it, and relays the answer by the cheapest
 //! way that is right.
 
+mod cache;
 mod config;
 mod failure;
 mod gateway;

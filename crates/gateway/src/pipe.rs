@@ -1,14 +1,16 @@
 //! Upstream sessions that are a pipe of messages, a child process or an HTTP+SSE connection, and the
-//! client sessions in front of them.
+//! client sessions in front of them; and sessions that their server, one of 2026-07-28, knows nothing of.
 //!
-//! What becomes of a message [`Reframing`] decides; here is what it needs: one task for an upstream
-//! session reads it, writes to it, delivers and keeps the time. Its state is behind a lock that nobody
-//! holds while waiting, so that a client's answers go up while a delivery to it waits.
+//! What becomes of a message [`Reframing`] decides, or [`Upgrading`]; here is what they need: one task for
+//! an upstream session reads it, writes to it (or calls), delivers and keeps the time. Its state is behind
+//! a lock that nobody holds while waiting, so that a client's answers go up while a delivery to it waits.
 
+mod calls;
 mod children;
 mod delivery;
 mod draining;
 mod lanes;
+mod machine;
 mod member;
 mod posts;
 mod task;
@@ -20,8 +22,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use thinpipe_proto::bridge::upgrade::Upgrading;
 use thinpipe_proto::bridge::{
-    Action, AttachError, CallId, Config, Delivery, End, MemberId, Reframing, Refused, Sharing,
+    AttachError, CallId, Config, Delivery, End, MemberId, Reframing, Refused, Sharing,
 };
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
@@ -34,16 +37,12 @@ use tokio_util::sync::CancellationToken;
 use crate::interceptor::Chain;
 use crate::stats::Counters;
 
+use machine::{Machine, Next, Writes};
+
 pub(crate) use children::{Children, SharedSessions, Spoken};
 pub(crate) use draining::Draining;
-pub(crate) use member::{Attachment, Member, Place};
+pub(crate) use member::{Attachment, Listening, Member, Place};
 pub(crate) use task::AT_ONCE;
-
-/// Messages of clients that wait to be written. Beyond, their handlers wait.
-const MAX_WAITING: usize = 64;
-
-/// Bytes of them, one message more not counted.
-const MAX_WAITING_BYTES: usize = 1 << 20;
 
 /// How long a handler waits for room: as long as a request may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,6 +60,12 @@ pub(crate) trait Owner: Send + Sync {
     /// No connection could be made.
     fn suspect(&self);
 
+    /// A server that was held to be one of 2026-07-28 does not act as one.
+    fn doubt(&self);
+
+    /// Whether it still is one of 2026-07-28, as far as can be found out.
+    fn is_modern(self: Arc<Self>) -> BoxFuture<bool>;
+
     /// Ends a client session whose upstream session is over.
     fn end_session(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<()>;
 }
@@ -68,7 +73,7 @@ pub(crate) trait Owner: Send + Sync {
 /// One upstream session.
 pub(crate) struct UpstreamSession {
     state: Mutex<State>,
-    sender: PipeSender,
+    up: Up,
     is_shared: bool,
     /// There is something to write.
     to_write: Notify,
@@ -83,14 +88,22 @@ pub(crate) struct UpstreamSession {
     over: CancellationToken,
 }
 
+/// How messages go up.
+enum Up {
+    Pipe(PipeSender),
+    /// Each request is a call; with or without headers.
+    Calls {
+        has_headers: bool,
+    },
+}
+
 struct State {
-    machine: Reframing,
-    writes: VecDeque<Write>,
-    /// Bytes of `writes`.
-    waiting_bytes: usize,
+    machine: Machine,
     /// What one message made the machine say: the next one is read when this is out.
     deliveries: VecDeque<Step>,
     is_delivering: bool,
+    /// Whether the client of calls can be told what belongs to no request.
+    is_listening: bool,
     members: HashMap<MemberId, Arc<Member>>,
     next_member: u64,
     /// What the timer waits for.
@@ -126,12 +139,24 @@ impl UpstreamSession {
     /// One in which nothing was said yet.
     pub(crate) fn new(sender: PipeSender, config: Config) -> Arc<Self> {
         let is_shared = config.sharing == Sharing::Shared;
+        let machine = Machine::Reframing(Box::new(Reframing::new(config)), Writes::default());
+        Self::over(machine, Up::Pipe(sender), is_shared)
+    }
+
+    /// One whose server has none: it is called. `own` are the headers of what the gateway itself asks,
+    /// where calls have headers.
+    pub(crate) fn of_calls(machine: Upgrading, own: Option<HeaderMap>) -> Arc<Self> {
+        let has_headers = own.is_some();
+        let machine = Machine::called(machine, own.unwrap_or_default());
+        Self::over(machine, Up::Calls { has_headers }, false)
+    }
+
+    fn over(machine: Machine, up: Up, is_shared: bool) -> Arc<Self> {
         let state = State {
-            machine: Reframing::new(config),
-            writes: VecDeque::new(),
-            waiting_bytes: 0,
+            machine,
             deliveries: VecDeque::new(),
             is_delivering: false,
+            is_listening: false,
             members: HashMap::new(),
             next_member: 0,
             armed: None,
@@ -140,7 +165,7 @@ impl UpstreamSession {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            sender,
+            up,
             is_shared,
             to_write: Notify::new(),
             room: Notify::new(),
@@ -169,6 +194,21 @@ impl UpstreamSession {
         state.members.insert(id, Arc::clone(&member));
         drop(state);
         Ok((Attachment::new(Arc::clone(self), member), answer))
+    }
+
+    /// The client session whose calls these are begins to use it: it was initialized already.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub(crate) fn attach_initialized(self: &Arc<Self>) -> Result<Attachment, AttachError> {
+        let mut state = self.lock();
+        let id = MemberId(state.next_member);
+        state.machine.attach(id)?;
+        state.next_member += 1;
+        let member = Member::initialized(id);
+        state.members.insert(id, Arc::clone(&member));
+        drop(state);
+        Ok(Attachment::new(Arc::clone(self), member))
     }
 
     /// Gives the machine a message of a client; waits while too many wait to be written. Its `headers` go
@@ -209,13 +249,14 @@ impl UpstreamSession {
     ) -> Option<Result<(), Refused>> {
         let mut state = self.lock();
         // A session that is over refuses at once.
-        if state.is_full() && state.end.is_none() {
+        if state.machine.is_full() && state.end.is_none() {
             return None;
         }
-        let taken = state.machine.client(member, message, now());
-        let before = state.writes.len();
+        let taken = state.machine.client(member, message, headers, now());
+        let before = state.machine.waiting();
         state.take_actions();
-        if let Some(write) = state.writes.get_mut(before) {
+        let writes = state.machine.reframing().map(|(_, writes)| writes);
+        if let Some(write) = writes.and_then(|writes| writes.get_mut(before)) {
             write.headers = headers.take();
         }
         self.notify(state, before);
@@ -223,7 +264,7 @@ impl UpstreamSession {
     }
 
     /// Gives the machine an input, and queues what it wants done.
-    fn feed<T>(&self, input: impl FnOnce(&mut Reframing, Instant) -> T) -> T {
+    fn feed<T>(&self, input: impl FnOnce(&mut Machine, Instant) -> T) -> T {
         let mut state = self.lock();
         let result = input(&mut state.machine, now());
         self.settle(state);
@@ -231,14 +272,14 @@ impl UpstreamSession {
     }
 
     fn settle(&self, mut state: MutexGuard<'_, State>) {
-        let before = state.writes.len();
+        let before = state.machine.waiting();
         state.take_actions();
         self.notify(state, before);
     }
 
     /// Wakes whom what was queued concerns.
     fn notify(&self, state: MutexGuard<'_, State>, writes_before: usize) {
-        let writes = state.writes.len() > writes_before;
+        let writes = state.machine.waiting() > writes_before;
         let delivers = !state.deliveries.is_empty();
         let is_over = state.end.is_some();
         let due = state.machine.poll_timeout();
@@ -278,12 +319,41 @@ impl UpstreamSession {
 
     /// Whether its messages have headers.
     pub(crate) fn has_headers(&self) -> bool {
-        self.sender.has_headers()
+        match &self.up {
+            Up::Pipe(sender) => sender.has_headers(),
+            Up::Calls { has_headers } => *has_headers,
+        }
+    }
+
+    /// Whether its server knows nothing of it.
+    pub(crate) fn is_of_calls(&self) -> bool {
+        matches!(self.up, Up::Calls { .. })
     }
 
     /// Later POSTs of HTTP+SSE name the revision.
     pub(crate) fn negotiated(&self, revision: Revision) {
-        self.sender.negotiated(revision);
+        if let Up::Pipe(sender) = &self.up {
+            sender.negotiated(revision);
+        }
+    }
+
+    /// Looks whether the client can be told what belongs to no request, for a machine that wants to know.
+    fn look_for_stream(&self, member: &Member) {
+        let Some(place) = member.place().get() else {
+            return;
+        };
+        let mut state = self.lock();
+        let is_listening = place.is_over_sse() || place.conversation.is_listening();
+        let was_listening = std::mem::replace(&mut state.is_listening, is_listening);
+        let Some((machine, _)) = state.machine.upgrading() else {
+            return;
+        };
+        match (was_listening, is_listening) {
+            (false, true) => machine.stream_opened(now()),
+            (true, false) => machine.stream_closed(now()),
+            _ => return,
+        }
+        self.settle(state);
     }
 
     /// Why it is over, if it is.
@@ -302,6 +372,22 @@ impl UpstreamSession {
 }
 
 impl Step {
+    /// The client's request that it is about.
+    fn related(&self) -> Option<&RequestId> {
+        match self {
+            Self::Deliver(delivery) => delivery.related.as_ref(),
+            Self::Finish(_, request) => Some(request),
+        }
+    }
+
+    /// The client's request that is over with it.
+    fn ends(&self) -> Option<&RequestId> {
+        match self {
+            Self::Deliver(delivery) if !delivery.is_last() => None,
+            _ => self.related(),
+        }
+    }
+
     fn member(&self) -> MemberId {
         match self {
             Self::Deliver(delivery) => delivery.member,
@@ -318,32 +404,12 @@ impl Step {
 }
 
 impl State {
-    fn is_full(&self) -> bool {
-        self.writes.len() >= MAX_WAITING || self.waiting_bytes >= MAX_WAITING_BYTES
-    }
-
     fn take_actions(&mut self) {
-        while let Some(action) = self.machine.poll_action() {
-            match action {
-                Action::Write { message, call } => {
-                    self.waiting_bytes += message.len();
-                    self.writes.push_back(Write {
-                        message,
-                        call,
-                        headers: None,
-                    });
-                }
-                Action::Deliver(delivery) => self.deliveries.push_back(Step::Deliver(delivery)),
-                Action::Finish { member, request } => {
-                    self.deliveries.push_back(Step::Finish(member, request));
-                }
-                Action::Close(end) => {
-                    if !matches!(end, End::ClientLeft) {
-                        self.writes.clear();
-                        self.waiting_bytes = 0;
-                    }
-                    self.end = Some(end);
-                }
+        while let Some(next) = self.machine.next() {
+            match next {
+                Next::Up => {}
+                Next::Down(step) => self.deliveries.push_back(step),
+                Next::Over(end) => self.end = Some(end),
             }
         }
     }
@@ -354,7 +420,7 @@ impl fmt::Debug for UpstreamSession {
         let state = self.lock();
         f.debug_struct("UpstreamSession")
             .field("members", &state.members.len())
-            .field("writes", &state.writes.len())
+            .field("waiting", &state.machine.waiting())
             .field("end", &state.end)
             .finish_non_exhaustive()
     }

@@ -18,6 +18,7 @@ use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Answers;
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::failure::Failure;
 use crate::headers;
@@ -32,6 +33,7 @@ use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 mod answer;
 mod initialize;
 mod intercept;
+mod kept;
 mod listen;
 mod multiplex;
 mod opening;
@@ -46,6 +48,7 @@ mod server;
 mod session;
 mod sessionless;
 mod stateless;
+mod upgrade;
 mod versions;
 
 pub(crate) use answer::body_failure;
@@ -70,6 +73,8 @@ pub struct Route {
     /// Cancelled when the process ends: no upstream session goes on.
     stop: CancellationToken,
     buffered: ByteBudget,
+    /// What a server of 2026-07-28 has said that may be said again.
+    answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
@@ -84,6 +89,8 @@ impl Route {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
+        let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
+        let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
             spec,
             server,
@@ -97,6 +104,7 @@ impl Route {
             tasks,
             stop,
             buffered,
+            answers,
             log: OnceLock::new(),
         }
     }
@@ -170,7 +178,9 @@ impl Route {
         &self.chain
     }
 
-    pub(crate) fn spec(&self) -> &UpstreamSpec {
+    /// What it was told of its upstream.
+    #[must_use]
+    pub fn spec(&self) -> &UpstreamSpec {
         &self.spec
     }
 
@@ -332,16 +342,28 @@ impl Route {
                     }
                 },
             };
-            if let Some(session) = &session {
-                self.note(session, &context, &message);
+            match &session {
+                Some(session) => self.note(session, &context, &message),
+                None if self.era.is_modern_only() => {
+                    return Box::pin(self.sessionless_upgraded(call, context, message)).await;
+                }
+                None => {}
             }
-            // Only a session that may be opened anew ever needs the client's headers again.
+            // Only a session that may be opened anew ever needs the client's headers again, and what is
+            // in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
-            let again = reestablishes.then(|| Box::new(call.clone()));
+            let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
             let request = self.request_in_session(call, session.as_ref(), &message);
             // Two boxes below a kilobyte are cheaper than one above.
             let asking = Box::pin(self.ask(&context, request)?);
             let response = asking.await.map_err(|e| self.unsent(&e))?;
+            if let (None, Some(again)) = (&session, again.as_ref())
+                && Box::pin(self.refuses_sessions(response.status)).await
+            {
+                let again = Incoming::clone(again);
+                drop(response);
+                return Box::pin(self.sessionless_upgraded(again, context, message)).await;
+            }
             if response.status == StatusCode::NOT_FOUND {
                 return Box::pin(self.not_found(again, context, session, message)).await;
             }

@@ -1,5 +1,6 @@
 //! From an upstream session to the streams of its client sessions.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,22 +25,31 @@ impl UpstreamSession {
     /// Delivers until the session is over and all is delivered.
     pub(super) async fn deliver(&self, owner: &Arc<dyn Owner>) {
         if self.is_shared {
-            return self.deliver_to_each(owner).await;
+            return self.deliver_to_each(owner, Step::member).await;
+        }
+        if self.is_of_calls() {
+            // Each call has a stream of its own on either side.
+            let about = |step: &Step| step.related().cloned();
+            return self.deliver_to_each(owner, about).await;
         }
         while let Some(step) = self.next_step().await {
             self.step(owner, step).await;
         }
     }
 
-    /// The same, with several clients: none waits for another.
-    async fn deliver_to_each(&self, owner: &Arc<dyn Owner>) {
+    /// The same, with several clients or several requests: none waits for another.
+    async fn deliver_to_each<K: Eq + Hash>(
+        &self,
+        owner: &Arc<dyn Owner>,
+        lane: impl Fn(&Step) -> K,
+    ) {
         let mut lanes = Lanes::default();
         loop {
             tokio::select! {
                 // Cancel-safe: the next one is taken when it is returned. Who finds no room here leaves
                 // it where it is, and with it the server's next message.
                 step = self.next_step(), if lanes.has_room() => match step {
-                    Some(step) => lanes.add(step, |step| self.step(owner, step)),
+                    Some(step) => lanes.add(lane(&step), step, |step| self.step(owner, step)),
                     None => break,
                 },
                 // Cancel-safe: what is under way stays in its lane.
@@ -52,6 +62,19 @@ impl UpstreamSession {
     }
 
     async fn step(&self, owner: &Arc<dyn Owner>, step: Step) {
+        if !self.is_of_calls() {
+            return self.deliver_step(owner, step).await;
+        }
+        let about = step.related().cloned();
+        self.deliver_step(owner, step).await;
+        if let Some((_, calls)) = self.lock().machine.upgrading() {
+            calls.delivered(about.as_ref());
+        }
+        // The next message of its call may be read.
+        self.delivered.notify_one();
+    }
+
+    async fn deliver_step(&self, owner: &Arc<dyn Owner>, step: Step) {
         match step {
             Step::Deliver(delivery) => self.one(owner, delivery).await,
             Step::Finish(member, request) => {
@@ -167,7 +190,7 @@ impl UpstreamSession {
                 // The server waits for an answer; it gets the refusal.
                 let refusal = Message::parse(rejection_message(&message, &rejection));
                 let refused = refusal.is_ok_and(|refusal| {
-                    self.feed(|machine, now| machine.client(member.id(), &refusal, now))
+                    self.feed(|machine, now| machine.client(member.id(), &refusal, &mut None, now))
                         .is_ok()
                 });
                 if !refused {

@@ -8,7 +8,7 @@ use thinpipe_proto::rpc::RequestId;
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::Answer;
 
-use super::Attachment;
+use super::{Attachment, Listening};
 use crate::failure::{Failure, Reason};
 
 /// How a stream ends when the process does, or its client leaves.
@@ -18,9 +18,11 @@ pub(crate) struct Draining {
     upstream: Arc<str>,
     /// The upstream session that is there for this stream alone: dropping it ends it.
     _own: Option<Attachment>,
+    /// Dropped after the stream.
+    _listening: Option<Listening>,
 }
 
-/// A stream that knows how to end.
+/// A stream that knows how to end. It is dropped before what belongs to it.
 struct Drained {
     stream: Box<dyn BodyStream>,
     draining: Draining,
@@ -32,6 +34,15 @@ impl Draining {
             request,
             upstream,
             _own: None,
+            _listening: None,
+        }
+    }
+
+    /// The same for a stream whose end the session has to know of.
+    pub(crate) fn watched(self, listening: Listening) -> Self {
+        Self {
+            _listening: Some(listening),
+            ..self
         }
     }
 
@@ -99,7 +110,8 @@ impl BodyStream for Drained {
     /// A session of its own ends with the connection: nobody can come back for the answer.
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
         let Self { stream, draining } = *self;
+        let rest = stream.abandon();
         drop(draining);
-        stream.abandon()
+        rest
     }
 }

@@ -1,15 +1,15 @@
-//! What waits for each client of a shared session, so that none of them waits for another.
+//! What waits for each client of a shared session, or for each request of one client, so that none of them
+//! waits for another.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::hash::Hash;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use thinpipe_proto::bridge::MemberId;
-
 use super::Step;
 
-/// Messages that wait for one client beside those on its streams. Beyond, the server is not read.
+/// Messages that wait in one lane beside those on the client's streams. Beyond, the server is not read.
 const MAX_WAITING: usize = 256;
 
 /// Bytes of them, one message more not counted.
@@ -17,10 +17,9 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 
 type Running<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// One lane for each client for which something is under way.
-#[derive(Default)]
-pub(super) struct Lanes<'a> {
-    lanes: HashMap<MemberId, Lane<'a>>,
+/// One lane for each of those for which something is under way.
+pub(super) struct Lanes<'a, K> {
+    lanes: HashMap<K, Lane<'a>>,
 }
 
 struct Lane<'a> {
@@ -30,7 +29,15 @@ struct Lane<'a> {
     bytes: usize,
 }
 
-impl<'a> Lanes<'a> {
+impl<K> Default for Lanes<'_, K> {
+    fn default() -> Self {
+        Self {
+            lanes: HashMap::new(),
+        }
+    }
+}
+
+impl<'a, K: Eq + Hash> Lanes<'a, K> {
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
@@ -41,13 +48,12 @@ impl<'a> Lanes<'a> {
         lanes.all(|lane| lane.waiting.len() < MAX_WAITING && lane.bytes < MAX_WAITING_BYTES)
     }
 
-    /// Takes a step up: at once, or behind those for the same client.
-    pub(super) fn add<F>(&mut self, step: Step, begin: impl FnOnce(Step) -> F)
+    /// Takes a step up: at once, or behind those in the same lane.
+    pub(super) fn add<F>(&mut self, key: K, step: Step, begin: impl FnOnce(Step) -> F)
     where
         F: Future<Output = ()> + Send + 'a,
     {
-        let member = step.member();
-        match self.lanes.get_mut(&member) {
+        match self.lanes.get_mut(&key) {
             Some(lane) => {
                 lane.bytes += step.bytes();
                 lane.waiting.push_back(step);
@@ -58,7 +64,7 @@ impl<'a> Lanes<'a> {
                     waiting: VecDeque::new(),
                     bytes: 0,
                 };
-                self.lanes.insert(member, lane);
+                self.lanes.insert(key, lane);
             }
         }
     }

@@ -124,6 +124,16 @@ impl Member {
         (Arc::new(member), answered)
     }
 
+    /// One whose `initialize` is answered.
+    pub(super) fn initialized(id: MemberId) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            place: SetOnce::new(),
+            opening: Mutex::default(),
+            open: Mutex::default(),
+        })
+    }
+
     pub(crate) fn id(&self) -> MemberId {
         self.id
     }
@@ -208,6 +218,16 @@ impl Attachment {
         // A client session is opened once, by whoever holds this.
         let first = self.member.place.set(place).is_ok();
         debug_assert!(first, "a client session has one place");
+        self.upstream.look_for_stream(&self.member);
+    }
+
+    /// The client has opened a stream, or will have left it when this is dropped.
+    pub(crate) fn listening(&self) -> Listening {
+        self.upstream.look_for_stream(&self.member);
+        Listening {
+            upstream: Arc::clone(&self.upstream),
+            member: Arc::clone(&self.member),
+        }
     }
 
     /// Begins the answer to a request, whose response goes to its handler if it is `inline`. `None`: one
@@ -235,6 +255,18 @@ impl Attachment {
         // Outside of the lock: an outlet that is dropped tells its conversation.
         let open = std::mem::take(&mut *lock(&self.member.open));
         drop(open);
+    }
+}
+
+/// Held by a stream of the client: when it is dropped, the stream is too.
+pub(crate) struct Listening {
+    upstream: Arc<UpstreamSession>,
+    member: Arc<Member>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.upstream.look_for_stream(&self.member);
     }
 }
 

@@ -50,7 +50,7 @@ impl UpstreamSession {
     }
 
     /// Until the session is over and what was to be written had its time.
-    async fn farewell(&self) {
+    pub(super) async fn farewell(&self) {
         self.over.cancelled().await;
         tokio::time::sleep(LAST_WRITES).await;
     }
@@ -61,7 +61,11 @@ impl UpstreamSession {
         loop {
             self.all_delivered().await;
             match receiver.next().await {
-                Some(Ok(message)) => self.feed(|machine, now| machine.upstream(&message, now)),
+                Some(Ok(message)) => self.feed(|machine, now| {
+                    if let Some((machine, _)) = machine.reframing() {
+                        machine.upstream(&message, now);
+                    }
+                }),
                 Some(Err(error)) => self.lose(&with_causes(&error)),
                 None => {
                     self.lose("its session was closed");
@@ -110,17 +114,19 @@ impl UpstreamSession {
         loop {
             {
                 let mut state = self.lock();
-                let was_full = state.is_full();
-                if let Some(write) = state.writes.pop_front() {
-                    state.waiting_bytes -= write.message.len();
-                    let has_room = was_full && !state.is_full();
-                    drop(state);
+                let next = state
+                    .machine
+                    .reframing()
+                    .and_then(|(_, writes)| writes.pop());
+                let is_over = state.end.is_some();
+                drop(state);
+                if let Some((write, has_room)) = next {
                     if has_room {
                         self.room.notify_waiters();
                     }
                     return Some(write);
                 }
-                if state.end.is_some() {
+                if is_over {
                     return None;
                 }
             }
@@ -166,12 +172,16 @@ impl UpstreamSession {
         tracing::warn!(upstream, error = text, "a message was not taken");
         if let Some(call) = call {
             let reason = failure.reason.as_str();
-            self.feed(|machine, now| machine.write_failed(call, reason, text, now));
+            self.feed(|machine, now| {
+                if let Some((machine, _)) = machine.reframing() {
+                    machine.write_failed(call, reason, text, now);
+                }
+            });
         }
         false
     }
 
-    async fn keep_time(&self) {
+    pub(super) async fn keep_time(&self) {
         loop {
             let due = self.arm();
             let sleep = async {
@@ -214,14 +224,16 @@ impl UpstreamSession {
                 state.machine.undeliverable(member.id(), &request, now);
             }
         }
-        if state.idle_since.is_some_and(|since| since + IDLE <= now) {
-            state.machine.close_idle();
+        if state.idle_since.is_some_and(|since| since + IDLE <= now)
+            && let Some((machine, _)) = state.machine.reframing()
+        {
+            machine.close_idle();
         }
         self.settle(state);
     }
 
     /// The client sessions that are left end with it.
-    async fn finish(&self, owner: &Arc<dyn Owner>) {
+    pub(super) async fn finish(&self, owner: &Arc<dyn Owner>) {
         let (members, end, dropped) = {
             let mut state = self.lock();
             let members = std::mem::take(&mut state.members);

@@ -13,6 +13,7 @@ use thinpipe_transport::server::{Answer, Content, Session};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::{Relayed, Route};
+use crate::cache::narrowed;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome};
@@ -315,7 +316,7 @@ impl Route {
             Ok(()) => self.chain().judge(&context, message).await,
             Err(rejection) => Outcome::Rejected(rejection),
         };
-        match outcome {
+        match narrowed(&context, outcome) {
             Outcome::Forward(message) | Outcome::Changed(message) => {
                 Ok(Some(message.source().clone()))
             }

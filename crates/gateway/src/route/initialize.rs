@@ -37,6 +37,9 @@ impl Route {
         if self.is_pipe().await {
             return self.initialize_piped(call, context, message, slot).await;
         }
+        if self.era().is_modern_only() {
+            return self.initialize_upgraded(call, context, message, slot).await;
+        }
         let again = call.clone();
         let mut headers = headers::without_session(call.headers);
         headers::for_post(&mut headers);
@@ -52,8 +55,15 @@ impl Route {
                 // It did not run: who refuses it so does not know the endpoint.
                 return self.initialize_piped(again, context, message, slot).await;
             }
+            if self.refuses_sessions(response.status).await {
+                drop(response);
+                return self
+                    .initialize_upgraded(again, context, message, slot)
+                    .await;
+            }
             return self.refused_initialize(response, context, &message).await;
         }
+        self.stats().session_opened();
         let session_id = self.session_id_of(&response)?;
         let mut context = MessageContext {
             direction: Direction::ToClient,
@@ -64,9 +74,12 @@ impl Route {
         let revision = negotiated(&opening.message)?;
         if revision.is_none()
             && is_unknown_here(&opening.message)
-            && let Some(refused) = self.refuse_legacy(&message).await
+            && self.turns_out_modern_only().await
         {
-            return Ok(refused);
+            context.direction = Direction::ToUpstream;
+            return self
+                .initialize_upgraded(again, context, message, slot)
+                .await;
         }
         context.revision = revision.unwrap_or(context.revision);
         unused.context.revision = context.revision;
@@ -147,12 +160,6 @@ impl Route {
         context: MessageContext,
         message: &Message,
     ) -> Result<Answer, Failure> {
-        // Statuses with which a server without sessions refuses them.
-        if matches!(response.status.as_u16(), 400 | 404 | 405)
-            && let Some(refused) = self.refuse_legacy(message).await
-        {
-            return Ok(refused);
-        }
         if response.status == StatusCode::NOT_FOUND {
             return Err(self.nothing_there());
         }

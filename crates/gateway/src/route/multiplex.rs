@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::shape::{error_code, modern_status};
 use thinpipe_proto::classify::is_read_only_method;
@@ -24,6 +24,9 @@ use crate::session::Origin;
 /// How long the first message is waited for. What comes later is a stream, which shows its client that
 /// somebody is at work (protocol notes 2.3.2).
 const COMMIT_AFTER: Duration = Duration::from_secs(15);
+
+/// What describes a server.
+pub(super) const DISCOVER: &str = "server/discover";
 
 /// Bytes written by one poll, unless one message is larger.
 const BATCH: usize = 24 << 10;
@@ -103,6 +106,17 @@ impl Route {
         let mut answer = Answer::json(body.unwrap_or_default());
         answer.status = status_of(&answer);
         Ok(answer)
+    }
+
+    /// The same, of an answer to this request that nobody has read yet.
+    pub(super) fn with_versions_in(&self, answer: Bytes, request: &Message) -> Bytes {
+        if request.method() != Some(DISCOVER) {
+            return answer;
+        }
+        match Message::parse(answer.clone()) {
+            Ok(message) => self.with_versions(message).source().clone(),
+            Err(_) => answer,
+        }
     }
 
     /// A message in which the revisions are those that both sides do.

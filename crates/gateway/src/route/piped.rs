@@ -9,7 +9,7 @@ use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{Kind, Message, quoted, splice};
 use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BoxFuture};
-use thinpipe_transport::server::conversation::{Conversation, ConversationConfig, ListenError};
+use thinpipe_transport::server::conversation::ListenError;
 use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
 
 use super::answer::with_headers;
@@ -31,6 +31,7 @@ impl Route {
         message: Message,
         slot: SessionSlot,
     ) -> Result<Answer, Failure> {
+        let again = (self.upstream().is_none()).then(|| (call.clone(), message.clone()));
         let message = capped(message);
         let opened = tokio::select! {
             // Dropped half-way it leaves nothing behind: what it has opened ends with its attachment.
@@ -38,8 +39,27 @@ impl Route {
             // Cancel-safe: a session that has ended stays so.
             () = slot.abandoned() => return Ok(Answer::cancelled()),
         };
+        if let (Err(_), Some((call, message))) = (&opened, again)
+            && self.era().is_modern_only()
+        {
+            // The program has refused `initialize`, and by that said what it is.
+            let upgraded = self.initialize_upgraded(call, context, message, slot);
+            return Box::pin(upgraded).await;
+        }
         let (attachment, answer) = opened?;
         let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
+        self.begin_piped((attachment, answer), context, message, slot)
+            .await
+    }
+
+    /// Opens a session with this answer to `initialize`, on an upstream session that has given it.
+    pub(super) async fn begin_piped(
+        self: &Arc<Self>,
+        (attachment, answer): (Attachment, Message),
+        context: MessageContext,
+        message: Message,
+        slot: SessionSlot,
+    ) -> Result<Answer, Failure> {
         // The machine has answered what names an unknown revision.
         let revision = negotiated(&answer)?;
         let context = MessageContext {
@@ -92,14 +112,9 @@ impl Route {
         attachment: &Attachment,
         session: &Arc<Session>,
     ) -> Result<(), Failure> {
-        let config = ConversationConfig::default();
-        let conversation = match session.outlet() {
-            Some(outlet) => Conversation::over(config, outlet),
-            None => Conversation::new(config, session.revision()),
-        };
         let place = Place {
             session: Arc::downgrade(session),
-            conversation,
+            conversation: self.conversation_of(attachment, session),
             context: MessageContext {
                 direction: Direction::ToClient,
                 carrier: Carrier::Event,
@@ -235,7 +250,7 @@ impl Route {
     }
 
     /// The answer to what the machine did not take.
-    fn refused(&self, refused: &Refused, message: &Message) -> Result<Answer, Failure> {
+    pub(super) fn refused(&self, refused: &Refused, message: &Message) -> Result<Answer, Failure> {
         let status = match refused {
             Refused::Over => return Err(Failure::session_gone()),
             Refused::TooManyInFlight { .. } => {
@@ -252,14 +267,15 @@ impl Route {
         Ok(Answer::new(status, Content::Json, Body::Full(body)))
     }
 
-    /// GET: the session's standalone stream. Nothing is kept, so that no stream goes on after an event.
+    /// GET: the session's standalone stream, or one that goes on after an event, where any is kept.
     pub(super) fn listen_piped(
         &self,
         session: &Session,
         last: Option<&EventId>,
     ) -> Result<Answer, Failure> {
-        let place = piped(session).and_then(|attachment| attachment.member().place().get());
-        let Some(place) = place else {
+        let attachment = piped(session);
+        let place = attachment.and_then(|attachment| attachment.member().place().get());
+        let (Some(attachment), Some(place)) = (attachment, place) else {
             return Err(Failure::session_gone());
         };
         if session.binding() == Binding::HttpSse {
@@ -268,7 +284,8 @@ impl Route {
         }
         match place.conversation.listen(last) {
             Ok(answer) => {
-                let answer = Draining::of(None, Arc::clone(self.spec.name())).around(answer);
+                let draining = Draining::of(None, Arc::clone(self.spec.name()));
+                let answer = draining.watched(attachment.listening()).around(answer);
                 self.with_own_headers(&place.context, answer)
             }
             Err(ListenError::Contended) => Err(Failure::contended()),
@@ -306,6 +323,14 @@ impl pipe::Owner for Route {
 
     fn suspect(&self) {
         self.health.suspect();
+    }
+
+    fn doubt(&self) {
+        self.era.contradicted();
+    }
+
+    fn is_modern(self: Arc<Self>) -> BoxFuture<bool> {
+        self.is_modern_still()
     }
 
     fn end_session(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<()> {

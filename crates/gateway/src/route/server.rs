@@ -120,19 +120,20 @@ impl Route {
         }
     }
 
-    /// The server, for calls of 2026-07-28.
+    /// The server, for calls of 2026-07-28, past what is kept of its answers.
     pub(crate) fn modern_server(self: &Arc<Self>) -> Arc<dyn ModernServer> {
-        match &self.program {
+        self.remembering(match &self.program {
             Some(program) => Arc::clone(program) as _,
             None => Arc::new(OverHttp::new(Arc::clone(self))),
-        }
+        })
     }
 
-    /// Whether a session of this server is a pipe of messages, as far as that is known. Of a URL that
-    /// ends as those of HTTP+SSE servers do, it is found out first (protocol notes 1.3, "E0 hint").
+    /// Whether a session of this server is a pipe of messages, as far as that is known: a program that is not
+    /// known to have none is tried. Of a URL that ends as those of HTTP+SSE servers do, it is found out first
+    /// (protocol notes 1.3, "E0 hint").
     pub(super) async fn is_pipe(&self) -> bool {
         let Server::Http(upstream) = &self.server else {
-            return true;
+            return !self.era().is_modern_only();
         };
         match self.era().known() {
             Some(verdict) => speaks_sse(&verdict),
@@ -291,6 +292,7 @@ impl Route {
             sharing,
             limits,
         };
+        self.stats().session_opened();
         let session = UpstreamSession::new(pipe.sender.clone(), config);
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;
         let running = Arc::clone(&session).run(pipe, at_once, owner, self.stop.clone());

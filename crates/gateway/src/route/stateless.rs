@@ -9,9 +9,10 @@ use thinpipe_proto::rpc::Message;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
-use super::multiplex::purpose_of;
+use super::multiplex::{DISCOVER, purpose_of};
 use super::send::posted;
 use super::{Incoming, Route};
+use crate::cache::{Asked, tap};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::denies_endpoint;
@@ -29,6 +30,9 @@ impl Route {
         if let Some(refused) = self.refuse_modern(&message).await? {
             return Ok(refused);
         }
+        if let Some(refused) = self.refuse_params(&call, &message) {
+            return Ok(refused);
+        }
         let context = self.context(&call, None, &message);
         let received = message.clone();
         let message = match self.intercept(&context, message).await {
@@ -38,12 +42,21 @@ impl Route {
         if self.upstream().is_none() {
             return self.stateless_on_program(call, context, message).await;
         }
-        let response = self
-            .send_stateless(call, &context, &message, &received)
-            .await?;
         let id = message.id().cloned();
         let purpose = id.map_or(Purpose::Unasked, |id| purpose_of(&message, id));
         let line = self.line(None, purpose);
+        let asked = self.answers.ask(&message, &call.principal, &call.headers);
+        if let Asked::Kept(kept) = asked {
+            let kept = self.with_versions_in(kept, &message);
+            return Box::pin(self.give(kept, line, context)).await;
+        }
+        let response = self
+            .send_stateless(call, &context, &message, &received)
+            .await?;
+        let response = match asked {
+            Asked::Noted(noting) => tap(response, noting),
+            Asked::Kept(_) | Asked::Passed => response,
+        };
         let answer = if names_versions(&message, &response) {
             self.relay_versions(response, line, context).await?
         } else {
@@ -62,7 +75,7 @@ impl Route {
     ) -> Result<Answer, Failure> {
         // Each POST is a scope of its own, so that none can cancel another: leaving it is how that is done.
         let cancels = message.method() == Some("notifications/cancelled");
-        if cancels || self.is_pipe().await {
+        if cancels || self.upstream().is_none() || self.is_pipe().await {
             // There is nobody whom it could tell anything, and nothing answers it.
             return Ok(Answer::accepted());
         }
@@ -89,6 +102,9 @@ impl Route {
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message, received);
+        if message.source() != received.source() {
+            self.answers.rebuild(message, &call.principal, &mut headers);
+        }
         let request = UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),
             ..posted(headers, message.source().clone())
@@ -101,7 +117,7 @@ impl Route {
 /// unread.
 fn names_versions(message: &Message, response: &UpstreamResponse) -> bool {
     let may = match response.status {
-        StatusCode::OK => message.method() == Some("server/discover"),
+        StatusCode::OK => message.method() == Some(DISCOVER),
         status => status == StatusCode::BAD_REQUEST,
     };
     may && response.media_type == MediaType::Json

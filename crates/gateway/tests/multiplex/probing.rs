@@ -81,3 +81,58 @@ async fn k1_a_pinned_program_is_not_asked() {
     assert_eq!(connection.response().await.json().await["id"], 1);
     assert!(!program.is_started_again().await);
 }
+
+/// R216, C24: a program that has no `initialize` says so when a client with a session comes. It is no failed
+/// start, and the client is served all the same; the next one without that question.
+#[tokio::test]
+async fn r216_a_client_with_a_session_reaches_a_program_without() {
+    for (code, data) in [
+        (-32601, json!(null)),
+        (
+            -32022,
+            json!({"supported": ["2026-07-28"], "requested": "2025-06-18"}),
+        ),
+    ] {
+        let program = Scripted::start().await;
+        let front = Front::start(program.unknown()).await;
+        let one = front
+            .client
+            .post(rpc::initialize(1, "2025-06-18"))
+            .send()
+            .await;
+        let mut speaker = program.process_started().await;
+        let heard = speaker.hears("initialize").await;
+        speaker.refuse(&heard, code, data).await;
+        let mut speaker = program.process_started().await;
+        for connection in [Some(one), None] {
+            let connection = match connection {
+                Some(connection) => connection,
+                None => {
+                    front
+                        .client
+                        .post(rpc::initialize(1, "2025-06-18"))
+                        .send()
+                        .await
+                }
+            };
+            let heard = speaker.hears("server/discover").await;
+            let result = json!({
+                "supportedVersions": ["2026-07-28"],
+                "capabilities": {"tools": {}},
+                "ttlMs": 0,
+                "cacheScope": "private",
+                "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s", "version": "1"}},
+            });
+            speaker.answer(&heard, result).await;
+            let mut response = connection.response().await;
+            assert!(response.header("Mcp-Session-Id").is_some());
+            let answer = response.json().await;
+            assert_eq!(answer["result"]["protocolVersion"], "2025-06-18");
+            assert_eq!(answer["result"]["serverInfo"]["name"], "s");
+        }
+        let speaks = front.route().program_speaks().unwrap();
+        assert!(speaks.contains("2026-07-28"), "{speaks}");
+        assert!(front.route().is_healthy());
+        assert_eq!(front.route().children().unwrap().spawned, 2);
+    }
+}

@@ -58,6 +58,11 @@ impl ToolHeaders {
         self.params.is_empty()
     }
 
+    /// The headers that a call may have.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.params.iter().map(|param| &param.header)
+    }
+
     /// The headers of a call with these arguments, as JSON text (R140). An argument that is `null`, not there,
     /// or no value that a header repeats has none.
     ///

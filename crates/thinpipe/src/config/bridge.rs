@@ -9,7 +9,7 @@ use thinpipe_transport::mcp::LogLevel;
 use thinpipe_transport::server::LegacyMode;
 
 use super::build::Build;
-use super::problem::Problem;
+use super::problem::{Place, Problem};
 use super::raw::RawUpstream;
 use super::tables::{LIST_TTL, Quantity, RawCache, RawParked, RawSessionPool};
 use super::tree::Path;
@@ -176,8 +176,11 @@ impl Build {
     ) -> BridgeConfig {
         for Idle { key, why } in idle_keys(raw) {
             let message = format!("`{key}` means nothing here: {why}");
-            let at = key.split('.').fold(path.clone(), |at, part| at.key(part));
-            self.add(Problem::at(at, message).mend("remove it"));
+            let place = match key.split_once('.') {
+                Some((table, key)) => Place::Path(path.key(table).key(key)),
+                None => self.place(path, key),
+            };
+            self.add(Problem::new(place, message).mend("remove it"));
         }
         let mut bridge = BridgeConfig {
             sessions: raw.sessions.and_then(|sessions| match sessions {
@@ -276,7 +279,7 @@ struct Rule {
     keys: &'static [&'static str],
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         holds: |raw| matches!(raw.era, Some(RawEra::Stateless | RawEra::Modern)),
         why: "a server of 2026-07-28 has no sessions, asks within its answers, and says itself how long these may be kept",
@@ -309,6 +312,11 @@ const RULES: [Rule; 6] = [
         holds: |raw| raw.sessions == Some(RawSharing::PerClient),
         why: "with `sessions = \"per_client\"` nobody shares",
         keys: &["session_pool"],
+    },
+    Rule {
+        holds: |raw| raw.sessions == Some(RawSharing::Shared),
+        why: "with `sessions = \"shared\"` roots would be everybody's",
+        keys: &["session_pool.roots"],
     },
 ];
 

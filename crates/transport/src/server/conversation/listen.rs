@@ -21,6 +21,12 @@ impl Conversation {
         }
     }
 
+    /// Whether a client reads the standalone stream.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.lock().standalone.is_attached()
+    }
+
     fn standalone(&self) -> Result<Answer, ListenError> {
         let mut inner = self.lock();
         if inner.standalone.is_attached() && !inner.contention.replace(now()) {

@@ -64,7 +64,7 @@ impl Posts {
         if status.is_success() {
             if is_initialize {
                 self.client.opened(&response)?;
-                self.still_wanted().await?;
+                self.outlives_its_opening().await?;
             }
             if let Some((id, place)) = asks {
                 self.streams.insert(Stream::answering(id, response, place));
@@ -87,7 +87,7 @@ impl Posts {
     }
 
     /// The session may have been closed while it was opened: then nobody else ends it at the server.
-    async fn still_wanted(&self) -> Result<(), PipeError> {
+    async fn outlives_its_opening(&self) -> Result<(), PipeError> {
         if !self.over.is_cancelled() {
             return Ok(());
         }

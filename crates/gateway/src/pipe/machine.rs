@@ -1,0 +1,300 @@
+//! What decides about the messages of an upstream session, and what waits to go up.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use thinpipe_proto::bridge::upgrade::{self, Call, Upgrading};
+use thinpipe_proto::bridge::{
+    Action, AttachError, CallId, Dropped, End, MemberId, Reframing, Refused,
+};
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
+
+use super::{Step, Write};
+
+/// Messages of clients that wait to be written. Beyond, their handlers wait.
+const MAX_WAITING: usize = 64;
+
+/// Bytes of them, one message more not counted.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+
+/// The machine of a session.
+pub(super) enum Machine {
+    /// Both sides speak one revision, and the server has a pipe.
+    Reframing(Box<Reframing>, Writes),
+    /// The server is one of 2026-07-28, and is called.
+    Upgrading(Box<Upgrading>, Calls),
+}
+
+/// What waits to be written.
+#[derive(Default)]
+pub(super) struct Writes {
+    queue: VecDeque<Write>,
+    bytes: usize,
+}
+
+/// What waits to be called.
+pub(super) struct Calls {
+    queue: VecDeque<CallStep>,
+    /// Headers of the client's requests that are open.
+    headers: HashMap<RequestId, HeaderMap>,
+    /// Those of what the gateway itself asks.
+    own: HeaderMap,
+    /// How much of what is said about each request, or about none, is not delivered yet.
+    undelivered: HashMap<Option<RequestId>, usize>,
+}
+
+/// What is next about calls.
+pub(super) enum CallStep {
+    Open(Call, HeaderMap),
+    Close(CallId),
+    /// What the server speaks is in doubt.
+    Doubt,
+}
+
+/// What one action of the machine comes to.
+pub(super) enum Next {
+    /// It waits to go up.
+    Up,
+    /// It goes to a client.
+    Down(Step),
+    /// The session is over.
+    Over(End),
+}
+
+impl Machine {
+    pub(super) fn called(machine: Upgrading, own: HeaderMap) -> Self {
+        let calls = Calls {
+            queue: VecDeque::new(),
+            headers: HashMap::new(),
+            own,
+            undelivered: HashMap::new(),
+        };
+        Self::Upgrading(Box::new(machine), calls)
+    }
+
+    pub(super) fn attach(&mut self, member: MemberId) -> Result<(), AttachError> {
+        match self {
+            Self::Reframing(machine, _) => machine.attach(member),
+            Self::Upgrading(machine, _) if machine.is_over() => Err(AttachError::Over),
+            Self::Upgrading(machine, _) if machine.config().member == member => Ok(()),
+            Self::Upgrading(..) => Err(AttachError::Full { limit: 1 }),
+        }
+    }
+
+    /// A message of a client; its headers are kept for as long as it may need them.
+    pub(super) fn client(
+        &mut self,
+        member: MemberId,
+        message: &Message,
+        headers: &mut Option<HeaderMap>,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        match self {
+            Self::Reframing(machine, _) => machine.client(member, message, now),
+            Self::Upgrading(machine, calls) => {
+                machine.client(message, now)?;
+                let request = message.id().filter(|_| message.kind() == Kind::Request);
+                if let (Some(id), Some(headers)) = (request, headers.take()) {
+                    calls.headers.insert(id.clone(), headers);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn detach(&mut self, member: MemberId, now: Instant) {
+        match self {
+            Self::Reframing(machine, _) => machine.detach(member, now),
+            Self::Upgrading(machine, _) => machine.detach(),
+        }
+    }
+
+    pub(super) fn undeliverable(&mut self, member: MemberId, request: &RequestId, now: Instant) {
+        match self {
+            Self::Reframing(machine, _) => machine.undeliverable(member, request, now),
+            Self::Upgrading(machine, _) => machine.undeliverable(request, now),
+        }
+    }
+
+    pub(super) fn abandon(&mut self, member: MemberId, request: &RequestId, now: Instant) {
+        match self {
+            Self::Reframing(machine, _) => machine.abandon(member, request, now),
+            Self::Upgrading(machine, _) => machine.abandon(request, now),
+        }
+    }
+
+    pub(super) fn upstream_lost(&mut self, reason: &str) {
+        match self {
+            Self::Reframing(machine, _) => machine.upstream_lost(reason),
+            Self::Upgrading(machine, _) => machine.upstream_lost(reason),
+        }
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Reframing(machine, _) => machine.on_timeout(now),
+            Self::Upgrading(machine, _) => machine.on_timeout(now),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Reframing(machine, _) => machine.poll_timeout(),
+            Self::Upgrading(machine, _) => machine.poll_timeout(),
+        }
+    }
+
+    pub(super) fn dropped(&self) -> Dropped {
+        match self {
+            Self::Reframing(machine, _) => machine.dropped(),
+            Self::Upgrading(machine, _) => machine.dropped(),
+        }
+    }
+
+    /// That of a pipe.
+    pub(super) fn reframing(&mut self) -> Option<(&mut Reframing, &mut Writes)> {
+        match self {
+            Self::Reframing(machine, writes) => Some((machine, writes)),
+            Self::Upgrading(..) => None,
+        }
+    }
+
+    /// That of calls.
+    pub(super) fn upgrading(&mut self) -> Option<(&mut Upgrading, &mut Calls)> {
+        match self {
+            Self::Upgrading(machine, calls) => Some((machine, calls)),
+            Self::Reframing(..) => None,
+        }
+    }
+
+    /// How much waits to go up.
+    pub(super) fn waiting(&self) -> usize {
+        match self {
+            Self::Reframing(_, writes) => writes.queue.len(),
+            Self::Upgrading(_, calls) => calls.queue.len(),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Reframing(_, writes) => writes.is_full(),
+            Self::Upgrading(_, calls) => calls.queue.len() >= MAX_WAITING,
+        }
+    }
+
+    /// Takes the next action, and queues it if it goes up.
+    pub(super) fn next(&mut self) -> Option<Next> {
+        match self {
+            Self::Reframing(machine, writes) => Some(match machine.poll_action()? {
+                Action::Write { message, call } => writes.push(message, call),
+                Action::Deliver(delivery) => Next::Down(Step::Deliver(delivery)),
+                Action::Finish { member, request } => Next::Down(Step::Finish(member, request)),
+                Action::Close(end) => {
+                    if !matches!(end, End::ClientLeft) {
+                        *writes = Writes::default();
+                    }
+                    Next::Over(end)
+                }
+            }),
+            Self::Upgrading(machine, calls) => Some(match machine.poll_action()? {
+                upgrade::Action::Call(call) => calls.open(call),
+                upgrade::Action::Cancel(call) => calls.close(call),
+                upgrade::Action::Doubt => calls.push(CallStep::Doubt),
+                upgrade::Action::Deliver(delivery) => calls.deliver(Step::Deliver(delivery)),
+                upgrade::Action::Finish { member, request } => {
+                    calls.deliver(Step::Finish(member, request))
+                }
+                upgrade::Action::Close(end) => Next::Over(end),
+            }),
+        }
+    }
+}
+
+impl Writes {
+    fn is_full(&self) -> bool {
+        self.queue.len() >= MAX_WAITING || self.bytes >= MAX_WAITING_BYTES
+    }
+
+    fn push(&mut self, message: Bytes, call: Option<CallId>) -> Next {
+        self.bytes += message.len();
+        self.queue.push_back(Write {
+            message,
+            call,
+            headers: None,
+        });
+        Next::Up
+    }
+
+    /// The one at this place, if it is there.
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Write> {
+        self.queue.get_mut(at)
+    }
+
+    /// The next one; `true`: there is room again.
+    pub(super) fn pop(&mut self) -> Option<(Write, bool)> {
+        let was_full = self.is_full();
+        let write = self.queue.pop_front()?;
+        self.bytes -= write.message.len();
+        Some((write, was_full && !self.is_full()))
+    }
+}
+
+impl Calls {
+    fn push(&mut self, step: CallStep) -> Next {
+        self.queue.push_back(step);
+        Next::Up
+    }
+
+    fn open(&mut self, call: Call) -> Next {
+        let headers = call.request.as_ref().and_then(|id| self.headers.get(id));
+        let mut headers = headers.unwrap_or(&self.own).clone();
+        for (name, value) in &call.params {
+            headers.insert(name, value.clone());
+        }
+        self.push(CallStep::Open(call, headers))
+    }
+
+    /// A call that was not made yet is never made.
+    fn close(&mut self, id: CallId) -> Next {
+        let before = self.queue.len();
+        let is_it = |step: &CallStep| matches!(step, CallStep::Open(call, _) if call.id == id);
+        self.queue.retain(|step| !is_it(step));
+        if self.queue.len() == before {
+            self.queue.push_back(CallStep::Close(id));
+        }
+        Next::Up
+    }
+
+    fn deliver(&mut self, step: Step) -> Next {
+        if let Some(request) = step.ends() {
+            self.headers.remove(request);
+        }
+        *self.undelivered.entry(step.related().cloned()).or_default() += 1;
+        Next::Down(step)
+    }
+
+    /// The next one; `true`: there is room again.
+    pub(super) fn pop(&mut self) -> Option<(CallStep, bool)> {
+        let was_full = self.queue.len() >= MAX_WAITING;
+        let step = self.queue.pop_front()?;
+        Some((step, was_full && self.queue.len() < MAX_WAITING))
+    }
+
+    /// Something about this request, or about none, is delivered.
+    pub(super) fn delivered(&mut self, about: Option<&RequestId>) {
+        let about = about.cloned();
+        if let Some(count) = self.undelivered.get_mut(&about) {
+            *count -= 1;
+            if *count == 0 {
+                self.undelivered.remove(&about);
+            }
+        }
+    }
+
+    /// Whether all that was said about this request, or about none, is delivered.
+    pub(super) fn is_delivered(&self, about: &Option<RequestId>) -> bool {
+        !self.undelivered.contains_key(about)
+    }
+}
