@@ -6,6 +6,7 @@
 
 mod cache;
 mod config;
+mod downgrade;
 mod failure;
 mod gateway;
 mod headers;

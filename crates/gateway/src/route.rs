@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Answers;
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
+use crate::downgrade::{Downgrade, Seals};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -31,6 +32,7 @@ use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
+mod downgrade;
 mod initialize;
 mod intercept;
 mod kept;
@@ -73,6 +75,8 @@ pub struct Route {
     /// Cancelled when the process ends: no upstream session goes on.
     stop: CancellationToken,
     buffered: ByteBudget,
+    /// How clients of 2026-07-28 use a server with sessions.
+    downgrade: Arc<Downgrade>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -85,10 +89,12 @@ impl Route {
         tasks: TaskTracker,
         stop: CancellationToken,
         buffered: ByteBudget,
+        seals: Arc<Seals>,
     ) -> Self {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
+        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
@@ -104,6 +110,7 @@ impl Route {
             tasks,
             stop,
             buffered,
+            downgrade,
             answers,
             log: OnceLock::new(),
         }
@@ -233,6 +240,7 @@ impl Route {
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
+        let address = exchange.client();
         let mut headers = headers::end_to_end(exchange.headers);
         if self.spec.forwarded == Forwarded::Append {
             let peer = exchange.peer.map(|peer| peer.ip());
@@ -241,6 +249,7 @@ impl Route {
         }
         let call = Incoming {
             revision: exchange.revision,
+            address,
             principal: exchange.principal,
             headers,
         };
@@ -342,15 +351,12 @@ impl Route {
                     }
                 },
             };
-            match &session {
-                Some(session) => self.note(session, &context, &message),
-                None if self.era.is_modern_only() => {
-                    return Box::pin(self.sessionless_upgraded(call, context, message)).await;
-                }
-                None => {}
+            if let Some(session) = &session {
+                self.note(session, &context, &message);
+            } else if self.era.is_modern_only() {
+                return Box::pin(self.sessionless_upgraded(call, context, message)).await;
             }
-            // Only a session that may be opened anew ever needs the client's headers again, and what is
-            // in none.
+            // For a session that may be opened anew, and for what is in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
             let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
             let request = self.request_in_session(call, session.as_ref(), &message);
@@ -467,6 +473,8 @@ pub(crate) enum Relayed {
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
+    /// Where it comes from, if that is known.
+    pub(crate) address: Option<std::net::IpAddr>,
     /// Those that may reach an upstream.
     pub(crate) headers: HeaderMap,
 }

@@ -27,6 +27,8 @@ impl Route {
     pub(super) fn refuse_params(&self, call: &Incoming, message: &Message) -> Option<Answer> {
         let checked = self.answers.check(message, &call.principal, &call.headers);
         let mismatch = checked.err()?;
+        // If it is the list that is wrong, the client has to get another one now.
+        self.answers.doubt_tools();
         let error = (code::HEADER_MISMATCH, mismatch.to_string());
         let body = error_response(message.id(), error.0, &error.1, None);
         let mut answer = Answer::json(body);

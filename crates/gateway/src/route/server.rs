@@ -203,6 +203,15 @@ impl Route {
         context: &MessageContext,
     ) -> Result<Pipe, Failure> {
         let headers = self.headers_over_sse(call.headers, context)?;
+        self.open_sse(upstream, headers).await
+    }
+
+    /// The same, with headers that are complete.
+    pub(super) async fn open_sse(
+        &self,
+        upstream: &Upstream,
+        headers: HeaderMap,
+    ) -> Result<Pipe, Failure> {
         let opened = sse::open(upstream, headers, self.max_message(), self.buffered()).await;
         opened.map_err(|error| {
             if matches!(

@@ -27,6 +27,9 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
+        if let Some(channel) = self.sessions_only().await? {
+            return Box::pin(self.downgraded(call, message, channel)).await;
+        }
         if let Some(refused) = self.refuse_modern(&message).await? {
             return Ok(refused);
         }
@@ -53,6 +56,10 @@ impl Route {
         let response = self
             .send_stateless(call, &context, &message, &received)
             .await?;
+        if response.status == StatusCode::BAD_REQUEST && message.method() == Some("tools/call") {
+            // Perhaps for its headers: nobody reads why.
+            self.answers.doubt_tools();
+        }
         let response = match asked {
             Asked::Noted(noting) => tap(response, noting),
             Asked::Kept(_) | Asked::Passed => response,
@@ -75,7 +82,11 @@ impl Route {
     ) -> Result<Answer, Failure> {
         // Each POST is a scope of its own, so that none can cancel another: leaving it is how that is done.
         let cancels = message.method() == Some("notifications/cancelled");
-        if cancels || self.upstream().is_none() || self.is_pipe().await {
+        if cancels
+            || self.upstream().is_none()
+            || self.is_pipe().await
+            || self.sessions_only().await?.is_some()
+        {
             // There is nobody whom it could tell anything, and nothing answers it.
             return Ok(Answer::accepted());
         }
@@ -123,7 +134,7 @@ fn names_versions(message: &Message, response: &UpstreamResponse) -> bool {
     may && response.media_type == MediaType::Json
 }
 
-fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
+pub(super) fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
     let mut answer = Answer::json(rejection_message(message, rejection));
     if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
         answer.status = StatusCode::NOT_FOUND;

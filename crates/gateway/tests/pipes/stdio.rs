@@ -107,21 +107,6 @@ async fn c24_noise_on_stdout_harms_nobody() {
     assert_eq!(given_back["method"], "ping");
 }
 
-/// K1: a client of 2026-07-28 is told what the server speaks, which is asked once.
-#[tokio::test]
-async fn k1_stateless_clients_are_told_what_there_is() {
-    let front = Front::start(program("serve")).await;
-    let client = Client::new(&front.mcp);
-    for _ in 0..2 {
-        let mut refused = client.post_modern(&rpc::modern_call(1, "echo")).await;
-        assert_eq!(refused.status, 400);
-        let error = refused.json().await["error"].clone();
-        assert_eq!(error["code"], -32022);
-        assert_eq!(error["data"]["supported"][0], "2025-11-25");
-        assert_eq!(front.route().children().unwrap().spawned, 1);
-    }
-}
-
 /// R213, and protocol notes 5.2, `initialize`: the server is asked for what both sides can know, and what it
 /// names beyond that opens no session.
 #[tokio::test]
