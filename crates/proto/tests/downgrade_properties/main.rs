@@ -29,7 +29,7 @@ fn check(channel: Channel, lifetime: Lifetime, script: &[[u8; 4]]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Invariants 1-7, 9-14, 16-18, 20-24 of a pooled session whose messages come in one row: HTTP+SSE,
     /// stdio; R233, R234, R249, R250.
