@@ -13,20 +13,20 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
 };
-use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
+use thinpipe_transport::upstream::stdio::StdioStats;
 use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Answers;
-use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::downgrade::{Downgrade, Seals};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
-use crate::pipe::Children;
+use crate::modern::stdio::Program;
 use crate::relay::{Line, Owner, Purpose};
 use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
@@ -37,9 +37,11 @@ mod initialize;
 mod intercept;
 mod kept;
 mod listen;
+mod multiplex;
 mod opening;
 mod owner;
 mod piped;
+mod probing;
 mod reestablish;
 mod refuse;
 mod resume;
@@ -49,16 +51,20 @@ mod session;
 mod sessionless;
 mod stateless;
 mod upgrade;
+mod versions;
 
 pub(crate) use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
+pub(crate) use probing::{Asked, modern, verdict_of};
 use server::Server;
 
 /// One upstream, and everything that is the same for all its exchanges.
 pub struct Route {
     spec: UpstreamSpec,
     server: Server,
+    /// The same, for calls of 2026-07-28, if it is a program.
+    program: Option<Arc<Program>>,
     chain: Chain,
     health: Arc<Health>,
     era: Era,
@@ -85,16 +91,8 @@ impl Route {
         buffered: ByteBudget,
         seals: Arc<Seals>,
     ) -> Self {
-        let (server, pin) = match &spec.reached {
-            Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
-            Reached::Stdio(program) => {
-                let process = program.process.clone();
-                let (budget, tracker) = (buffered.clone(), tasks.clone());
-                let upstream = StdioUpstream::new(process, budget, tracker, stop.child_token());
-                let (sharing, limit) = (spec.bridge.pipe_sharing(), program.max_children);
-                (Server::Stdio(Children::new(upstream, sharing, limit)), None)
-            }
-        };
+        let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
+        let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
         let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
@@ -102,6 +100,7 @@ impl Route {
         Self {
             spec,
             server,
+            program,
             chain,
             health,
             era: Era::new(pin),
