@@ -116,7 +116,6 @@ pub use refused::{Refused, Stale};
 /// }
 /// # Ok(())
 /// # }
-/// # run(config, Instant::now()).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct Downgrading {

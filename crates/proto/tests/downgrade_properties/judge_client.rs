@@ -90,7 +90,7 @@ fn notified(world: &mut World, mark: usize, number: u64, message: &Message) {
     assert!(before.is_none_or(|before| before < value), "invariant 17");
 }
 
-fn responded(world: &mut World, mark: usize, id: &str, message: &Message) {
+fn responded(world: &World, mark: usize, id: &str, message: &Message) {
     assert_eq!(id_of(message), id, "invariant 1: the id as it was sent");
     let exchange = &world.exchanges[mark];
     let own = message.error().and_then(|error| member(&error, "data"));

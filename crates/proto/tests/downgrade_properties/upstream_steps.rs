@@ -98,7 +98,7 @@ pub(super) fn answer_to(world: &mut World, number: u64, c: u8) {
 
 /// The stream that a message comes on: a request's, one that is over included, or none.
 fn via(world: &World, choice: u8) -> Option<u64> {
-    if world.channel == Channel::Pipe || choice % 4 == 0 {
+    if world.channel == Channel::Pipe || choice.is_multiple_of(4) {
         return None;
     }
     let numbers: Vec<u64> = world

@@ -285,7 +285,7 @@ impl World {
         }
     }
 
-    pub(super) fn question(&mut self, id: &str) -> Option<usize> {
+    pub(super) fn question(&self, id: &str) -> Option<usize> {
         let mut open = self.questions.iter();
         open.position(|question| question.open && question.id == id)
     }
