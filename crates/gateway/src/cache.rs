@@ -16,10 +16,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
+use thinpipe_proto::bridge::shape::error_code;
 use thinpipe_proto::bridge::tools::{Directory, HeaderMismatch, Known, ToolHeaders};
 use thinpipe_proto::cache::{Cache, Found, Limits, Question, Ticket};
 use thinpipe_proto::classify::is_cacheable_method;
-use thinpipe_proto::rpc::{self, Kind, Message, RequestId};
+use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
 use thinpipe_proto::session::Principal;
 use thinpipe_proto::shown::Shown;
 use thinpipe_transport::ByteBudget;
@@ -70,10 +71,13 @@ enum What {
     /// The response to a request.
     Response {
         id: RequestId,
-        ticket: Ticket,
+        /// `None`: it is not kept.
+        ticket: Option<Ticket>,
         /// It lists tools: who asked, if that can be said.
         tools: Option<Option<Principal>>,
     },
+    /// The response to a call.
+    Call,
     /// What a listen brings.
     Notices,
     /// All that matters has come.
@@ -124,10 +128,31 @@ impl Answers {
             Found::Fresh(result) => Asked::Kept(rpc::response(id, &result)),
             Found::Nothing(ticket) => Asked::Noted(self.noting(What::Response {
                 id: id.clone(),
-                ticket,
+                ticket: Some(ticket),
                 tools: (method == "tools/list").then(|| principal.cloned()),
             })),
         }
+    }
+
+    /// What matters of an answer that is read anyway, and not for the cache's sake: which tools there are, that
+    /// they have changed, and that a call was refused for its headers.
+    fn aside(
+        self: &Arc<Self>,
+        message: &Message,
+        principal: &Principal,
+        headers: &HeaderMap,
+    ) -> Option<Box<Noting>> {
+        let what = match message.method()? {
+            "tools/call" => What::Call,
+            "subscriptions/listen" => What::Notices,
+            "tools/list" => What::Response {
+                id: message.id()?.clone(),
+                ticket: None,
+                tools: Some(is_known_by_principal(principal, headers).then(|| principal.clone())),
+            },
+            _ => return None,
+        };
+        Some(self.noting(what))
     }
 
     /// Compares the headers of a call with its arguments, where the tool is known (R124, R125).
@@ -162,6 +187,14 @@ impl Answers {
             let built = tool.build(message.param("arguments").as_ref());
             headers.extend(built.unwrap_or_default());
         });
+    }
+
+    /// A call was refused for its headers: what was kept of the tools may be wrong, and whoever asks for them
+    /// now has to hear it from the server (R140).
+    pub(crate) fn doubt_tools(&self) {
+        if let Some(mut cache) = self.cache() {
+            cache.doubt_tools();
+        }
     }
 
     fn with_headers<T>(
@@ -234,6 +267,12 @@ impl Noting {
     /// Takes note of a message.
     pub(crate) fn note(&mut self, message: &Message) {
         match &self.what {
+            What::Call if message.kind() == Kind::ErrorResponse => {
+                let code = message.error().and_then(|error| error_code(&error));
+                if code == Some(code::HEADER_MISMATCH) {
+                    self.answers.doubt_tools();
+                }
+            }
             What::Notices if message.kind() == Kind::Notification => {
                 self.answers.notified(message);
             }
@@ -245,15 +284,20 @@ impl Noting {
                     self.answered(ticket, tools, message);
                 }
             }
-            What::Notices | What::Response { .. } | What::Nothing => {}
+            What::Call | What::Notices | What::Response { .. } | What::Nothing => {}
         }
     }
 
-    fn answered(&self, ticket: Ticket, tools: Option<Option<Principal>>, response: &Message) {
+    fn answered(
+        &self,
+        ticket: Option<Ticket>,
+        tools: Option<Option<Principal>>,
+        response: &Message,
+    ) {
         if let Some(principal) = tools {
             self.answers.learn(principal.as_ref(), response);
         }
-        if let Some(mut cache) = self.answers.cache() {
+        if let Some((ticket, mut cache)) = ticket.zip(self.answers.cache()) {
             cache.answered(ticket, response, now());
         }
     }

@@ -352,15 +352,12 @@ impl Route {
                     }
                 },
             };
-            match &session {
-                Some(session) => self.note(session, &context, &message),
-                None if self.era.is_modern_only() => {
-                    return Box::pin(self.sessionless_upgraded(call, context, message)).await;
-                }
-                None => {}
+            if let Some(session) = &session {
+                self.note(session, &context, &message);
+            } else if self.era.is_modern_only() {
+                return Box::pin(self.sessionless_upgraded(call, context, message)).await;
             }
-            // Only a session that may be opened anew ever needs the client's headers again, and what is
-            // in none.
+            // For a session that may be opened anew, and for what is in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
             let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
             let request = self.request_in_session(call, session.as_ref(), &message);

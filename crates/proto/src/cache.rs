@@ -184,6 +184,11 @@ impl Cache {
         }
     }
 
+    /// Lets go of the lists of tools: the server has refused a call that was made by one (`-32020`, R140).
+    pub fn doubt_tools(&mut self) {
+        self.invalidate(&[Method::Tools], |_| true);
+    }
+
     /// Lets go of everything: notices may have been missed.
     pub fn clear(&mut self) {
         self.entries.clear();

@@ -84,7 +84,7 @@ impl Backend for Gateway {
                 Figure::counter("exchanges", "Exchanges handled", route_stats.exchanges),
                 Figure::counter(
                     "passed",
-                    "Answers whose bytes went through unread",
+                    "Answers that no interceptor read",
                     route_stats.passed,
                 ),
                 Figure::counter(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::body::BoxFuture;
 
@@ -25,23 +26,29 @@ impl Remembering {
 impl ModernServer for Remembering {
     fn call(self: Arc<Self>, call: ModernCall) -> BoxFuture<Result<CallStream, CallError>> {
         let server = Arc::clone(&self.server);
-        match self
-            .answers
-            .ask(&call.message, &call.principal, &call.headers)
-        {
-            Asked::Passed => server.call(call),
-            Asked::Noted(noting) => Box::pin(async move {
-                let stream = server.call(call).await?;
-                Ok(CallStream::new(Noted { stream, noting }))
-            }),
-            Asked::Kept(response) => {
-                let kept = Message::parse(response).map_err(|error| {
-                    let text = format!("an answer that was kept cannot be read: {error}");
-                    CallError::undelivered(Failure::new(Reason::Invalid, text))
-                });
-                let stream = kept.map(|message| CallStream::new(Kept(Some(message))));
-                Box::pin(std::future::ready(stream))
-            }
+        let (message, principal, headers) = (&call.message, &call.principal, &call.headers);
+        let noting = match self.answers.ask(message, principal, headers) {
+            Asked::Kept(response) => return Box::pin(std::future::ready(kept(response))),
+            Asked::Noted(noting) => Some(noting),
+            Asked::Passed => self.answers.aside(message, principal, headers),
+        };
+        let Some(noting) = noting else {
+            return server.call(call);
+        };
+        Box::pin(async move {
+            let stream = server.call(call).await?;
+            Ok(CallStream::new(Noted { stream, noting }))
+        })
+    }
+}
+
+/// The answer that was kept, as all there is to come.
+fn kept(response: Bytes) -> Result<CallStream, CallError> {
+    match Message::parse(response) {
+        Ok(message) => Ok(CallStream::new(Kept(Some(message)))),
+        Err(error) => {
+            let text = format!("an answer that was kept cannot be read: {error}");
+            Err(CallError::undelivered(Failure::new(Reason::Invalid, text)))
         }
     }
 }

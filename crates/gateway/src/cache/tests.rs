@@ -29,6 +29,8 @@ fn answers() -> Arc<Answers> {
 #[derive(Default)]
 struct Counting(AtomicUsize);
 
+const TOOLS: &str = r#"[{"name":"t","inputSchema":{"properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]"#;
+
 struct One(Option<Message>);
 
 impl Messages for One {
@@ -45,7 +47,7 @@ impl ModernServer for Counting {
                 r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned()
             }
             _ => format!(
-                r#"{{"jsonrpc":"2.0","id":{},"result":{{"n":{n},"resultType":"complete","tools":[],"ttlMs":3600000,"cacheScope":"public"}}}}"#,
+                r#"{{"jsonrpc":"2.0","id":{},"result":{{"n":{n},"resultType":"complete","tools":{TOOLS},"ttlMs":3600000,"cacheScope":"public"}}}}"#,
                 String::from_utf8_lossy(call.message.id().unwrap().as_json())
             ),
         };
@@ -80,15 +82,45 @@ async fn r191_bridges_are_given_what_was_kept() {
     assert_eq!(n(&call(&server, 1, "tools/list").await), "0");
     tokio::time::advance(std::time::Duration::from_millis(1500)).await;
     let again = call(&server, 7, "tools/list").await;
-    assert_eq!(
-        again.source(),
-        r#"{"jsonrpc":"2.0","id":7,"result":{"n":0,"resultType":"complete","tools":[],"ttlMs":3598500,"cacheScope":"public"}}"#
+    let expected = format!(
+        r#"{{"jsonrpc":"2.0","id":7,"result":{{"n":0,"resultType":"complete","tools":{TOOLS},"ttlMs":3598500,"cacheScope":"public"}}}}"#
     );
+    assert_eq!(*again.source(), expected.as_bytes());
     // Calls are never kept, whatever their results say.
     assert_eq!(n(&call(&server, 1, "tools/call").await), "1");
     assert_eq!(n(&call(&server, 1, "tools/call").await), "2");
     call(&server, 2, "subscriptions/listen").await;
     assert_eq!(n(&call(&server, 1, "tools/list").await), "4");
+}
+
+/// R124: where messages are read anyway, tools are learned without a cache too.
+#[tokio::test(start_paused = true)]
+async fn r124_tools_are_learned_without_a_cache() {
+    let config = CacheConfig {
+        enabled: false,
+        ..CacheConfig::default()
+    };
+    let answers = Answers::new(&config, "up".into(), ByteBudget::default());
+    let answers = Arc::new(answers);
+    let counting = Arc::new(Counting::default());
+    let server = Remembering::new(Arc::clone(&counting) as _, Arc::clone(&answers));
+    let server = Arc::new(server);
+    call(&server, 1, "tools/list").await;
+    call(&server, 1, "tools/list").await;
+    assert_eq!(counting.0.load(Ordering::Relaxed), 2);
+    let check = |region: &str| {
+        let call = message(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","arguments":{{"region":"eu"}}}}}}"#
+        ));
+        let mut headers = HeaderMap::new();
+        headers.insert("mcp-param-region", region.parse().unwrap());
+        answers
+            .check(&call, &Principal::Anonymous, &headers)
+            .is_ok()
+    };
+    assert!(check("eu") && !check("us"));
+    call(&server, 2, "subscriptions/listen").await;
+    assert!(check("us"), "nothing is known after a change");
 }
 
 /// Gives its bytes piece by piece.

@@ -18,10 +18,6 @@ use crate::session::Origin;
 
 impl Route {
     /// This way to the server, past what is kept of its answers. Bridges ask through it.
-    #[expect(
-        dead_code,
-        reason = "the bridges to servers of 2026-07-28 ask through it"
-    )]
     pub(crate) fn remembering(&self, server: Arc<dyn ModernServer>) -> Arc<dyn ModernServer> {
         Arc::new(Remembering::new(server, Arc::clone(&self.answers)))
     }
@@ -31,6 +27,8 @@ impl Route {
     pub(super) fn refuse_params(&self, call: &Incoming, message: &Message) -> Option<Answer> {
         let checked = self.answers.check(message, &call.principal, &call.headers);
         let mismatch = checked.err()?;
+        // If it is the list that is wrong, the client has to get another one now.
+        self.answers.doubt_tools();
         let error = (code::HEADER_MISMATCH, mismatch.to_string());
         let body = error_response(message.id(), error.0, &error.1, None);
         let mut answer = Answer::json(body);

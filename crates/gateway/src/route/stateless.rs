@@ -54,6 +54,10 @@ impl Route {
         let response = self
             .send_stateless(call, &context, &message, &received)
             .await?;
+        if response.status == StatusCode::BAD_REQUEST && message.method() == Some("tools/call") {
+            // Perhaps for its headers: nobody reads why.
+            self.answers.doubt_tools();
+        }
         let response = match asked {
             Asked::Noted(noting) => tap(response, noting),
             Asked::Kept(_) | Asked::Passed => response,

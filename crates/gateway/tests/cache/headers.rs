@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thinpipe_gateway::UpstreamSpec;
 use thinpipe_gateway::interceptor::InterceptorConfig;
-use thinpipe_testkit::rpc;
+use thinpipe_testkit::{Script, rpc};
 
 use super::{Front, nothing};
 
@@ -83,4 +83,24 @@ async fn headers_of_known_tools_follow_a_change_of_the_arguments() {
     );
     let asked = front.upstream.nth("tools/call", 0).await;
     assert_eq!(asked.headers.get("Mcp-Param-Region"), Some("hidden"));
+}
+
+/// R140: a client that is refused for its headers asks for the tools again, and has to hear of the new ones,
+/// however long the old list was to be good.
+#[tokio::test]
+async fn r140_after_a_refusal_the_list_comes_from_the_server() {
+    let front = Front::start("public").await;
+    front.ask("tools/list", nothing()).await;
+    front.ask("tools/list", nothing()).await;
+    assert_eq!(front.asked("tools/list"), 1);
+    // Of the gateway, which may know an old schema.
+    assert_eq!(region(&front, json!("eu"), &[]).await, MISMATCH);
+    front.ask("tools/list", nothing()).await;
+    assert_eq!(front.asked("tools/list"), 2);
+    // Of the server, which may have a new one.
+    let refusal = Script::error(400, -32020, "Mcp-Param-New is missing");
+    front.upstream.once("tools/call", refusal);
+    assert_eq!(region(&front, json!("eu"), &["eu"]).await, MISMATCH);
+    front.ask("tools/list", nothing()).await;
+    assert_eq!(front.asked("tools/list"), 3);
 }

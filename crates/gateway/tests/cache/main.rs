@@ -7,6 +7,7 @@ mod answers;
 mod headers;
 mod interceptors;
 mod notices;
+mod sessions;
 
 use serde_json::{Value, json};
 use thinpipe_gateway::{Gateway, GatewayConfig, UpstreamSpec};

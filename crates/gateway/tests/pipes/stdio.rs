@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use thinpipe_gateway::Reached;
-use thinpipe_testkit::{Client, SseClient, rpc, stdio_server};
+use thinpipe_testkit::{Client, SseClient, eventually, rpc, stdio_server};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::client::{Binding, Caller};
@@ -83,7 +83,7 @@ async fn r212_children_are_limited() {
     let reason = refused.json().await["error"]["data"]["reason"].clone();
     assert_eq!(reason, "upstream_overloaded");
     first.end().await;
-    thinpipe_testkit::eventually("there is a place", async || {
+    eventually("there is a place", async || {
         match client.post(rpc::initialize(1, REVISION)).await.status {
             200 => Ok(()),
             status => Err(format!("status {status}")),
@@ -107,17 +107,32 @@ async fn c24_noise_on_stdout_harms_nobody() {
     assert_eq!(given_back["method"], "ping");
 }
 
-/// K1: a client of 2026-07-28 is told what the server speaks, and no child is started for that.
+/// R230: a client of 2026-07-28 in front of a program with sessions; without a principal each request has a
+/// child of its own, which ends with it.
 #[tokio::test]
-async fn k1_stateless_clients_are_told_what_there_is() {
-    let front = Front::start(program("serve")).await;
+async fn r230_stateless_clients_are_served_by_sessions() {
+    let script = r#"while IFS= read -r line; do
+        case $line in
+        *'"method":"initialize"'*)
+            answer "$line" '{"protocolVersion":"2025-06-18","capabilities":{"tools":{}}}' ;;
+        *'"method":"tools/call"'*) answer "$line" '{"content":[]}' ;;
+        esac
+    done"#;
+    let front = Front::start(program(script)).await;
     let client = Client::new(&front.mcp);
-    let mut refused = client.post_modern(&rpc::modern_call(1, "echo")).await;
-    assert_eq!(refused.status, 400);
-    let error = refused.json().await["error"].clone();
-    assert_eq!(error["code"], -32022);
-    assert_eq!(error["data"]["supported"][0], "2025-11-25");
-    assert_eq!(front.route().children().unwrap().spawned, 0);
+    for id in 0..2 {
+        let mut answer = client.post_modern(&rpc::modern_call(id, "echo")).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json().await["result"]["resultType"], "complete");
+    }
+    assert_eq!(front.route().children().unwrap().spawned, 2);
+    eventually("no child", async || {
+        match front.route().children().unwrap().running {
+            0 => Ok(()),
+            running => Err(running.to_string()),
+        }
+    })
+    .await;
 }
 
 /// R213, and protocol notes 5.2, `initialize`: the server is asked for what both sides can know, and what it

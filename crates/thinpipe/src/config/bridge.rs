@@ -315,8 +315,8 @@ const RULES: [Rule; 7] = [
     },
     Rule {
         holds: |raw| raw.sessions == Some(RawSharing::Shared),
-        why: "with `sessions = \"shared\"` roots would be everybody's",
-        keys: &["session_pool.roots"],
+        why: "with `sessions = \"shared\"` there is one session, and roots would be everybody's",
+        keys: &["session_pool.max", "session_pool.roots"],
     },
 ];
 
@@ -341,6 +341,7 @@ fn is_written(raw: &RawUpstream, key: &str) -> bool {
         "log_level" => raw.log_level.is_some(),
         "seal_state" => raw.seal_state.is_some(),
         "session_pool" => !raw.session_pool.is_empty(),
+        "session_pool.max" => raw.session_pool.max.is_some(),
         "session_pool.roots" => raw.session_pool.roots.is_some(),
         "parked" => !raw.parked.is_empty(),
         "cache" => !raw.cache.is_empty(),
@@ -358,6 +359,7 @@ fn forget(raw: &mut RawUpstream, key: &str) {
         "log_level" => raw.log_level = None,
         "seal_state" => raw.seal_state = None,
         "session_pool" => raw.session_pool = RawSessionPool::default(),
+        "session_pool.max" => raw.session_pool.max = None,
         "session_pool.roots" => raw.session_pool.roots = None,
         "parked" => raw.parked = RawParked::default(),
         "cache" => raw.cache = RawCache::default(),

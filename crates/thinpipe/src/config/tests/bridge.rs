@@ -177,6 +177,12 @@ fn what_means_nothing_beside_the_rest_is_refused() {
             "with `mrtr = \"off\"` nothing is asked of clients",
         ),
         (
+            "sessions = \"shared\"",
+            "session_pool = { max = 1 }",
+            "session_pool.max",
+            "with `sessions = \"shared\"` there is one session, and roots would be everybody's",
+        ),
+        (
             "sessions = \"per_client\"",
             "session_pool = { max = 1 }",
             "session_pool",
