@@ -66,6 +66,9 @@ fn attached(world: &World, mark: usize, post: u64) {
 
 fn notified(world: &mut World, mark: usize, number: u64, message: &Message) {
     let post = &world.posts[&number];
+    let said = integer(message.param("s")).expect("it is numbered");
+    let before = std::mem::replace(&mut world.exchanges[mark].heard, said);
+    assert!(before < said, "invariant 21: in order, and once");
     if message.method() == Some("notifications/message") {
         let admitted = post.level.expect("it asked");
         let level = message.param_str("level").expect("a level");

@@ -150,6 +150,7 @@ fn give(world: &mut World, request: Request, method: &'static str, declared: usi
                 rounds: 0,
                 shown: false,
                 outcome: false,
+                heard: 0,
                 progress: Default::default(),
                 started: world.now,
                 waits_until: (waits && !world.completed).then_some(until),

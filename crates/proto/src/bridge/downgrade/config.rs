@@ -18,7 +18,7 @@ pub const DEFAULT_COMPLETION: Duration = Duration::from_secs(45);
 /// [`Limits::held`] unless configured.
 pub const DEFAULT_HELD: usize = 1 << 20;
 /// [`Limits::kept`] unless configured.
-pub const DEFAULT_KEPT: usize = 10 << 10;
+pub const DEFAULT_KEPT: usize = 7 << 10;
 /// [`Limits::shown`] unless configured.
 pub const DEFAULT_SHOWN: usize = 1 << 20;
 /// [`Limits::listens`] unless configured.
@@ -114,7 +114,7 @@ pub struct Limits {
     pub completion: Duration,
     /// The largest outcome that is held for a parked exchange, in bytes. 1 MiB by default.
     pub held: usize,
-    /// How many bytes of server requests a parked exchange keeps. 10 KiB by default. One that was shown
+    /// How many bytes of server requests a parked exchange keeps. 7 KiB by default. One that was shown
     /// and is larger cannot be shown again.
     pub kept: usize,
     /// How many bytes of server requests are shown in one round. 1 MiB by default.
