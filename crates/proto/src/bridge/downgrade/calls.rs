@@ -145,9 +145,8 @@ impl Calls {
     pub(super) fn expire_cancelled(&mut self, now: Instant) -> bool {
         let is_over =
             |entry: &Entry| matches!(entry, Entry::Cancelled(cancelled) if cancelled.until <= now);
-        let eligible = self
-            .cancelled()
-            .any(|cancelled| cancelled.eligible && cancelled.until <= now);
+        let is_expired = |cancelled: Cancelled| cancelled.until <= now && cancelled.eligible;
+        let eligible = self.cancelled().any(is_expired);
         self.entries.retain(|_, entry| !is_over(entry));
         eligible
     }
