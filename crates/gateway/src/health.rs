@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use thinpipe_proto::revision::{Binding, Revision};
-use thinpipe_proto::rpc::{self, Message};
+use thinpipe_proto::rpc::Message;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyError};
 use thinpipe_transport::server::{Answer, Content};
@@ -386,55 +386,6 @@ impl Route {
         self.era().refuses_initialize.store(is, Ordering::Release);
         is
     }
-
-    /// A stateless request reaches only servers that speak 2026-07-28.
-    pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
-        let requested = Revision::NEWEST.as_str();
-        let verdict = self.find_out().await.map_err(|failure| {
-            let text = format!("{} cannot be probed: {}", self.name(), failure.text);
-            Failure::new(failure.reason, text)
-        })?;
-        if verdict.modern().is_some() {
-            return Ok(None);
-        }
-        // One that is pinned was never asked.
-        let supported = verdict
-            .legacy()
-            .map_or_else(with_sessions, |legacy| vec![legacy]);
-        let text = format!(
-            "the client speaks stateless Streamable HTTP (2026-07-28), but {} speaks {}; \
-             they cannot be connected yet",
-            self.name(),
-            describe(&verdict),
-        );
-        Ok(Some(self.mismatch(message, &text, &supported, requested)))
-    }
-
-    /// The gateway's own refusal: it counts as a failure, and `data` says which upstream it is about.
-    fn mismatch(
-        &self,
-        message: &Message,
-        text: &str,
-        supported: &[Revision],
-        requested: &str,
-    ) -> Answer {
-        self.stats().failed();
-        let supported: Vec<_> = supported.iter().map(|r| r.as_str()).collect();
-        let data = serde_json::json!({
-            "supported": supported,
-            "requested": requested,
-            "reason": Reason::Binding.as_str(),
-            "upstream": self.name(),
-        });
-        let (status, code) = (StatusCode::BAD_REQUEST, rpc::code::UNSUPPORTED_VERSION);
-        Answer::error(status, message.id(), code, text, Some(&data.to_string()))
-    }
-}
-
-/// All revisions that have sessions.
-fn with_sessions() -> Vec<Revision> {
-    let all = Revision::ALL.into_iter();
-    all.filter(|revision| !revision.is_modern()).collect()
 }
 
 /// Why there is no verdict, as clients are told. A probe runs nothing, so that nothing is lost with it.

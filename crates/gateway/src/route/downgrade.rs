@@ -53,12 +53,10 @@ impl Route {
             let text = format!("{} cannot be probed: {}", self.name(), failure.text);
             Failure::new(failure.reason, text)
         })?;
-        Ok(match (&found.speaks, &self.server) {
-            (Speaks::Modern { .. }, _) => None,
-            (Speaks::Legacy { .. }, Server::Http(_)) => Some(Channel::Streams),
-            (Speaks::Legacy { .. }, Server::Stdio(_)) | (Speaks::HttpSse { .. }, _) => {
-                Some(Channel::Pipe)
-            }
+        Ok(match found.speaks {
+            Speaks::Modern { .. } => None,
+            Speaks::Legacy { .. } if self.upstream().is_some() => Some(Channel::Streams),
+            Speaks::Legacy { .. } | Speaks::HttpSse { .. } => Some(Channel::Pipe),
         })
     }
 

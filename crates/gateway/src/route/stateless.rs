@@ -30,9 +30,6 @@ impl Route {
         if let Some(channel) = self.sessions_only().await? {
             return Box::pin(self.downgraded(call, message, channel)).await;
         }
-        if let Some(refused) = self.refuse_modern(&message).await? {
-            return Ok(refused);
-        }
         if let Some(refused) = self.refuse_params(&call, &message) {
             return Ok(refused);
         }
@@ -82,11 +79,8 @@ impl Route {
     ) -> Result<Answer, Failure> {
         // Each POST is a scope of its own, so that none can cancel another: leaving it is how that is done.
         let cancels = message.method() == Some("notifications/cancelled");
-        if cancels
-            || self.upstream().is_none()
-            || self.is_pipe().await
-            || self.sessions_only().await?.is_some()
-        {
+        let nobody = cancels || self.upstream().is_none() || self.is_pipe().await;
+        if nobody || self.sessions_only().await?.is_some() {
             // There is nobody whom it could tell anything, and nothing answers it.
             return Ok(Answer::accepted());
         }

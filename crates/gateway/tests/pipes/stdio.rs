@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use thinpipe_gateway::Reached;
-use thinpipe_testkit::{Client, SseClient, rpc, stdio_server};
+use thinpipe_testkit::{Client, SseClient, eventually, rpc, stdio_server};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::client::{Binding, Caller};
@@ -83,7 +83,7 @@ async fn r212_children_are_limited() {
     let reason = refused.json().await["error"]["data"]["reason"].clone();
     assert_eq!(reason, "upstream_overloaded");
     first.end().await;
-    thinpipe_testkit::eventually("there is a place", async || {
+    eventually("there is a place", async || {
         match client.post(rpc::initialize(1, REVISION)).await.status {
             200 => Ok(()),
             status => Err(format!("status {status}")),
