@@ -84,7 +84,12 @@ impl Server {
         };
         match binding {
             Binding::Streamable => {}
-            _ if self == Self::Rmcp => panic!("the server on rmcp speaks Streamable HTTP only"),
+            Binding::HttpSse if self == Self::Rmcp => {
+                panic!("the server on rmcp does not speak HTTP+SSE")
+            }
+            Binding::Stdio if self == Self::Library => {
+                panic!("the server on the library is no program on stdio")
+            }
             Binding::HttpSse => drop(command.arg("sse")),
             Binding::Stdio => {
                 command.arg("stdio");
@@ -131,9 +136,24 @@ impl Endpoint {
     /// # Panics
     /// If it does not say where it listens.
     #[must_use]
-    pub fn behind_gateway(mut self) -> Self {
+    pub fn behind_gateway(self) -> Self {
+        self.behind_gateway_with(&[])
+    }
+
+    /// Starts Thinpipe in front of it, which speaks to it in this era only: `http+sse`, `streamable`,
+    /// `stateless`, or of a program `legacy` or `modern`. So a server of both is one of either.
+    ///
+    /// # Panics
+    /// As [`behind_gateway`](Self::behind_gateway).
+    #[must_use]
+    pub fn behind_gateway_in(self, era: &str) -> Self {
+        self.behind_gateway_with(&["--era", era])
+    }
+
+    fn behind_gateway_with(mut self, more: &[&str]) -> Self {
         let mut command = Command::new(built("thinpipe"));
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(more);
         self.name_on(&mut command);
         let process = Process::start("thinpipe", &command);
         let url = process.await_line(endpoint_in);

@@ -1,7 +1,37 @@
 //! The official conformance suite, direct and through Thinpipe.
 
 use thinpipe_e2e::conformance::{self, Checks, Verdict};
-use thinpipe_e2e::peers::{Server, Way};
+use thinpipe_e2e::peers::{Binding, Server, Way};
+
+/// Declares a test for each pair of bindings: what a suite of one revision finds of a server that is reached
+/// in one era, and a list of what cannot cross between them.
+macro_rules! pairs {
+    ($($name:ident: $revision:literal, $server:ident over $binding:ident in $era:literal;)+) => {
+        $(#[test]
+        fn $name() {
+            let endpoint = Server::$server.start_over(Binding::$binding).behind_gateway_in($era);
+            let checks = conformance::run(&endpoint, $revision, stringify!($name));
+            let list = include_str!(concat!("../expected/", stringify!($name), ".txt"));
+            conformance::assert_only_expected(&checks, list);
+            let least = if $revision == "2025-11-25" { 60 } else { 140 };
+            assert!(checks.len() >= least, "only {} checks", checks.len());
+        })+
+    };
+}
+
+// K9: the suite speaks Streamable HTTP, in either era; the server is reached over everything.
+pairs! {
+    k9_sessions_to_http_sse: "2025-11-25", Library over HttpSse in "http+sse";
+    k9_sessions_to_stdio_legacy: "2025-11-25", Rmcp over Stdio in "legacy";
+    k9_sessions_to_stateless: "2025-11-25", Rmcp over Streamable in "stateless";
+    k9_sessions_to_stateless_library: "2025-11-25", Library over Streamable in "stateless";
+    k9_sessions_to_stdio_modern: "2025-11-25", Rmcp over Stdio in "modern";
+    k9_stateless_to_http_sse: "2026-07-28", Library over HttpSse in "http+sse";
+    k9_stateless_to_sessions: "2026-07-28", Rmcp over Streamable in "streamable";
+    k9_stateless_to_sessions_library: "2026-07-28", Library over Streamable in "streamable";
+    k9_stateless_to_stdio_legacy: "2026-07-28", Rmcp over Stdio in "legacy";
+    k9_stateless_to_stdio_modern: "2026-07-28", Rmcp over Stdio in "modern";
+}
 
 /// What passes here is what must pass through the gateway.
 #[test]

@@ -8,6 +8,7 @@ mod bench;
 mod fuzz;
 mod install;
 mod lint;
+mod matrix;
 mod rows;
 mod test;
 mod workspace;
@@ -46,6 +47,7 @@ fn dispatch(arguments: &[String]) -> Outcome {
         "lint" => lint::run(),
         "api" => lint::write_api(),
         "rows" => rows::run(rest),
+        "matrix" => matrix::run(rest),
         "deny" => install::deny().and_then(|deny| lint::deny(&deny)),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
@@ -89,6 +91,8 @@ cargo xtask <chore>
   api                      write down the public surface of the libraries (crates/*/api.txt)
   rows [ROW|FROM-TO ...]   which requirement rows the tests name; fails if one asked for is missing
                            (`--shown`: one of those that are met)
+  matrix [--check]         run the tests of all pairs of clients and servers, and write what works into
+                           the chapter on bridging (`--check`: only whether it has all rows, each passed)
   deny                     licences, sources, duplicate versions, and known vulnerabilities
                            where the advisory database can be reached";
 

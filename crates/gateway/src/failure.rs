@@ -45,6 +45,10 @@ pub(crate) enum Reason {
     ShuttingDown,
     /// An interceptor failed over the headers.
     Interceptor,
+    /// The upstream session that a request was on is gone, and no other one took it.
+    SessionLost,
+    /// A call waited for its client in a process that has ended.
+    ExchangeLost,
     /// The session has ended: to a client of a session 404 means this one thing only.
     SessionGone,
     /// Standalone streams of one session replace each other too fast.
@@ -71,6 +75,8 @@ impl Reason {
             Self::Binding => "binding_mismatch",
             Self::ShuttingDown => "shutting_down",
             Self::Interceptor => "interceptor_failed",
+            Self::SessionLost => "session_lost",
+            Self::ExchangeLost => "exchange_lost",
             Self::SessionGone => "session_not_found",
             Self::Contended => "stream_contended",
             Self::UnknownEvent => "event_not_found",
@@ -150,6 +156,11 @@ impl Failure {
 
     fn may_have_run(reason: Reason, error: &dyn std::error::Error) -> Self {
         Self::new(reason, with_causes(error) + "; the call may have run")
+    }
+
+    /// The HTTP status of its answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.reason.status()
     }
 
     /// An answer exceeds what the client may be sent in one message.

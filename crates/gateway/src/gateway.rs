@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{GatewayConfig, UpstreamSpec};
+use crate::downgrade::Seals;
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
@@ -53,6 +54,9 @@ pub enum GatewayError {
         /// Path of the endpoint, with the public base before it.
         path: String,
     },
+    /// The system gives no random numbers, without which nothing can be sealed.
+    #[error("the system gives no random numbers")]
+    Random,
     /// Two upstreams have the same path or name.
     #[error("two upstreams have the {what} {value}")]
     Duplicate {
@@ -86,6 +90,8 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
+        let seals = Seals::new(&config.state_keys).map_err(|_| GatewayError::Random)?;
+        let seals = Arc::new(seals);
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
         let mut observers = Vec::with_capacity(config.upstreams.len());
@@ -117,6 +123,7 @@ impl Gateway {
                 tasks.clone(),
                 stop.clone(),
                 buffered.clone(),
+                Arc::clone(&seals),
             )));
         }
         Ok(Self {

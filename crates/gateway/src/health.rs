@@ -265,6 +265,12 @@ impl Era {
         known.take_if(|(verdict, _)| verdict.modern().is_some());
     }
 
+    /// No session can be opened where there were some: the next request asks anew.
+    pub(crate) fn contradicted_sessions(&self) {
+        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|(verdict, _)| verdict.modern().is_none());
+    }
+
     /// There is no stream of HTTP+SSE where there was one: the next session asks anew.
     pub(crate) fn contradicted_stream(&self) {
         let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,17 +4,15 @@
 //! which upstream a message goes to, lets interceptors see it, and relays the answer by the cheapest
 //! way that is right.
 
+mod cache;
 mod config;
+mod downgrade;
 mod failure;
 mod gateway;
 mod headers;
 mod health;
 pub mod interceptor;
 mod log;
-#[expect(
-    dead_code,
-    reason = "the bridges to servers of 2026-07-28 ask through it"
-)]
 mod modern;
 mod pipe;
 mod relay;

@@ -39,7 +39,7 @@ use crate::stats::Counters;
 
 use machine::{Machine, Next, Writes};
 
-pub(crate) use children::{Children, NotStarted, SharedSessions, Spoken};
+pub(crate) use children::{Children, SharedSessions, Spoken};
 pub(crate) use draining::Draining;
 pub(crate) use member::{Attachment, Listening, Member, Place};
 pub(crate) use task::AT_ONCE;

@@ -18,7 +18,9 @@ use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Answers;
 use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::downgrade::{Downgrade, Seals};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -30,8 +32,10 @@ use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
+mod downgrade;
 mod initialize;
 mod intercept;
+mod kept;
 mod listen;
 mod opening;
 mod owner;
@@ -65,6 +69,10 @@ pub struct Route {
     /// Cancelled when the process ends: no upstream session goes on.
     stop: CancellationToken,
     buffered: ByteBudget,
+    /// How clients of 2026-07-28 use a server with sessions.
+    downgrade: Arc<Downgrade>,
+    /// What a server of 2026-07-28 has said that may be said again.
+    answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
 }
 
@@ -75,6 +83,7 @@ impl Route {
         tasks: TaskTracker,
         stop: CancellationToken,
         buffered: ByteBudget,
+        seals: Arc<Seals>,
     ) -> Self {
         let (server, pin) = match &spec.reached {
             Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
@@ -87,6 +96,9 @@ impl Route {
             }
         };
         let health = Arc::new(Health::new(spec.health));
+        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
+        let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
+        let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
             spec,
             server,
@@ -99,6 +111,8 @@ impl Route {
             tasks,
             stop,
             buffered,
+            downgrade,
+            answers,
             log: OnceLock::new(),
         }
     }
@@ -172,7 +186,9 @@ impl Route {
         &self.chain
     }
 
-    pub(crate) fn spec(&self) -> &UpstreamSpec {
+    /// What it was told of its upstream.
+    #[must_use]
+    pub fn spec(&self) -> &UpstreamSpec {
         &self.spec
     }
 
@@ -225,6 +241,7 @@ impl Route {
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
+        let address = exchange.client();
         let mut headers = headers::end_to_end(exchange.headers);
         if self.spec.forwarded == Forwarded::Append {
             let peer = exchange.peer.map(|peer| peer.ip());
@@ -233,6 +250,7 @@ impl Route {
         }
         let call = Incoming {
             revision: exchange.revision,
+            address,
             principal: exchange.principal,
             headers,
         };
@@ -456,6 +474,8 @@ pub(crate) enum Relayed {
 pub(crate) struct Incoming {
     pub(crate) revision: thinpipe_proto::revision::Revision,
     pub(crate) principal: thinpipe_proto::session::Principal,
+    /// Where it comes from, if that is known.
+    pub(crate) address: Option<std::net::IpAddr>,
     /// Those that may reach an upstream.
     pub(crate) headers: HeaderMap,
 }

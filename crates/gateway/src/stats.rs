@@ -16,6 +16,7 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     resumed: AtomicU64,
     lost: AtomicU64,
+    sessions_opened: AtomicU64,
     sessions_lost: AtomicU64,
     reestablished: AtomicU64,
 }
@@ -35,6 +36,8 @@ pub struct RouteStats {
     pub streams_resumed: u64,
     /// Streams that ended before their response and could not be resumed.
     pub streams_lost: u64,
+    /// Upstream sessions that were opened, each by an `initialize`; those opened anew are not counted.
+    pub sessions_opened: u64,
     /// Upstream sessions that were gone when they were needed.
     pub sessions_lost: u64,
     /// Upstream sessions that were opened anew for a client that did not notice.
@@ -66,6 +69,10 @@ impl Counters {
         add(&self.lost);
     }
 
+    pub(crate) fn session_opened(&self) {
+        add(&self.sessions_opened);
+    }
+
     pub(crate) fn session_lost(&self) {
         add(&self.sessions_lost);
     }
@@ -83,6 +90,7 @@ impl Counters {
             failed: get(&self.failed),
             streams_resumed: get(&self.resumed),
             streams_lost: get(&self.lost),
+            sessions_opened: get(&self.sessions_opened),
             sessions_lost: get(&self.sessions_lost),
             sessions_reestablished: get(&self.reestablished),
         }
@@ -102,7 +110,7 @@ mod tests {
     /// I4: there is no room in them for a lock.
     #[test]
     fn i4_counters_are_nothing_but_atomics() {
-        assert_eq!(size_of::<Counters>(), 8 * size_of::<AtomicU64>());
+        assert_eq!(size_of::<Counters>(), 9 * size_of::<AtomicU64>());
         assert_eq!(size_of::<Latencies>(), size_of::<Box<[AtomicU64]>>());
     }
 }

@@ -18,6 +18,7 @@ mod call;
 pub mod capabilities;
 mod client;
 mod clock;
+pub mod downgrade;
 mod ending;
 pub mod envelope;
 mod handshake;

@@ -5,9 +5,6 @@
 
 mod question;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,10 +36,18 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The longest answer that is kept: none may have more than its share of the bytes.
+    #[must_use]
+    pub fn max_answer(&self) -> usize {
+        self.bytes / MAX_SHARE
+    }
+}
+
 /// The longest that an answer is kept and said to be good, whatever the server says of it.
 pub const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The largest share of the bytes that one answer may have.
+/// One answer may have this part of the bytes.
 const MAX_SHARE: usize = 8;
 
 /// What an answer weighs beside its texts.
@@ -179,6 +184,11 @@ impl Cache {
         }
     }
 
+    /// Lets go of the lists of tools: the server has refused a call that was made by one (`-32020`, R140).
+    pub fn doubt_tools(&mut self) {
+        self.invalidate(&[Method::Tools], |_| true);
+    }
+
     /// Lets go of everything: notices may have been missed.
     pub fn clear(&mut self) {
         self.entries.clear();
@@ -230,7 +240,7 @@ impl Cache {
         }
         let weight = ENTRY + result.len() + ticket.question.len();
         let whole = ResultType::of(&result) == Ok(ResultType::Complete);
-        if !whole || weight > self.limits.bytes / MAX_SHARE || self.limits.entries == 0 {
+        if !whole || weight > self.limits.max_answer() || self.limits.entries == 0 {
             return false;
         }
         // In memory of its own: what else was in the message, such as an id, is not counted.

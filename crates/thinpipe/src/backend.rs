@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use thinpipe_gateway::interceptor::InterceptorStats;
 use thinpipe_gateway::{
-    ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, Route, describe,
+    ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, ProgramEra, Reached, Route,
+    describe,
 };
 use thinpipe_proto::deprecation::{EndpointUse, InventoryReport};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
 use thinpipe_transport::upstream::Upstream;
 
+use crate::crossing::{Server as Reaches, spoken};
 use crate::figures::Figure;
 
 /// Whatever answers the requests that the server takes.
@@ -20,15 +22,23 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The state of each upstream. Reading it changes nothing.
     fn upstreams(&self) -> Vec<UpstreamState>;
 
-    /// Asks each upstream what it speaks: what is to be said of it, for people, in the order of
-    /// [`upstreams`](Self::upstreams).
-    fn probe(&self) -> BoxFuture<Vec<String>>;
+    /// Asks each upstream what it speaks, in the order of [`upstreams`](Self::upstreams).
+    fn probe(&self) -> BoxFuture<Vec<Found>>;
 
     /// Which clients still use HTTP+SSE. Reading it changes nothing.
     fn sse_clients(&self) -> InventoryReport;
 
     /// Waits for what still runs after the server has shut down.
     fn finish(&self) -> BoxFuture<()>;
+}
+
+/// What asking an upstream came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// What is to be said of it, for people.
+    pub(crate) text: String,
+    /// What it speaks; empty if that is not known.
+    pub(crate) speaks: Vec<Reaches>,
 }
 
 /// What is known of an upstream.
@@ -74,7 +84,7 @@ impl Backend for Gateway {
                 Figure::counter("exchanges", "Exchanges handled", route_stats.exchanges),
                 Figure::counter(
                     "passed",
-                    "Answers whose bytes went through unread",
+                    "Answers that no interceptor read",
                     route_stats.passed,
                 ),
                 Figure::counter(
@@ -96,6 +106,11 @@ impl Backend for Gateway {
                     "streams_lost",
                     "Upstream streams that ended early and could not be resumed",
                     route_stats.streams_lost,
+                ),
+                Figure::counter(
+                    "sessions_opened",
+                    "Upstream sessions that were opened",
+                    route_stats.sessions_opened,
                 ),
                 Figure::counter(
                     "sessions_lost",
@@ -124,14 +139,14 @@ impl Backend for Gateway {
         states.collect()
     }
 
-    fn probe(&self) -> BoxFuture<Vec<String>> {
+    fn probe(&self) -> BoxFuture<Vec<Found>> {
         let routes = self.routes().to_vec();
         Box::pin(async move {
-            let mut lines = Vec::with_capacity(routes.len());
+            let mut found = Vec::with_capacity(routes.len());
             for route in routes {
-                lines.push(asked(&route).await);
+                found.push(asked(&route).await);
             }
-            lines
+            found
         })
     }
 
@@ -146,27 +161,51 @@ impl Backend for Gateway {
 }
 
 /// What an upstream speaks. What was not found out is not said as if it were.
-async fn asked(route: &Route) -> String {
-    if let Some(speaks) = route.program_speaks() {
-        return format!("speaks {speaks}");
-    }
-    if route.children().is_some() {
-        // To ask it would be to start one.
-        return "is a program that a client's first message starts; it was not asked what it speaks, as \
-                `thinpipe doctor -- COMMAND` does"
-            .to_owned();
+async fn asked(route: &Route) -> Found {
+    if let Reached::Stdio(program) = &route.spec().reached {
+        return of_program(route, program.pin);
     }
     match route.probe().await {
-        Ok(verdict) if route.is_pinned() => format!(
-            "is spoken to in {}, as its `era` says; it was not asked",
-            describe(&verdict)
-        ),
-        Ok(verdict) => format!("speaks {}", describe(&verdict)),
+        Ok(verdict) => Found {
+            text: match route.is_pinned() {
+                true => format!(
+                    "is spoken to in {}, as its `era` says; it was not asked",
+                    describe(&verdict)
+                ),
+                false => format!("speaks {}", describe(&verdict)),
+            },
+            speaks: spoken(&verdict),
+        },
         Err(error) => {
             let url = route.url().unwrap_or_default();
-            format!("at {url} cannot be used yet: {error}")
+            Found {
+                text: format!("at {url} cannot be used yet: {error}"),
+                speaks: Vec::new(),
+            }
         }
     }
+}
+
+/// What a program speaks, as far as that is known: to ask it would be to start one.
+fn of_program(route: &Route, pin: Option<ProgramEra>) -> Found {
+    let (text, speaks) = match (route.program_speaks(), pin) {
+        (_, Some(ProgramEra::Legacy)) => (
+            "is spoken to in sessions, as its `era` says".to_owned(),
+            vec![Reaches::LegacyProgram],
+        ),
+        (_, Some(ProgramEra::Modern)) => (
+            "is spoken to in 2026-07-28, as its `era` says".to_owned(),
+            vec![Reaches::ModernProgram],
+        ),
+        (Some(speaks), None) => (format!("speaks {speaks}"), Vec::new()),
+        (None, None) => (
+            "is a program that a client's first message starts; it was not asked what it speaks, as \
+             `thinpipe doctor -- COMMAND` does"
+                .to_owned(),
+            Vec::new(),
+        ),
+    };
+    Found { text, speaks }
 }
 
 /// The clients that still use HTTP+SSE.

@@ -3,6 +3,7 @@
 //! Seen by asking ([`http`], [`pipe`]), judged by a pure function ([`judgement`]), shown ([`report`]).
 //! No tool is ever called.
 
+mod crossing;
 mod http;
 mod judgement;
 mod list;
@@ -59,9 +60,10 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
         }
     };
     let findings = judgement::judge(&seen);
+    let clients = crossing::clients(&seen);
     let text = match args.format {
-        ReportFormat::Table => report::table(&seen, &findings),
-        ReportFormat::Json => format!("{:#}\n", report::json(&seen, &findings)),
+        ReportFormat::Table => report::table(&seen, &findings, &clients),
+        ReportFormat::Json => format!("{:#}\n", report::json(&seen, &findings, &clients)),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(judgement::is_usable(&findings))
@@ -121,10 +123,11 @@ async fn over_stdio(target: &str, config: StdioConfig) -> Observations {
     let mut seen = nothing_yet(target);
     match pipe::child(config).await {
         Err(error) => seen.identity = Err(unusable(&error)),
-        Ok((verdict, stdio, lists)) => {
+        Ok((verdict, stdio, offer)) => {
             seen.transport = Transport::Stdio(stdio);
-            match lists {
-                Ok(lists) => {
+            match offer {
+                Ok((capabilities, lists)) => {
+                    seen.note_capabilities(&capabilities);
                     seen.lists = lists;
                     seen.identity = Ok(Identity {
                         bindings: Vec::new(),
@@ -157,7 +160,8 @@ async fn over_http(target: &str, upstream: &Upstream, watch: Duration) -> Observ
     };
     if matches!(verdict.speaks, Speaks::HttpSse { .. }) {
         match pipe::http_sse(upstream).await {
-            Ok((sse, lists)) => {
+            Ok((sse, (capabilities, lists))) => {
+                seen.note_capabilities(&capabilities);
                 seen.identity = Ok(identity(&verdict));
                 seen.lists = lists;
                 seen.transport = Transport::HttpSse(sse);
@@ -198,12 +202,14 @@ async fn over_streamable(
     if let Some(&revision) = verdict.modern().and_then(<[_]>::first) {
         let discovered = verdict.discover.as_deref().unwrap_or_default();
         let discovered: Value = serde_json::from_slice(discovered).unwrap_or_default();
+        seen.note_capabilities(&discovered["capabilities"]);
         (stateless_get, seen.lists) = http::stateless(upstream, revision, &discovered).await;
     }
     let mut sessions = None;
     // A server may serve sessions and not say so, as the official Python SDK does.
     match http::sessions(upstream, Revision::NEWEST_LEGACY, watch).await {
-        Ok((found, lists)) => {
+        Ok((found, (capabilities, lists))) => {
+            seen.note_capabilities(&capabilities);
             if !identity.bindings.contains(&Binding::Sessions) {
                 identity.bindings.push(Binding::Sessions);
                 identity.revisions.extend(found.revision);
@@ -230,6 +236,7 @@ fn nothing_yet(target: &str) -> Observations {
     Observations {
         target: target.to_owned(),
         identity: Err(not_mcp(String::new())),
+        capabilities: serde_json::Map::new(),
         lists: list::Lists::new(),
         transport: Transport::Unknown,
         successor: None,

@@ -10,6 +10,7 @@ mod backend;
 mod check;
 mod cli;
 mod config;
+mod crossing;
 mod demo;
 mod doctor;
 mod figures;

@@ -16,6 +16,7 @@ use crate::admin::Admin;
 use crate::announce::Announcer;
 use crate::backend::{self, Backend};
 use crate::config::{Config, Period};
+use crate::crossing::{Front, service};
 use crate::log;
 use crate::signals::Signals;
 use crate::sse_clients::SseServed;
@@ -101,7 +102,8 @@ impl Running {
         }
         let now = Timestamp::from(SystemTime::now());
         announcer.started(&config, listen, admin_address, now);
-        tasks.spawn(probe(Arc::clone(&backend), announcer, background.clone()));
+        let probing = probe(Arc::clone(&backend), announcer, config.clone());
+        tasks.spawn(unless(background.clone(), probing));
         let drain = config.server.limits.drain;
         Ok(Self {
             listen,
@@ -207,16 +209,24 @@ async fn take_backlog(listener: TcpListener, workers: &mut Workers) {
     }
 }
 
-/// Says what the upstreams speak, as soon as that is known.
-async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, stop: CancellationToken) {
-    let names = backend.upstreams();
-    let lines = tokio::select! {
+/// Says what the upstreams speak, as soon as that is known, and which clients are served by them.
+async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, config: Config) {
+    let found = backend.probe().await;
+    let front = Front::of(&config, Timestamp::from(SystemTime::now()));
+    for (spec, found) in config.gateway.upstreams.iter().zip(found) {
+        let name = spec.name();
+        announcer.say(&format!("{name} {}", found.text));
+        let service = service(spec, front, &found.speaks);
+        announcer.say(&format!("{name} {service}"));
+    }
+}
+
+/// What only accompanies the gateway, until it is stopped.
+async fn unless(stop: CancellationToken, accompanying: impl Future<Output = ()>) {
+    tokio::select! {
         // Nothing is lost: whoever needs to know asks again.
-        () = stop.cancelled() => return,
-        lines = backend.probe() => lines,
-    };
-    for (upstream, line) in names.iter().zip(lines) {
-        announcer.say(&format!("{} {line}", upstream.name));
+        () = stop.cancelled() => {}
+        () = accompanying => {}
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::{Reached, UpstreamSpec};
+use crate::downgrade::Seals;
 use crate::interceptor::Chain;
 
 /// Nobody listens there.
@@ -29,6 +30,7 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
         TaskTracker::new(),
         CancellationToken::new(),
         ByteBudget::default(),
+        Arc::new(Seals::new(&[]).unwrap()),
     ))
 }
 

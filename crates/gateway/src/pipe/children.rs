@@ -10,6 +10,7 @@ use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 
 use super::{UpstreamSession, now};
+use crate::failure::{Failure, Reason};
 
 /// The pause after the second start in a row that failed; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -69,6 +70,22 @@ pub(crate) enum NotStarted {
     /// The last starts failed; another may be tried after this.
     Pausing(Duration),
     Failed(PipeError),
+}
+
+impl NotStarted {
+    /// What it means for a client of this server.
+    pub(crate) fn into_failure(self, name: &str) -> Failure {
+        match self {
+            Self::Failed(error) => Failure::from(&error),
+            Self::Full { limit } => {
+                let text = format!("{name} runs for all the {limit} clients it may");
+                Failure::new(Reason::Overloaded, text)
+            }
+            Self::Pausing(pause) => {
+                Failure::restarting(format!("the last starts of {name} failed"), pause)
+            }
+        }
+    }
 }
 
 impl Children {

@@ -16,6 +16,7 @@ use thinpipe_transport::{NoRoom, Reserved};
 
 use super::source::{Got, Source};
 use super::{Ending, Line};
+use crate::cache::narrowed;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome, Rejection, Step};
 use crate::session::{Call, LiveStream, Origin, short};
@@ -246,7 +247,7 @@ impl InspectEvents {
     fn write(&mut self, current: &Current, message: &Message, outcome: Outcome, out: &mut Vec<u8>) {
         let last = current.waiting.is_empty();
         let event = &current.event;
-        let data = match outcome {
+        let data = match narrowed(&self.context, outcome) {
             Outcome::Forward(_) if !current.split => {
                 self.note_answer(message);
                 out.extend_from_slice(&event.raw);

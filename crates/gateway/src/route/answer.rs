@@ -13,6 +13,7 @@ use thinpipe_transport::server::{Answer, Content, Session};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::{Relayed, Route};
+use crate::cache::narrowed;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome};
@@ -251,7 +252,7 @@ impl Route {
     }
 
     /// What becomes of a message in a JSON body; `None`: the client does not get to see it.
-    async fn inspect_body(
+    pub(super) async fn inspect_body(
         &self,
         message: &Message,
         context: &MessageContext,
@@ -267,7 +268,7 @@ impl Route {
             Ok(()) => self.chain().judge(&context, message).await,
             Err(rejection) => Outcome::Rejected(rejection),
         };
-        match outcome {
+        match narrowed(&context, outcome) {
             Outcome::Forward(message) | Outcome::Changed(message) => {
                 Ok(Some(message.source().clone()))
             }

@@ -63,6 +63,7 @@ impl Route {
             }
             return self.refused_initialize(response, context, &message).await;
         }
+        self.stats().session_opened();
         let session_id = self.session_id_of(&response)?;
         let mut context = MessageContext {
             direction: Direction::ToClient,

@@ -23,8 +23,7 @@ use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
 use crate::pipe::{
-    AT_ONCE, Attachment, Children, NotSent, NotStarted, Owner, SharedSessions, Spoken,
-    UpstreamSession,
+    AT_ONCE, Attachment, Children, NotSent, Owner, SharedSessions, Spoken, UpstreamSession,
 };
 
 /// How a server is reached.
@@ -146,6 +145,15 @@ impl Route {
         context: &MessageContext,
     ) -> Result<Pipe, Failure> {
         let headers = self.headers_over_sse(call.headers, context)?;
+        self.open_sse(upstream, headers).await
+    }
+
+    /// The same, with headers that are complete.
+    pub(super) async fn open_sse(
+        &self,
+        upstream: &Upstream,
+        headers: HeaderMap,
+    ) -> Result<Pipe, Failure> {
         let opened = sse::open(upstream, headers, self.max_message(), self.buffered()).await;
         opened.map_err(|error| {
             if matches!(
@@ -210,18 +218,10 @@ impl Route {
         children: &Children,
         sharing: Sharing,
     ) -> Result<Arc<UpstreamSession>, Failure> {
-        match children.start() {
-            Ok(pipe) => Ok(self.begin(pipe, sharing, 1)),
-            Err(NotStarted::Failed(error)) => Err(Failure::from(&error)),
-            Err(NotStarted::Full { limit }) => {
-                let text = format!("{} runs for all the {limit} clients it may", self.name());
-                Err(Failure::new(Reason::Overloaded, text))
-            }
-            Err(NotStarted::Pausing(pause)) => {
-                let text = format!("the last starts of {} failed", self.name());
-                Err(Failure::restarting(text, pause))
-            }
-        }
+        let pipe = children
+            .start()
+            .map_err(|not| not.into_failure(self.name()))?;
+        Ok(self.begin(pipe, sharing, 1))
     }
 
     /// Begins an upstream session over a pipe that is open.
@@ -243,6 +243,7 @@ impl Route {
             sharing,
             limits,
         };
+        self.stats().session_opened();
         let session = UpstreamSession::new(pipe.sender.clone(), config);
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;
         let running = Arc::clone(&session).run(pipe, at_once, owner, self.stop.clone());

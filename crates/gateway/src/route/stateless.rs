@@ -10,6 +10,7 @@ use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
 use super::send::posted;
 use super::{Incoming, Route};
+use crate::cache::{Asked, tap};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::denies_endpoint;
@@ -24,7 +25,13 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
+        if let Some(channel) = self.sessions_only().await? {
+            return Box::pin(self.downgraded(call, message, channel)).await;
+        }
         if let Some(refused) = self.refuse_modern(&message).await? {
+            return Ok(refused);
+        }
+        if let Some(refused) = self.refuse_params(&call, &message) {
             return Ok(refused);
         }
         let context = self.context(&call, None, &message);
@@ -33,18 +40,29 @@ impl Route {
             Ok(message) => message,
             Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
         };
-        let response = self
-            .send_stateless(call, &context, &message, &received)
-            .await?;
         let id = message.id().cloned();
         let purpose = match (id, message.method()) {
             (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
             (Some(id), _) => Purpose::Stateless(id),
             (None, _) => Purpose::Unasked,
         };
-        let answer = self
-            .relay(response, self.line(None, purpose), context)
+        let line = self.line(None, purpose);
+        let asked = self.answers.ask(&message, &call.principal, &call.headers);
+        if let Asked::Kept(kept) = asked {
+            return Box::pin(self.give(kept, line, context)).await;
+        }
+        let response = self
+            .send_stateless(call, &context, &message, &received)
             .await?;
+        if response.status == StatusCode::BAD_REQUEST && message.method() == Some("tools/call") {
+            // Perhaps for its headers: nobody reads why.
+            self.answers.doubt_tools();
+        }
+        let response = match asked {
+            Asked::Noted(noting) => tap(response, noting),
+            Asked::Kept(_) | Asked::Passed => response,
+        };
+        let answer = self.relay(response, line, context).await?;
         if denies_endpoint(&answer) {
             self.era.contradicted();
         }
@@ -56,7 +74,7 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
-        if self.is_pipe().await {
+        if self.is_pipe().await || self.sessions_only().await?.is_some() {
             // There is nobody whom it could tell anything, and nothing answers it.
             return Ok(Answer::accepted());
         }
@@ -83,6 +101,9 @@ impl Route {
         headers::for_post(&mut headers);
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message, received);
+        if message.source() != received.source() {
+            self.answers.rebuild(message, &call.principal, &mut headers);
+        }
         let request = UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),
             ..posted(headers, message.source().clone())
@@ -91,7 +112,7 @@ impl Route {
     }
 }
 
-fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
+pub(super) fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
     let mut answer = Answer::json(rejection_message(message, rejection));
     if rejection.code == thinpipe_proto::rpc::code::METHOD_NOT_FOUND {
         answer.status = StatusCode::NOT_FOUND;

@@ -30,7 +30,7 @@ const DISCOVER_ID: &str = "\"initialize\"";
 impl Route {
     /// The server, as one of 2026-07-28.
     fn modern(self: &Arc<Self>) -> Arc<dyn ModernServer> {
-        Arc::new(OverHttp::new(Arc::clone(self)))
+        self.remembering(Arc::new(OverHttp::new(Arc::clone(self))))
     }
 
     /// `initialize`, which interceptors have let pass: answered from what the server says of itself.

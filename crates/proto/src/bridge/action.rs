@@ -14,6 +14,12 @@ pub struct MemberId(pub u64);
 pub struct CallId(pub(super) u64);
 
 impl CallId {
+    /// The request of this id; `None`: nobody here has written it.
+    #[must_use]
+    pub fn from_request_id(id: &RequestId) -> Option<Self> {
+        super::association::call_of(id)
+    }
+
     /// The id as JSON-RPC writes it.
     #[must_use]
     pub fn to_request_id(self) -> RequestId {

@@ -4,6 +4,30 @@ use std::time::{Duration, Instant};
 
 use crate::bridge::limits::Limits;
 
+/// How long a request may take.
+pub(super) trait Deadlines {
+    /// Without progress.
+    fn idle(&self) -> Duration;
+    /// With progress.
+    fn cap(&self) -> Duration;
+    /// With the time in which the other two stand still.
+    fn absolute_cap(&self) -> Duration;
+}
+
+impl Deadlines for Limits {
+    fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    fn cap(&self) -> Duration {
+        self.cap
+    }
+
+    fn absolute_cap(&self) -> Duration {
+        self.absolute_cap
+    }
+}
+
 /// When a request is over, whatever happens.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -22,11 +46,11 @@ struct Held {
 }
 
 impl Clock {
-    pub(super) fn start(now: Instant, limits: &Limits) -> Self {
+    pub(super) fn start(now: Instant, limits: &impl Deadlines) -> Self {
         Self {
-            idle_at: after(now, limits.idle),
-            cap_at: after(now, limits.cap),
-            absolute_at: after(now, limits.absolute_cap),
+            idle_at: after(now, limits.idle()),
+            cap_at: after(now, limits.cap()),
+            absolute_at: after(now, limits.absolute_cap()),
             held: None,
         }
     }
@@ -38,16 +62,23 @@ impl Clock {
         }
     }
 
-    pub(super) fn progress(&mut self, now: Instant, limits: &Limits) {
+    pub(super) fn progress(&mut self, now: Instant, limits: &impl Deadlines) {
         // What has passed since it stands still is added when it goes on.
         let now = self.held.as_ref().map_or(now, |held| held.since);
-        self.idle_at = after(now, limits.idle);
+        self.idle_at = after(now, limits.idle());
     }
 
     pub(super) fn hold(&mut self, now: Instant) {
         match &mut self.held {
             Some(held) => held.by += 1,
             None => self.held = Some(Held { by: 1, since: now }),
+        }
+    }
+
+    /// Lets it stand still, if it does not yet.
+    pub(super) fn hold_once(&mut self, now: Instant) {
+        if self.held.is_none() {
+            self.hold(now);
         }
     }
 

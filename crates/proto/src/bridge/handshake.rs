@@ -206,7 +206,7 @@ fn shorter(result: &Bytes) -> Option<Bytes> {
 }
 
 /// Whether an answer to `initialize` names a revision that is none, or has no `initialize`.
-fn names_unknown_revision(answer: &Message) -> bool {
+pub(super) fn names_unknown_revision(answer: &Message) -> bool {
     if answer.kind() != Kind::Response {
         return false;
     }

@@ -37,8 +37,8 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// What `logging/setLevel` may name.
-const LEVELS: [&str; 8] = [
+/// What `logging/setLevel` may name, the most verbose first.
+pub(super) const LEVELS: [&str; 8] = [
     "debug",
     "info",
     "notice",

@@ -1,6 +1,7 @@
 //! Tools whose arguments are repeated in headers, `x-mcp-header` (protocol notes 2.3.4): which tools break the
 //! rules, which headers a call has, and whether those it came with are right.
 
+mod arguments;
 mod directory;
 mod known;
 mod schema;
@@ -15,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::bridge::shape::{InvalidResult, array};
 use crate::rpc::{Object, elements, string};
 
+use arguments::{Ambiguous, Arguments};
 pub use directory::{Directory, MAX_DIRECTORY};
 pub use known::{Known, Learned, MAX_SCHEMA_BYTES, MAX_SCHEMA_TOOLS, Schemas};
 pub use schema::{MAX_PARAMS, Violation};
@@ -58,6 +60,11 @@ impl ToolHeaders {
         self.params.is_empty()
     }
 
+    /// The headers that a call may have.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.params.iter().map(|param| &param.header)
+    }
+
     /// The headers of a call with these arguments, as JSON text (R140). An argument that is `null`, not there,
     /// or no value that a header repeats has none.
     ///
@@ -68,8 +75,10 @@ impl ToolHeaders {
         arguments: Option<&Bytes>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, NotCarried> {
         let mut headers = Vec::with_capacity(self.params.len());
+        let mut arguments = Arguments::new(arguments);
         for param in &self.params {
-            if let Some(value) = argument(arguments, &param.path)
+            // What two readers may read differently, no header can repeat.
+            if let Ok(Some(value)) = arguments.get(&param.path)
                 && let Some(value) = value::header(&param.header, &value)?
             {
                 headers.push((param.header.clone(), value));
@@ -88,9 +97,12 @@ impl ToolHeaders {
         headers: &HeaderMap,
         arguments: Option<&Bytes>,
     ) -> Result<(), HeaderMismatch> {
+        let mut arguments = Arguments::new(arguments);
         self.params.iter().try_for_each(|param| {
-            let value = argument(arguments, &param.path);
-            let compared = value::compare(headers, &param.header, value.as_ref());
+            let compared = match arguments.get(&param.path) {
+                Ok(value) => value::compare(headers, &param.header, value.as_ref()),
+                Err(Ambiguous) => Err("repeats what is there twice"),
+            };
             compared.map_err(|what| HeaderMismatch {
                 header: param.header.clone(),
                 what,
@@ -147,13 +159,4 @@ fn headers_of(tool: &Bytes) -> Option<(String, Result<ToolHeaders, Violation>)> 
         None => Ok(ToolHeaders::default()),
     };
     Some((name, headers))
-}
-
-/// The argument at a place.
-fn argument(arguments: Option<&Bytes>, path: &[String]) -> Option<Bytes> {
-    let mut value = arguments?.clone();
-    for name in path {
-        value = crate::rpc::member(&value, name)?;
-    }
-    Some(value)
 }

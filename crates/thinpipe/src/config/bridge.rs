@@ -9,7 +9,7 @@ use thinpipe_transport::mcp::LogLevel;
 use thinpipe_transport::server::LegacyMode;
 
 use super::build::Build;
-use super::problem::Problem;
+use super::problem::{Place, Problem};
 use super::raw::RawUpstream;
 use super::tables::{LIST_TTL, Quantity, RawCache, RawParked, RawSessionPool};
 use super::tree::Path;
@@ -176,8 +176,11 @@ impl Build {
     ) -> BridgeConfig {
         for Idle { key, why } in idle_keys(raw) {
             let message = format!("`{key}` means nothing here: {why}");
-            let at = key.split('.').fold(path.clone(), |at, part| at.key(part));
-            self.add(Problem::at(at, message).mend("remove it"));
+            let place = match key.split_once('.') {
+                Some((table, key)) => Place::Path(path.key(table).key(key)),
+                None => self.place(path, key),
+            };
+            self.add(Problem::new(place, message).mend("remove it"));
         }
         let mut bridge = BridgeConfig {
             sessions: raw.sessions.and_then(|sessions| match sessions {
@@ -276,7 +279,7 @@ struct Rule {
     keys: &'static [&'static str],
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         holds: |raw| matches!(raw.era, Some(RawEra::Stateless | RawEra::Modern)),
         why: "a server of 2026-07-28 has no sessions, asks within its answers, and says itself how long these may be kept",
@@ -310,6 +313,11 @@ const RULES: [Rule; 6] = [
         why: "with `sessions = \"per_client\"` nobody shares",
         keys: &["session_pool"],
     },
+    Rule {
+        holds: |raw| raw.sessions == Some(RawSharing::Shared),
+        why: "with `sessions = \"shared\"` there is one session, and roots would be everybody's",
+        keys: &["session_pool.max", "session_pool.roots"],
+    },
 ];
 
 fn idle_keys(raw: &RawUpstream) -> Vec<Idle> {
@@ -333,6 +341,7 @@ fn is_written(raw: &RawUpstream, key: &str) -> bool {
         "log_level" => raw.log_level.is_some(),
         "seal_state" => raw.seal_state.is_some(),
         "session_pool" => !raw.session_pool.is_empty(),
+        "session_pool.max" => raw.session_pool.max.is_some(),
         "session_pool.roots" => raw.session_pool.roots.is_some(),
         "parked" => !raw.parked.is_empty(),
         "cache" => !raw.cache.is_empty(),
@@ -350,6 +359,7 @@ fn forget(raw: &mut RawUpstream, key: &str) {
         "log_level" => raw.log_level = None,
         "seal_state" => raw.seal_state = None,
         "session_pool" => raw.session_pool = RawSessionPool::default(),
+        "session_pool.max" => raw.session_pool.max = None,
         "session_pool.roots" => raw.session_pool.roots = None,
         "parked" => raw.parked = RawParked::default(),
         "cache" => raw.cache = RawCache::default(),

@@ -55,6 +55,7 @@ impl Build {
             },
         };
         let sse = self.sse(&raw.sse, limits.max_buffered);
+        let sse = sse.filter(|_| server.legacy == LegacyMode::Served);
         let deprecation = self.deprecation(&raw.sse.deprecation);
         let state_keys = self.state_keys(raw.state_keys);
         let common = Common {

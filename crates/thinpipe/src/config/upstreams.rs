@@ -295,6 +295,8 @@ impl Build {
         match (self.direct, key) {
             (true, "name") => Place::Setting("--name".to_owned()),
             (true, "env") => Place::Setting("--env".to_owned()),
+            (true, "era") => Place::Setting("--era".to_owned()),
+            (true, "sessions") => Place::Setting("--sessions".to_owned()),
             (true, "command" | "args") => Place::Setting("COMMAND".to_owned()),
             (true, _) => Place::Setting("URL".to_owned()),
             (false, _) => Place::Path(path.key(key)),

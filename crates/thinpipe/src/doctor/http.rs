@@ -13,6 +13,7 @@ use thinpipe_transport::upstream::Upstream;
 
 use super::list::{List, Lists, read_all};
 use super::observation::{Resumed, Second, SessionId, Sessions, Stream};
+use super::pipe::Offer;
 use super::wire::{Events, Heard, Reply, Wire, client_info};
 
 /// The id of a session that no server has given.
@@ -37,7 +38,7 @@ pub(super) async fn sessions(
     upstream: &Upstream,
     revision: Revision,
     watch: Duration,
-) -> Result<(Sessions, Lists), String> {
+) -> Result<(Sessions, Offer), String> {
     let first = Opened::open(upstream, revision).await?;
     let mut seen = Sessions {
         revision: Some(first.wire.revision),
@@ -60,7 +61,8 @@ pub(super) async fn sessions(
             seen.after_delete = status_of(first.wire.ask("doctor-ended", "ping").await);
         }
     }
-    Ok((seen, lists))
+    let capabilities = first.capabilities.clone();
+    Ok((seen, (capabilities, lists)))
 }
 
 /// Looks at stateless Streamable HTTP: its lists, and the status of a GET. `discovered` is the result

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use thinpipe_proto::revision::{Binding, Revision};
 
 use super::list::Lists;
@@ -13,6 +14,8 @@ pub(crate) struct Observations {
     pub(crate) target: String,
     /// Who it says it is and what it speaks, or why that could not be found out.
     pub(crate) identity: Result<Identity, Unusable>,
+    /// Its capabilities, of all eras that it speaks together.
+    pub(crate) capabilities: serde_json::Map<String, Value>,
     /// Its lists.
     pub(crate) lists: Lists,
     /// What is particular to its transport.
@@ -21,6 +24,22 @@ pub(crate) struct Observations {
     pub(crate) successor: Option<String>,
     /// The last lines that a program wrote to its standard error.
     pub(crate) stderr: Vec<String>,
+}
+
+impl Observations {
+    /// Notes capabilities that it declares in one of its eras.
+    pub(crate) fn note_capabilities(&mut self, declared: &Value) {
+        let declared = declared.as_object().into_iter().flatten();
+        for (name, value) in declared {
+            let known = self
+                .capabilities
+                .entry(name)
+                .or_insert_with(|| value.clone());
+            if let (Some(known), Some(value)) = (known.as_object_mut(), value.as_object()) {
+                known.extend(value.clone());
+            }
+        }
+    }
 }
 
 /// Who a server says it is, and what it speaks.

@@ -24,7 +24,9 @@ use super::wire::{PATIENCE, meta, result_of, with_causes};
 const START: Duration = Duration::from_secs(60);
 
 /// What a child spoke, and what was seen of it.
-pub(super) type Child = (Verdict, Stdio, Result<Lists, String>);
+pub(super) type Child = (Verdict, Stdio, Result<Offer, String>);
+/// The capabilities of a server, and its lists.
+pub(super) type Offer = (Value, Lists);
 
 /// Looks at a server that is a program.
 ///
@@ -46,9 +48,9 @@ pub(super) async fn child(config: StdioConfig) -> Result<Child, ProbeError> {
     tasks.close();
     tasks.wait().await;
     let took = asked_to_leave.elapsed();
-    let (verdict, (first_answer, lists)) = match (verdict?, looked) {
+    let (verdict, (first_answer, offer)) = match (verdict?, looked) {
         (verdict, Some(looked)) => (verdict, looked),
-        (verdict, None) => (verdict, (None, Ok(Lists::new()))),
+        (verdict, None) => (verdict, (None, Ok((Value::Null, Lists::new())))),
     };
     let stats = upstream.stats();
     let seen = Stdio {
@@ -57,13 +59,13 @@ pub(super) async fn child(config: StdioConfig) -> Result<Child, ProbeError> {
         noise: stats.noise,
         left_after: (stats.killed == 0 && took < grace).then_some(took),
     };
-    Ok((verdict, seen, lists))
+    Ok((verdict, seen, offer))
 }
 
 async fn look(
     upstream: &StdioUpstream,
     verdict: &Verdict,
-) -> (Option<Duration>, Result<Lists, String>) {
+) -> (Option<Duration>, Result<Offer, String>) {
     let started = Instant::now();
     let spawned = upstream.spawn().map_err(|error| with_causes(&error));
     let mut talk = match spawned {
@@ -75,7 +77,11 @@ async fn look(
         None => talk.initialize().await,
     };
     match opened {
-        Ok(capabilities) => (Some(started.elapsed()), Ok(talk.lists(&capabilities).await)),
+        Ok(capabilities) => {
+            let took = started.elapsed();
+            let lists = talk.lists(&capabilities).await;
+            (Some(took), Ok((capabilities, lists)))
+        }
         Err(error) => (None, Err(error)),
     }
 }
@@ -84,7 +90,7 @@ async fn look(
 ///
 /// # Errors
 /// If it cannot be used.
-pub(super) async fn http_sse(upstream: &Upstream) -> Result<(HttpSse, Lists), String> {
+pub(super) async fn http_sse(upstream: &Upstream) -> Result<(HttpSse, Offer), String> {
     let mut first = Talk::new(open(upstream).await.map_err(|error| with_causes(&error))?);
     let capabilities = first.initialize().await?;
     let lists = first.lists(&capabilities).await;
@@ -97,7 +103,7 @@ pub(super) async fn http_sse(upstream: &Upstream) -> Result<(HttpSse, Lists), St
     let seen = HttpSse {
         two_at_a_time: second && first_goes_on,
     };
-    Ok((seen, lists))
+    Ok((seen, (capabilities, lists)))
 }
 
 /// Whether the server names an endpoint that no client may use, and which.

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use thinpipe_proto::shown::Shown;
 
+use super::crossing::Served;
 use super::judgement::{Finding, Level, is_usable};
 use super::observation::{Identity, Observations};
+use crate::crossing::{Client, Way};
 
 /// Of a text that quotes a server, so many bytes are shown.
 const MAX_SHOWN: usize = 500;
@@ -16,7 +18,7 @@ const WIDTH: usize = 96;
 const INDENT: usize = 26;
 
 /// The report as a table.
-pub(crate) fn table(seen: &Observations, findings: &[Finding]) -> String {
+pub(crate) fn table(seen: &Observations, findings: &[Finding], clients: &[Served]) -> String {
     let usable = if is_usable(findings) {
         "usable"
     } else {
@@ -35,11 +37,20 @@ pub(crate) fn table(seen: &Observations, findings: &[Finding]) -> String {
             row(&mut out, "", "", &format!("-> {mend}"));
         }
     }
+    if !clients.is_empty() {
+        out.push_str("\nthrough the gateway, with its default settings:\n");
+    }
+    for Served { client, way, lost } in clients {
+        row(&mut out, way_word(*way), client.key(), &how(*client, *way));
+        for lost in lost {
+            row(&mut out, "", "", &format!("- {}", lost.text));
+        }
+    }
     out
 }
 
 /// The report as JSON: `docs/src/operations.md` describes it.
-pub(crate) fn json(seen: &Observations, findings: &[Finding]) -> Value {
+pub(crate) fn json(seen: &Observations, findings: &[Finding], clients: &[Served]) -> Value {
     let checks: Vec<_> = findings
         .iter()
         .map(|finding| {
@@ -75,7 +86,32 @@ pub(crate) fn json(seen: &Observations, findings: &[Finding]) -> Value {
         "lists": lists,
         "unfinished_lists": unfinished.collect::<Vec<_>>(),
         "checks": checks,
+        "clients": clients.iter().map(served).collect::<Vec<_>>(),
     })
+}
+
+fn served(served: &Served) -> Value {
+    let lost = served.lost.iter();
+    let lost = lost.map(|lost| json!({ "what": lost.key, "text": lost.text }));
+    json!({
+        "client": served.client.key(),
+        "way": way_word(served.way),
+        "cannot_cross": lost.collect::<Vec<_>>(),
+    })
+}
+
+fn how(client: Client, way: Way) -> String {
+    match way {
+        Way::Passed => format!("clients of {client} get its messages as they are"),
+        Way::Bridged => format!("clients of {client} get its messages through a bridge"),
+    }
+}
+
+fn way_word(way: Way) -> &'static str {
+    match way {
+        Way::Passed => "passed",
+        Way::Bridged => "bridged",
+    }
 }
 
 fn named(identity: &Identity) -> String {

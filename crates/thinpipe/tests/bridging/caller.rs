@@ -108,6 +108,7 @@ impl Caller {
             }
             pairs::Client::Stateless => {
                 let discover = rpc::modern("discover", "server/discover", json!({}));
+                let discover = discover.declaring(&who.declared);
                 let mut response = client.post_modern(&discover).await;
                 let answer = response.answer().await;
                 assert!(
@@ -145,10 +146,14 @@ impl Caller {
                 Place::Waiting(Box::new(request.send().await))
             }
             Kind::Stateless(client, _) => {
+                let task = params["taskId"].as_str().map(str::to_owned);
                 let region = params["arguments"]["region"].as_str().map(str::to_owned);
                 let mut request = rpc::modern(id.clone(), method, params).declaring(&self.declared);
                 if let Some(level) = self.level {
                     request = request.with_meta(rpc::LOG_LEVEL, level);
+                }
+                if let Some(task) = task {
+                    request.headers.push("Mcp-Name", task);
                 }
                 if let Some(region) = region {
                     request.headers.push("Mcp-Param-Region", region);
@@ -335,6 +340,7 @@ impl Caller {
     pub(crate) async fn listen_to(&mut self, id: &str, wanted: Value, honoured: &Value) {
         let params = json!({"notifications": wanted});
         let request: Modern = rpc::modern(id, "subscriptions/listen", params);
+        let request = request.declaring(&self.declared);
         let Kind::Stateless(client, listens) = &mut self.kind else {
             panic!("sessions do not listen");
         };

@@ -1,7 +1,7 @@
 //! A legacy server's requests before a modern client, and the sessions they come from: protocol notes 5.4.
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Record, Script, rpc};
+use thinpipe_testkit::{Record, Request, Script, rpc};
 
 use crate::asking::accepted;
 use crate::caller::{Caller, Introduction};
@@ -206,16 +206,16 @@ async fn r235_a_question_out_of_nothing_is_refused(pair: Pair) {
     let mut caller = gateway.caller_who(&Introduction::with_token(ALICE)).await;
     caller.listen().await;
     let session = gateway.upstream.sessions().pop().expect("a session");
-    gateway
-        .upstream
-        .notify(&session, rpc::request("hello", "roots/list", &json!({})));
-    let refused = |record: &Record| {
-        let mut answers = record.received.iter();
-        answers.any(|answer| {
-            answer.id_text() == Some("\"hello\"") && answer.json()["error"]["code"] == -32603
-        })
-    };
-    gateway.upstream.wait_until(refused).await;
+    let params = json!({"messages": [], "maxTokens": 1});
+    let question = rpc::request("hello", "sampling/createMessage", &params);
+    gateway.upstream.notify(&session, question);
+    let is_answer = |request: &Request| request.id_text() == Some("\"hello\"");
+    let answered = |record: &Record| record.received.iter().any(|request| is_answer(request));
+    gateway.upstream.wait_until(answered).await;
+    let posts = gateway.upstream.requests("POST");
+    let answer = posts.iter().find(|request| is_answer(request));
+    let refusal = answer.expect("it has come").json()["error"].clone();
+    assert_eq!(refusal["code"], -32603, "{refusal}");
 }
 
 async fn r236_an_undeclared_question_is_refused_at_the_server(pair: Pair) {

@@ -70,6 +70,65 @@ async fn a_server_that_behaves_is_usable_and_nothing_was_called() {
     }
 }
 
+/// What clients of a transport get, and the names of what cannot cross.
+fn client<'a>(report: &'a Value, client: &str) -> (&'a str, Vec<&'a str>) {
+    let clients = report["clients"].as_array().expect("clients");
+    let found = clients.iter().find(|found| found["client"] == client);
+    let found = found.unwrap_or_else(|| panic!("no {client} in {report:#}"));
+    let lost = found["cannot_cross"].as_array().expect("a list").iter();
+    let names = lost.map(|lost| {
+        assert!(!lost["text"].as_str().expect("a text").is_empty());
+        lost["what"].as_str().expect("a name")
+    });
+    (found["way"].as_str().expect("a way"), names.collect())
+}
+
+/// 5.1: for each transport of clients, whether a server's messages pass or are bridged, and what cannot
+/// cross, as far as the server has it.
+#[tokio::test]
+async fn what_each_client_will_get_is_told() {
+    for (era, ways, has, has_not) in [
+        (
+            Era::Sessions,
+            ["bridged", "passed", "bridged"],
+            ("stateless", "questions-outside-of-calls"),
+            ("sessions", "roots-list-changed"),
+        ),
+        (
+            Era::Stateless,
+            ["bridged", "bridged", "passed"],
+            ("sessions", "roots-list-changed"),
+            ("stateless", "questions-outside-of-calls"),
+        ),
+        (
+            Era::Both,
+            ["bridged", "passed", "passed"],
+            ("http+sse", "resuming-http-sse"),
+            ("http+sse", "roots-list-changed"),
+        ),
+    ] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| behaviour.era = era);
+        let (done, report) = doctor(&["--watch", "0", upstream.url()]).await;
+        assert_eq!(done.code, 0, "{report:#}");
+        let found = ["http+sse", "sessions", "stateless"].map(|of| client(&report, of).0);
+        assert_eq!(found, ways, "{era:?}");
+        assert!(client(&report, has.0).1.contains(&has.1), "{report:#}");
+        assert!(
+            !client(&report, has_not.0).1.contains(&has_not.1),
+            "{report:#}"
+        );
+    }
+}
+
+/// Nothing is promised of a server that cannot be used.
+#[tokio::test]
+async fn nothing_is_said_of_clients_where_there_is_no_server() {
+    let (done, report) = doctor(&["http://127.0.0.1:1/mcp"]).await;
+    assert_eq!(done.code, 1);
+    assert_eq!(report["clients"], json!([]));
+}
+
 #[tokio::test]
 async fn what_a_server_does_wrong_is_told() {
     let upstream = Upstream::start().await;
@@ -186,6 +245,8 @@ fn the_table_says_what_the_sample_server_speaks() {
     assert_eq!(done.code, 0, "{}", done.stdout);
     assert!(done.stdout.contains(": usable\n"), "{}", done.stdout);
     assert!(done.stdout.contains("speaks"), "{}", done.stdout);
+    let said = "clients of 2026-07-28 get its messages as they are";
+    assert!(done.stdout.contains(said), "{}", done.stdout);
 }
 
 /// A21, A31: a server whose HTTP+SSE ends, or has ended, says where to go, and the doctor passes it on.

@@ -206,7 +206,8 @@ fn the_demonstration_runs_to_its_end() {
 fn it_says_where_it_listens_what_stands_behind_it_and_what_to_tell_a_client() {
     let sample = Sample::start();
     let gateway = Gateway::to(&sample, &["--name", "files", "--admin", "127.0.0.1:0"]);
-    let said = gateway.program.said_until("files speaks ");
+    let said = gateway.program.said_until("files serves clients of ");
+    let said = said + &gateway.program.said_until("2026-07-28 (as it is)");
     assert!(
         said.contains(&format!("\"url\": \"{}\"", gateway.url)),
         "{said}"

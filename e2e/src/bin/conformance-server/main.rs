@@ -2,19 +2,22 @@
 //!
 //! It is built on rmcp, so that the gateway meets a server nobody here wrote, and offers what the
 //! suite's server scenarios ask for: sessions up to 2025-11-25, and 2026-07-28 without. Its
-//! standard output is one line that says where it listens.
+//! standard output is one line that says where it listens; with the argument `stdio` it listens nowhere, and
+//! speaks there.
 
 mod fixtures;
 mod flows;
 mod handler;
 mod tasks;
 
+use std::env;
 use std::error::Error;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use rmcp::ServiceExt as _;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::net::TcpListener;
@@ -26,6 +29,14 @@ use crate::handler::Handler;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let handler = Handler::new(Fixtures::load()?);
+    if env::args().nth(1).as_deref() == Some("stdio") {
+        handler
+            .serve(rmcp::transport::stdio())
+            .await?
+            .waiting()
+            .await?;
+        return Ok(());
+    }
     let service = StreamableHttpService::new(
         move || Ok(handler.clone()),
         Arc::new(LocalSessionManager::default()),

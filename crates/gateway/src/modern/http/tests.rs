@@ -19,7 +19,8 @@ fn server_at(url: &str) -> Arc<dyn ModernServer> {
     let spec = UpstreamSpec::new("/mcp", client);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let chain = Chain::build(&[], Vec::new(), &ChainConfig::default()).expect("a chain");
-    let route = Route::new(spec, chain, tasks, stop, ByteBudget::default());
+    let seals = Arc::new(crate::downgrade::Seals::new(&[]).unwrap());
+    let route = Route::new(spec, chain, tasks, stop, ByteBudget::default(), seals);
     Arc::new(OverHttp::new(Arc::new(route)))
 }
 

@@ -101,15 +101,24 @@ impl InputRequest {
     /// [`Undeclared`], if the client has not declared it, or it cannot be read.
     pub fn of(key: String, message: &Message, declared: &Declared) -> Result<Self, Undeclared> {
         let method = message.method().unwrap_or_default();
-        let params = message.params();
-        declared.allows(method, params.as_ref())?;
-        let params = match params {
+        declared.allows(method, message.params().as_ref())?;
+        Self::made_of(key, message, declared.has_sampling_context())
+    }
+
+    /// As [`Self::of`], for a client that is known to take it.
+    pub(in crate::bridge) fn made_of(
+        key: String,
+        message: &Message,
+        has_context: bool,
+    ) -> Result<Self, Undeclared> {
+        let method = message.method().unwrap_or_default();
+        let params = match message.params() {
             None => None,
             Some(params) => {
                 let mut params = Object::parse(&params).map_err(|_| Undeclared::Unreadable)?;
                 params.remove("task");
                 params.remove("elicitationId");
-                if !declared.has_sampling_context() {
+                if !has_context {
                     params.remove("includeContext");
                 }
                 edit_meta(&mut params, &["progressToken", super::RELATED_TASK]);

@@ -235,6 +235,8 @@ fn r124_headers_say_what_the_arguments_say() {
         (&[region("eu")], "{}"),
         (&[region("eu")], r#"{"region":["eu"]}"#),
         (&[region("eu"), region("eu")], r#"{"region":"eu"}"#),
+        (&[region("eu")], r#"{"region":"eu","region":"us"}"#),
+        (&[][..], r#"{"region":"eu","x":1,"x":2}"#),
         (&[region("=?base64?!?=")], r#"{"region":"eu"}"#),
         (&[region("=?base64?/w==?=")], r#"{"region":"eu"}"#),
         (&[n("43")], r#"{"deep":{"n":42}}"#),

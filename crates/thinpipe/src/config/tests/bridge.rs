@@ -6,6 +6,7 @@ use thinpipe_gateway::{
     BridgeConfig, CacheConfig, Clients, Mrtr, ParkedConfig, PoolConfig, ProgramEra, Reached,
     Sharing,
 };
+use thinpipe_proto::revision::Binding;
 use thinpipe_transport::mcp::LogLevel;
 
 use super::messages::{upstream_says, wrong};
@@ -176,6 +177,12 @@ fn what_means_nothing_beside_the_rest_is_refused() {
             "with `mrtr = \"off\"` nothing is asked of clients",
         ),
         (
+            "sessions = \"shared\"",
+            "session_pool = { max = 1 }",
+            "session_pool.max",
+            "with `sessions = \"shared\"` there is one session, and roots would be everybody's",
+        ),
+        (
             "sessions = \"per_client\"",
             "session_pool = { max = 1 }",
             "session_pool",
@@ -284,4 +291,42 @@ fn keys_are_read_in_their_order_and_never_shown() {
     assert!(error.contains("`/no/such/key` cannot be read"), "{error}");
     let error = toml(&one(&format!("key = \"{long}\""))).unwrap_err();
     assert!(!error.to_string().lines().next().unwrap().contains(KEY));
+}
+
+/// I5: what can be said of the only server on the command line.
+#[test]
+fn i5_the_command_line_says_what_a_server_speaks_and_who_shares_it() {
+    let run = |arguments: &[&str]| {
+        let line = [&["thinpipe"], arguments].concat();
+        let cli =
+            <crate::cli::Cli as clap::Parser>::try_parse_from(line).map_err(|e| e.to_string());
+        let manner = cli?.direct.manner;
+        let config = for_url("http://h/mcp", manner, &Settings::default(), &|_| None);
+        config.map_err(|problems| problems.to_string())
+    };
+    let config = run(&["--sessions", "pooled", "--era", "http+sse", "http://h/mcp"]).unwrap();
+    let spec = &config.gateway.upstreams[0];
+    assert_eq!(spec.bridge.sessions, Some(Sharing::Pooled));
+    assert_eq!(spec.http().unwrap().pin, Some(Binding::HttpSse));
+    for (arguments, said) in [
+        (
+            &["--era", "modern", "http://h/mcp"][..],
+            "error: --era: only a program is \"legacy\" or \"modern\"",
+        ),
+        (
+            &["--era", "stateless", "--sessions", "shared", "http://h/mcp"],
+            "error: --sessions: `sessions` means nothing here: a server of 2026-07-28",
+        ),
+        (
+            &["--sessions", "shared", "--shared", "--", "npx"],
+            "error: the argument",
+        ),
+        (
+            &["--era", "old", "http://h/mcp"],
+            "error: invalid value 'old'",
+        ),
+    ] {
+        let error = run(arguments).unwrap_err();
+        assert!(error.starts_with(said), "{error}");
+    }
 }

@@ -165,6 +165,10 @@ fn i2_every_example_of_the_documentation_is_valid() {
             include_str!("../../../../../docs/src/migration.md"),
         ),
         ("operations.md", OPERATIONS),
+        (
+            "bridging.md",
+            include_str!("../../../../../docs/src/bridging.md"),
+        ),
     ];
     let mut read = 0;
     for (name, chapter) in chapters {
@@ -233,6 +237,40 @@ fn every_reason_is_explained() {
             "{reason} is not explained"
         );
     }
+}
+
+/// The same of those that the bridges give.
+#[test]
+fn every_reason_of_a_bridge_is_explained() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/src/bridge");
+    let mut reasons = BTreeSet::new();
+    for file in sources(Path::new(folder)) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let quoted = text.split('"').skip(1).step_by(2);
+        let word = |text: &&str| {
+            let plain = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            plain && text.contains('_') && !text.starts_with('_') && !text.contains("__")
+        };
+        reasons.extend(quoted.filter(word).map(str::to_owned));
+    }
+    // What the wire calls so.
+    reasons.remove("input_required");
+    assert!(reasons.len() >= 10, "{reasons:?}");
+    for reason in reasons {
+        assert!(OPERATIONS.contains(&format!("`{reason}`")), "{reason}");
+    }
+}
+
+/// Files of code below a folder, those of tests not.
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.flat_map(|path| match path.is_dir() {
+        true => sources(&path),
+        false => vec![path],
+    });
+    let is_code = |path: &std::path::PathBuf| !path.to_string_lossy().contains("tests");
+    files.filter(is_code).collect()
 }
 
 /// The error that the quick start shows is the one that is given.

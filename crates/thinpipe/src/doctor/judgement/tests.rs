@@ -38,6 +38,7 @@ fn good() -> Sessions {
 
 fn of(transport: Transport) -> Observations {
     Observations {
+        capabilities: serde_json::Map::new(),
         target: "http://h/mcp".to_owned(),
         identity: Ok(Identity {
             name: Some("files".to_owned()),
@@ -219,10 +220,10 @@ fn a_server_without_a_verdict_is_not_usable_and_the_reason_has_a_mend() {
         let findings = judge(&seen);
         assert!(!is_usable(&findings), "{why:?}");
         assert!(findings[0].mend.is_some());
-        let shown = report::json(&seen, &findings);
+        let shown = report::json(&seen, &findings, &[]);
         assert_eq!(shown["usable"], false);
         assert_eq!(shown["checks"][0]["level"], "failure");
-        assert!(report::table(&seen, &findings).contains("it is so"));
+        assert!(report::table(&seen, &findings, &[]).contains("it is so"));
     }
 }
 
@@ -240,7 +241,7 @@ fn what_may_be_more_is_at_least_that() {
     let mut seen = with_sessions(|_| {});
     let identity = seen.identity.as_mut().unwrap();
     identity.revisions = vec![Revision::V2025_11_25];
-    let table = |seen: &Observations| report::table(seen, &judge(seen));
+    let table = |seen: &Observations| report::table(seen, &judge(seen), &[]);
     assert!(table(&seen).contains("tools/list: 1"), "{}", table(&seen));
     assert!(table(&seen).contains("at least 2025-11-25"));
     let goes_on = List {
@@ -248,7 +249,7 @@ fn what_may_be_more_is_at_least_that() {
         ..names(&["a"])
     };
     seen.lists.insert("tools/list", Ok(goes_on));
-    let shown = report::json(&seen, &judge(&seen));
+    let shown = report::json(&seen, &judge(&seen), &[]);
     assert!(table(&seen).contains("tools/list: at least 1"));
     assert_eq!(shown["unfinished_lists"][0], "tools/list");
 }
@@ -267,7 +268,7 @@ fn the_table_shows_what_servers_say_as_text() {
     if let Ok(identity) = &mut seen.identity {
         identity.name = Some("evil\u{1b}[2J\nname".to_owned());
     }
-    let table = report::table(&seen, &judge(&seen));
+    let table = report::table(&seen, &judge(&seen), &[]);
     assert!(table.contains(r"evil\u{1b}[2J\nname"), "{table}");
     assert!(
         table.lines().all(|line| line.chars().count() <= 100),

@@ -1,4 +1,15 @@
-use super::*;
+//! Answers that may be given again (protocol notes 4.4).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod properties;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thinpipe_proto::cache::{Cache, Found, Limits, MAX_QUESTION, Question, Ticket};
+use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::Principal;
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())

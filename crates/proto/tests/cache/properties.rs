@@ -1,7 +1,5 @@
 //! Properties of the cache: a list of what the server said is the second opinion.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

@@ -1,0 +1,334 @@
+//! Clients of 2026-07-28 in front of a server with sessions (protocol notes 5.4): which session a request runs
+//! on, and what of it a client keeps until it comes back.
+//!
+//! What becomes of a message [`Downgrading`] decides. Each session of the server has one task; each client
+//! takes what there is for it over its own connection, so that who does not read makes nobody wait for long.
+
+mod cursor;
+mod delivery;
+mod opening;
+mod parked;
+mod place;
+mod pool;
+mod post;
+mod reading;
+mod refusal;
+mod seal;
+mod session;
+mod state;
+mod task;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use thinpipe_proto::bridge::downgrade::{
+    AttachmentId, Channel, ExchangeId, Lifetime, Refused, Request, Ticket, UrlAnswers, url_answers,
+};
+use thinpipe_proto::bridge::shape::Responses;
+use thinpipe_proto::rpc::Message;
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::server::Answer;
+use thinpipe_transport::upstream::pipe::Pipe;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{BridgeConfig, Clients};
+use crate::failure::{Failure, Reason};
+use crate::interceptor::{Chain, MessageContext};
+use crate::stats::Counters;
+use parked::{Parked, ParkedPlace};
+use place::Place;
+use pool::Pool;
+use post::{Kind, Post};
+use reading::Reading;
+use seal::{NotSealed, Scope};
+use session::Session;
+use state::{Boot, Digest, SessionKey, State, Waits};
+
+pub(crate) use post::Client;
+pub(crate) use refusal::Refusal;
+pub(crate) use seal::Seals;
+
+/// Whose server it is.
+pub(crate) trait Owner: Send + Sync {
+    /// What looks at its messages.
+    fn chain(&self) -> &Chain;
+
+    fn stats(&self) -> &Counters;
+
+    /// Opens a session in which nothing is said yet. The headers go with what the gateway itself says.
+    fn open(self: Arc<Self>, headers: HeaderMap) -> BoxFuture<Result<Pipe, Failure>>;
+
+    /// The server has answered `initialize` with this result.
+    fn opened(&self, result: &Bytes);
+
+    /// It was reached, perhaps, but no session was opened.
+    fn never_opened(&self);
+
+    /// No connection could be made.
+    fn suspect(&self);
+}
+
+/// What is told of the server.
+pub(crate) struct Settings {
+    pub(crate) upstream: Arc<str>,
+    pub(crate) bridge: BridgeConfig,
+    pub(crate) clients: Clients,
+    /// How long a request may stay without progress.
+    pub(crate) idle: Duration,
+}
+
+/// One server with sessions, as clients of 2026-07-28 use it.
+pub(crate) struct Downgrade {
+    settings: Settings,
+    seals: Arc<Seals>,
+    boot: Boot,
+    parked: Arc<Parked>,
+    pool: Pool<Session>,
+    /// Sessions that are not forgotten, those without a place in the pool too.
+    sessions: Mutex<HashMap<SessionKey, Weak<Session>>>,
+    /// The last number that was given to a session or a POST.
+    last: AtomicU64,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A request of a client, which interceptors have let pass.
+pub(crate) struct Asked {
+    pub(crate) message: Message,
+    pub(crate) client: Client,
+    /// Those of its headers that may reach the server.
+    pub(crate) headers: HeaderMap,
+    /// What all messages to the client have in common.
+    pub(crate) context: MessageContext,
+    /// How the server's messages come.
+    pub(crate) channel: Channel,
+}
+
+impl From<NotSealed> for Failure {
+    fn from(error: NotSealed) -> Self {
+        Self::new(Reason::Unavailable, error.to_string())
+    }
+}
+
+impl Downgrade {
+    pub(crate) fn new(
+        settings: Settings,
+        seals: Arc<Seals>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            parked: Parked::new(settings.bridge.parked),
+            settings,
+            seals,
+            boot: Boot(random().unwrap_or_default()),
+            pool: Pool::new(),
+            sessions: Mutex::default(),
+            last: AtomicU64::new(0),
+            tasks,
+            stop,
+        })
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing of it has run.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        owner: Arc<dyn Owner>,
+        asked: Asked,
+    ) -> Result<Answer, Refusal> {
+        let context = asked.context.clone();
+        let (post, session) = self.begin(&owner, asked).await?;
+        let reading = Reading::new(post, session, owner, context);
+        Ok(reading.answer().await?)
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        owner: &Arc<dyn Owner>,
+        asked: Asked,
+    ) -> Result<(Arc<Post>, Arc<Session>), Refusal> {
+        // Looked at before anything else of a retry (protocol notes 5.4.2).
+        let responses = Responses::of(&asked.message).map_err(|_| Refusal::InvalidResponses)?;
+        let (message, first) = match has_pages(&asked) {
+            true => cursor::opened(self, &asked.client.principal, &asked.message)?,
+            false => (asked.message.clone(), None),
+        };
+        let post = self.post(&asked)?;
+        let state = asked.message.param("requestState");
+        let waits = state.map(|state| self.waiting(&state, &post)).transpose()?;
+        let (elicitations, first) = match waits {
+            None => (Vec::new(), first),
+            Some((session, Waits::Parked(ticket))) => {
+                let session = self.session(session).ok_or(Refusal::Stale)?;
+                let retried = session.retry(ticket, &message, &post);
+                retried.map_err(|_| Refusal::Stale)?;
+                return Ok((post, session));
+            }
+            Some((session, Waits::Rerun(elicitations))) => {
+                match url_answers(&responses, elicitations.len()) {
+                    UrlAnswers::Accepted => (elicitations, Some(session)),
+                    UrlAnswers::Missing => (Vec::new(), Some(session)),
+                    UrlAnswers::Declined => return Err(Refusal::Declined),
+                }
+            }
+        };
+        let exchange = random().map(ExchangeId).map_err(Failure::from)?;
+        let request = Request {
+            elicitations,
+            ..Request::new(exchange, post.id, message)
+        };
+        let session = self.run(owner, request, &post, first).await?;
+        Ok((post, session))
+    }
+
+    fn post(&self, asked: &Asked) -> Result<Arc<Post>, Refusal> {
+        let Asked {
+            message,
+            client,
+            headers,
+            channel,
+            ..
+        } = asked;
+        let place = Place::of(message, &client.principal, &self.settings.bridge, *channel);
+        let place = place.map_err(|error| Refusal::InvalidCapabilities(error.to_string()))?;
+        let kind = match message.method().unwrap_or_default() {
+            "subscriptions/listen" => Kind::Listen,
+            method if cursor::has_pages(method) && place.lifetime != Lifetime::PerRequest => {
+                Kind::List
+            }
+            _ => Kind::Plain,
+        };
+        let no_id = || Refusal::Machine(Refused::InvalidParameter { parameter: "id" });
+        let id = message.id().cloned().ok_or_else(no_id)?;
+        Ok(Post::new(
+            (AttachmentId(self.number()), id),
+            client.clone(),
+            place,
+            Digest::of(self.name(), message),
+            kind,
+            headers.clone(),
+        ))
+    }
+
+    /// What a `requestState` stands for, if the request may use it.
+    fn waiting(&self, state: &Bytes, post: &Post) -> Result<(SessionKey, Waits), Refusal> {
+        let sealed = state::given(state).ok_or(Refusal::Stale)?;
+        let content = self.seals.open(self.scope(post), &sealed);
+        let state = content.and_then(|content| State::from_bytes(&content));
+        let state = state.ok_or(Refusal::Stale)?;
+        if state.digest != post.digest || state.expires <= unix_now() {
+            return Err(Refusal::Stale);
+        }
+        match state.waits {
+            // It never ran, and can run wherever.
+            Waits::Rerun(_) => Ok((state.session, state.waits)),
+            Waits::Parked(_) if state.owner == self.boot => Ok((state.session, state.waits)),
+            Waits::Parked(_) => Err(Refusal::Lost),
+        }
+    }
+
+    fn park(&self, client: &Client) -> Option<ParkedPlace> {
+        self.parked.take(client)
+    }
+
+    /// What a client gives back to its call that waits; `None`: it cannot wait.
+    fn parked_state(&self, session: SessionKey, post: &Post, ticket: Ticket) -> Option<String> {
+        self.sealed(session, post, Waits::Parked(ticket)).ok()
+    }
+
+    /// What a client gives back to run its call again.
+    fn rerun_state(
+        &self,
+        session: SessionKey,
+        post: &Post,
+        elicitations: Vec<String>,
+    ) -> Result<String, Failure> {
+        Ok(self.sealed(session, post, Waits::Rerun(elicitations))?)
+    }
+
+    fn sealed(&self, session: SessionKey, post: &Post, waits: Waits) -> Result<String, NotSealed> {
+        let state = State {
+            owner: self.boot,
+            session,
+            digest: post.digest,
+            expires: unix_now().saturating_add(self.settings.bridge.parked.age.as_secs()),
+            waits,
+        };
+        self.seals.seal(self.scope(post), &state.to_bytes())
+    }
+
+    fn scope<'a>(&'a self, post: &'a Post) -> Scope<'a> {
+        Scope {
+            kind: seal::Kind::State,
+            upstream: self.name(),
+            principal: &post.client.principal,
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.settings.upstream
+    }
+
+    /// How long a session is kept that nobody uses.
+    fn idle(&self) -> Duration {
+        self.settings.bridge.pool.idle
+    }
+
+    fn freed(&self) {
+        self.pool.freed();
+    }
+
+    fn ended(&self) {
+        self.pool.ended();
+    }
+
+    fn session(&self, key: SessionKey) -> Option<Arc<Session>> {
+        self.lock().get(&key)?.upgrade()
+    }
+
+    fn forget(&self, key: SessionKey) {
+        self.lock().remove(&key);
+    }
+
+    fn number(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Weak<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn has_pages(asked: &Asked) -> bool {
+    asked.message.method().is_some_and(cursor::has_pages)
+}
+
+fn random() -> Result<u128, NotSealed> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|_| NotSealed)?;
+    Ok(u128::from_be_bytes(random))
+}
+
+/// Seconds since 1970.
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+impl fmt::Debug for Downgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Downgrade")
+            .field("upstream", &self.settings.upstream)
+            .field("sessions", &self.lock().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,176 @@
+//! Which session a request runs on, and how another one is opened.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thinpipe_proto::bridge::downgrade::{
+    Config, Downgrading, Lifetime, Limits, Listening, Refused, Request,
+};
+use thinpipe_proto::bridge::shape::{Caching, CachingScope};
+use thinpipe_proto::bridge::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP};
+use thinpipe_proto::revision::Revision;
+
+use super::place::Place;
+use super::pool::{NoSession, Offer};
+use super::post::Post;
+use super::session::Session;
+use super::state::SessionKey;
+use super::{Downgrade, Owner, Refusal, Settings};
+use crate::config::Clients;
+use crate::failure::{Failure, Reason};
+
+/// As which client the gateway opens sessions.
+const CLIENT_INFO: &str = concat!(
+    r#"{"name":"thinpipe","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}"#
+);
+
+impl Downgrade {
+    /// Gives a request to a session, to `first` if that is there and takes it.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        owner: &Arc<dyn Owner>,
+        request: Request,
+        post: &Arc<Post>,
+        first: Option<SessionKey>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let offer = |session: &Arc<Session>| offered(session.request(request.clone(), post));
+        if post.place.lifetime == Lifetime::PerRequest {
+            // The session that a client was sent away on waits for it.
+            let before = first.and_then(|first| self.session(first));
+            if let Some(session) = before
+                && matches!(offer(&session), Offer::Taken)
+            {
+                return Ok(session);
+            }
+            let session = self.open(owner, post);
+            return match session.request(request, post) {
+                Ok(()) => Ok(session),
+                Err(refused) => Err(Refusal::Machine(refused)),
+            };
+        }
+        self.offer(owner, post, first, offer).await
+    }
+
+    async fn offer(
+        self: &Arc<Self>,
+        owner: &Arc<dyn Owner>,
+        post: &Arc<Post>,
+        first: Option<SessionKey>,
+        offer: impl FnMut(&Arc<Session>) -> Offer<Refused>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let pool = &self.settings.bridge.pool;
+        let max = match post.place.lifetime {
+            Lifetime::Shared => 1,
+            _ => pool.max,
+        };
+        let is_first = |session: &Session| Some(session.key) == first;
+        let open = || self.open(owner, post);
+        let offered = self
+            .pool
+            .offer(&post.place, (max, pool.wait), is_first, offer, open);
+        offered.await.map_err(|none| match none {
+            NoSession::Refused(refused) => Refusal::Machine(refused),
+            NoSession::Full => {
+                let text = format!("all {max} sessions with {} are in use", self.name());
+                Refusal::Failed(Failure::new(Reason::Overloaded, text))
+            }
+        })
+    }
+
+    /// Begins a session. Whoever has something for it need not wait until it is open.
+    fn open(self: &Arc<Self>, owner: &Arc<dyn Owner>, post: &Post) -> Arc<Session> {
+        let key = SessionKey(self.number());
+        let machine = Downgrading::new(self.config(&post.place));
+        let session = Arc::new(Session::new(key, Arc::clone(self), machine));
+        self.lock().insert(key, Arc::downgrade(&session));
+        let opening = Arc::clone(owner).open(post.headers.clone());
+        let running = Arc::clone(&session).run(opening, Arc::clone(owner), self.stop.clone());
+        self.tasks.spawn(running);
+        session
+    }
+
+    fn config(&self, place: &Place) -> Config {
+        let Settings {
+            upstream,
+            bridge,
+            clients,
+            idle,
+        } = &self.settings;
+        let served = match clients {
+            Clients::Modern => vec![Revision::NEWEST],
+            Clients::Any | Clients::Legacy => Revision::ALL.to_vec(),
+        };
+        Config {
+            upstream: upstream.to_string(),
+            channel: place.channel,
+            lifetime: place.lifetime,
+            revision: Revision::NEWEST_LEGACY,
+            capabilities: place.declared.clone(),
+            client_info: Bytes::from_static(CLIENT_INFO.as_bytes()),
+            served,
+            caching: Caching {
+                ttl: bridge.list_ttl,
+                scope: CachingScope::Private,
+            },
+            limits: Limits {
+                idle: *idle,
+                cap: DEFAULT_CAP.max(*idle),
+                absolute_cap: DEFAULT_ABSOLUTE_CAP.max(*idle),
+                parked_age: bridge.parked.age,
+                ..Limits::default()
+            },
+        }
+    }
+
+    /// A request whose session is gone before it ran goes to another one.
+    pub(super) async fn again(
+        self: &Arc<Self>,
+        owner: &Arc<dyn Owner>,
+        request: Request,
+        post: &Arc<Post>,
+    ) -> Result<Arc<Session>, Failure> {
+        let ran = self.run(owner, request, post, None).await;
+        ran.map_err(|refusal| self.session_lost(refusal))
+    }
+
+    /// A listen whose session is gone goes on with another one.
+    pub(super) async fn relisten(
+        self: &Arc<Self>,
+        owner: &Arc<dyn Owner>,
+        listening: Listening,
+        post: &Arc<Post>,
+    ) -> Result<Arc<Session>, Failure> {
+        let adopt = |session: &Arc<Session>| offered(session.adopt(listening.clone(), post));
+        let adopted = if post.place.lifetime == Lifetime::PerRequest {
+            let session = self.open(owner, post);
+            let adopted = session.adopt(listening.clone(), post);
+            adopted.map(|()| session).map_err(Refusal::Machine)
+        } else {
+            self.offer(owner, post, None, adopt).await
+        };
+        adopted.map_err(|refusal| self.session_lost(refusal))
+    }
+
+    fn session_lost(&self, refusal: Refusal) -> Failure {
+        match refusal {
+            Refusal::Failed(failure) => failure,
+            _ => {
+                let text = format!(
+                    "the session with {} was lost, and no other took over",
+                    self.name()
+                );
+                Failure::new(Reason::SessionLost, text)
+            }
+        }
+    }
+}
+
+fn offered(taken: Result<(), Refused>) -> Offer<Refused> {
+    match taken {
+        Ok(()) => Offer::Taken,
+        Err(Refused::Over | Refused::Busy | Refused::TooManyInFlight { .. }) => Offer::Elsewhere,
+        Err(refused) => Offer::Refused(refused),
+    }
+}

@@ -1,0 +1,314 @@
+//! The upstream sessions that requests share: which one a request runs on, and when another one is opened.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thinpipe_proto::session::Principal;
+use tokio::sync::Notify;
+
+use super::place::Place;
+
+/// What a pool keeps.
+pub(super) trait Pooled {
+    fn is_over(&self) -> bool;
+
+    /// Ends it, if nobody uses it. Requests, listens, and calls that wait for their client do.
+    fn close_if_idle(&self) -> bool;
+}
+
+/// Sessions by principal and declared capabilities. A session is in it from the moment it begins to open:
+/// whoever comes meanwhile waits on the session itself, so that nobody opens another.
+pub(super) struct Pool<S> {
+    entries: Mutex<Vec<Entry<S>>>,
+    /// A session has less to do, or is over.
+    freed: Notify,
+}
+
+struct Entry<S> {
+    holder: Option<Principal>,
+    declared: Bytes,
+    session: Arc<S>,
+    used: Instant,
+}
+
+/// How a session took what it was offered.
+pub(super) enum Offer<E> {
+    Taken,
+    /// It cannot now, or not any more; another session may.
+    Elsewhere,
+    Refused(E),
+}
+
+/// Why there is no session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoSession<E> {
+    /// As many as may be are open, and all of them had something to do for too long.
+    Full,
+    Refused(E),
+}
+
+impl<S: Pooled> Pool<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: Mutex::default(),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Offers something to the sessions of a place, `first` before the others, and to a new one if none
+    /// takes it and the holder has fewer than `max`. The least recently used one that nobody uses makes
+    /// room for it; if there is none, it waits.
+    ///
+    /// # Errors
+    /// [`NoSession`].
+    pub(super) async fn offer<E>(
+        &self,
+        place: &Place,
+        (max, wait): (usize, Duration),
+        first: impl Fn(&S) -> bool,
+        mut offer: impl FnMut(&Arc<S>) -> Offer<E>,
+        open: impl Fn() -> Arc<S>,
+    ) -> Result<Arc<S>, NoSession<E>> {
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Registered before looking, or what is freed in between would be missed.
+            freed.as_mut().enable();
+            if let Some(done) = self.try_offer(place, max, &first, &mut offer, &open) {
+                return done;
+            }
+            if tokio::time::timeout_at(until, freed).await.is_err() {
+                return Err(NoSession::Full);
+            }
+        }
+    }
+
+    fn try_offer<E>(
+        &self,
+        place: &Place,
+        max: usize,
+        first: &impl Fn(&S) -> bool,
+        offer: &mut impl FnMut(&Arc<S>) -> Offer<E>,
+        open: &impl Fn() -> Arc<S>,
+    ) -> Option<Result<Arc<S>, NoSession<E>>> {
+        let mut entries = self.lock();
+        entries.retain(|entry| !entry.session.is_over());
+        let fits =
+            |entry: &Entry<S>| entry.holder == place.holder && entry.declared == place.declared;
+        let preferred = entries.iter().position(|e| fits(e) && first(&e.session));
+        let others = (0..entries.len()).filter(|at| Some(*at) != preferred);
+        for at in preferred.into_iter().chain(others) {
+            let entry = &mut entries[at];
+            if !fits(entry) {
+                continue;
+            }
+            match offer(&entry.session) {
+                Offer::Taken => {
+                    entry.used = now();
+                    return Some(Ok(Arc::clone(&entry.session)));
+                }
+                Offer::Elsewhere => {}
+                Offer::Refused(error) => return Some(Err(NoSession::Refused(error))),
+            }
+        }
+        if !Self::make_room(&mut entries, place, max) {
+            return None;
+        }
+        let session = open();
+        let offered = offer(&session);
+        entries.push(Entry {
+            holder: place.holder.clone(),
+            declared: place.declared.clone(),
+            session: Arc::clone(&session),
+            used: now(),
+        });
+        Some(match offered {
+            Offer::Taken => Ok(session),
+            Offer::Refused(error) => Err(NoSession::Refused(error)),
+            // A new one that takes nothing: so will the next.
+            Offer::Elsewhere => Err(NoSession::Full),
+        })
+    }
+
+    /// Whether the holder may have another session.
+    fn make_room(entries: &mut Vec<Entry<S>>, place: &Place, max: usize) -> bool {
+        let own = |entry: &&Entry<S>| entry.holder == place.holder;
+        if entries.iter().filter(own).count() < max {
+            return true;
+        }
+        let mut oldest: Vec<_> = (0..entries.len())
+            .filter(|at| entries[*at].holder == place.holder)
+            .collect();
+        oldest.sort_by_key(|at| entries[*at].used);
+        let idle = oldest
+            .into_iter()
+            .find(|at| entries[*at].session.close_if_idle());
+        idle.map(|at| entries.remove(at)).is_some()
+    }
+
+    /// A session has less to do than before.
+    pub(super) fn freed(&self) {
+        self.freed.notify_waiters();
+    }
+
+    /// A session is over.
+    pub(super) fn ended(&self) {
+        let mut entries = self.lock();
+        let over: Vec<_> = entries
+            .extract_if(.., |entry| entry.session.is_over())
+            .collect();
+        drop(entries);
+        drop(over);
+        self.freed();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry<S>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use thinpipe_proto::bridge::downgrade::{Channel, Lifetime};
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(5);
+
+    #[derive(Default)]
+    struct Session {
+        number: usize,
+        users: AtomicUsize,
+        is_over: AtomicBool,
+    }
+
+    impl Pooled for Session {
+        fn is_over(&self) -> bool {
+            self.is_over.load(Ordering::Relaxed)
+        }
+
+        fn close_if_idle(&self) -> bool {
+            let idle = self.users.load(Ordering::Relaxed) == 0;
+            self.is_over.store(idle, Ordering::Relaxed);
+            idle
+        }
+    }
+
+    struct Setup {
+        pool: Pool<Session>,
+        opened: AtomicUsize,
+        /// How many users a session takes.
+        users: usize,
+    }
+
+    impl Setup {
+        fn new(users: usize) -> Self {
+            Self {
+                pool: Pool::new(),
+                opened: AtomicUsize::new(0),
+                users,
+            }
+        }
+
+        async fn take(&self, place: &Place) -> Result<Arc<Session>, NoSession<&'static str>> {
+            let offer = |session: &Arc<Session>| {
+                if session.is_over() || session.users.load(Ordering::Relaxed) == self.users {
+                    return Offer::Elsewhere;
+                }
+                session.users.fetch_add(1, Ordering::Relaxed);
+                Offer::Taken
+            };
+            let open = || {
+                Arc::new(Session {
+                    number: self.opened.fetch_add(1, Ordering::Relaxed),
+                    ..Session::default()
+                })
+            };
+            self.pool
+                .offer(place, (2, WAIT), |_| false, offer, open)
+                .await
+        }
+    }
+
+    fn place(name: &str, declared: &'static str) -> Place {
+        Place {
+            lifetime: Lifetime::Pooled,
+            channel: Channel::Streams,
+            holder: Some(Principal::Named(name.into())),
+            declared: declared.into(),
+        }
+    }
+
+    /// R230, R231: one session for a key, and none for two.
+    #[tokio::test]
+    async fn r231_a_session_belongs_to_one_key() {
+        let setup = Setup::new(usize::MAX);
+        let mut numbers = Vec::new();
+        for (name, declared) in [
+            ("a", "{}"),
+            ("b", "{}"),
+            ("a", "1"),
+            ("a", "{}"),
+            ("b", "{}"),
+        ] {
+            numbers.push(setup.take(&place(name, declared)).await.unwrap().number);
+        }
+        assert_eq!(numbers, [0, 1, 2, 0, 1]);
+    }
+
+    /// 5.4.1: as many as may be, then the least recently used one that nobody uses makes room.
+    #[tokio::test(start_paused = true)]
+    async fn the_least_recently_used_makes_room() {
+        let setup = Setup::new(usize::MAX);
+        for declared in ["1", "2", "1"] {
+            let session = setup.take(&place("a", declared)).await.unwrap();
+            session.users.store(0, Ordering::Relaxed);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        // Of another principal, and older.
+        setup.take(&place("b", "1")).await.unwrap();
+        assert_eq!(setup.take(&place("a", "3")).await.unwrap().number, 3);
+        assert_eq!(setup.take(&place("a", "1")).await.unwrap().number, 0);
+        let full = setup.take(&place("a", "2")).await;
+        assert_eq!(full.err(), Some(NoSession::Full));
+    }
+
+    /// 5.4.1: with none idle it waits, and no longer than it may.
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_none_waits() {
+        let setup = Setup::new(1);
+        let a = place("a", "{}");
+        let first = setup.take(&a).await.unwrap();
+        setup.take(&a).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let full = setup.take(&a).await;
+        assert_eq!(full.err(), Some(NoSession::Full));
+        assert_eq!(began.elapsed(), WAIT);
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            first.users.store(0, Ordering::Relaxed);
+            setup.pool.freed();
+        };
+        let (taken, ()) = tokio::join!(setup.take(&a), later);
+        assert_eq!(taken.unwrap().number, first.number);
+    }
+
+    /// One that is over is not offered anything, and takes no place.
+    #[tokio::test]
+    async fn sessions_that_are_over_are_forgotten() {
+        let setup = Setup::new(1);
+        for number in 0..10 {
+            let session = setup.take(&place("a", "{}")).await.unwrap();
+            assert_eq!(session.number, number);
+            session.is_over.store(true, Ordering::Relaxed);
+        }
+        assert_eq!(setup.pool.lock().len(), 1);
+    }
+}

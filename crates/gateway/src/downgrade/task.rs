@@ -1,0 +1,411 @@
+//! The task of an upstream session: opening it, reading, writing, keeping the time.
+
+use std::future::{self, Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thinpipe_proto::bridge::downgrade::{Channel, End, Lifetime, WriteFailure, Written};
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver, PipeSender};
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::Owner;
+use super::session::{Session, Write};
+use crate::failure::{Failure, Reason, with_causes};
+
+/// A client that takes nothing of a session that it has not for itself, while something waits for it, loses
+/// its answer after this. Others wait for it no longer.
+const STALL: Duration = Duration::from_secs(5);
+
+/// What orders the messages that come after it holds them up no longer than this.
+const HOLDS_UP: Duration = Duration::from_secs(1);
+
+/// How long the end of a server that takes nothing more may take to be read.
+const LAST_READ: Duration = Duration::from_secs(1);
+
+/// Cancellations, the last that a session says, may take so long to be written.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Serves the session to its end.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        opening: BoxFuture<Result<Pipe, Failure>>,
+        owner: Arc<dyn Owner>,
+        stop: CancellationToken,
+    ) {
+        tokio::select! {
+            // None of them goes on after this: the session is over, and with it what they hold.
+            () = self.live(opening, &*owner) => {}
+            () = stop.cancelled() => {
+                self.feed(|machine, now| machine.shut_down(now));
+            }
+        }
+        self.tell_end(&*owner);
+        self.let_go();
+        // Clients may come back for what is held for them.
+        tokio::select! {
+            // Cancel-safe: the time is looked at anew.
+            () = self.keep_time_until_finished() => {}
+            // Cancel-safe: waiting for a token changes nothing.
+            () = stop.cancelled() => self.feed(|machine, now| machine.shut_down(now)),
+        }
+        self.shared.forget(self.key);
+    }
+
+    async fn live(&self, opening: BoxFuture<Result<Pipe, Failure>>, owner: &dyn Owner) {
+        let opened = tokio::select! {
+            // Dropped half-way it leaves nothing behind.
+            opened = opening => opened,
+            // The request that it was for is over.
+            () = self.over.cancelled() => return,
+            // Cancel-safe: time goes by all the same.
+            () = self.keep_time() => return,
+        };
+        let Pipe { sender, receiver } = match opened {
+            Ok(pipe) => pipe,
+            Err(failure) => return self.not_opened(&failure),
+        };
+        self.opened(sender.clone());
+        tokio::select! {
+            // None of them goes on after this: the session is over, and with it what they hold.
+            () = self.write(&sender, owner) => {}
+            () = self.read(receiver, owner) => {}
+            () = self.keep_time() => {}
+            () = self.listen(&sender) => {}
+            () = self.farewell() => {}
+        }
+        sender.close();
+    }
+
+    /// Until the session is over and what was to be written had its time.
+    async fn farewell(&self) {
+        self.over.cancelled().await;
+        tokio::time::sleep(LAST_WRITES).await;
+    }
+
+    /// Reads a message when those who got something of the one before have room for more.
+    async fn read(&self, mut receiver: PipeReceiver, owner: &dyn Owner) {
+        let mut is_open = false;
+        while let Some(incoming) = receiver.receive().await {
+            match incoming {
+                Ok(Incoming::Message { message, via }) => {
+                    for post in self.heard(&message, via.as_ref()) {
+                        let patience = (!self.is_own()).then_some(STALL);
+                        if !post.room(patience).await {
+                            tracing::warn!(
+                                upstream = self.shared.name(),
+                                "a client does not read its answer, and loses it"
+                            );
+                            post.end();
+                            self.detach(post.id);
+                        }
+                    }
+                    if !is_open {
+                        is_open = self.tell_opened(owner);
+                    }
+                }
+                Ok(Incoming::Lost { request, error }) => {
+                    self.stream_lost(&request, &with_causes(&error));
+                }
+                Ok(Incoming::Gap) => self.feed(|machine, now| machine.stream_opened(true, now)),
+                Ok(Incoming::Deaf { error }) => {
+                    let error = with_causes(&error);
+                    let upstream = self.shared.name();
+                    tracing::warn!(upstream, error, "the standalone stream has ended for good");
+                    self.feed(|machine, now| machine.stream_refused(now));
+                }
+                Ok(_) => {}
+                Err(error) => self.lose(&with_causes(&error)),
+            }
+        }
+        self.lose("its session was closed");
+        // The others end in their own time.
+        future::pending().await
+    }
+
+    /// Whether it has turned out what the server speaks.
+    fn tell_opened(&self, owner: &dyn Owner) -> bool {
+        let result = self.lock().machine.initialize_result().cloned();
+        if let Some(result) = &result {
+            owner.opened(result);
+        }
+        result.is_some()
+    }
+
+    fn is_own(&self) -> bool {
+        self.lock().machine.config().lifetime == Lifetime::PerRequest
+    }
+
+    /// Opens the standalone stream when it is wanted.
+    async fn listen(&self, sender: &PipeSender) {
+        loop {
+            let wants = std::mem::take(&mut self.lock().wants_stream);
+            if !wants {
+                self.to_listen.notified().await;
+                continue;
+            }
+            match sender.listen().await {
+                Ok(true) => self.feed(|machine, now| machine.stream_opened(false, now)),
+                Ok(false) => self.feed(|machine, now| machine.stream_refused(now)),
+                Err(PipeError::SessionLost { .. }) => {
+                    self.lose("the server has forgotten the session");
+                }
+                Err(error) => {
+                    let error = with_causes(&error);
+                    let upstream = self.shared.name();
+                    tracing::warn!(upstream, error, "the standalone stream was not opened");
+                    self.feed(|machine, now| machine.stream_refused(now));
+                }
+            }
+        }
+    }
+
+    /// Writes until the session is over and nothing is left to be written.
+    async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
+        let mut posts = Posts::new(sender.has_streams(), sender.has_headers());
+        loop {
+            tokio::select! {
+                // Cancel-safe: a message is taken when it is returned.
+                write = self.wait_for_write(), if posts.has_room() => match write {
+                    Some(write) => posts.begin(sender.clone(), write),
+                    None => break,
+                },
+                // Cancel-safe: one that is done is taken when it is returned.
+                sent = posts.next(), if !posts.is_empty() => self.sent(sent, owner).await,
+            }
+        }
+        while !posts.is_empty() {
+            let sent = posts.next().await;
+            self.sent(sent, owner).await;
+        }
+    }
+
+    async fn wait_for_write(&self) -> Option<Write> {
+        loop {
+            if let Some(write) = self.next_write() {
+                return Some(write);
+            }
+            if self.lock().end.is_some() {
+                return None;
+            }
+            self.to_write.notified().await;
+        }
+    }
+
+    /// A message was taken by the server, or not.
+    async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
+        let Some(Sent {
+            written,
+            message,
+            result: Err(error),
+        }) = sent
+        else {
+            return;
+        };
+        let text = with_causes(&error);
+        if is_fatal(&error, self.channel()) {
+            // What is read of the end of a child, its status, says more.
+            let heard = tokio::time::timeout(LAST_READ, self.over.cancelled()).await;
+            if heard.is_err() {
+                self.lose(&text);
+            }
+            return;
+        }
+        if matches!(&error, PipeError::Upstream(error) if error.is_unsent()) {
+            owner.suspect();
+        }
+        let upstream = self.shared.name();
+        tracing::warn!(upstream, error = text, "a message was not taken");
+        let is_timeout = Failure::from(&error).reason == Reason::Timeout;
+        match written {
+            // It may be running: the deadline decides, which tells the server too.
+            Written::Request(_) if is_timeout && !error.is_undelivered() => {}
+            Written::Request(call) => self.write_failed(call, failure(&error), &text),
+            Written::Answer(answer) => {
+                let undelivered = error.is_undelivered();
+                self.feed(|machine, now| {
+                    machine.answer_failed(answer, message, undelivered, now);
+                });
+            }
+            Written::Other => {}
+        }
+        if matches!(error, PipeError::SessionLost { .. }) {
+            self.lose(&text);
+        }
+    }
+
+    fn channel(&self) -> Channel {
+        self.lock().machine.config().channel
+    }
+
+    async fn keep_time(&self) {
+        let idle = self.shared.idle();
+        loop {
+            let due = self.arm(idle);
+            self.wait_until(due).await;
+        }
+    }
+
+    async fn keep_time_until_finished(&self) {
+        let idle = self.shared.idle();
+        while !self.lock().machine.is_finished() {
+            let due = self.arm(idle);
+            self.wait_until(due).await;
+        }
+    }
+
+    async fn wait_until(&self, due: Option<Instant>) {
+        let sleep = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Cancel-safe: the time is looked at anew.
+            () = self.timer.notified() => {}
+            // Cancel-safe: the same.
+            () = sleep => self.expire(self.shared.idle()),
+        }
+    }
+
+    fn tell_end(&self, owner: &dyn Owner) {
+        let (end, dropped, was_open) = {
+            let state = self.lock();
+            let machine = &state.machine;
+            (state.end.clone(), machine.dropped(), state.is_negotiated())
+        };
+        let upstream = self.shared.name();
+        tracing::debug!(upstream, ?end, ?dropped, "an upstream session ended");
+        if let Some(End::UpstreamLost(reason)) = &end {
+            tracing::info!(upstream, reason, "an upstream session was lost");
+        }
+        if !was_open && matches!(end, Some(End::NotInitialized(_) | End::UpstreamLost(_))) {
+            owner.never_opened();
+        }
+        self.shared.ended();
+    }
+}
+
+/// Whether a message that was not taken is the end of the session.
+fn is_fatal(error: &PipeError, channel: Channel) -> bool {
+    match error {
+        PipeError::SessionLost { .. } | PipeError::Full { .. } | PipeError::Upstream(_) => false,
+        // Without its session an HTTP+SSE server has nothing to say.
+        PipeError::Refused { status, .. } => status.as_u16() == 404 && channel == Channel::Pipe,
+        _ => true,
+    }
+}
+
+fn failure(error: &PipeError) -> WriteFailure {
+    match error {
+        PipeError::SessionLost { .. } => WriteFailure::SessionGone,
+        PipeError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+            WriteFailure::Unauthorized
+        }
+        PipeError::Refused { .. } => WriteFailure::Refused,
+        error if error.is_undelivered() => WriteFailure::Undelivered,
+        _ => WriteFailure::Unknown,
+    }
+}
+
+/// A message that is done.
+struct Sent {
+    written: Written,
+    /// An answer of a client may have to be written again.
+    message: Bytes,
+    result: Result<(), PipeError>,
+}
+
+/// Messages on their way, the oldest first. How many there are the machine bounds: requests in flight.
+struct Posts {
+    /// Each request is answered by its own POST, which may take as long as the request does.
+    has_streams: bool,
+    /// The next one waits until this one is there: on a pipe of bytes, for ever.
+    waits_for_ever: bool,
+    sending: Vec<Sending>,
+    /// The newest of them holds up the next one for so long.
+    newest: Option<Pin<Box<Sleep>>>,
+}
+
+struct Sending {
+    written: Written,
+    message: Bytes,
+    future: BoxFuture<Result<(), PipeError>>,
+}
+
+impl Posts {
+    fn new(has_streams: bool, has_posts: bool) -> Self {
+        Self {
+            has_streams,
+            waits_for_ever: !has_posts,
+            sending: Vec::new(),
+            newest: None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sending.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.is_empty() || (!self.waits_for_ever && self.newest.is_none())
+    }
+
+    fn begin(&mut self, sender: PipeSender, write: Write) {
+        let Write {
+            message,
+            written,
+            headers,
+        } = write;
+        let sent = message.clone();
+        let future = Box::pin(async move { sender.send_with(sent, headers).await });
+        self.sending.push(Sending {
+            written,
+            message,
+            future,
+        });
+        // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
+        let orders = !(self.has_streams && matches!(written, Written::Request(_)));
+        if orders && !self.waits_for_ever {
+            self.newest = Some(Box::pin(tokio::time::sleep(HOLDS_UP)));
+        }
+    }
+
+    /// The next that is done; `None`: the newest has had its time, and another may be begun. Dropping the
+    /// future loses nothing.
+    async fn next(&mut self) -> Option<Sent> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
+        for at in 0..self.sending.len() {
+            let Poll::Ready(result) = self.sending[at].future.as_mut().poll(cx) else {
+                continue;
+            };
+            if at + 1 == self.sending.len() {
+                self.newest = None;
+            }
+            // In order: the last one is the newest.
+            let Sending {
+                written, message, ..
+            } = self.sending.remove(at);
+            return Poll::Ready(Some(Sent {
+                written,
+                message,
+                result,
+            }));
+        }
+        let Some(newest) = &mut self.newest else {
+            return Poll::Pending;
+        };
+        std::task::ready!(newest.as_mut().poll(cx));
+        self.newest = None;
+        Poll::Ready(None)
+    }
+}

@@ -1,0 +1,173 @@
+//! Clients of 2026-07-28 in front of a server that has sessions only (protocol notes 5.4).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use thinpipe_proto::bridge::downgrade::Channel;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Message, member, string};
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::server::Answer;
+use thinpipe_transport::upstream::pipe::Pipe;
+use thinpipe_transport::upstream::probe::Speaks;
+use thinpipe_transport::upstream::streamable;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::server::Server;
+use super::stateless::rejected_stateless;
+use super::{Incoming, Route};
+use crate::config::{ProgramEra, Reached, UpstreamSpec};
+use crate::downgrade::{Asked, Client, Downgrade, Owner, Seals, Settings};
+use crate::failure::Failure;
+use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
+use crate::pipe::Spoken;
+use crate::stats::Counters;
+
+/// How such clients use the server of a route.
+pub(super) fn of(
+    spec: &UpstreamSpec,
+    seals: Arc<Seals>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<Downgrade> {
+    let idle = match &spec.reached {
+        Reached::Http(http) => http.client.request_timeout,
+        Reached::Stdio(program) => program.request_timeout,
+    };
+    let settings = Settings {
+        upstream: Arc::clone(spec.name()),
+        bridge: spec.bridge.clone(),
+        clients: spec.clients,
+        idle,
+    };
+    Downgrade::new(settings, seals, tasks.clone(), stop.clone())
+}
+
+impl Route {
+    /// How the messages of the server come, if it has sessions and nothing else; `None`: it speaks
+    /// 2026-07-28, or nobody knows. A server at a URL is asked.
+    pub(super) async fn sessions_only(&self) -> Result<Option<Channel>, Failure> {
+        let children = match &self.server {
+            Server::Stdio(children) => children,
+            Server::Http(_) => {
+                let found = self.find_out().await.map_err(|failure| {
+                    let text = format!("{} cannot be probed: {}", self.name(), failure.text);
+                    Failure::new(failure.reason, text)
+                })?;
+                return Ok(match found.speaks {
+                    Speaks::Modern { .. } => None,
+                    Speaks::Legacy { .. } => Some(Channel::Streams),
+                    Speaks::HttpSse { .. } => Some(Channel::Pipe),
+                });
+            }
+        };
+        let pin = match &self.spec.reached {
+            Reached::Stdio(program) => program.pin,
+            Reached::Http(_) => None,
+        };
+        let is_modern = pin == Some(ProgramEra::Modern)
+            || (pin.is_none() && children.speaks() == Some(Spoken::Stateless));
+        Ok((!is_modern).then_some(Channel::Pipe))
+    }
+
+    /// Answers a request of 2026-07-28 by a session of the server.
+    pub(super) async fn downgraded(
+        self: &Arc<Self>,
+        call: Incoming,
+        message: Message,
+        channel: Channel,
+    ) -> Result<Answer, Failure> {
+        let context = self.context(&call, None, &message);
+        let message = match self.intercept(&context, message).await {
+            Ok(message) => message,
+            Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
+        };
+        let headers = match &self.server {
+            Server::Http(_) => self.headers_over_sse(call.headers, &context)?,
+            Server::Stdio(_) => HeaderMap::new(),
+        };
+        let context = MessageContext {
+            direction: Direction::ToClient,
+            carrier: Carrier::Event,
+            ..context
+        };
+        let asked = Asked {
+            message: message.clone(),
+            client: Client {
+                principal: call.principal,
+                address: call.address,
+            },
+            headers,
+            context: context.clone(),
+            channel,
+        };
+        let owner: Arc<dyn Owner> = Arc::clone(self) as _;
+        let answer = match self.downgrade.answer(owner, asked).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.answer(&message, self.name())?,
+        };
+        self.with_own_headers(&context, answer)
+    }
+}
+
+impl Owner for Route {
+    fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    fn stats(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn open(self: Arc<Self>, headers: HeaderMap) -> BoxFuture<Result<Pipe, Failure>> {
+        Box::pin(async move {
+            let upstream = match &self.server {
+                Server::Stdio(children) => {
+                    let started = children.start();
+                    return started.map_err(|not| not.into_failure(self.name()));
+                }
+                Server::Http(upstream) => upstream,
+            };
+            let known = self.era().known();
+            if known.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. })) {
+                return self.open_sse(upstream, headers).await;
+            }
+            let (limit, budget) = (self.max_message(), self.buffered());
+            Ok(streamable::open(
+                upstream,
+                headers,
+                limit,
+                budget,
+                &self.tasks,
+            ))
+        })
+    }
+
+    fn opened(&self, result: &Bytes) {
+        let Server::Stdio(children) = &self.server else {
+            return;
+        };
+        let version = member(result, "protocolVersion");
+        let version = version.as_ref().and_then(|version| string(version));
+        let revision = version.and_then(|version| Revision::from_bytes(version.as_bytes()));
+        let speaks = revision.map(Spoken::Sessions);
+        let is_news = children.start_succeeded(speaks);
+        if let Some(speaks) = speaks.filter(|_| is_news) {
+            tracing::info!(upstream = self.name(), %speaks, "a program has answered");
+        }
+    }
+
+    fn never_opened(&self) {
+        match &self.server {
+            Server::Stdio(children) => children.start_failed(),
+            // It may speak something else by now.
+            Server::Http(_) => self.era().contradicted_sessions(),
+        }
+    }
+
+    fn suspect(&self) {
+        self.health.suspect();
+    }
+}

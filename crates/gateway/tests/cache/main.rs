@@ -1,0 +1,116 @@
+//! What a server of 2026-07-28 has said and need not be asked again (protocol notes 4.4), and headers that
+//! repeat arguments (2.3.4): the gateway as a library, over sockets, in front of a counting server.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod answers;
+mod headers;
+mod interceptors;
+mod notices;
+mod sessions;
+
+use serde_json::{Value, json};
+use thinpipe_gateway::{Gateway, GatewayConfig, UpstreamSpec};
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_testkit::{Client, Era, Upstream, rpc};
+use thinpipe_transport::server::{AccessToken, Server, ServerConfig};
+use thinpipe_transport::upstream::UpstreamConfig;
+use tokio::net::TcpListener;
+
+/// A gateway in front of a whole server of 2026-07-28, whose answers are good for a minute.
+struct Front {
+    upstream: Upstream,
+    client: Client,
+    /// Kept: the gateway goes with it.
+    _server: Server,
+}
+
+impl Front {
+    async fn start(scope: &'static str) -> Self {
+        Self::with(scope, &[], |_| {}).await
+    }
+
+    /// For clients with these tokens, each of a principal of that name.
+    async fn with(
+        scope: &'static str,
+        tokens: &[&str],
+        change: impl FnOnce(&mut UpstreamSpec),
+    ) -> Self {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| {
+            behaviour.era = Era::Stateless;
+            behaviour.full = true;
+            behaviour.ttl_ms = 60_000;
+            behaviour.cache_scope = scope;
+        });
+        let url = upstream.url().parse().unwrap();
+        let mut spec = UpstreamSpec::new("/mcp", UpstreamConfig::new("up".into(), url));
+        change(&mut spec);
+        let gateway = GatewayConfig {
+            upstreams: vec![spec],
+            deprecation: DeprecationConfig::default(),
+            state_keys: Vec::new(),
+        };
+        let token = |name: &&str| AccessToken {
+            principal: (*name).to_owned(),
+            token: (*name).to_owned(),
+        };
+        let builder = Server::builder(ServerConfig {
+            access: AccessPolicy {
+                loopback: true,
+                ..AccessPolicy::default()
+            },
+            tokens: tokens.iter().map(token).collect(),
+            ..ServerConfig::default()
+        });
+        let gateway = Gateway::new(gateway, builder.buffered()).unwrap();
+        let server = gateway.mount(builder).build();
+        gateway.start(&server);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepting = server.clone();
+        server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
+        Self {
+            upstream,
+            client: Client::new(&format!("http://{address}/mcp")),
+            _server: server,
+        }
+    }
+
+    /// What an anonymous client is answered.
+    async fn ask(&self, method: &str, params: Value) -> Value {
+        let mut response = self
+            .client
+            .post_modern(&rpc::modern(1, method, params))
+            .await;
+        response.answer().await
+    }
+
+    /// What this principal is answered.
+    async fn ask_as(&self, token: &str, method: &str, params: Value) -> Value {
+        let request = rpc::modern(1, method, params);
+        let posting = self.client.post_modern(&request);
+        let mut response = posting
+            .header("Authorization", &format!("Bearer {token}"))
+            .await;
+        response.answer().await
+    }
+
+    /// How often the server was asked this.
+    fn asked(&self, what: &str) -> usize {
+        self.upstream.record().count(what)
+    }
+}
+
+fn tools(answer: &Value) -> Vec<&str> {
+    let tools = answer["result"]["tools"].as_array().unwrap();
+    tools
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect()
+}
+
+fn nothing() -> Value {
+    json!({})
+}

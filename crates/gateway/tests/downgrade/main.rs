@@ -1,0 +1,17 @@
+//! Clients of 2026-07-28 in front of servers that have sessions (protocol notes 5.4): the gateway as a
+//! library, over sockets, row by row, for each way to such a server.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[expect(dead_code, reason = "it serves other tests too")]
+#[path = "../pipes/front.rs"]
+mod front;
+
+mod errors;
+mod leaving;
+mod listens;
+mod logs;
+mod place;
+mod rounds;
+mod sessions;
+mod states;
+mod urls;

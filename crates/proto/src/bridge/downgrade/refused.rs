@@ -1,0 +1,110 @@
+//! Why a request of a client is not taken.
+
+use bytes::Bytes;
+
+use crate::bridge::refused::gateway_error;
+use crate::rpc::{Message, code};
+
+/// Why a request was not taken. Nothing was written to the upstream, and nothing of the request is kept:
+/// the caller answers, or gives it to another session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The session is over, or takes no requests any more: another one does.
+    #[error("the upstream session is over")]
+    Over,
+    /// The session cannot take a request now that its server may ask its client something
+    /// ([`Downgrading::admits`](super::Downgrading::admits)): another session can.
+    #[error("another request that may be asked for input is running on the upstream session")]
+    Busy,
+    /// The session has as many requests in flight as it may have: another session, or later.
+    #[error("too many requests are in flight ({limit})")]
+    TooManyInFlight {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The session has as many listens, or listened-to resources, as it may have.
+    #[error("too many listens or resources are open ({limit})")]
+    TooManyListens {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// An id, token or URI is longer than [`MAX_KEPT`](crate::bridge::MAX_KEPT).
+    #[error("an id, token or URI is longer than {limit} bytes")]
+    TooLong {
+        /// The most bytes of JSON text.
+        limit: usize,
+    },
+    /// A parameter that the gateway has to read and cannot.
+    #[error("invalid parameter \"{parameter}\"")]
+    InvalidParameter {
+        /// Its name.
+        parameter: &'static str,
+    },
+}
+
+impl Refused {
+    /// The JSON-RPC code to answer with.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::TooLong { .. } => code::INVALID_REQUEST,
+            Self::InvalidParameter { .. } => code::INVALID_PARAMS,
+            Self::Over
+            | Self::Busy
+            | Self::TooManyInFlight { .. }
+            | Self::TooManyListens { .. } => code::INTERNAL_ERROR,
+        }
+    }
+
+    /// The HTTP status to answer with. With 503 goes `Retry-After`.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::TooLong { .. } => 400,
+            Self::InvalidParameter { .. } | Self::TooManyListens { .. } => 200,
+            Self::Over | Self::Busy | Self::TooManyInFlight { .. } => 503,
+        }
+    }
+
+    /// A stable word for `data.reason` (protocol notes 4.7).
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Over => "session_over",
+            Self::Busy => "session_busy",
+            Self::TooManyInFlight { .. } => "too_many_in_flight",
+            Self::TooManyListens { .. } => "too_many_listens",
+            Self::TooLong { .. } => "id_too_long",
+            Self::InvalidParameter { .. } => "invalid_parameter",
+        }
+    }
+
+    /// The error response to a refused request.
+    #[must_use]
+    pub fn answer(&self, refused: &Message, upstream: &str) -> Option<Bytes> {
+        let id = refused.id()?;
+        let (code, text) = (self.code(), self.to_string());
+        Some(gateway_error(id, code, &text, self.reason(), upstream))
+    }
+}
+
+impl From<crate::bridge::Refused> for Refused {
+    fn from(refused: crate::bridge::Refused) -> Self {
+        match refused {
+            crate::bridge::Refused::TooLong { limit } => Self::TooLong { limit },
+            crate::bridge::Refused::InvalidParameter { parameter } => {
+                Self::InvalidParameter { parameter }
+            }
+            // Reading a token or checking a length gives no other one.
+            _ => Self::Over,
+        }
+    }
+}
+
+/// A retry that finds nothing that waits for it: its exchange is gone, was answered by another retry, or
+/// is in another round. Nothing has changed. The client gets `-32602`, "requestState invalid or
+/// expired".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("requestState invalid or expired")]
+pub struct Stale;

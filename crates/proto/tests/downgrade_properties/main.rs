@@ -1,0 +1,64 @@
+//! Properties of group C's machine over random interleavings of what clients, upstream, transport and
+//! clock do (protocol notes 5.9). The model knows what it said and judges what comes out; its messages
+//! name the invariants.
+
+mod finish;
+mod judge;
+mod judge_client;
+mod steps;
+mod upstream_steps;
+mod world;
+
+use proptest::prelude::*;
+use thinpipe_proto::bridge::downgrade::{Channel, Lifetime};
+
+use world::World;
+
+/// What a script does, four bytes a step.
+fn script(steps: usize) -> impl Strategy<Value = Vec<[u8; 4]>> {
+    prop::collection::vec(any::<[u8; 4]>(), 0..steps)
+}
+
+fn check(channel: Channel, lifetime: Lifetime, script: &[[u8; 4]]) {
+    let mut world = World::new(channel, lifetime);
+    for [kind, a, b, c] in script {
+        steps::step(&mut world, *kind, *a, *b, *c);
+        world.within_bounds();
+    }
+    finish::finish(&mut world);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Invariants 1-7, 9-14, 16-18, 20-24 of a pooled session whose messages come in one row: HTTP+SSE,
+    /// stdio; R233, R234, R249, R250.
+    #[test]
+    fn r233_invariants_hold_on_a_pipe(script in script(100)) {
+        check(Channel::Pipe, Lifetime::Pooled, &script);
+    }
+
+    /// The same over Streamable HTTP; R233, R239, R241.
+    #[test]
+    fn r233_invariants_hold_on_streams(script in script(100)) {
+        check(Channel::Streams, Lifetime::Pooled, &script);
+    }
+
+    /// The same for several principals, and invariants 8 and 9.
+    #[test]
+    fn r231_invariants_hold_on_a_shared_pipe(script in script(100)) {
+        check(Channel::Pipe, Lifetime::Shared, &script);
+    }
+
+    /// The same for several principals over Streamable HTTP.
+    #[test]
+    fn r231_invariants_hold_on_shared_streams(script in script(100)) {
+        check(Channel::Streams, Lifetime::Shared, &script);
+    }
+
+    /// The same for a session that lives for one request.
+    #[test]
+    fn r231_invariants_hold_for_one_request(script in script(60)) {
+        check(Channel::Streams, Lifetime::PerRequest, &script);
+    }
+}
