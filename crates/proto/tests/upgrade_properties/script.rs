@@ -77,7 +77,7 @@ fn subscribe(world: &mut World, a: u8, b: u8, c: u8) {
     let uri = pick(&URIS, a);
     let params = json!({"uri": uri}).to_string();
     let id = pick(&IDS, b);
-    if c % 3 == 0 {
+    if c.is_multiple_of(3) {
         let kind = Kind::Unsubscribe(uri.to_owned());
         take(world, id, "resources/unsubscribe", &params, kind, None);
     } else {
@@ -94,7 +94,7 @@ fn take(world: &mut World, id: &str, method: &str, params: &str, kind: Kind, tok
     // Before it is given: what comes of it at once is judged against it.
     world.asked.push(Asked {
         id: id.to_owned(),
-        kind: kind.clone(),
+        kind: kind,
         token: token.map(str::to_owned),
         open: true,
         done: false,
@@ -158,7 +158,7 @@ fn reply(world: &mut World, a: u8, b: u8) {
     let id = at.map_or_else(|| "77".to_owned(), |at| world.prompts[at].id.clone());
     world.said += 1;
     let (answer, result) = match b % 6 {
-        0 => (format!(r#""error":{{"code":-1,"message":"no"}}"#), None),
+        0 => (r#""error":{"code":-1,"message":"no"}"#.to_string(), None),
         1 => (r#""result":[]"#.to_owned(), None),
         _ => {
             let result = json!({"said": world.said});
@@ -194,7 +194,7 @@ fn pass(world: &mut World, a: u8) {
 }
 
 fn stream(world: &mut World, a: u8) {
-    if a % 2 == 0 && world.streams < 3 {
+    if a.is_multiple_of(2) && world.streams < 3 {
         world.streams += 1;
         world.machine.stream_opened(world.now);
     } else if world.streams > 0 {
@@ -239,7 +239,7 @@ fn rare(world: &mut World, a: u8, b: u8) {
             let params = r#"{"level":"info"}"#;
             take(world, id, "logging/setLevel", params, Kind::Here, None);
         }
-        _ if b % 8 == 0 => {
+        _ if b.is_multiple_of(8) => {
             world.lost = true;
             world.machine.upstream_lost("it ended");
         }

@@ -73,7 +73,7 @@ pub(super) fn asks(world: &mut World, a: u8, b: u8, c: u8) {
         4 => json!({"x": form, "y": form, "z": form, "w": form}),
         _ => json!({"x": form}),
     };
-    let state = (c % 2 == 0).then(|| format!("s{}-é", world.said));
+    let state = c.is_multiple_of(2).then(|| format!("s{}-é", world.said));
     let mut result = json!({"resultType": "input_required"});
     let listed = questions.as_object().into_iter().flatten();
     let method_of = |question: &Value| question["method"].as_str().unwrap_or_default().to_owned();
@@ -106,7 +106,7 @@ pub(super) fn progresses(world: &mut World, a: u8, b: u8) {
         return;
     };
     let mark = world.calls[&id].mark;
-    let token = if b % 7 == 0 { id + 1 } else { id };
+    let token = if b.is_multiple_of(7) { id + 1 } else { id };
     let params = json!({"progressToken": token, "progress": b % 16, "k": mark});
     let method = "notifications/progress";
     say(
@@ -155,14 +155,14 @@ pub(super) fn acknowledges(world: &mut World, a: u8, b: u8) {
 fn acknowledge(world: &mut World, id: u64, b: u8) {
     let call = world.calls.get_mut(&id).unwrap();
     call.acknowledged = true;
-    if b % 4 == 0 {
+    if b.is_multiple_of(4) {
         // It does not tell of one of them.
         let refused = call.uris.pop_first();
         refused.into_iter().for_each(|uri| world.refuse(&uri));
     }
     let wanted = world.wants.clone();
     let call = &world.calls[&id];
-    let lists = call.uris.is_empty() && b % 4 != 0;
+    let lists = call.uris.is_empty() && !b.is_multiple_of(4);
     let mut filter = json!({});
     if lists {
         filter = json!({"toolsListChanged": true, "resourcesListChanged": true});
@@ -191,7 +191,7 @@ pub(super) fn fails(world: &mut World, a: u8, b: u8) {
     let Some(id) = running(world, a, |_| true) else {
         return;
     };
-    let undelivered = b % 3 == 0;
+    let undelivered = b.is_multiple_of(3);
     if let Some(mark) = world.calls[&id].mark {
         let asked = &mut world.asked[mark];
         let reads = matches!(asked.kind, Kind::Read | Kind::List) && asked.round.is_none();
