@@ -50,16 +50,26 @@ fn finish(world: &mut World) {
     world.pass(Duration::from_secs(31 * 60));
     let open = world.asked.iter().find(|asked| asked.open);
     assert!(open.is_none(), "invariants 1 and 22: {open:?}");
-    assert!(world.prompts.iter().all(|prompt| !prompt.open), "invariant 5");
+    assert!(
+        world.prompts.iter().all(|prompt| !prompt.open),
+        "invariant 5"
+    );
     settle(world);
     world.within_bounds();
     if !world.over {
         world.machine.detach();
         judge::judge(world);
     }
-    let running = world.calls.values().find(|call| call.state == State::Running && !call.aside);
+    let running = world
+        .calls
+        .values()
+        .find(|call| call.state == State::Running && !call.aside);
     assert!(running.is_none(), "invariant 24: {running:?}");
-    let left = [world.machine.in_flight(), world.machine.calls(), world.machine.server_requests()];
+    let left = [
+        world.machine.in_flight(),
+        world.machine.calls(),
+        world.machine.server_requests(),
+    ];
     assert_eq!(left, [0, 0, 0], "invariant 24");
     assert_eq!(world.machine.poll_timeout(), None, "invariant 24");
 }
@@ -68,7 +78,12 @@ fn finish(world: &mut World) {
 fn settle(world: &mut World) {
     for _ in 0..200 {
         let waits = |call: &model::Call| call.state == State::Running && !call.is_settled();
-        let Some(id) = world.calls.iter().find(|(_, call)| waits(call)).map(|(id, _)| *id) else {
+        let Some(id) = world
+            .calls
+            .iter()
+            .find(|(_, call)| waits(call))
+            .map(|(id, _)| *id)
+        else {
             return;
         };
         server::settle(world, id);

@@ -173,7 +173,9 @@ impl World {
 
     /// The open request with an id of this value.
     pub(super) fn open(&self, id: &RequestId) -> Option<usize> {
-        self.asked.iter().position(|asked| asked.open && request_id(&asked.id) == *id)
+        self.asked
+            .iter()
+            .position(|asked| asked.open && request_id(&asked.id) == *id)
     }
 
     /// Takes a cancellation that came before its request.
@@ -203,7 +205,11 @@ impl World {
 
     pub(super) fn within_bounds(&self) {
         let open = self.asked.iter().filter(|asked| asked.open);
-        assert_eq!(self.machine.in_flight(), open.clone().count(), "invariant 24");
+        assert_eq!(
+            self.machine.in_flight(),
+            open.clone().count(),
+            "invariant 24"
+        );
         assert!(open.clone().count() <= IN_FLIGHT, "invariant 23");
         let prompts = self.prompts.iter().filter(|prompt| prompt.open).count();
         assert_eq!(self.machine.server_requests(), prompts, "invariant 24");
@@ -213,7 +219,10 @@ impl World {
         let calls = self.calls.values().filter(running);
         let listens = calls.clone().filter(|call| call.is_listen()).count();
         // Those for resources, one that takes their place, one for the lists.
-        assert!(listens <= upgrade::MAX_RESOURCE_LISTENS * 2 + 2, "invariant 23: {listens}");
+        assert!(
+            listens <= upgrade::MAX_RESOURCE_LISTENS * 2 + 2,
+            "invariant 23: {listens}"
+        );
         if !self.over {
             assert_eq!(self.machine.calls(), calls.count(), "invariant 24");
         }
@@ -232,7 +241,10 @@ impl World {
             self.machine.on_timeout(self.now);
             super::judge::judge(self);
             let next = self.machine.poll_timeout();
-            assert!(next.is_none_or(|next| next > self.now), "a timer that spins");
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "a timer that spins"
+            );
         }
         self.now = until;
     }

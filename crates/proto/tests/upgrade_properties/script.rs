@@ -52,7 +52,9 @@ fn ask(world: &mut World, a: u8, b: u8, c: u8) {
     let (method, kind) = pick(&kinds, a);
     let mark = world.asked.len();
     let token = pick(&TOKENS, c);
-    let meta = token.map_or_else(String::new, |t| format!(r#","_meta":{{"progressToken":{t}}}"#));
+    let meta = token.map_or_else(String::new, |t| {
+        format!(r#","_meta":{{"progressToken":{t}}}"#)
+    });
     let params = format!(r#"{{"name":"t","k":{mark}{meta}}}"#);
     take(world, pick(&IDS, b), method, &params, kind, token);
 }
@@ -71,14 +73,7 @@ fn subscribe(world: &mut World, a: u8, b: u8, c: u8) {
 }
 
 /// The client sends a request.
-fn take(
-    world: &mut World,
-    id: &str,
-    method: &str,
-    params: &str,
-    kind: Kind,
-    token: Option<&str>,
-) {
+fn take(world: &mut World, id: &str, method: &str, params: &str, kind: Kind, token: Option<&str>) {
     let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
     let (in_use, now) = (world.open(&request_id(id)), world.now);
     let open = world.asked.iter().filter(|asked| asked.open).count();
@@ -105,9 +100,10 @@ fn take(
                 Refused::IdInUse => assert!(in_use.is_some()),
                 Refused::TooManyInFlight { .. } => assert!(open >= IN_FLIGHT),
                 Refused::TooManySubscriptions { .. } => {
-                    let waiting = world.asked.iter().filter(|asked| {
-                        asked.open && matches!(asked.kind, Kind::Subscribe(_))
-                    });
+                    let waiting = world
+                        .asked
+                        .iter()
+                        .filter(|asked| asked.open && matches!(asked.kind, Kind::Subscribe(_)));
                     assert!(world.wants.len() + waiting.count() >= SUBSCRIPTIONS);
                 }
                 other => panic!("refused: {other}"),
@@ -127,7 +123,11 @@ fn cancel(world: &mut World, a: u8) {
     let params = format!(r#"{{"requestId":{id}}}"#);
     tell(world, "notifications/cancelled", &params);
     let given_up = world.given_up.map(|mark| world.asked[mark].open);
-    assert_ne!(given_up, Some(true), "invariant 2: a cancelled request is over");
+    assert_ne!(
+        given_up,
+        Some(true),
+        "invariant 2: a cancelled request is over"
+    );
 }
 
 fn tell(world: &mut World, method: &str, params: &str) {
@@ -150,7 +150,10 @@ fn reply(world: &mut World, a: u8, b: u8) {
             (format!(r#""result":{result}"#), Some(result))
         }
     };
-    if let Some(prompt) = at.map(|at| &mut world.prompts[at]).filter(|prompt| prompt.open) {
+    if let Some(prompt) = at
+        .map(|at| &mut world.prompts[at])
+        .filter(|prompt| prompt.open)
+    {
         prompt.open = false;
         let (mark, key) = (prompt.mark, prompt.key.clone());
         if let (Some(result), Some(round)) = (result, &mut world.asked[mark].round) {
@@ -189,7 +192,11 @@ fn stream(world: &mut World, a: u8) {
 fn rare(world: &mut World, a: u8, b: u8) {
     match a % 12 {
         0..=3 => {
-            let open = world.prompts.iter_mut().filter(|prompt| prompt.open).nth(usize::from(b % 3));
+            let open = world
+                .prompts
+                .iter_mut()
+                .filter(|prompt| prompt.open)
+                .nth(usize::from(b % 3));
             if let Some(prompt) = open {
                 prompt.open = false;
                 let id = request_id(&prompt.id);

@@ -39,7 +39,11 @@ fn complete(world: &mut World, id: u64) {
         "resultType": "complete", "ttlMs": 5, "cacheScope": "private", "k": mark, "tools": [],
         "status": "completed", "result": {"k": mark},
     });
-    say(world, id, &json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());
+    say(
+        world,
+        id,
+        &json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
+    );
 }
 
 /// Answers a call, or acknowledges a listen.
@@ -58,7 +62,8 @@ pub(super) fn asks(world: &mut World, a: u8, b: u8, c: u8) {
         return;
     };
     let mark = world.calls[&id].mark.unwrap();
-    let form = json!({"method": "elicitation/create", "params": {"message": "?", "requestedSchema": {}}});
+    let form =
+        json!({"method": "elicitation/create", "params": {"message": "?", "requestedSchema": {}}});
     let questions = match b % 8 {
         0 => json!({"x": form, "no": {"method": "sampling/createMessage", "params": {}}}),
         1 => json!({"x": form, "no": 7}),
@@ -71,7 +76,9 @@ pub(super) fn asks(world: &mut World, a: u8, b: u8, c: u8) {
     let mut result = json!({"resultType": "input_required"});
     let listed = questions.as_object().into_iter().flatten();
     let method_of = |question: &Value| question["method"].as_str().unwrap_or_default().to_owned();
-    let listed = listed.map(|(key, question)| (key.clone(), method_of(question))).collect();
+    let listed = listed
+        .map(|(key, question)| (key.clone(), method_of(question)))
+        .collect();
     if !questions.is_null() {
         result["inputRequests"] = questions;
     }
@@ -86,7 +93,11 @@ pub(super) fn asks(world: &mut World, a: u8, b: u8, c: u8) {
         questions: listed,
         ..Round::default()
     });
-    say(world, id, &json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());
+    say(
+        world,
+        id,
+        &json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
+    );
 }
 
 pub(super) fn progresses(world: &mut World, a: u8, b: u8) {
@@ -97,13 +108,18 @@ pub(super) fn progresses(world: &mut World, a: u8, b: u8) {
     let token = if b % 7 == 0 { id + 1 } else { id };
     let params = json!({"progressToken": token, "progress": b % 16, "k": mark});
     let method = "notifications/progress";
-    say(world, id, &json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
+    say(
+        world,
+        id,
+        &json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string(),
+    );
 }
 
 /// Tells everybody who listens of a resource that changed.
 pub(super) fn announces(world: &mut World, a: u8) {
     let uri = pick(&URIS, a);
-    let hears = |call: &Call| call.state == State::Running && call.acknowledged && call.uris.contains(uri);
+    let hears =
+        |call: &Call| call.state == State::Running && call.acknowledged && call.uris.contains(uri);
     let calls = world.calls.iter().filter(|(_, call)| hears(call));
     let ids: Vec<u64> = calls.map(|(id, _)| *id).collect();
     let before = world.wants.contains(uri);
@@ -111,11 +127,19 @@ pub(super) fn announces(world: &mut World, a: u8) {
         let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
         let params = json!({"uri": uri, "_meta": meta});
         let method = "notifications/resources/updated";
-        say(world, *id, &json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
+        say(
+            world,
+            *id,
+            &json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string(),
+        );
     }
     let told = world.told.get(uri).copied().unwrap_or_default();
     // On those that still have it on the server's side, after it was moved or taken back, it is not told.
-    assert_eq!(told, usize::from(before && !ids.is_empty()), "invariant 19: lost or doubled");
+    assert_eq!(
+        told,
+        usize::from(before && !ids.is_empty()),
+        "invariant 19: lost or doubled"
+    );
 }
 
 /// Acknowledges a listen, all of it or a part.
@@ -143,7 +167,11 @@ fn acknowledge(world: &mut World, id: u64, b: u8) {
     let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
     let params = json!({"notifications": filter, "_meta": meta});
     let method = "notifications/subscriptions/acknowledged";
-    say(world, id, &json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
+    say(
+        world,
+        id,
+        &json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string(),
+    );
 }
 
 /// A call ends without a response, or was never made.
@@ -188,7 +216,11 @@ pub(super) fn refuses(world: &mut World, a: u8, b: u8) {
     }
     over(world, id);
     let error = json!({"code": code, "message": "no", "data": data});
-    say(world, id, &json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string());
+    say(
+        world,
+        id,
+        &json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string(),
+    );
 }
 
 /// Something that is no answer: a line, a request that no server may make, what belongs to no such stream.
