@@ -7,6 +7,7 @@
 mod front;
 
 mod errors;
+mod figures;
 mod leaving;
 mod listens;
 mod logs;
@@ -14,4 +15,5 @@ mod place;
 mod rounds;
 mod sessions;
 mod states;
+mod tasks;
 mod urls;

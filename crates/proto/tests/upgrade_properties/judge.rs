@@ -49,14 +49,22 @@ fn called(world: &mut World, made: &Made) {
     let method = message["method"].as_str().unwrap().to_owned();
     let params = &message["params"];
     envelope(params);
-    let mark = params["k"].as_u64().and_then(|mark| usize::try_from(mark).ok());
+    let mark = params["k"]
+        .as_u64()
+        .and_then(|mark| usize::try_from(mark).ok());
     let is_tasks = method.starts_with("tasks/");
     if let Some(mark) = mark {
         leg(world, mark, params, id);
-        assert_eq!(made.request.as_ref().map(text), Some(world.asked[mark].id.clone()));
+        assert_eq!(
+            made.request.as_ref().map(text),
+            Some(world.asked[mark].id.clone())
+        );
     } else {
         let own = ["tools/list", "subscriptions/listen"];
-        assert!(own.contains(&&*method) || is_tasks, "nobody asked for {method}");
+        assert!(
+            own.contains(&&*method) || is_tasks,
+            "nobody asked for {method}"
+        );
     }
     let uris = params.pointer("/notifications/resourceSubscriptions");
     let uris = uris.and_then(Value::as_array).into_iter().flatten();
@@ -78,7 +86,11 @@ fn called(world: &mut World, made: &Made) {
 /// Invariants 10 and 11: what every request has to say of itself.
 fn envelope(params: &Value) {
     let meta = &params["_meta"];
-    assert_eq!(meta[format!("{META}protocolVersion")], "2026-07-28", "invariant 11");
+    assert_eq!(
+        meta[format!("{META}protocolVersion")],
+        "2026-07-28",
+        "invariant 11"
+    );
     let mut capabilities = meta[format!("{META}clientCapabilities")].clone();
     if let Some(all) = capabilities.as_object_mut()
         && let Some(extensions) = all.remove("extensions")
@@ -106,12 +118,19 @@ fn leg(world: &mut World, mark: usize, params: &Value, id: u64) {
     match &asked.round {
         None => assert!(state.is_null() && answers.is_null()),
         Some(round) => {
-            assert_eq!(state.as_str(), round.state.as_deref(), "R222: the exact state");
+            assert_eq!(
+                state.as_str(),
+                round.state.as_deref(),
+                "R222: the exact state"
+            );
             let expected = match round.answers.is_empty() {
                 true => Value::Null,
                 false => json!(round.answers),
             };
-            assert_eq!(*answers, expected, "R222, invariant 6: the answers of this round");
+            assert_eq!(
+                *answers, expected,
+                "R222, invariant 6: the answers of this round"
+            );
         }
     }
 }
@@ -120,6 +139,7 @@ fn closed_call(world: &mut World, id: u64) {
     let call = world.calls.get_mut(&id).expect("a call of ours");
     assert_eq!(call.state, State::Running, "closed once, while it runs");
     call.state = State::Closed;
+    world.gap(id);
 }
 
 fn delivered(world: &mut World, delivery: &Delivery) {
@@ -129,16 +149,30 @@ fn delivered(world: &mut World, delivery: &Delivery) {
         assert_eq!(message["result"].get(modern), None, "invariant 11");
     }
     let all = message.to_string();
-    assert!(!all.contains("subscriptionId") && !all.contains(&format!("{META}client")), "invariant 11");
+    assert!(
+        !all.contains("subscriptionId") && !all.contains(&format!("{META}client")),
+        "invariant 11"
+    );
     let mark = delivery.related.as_ref().map(|id| {
-        let mark = world.open(id).expect("invariant 2: related to an open request");
-        assert_eq!(world.asked[mark].id, text(id), "its own id, letter by letter");
+        let mark = world
+            .open(id)
+            .expect("invariant 2: related to an open request");
+        assert_eq!(
+            world.asked[mark].id,
+            text(id),
+            "its own id, letter by letter"
+        );
         mark
     });
     let method = message["method"].as_str().unwrap_or_default();
     match &delivery.nature {
         Nature::Response => answered(world, mark.expect("a response is related"), &message),
-        Nature::Request(id) => asked(world, mark.expect("R222: on the stream of its request"), id, &message),
+        Nature::Request(id) => asked(
+            world,
+            mark.expect("R222: on the stream of its request"),
+            id,
+            &message,
+        ),
         Nature::ChangeNotice => changed(world, method, &message),
         Nature::Log => {
             assert!(world.logs, "R218: no level was set");
@@ -162,8 +196,15 @@ fn delivered(world: &mut World, delivery: &Delivery) {
 }
 
 fn answered(world: &mut World, mark: usize, message: &Value) {
-    assert_eq!(message["id"].to_string(), canonical(&world.asked[mark].id), "invariant 1");
-    let open = world.prompts.iter().any(|prompt| prompt.open && prompt.mark == mark);
+    assert_eq!(
+        message["id"].to_string(),
+        canonical(&world.asked[mark].id),
+        "invariant 1"
+    );
+    let open = world
+        .prompts
+        .iter()
+        .any(|prompt| prompt.open && prompt.mark == mark);
     assert!(!open, "invariant 5: a question outlives its request");
     if let Some(k) = message["result"].get("k") {
         assert_eq!(*k, json!(mark), "invariant 7: answers do not cross");
@@ -173,17 +214,22 @@ fn answered(world: &mut World, mark: usize, message: &Value) {
     let asked = &mut world.asked[mark];
     asked.open = false;
     let is_done = message["result"] == json!({});
+    asked.done = is_done;
     match asked.kind.clone() {
         Kind::Subscribe(uri) if is_done && !world.lost => {
             let taken_back = |other: &super::model::Asked| {
-                matches!(&other.kind, Kind::Unsubscribe(u) if *u == uri)
+                other.done && matches!(&other.kind, Kind::Unsubscribe(u) if *u == uri)
             };
             // One that was taken back while it was opened is over with its answer.
             if !world.asked[mark + 1..].iter().any(taken_back) {
                 world.wants.insert(uri);
             }
         }
-        Kind::Unsubscribe(uri) if is_done => drop(world.wants.remove(&uri)),
+        Kind::Unsubscribe(uri) if is_done => {
+            world.wants.remove(&uri);
+            world.gaps.remove(&uri);
+            world.holders.remove(&uri);
+        }
         _ => {}
     }
 }
@@ -197,13 +243,25 @@ fn canonical(id: &str) -> String {
 fn asked(world: &mut World, mark: usize, id: &RequestId, message: &Value) {
     let method = message["method"].as_str().unwrap();
     let may = ["elicitation/create", "roots/list"];
-    assert!(may.contains(&method), "invariant 10: {method} was not declared");
+    assert!(
+        may.contains(&method),
+        "invariant 10: {method} was not declared"
+    );
     let id = text(id);
     assert_eq!(message["id"].to_string(), id);
-    assert!(world.prompts.iter().all(|prompt| prompt.id != id), "invariant 7");
+    assert!(
+        world.prompts.iter().all(|prompt| prompt.id != id),
+        "invariant 7"
+    );
     assert_eq!(message["params"]["_meta"]["progressToken"].to_string(), id);
-    let round = world.asked[mark].round.as_mut().expect("the server has asked");
-    let (key, expected) = round.questions.pop_front().expect("a question of this round");
+    let round = world.asked[mark]
+        .round
+        .as_mut()
+        .expect("the server has asked");
+    let (key, expected) = round
+        .questions
+        .pop_front()
+        .expect("a question of this round");
     assert_eq!(expected, method);
     world.prompts.push(Prompt {
         id,
@@ -219,7 +277,11 @@ fn changed(world: &mut World, method: &str, message: &Value) {
         return;
     }
     let uri = message["params"]["uri"].as_str().unwrap().to_owned();
-    assert!(world.wants.contains(&uri), "invariant 19: {uri} is not wanted");
+    assert!(
+        world.wants.contains(&uri),
+        "invariant 19: {uri} is not wanted"
+    );
+    world.gaps.remove(&uri);
     *world.told.entry(uri).or_default() += 1;
 }
 
@@ -228,7 +290,10 @@ fn progress(world: &mut World, mark: usize, message: &Value) {
     let token = asked.token.as_deref().expect("invariant 17: asked for");
     let params = &message["params"];
     let own: Value = serde_json::from_str(token).unwrap();
-    assert_eq!(params["progressToken"], own, "invariant 7: the client's own token");
+    assert_eq!(
+        params["progressToken"], own,
+        "invariant 7: the client's own token"
+    );
     assert_eq!(params["k"], json!(mark), "invariant 7");
     let value = params["progress"].as_u64();
     assert!(value > asked.progress, "invariant 17");
@@ -242,7 +307,10 @@ fn finished(world: &mut World, request: &RequestId) {
         let id = request_id(&world.asked[mark].id);
         assert!(world.take_early(&id), "invariant 1: nobody cancelled it");
     }
-    let open = world.prompts.iter().any(|prompt| prompt.open && prompt.mark == mark);
+    let open = world
+        .prompts
+        .iter()
+        .any(|prompt| prompt.open && prompt.mark == mark);
     assert!(!open, "invariant 5: a question outlives its request");
     world.asked[mark].open = false;
 }

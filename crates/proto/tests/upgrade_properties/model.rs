@@ -22,6 +22,8 @@ pub(super) struct Asked {
     pub(super) kind: Kind,
     pub(super) token: Option<String>,
     pub(super) open: bool,
+    /// It had a result.
+    pub(super) done: bool,
     pub(super) started: Instant,
     pub(super) progress: Option<u64>,
     pub(super) writes: usize,
@@ -106,6 +108,10 @@ pub(super) struct World {
     pub(super) calls: BTreeMap<u64, Call>,
     /// Resources that the client is subscribed to, as it was told.
     pub(super) wants: BTreeSet<String>,
+    /// Of those, on which listen each is.
+    pub(super) holders: BTreeMap<String, u64>,
+    /// Of those, the ones whose listen has ended, and of which nobody was told since.
+    pub(super) gaps: BTreeSet<String>,
     pub(super) early: Vec<(RequestId, Instant)>,
     pub(super) streams: usize,
     pub(super) logs: bool,
@@ -159,6 +165,8 @@ impl World {
             prompts: Vec::new(),
             calls: BTreeMap::new(),
             wants: BTreeSet::new(),
+            holders: BTreeMap::new(),
+            gaps: BTreeSet::new(),
             early: Vec::new(),
             streams: 0,
             logs: false,
@@ -173,7 +181,9 @@ impl World {
 
     /// The open request with an id of this value.
     pub(super) fn open(&self, id: &RequestId) -> Option<usize> {
-        self.asked.iter().position(|asked| asked.open && request_id(&asked.id) == *id)
+        self.asked
+            .iter()
+            .position(|asked| asked.open && request_id(&asked.id) == *id)
     }
 
     /// Takes a cancellation that came before its request.
@@ -193,6 +203,24 @@ impl World {
         self.early.push((id, now));
     }
 
+    /// A listen has ended: the resources on it are not told of any more.
+    pub(super) fn gap(&mut self, id: u64) {
+        let held = self.holders.iter().filter(|(_, holder)| **holder == id);
+        let held: Vec<String> = held.map(|(uri, _)| uri.clone()).collect();
+        for uri in held {
+            self.holders.remove(&uri);
+            self.gaps.insert(uri);
+        }
+    }
+
+    /// The server does not tell of this any more, unless on a listen that it had acknowledged.
+    pub(super) fn refuse(&mut self, uri: &str) {
+        if !self.holders.contains_key(uri) {
+            self.wants.remove(uri);
+            self.gaps.remove(uri);
+        }
+    }
+
     /// A step begins.
     pub(super) fn begin(&mut self) {
         self.told.clear();
@@ -203,7 +231,11 @@ impl World {
 
     pub(super) fn within_bounds(&self) {
         let open = self.asked.iter().filter(|asked| asked.open);
-        assert_eq!(self.machine.in_flight(), open.clone().count(), "invariant 24");
+        assert_eq!(
+            self.machine.in_flight(),
+            open.clone().count(),
+            "invariant 24"
+        );
         assert!(open.clone().count() <= IN_FLIGHT, "invariant 23");
         let prompts = self.prompts.iter().filter(|prompt| prompt.open).count();
         assert_eq!(self.machine.server_requests(), prompts, "invariant 24");
@@ -213,7 +245,10 @@ impl World {
         let calls = self.calls.values().filter(running);
         let listens = calls.clone().filter(|call| call.is_listen()).count();
         // Those for resources, one that takes their place, one for the lists.
-        assert!(listens <= upgrade::MAX_RESOURCE_LISTENS * 2 + 2, "invariant 23: {listens}");
+        assert!(
+            listens <= upgrade::MAX_RESOURCE_LISTENS * 2 + 2,
+            "invariant 23: {listens}"
+        );
         if !self.over {
             assert_eq!(self.machine.calls(), calls.count(), "invariant 24");
         }
@@ -232,7 +267,10 @@ impl World {
             self.machine.on_timeout(self.now);
             super::judge::judge(self);
             let next = self.machine.poll_timeout();
-            assert!(next.is_none_or(|next| next > self.now), "a timer that spins");
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "a timer that spins"
+            );
         }
         self.now = until;
     }

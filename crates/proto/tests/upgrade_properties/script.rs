@@ -12,7 +12,7 @@ use super::server;
 /// Ids that clients choose: of both types, and one value in two spellings.
 const IDS: [&str; 6] = ["1", "\"1\"", "2", "\"x\"", "\"\\u0078\"", "-3"];
 const TOKENS: [Option<&str>; 4] = [None, Some("1"), Some("\"1\""), Some("2")];
-pub(super) const URIS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+pub(super) const URIS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 pub(super) fn pick<T: Clone>(of: &[T], choice: u8) -> T {
     of[usize::from(choice) % of.len()].clone()
@@ -41,6 +41,20 @@ pub(super) fn step(world: &mut World, [kind, a, b, c]: [u8; 4]) {
     }
 }
 
+/// One step that has to do with subscriptions.
+pub(super) fn subscription_step(world: &mut World, [kind, a, b, c]: [u8; 4]) {
+    world.begin();
+    match kind % 16 {
+        0..=5 => subscribe(world, a, b, c),
+        6..=9 => server::acknowledges(world, a, b),
+        10..=12 => server::announces(world, a),
+        13 => server::fails(world, a, b),
+        14 => pass(world, a),
+        _ if b % 4 == 0 => cancel(world, a),
+        _ => stream(world, a),
+    }
+}
+
 fn ask(world: &mut World, a: u8, b: u8, c: u8) {
     let kinds = [
         ("tools/call", Kind::Call),
@@ -52,7 +66,9 @@ fn ask(world: &mut World, a: u8, b: u8, c: u8) {
     let (method, kind) = pick(&kinds, a);
     let mark = world.asked.len();
     let token = pick(&TOKENS, c);
-    let meta = token.map_or_else(String::new, |t| format!(r#","_meta":{{"progressToken":{t}}}"#));
+    let meta = token.map_or_else(String::new, |t| {
+        format!(r#","_meta":{{"progressToken":{t}}}"#)
+    });
     let params = format!(r#"{{"name":"t","k":{mark}{meta}}}"#);
     take(world, pick(&IDS, b), method, &params, kind, token);
 }
@@ -61,7 +77,7 @@ fn subscribe(world: &mut World, a: u8, b: u8, c: u8) {
     let uri = pick(&URIS, a);
     let params = json!({"uri": uri}).to_string();
     let id = pick(&IDS, b);
-    if c % 3 == 0 {
+    if c.is_multiple_of(3) {
         let kind = Kind::Unsubscribe(uri.to_owned());
         take(world, id, "resources/unsubscribe", &params, kind, None);
     } else {
@@ -71,23 +87,17 @@ fn subscribe(world: &mut World, a: u8, b: u8, c: u8) {
 }
 
 /// The client sends a request.
-fn take(
-    world: &mut World,
-    id: &str,
-    method: &str,
-    params: &str,
-    kind: Kind,
-    token: Option<&str>,
-) {
+fn take(world: &mut World, id: &str, method: &str, params: &str, kind: Kind, token: Option<&str>) {
     let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
     let (in_use, now) = (world.open(&request_id(id)), world.now);
     let open = world.asked.iter().filter(|asked| asked.open).count();
     // Before it is given: what comes of it at once is judged against it.
     world.asked.push(Asked {
         id: id.to_owned(),
-        kind: kind.clone(),
+        kind: kind,
         token: token.map(str::to_owned),
         open: true,
+        done: false,
         started: now,
         progress: None,
         writes: 0,
@@ -105,9 +115,10 @@ fn take(
                 Refused::IdInUse => assert!(in_use.is_some()),
                 Refused::TooManyInFlight { .. } => assert!(open >= IN_FLIGHT),
                 Refused::TooManySubscriptions { .. } => {
-                    let waiting = world.asked.iter().filter(|asked| {
-                        asked.open && matches!(asked.kind, Kind::Subscribe(_))
-                    });
+                    let waiting = world
+                        .asked
+                        .iter()
+                        .filter(|asked| asked.open && matches!(asked.kind, Kind::Subscribe(_)));
                     assert!(world.wants.len() + waiting.count() >= SUBSCRIPTIONS);
                 }
                 other => panic!("refused: {other}"),
@@ -127,7 +138,11 @@ fn cancel(world: &mut World, a: u8) {
     let params = format!(r#"{{"requestId":{id}}}"#);
     tell(world, "notifications/cancelled", &params);
     let given_up = world.given_up.map(|mark| world.asked[mark].open);
-    assert_ne!(given_up, Some(true), "invariant 2: a cancelled request is over");
+    assert_ne!(
+        given_up,
+        Some(true),
+        "invariant 2: a cancelled request is over"
+    );
 }
 
 fn tell(world: &mut World, method: &str, params: &str) {
@@ -143,14 +158,17 @@ fn reply(world: &mut World, a: u8, b: u8) {
     let id = at.map_or_else(|| "77".to_owned(), |at| world.prompts[at].id.clone());
     world.said += 1;
     let (answer, result) = match b % 6 {
-        0 => (format!(r#""error":{{"code":-1,"message":"no"}}"#), None),
+        0 => (r#""error":{"code":-1,"message":"no"}"#.to_string(), None),
         1 => (r#""result":[]"#.to_owned(), None),
         _ => {
             let result = json!({"said": world.said});
             (format!(r#""result":{result}"#), Some(result))
         }
     };
-    if let Some(prompt) = at.map(|at| &mut world.prompts[at]).filter(|prompt| prompt.open) {
+    if let Some(prompt) = at
+        .map(|at| &mut world.prompts[at])
+        .filter(|prompt| prompt.open)
+    {
         prompt.open = false;
         let (mark, key) = (prompt.mark, prompt.key.clone());
         if let (Some(result), Some(round)) = (result, &mut world.asked[mark].round) {
@@ -176,7 +194,7 @@ fn pass(world: &mut World, a: u8) {
 }
 
 fn stream(world: &mut World, a: u8) {
-    if a % 2 == 0 && world.streams < 3 {
+    if a.is_multiple_of(2) && world.streams < 3 {
         world.streams += 1;
         world.machine.stream_opened(world.now);
     } else if world.streams > 0 {
@@ -186,10 +204,23 @@ fn stream(world: &mut World, a: u8) {
     judge(world);
 }
 
+/// The client is there, and wants to be told.
+pub(super) fn come(world: &mut World) {
+    world.begin();
+    tell(world, "notifications/initialized", "{}");
+    world.streams += 1;
+    world.machine.stream_opened(world.now);
+    judge(world);
+}
+
 fn rare(world: &mut World, a: u8, b: u8) {
     match a % 12 {
         0..=3 => {
-            let open = world.prompts.iter_mut().filter(|prompt| prompt.open).nth(usize::from(b % 3));
+            let open = world
+                .prompts
+                .iter_mut()
+                .filter(|prompt| prompt.open)
+                .nth(usize::from(b % 3));
             if let Some(prompt) = open {
                 prompt.open = false;
                 let id = request_id(&prompt.id);
@@ -208,7 +239,7 @@ fn rare(world: &mut World, a: u8, b: u8) {
             let params = r#"{"level":"info"}"#;
             take(world, id, "logging/setLevel", params, Kind::Here, None);
         }
-        _ if b % 8 == 0 => {
+        _ if b.is_multiple_of(8) => {
             world.lost = true;
             world.machine.upstream_lost("it ended");
         }
