@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Outcome, workspace};
+use crate::{Outcome, matrix, workspace};
 
 mod api;
 mod modules;
@@ -65,6 +65,7 @@ fn offences(files: &[(PathBuf, String)]) -> Outcome<Vec<String>> {
     unused_dependencies(&own, &manifests, &mut offences);
     let chapter = fs::read_to_string(root.join(modules::CHAPTER))?;
     offences.extend(modules::offences(&chapter, files));
+    offences.extend(matrix::offence()?);
     for library in api::LIBRARIES {
         let (list, undocumented) = api::listing(Path::new(library), files);
         offences.extend(undocumented);
