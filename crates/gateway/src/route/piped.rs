@@ -31,6 +31,7 @@ impl Route {
         message: Message,
         slot: SessionSlot,
     ) -> Result<Answer, Failure> {
+        let again = (self.upstream().is_none()).then(|| (call.clone(), message.clone()));
         let message = capped(message);
         let opened = tokio::select! {
             // Dropped half-way it leaves nothing behind: what it has opened ends with its attachment.
@@ -38,6 +39,13 @@ impl Route {
             // Cancel-safe: a session that has ended stays so.
             () = slot.abandoned() => return Ok(Answer::cancelled()),
         };
+        if let (Err(_), Some((call, message))) = (&opened, again)
+            && self.era().is_modern_only()
+        {
+            // The program has refused `initialize`, and by that said what it is.
+            let upgraded = self.initialize_upgraded(call, context, message, slot);
+            return Box::pin(upgraded).await;
+        }
         let (attachment, answer) = opened?;
         let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
         self.begin_piped((attachment, answer), context, message, slot)
