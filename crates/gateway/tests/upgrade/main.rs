@@ -6,6 +6,7 @@ mod calls;
 mod client;
 mod failures;
 mod front;
+mod interceptors;
 mod listens;
 mod rounds;
 mod sessionless;
