@@ -5,7 +5,7 @@ use thinpipe_gateway::{HttpUpstream, Reached, UpstreamSpec};
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::rpc::Modern;
 use thinpipe_testkit::{Behaviour, Client, Connection, Era, Response, Upstream, rpc};
-use thinpipe_transport::server::AccessToken;
+use thinpipe_transport::server::{AccessToken, ServerConfig};
 use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
@@ -42,12 +42,17 @@ impl Place {
         behave: impl FnOnce(&mut Behaviour),
         change: impl FnOnce(&mut UpstreamSpec),
     ) -> Self {
-        Self::open_to(way, &[ALICE, BOB], behave, change).await
+        Self::open_to(way, &[ALICE, BOB], behave, change, |_| {}).await
+    }
+
+    /// With other settings of the server side.
+    pub(crate) async fn configured(way: Way, configure: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::open_to(way, &[ALICE, BOB], |_| {}, |_| {}, configure).await
     }
 
     /// Nobody needs a token here.
     pub(crate) async fn anonymous(way: Way) -> Self {
-        Self::open_to(way, &[], |_| {}, |_| {}).await
+        Self::open_to(way, &[], |_| {}, |_| {}, |_| {}).await
     }
 
     async fn open_to(
@@ -55,6 +60,7 @@ impl Place {
         principals: &[&str],
         behave: impl FnOnce(&mut Behaviour),
         change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
     ) -> Self {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| {
@@ -69,7 +75,11 @@ impl Place {
         });
         let tokens = tokens.collect();
         let reached = reached(way, &upstream);
-        let front = Front::with(reached, change, |config| config.tokens = tokens).await;
+        let front = Front::with(reached, change, |config| {
+            config.tokens = tokens;
+            configure(config);
+        })
+        .await;
         Self { upstream, front }
     }
 
