@@ -8,6 +8,7 @@ mod front;
 
 mod errors;
 mod leaving;
+mod limits;
 mod listens;
 mod logs;
 mod place;
