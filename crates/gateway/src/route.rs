@@ -13,8 +13,7 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
 };
-use thinpipe_transport::upstream::stdio::StdioStats;
-use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
+use thinpipe_transport::upstream::UpstreamRequest;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -126,45 +125,6 @@ impl Route {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.spec.path
-    }
-
-    /// Its pool of connections; `None` for a server that is a child process.
-    #[must_use]
-    pub fn upstream(&self) -> Option<&Upstream> {
-        match &self.server {
-            Server::Http(upstream) => Some(upstream),
-            Server::Stdio(_) => None,
-        }
-    }
-
-    /// What became of its children; `None` for a server at a URL.
-    #[must_use]
-    pub fn children(&self) -> Option<StdioStats> {
-        match &self.server {
-            Server::Http(_) => None,
-            Server::Stdio(children) => Some(children.stats()),
-        }
-    }
-
-    /// What its program speaks, in words for people, if a client has made it known: to ask would be to
-    /// start one.
-    #[must_use]
-    pub fn program_speaks(&self) -> Option<String> {
-        match &self.server {
-            Server::Stdio(children) => children.speaks().map(|speaks| speaks.to_string()),
-            Server::Http(_) => None,
-        }
-    }
-
-    /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
-    /// none is started only to see.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        let starts = match &self.server {
-            Server::Http(_) => true,
-            Server::Stdio(children) => children.failed_starts() < self.spec.health.failures.max(1),
-        };
-        starts && self.health.is_healthy()
     }
 
     /// What it has counted.

@@ -141,6 +141,7 @@ impl Owner for Route {
         let version = version.as_ref().and_then(|version| string(version));
         let revision = version.and_then(|version| Revision::from_bytes(version.as_bytes()));
         let speaks = revision.map(Spoken::Sessions);
+        self.era.said(speaks);
         let is_news = children.start_succeeded(speaks);
         if let Some(speaks) = speaks.filter(|_| is_news) {
             tracing::info!(upstream = self.name(), %speaks, "a program has answered");

@@ -17,7 +17,7 @@ use super::opening::{declared, negotiated};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
-use crate::pipe::{self, Attachment, Draining, NotSent, Place};
+use crate::pipe::{self, Attachment, Draining, NotSent, Place, Watched};
 use crate::relay::inspect::rejection_message;
 use crate::session::SessionState;
 use crate::stats::Counters;
@@ -184,6 +184,7 @@ impl Route {
                     return self.refused(&Refused::IdInUse, &message);
                 };
                 let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
+                let presence = attachment.watched(Watched::Answer(id.clone()));
                 let sent = attachment
                     .upstream()
                     .send(attachment.member().id(), &message, headers);
@@ -200,7 +201,8 @@ impl Route {
                     // Without one it was answered on the stream, or is not to be.
                     return Ok(response.map_or_else(Answer::on_stream, Answer::json));
                 }
-                let answer = waiting.around(begun.inlet.answer().await);
+                let answer = begun.inlet.answer().await;
+                let answer = waiting.watched(presence).around(answer);
                 let context = MessageContext {
                     direction: Direction::ToClient,
                     ..context
@@ -285,7 +287,11 @@ impl Route {
         match place.conversation.listen(last) {
             Ok(answer) => {
                 let draining = Draining::of(None, Arc::clone(self.spec.name()));
-                let answer = draining.watched(attachment.listening()).around(answer);
+                let stream = match last {
+                    Some(_) => Watched::Resumed,
+                    None => Watched::Standalone,
+                };
+                let answer = draining.watched(attachment.watched(stream)).around(answer);
                 self.with_own_headers(&place.context, answer)
             }
             Err(ListenError::Contended) => Err(Failure::contended()),

@@ -9,6 +9,7 @@ mod front;
 mod draining;
 mod errors;
 mod leaving;
+mod limits;
 mod listens;
 mod logs;
 mod place;

@@ -1,7 +1,7 @@
 //! A server with sessions, the gateway before it, and clients of 2026-07-28.
 
 use serde_json::{Value, json};
-use thinpipe_gateway::{HttpUpstream, Reached, UpstreamSpec};
+use thinpipe_gateway::{HttpUpstream, Reached, StateKey, UpstreamSpec};
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::rpc::Modern;
 use thinpipe_testkit::{Behaviour, Client, Connection, Era, Response, Upstream, rpc};
@@ -50,6 +50,19 @@ impl Place {
         Self::open_to(way, &[ALICE, BOB], |_| {}, |_| {}, configure).await
     }
 
+    /// The same, of a gateway with these keys, before a server at a URL.
+    pub(crate) async fn keyed(keys: Vec<StateKey>) -> Self {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| {
+            behaviour.full = true;
+            behaviour.era = Era::Sessions;
+        });
+        let reached = reached(Way::Sessions, &upstream);
+        let tokens = tokens(&[ALICE, BOB]);
+        let front = Front::keyed(reached, |_| {}, |config| config.tokens = tokens, keys).await;
+        Self { upstream, front }
+    }
+
     /// Nobody needs a token here.
     pub(crate) async fn anonymous(way: Way) -> Self {
         Self::open_to(way, &[], |_| {}, |_| {}, |_| {}).await
@@ -69,11 +82,7 @@ impl Place {
             behaviour.heeds_cancel = true;
             behave(behaviour);
         });
-        let tokens = principals.iter().map(|name| AccessToken {
-            principal: (*name).to_owned(),
-            token: (*name).to_owned(),
-        });
-        let tokens = tokens.collect();
+        let tokens = tokens(principals);
         let reached = reached(way, &upstream);
         let front = Front::with(reached, change, |config| {
             config.tokens = tokens;
@@ -91,6 +100,14 @@ impl Place {
     pub(crate) fn count(&self, what: &str) -> usize {
         self.upstream.requests(what).len()
     }
+}
+
+fn tokens(principals: &[&str]) -> Vec<AccessToken> {
+    let token = |name: &&str| AccessToken {
+        principal: (*name).to_owned(),
+        token: (*name).to_owned(),
+    };
+    principals.iter().map(token).collect()
 }
 
 fn reached(way: Way, upstream: &Upstream) -> Reached {

@@ -29,8 +29,8 @@ async fn r020_a_program_is_asked_before_its_first_call() {
     assert!(speaks.contains("2026-07-28"), "{speaks}");
 }
 
-/// R033: another answer says that it has sessions. Its process serves the first of them, which sees nothing of
-/// the question but its id.
+/// R033: another answer says that it has sessions. The process that was asked serves the first of them, and
+/// nothing of the question gets in its way.
 #[tokio::test]
 async fn r033_a_program_with_sessions_is_used_as_one() {
     let program = Scripted::start().await;
@@ -39,17 +39,38 @@ async fn r033_a_program_with_sessions_is_used_as_one() {
     let mut speaker = program.process_started().await;
     let asked = speaker.hears("server/discover").await;
     speaker.refuse(&asked, -32601, json!(null)).await;
-    assert_eq!(modern.response().await.status, 400);
-    let legacy = front
-        .client
-        .post(rpc::initialize(1, "2025-06-18"))
-        .send()
-        .await;
     let heard = speaker.hears("initialize").await;
-    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}});
+    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
     speaker.answer(&heard, result).await;
-    assert_eq!(legacy.response().await.json().await["id"], 1);
+    speaker.hears("notifications/initialized").await;
+    let heard = speaker.hears("tools/call").await;
+    speaker.answer(&heard, json!({"content": []})).await;
+    assert_eq!(modern.response().await.json().await["id"], 1);
     assert_eq!(front.route().children().unwrap().spawned, 1);
+}
+
+/// R035: a program that ends over the question is started again, and not asked again but by `initialize`.
+#[tokio::test]
+async fn r035_a_program_that_ends_over_the_question_is_started_again() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.unknown()).await;
+    let modern = front.send(&call(1, 1)).await;
+    let mut speaker = program.process_started().await;
+    speaker.hears("server/discover").await;
+    speaker.die();
+    let mut speaker = program.process_started().await;
+    let heard = speaker.hears("initialize").await;
+    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
+    speaker.answer(&heard, result).await;
+    speaker.hears("notifications/initialized").await;
+    let heard = speaker.hears("tools/call").await;
+    speaker.answer(&heard, json!({"content": []})).await;
+    assert_eq!(modern.response().await.json().await["id"], 1);
+    // By now it is known.
+    let modern = front.send(&call(2, 2)).await;
+    let mut speaker = program.process_started().await;
+    speaker.hears("initialize").await;
+    drop(modern);
 }
 
 /// A client with a session is served at once: its `initialize` is the question.

@@ -107,34 +107,6 @@ async fn c24_noise_on_stdout_harms_nobody() {
     assert_eq!(given_back["method"], "ping");
 }
 
-/// R230: a client of 2026-07-28 in front of a program with sessions; without a principal each request has a
-/// child of its own, which ends with it.
-#[tokio::test]
-async fn r230_stateless_clients_are_served_by_sessions() {
-    let script = r#"while IFS= read -r line; do
-        case $line in
-        *'"method":"initialize"'*)
-            answer "$line" '{"protocolVersion":"2025-06-18","capabilities":{"tools":{}}}' ;;
-        *'"method":"tools/call"'*) answer "$line" '{"content":[]}' ;;
-        esac
-    done"#;
-    let front = Front::start(program(script)).await;
-    let client = Client::new(&front.mcp);
-    for id in 0..2 {
-        let mut answer = client.post_modern(&rpc::modern_call(id, "echo")).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.json().await["result"]["resultType"], "complete");
-    }
-    assert_eq!(front.route().children().unwrap().spawned, 2);
-    eventually("no child", async || {
-        match front.route().children().unwrap().running {
-            0 => Ok(()),
-            running => Err(running.to_string()),
-        }
-    })
-    .await;
-}
-
 /// R213, and protocol notes 5.2, `initialize`: the server is asked for what both sides can know, and what it
 /// names beyond that opens no session.
 #[tokio::test]
