@@ -38,21 +38,7 @@ impl Session {
         owner: Arc<dyn Owner>,
         stop: CancellationToken,
     ) {
-<<<<<<< HEAD
-        let stopping = async {
-            stop.cancelled().await;
-            self.feed(|machine, now| machine.shut_down(now));
-            // What the server is told of that is still written.
-            future::pending().await
-        };
-        tokio::select! {
-            // None of them goes on after this: the session is over, and with it what they hold.
-            () = self.live(opening, &*owner) => {}
-            () = stopping => {}
-        }
-=======
         self.live(opening, &*owner, &stop).await;
->>>>>>> c2
         self.tell_end(&*owner);
         self.let_go();
         // Clients may come back for what is held for them.
