@@ -71,6 +71,7 @@ pub struct Route {
     buffered: ByteBudget,
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
+    seals: Arc<Seals>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -96,7 +97,7 @@ impl Route {
             }
         };
         let health = Arc::new(Health::new(spec.health));
-        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
+        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
@@ -112,6 +113,7 @@ impl Route {
             stop,
             buffered,
             downgrade,
+            seals,
             answers,
             log: OnceLock::new(),
         }
