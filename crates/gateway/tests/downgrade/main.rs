@@ -16,4 +16,5 @@ mod rounds;
 mod sealed;
 mod sessions;
 mod states;
+mod tasks;
 mod urls;
