@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -30,7 +30,7 @@ use thinpipe_proto::bridge::downgrade::{
     AttachmentId, Channel, ExchangeId, Lifetime, Refused, Request, Ticket, UrlAnswers, url_answers,
 };
 use thinpipe_proto::bridge::shape::Responses;
-use thinpipe_proto::rpc::Message;
+use thinpipe_proto::rpc::{Message, response};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::pipe::Pipe;
@@ -92,6 +92,8 @@ pub(crate) struct Downgrade {
     pool: Pool<Session>,
     /// Sessions that are not forgotten, those without a place in the pool too.
     sessions: Mutex<HashMap<SessionKey, Weak<Session>>>,
+    /// What the last session of an anonymous request said of the server.
+    discovered: Mutex<Option<(Instant, Bytes)>>,
     /// The last number that was given to a session or a POST.
     last: AtomicU64,
     tasks: TaskTracker,
@@ -130,6 +132,7 @@ impl Downgrade {
             boot: Boot(random().unwrap_or_default()),
             pool: Pool::new(),
             sessions: Mutex::default(),
+            discovered: Mutex::default(),
             last: AtomicU64::new(0),
             tasks,
             stop,
@@ -147,7 +150,8 @@ impl Downgrade {
     ) -> Result<Answer, Refusal> {
         let context = asked.context.clone();
         let (post, session) = self.begin(&owner, asked).await?;
-        let reading = Reading::new(post, session, owner, context);
+        let shared = Arc::clone(self);
+        let reading = Reading::new(post, (shared, session), owner, context);
         Ok(reading.answer().await?)
     }
 
@@ -155,7 +159,7 @@ impl Downgrade {
         self: &Arc<Self>,
         owner: &Arc<dyn Owner>,
         asked: Asked,
-    ) -> Result<(Arc<Post>, Arc<Session>), Refusal> {
+    ) -> Result<(Arc<Post>, Option<Arc<Session>>), Refusal> {
         // Looked at before anything else of a retry (protocol notes 5.4.2).
         let responses = Responses::of(&asked.message).map_err(|_| Refusal::InvalidResponses)?;
         let (message, first) = match has_pages(&asked) {
@@ -163,6 +167,9 @@ impl Downgrade {
             false => (asked.message.clone(), None),
         };
         let post = self.post(&asked)?;
+        if self.is_discovered(&post) {
+            return Ok((post, None));
+        }
         let state = asked.message.param("requestState");
         let waits = state.map(|state| self.waiting(&state, &post)).transpose()?;
         let (elicitations, first) = match waits {
@@ -171,7 +178,7 @@ impl Downgrade {
                 let session = self.session(session).ok_or(Refusal::Stale)?;
                 let retried = session.retry(ticket, &message, &post);
                 retried.map_err(|_| Refusal::Stale)?;
-                return Ok((post, session));
+                return Ok((post, Some(session)));
             }
             Some((session, Waits::Rerun(elicitations))) => {
                 match url_answers(&responses, elicitations.len()) {
@@ -187,7 +194,7 @@ impl Downgrade {
             ..Request::new(exchange, post.id, message)
         };
         let session = self.run(owner, request, &post, first).await?;
-        Ok((post, session))
+        Ok((post, Some(session)))
     }
 
     fn post(&self, asked: &Asked) -> Result<Arc<Post>, Refusal> {
@@ -202,6 +209,7 @@ impl Downgrade {
         let place = place.map_err(|error| Refusal::InvalidCapabilities(error.to_string()))?;
         let kind = match message.method().unwrap_or_default() {
             "subscriptions/listen" => Kind::Listen,
+            "server/discover" => Kind::Discover,
             method if cursor::has_pages(method) && place.lifetime != Lifetime::PerRequest => {
                 Kind::List
             }
@@ -217,6 +225,39 @@ impl Downgrade {
             kind,
             headers.clone(),
         ))
+    }
+
+    /// Answers what was asked not long ago, where each question would open a session of its own (protocol
+    /// notes 5.4.1).
+    fn is_discovered(&self, post: &Post) -> bool {
+        let known = lock(&self.discovered).clone();
+        let fresh = known.filter(|(at, _)| session::now() < *at + self.idle());
+        let Some((_, result)) = fresh.filter(|_| post.is_anyones_question()) else {
+            return false;
+        };
+        post.push(post::Item::Last(post::Last {
+            message: response(&post.request, &result),
+            status: 200,
+            parks: None,
+        }));
+        true
+    }
+
+    /// The answer to such a question.
+    fn discovered(&self, post: &Post, answer: &Bytes) {
+        if post.is_anyones_question()
+            && let Ok(answer) = Message::parse(answer.clone())
+            && let Some(result) = answer.result()
+        {
+            // A copy, which does not keep the message.
+            let result = Bytes::copy_from_slice(&result);
+            *lock(&self.discovered) = Some((session::now(), result));
+        }
+    }
+
+    /// It may be another server by now.
+    fn undiscover(&self) {
+        *lock(&self.discovered) = None;
     }
 
     /// What a `requestState` stands for, if the request may use it.
@@ -304,12 +345,17 @@ impl Downgrade {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Weak<Session>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sessions)
     }
 }
 
 fn has_pages(asked: &Asked) -> bool {
     asked.message.method().is_some_and(cursor::has_pages)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn random() -> Result<u128, NotSealed> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use thinpipe_proto::revision::{Binding, Revision};
-use thinpipe_proto::rpc::{self, Message};
+use thinpipe_proto::rpc::Message;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyError};
 use thinpipe_transport::server::{Answer, Content};
@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::HealthConfig;
 use crate::failure::{Failure, Reason, with_causes};
 use crate::headers;
-use crate::route::Route;
+use crate::pipe::Spoken;
+use crate::route::{Asked, Route, modern, verdict_of};
 
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
@@ -216,6 +217,8 @@ pub(crate) struct Era {
     probing: tokio::sync::Mutex<Option<Found>>,
     /// Askings that have ended.
     ended: AtomicU64,
+    /// A program did not answer the last one in time.
+    silent: AtomicBool,
 }
 
 type Found = Result<Arc<Verdict>, Failure>;
@@ -228,19 +231,10 @@ impl Era {
             Binding::Sessions => Speaks::Legacy {
                 revision: Revision::NEWEST_LEGACY,
             },
-            Binding::Stateless => Speaks::Modern {
-                revisions: vec![Revision::NEWEST],
-                legacy: None,
-            },
-        };
-        let verdict = |binding| Verdict {
-            speaks: speaks(binding),
-            server_name: None,
-            server_version: None,
-            discover: None,
+            Binding::Stateless => modern(),
         };
         Self {
-            pinned: pin.map(|binding| Arc::new(verdict(binding))),
+            pinned: pin.map(|binding| Arc::new(verdict_of(speaks(binding)))),
             ..Self::default()
         }
     }
@@ -275,6 +269,33 @@ impl Era {
     pub(crate) fn contradicted_stream(&self) {
         let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         known.take_if(|(verdict, _)| matches!(verdict.speaks, Speaks::HttpSse { .. }));
+    }
+
+    /// Of a program that did not answer in time nothing is learned: what it says to `initialize` will tell.
+    fn heard(&self, asked: Asked) -> Arc<Verdict> {
+        match asked {
+            Asked::Answered(verdict) => self.learn(verdict),
+            Asked::Silent(verdict) => {
+                self.silent.store(true, Ordering::Release);
+                Arc::new(verdict)
+            }
+        }
+    }
+
+    /// A program has answered `initialize`. That it has sessions says nothing of 2026-07-28, unless it was
+    /// asked for that before.
+    pub(crate) fn said(&self, speaks: Option<Spoken>) {
+        let was_silent = self.silent.swap(false, Ordering::AcqRel);
+        match speaks {
+            Some(Spoken::Stateless) => {
+                self.learn(verdict_of(modern()));
+                self.refuses_initialize.store(true, Ordering::Release);
+            }
+            Some(Spoken::Sessions(revision)) if was_silent => {
+                self.learn(verdict_of(Speaks::Legacy { revision }));
+            }
+            Some(Spoken::Sessions(_)) | None => {}
+        }
     }
 
     /// Whether it is known to have no sessions: pinned, or tried.
@@ -339,6 +360,9 @@ impl Route {
     }
 
     async fn ask_what_it_speaks(&self) -> Found {
+        if let Some(asked) = self.ask_program().await {
+            return asked.map(|asked| self.era().heard(asked));
+        }
         let headers = self.own_headers(Revision::NEWEST)?;
         match probe::probe_with(self.http()?, headers, self.buffered()).await {
             Ok(verdict) => Ok(self.era().learn(verdict)),
@@ -362,69 +386,6 @@ impl Route {
         self.era().refuses_initialize.store(is, Ordering::Release);
         is
     }
-
-    /// A stateless request reaches only servers that speak 2026-07-28.
-    pub(crate) async fn refuse_modern(&self, message: &Message) -> Result<Option<Answer>, Failure> {
-        let requested = Revision::NEWEST.as_str();
-        if self.upstream().is_none() {
-            // It is not asked what it speaks, since each question would be a child.
-            let text = format!(
-                "the client speaks stateless Streamable HTTP (2026-07-28), but {} is a program, which \
-                 is spoken to in sessions; they cannot be connected yet",
-                self.name(),
-            );
-            return Ok(Some(self.mismatch(
-                message,
-                &text,
-                &with_sessions(),
-                requested,
-            )));
-        }
-        let verdict = self.find_out().await.map_err(|failure| {
-            let text = format!("{} cannot be probed: {}", self.name(), failure.text);
-            Failure::new(failure.reason, text)
-        })?;
-        if verdict.modern().is_some() {
-            return Ok(None);
-        }
-        // One that is pinned was never asked.
-        let supported = verdict
-            .legacy()
-            .map_or_else(with_sessions, |legacy| vec![legacy]);
-        let text = format!(
-            "the client speaks stateless Streamable HTTP (2026-07-28), but {} speaks {}; \
-             they cannot be connected yet",
-            self.name(),
-            describe(&verdict),
-        );
-        Ok(Some(self.mismatch(message, &text, &supported, requested)))
-    }
-
-    /// The gateway's own refusal: it counts as a failure, and `data` says which upstream it is about.
-    fn mismatch(
-        &self,
-        message: &Message,
-        text: &str,
-        supported: &[Revision],
-        requested: &str,
-    ) -> Answer {
-        self.stats().failed();
-        let supported: Vec<_> = supported.iter().map(|r| r.as_str()).collect();
-        let data = serde_json::json!({
-            "supported": supported,
-            "requested": requested,
-            "reason": Reason::Binding.as_str(),
-            "upstream": self.name(),
-        });
-        let (status, code) = (StatusCode::BAD_REQUEST, rpc::code::UNSUPPORTED_VERSION);
-        Answer::error(status, message.id(), code, text, Some(&data.to_string()))
-    }
-}
-
-/// All revisions that have sessions.
-fn with_sessions() -> Vec<Revision> {
-    let all = Revision::ALL.into_iter();
-    all.filter(|revision| !revision.is_modern()).collect()
 }
 
 /// Why there is no verdict, as clients are told. A probe runs nothing, so that nothing is lost with it.

@@ -1,9 +1,12 @@
 //! Servers of 2026-07-28 as everybody here asks them who is not a plain relay: a call goes up, its
 //! messages come down, the response last.
 //!
-//! How the server is reached makes no difference to who asks. Over HTTP ([`http`]) each call is a POST.
+//! How the server is reached makes no difference to who asks. Over HTTP ([`http`]) each call is a POST; on a
+//! program ([`stdio`]) all calls share one pipe.
 
 pub(crate) mod http;
+mod queue;
+pub(crate) mod stdio;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -31,7 +34,7 @@ pub(crate) trait ModernServer: Send + Sync {
 }
 
 /// A request on its way to a server of 2026-07-28.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ModernCall {
     /// A request, complete with its envelope.
     pub(crate) message: Message,
@@ -106,6 +109,21 @@ impl CallStream {
     /// As [`poll_next`](Self::poll_next). Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Option<Result<Message, CallError>> {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+}
+
+/// A call whose only message is here already.
+struct Single(Option<Message>);
+
+impl Single {
+    fn new(message: Message) -> Self {
+        Self(Some(message))
+    }
+}
+
+impl Messages for Single {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Message, CallError>>> {
+        Poll::Ready(self.0.take().map(Ok))
     }
 }
 

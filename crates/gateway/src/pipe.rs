@@ -13,6 +13,7 @@ mod lanes;
 mod machine;
 mod member;
 mod posts;
+mod presence;
 mod task;
 
 use std::collections::{HashMap, VecDeque};
@@ -41,7 +42,8 @@ use machine::{Machine, Next, Writes};
 
 pub(crate) use children::{Children, SharedSessions, Spoken};
 pub(crate) use draining::Draining;
-pub(crate) use member::{Attachment, Listening, Member, Place};
+pub(crate) use member::{Attachment, Member, Place};
+pub(crate) use presence::{Presence, Watched};
 pub(crate) use task::AT_ONCE;
 
 /// How long a handler waits for room: as long as a request may be silent.
@@ -104,6 +106,8 @@ struct State {
     is_delivering: bool,
     /// Whether the client of calls can be told what belongs to no request.
     is_listening: bool,
+    /// Calls whose client has left their stream, and since when. No more than are open.
+    left: HashMap<RequestId, Instant>,
     members: HashMap<MemberId, Arc<Member>>,
     next_member: u64,
     /// What the timer waits for.
@@ -157,6 +161,7 @@ impl UpstreamSession {
             deliveries: VecDeque::new(),
             is_delivering: false,
             is_listening: false,
+            left: HashMap::new(),
             members: HashMap::new(),
             next_member: 0,
             armed: None,
@@ -335,25 +340,6 @@ impl UpstreamSession {
         if let Up::Pipe(sender) = &self.up {
             sender.negotiated(revision);
         }
-    }
-
-    /// Looks whether the client can be told what belongs to no request, for a machine that wants to know.
-    fn look_for_stream(&self, member: &Member) {
-        let Some(place) = member.place().get() else {
-            return;
-        };
-        let mut state = self.lock();
-        let is_listening = place.is_over_sse() || place.conversation.is_listening();
-        let was_listening = std::mem::replace(&mut state.is_listening, is_listening);
-        let Some((machine, _)) = state.machine.upgrading() else {
-            return;
-        };
-        match (was_listening, is_listening) {
-            (false, true) => machine.stream_opened(now()),
-            (true, false) => machine.stream_closed(now()),
-            _ => return,
-        }
-        self.settle(state);
     }
 
     /// Why it is over, if it is.

@@ -13,20 +13,19 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
 };
-use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
-use thinpipe_transport::upstream::{Upstream, UpstreamRequest};
+use thinpipe_transport::upstream::UpstreamRequest;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Answers;
-use crate::config::{Forwarded, Reached, SessionLost, UpstreamSpec};
+use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::downgrade::{Downgrade, Seals};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
-use crate::pipe::Children;
+use crate::modern::stdio::Program;
 use crate::relay::{Line, Owner, Purpose};
 use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
@@ -37,9 +36,11 @@ mod initialize;
 mod intercept;
 mod kept;
 mod listen;
+mod multiplex;
 mod opening;
 mod owner;
 mod piped;
+mod probing;
 mod reestablish;
 mod refuse;
 mod resume;
@@ -49,16 +50,20 @@ mod session;
 mod sessionless;
 mod stateless;
 mod upgrade;
+mod versions;
 
 pub(crate) use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
+pub(crate) use probing::{Asked, modern, verdict_of};
 use server::Server;
 
 /// One upstream, and everything that is the same for all its exchanges.
 pub struct Route {
     spec: UpstreamSpec,
     server: Server,
+    /// The same, for calls of 2026-07-28, if it is a program.
+    program: Option<Arc<Program>>,
     chain: Chain,
     health: Arc<Health>,
     era: Era,
@@ -85,16 +90,8 @@ impl Route {
         buffered: ByteBudget,
         seals: Arc<Seals>,
     ) -> Self {
-        let (server, pin) = match &spec.reached {
-            Reached::Http(http) => (Server::Http(Upstream::new(http.client.clone())), http.pin),
-            Reached::Stdio(program) => {
-                let process = program.process.clone();
-                let (budget, tracker) = (buffered.clone(), tasks.clone());
-                let upstream = StdioUpstream::new(process, budget, tracker, stop.child_token());
-                let (sharing, limit) = (spec.bridge.pipe_sharing(), program.max_children);
-                (Server::Stdio(Children::new(upstream, sharing, limit)), None)
-            }
-        };
+        let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
+        let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
         let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
@@ -102,6 +99,7 @@ impl Route {
         Self {
             spec,
             server,
+            program,
             chain,
             health,
             era: Era::new(pin),
@@ -127,45 +125,6 @@ impl Route {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.spec.path
-    }
-
-    /// Its pool of connections; `None` for a server that is a child process.
-    #[must_use]
-    pub fn upstream(&self) -> Option<&Upstream> {
-        match &self.server {
-            Server::Http(upstream) => Some(upstream),
-            Server::Stdio(_) => None,
-        }
-    }
-
-    /// What became of its children; `None` for a server at a URL.
-    #[must_use]
-    pub fn children(&self) -> Option<StdioStats> {
-        match &self.server {
-            Server::Http(_) => None,
-            Server::Stdio(children) => Some(children.stats()),
-        }
-    }
-
-    /// What its program speaks, in words for people, if a client has made it known: to ask would be to
-    /// start one.
-    #[must_use]
-    pub fn program_speaks(&self) -> Option<String> {
-        match &self.server {
-            Server::Stdio(children) => children.speaks().map(|speaks| speaks.to_string()),
-            Server::Http(_) => None,
-        }
-    }
-
-    /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
-    /// none is started only to see.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        let starts = match &self.server {
-            Server::Http(_) => true,
-            Server::Stdio(children) => children.failed_starts() < self.spec.health.failures.max(1),
-        };
-        starts && self.health.is_healthy()
     }
 
     /// What it has counted.

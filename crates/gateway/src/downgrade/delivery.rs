@@ -23,7 +23,11 @@ impl State {
                 };
                 let message = match post.kind {
                     Kind::List => cursor::sealed(session, post, message),
-                    _ => message,
+                    Kind::Discover => {
+                        session.shared.discovered(post, &message);
+                        message
+                    }
+                    Kind::Plain | Kind::Listen => message,
                 };
                 self.answer(attachment, message, status, None);
             }

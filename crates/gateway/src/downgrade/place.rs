@@ -1,7 +1,7 @@
 //! Where the upstream session of a request comes from.
 
 use bytes::Bytes;
-use thinpipe_proto::bridge::capabilities::{Carried, Declared};
+use thinpipe_proto::bridge::capabilities::{Carried, Declared, fingerprint};
 use thinpipe_proto::bridge::downgrade::{Channel, Lifetime};
 use thinpipe_proto::rpc::{Message, MessageError, meta_key};
 use thinpipe_proto::session::Principal;
@@ -21,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) holder: Option<Principal>,
     /// The client capabilities that are declared to the server.
     pub(crate) declared: Bytes,
+    /// Any session of its holder will do, whatever that declares.
+    pub(crate) is_any: bool,
 }
 
 impl Place {
@@ -40,6 +42,7 @@ impl Place {
             RequestSession::Pooled => Lifetime::Pooled,
             RequestSession::Shared => Lifetime::Shared,
         };
+        let is_any = request.method() == Some("server/discover");
         let rounds = bridge.mrtr == Mrtr::On;
         if lifetime == Lifetime::Shared {
             let asks = rounds && channel == Channel::Streams;
@@ -48,6 +51,7 @@ impl Place {
                 channel,
                 holder: None,
                 declared: Bytes::from_static(if asks { SHARED } else { b"{}" }),
+                is_any,
             });
         }
         let declared = match request.meta(meta_key::CLIENT_CAPABILITIES) {
@@ -64,7 +68,8 @@ impl Place {
             channel,
             holder: Some(principal.clone()),
             // In one way, as it is part of a key.
-            declared: thinpipe_proto::bridge::capabilities::fingerprint(&declared)?,
+            declared: fingerprint(&declared)?,
+            is_any,
         })
     }
 }

@@ -94,8 +94,10 @@ impl<S: Pooled> Pool<S> {
     ) -> Option<Result<Arc<S>, NoSession<E>>> {
         let mut entries = self.lock();
         entries.retain(|entry| !entry.session.is_over());
-        let fits =
-            |entry: &Entry<S>| entry.holder == place.holder && entry.declared == place.declared;
+        let fits = |entry: &Entry<S>| {
+            let declared = place.is_any || entry.declared == place.declared;
+            declared && entry.holder == place.holder
+        };
         let preferred = entries.iter().position(|e| fits(e) && first(&e.session));
         let others = (0..entries.len()).filter(|at| Some(*at) != preferred);
         for at in preferred.into_iter().chain(others) {
@@ -241,6 +243,7 @@ mod tests {
         Place {
             lifetime: Lifetime::Pooled,
             channel: Channel::Streams,
+            is_any: false,
             holder: Some(Principal::Named(name.into())),
             declared: declared.into(),
         }
@@ -261,6 +264,19 @@ mod tests {
             numbers.push(setup.take(&place(name, declared)).await.unwrap().number);
         }
         assert_eq!(numbers, [0, 1, 2, 0, 1]);
+    }
+
+    /// 5.4.1: what says the same on all of them needs none of its own.
+    #[tokio::test]
+    async fn what_fits_any_session_opens_none() {
+        let setup = Setup::new(usize::MAX);
+        let any = Place {
+            is_any: true,
+            ..place("a", "{}")
+        };
+        setup.take(&place("b", "{}")).await.unwrap();
+        let own = setup.take(&place("a", "1")).await.unwrap();
+        assert_eq!(setup.take(&any).await.unwrap().number, own.number);
     }
 
     /// 5.4.1: as many as may be, then the least recently used one that nobody uses makes room.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use thinpipe_proto::bridge::downgrade::{AttachmentId, ExchangeId, Listening, Request};
+use thinpipe_proto::bridge::downgrade::{AttachmentId, ExchangeId, Lifetime, Listening, Request};
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::Principal;
 use tokio::sync::Notify;
@@ -55,6 +55,8 @@ pub(super) enum Kind {
     List,
     /// It runs until one side ends it.
     Listen,
+    /// What the server is, which all of its sessions say alike.
+    Discover,
 }
 
 #[derive(Default)]
@@ -112,6 +114,13 @@ impl Post {
             queue: Mutex::default(),
             room: Notify::new(),
         })
+    }
+
+    /// Whether it asks what everybody may know, and would have a session for that alone.
+    pub(super) fn is_anyones_question(&self) -> bool {
+        self.kind == Kind::Discover
+            && self.place.lifetime == Lifetime::PerRequest
+            && self.client.principal == Principal::Anonymous
     }
 
     /// Never waits: who gives more than there is [room](Self::room) for gives no more for now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode};
-use thinpipe_proto::bridge::downgrade::{AttachmentId, ExchangeId};
+use thinpipe_proto::bridge::downgrade::ExchangeId;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::sse;
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
@@ -30,7 +30,9 @@ const GULP: usize = 32 << 10;
 /// the client has left.
 pub(super) struct Reading {
     post: Arc<Post>,
-    session: Arc<Session>,
+    shared: Arc<Downgrade>,
+    /// `None`: the answer was there already.
+    session: Option<Arc<Session>>,
     owner: Arc<dyn Owner>,
     /// What all messages to the client have in common.
     context: MessageContext,
@@ -68,12 +70,13 @@ enum Next {
 impl Reading {
     pub(super) fn new(
         post: Arc<Post>,
-        session: Arc<Session>,
+        (shared, session): (Arc<Downgrade>, Option<Arc<Session>>),
         owner: Arc<dyn Owner>,
         context: MessageContext,
     ) -> Self {
         Self {
             post,
+            shared,
             session,
             owner,
             context,
@@ -145,7 +148,7 @@ impl Reading {
                             self.stage = Stage::Said;
                             return Poll::Ready(Next::Last(last));
                         }
-                        Worked::Moved(session) => self.session = session,
+                        Worked::Moved(session) => self.session = Some(session),
                     }
                 }
                 Stage::Said | Stage::Over => return Poll::Ready(Next::Broken),
@@ -170,7 +173,7 @@ impl Reading {
             Item::Last(last) => self.judge_last(last),
             Item::Again(request) => {
                 let (owner, post) = (Arc::clone(&self.owner), Arc::clone(&self.post));
-                let shared = Arc::clone(&self.session.shared);
+                let shared = Arc::clone(&self.shared);
                 Box::pin(async move {
                     let moved = shared.again(&owner, request, &post).await;
                     moved.map_or_else(|failure| failed(&failure, &shared, &post), Worked::Moved)
@@ -178,7 +181,7 @@ impl Reading {
             }
             Item::Relisten(listening) => {
                 let (owner, post) = (Arc::clone(&self.owner), Arc::clone(&self.post));
-                let shared = Arc::clone(&self.session.shared);
+                let shared = Arc::clone(&self.shared);
                 Box::pin(async move {
                     let ending = listening.final_result();
                     let moved = shared.relisten(&owner, listening, &post).await;
@@ -255,8 +258,10 @@ fn ended(message: Bytes) -> Last {
 impl Drop for Reading {
     fn drop(&mut self) {
         self.post.end();
-        if !matches!(self.stage, Stage::Over) {
-            self.session.detach(self.post.id);
+        if let Some(session) = &self.session
+            && !matches!(self.stage, Stage::Over)
+        {
+            session.detach(self.post.id);
         }
     }
 }
@@ -286,8 +291,9 @@ impl Handing {
         }
         if let Some(mut reading) = self.reading.take() {
             reading.stage = Stage::Over;
-            let attachment: AttachmentId = reading.post.id;
-            reading.session.handed_out(attachment, Some(self.exchange));
+            if let Some(session) = &reading.session {
+                session.handed_out(reading.post.id, self.exchange);
+            }
         }
         Poll::Ready(())
     }
@@ -417,12 +423,14 @@ impl BodyStream for Events {
         let End::Reading(reading) = &self.end else {
             return force;
         };
-        if reading.post.kind == post::Kind::Listen {
-            reading.session.drain();
+        if let Some(session) = &reading.session
+            && reading.post.kind == post::Kind::Listen
+        {
+            session.drain();
         }
         if force && !self.is_inside {
             let failure = Failure::new(Reason::ShuttingDown, "the gateway shuts down");
-            let name = reading.session.shared.name();
+            let name = reading.shared.name();
             out.extend_from_slice(&failure.event(&reading.post.request, name));
         }
         force

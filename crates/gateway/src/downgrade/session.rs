@@ -164,10 +164,10 @@ impl Session {
     }
 
     /// The client has the last message of a post whose request waits for it now.
-    pub(super) fn handed_out(&self, attachment: AttachmentId, exchange: Option<ExchangeId>) {
+    pub(super) fn handed_out(&self, attachment: AttachmentId, exchange: ExchangeId) {
         let call = self.feed(|machine, now| {
             machine.handed_out(attachment, now);
-            machine.call_of(exchange?)
+            machine.call_of(exchange)
         });
         self.hold(call, true);
     }

@@ -286,6 +286,7 @@ impl Session {
             tracing::info!(upstream, reason, "an upstream session was lost");
         }
         if !was_open && matches!(end, Some(End::NotInitialized(_) | End::UpstreamLost(_))) {
+            self.shared.undiscover();
             owner.never_opened();
         }
         self.shared.ended();

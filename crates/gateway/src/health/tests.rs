@@ -175,25 +175,16 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
     assert_eq!(nowhere.unwrap_err().reason, Reason::Unavailable);
 }
 
-/// K1: a refusal for its binding names the upstream, keeps the id as it was, and counts.
+/// 5.1 "Era flip": where no session can be opened any more, the next request asks anew; a modern verdict says
+/// nothing of sessions.
 #[tokio::test]
-async fn k1_refused_bindings_name_the_upstream_and_count() {
-    let route = route(NOWHERE, |_| {});
-    route.era().learn(verdict(LEGACY));
-    let call = br#"{"jsonrpc":"2.0","id":"\u0061","method":"tools/list"}"#;
-    let call = Message::parse(bytes::Bytes::from_static(call)).unwrap();
-    let refused = route.refuse_modern(&call).await.unwrap().unwrap();
-    let Body::Full(body) = refused.body else {
-        panic!("a whole body");
-    };
-    let text = String::from_utf8(body.to_vec()).unwrap();
-    assert!(text.contains(r#""id":"\u0061""#), "{text}");
-    let error = serde_json::from_str::<serde_json::Value>(&text).unwrap();
-    let data = &error["error"]["data"];
-    assert_eq!(data["reason"], "binding_mismatch");
-    assert_eq!(data["upstream"], "up");
-    assert_eq!(data["supported"][0], Revision::NEWEST_LEGACY.as_str());
-    assert_eq!(route.route_stats().failed, 1);
+async fn k1_sessions_that_do_not_open_contradict_a_verdict() {
+    for (speaks, stays) in [(LEGACY, false), (crate::route::modern(), true)] {
+        let route = route(NOWHERE, |_| {});
+        route.era().learn(verdict(speaks));
+        route.era().contradicted_sessions();
+        assert_eq!(route.era().known().is_some(), stays);
+    }
 }
 
 fn verdict(speaks: Speaks) -> Verdict {

@@ -13,7 +13,7 @@ use thinpipe_transport::Reserved;
 use thinpipe_transport::body::{BodyStream, BoxFuture, Filled};
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
-use super::{CallError, CallStream, Messages, ModernCall, ModernServer};
+use super::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::relay::source::into_stream;
@@ -84,7 +84,7 @@ impl OverHttp {
                     .read(response, id)
                     .await
                     .map_err(CallError::delivered)?;
-                Ok(CallStream::new(Single(Some(message))))
+                Ok(CallStream::new(Single::new(message)))
             }
             _ => Err(CallError::delivered(self.no_answer(status))),
         }
@@ -153,15 +153,6 @@ impl OverHttp {
 impl ModernServer for OverHttp {
     fn call(self: Arc<Self>, call: ModernCall) -> BoxFuture<Result<CallStream, CallError>> {
         Box::pin(async move { self.ask(call).await })
-    }
-}
-
-/// One message that is here already.
-struct Single(Option<Message>);
-
-impl Messages for Single {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Message, CallError>>> {
-        Poll::Ready(self.0.take().map(Ok))
     }
 }
 

@@ -18,11 +18,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long a child is kept that was only asked what it speaks.
+const SPARE_AGE: Duration = Duration::from_secs(10);
+
 /// Starts children of one upstream.
 pub(crate) struct Children {
     upstream: StdioUpstream,
     limit: usize,
     starts: Mutex<Starts>,
+    /// One that was started to be asked what it speaks, for whoever wants one next.
+    spare: Mutex<Option<(Pipe, Instant)>>,
     speaks: Mutex<Option<Spoken>>,
     /// `None`: each client session has its own.
     shared: Option<SharedSessions>,
@@ -32,12 +37,12 @@ pub(crate) struct Children {
 #[derive(Default)]
 pub(crate) struct SharedSessions(Mutex<Vec<Weak<UpstreamSession>>>);
 
-/// What a program speaks, by its answer to `initialize`.
+/// What a program speaks, by its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spoken {
     /// It opened a session of this revision.
     Sessions(Revision),
-    /// It has no `initialize`: 2026-07-28 only.
+    /// It answers in 2026-07-28.
     Stateless,
 }
 
@@ -45,9 +50,7 @@ impl fmt::Display for Spoken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sessions(revision) => write!(f, "stdio, in sessions ({revision})"),
-            Self::Stateless => f.write_str(
-                "stdio, without sessions only (2026-07-28): no client can be connected to it yet",
-            ),
+            Self::Stateless => f.write_str("stdio, without sessions (2026-07-28)"),
         }
     }
 }
@@ -73,6 +76,14 @@ pub(crate) enum NotStarted {
 }
 
 impl NotStarted {
+    /// How long to wait before another is tried.
+    pub(crate) fn pause(&self) -> Duration {
+        match self {
+            Self::Pausing(pause) => *pause,
+            Self::Full { .. } | Self::Failed(_) => FIRST_PAUSE,
+        }
+    }
+
     /// What it means for a client of this server.
     pub(crate) fn into_failure(self, name: &str) -> Failure {
         match self {
@@ -95,16 +106,21 @@ impl Children {
             upstream,
             limit,
             starts: Mutex::default(),
+            spare: Mutex::default(),
             speaks: Mutex::default(),
             shared: is_shared.then(SharedSessions::default),
         }
     }
 
-    /// Starts one.
+    /// Starts one, or takes the one that was [kept](Self::keep).
     ///
     /// # Errors
     /// [`NotStarted`].
     pub(crate) fn start(&self) -> Result<Pipe, NotStarted> {
+        self.prune();
+        if let Some((pipe, _)) = lock(&self.spare).take() {
+            return Ok(pipe);
+        }
         // Held for the start, which does not wait: the limit is kept exactly.
         let mut starts = lock(&self.starts);
         let pause = starts
@@ -122,18 +138,32 @@ impl Children {
         })
     }
 
+    /// Keeps one that was asked what it speaks and nothing else, for a while: it was asked for somebody's
+    /// sake (protocol notes 1.4, "same child").
+    pub(crate) fn keep(&self, pipe: Pipe) {
+        *lock(&self.spare) = Some((pipe, now()));
+    }
+
+    /// One that was kept in vain is not kept any longer.
+    pub(crate) fn prune(&self) {
+        let is_old = |(pipe, since): &mut (Pipe, Instant)| {
+            pipe.sender.is_closed() || now().saturating_duration_since(*since) > SPARE_AGE
+        };
+        lock(&self.spare).take_if(is_old);
+    }
+
     /// A child ended before it had answered `initialize`.
     pub(crate) fn start_failed(&self) {
         lock(&self.starts).note_failure();
     }
 
-    /// A child has answered `initialize`, and by that said what it speaks. `true`: that is news.
+    /// A child has answered, and by that said what it speaks. `true`: that is news.
     pub(crate) fn start_succeeded(&self, speaks: Option<Spoken>) -> bool {
         *lock(&self.starts) = Starts::default();
         speaks.is_some_and(|speaks| lock(&self.speaks).replace(speaks) != Some(speaks))
     }
 
-    /// What the last answer to `initialize` said; `None`: there was none yet.
+    /// What the last answer said; `None`: there was none yet.
     pub(crate) fn speaks(&self) -> Option<Spoken> {
         *lock(&self.speaks)
     }

@@ -8,7 +8,7 @@ use thinpipe_proto::rpc::RequestId;
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::Answer;
 
-use super::{Attachment, Listening};
+use super::{Attachment, Presence};
 use crate::failure::{Failure, Reason};
 
 /// How a stream ends when the process does, or its client leaves.
@@ -19,7 +19,7 @@ pub(crate) struct Draining {
     /// The upstream session that is there for this stream alone: dropping it ends it.
     _own: Option<Attachment>,
     /// Dropped after the stream.
-    _listening: Option<Listening>,
+    _presence: Option<Presence>,
 }
 
 /// A stream that knows how to end. It is dropped before what belongs to it.
@@ -34,14 +34,14 @@ impl Draining {
             request,
             upstream,
             _own: None,
-            _listening: None,
+            _presence: None,
         }
     }
 
     /// The same for a stream whose end the session has to know of.
-    pub(crate) fn watched(self, listening: Listening) -> Self {
+    pub(crate) fn watched(self, presence: Presence) -> Self {
         Self {
-            _listening: Some(listening),
+            _presence: Some(presence),
             ..self
         }
     }

@@ -14,6 +14,7 @@ use thinpipe_transport::server::conversation::{Conversation, Inlet, Outlet};
 use tokio::sync::{SetOnce, oneshot};
 
 use super::UpstreamSession;
+use super::presence::{Presence, Watched};
 use crate::failure::Failure;
 use crate::interceptor::MessageContext;
 use crate::session::Call;
@@ -185,6 +186,14 @@ impl Member {
         lock(&self.open).contains_key(request)
     }
 
+    /// Whether nobody reads the stream of a request that is being answered.
+    pub(super) fn is_unattended(&self, request: &RequestId) -> bool {
+        match lock(&self.open).get(request).map(|open| &open.reply) {
+            Some(Reply::Stream(outlet)) => !outlet.is_attended(),
+            Some(Reply::Handler(_)) | None => false,
+        }
+    }
+
     /// The request that is answered now, or not at all.
     pub(super) fn take(&self, request: &RequestId) -> Option<Open> {
         lock(&self.open).remove(request)
@@ -221,13 +230,9 @@ impl Attachment {
         self.upstream.look_for_stream(&self.member);
     }
 
-    /// The client has opened a stream, or will have left it when this is dropped.
-    pub(crate) fn listening(&self) -> Listening {
-        self.upstream.look_for_stream(&self.member);
-        Listening {
-            upstream: Arc::clone(&self.upstream),
-            member: Arc::clone(&self.member),
-        }
+    /// Held by a stream of the client, which it has opened now: tells the session when it is dropped.
+    pub(crate) fn watched(&self, stream: Watched) -> Presence {
+        Presence::new(Arc::clone(&self.upstream), Arc::clone(&self.member), stream)
     }
 
     /// Begins the answer to a request, whose response goes to its handler if it is `inline`. `None`: one
@@ -255,18 +260,6 @@ impl Attachment {
         // Outside of the lock: an outlet that is dropped tells its conversation.
         let open = std::mem::take(&mut *lock(&self.member.open));
         drop(open);
-    }
-}
-
-/// Held by a stream of the client: when it is dropped, the stream is too.
-pub(crate) struct Listening {
-    upstream: Arc<UpstreamSession>,
-    member: Arc<Member>,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.upstream.look_for_stream(&self.member);
     }
 }
 

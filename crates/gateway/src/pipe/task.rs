@@ -206,6 +206,7 @@ impl UpstreamSession {
         let members = state.members.values();
         let held = members.filter_map(|member| member.place().get()?.conversation.deadline());
         let due = held.chain(idle);
+        let due = due.chain(state.left_until());
         let due = due.chain(state.machine.poll_timeout()).min();
         state.armed = due;
         due
@@ -215,6 +216,7 @@ impl UpstreamSession {
         let mut state = self.lock();
         let now = now();
         state.machine.on_timeout(now);
+        state.give_up_left(now);
         let members: Vec<_> = state.members.values().cloned().collect();
         for member in members {
             let Some(place) = member.place().get() else {

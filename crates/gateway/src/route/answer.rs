@@ -171,25 +171,37 @@ impl Route {
         line: Line,
     ) -> Result<Answer, Failure> {
         self.stats().inspected();
-        let mut origin = Origin::default();
         let status = response.status;
-        let messages = match self.read_json(response, context, &line).await {
-            Ok(None) => return Ok(Answer::new(status, Content::Json, Body::Empty)),
-            Ok(Some(Payload::Single(message))) => {
+        match self.read_json(response, context, &line).await {
+            Ok(payload) => self.inspect_payload(status, payload, context, &line).await,
+            Err(failure) => self.unreadable(status, &line, failure),
+        }
+    }
+
+    async fn inspect_payload(
+        &self,
+        status: StatusCode,
+        payload: Option<Payload>,
+        context: &MessageContext,
+        line: &Line,
+    ) -> Result<Answer, Failure> {
+        let mut origin = Origin::default();
+        let messages = match payload {
+            None => return Ok(Answer::new(status, Content::Json, Body::Empty)),
+            Some(Payload::Single(message)) => {
                 let decided = self
-                    .inspect_body(&message, context, &line, &mut origin)
+                    .inspect_body(&message, context, line, &mut origin)
                     .await?;
                 // A body that nobody may see is no body.
                 let body = decided.map_or(Body::Empty, Body::Full);
                 return Ok(Answer::new(status, Content::Json, body));
             }
-            Ok(Some(Payload::Batch(messages))) => messages,
-            Err(failure) => return self.unreadable(status, &line, failure),
+            Some(Payload::Batch(messages)) => messages,
         };
         let mut decided = Vec::with_capacity(messages.len());
         for message in &messages {
             decided.extend(
-                self.inspect_body(message, context, &line, &mut origin)
+                self.inspect_body(message, context, line, &mut origin)
                     .await?,
             );
         }
@@ -197,6 +209,42 @@ impl Route {
         let held = self.buffered().hold(body);
         let body = held.map_err(|error| body_failure(&error.into()))?;
         Ok(Answer::new(status, Content::Json, Body::Full(body)))
+    }
+
+    /// As [`relay`](Self::relay), of a JSON body in which the revisions are to be those that both sides do.
+    pub(super) async fn relay_versions(
+        &self,
+        response: UpstreamResponse,
+        line: Line,
+        mut context: MessageContext,
+    ) -> Result<Answer, Failure> {
+        context.direction = Direction::ToClient;
+        let extra = self.client_headers(&context, &response)?;
+        let status = response.status;
+        let answer = if self.reads() {
+            self.stats().inspected();
+            match self.read_json(response, &context, &line).await {
+                Ok(payload) => {
+                    let payload = payload.map(|payload| match payload {
+                        Payload::Single(message) => Payload::Single(self.with_versions(message)),
+                        batch @ Payload::Batch(_) => batch,
+                    });
+                    self.inspect_payload(status, payload, &context, &line).await
+                }
+                Err(failure) => self.unreadable(status, &line, failure),
+            }?
+        } else {
+            self.stats().passed();
+            let body = response.collect(self.max_message(), self.buffered()).await;
+            let body = body.map_err(|error| body_failure(&error))?;
+            // What is no message passes as it is.
+            let body = match Message::parse(body.clone()) {
+                Ok(message) => self.with_versions(message).source().clone(),
+                Err(_) => body,
+            };
+            Answer::new(status, Content::Json, body.into())
+        };
+        Ok(with_headers(answer, extra))
     }
 
     /// The messages in a JSON body; `None`: it is empty.

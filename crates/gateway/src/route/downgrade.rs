@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::server::Server;
 use super::stateless::rejected_stateless;
 use super::{Incoming, Route};
-use crate::config::{ProgramEra, Reached, UpstreamSpec};
+use crate::config::{Reached, UpstreamSpec};
 use crate::downgrade::{Asked, Client, Downgrade, Owner, Seals, Settings};
 use crate::failure::Failure;
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
@@ -47,29 +47,17 @@ pub(super) fn of(
 
 impl Route {
     /// How the messages of the server come, if it has sessions and nothing else; `None`: it speaks
-    /// 2026-07-28, or nobody knows. A server at a URL is asked.
+    /// 2026-07-28. It is asked, if that is not known.
     pub(super) async fn sessions_only(&self) -> Result<Option<Channel>, Failure> {
-        let children = match &self.server {
-            Server::Stdio(children) => children,
-            Server::Http(_) => {
-                let found = self.find_out().await.map_err(|failure| {
-                    let text = format!("{} cannot be probed: {}", self.name(), failure.text);
-                    Failure::new(failure.reason, text)
-                })?;
-                return Ok(match found.speaks {
-                    Speaks::Modern { .. } => None,
-                    Speaks::Legacy { .. } => Some(Channel::Streams),
-                    Speaks::HttpSse { .. } => Some(Channel::Pipe),
-                });
-            }
-        };
-        let pin = match &self.spec.reached {
-            Reached::Stdio(program) => program.pin,
-            Reached::Http(_) => None,
-        };
-        let is_modern = pin == Some(ProgramEra::Modern)
-            || (pin.is_none() && children.speaks() == Some(Spoken::Stateless));
-        Ok((!is_modern).then_some(Channel::Pipe))
+        let found = self.find_out().await.map_err(|failure| {
+            let text = format!("{} cannot be probed: {}", self.name(), failure.text);
+            Failure::new(failure.reason, text)
+        })?;
+        Ok(match found.speaks {
+            Speaks::Modern { .. } => None,
+            Speaks::Legacy { .. } if self.upstream().is_some() => Some(Channel::Streams),
+            Speaks::Legacy { .. } | Speaks::HttpSse { .. } => Some(Channel::Pipe),
+        })
     }
 
     /// Answers a request of 2026-07-28 by a session of the server.
@@ -153,6 +141,7 @@ impl Owner for Route {
         let version = version.as_ref().and_then(|version| string(version));
         let revision = version.and_then(|version| Revision::from_bytes(version.as_bytes()));
         let speaks = revision.map(Spoken::Sessions);
+        self.era.said(speaks);
         let is_news = children.start_succeeded(speaks);
         if let Some(speaks) = speaks.filter(|_| is_news) {
             tracing::info!(upstream = self.name(), %speaks, "a program has answered");

@@ -17,7 +17,7 @@ use super::opening::{declared, negotiated};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
-use crate::pipe::{self, Attachment, Draining, NotSent, Place};
+use crate::pipe::{self, Attachment, Draining, NotSent, Place, Watched};
 use crate::relay::inspect::rejection_message;
 use crate::session::SessionState;
 use crate::stats::Counters;
@@ -31,6 +31,7 @@ impl Route {
         message: Message,
         slot: SessionSlot,
     ) -> Result<Answer, Failure> {
+        let again = (self.upstream().is_none()).then(|| (call.clone(), message.clone()));
         let message = capped(message);
         let opened = tokio::select! {
             // Dropped half-way it leaves nothing behind: what it has opened ends with its attachment.
@@ -38,6 +39,13 @@ impl Route {
             // Cancel-safe: a session that has ended stays so.
             () = slot.abandoned() => return Ok(Answer::cancelled()),
         };
+        if let (Err(_), Some((call, message))) = (&opened, again)
+            && self.era().is_modern_only()
+        {
+            // The program has refused `initialize`, and by that said what it is.
+            let upgraded = self.initialize_upgraded(call, context, message, slot);
+            return Box::pin(upgraded).await;
+        }
         let (attachment, answer) = opened?;
         let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
         self.begin_piped((attachment, answer), context, message, slot)
@@ -176,6 +184,7 @@ impl Route {
                     return self.refused(&Refused::IdInUse, &message);
                 };
                 let waiting = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
+                let presence = attachment.watched(Watched::Answer(id.clone()));
                 let sent = attachment
                     .upstream()
                     .send(attachment.member().id(), &message, headers);
@@ -192,7 +201,8 @@ impl Route {
                     // Without one it was answered on the stream, or is not to be.
                     return Ok(response.map_or_else(Answer::on_stream, Answer::json));
                 }
-                let answer = waiting.around(begun.inlet.answer().await);
+                let answer = begun.inlet.answer().await;
+                let answer = waiting.watched(presence).around(answer);
                 let context = MessageContext {
                     direction: Direction::ToClient,
                     ..context
@@ -277,7 +287,11 @@ impl Route {
         match place.conversation.listen(last) {
             Ok(answer) => {
                 let draining = Draining::of(None, Arc::clone(self.spec.name()));
-                let answer = draining.watched(attachment.listening()).around(answer);
+                let stream = match last {
+                    Some(_) => Watched::Resumed,
+                    None => Watched::Standalone,
+                };
+                let answer = draining.watched(attachment.watched(stream)).around(answer);
                 self.with_own_headers(&place.context, answer)
             }
             Err(ListenError::Contended) => Err(Failure::contended()),

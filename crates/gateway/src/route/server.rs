@@ -9,19 +9,26 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use thinpipe_proto::bridge::{
     AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
 };
-use thinpipe_proto::revision::Revision;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::Message;
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
+use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 use thinpipe_transport::upstream::{Upstream, sse};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::initialize::is_unknown_here;
 use super::opening::negotiated;
 use super::{Incoming, Route};
-use crate::config::Reached;
+use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
+use crate::modern::ModernServer;
+use crate::modern::http::OverHttp;
+use crate::modern::stdio::Program;
 use crate::pipe::{
     AT_ONCE, Attachment, Children, NotSent, Owner, SharedSessions, Spoken, UpstreamSession,
 };
@@ -31,7 +38,48 @@ pub(super) enum Server {
     /// Over HTTP.
     Http(Upstream),
     /// As a child process.
-    Stdio(Children),
+    Stdio(Arc<Children>),
+}
+
+impl Server {
+    /// How a server is reached, and what the configuration says it speaks, if it does.
+    pub(super) fn of(
+        spec: &UpstreamSpec,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        buffered: &ByteBudget,
+    ) -> (Self, Option<Binding>) {
+        let reached = match &spec.reached {
+            Reached::Http(http) => {
+                return (Self::Http(Upstream::new(http.client.clone())), http.pin);
+            }
+            Reached::Stdio(reached) => reached,
+        };
+        let (process, budget) = (reached.process.clone(), buffered.clone());
+        let upstream = StdioUpstream::new(process, budget, tasks.clone(), stop.child_token());
+        let (sharing, limit) = (spec.bridge.pipe_sharing(), reached.max_children);
+        let children = Arc::new(Children::new(upstream, sharing, limit));
+        (Self::Stdio(children), reached.pin.map(binding_of))
+    }
+
+    /// What calls of 2026-07-28 are made on, if it is a program.
+    pub(super) fn program(
+        &self,
+        spec: &UpstreamSpec,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        buffered: &ByteBudget,
+    ) -> Option<Arc<Program>> {
+        let (Self::Stdio(children), Reached::Stdio(reached)) = (self, &spec.reached) else {
+            return None;
+        };
+        Some(Arc::new(Program::new(
+            (Arc::clone(spec.name()), Arc::clone(children)),
+            reached.request_timeout,
+            (tasks.clone(), stop.child_token()),
+            buffered.clone(),
+        )))
+    }
 }
 
 /// An upstream session that did not open.
@@ -48,10 +96,50 @@ impl From<Failure> for NotOpened {
 }
 
 impl Route {
-    /// Idle connections age.
+    /// Its pool of connections; `None` for a server that is a child process.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match &self.server {
+            Server::Http(upstream) => Some(upstream),
+            Server::Stdio(_) => None,
+        }
+    }
+
+    /// What became of its children; `None` for a server at a URL.
+    #[must_use]
+    pub fn children(&self) -> Option<StdioStats> {
+        match &self.server {
+            Server::Http(_) => None,
+            Server::Stdio(children) => Some(children.stats()),
+        }
+    }
+
+    /// What its program speaks, in words for people, if a client has made it known: to ask would be to
+    /// start one.
+    #[must_use]
+    pub fn program_speaks(&self) -> Option<String> {
+        match &self.server {
+            Server::Stdio(children) => children.speaks().map(|speaks| speaks.to_string()),
+            Server::Http(_) => None,
+        }
+    }
+
+    /// Whether it answers its health checks. Of a child process: whether its last starts succeeded, as
+    /// none is started only to see.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        let starts = match &self.server {
+            Server::Http(_) => true,
+            Server::Stdio(children) => children.failed_starts() < self.spec.health.failures.max(1),
+        };
+        starts && self.health.is_healthy()
+    }
+
+    /// Idle connections age, and so do children that nobody uses.
     pub(crate) fn prune(&self) {
-        if let Some(upstream) = self.upstream() {
-            upstream.prune();
+        match &self.server {
+            Server::Http(upstream) => upstream.prune(),
+            Server::Stdio(children) => children.prune(),
         }
     }
 
@@ -71,11 +159,20 @@ impl Route {
         }
     }
 
-    /// Whether a session of this server is a pipe of messages, as far as that is known. Of a URL that
-    /// ends as those of HTTP+SSE servers do, it is found out first (protocol notes 1.3, "E0 hint").
+    /// The server, for calls of 2026-07-28, past what is kept of its answers.
+    pub(crate) fn modern_server(self: &Arc<Self>) -> Arc<dyn ModernServer> {
+        self.remembering(match &self.program {
+            Some(program) => Arc::clone(program) as _,
+            None => Arc::new(OverHttp::new(Arc::clone(self))),
+        })
+    }
+
+    /// Whether a session of this server is a pipe of messages, as far as that is known: a program that is not
+    /// known to have none is tried. Of a URL that ends as those of HTTP+SSE servers do, it is found out first
+    /// (protocol notes 1.3, "E0 hint").
     pub(super) async fn is_pipe(&self) -> bool {
         let Server::Http(upstream) = &self.server else {
-            return true;
+            return !self.era().is_modern_only();
         };
         match self.era().known() {
             Some(verdict) => speaks_sse(&verdict),
@@ -266,10 +363,10 @@ impl Route {
                 if let Some(speaks) = speaks.filter(|_| is_news) {
                     tracing::info!(upstream = self.name(), %speaks, "a program has answered");
                 }
+                self.era().said(speaks);
                 if speaks == Some(Spoken::Stateless) {
                     let text = format!(
-                        "{} has no initialize: it speaks 2026-07-28 without sessions only, and no client \
-                         can be connected to such a program yet",
+                        "{} has no initialize: it speaks 2026-07-28 without sessions only",
                         self.name()
                     );
                     return Err(Failure::new(Reason::Binding, text).into());
@@ -324,6 +421,14 @@ impl Route {
             (_, Err(_)) => Failure::session_gone(),
         };
         Err(failure.into())
+    }
+}
+
+/// The binding over HTTP that has what a program of this era has.
+fn binding_of(era: ProgramEra) -> Binding {
+    match era {
+        ProgramEra::Legacy => Binding::Sessions,
+        ProgramEra::Modern => Binding::Stateless,
     }
 }
 

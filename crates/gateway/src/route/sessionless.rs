@@ -36,7 +36,12 @@ impl Route {
             // There is nobody whom it could tell anything, and nothing was asked.
             return Ok(Answer::accepted());
         };
-        let attachment = self.open_for_one(call.clone(), &context).await?;
+        let opened = self.open_for_one(call.clone(), &context).await;
+        if opened.is_err() && self.era().is_modern_only() {
+            // The program has refused `initialize`, and by that said what it is.
+            return Box::pin(self.sessionless_upgraded(call, context, message)).await;
+        }
+        let attachment = opened?;
         let begun = attachment.begin(id, context.call(), false);
         let begun = begun.ok_or_else(Failure::session_gone)?;
         let headers = self.headers_of(call, &attachment, &context)?;

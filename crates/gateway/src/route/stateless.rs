@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use thinpipe_proto::classify::is_read_only_method;
+use thinpipe_proto::header::MediaType;
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
+use super::multiplex::{DISCOVER, purpose_of};
 use super::send::posted;
 use super::{Incoming, Route};
 use crate::cache::{Asked, tap};
@@ -28,9 +30,6 @@ impl Route {
         if let Some(channel) = self.sessions_only().await? {
             return Box::pin(self.downgraded(call, message, channel)).await;
         }
-        if let Some(refused) = self.refuse_modern(&message).await? {
-            return Ok(refused);
-        }
         if let Some(refused) = self.refuse_params(&call, &message) {
             return Ok(refused);
         }
@@ -40,15 +39,15 @@ impl Route {
             Ok(message) => message,
             Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
         };
+        if self.upstream().is_none() {
+            return self.stateless_on_program(call, context, message).await;
+        }
         let id = message.id().cloned();
-        let purpose = match (id, message.method()) {
-            (Some(id), Some("subscriptions/listen")) => Purpose::Subscription(id),
-            (Some(id), _) => Purpose::Stateless(id),
-            (None, _) => Purpose::Unasked,
-        };
+        let purpose = id.map_or(Purpose::Unasked, |id| purpose_of(&message, id));
         let line = self.line(None, purpose);
         let asked = self.answers.ask(&message, &call.principal, &call.headers);
         if let Asked::Kept(kept) = asked {
+            let kept = self.with_versions_in(kept, &message);
             return Box::pin(self.give(kept, line, context)).await;
         }
         let response = self
@@ -62,7 +61,11 @@ impl Route {
             Asked::Noted(noting) => tap(response, noting),
             Asked::Kept(_) | Asked::Passed => response,
         };
-        let answer = self.relay(response, line, context).await?;
+        let answer = if names_versions(&message, &response) {
+            self.relay_versions(response, line, context).await?
+        } else {
+            self.relay(response, line, context).await?
+        };
         if denies_endpoint(&answer) {
             self.era.contradicted();
         }
@@ -74,7 +77,10 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
-        if self.is_pipe().await || self.sessions_only().await?.is_some() {
+        // Each POST is a scope of its own, so that none can cancel another: leaving it is how that is done.
+        let cancels = message.method() == Some("notifications/cancelled");
+        let nobody = cancels || self.upstream().is_none() || self.is_pipe().await;
+        if nobody || self.sessions_only().await?.is_some() {
             // There is nobody whom it could tell anything, and nothing answers it.
             return Ok(Answer::accepted());
         }
@@ -110,6 +116,16 @@ impl Route {
         };
         self.send(context, request).await
     }
+}
+
+/// Whether an answer may name revisions: what describes the server, and a refusal. Everything else passes
+/// unread.
+fn names_versions(message: &Message, response: &UpstreamResponse) -> bool {
+    let may = match response.status {
+        StatusCode::OK => message.method() == Some(DISCOVER),
+        status => status == StatusCode::BAD_REQUEST,
+    };
+    may && response.media_type == MediaType::Json
 }
 
 pub(super) fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {

@@ -20,19 +20,13 @@ use super::{Incoming, Route, now, random};
 use crate::config::Resume;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Direction, MessageContext};
-use crate::modern::http::OverHttp;
-use crate::modern::{ModernCall, ModernServer};
+use crate::modern::ModernCall;
 use crate::pipe::{Attachment, Draining, Owner, Place, UpstreamSession};
 
 /// The id under which the server is asked what it is.
 const DISCOVER_ID: &str = "\"initialize\"";
 
 impl Route {
-    /// The server, as one of 2026-07-28.
-    fn modern(self: &Arc<Self>) -> Arc<dyn ModernServer> {
-        self.remembering(Arc::new(OverHttp::new(Arc::clone(self))))
-    }
-
     /// `initialize`, which interceptors have let pass: answered from what the server says of itself.
     pub(super) async fn initialize_upgraded(
         self: &Arc<Self>,
@@ -72,7 +66,7 @@ impl Route {
     /// The result of `server/discover`.
     async fn discover(self: &Arc<Self>, call: ModernCall) -> Result<Bytes, Failure> {
         let asking = async {
-            let mut answers = self.modern().call(call).await?;
+            let mut answers = self.modern_server().call(call).await?;
             loop {
                 match answers.next().await.transpose()? {
                     Some(message) if message.kind().is_response() => return Ok(Some(message)),
@@ -123,7 +117,7 @@ impl Route {
         let attachment =
             attachment.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;
-        let running = session.run_calls(self.modern(), principal, owner, self.stop.clone());
+        let running = session.run_calls(self.modern_server(), principal, owner, self.stop.clone());
         self.tasks.spawn(running);
         Ok(attachment)
     }

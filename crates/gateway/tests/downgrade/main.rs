@@ -14,4 +14,5 @@ mod place;
 mod rounds;
 mod sessions;
 mod states;
+mod tasks;
 mod urls;

@@ -118,8 +118,8 @@ mod scenario {
                 .await;
         };
         assert_eq!(answer["result"]["isError"], true, "{answer}");
-        assert_eq!(rounds, 9);
-        assert_eq!(front.upstream.requests("tools/call:endless").len(), 10);
+        assert_eq!(rounds, 10);
+        assert_eq!(front.upstream.requests("tools/call:endless").len(), 11);
     }
 
     pub(super) async fn r224_what_was_not_declared_is_not_asked(binding: Binding) {

@@ -60,9 +60,9 @@ pub use action::{
 };
 pub use config::{
     CANCELLED_STREAM_AGE, Channel, Config, DEFAULT_COLLECT, DEFAULT_COMPLETION, DEFAULT_HELD,
-    DEFAULT_KEPT, DEFAULT_LISTENS, DEFAULT_PARKED_AGE, DEFAULT_SHOWN, DEFAULT_URIS, HELD_ON_STREAM,
-    Lifetime, Limits, MAX_ELICITATIONS, MAX_PAGED, MAX_PAGES, MAX_QUESTIONS, MAX_ROUNDS,
-    MAX_TASK_TOOLS, SETTING_AGE, STREAM_WAIT,
+    DEFAULT_KEPT, DEFAULT_LISTENS, DEFAULT_PARKED_AGE, DEFAULT_SHOWN, DEFAULT_URIS, Lifetime,
+    Limits, MAX_ELICITATIONS, MAX_PAGED, MAX_PAGES, MAX_QUESTIONS, MAX_ROUNDS, MAX_TASK_TOOLS,
+    SETTING_AGE, STREAM_WAIT,
 };
 pub use elicitation::{UrlAnswers, url_answers};
 pub use refused::{Refused, Stale};
@@ -116,7 +116,6 @@ pub use refused::{Refused, Stale};
 /// }
 /// # Ok(())
 /// # }
-/// # run(config, Instant::now()).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct Downgrading {
@@ -366,15 +365,6 @@ impl Downgrading {
     #[must_use]
     pub fn initialize_result(&self) -> Option<&Bytes> {
         self.phase.server().map(|server| &server.result)
-    }
-
-    /// Whether this call's exchange is parked: its stream is read on to [`HELD_ON_STREAM`] bytes of an
-    /// unfinished message, then left in the socket.
-    #[must_use]
-    pub fn is_parked(&self, call: CallId) -> bool {
-        let exchange = self.calls.exchange_of(call);
-        let exchange = exchange.and_then(|id| self.exchanges.get(&id));
-        exchange.is_some_and(|exchange| exchange.state.is_parked())
     }
 
     /// Whether nobody uses the session: nothing is in flight, parked or listened to. Such a session may

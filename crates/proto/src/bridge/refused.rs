@@ -107,7 +107,7 @@ impl Refused {
             Self::TooManySubscriptions { .. } => "too_many_subscriptions",
             Self::NotInitialized => "not_initialized",
             Self::Initialized => "initialized",
-            Self::InvalidUpstream => "invalid_upstream_response",
+            Self::InvalidUpstream => "upstream_invalid",
             Self::OtherRevision => "other_revision",
             Self::NotShareable => "not_shareable",
         }

@@ -180,7 +180,8 @@ impl Upgrading {
     }
 
     /// A call ended without a response, or could not be made. `undelivered` says that the server certainly
-    /// did not get it; `reason` is a stable word of protocol notes 4.7, `text` for people.
+    /// did not get it; `reason` is a stable word of protocol notes 4.7, `text` tells people, and whether the
+    /// call may have run.
     pub fn call_failed(
         &mut self,
         call: CallId,

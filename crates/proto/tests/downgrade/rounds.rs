@@ -288,7 +288,7 @@ fn a_retry_declares_for_itself() {
     let lines = session.retries(1, 1, 2, &narrow).unwrap();
     let refused = error(
         "2",
-        -32602,
+        -32601,
         "the client does not declare the capability for this any more",
     );
     assert_eq!(

@@ -66,6 +66,9 @@ fn attached(world: &World, mark: usize, post: u64) {
 
 fn notified(world: &mut World, mark: usize, number: u64, message: &Message) {
     let post = &world.posts[&number];
+    let said = integer(message.param("s")).expect("it is numbered");
+    let before = std::mem::replace(&mut world.exchanges[mark].heard, said);
+    assert!(before < said, "invariant 21: in order, and once");
     if message.method() == Some("notifications/message") {
         let admitted = post.level.expect("it asked");
         let level = message.param_str("level").expect("a level");
@@ -90,7 +93,7 @@ fn notified(world: &mut World, mark: usize, number: u64, message: &Message) {
     assert!(before.is_none_or(|before| before < value), "invariant 17");
 }
 
-fn responded(world: &mut World, mark: usize, id: &str, message: &Message) {
+fn responded(world: &World, mark: usize, id: &str, message: &Message) {
     assert_eq!(id_of(message), id, "invariant 1: the id as it was sent");
     let exchange = &world.exchanges[mark];
     let own = message.error().and_then(|error| member(&error, "data"));

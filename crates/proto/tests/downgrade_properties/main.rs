@@ -5,6 +5,7 @@
 mod finish;
 mod judge;
 mod judge_client;
+mod losses;
 mod steps;
 mod upstream_steps;
 mod world;

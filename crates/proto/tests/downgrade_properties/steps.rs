@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thinpipe_proto::bridge::downgrade::{
-    AttachmentId, Channel, ExchangeId, Lifetime, Refused, Request, Ticket, WriteFailure,
+    AttachmentId, Channel, ExchangeId, Refused, Request, Ticket,
 };
 
 use super::judge::judge;
+use super::losses;
 use super::upstream_steps as upstream;
 use super::world::{
     Carries, DECLARED, Exchange, IN_FLIGHT, LEVELS, LISTENS, Life, Post, State, Step, URI_LIMIT,
@@ -49,8 +50,8 @@ pub(super) fn step(world: &mut World, kind: u8, a: u8, b: u8, c: u8) {
         10..=11 => pass_time(world, a, b),
         12 => listen(world, a, b),
         13 => transport(world, a, b),
-        14 => lose(world, a, b),
-        15 if a == 0 && b < 128 => lose_session(world),
+        14 => losses::lose(world, a, b),
+        15 if a == 0 && b < 128 => losses::lose_session(world),
         16 => upstream::open(world),
         17..=18 => upstream::answer(world, a, b, c),
         19..=22 => upstream::ask(world, a, b, c),
@@ -149,6 +150,7 @@ fn give(world: &mut World, request: Request, method: &'static str, declared: usi
                 rounds: 0,
                 shown: false,
                 outcome: false,
+                heard: 0,
                 progress: Default::default(),
                 started: world.now,
                 waits_until: (waits && !world.completed).then_some(until),
@@ -407,139 +409,13 @@ fn transport(world: &mut World, a: u8, b: u8) {
     if world.channel == Channel::Pipe || !world.stream {
         return;
     }
-    if a % 4 == 0 {
+    if a.is_multiple_of(4) {
         world.deaf = true;
         world.machine.stream_refused(world.now);
         // It is not there, and not asked for again.
         judge(world);
     } else {
-        world.machine.stream_opened(b % 2 == 0, world.now);
+        world.machine.stream_opened(b.is_multiple_of(2), world.now);
         judge(world);
-    }
-}
-
-/// A write or a stream fails.
-fn lose(world: &mut World, a: u8, b: u8) {
-    if world.over || !world.open {
-        return;
-    }
-    let running = world
-        .received
-        .iter()
-        .filter(|(_, r)| r.state == State::Running);
-    let running: Vec<u64> = running.map(|(number, _)| *number).collect();
-    if running.is_empty() || b % 8 == 7 {
-        return lose_answer(world, b);
-    }
-    let number = pick(&running, a);
-    let (call, mark) = (world.received[&number].call, world.received[&number].mark);
-    if let Some(uri) = &world.received[&number].uri {
-        world.murky.insert(uri.clone());
-    }
-    let asked = mark.is_some_and(|mark| world.questions.iter().any(|q| q.whose == Some(mark)));
-    let repeats = mark.is_some_and(|mark| {
-        matches!(
-            world.exchanges[mark].method,
-            "tools/list" | "completion/complete" | "resources/read"
-        )
-    });
-    let (failure, again) = match b % 8 {
-        0 => (None, repeats),
-        _ if asked => return,
-        1 => (Some(WriteFailure::Undelivered), true),
-        2 => (Some(WriteFailure::Unknown), repeats),
-        3 => (Some(WriteFailure::Refused), false),
-        4 if world.lifetime != Lifetime::PerRequest => (Some(WriteFailure::SessionGone), true),
-        _ => return,
-    };
-    if let Some(mark) = mark {
-        let exchange = &mut world.exchanges[mark];
-        if again && exchange.allowed == 1 {
-            exchange.allowed = 2;
-        }
-        exchange.outcome |= matches!(exchange.life, Life::Parked(_));
-    }
-    match failure {
-        None => world.machine.stream_lost(call, "lost", world.now),
-        Some(failure) => {
-            world.received.get_mut(&number).expect("received").state = State::Over;
-            if failure == WriteFailure::SessionGone {
-                world.session_is_lost();
-            }
-            world
-                .machine
-                .write_failed(call, failure, "failed", world.now);
-        }
-    }
-    judge(world);
-    if failure.is_none() {
-        let received = world.received.get_mut(&number).expect("received");
-        if received.mark.is_none() {
-            received.state = State::Over;
-        }
-        assert_ne!(received.state, State::Running, "it is cancelled");
-    }
-}
-
-fn lose_answer(world: &mut World, b: u8) {
-    let Some((answer, bytes, mark)) = world.answers.pop() else {
-        return;
-    };
-    // It counts as open until it is there.
-    let undelivered = b % 16 == 7;
-    let number = world.questions.iter().position(|q| {
-        q.whose == Some(mark) && bytes.windows(q.id.len()).any(|w| w == q.id.as_bytes())
-    });
-    let Some(number) = number else { return };
-    if world
-        .question(&world.questions[number].id.clone())
-        .is_some()
-    {
-        return;
-    }
-    world.exchanges[mark].outcome |= matches!(world.exchanges[mark].life, Life::Parked(_));
-    world
-        .machine
-        .answer_failed(answer, bytes, undelivered, world.now);
-    // Written once more, it is no other answer.
-    if undelivered {
-        let again = world.machine.poll_action();
-        if let Some(thinpipe_proto::bridge::downgrade::Action::Write { written, .. }) = &again
-            && matches!(
-                written,
-                thinpipe_proto::bridge::downgrade::Written::Answer(_)
-            )
-        {
-            world.exchanges[mark].outcome = false;
-            judge(world);
-            return;
-        }
-        assert!(again.is_none(), "{again:?}");
-    }
-    judge(world);
-}
-
-fn lose_session(world: &mut World) {
-    if world.over || !world.open {
-        return;
-    }
-    world.session_is_lost();
-    world.machine.upstream_lost("gone", world.now);
-    judge(world);
-    assert!(world.over);
-}
-
-impl World {
-    /// Everybody knows that nothing can be asked or written on it.
-    pub(super) fn session_is_lost(&mut self) {
-        for exchange in &mut self.exchanges {
-            exchange.outcome |= matches!(exchange.life, Life::Parked(_));
-            if exchange.allowed == 1 {
-                exchange.allowed = 2;
-            }
-        }
-        self.questions
-            .iter_mut()
-            .for_each(|question| question.open = false);
     }
 }

@@ -98,7 +98,7 @@ pub(super) fn answer_to(world: &mut World, number: u64, c: u8) {
 
 /// The stream that a message comes on: a request's, one that is over included, or none.
 fn via(world: &World, choice: u8) -> Option<u64> {
-    if world.channel == Channel::Pipe || choice % 4 == 0 {
+    if world.channel == Channel::Pipe || choice.is_multiple_of(4) {
         return None;
     }
     let numbers: Vec<u64> = world
@@ -173,8 +173,10 @@ pub(super) fn progress(world: &mut World, a: u8, b: u8) {
     let mark = world.received[&number].mark;
     let k = mark.map_or_else(|| "null".to_owned(), |mark| mark.to_string());
     let value = b % 16;
+    world.said += 1;
+    let said = world.said;
     let text = format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{number},"progress":{value},"k":{k}}}}}"#
+        r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{number},"progress":{value},"k":{k},"s":{said}}}}}"#
     );
     let ran = world.is_running(number);
     world.hears(&text, None);
@@ -192,8 +194,10 @@ pub(super) fn log(world: &mut World, a: u8, b: u8) {
     let whose = world.speaks_for(via);
     let k = whose.map_or_else(|| "null".to_owned(), |mark| mark.to_string());
     let level = pick(&super::world::LEVELS, a);
+    world.said += 1;
+    let said = world.said;
     let text = format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","k":{k}}}}}"#
+        r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","k":{k},"s":{said}}}}}"#
     );
     world.hears(&text, via);
     assert!(whose.is_some() || world.step.actions == 0, "invariant 9");

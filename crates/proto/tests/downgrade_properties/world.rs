@@ -59,6 +59,8 @@ pub(super) struct Exchange {
     pub(super) shown: bool,
     /// An outcome came while it was parked.
     pub(super) outcome: bool,
+    /// The last of the upstream's messages that it got.
+    pub(super) heard: usize,
     /// The last progress for each token of its client's.
     pub(super) progress: BTreeMap<String, u8>,
     pub(super) started: Instant,
@@ -155,6 +157,8 @@ pub(super) struct World {
     pub(super) answers: Vec<(thinpipe_proto::bridge::downgrade::AnswerId, Bytes, usize)>,
     pub(super) resent: Vec<Request>,
     pub(super) listenings: Vec<Listening>,
+    /// How many notifications the upstream said.
+    pub(super) said: usize,
     /// How many InputRequired and Unparked there were.
     pub(super) parked: usize,
     /// Some elicitations were completed.
@@ -202,6 +206,7 @@ impl World {
             answers: Vec::new(),
             resent: Vec::new(),
             listenings: Vec::new(),
+            said: 0,
             parked: 0,
             completed: false,
             unparkable: false,
@@ -285,7 +290,7 @@ impl World {
         }
     }
 
-    pub(super) fn question(&mut self, id: &str) -> Option<usize> {
+    pub(super) fn question(&self, id: &str) -> Option<usize> {
         let mut open = self.questions.iter();
         open.position(|question| question.open && question.id == id)
     }

@@ -149,7 +149,7 @@ fn a_lost_call_is_repeated_only_if_it_reads() {
     let mut session = Session::new(json!({}));
     session.asks(1, "resources/read", json!({"uri": "a"}));
     assert_eq!(session.fails(1, false), [r#"2 resources/read {"uri":"a"}"#]);
-    let text = "it broke; the call may have run";
+    let text = "it broke";
     assert_eq!(
         session.fails(2, false),
         [own_error(json!(1), text, "upstream_stream_lost")]
@@ -161,7 +161,6 @@ fn a_lost_call_is_repeated_only_if_it_reads() {
     );
     session.asks(3, "tools/call", json!({"name": "t"}));
     assert_eq!(session.fails(4, true), [r#"5 tools/call {"name":"t"}"#]);
-    let text = "it broke; the request was not sent";
     assert_eq!(
         session.fails(5, true),
         [own_error(json!(3), text, "upstream_stream_lost")]

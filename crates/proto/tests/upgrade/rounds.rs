@@ -122,17 +122,17 @@ fn r223_rounds_with_a_state_alone_are_paced() {
     }
 }
 
-/// R223: ten calls, and that is all.
+/// R223: ten rounds, and that is all.
 #[test]
 fn r223_the_rounds_have_an_end() {
     let mut session = asking();
-    for call in 1..10 {
+    for call in 1..=10 {
         let asked = session.gets(call, input(json!({"a": form("?")}), Value::Null));
         assert_eq!(asked.len(), 1);
         let question = i64::try_from(call).unwrap();
         session.answers(question, json!({"action": "accept", "content": {}}));
     }
-    let ended = session.gets(10, input(json!({"a": form("?")}), Value::Null));
+    let ended = session.gets(11, input(json!({"a": form("?")}), Value::Null));
     assert_eq!(
         ended,
         [tool_error(7, "the server asked in too many rounds")]

@@ -139,6 +139,7 @@ fn closed_call(world: &mut World, id: u64) {
     let call = world.calls.get_mut(&id).expect("a call of ours");
     assert_eq!(call.state, State::Running, "closed once, while it runs");
     call.state = State::Closed;
+    world.gap(id);
 }
 
 fn delivered(world: &mut World, delivery: &Delivery) {
@@ -213,15 +214,22 @@ fn answered(world: &mut World, mark: usize, message: &Value) {
     let asked = &mut world.asked[mark];
     asked.open = false;
     let is_done = message["result"] == json!({});
+    asked.done = is_done;
     match asked.kind.clone() {
         Kind::Subscribe(uri) if is_done && !world.lost => {
-            let taken_back = |other: &super::model::Asked| matches!(&other.kind, Kind::Unsubscribe(u) if *u == uri);
+            let taken_back = |other: &super::model::Asked| {
+                other.done && matches!(&other.kind, Kind::Unsubscribe(u) if *u == uri)
+            };
             // One that was taken back while it was opened is over with its answer.
             if !world.asked[mark + 1..].iter().any(taken_back) {
                 world.wants.insert(uri);
             }
         }
-        Kind::Unsubscribe(uri) if is_done => drop(world.wants.remove(&uri)),
+        Kind::Unsubscribe(uri) if is_done => {
+            world.wants.remove(&uri);
+            world.gaps.remove(&uri);
+            world.holders.remove(&uri);
+        }
         _ => {}
     }
 }
@@ -273,6 +281,7 @@ fn changed(world: &mut World, method: &str, message: &Value) {
         world.wants.contains(&uri),
         "invariant 19: {uri} is not wanted"
     );
+    world.gaps.remove(&uri);
     *world.told.entry(uri).or_default() += 1;
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Asked {
     pub(super) kind: Kind,
     pub(super) token: Option<String>,
     pub(super) open: bool,
+    /// It had a result.
+    pub(super) done: bool,
     pub(super) started: Instant,
     pub(super) progress: Option<u64>,
     pub(super) writes: usize,
@@ -106,6 +108,10 @@ pub(super) struct World {
     pub(super) calls: BTreeMap<u64, Call>,
     /// Resources that the client is subscribed to, as it was told.
     pub(super) wants: BTreeSet<String>,
+    /// Of those, on which listen each is.
+    pub(super) holders: BTreeMap<String, u64>,
+    /// Of those, the ones whose listen has ended, and of which nobody was told since.
+    pub(super) gaps: BTreeSet<String>,
     pub(super) early: Vec<(RequestId, Instant)>,
     pub(super) streams: usize,
     pub(super) logs: bool,
@@ -159,6 +165,8 @@ impl World {
             prompts: Vec::new(),
             calls: BTreeMap::new(),
             wants: BTreeSet::new(),
+            holders: BTreeMap::new(),
+            gaps: BTreeSet::new(),
             early: Vec::new(),
             streams: 0,
             logs: false,
@@ -193,6 +201,24 @@ impl World {
             self.early.remove(0);
         }
         self.early.push((id, now));
+    }
+
+    /// A listen has ended: the resources on it are not told of any more.
+    pub(super) fn gap(&mut self, id: u64) {
+        let held = self.holders.iter().filter(|(_, holder)| **holder == id);
+        let held: Vec<String> = held.map(|(uri, _)| uri.clone()).collect();
+        for uri in held {
+            self.holders.remove(&uri);
+            self.gaps.insert(uri);
+        }
+    }
+
+    /// The server does not tell of this any more, unless on a listen that it had acknowledged.
+    pub(super) fn refuse(&mut self, uri: &str) {
+        if !self.holders.contains_key(uri) {
+            self.wants.remove(uri);
+            self.gaps.remove(uri);
+        }
     }
 
     /// A step begins.

@@ -12,7 +12,7 @@ use super::server;
 /// Ids that clients choose: of both types, and one value in two spellings.
 const IDS: [&str; 6] = ["1", "\"1\"", "2", "\"x\"", "\"\\u0078\"", "-3"];
 const TOKENS: [Option<&str>; 4] = [None, Some("1"), Some("\"1\""), Some("2")];
-pub(super) const URIS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+pub(super) const URIS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 pub(super) fn pick<T: Clone>(of: &[T], choice: u8) -> T {
     of[usize::from(choice) % of.len()].clone()
@@ -41,6 +41,20 @@ pub(super) fn step(world: &mut World, [kind, a, b, c]: [u8; 4]) {
     }
 }
 
+/// One step that has to do with subscriptions.
+pub(super) fn subscription_step(world: &mut World, [kind, a, b, c]: [u8; 4]) {
+    world.begin();
+    match kind % 16 {
+        0..=5 => subscribe(world, a, b, c),
+        6..=9 => server::acknowledges(world, a, b),
+        10..=12 => server::announces(world, a),
+        13 => server::fails(world, a, b),
+        14 => pass(world, a),
+        _ if b % 4 == 0 => cancel(world, a),
+        _ => stream(world, a),
+    }
+}
+
 fn ask(world: &mut World, a: u8, b: u8, c: u8) {
     let kinds = [
         ("tools/call", Kind::Call),
@@ -63,7 +77,7 @@ fn subscribe(world: &mut World, a: u8, b: u8, c: u8) {
     let uri = pick(&URIS, a);
     let params = json!({"uri": uri}).to_string();
     let id = pick(&IDS, b);
-    if c % 3 == 0 {
+    if c.is_multiple_of(3) {
         let kind = Kind::Unsubscribe(uri.to_owned());
         take(world, id, "resources/unsubscribe", &params, kind, None);
     } else {
@@ -80,9 +94,10 @@ fn take(world: &mut World, id: &str, method: &str, params: &str, kind: Kind, tok
     // Before it is given: what comes of it at once is judged against it.
     world.asked.push(Asked {
         id: id.to_owned(),
-        kind: kind.clone(),
+        kind: kind,
         token: token.map(str::to_owned),
         open: true,
+        done: false,
         started: now,
         progress: None,
         writes: 0,
@@ -143,7 +158,7 @@ fn reply(world: &mut World, a: u8, b: u8) {
     let id = at.map_or_else(|| "77".to_owned(), |at| world.prompts[at].id.clone());
     world.said += 1;
     let (answer, result) = match b % 6 {
-        0 => (format!(r#""error":{{"code":-1,"message":"no"}}"#), None),
+        0 => (r#""error":{"code":-1,"message":"no"}"#.to_string(), None),
         1 => (r#""result":[]"#.to_owned(), None),
         _ => {
             let result = json!({"said": world.said});
@@ -179,13 +194,22 @@ fn pass(world: &mut World, a: u8) {
 }
 
 fn stream(world: &mut World, a: u8) {
-    if a % 2 == 0 && world.streams < 3 {
+    if a.is_multiple_of(2) && world.streams < 3 {
         world.streams += 1;
         world.machine.stream_opened(world.now);
     } else if world.streams > 0 {
         world.streams -= 1;
         world.machine.stream_closed(world.now);
     }
+    judge(world);
+}
+
+/// The client is there, and wants to be told.
+pub(super) fn come(world: &mut World) {
+    world.begin();
+    tell(world, "notifications/initialized", "{}");
+    world.streams += 1;
+    world.machine.stream_opened(world.now);
     judge(world);
 }
 
@@ -215,7 +239,7 @@ fn rare(world: &mut World, a: u8, b: u8) {
             let params = r#"{"level":"info"}"#;
             take(world, id, "logging/setLevel", params, Kind::Here, None);
         }
-        _ if b % 8 == 0 => {
+        _ if b.is_multiple_of(8) => {
             world.lost = true;
             world.machine.upstream_lost("it ended");
         }

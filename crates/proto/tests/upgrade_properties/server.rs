@@ -22,6 +22,7 @@ fn say(world: &mut World, id: u64, text: &str) {
 }
 
 fn over(world: &mut World, id: u64) {
+    world.gap(id);
     world.calls.get_mut(&id).unwrap().state = State::Over;
 }
 
@@ -72,7 +73,7 @@ pub(super) fn asks(world: &mut World, a: u8, b: u8, c: u8) {
         4 => json!({"x": form, "y": form, "z": form, "w": form}),
         _ => json!({"x": form}),
     };
-    let state = (c % 2 == 0).then(|| format!("s{}-é", world.said));
+    let state = c.is_multiple_of(2).then(|| format!("s{}-é", world.said));
     let mut result = json!({"resultType": "input_required"});
     let listed = questions.as_object().into_iter().flatten();
     let method_of = |question: &Value| question["method"].as_str().unwrap_or_default().to_owned();
@@ -105,7 +106,7 @@ pub(super) fn progresses(world: &mut World, a: u8, b: u8) {
         return;
     };
     let mark = world.calls[&id].mark;
-    let token = if b % 7 == 0 { id + 1 } else { id };
+    let token = if b.is_multiple_of(7) { id + 1 } else { id };
     let params = json!({"progressToken": token, "progress": b % 16, "k": mark});
     let method = "notifications/progress";
     say(
@@ -122,7 +123,8 @@ pub(super) fn announces(world: &mut World, a: u8) {
         |call: &Call| call.state == State::Running && call.acknowledged && call.uris.contains(uri);
     let calls = world.calls.iter().filter(|(_, call)| hears(call));
     let ids: Vec<u64> = calls.map(|(id, _)| *id).collect();
-    let before = world.wants.contains(uri);
+    let holder = world.holders.get(uri);
+    let expected = holder.is_some_and(|holder| ids.contains(holder));
     for id in &ids {
         let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
         let params = json!({"uri": uri, "_meta": meta});
@@ -134,11 +136,11 @@ pub(super) fn announces(world: &mut World, a: u8) {
         );
     }
     let told = world.told.get(uri).copied().unwrap_or_default();
-    // On those that still have it on the server's side, after it was moved or taken back, it is not told.
+    // On a listen that still has it on the server's side, after it was taken back or moved, it is not told.
     assert_eq!(
         told,
-        usize::from(before && !ids.is_empty()),
-        "invariant 19: lost or doubled"
+        usize::from(expected),
+        "invariant 19: {uri} is lost or doubled"
     );
 }
 
@@ -153,11 +155,14 @@ pub(super) fn acknowledges(world: &mut World, a: u8, b: u8) {
 fn acknowledge(world: &mut World, id: u64, b: u8) {
     let call = world.calls.get_mut(&id).unwrap();
     call.acknowledged = true;
-    if b % 4 == 0 {
+    if b.is_multiple_of(4) {
         // It does not tell of one of them.
-        call.uris.pop_first();
+        let refused = call.uris.pop_first();
+        refused.into_iter().for_each(|uri| world.refuse(&uri));
     }
-    let lists = call.uris.is_empty() && b % 4 != 0;
+    let wanted = world.wants.clone();
+    let call = &world.calls[&id];
+    let lists = call.uris.is_empty() && !b.is_multiple_of(4);
     let mut filter = json!({});
     if lists {
         filter = json!({"toolsListChanged": true, "resourcesListChanged": true});
@@ -172,6 +177,13 @@ fn acknowledge(world: &mut World, id: u64, b: u8) {
         id,
         &json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string(),
     );
+    // Those that were asked for anew, were missing, or have moved.
+    for uri in world.calls[&id].uris.clone() {
+        let is_new = world.wants.contains(&uri) && !wanted.contains(&uri);
+        if is_new || world.told.contains_key(&uri) {
+            world.holders.insert(uri, id);
+        }
+    }
 }
 
 /// A call ends without a response, or was never made.
@@ -179,7 +191,7 @@ pub(super) fn fails(world: &mut World, a: u8, b: u8) {
     let Some(id) = running(world, a, |_| true) else {
         return;
     };
-    let undelivered = b % 3 == 0;
+    let undelivered = b.is_multiple_of(3);
     if let Some(mark) = world.calls[&id].mark {
         let asked = &mut world.asked[mark];
         let reads = matches!(asked.kind, Kind::Read | Kind::List) && asked.round.is_none();
@@ -213,6 +225,10 @@ pub(super) fn refuses(world: &mut World, a: u8, b: u8) {
         if asked.causes.insert(cause) {
             asked.may += 1;
         }
+    }
+    let call = &world.calls[&id];
+    if code == -32601 && call.is_listen() && !call.acknowledged {
+        call.uris.clone().iter().for_each(|uri| world.refuse(uri));
     }
     over(world, id);
     let error = json!({"code": code, "message": "no", "data": data});

@@ -274,7 +274,7 @@ impl Caller {
     }
 
     /// Does not wait for an answer any more, and says so in its own way.
-    pub(crate) async fn cancel(&mut self, asked: Asked) {
+    pub(crate) async fn cancel(&self, asked: Asked) {
         if matches!(self.kind, Kind::Stateless(..)) {
             return;
         }

@@ -9,11 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rmcp::model::*;
-use rmcp::service::{RequestContext, SubscriptionContext, SubscriptionSink};
+use rmcp::service::{
+    NotificationContext, Peer, RequestContext, SubscriptionContext, SubscriptionSink,
+};
 use rmcp::task_manager::TaskManager;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
 
+use crate::asking;
 use crate::fixtures::Fixtures;
 use crate::flows::{self, Step};
 use crate::tasks;
@@ -27,6 +30,8 @@ pub(crate) struct Handler {
     tasks: TaskManager,
     subscriptions: Arc<Mutex<HashMap<u64, SubscriptionSink>>>,
     next_subscription: Arc<AtomicU64>,
+    /// Clients in sessions.
+    peers: Arc<Mutex<Vec<Peer<RoleServer>>>>,
     codec: RequestStateCodec,
 }
 
@@ -37,6 +42,7 @@ impl Handler {
             tasks: TaskManager::new(),
             subscriptions: Arc::default(),
             next_subscription: Arc::default(),
+            peers: Arc::default(),
             // A fixed key: the state of one run means nothing to anyone else.
             codec: RequestStateCodec::new_unchecked(
                 b"thinpipe end-to-end request state".as_slice(),
@@ -46,6 +52,13 @@ impl Handler {
 
     fn sinks(&self) -> Vec<SubscriptionSink> {
         self.lock_subscriptions().values().cloned().collect()
+    }
+
+    /// The clients whose sessions go on.
+    fn peers(&self) -> Vec<Peer<RoleServer>> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|peer| !peer.is_transport_closed());
+        peers.clone()
     }
 
     fn lock_subscriptions(&self) -> std::sync::MutexGuard<'_, HashMap<u64, SubscriptionSink>> {
@@ -85,31 +98,30 @@ impl Handler {
         Ok(text("The log was written"))
     }
 
-    async fn sample(&self, prompt: &str, context: &Context) -> Result<CallToolResult, ErrorData> {
-        let request =
-            CreateMessageRequestParams::new(vec![SamplingMessage::user_text(prompt)], 100);
-        let answer = context
-            .peer
-            .create_message(request)
-            .await
-            .map_err(internal)?;
-        let said = answer
-            .message
-            .content
-            .first()
-            .and_then(|content| content.as_text());
-        Ok(text(format!(
-            "LLM response: {}",
-            said.map_or("", |said| said.text.as_str())
-        )))
+    async fn sample(
+        &self,
+        prompt: &str,
+        responses: Option<&InputResponses>,
+        context: &Context,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let params = CreateMessageRequestParams::new(vec![SamplingMessage::user_text(prompt)], 100);
+        let question = InputRequest::CreateMessage(CreateMessageRequest::new(params));
+        Ok(match asking::once(context, responses, question).await? {
+            Ok(answer) => {
+                let said = answer["content"]["text"].as_str().unwrap_or_default();
+                text(format!("LLM response: {said}")).into()
+            }
+            Err(asks) => asks.into(),
+        })
     }
 
     async fn elicit(
         &self,
         mut request: ElicitRequestParams,
         message: Option<&Value>,
+        responses: Option<&InputResponses>,
         context: &Context,
-    ) -> Result<CallToolResult, ErrorData> {
+    ) -> Result<CallToolResponse, ErrorData> {
         if let (
             ElicitRequestParams::FormElicitationParams { message: shown, .. },
             Some(Value::String(message)),
@@ -117,17 +129,39 @@ impl Handler {
         {
             shown.clone_from(message);
         }
-        let answer = context
-            .peer
-            .create_elicitation(request)
-            .await
-            .map_err(internal)?;
-        let action = serde_json::to_string(&answer.action).map_err(internal)?;
-        let content = serde_json::to_string(&answer.content).map_err(internal)?;
-        let action = action.trim_matches('"');
-        Ok(text(format!(
-            "User response: action={action}, content={content}"
-        )))
+        let question = InputRequest::Elicitation(ElicitRequest::new(request));
+        Ok(match asking::once(context, responses, question).await? {
+            Ok(answer) => {
+                let action = answer["action"].as_str().unwrap_or_default();
+                let content = &answer["content"];
+                text(format!("User response: action={action}, content={content}")).into()
+            }
+            Err(asks) => asks.into(),
+        })
+    }
+
+    /// Takes a flow as far as it goes: to what the client is asked by a result, or to its end.
+    async fn flow(
+        &self,
+        name: &str,
+        context: &Context,
+        responses: Option<&InputResponses>,
+        state: Option<&str>,
+    ) -> Option<Result<Step, ErrorData>> {
+        let (mut responses, mut state) = (responses.cloned(), state.map(str::to_owned));
+        loop {
+            let step = self.flow_step(name, context, responses.as_ref(), state.as_deref())?;
+            let asks = match step {
+                Ok(Step::Ask(asks)) if !asking::by_results(context) => asks,
+                other => return Some(other),
+            };
+            let questions = asks.input_requests.unwrap_or_default();
+            match asking::answers(&context.peer, &questions).await {
+                Ok(answers) => responses = Some(answers),
+                Err(refused) => return Some(Err(refused)),
+            }
+            state = asks.request_state;
+        }
     }
 
     fn flow_step(
@@ -167,6 +201,11 @@ impl ServerHandler for Handler {
             .with_server_info(Implementation::new("thinpipe-conformance-server", "0.1.0"))
     }
 
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.push(context.peer);
+    }
+
     // rmcp checks the `Mcp-Param-*` headers of the tools it can look up.
     fn get_tool(&self, name: &str) -> Option<Tool> {
         self.fixtures
@@ -197,7 +236,7 @@ impl ServerHandler for Handler {
         let name = request.name.as_ref();
         let (responses, state) = (request.input_responses.as_ref(), &request.request_state);
         let mut arguments = request.arguments.clone().unwrap_or_default();
-        if let Some(step) = self.flow_step(name, &context, responses, state.as_deref()) {
+        if let Some(step) = self.flow(name, &context, responses, state.as_deref()).await {
             match step? {
                 Step::Ask(ask) => return Ok(ask.into()),
                 // The answer is found by a task, which is told what was gathered.
@@ -220,10 +259,8 @@ impl ServerHandler for Handler {
         }
         if let Some(elicitation) = self.fixtures.elicitations.get(name) {
             let message = arguments.get("message");
-            return Ok(self
-                .elicit(elicitation.clone(), message, &context)
-                .await?
-                .into());
+            let elicitation = elicitation.clone();
+            return self.elicit(elicitation, message, responses, &context).await;
         }
         let result = match name {
             "test_tool_with_logging" => {
@@ -239,7 +276,7 @@ impl ServerHandler for Handler {
                     .get("prompt")
                     .and_then(Value::as_str)
                     .unwrap_or_default();
-                self.sample(prompt, &context).await?
+                return self.sample(prompt, responses, &context).await;
             }
             "test_custom_header" | "json_schema_2020_12_tool" => text(json!(arguments).to_string()),
             "test_missing_capability" => {
@@ -255,11 +292,17 @@ impl ServerHandler for Handler {
                     // Who has left meanwhile need not be told.
                     let _ = sink.notify_tool_list_changed().await;
                 }
+                for peer in self.peers() {
+                    let _ = peer.notify_tool_list_changed().await;
+                }
                 text("The tools changed")
             }
             "test_trigger_prompt_change" => {
                 for sink in self.sinks() {
                     let _ = sink.notify_prompt_list_changed().await;
+                }
+                for peer in self.peers() {
+                    let _ = peer.notify_prompt_list_changed().await;
                 }
                 text("The prompts changed")
             }
@@ -288,7 +331,7 @@ impl ServerHandler for Handler {
     ) -> Result<GetPromptResponse, ErrorData> {
         let name = request.name.as_str();
         let (responses, state) = (request.input_responses.as_ref(), &request.request_state);
-        if let Some(step) = self.flow_step(name, &context, responses, state.as_deref()) {
+        if let Some(step) = self.flow(name, &context, responses, state.as_deref()).await {
             return Ok(match step? {
                 Step::Ask(ask) => ask.into(),
                 Step::Answer(answer) => prompt(answer).into(),

@@ -5,6 +5,7 @@
 //! standard output is one line that says where it listens; with the argument `stdio` it listens nowhere, and
 //! speaks there.
 
+mod asking;
 mod fixtures;
 mod flows;
 mod handler;

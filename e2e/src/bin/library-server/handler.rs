@@ -1,5 +1,6 @@
 //! The server's methods.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -108,8 +109,11 @@ impl Fixtures {
                 let prompt = arguments["prompt"].as_str().unwrap_or("What is it?");
                 let content = json!({ "type": "text", "text": prompt });
                 let messages = json!([{ "role": "user", "content": content }]);
-                let answer = context.sample(json!({ "messages": messages, "maxTokens": 100 }));
-                let answer = answer.await?;
+                let params = json!({ "messages": messages, "maxTokens": 100 });
+                let answer = match ask("sampling/createMessage", params, context).await? {
+                    Ok(answer) => answer,
+                    Err(asks) => return Ok(asks),
+                };
                 let said = answer["content"]["text"].as_str().unwrap_or_default();
                 Ok(text(&format!("LLM response: {said}")))
             }
@@ -281,9 +285,10 @@ async fn elicit(asked: &Value, arguments: &Value, context: &Context) -> Result<O
     if arguments["message"].is_string() {
         params["message"] = arguments["message"].clone();
     }
-    let method = "elicitation/create".to_owned();
-    let request = InputRequest { method, params };
-    let answer = context.ask(&request, Duration::from_secs(60)).await?;
+    let answer = match ask("elicitation/create", params, context).await? {
+        Ok(answer) => answer,
+        Err(asks) => return Ok(asks),
+    };
     let (action, content) = (
         answer["action"].as_str().unwrap_or_default(),
         &answer["content"],
@@ -292,6 +297,30 @@ async fn elicit(asked: &Value, arguments: &Value, context: &Context) -> Result<O
         "User response: action={action}, content={content}"
     )))
 }
+
+/// One question, in the way of the client's revision: its answer, or the result that asks for it.
+async fn ask(
+    method: &str,
+    params: Value,
+    context: &Context,
+) -> Result<Result<Value, Outcome>, RpcError> {
+    let method = method.to_owned();
+    let request = InputRequest { method, params };
+    if context.session().is_some() {
+        let answer = context.ask(&request, Duration::from_secs(60)).await?;
+        return Ok(Ok(answer));
+    }
+    Ok(match context.input(ONLY) {
+        Some(answer) => Ok(answer.clone()),
+        None => Err(Outcome::InputRequired {
+            requests: BTreeMap::from([(ONLY.to_owned(), request)]),
+            state: None,
+        }),
+    })
+}
+
+/// The key of the only question.
+const ONLY: &str = "answer";
 
 fn as_outcome(result: &impl serde::Serialize) -> Result<Outcome, RpcError> {
     serde_json::to_value(result)

@@ -2,7 +2,7 @@
 
 use crate::bridge::capabilities::{Declared, Mode, Undeclared};
 use crate::bridge::downgrade::{Channel, Config, Lifetime};
-use crate::rpc::{Message, meta_key};
+use crate::rpc::{Message, code, meta_key};
 
 /// The capabilities that server requests need, and no more of what a client declared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,6 +72,18 @@ impl Abilities {
     /// Whether it has all of these.
     pub(super) fn cover(self, needed: Self) -> bool {
         self.and(needed) == needed
+    }
+
+    /// With which code a server is refused what needs these, and is not among them.
+    pub(super) fn refusal_code(self, needed: Self) -> i32 {
+        let elicits = |abilities: Self| abilities.form || abilities.url;
+        let has_kind = (self.sampling || !needed.sampling)
+            && (self.roots || !needed.roots)
+            && (elicits(self) || !elicits(needed));
+        match has_kind {
+            true => code::INVALID_PARAMS,
+            false => code::METHOD_NOT_FOUND,
+        }
     }
 
     /// What answering this needs, of a client with these (protocol notes 5.1, "Refusing a server request").

@@ -145,8 +145,8 @@ impl Calls {
     pub(super) fn expire_cancelled(&mut self, now: Instant) -> bool {
         let is_over =
             |entry: &Entry| matches!(entry, Entry::Cancelled(cancelled) if cancelled.until <= now);
-        let expired = self.cancelled().filter(|cancelled| cancelled.until <= now);
-        let eligible = expired.fold(false, |any, cancelled| any || cancelled.eligible);
+        let is_expired = |cancelled: Cancelled| cancelled.until <= now && cancelled.eligible;
+        let eligible = self.cancelled().any(is_expired);
         self.entries.retain(|_, entry| !is_over(entry));
         eligible
     }

@@ -18,7 +18,7 @@ pub const DEFAULT_COMPLETION: Duration = Duration::from_secs(45);
 /// [`Limits::held`] unless configured.
 pub const DEFAULT_HELD: usize = 1 << 20;
 /// [`Limits::kept`] unless configured.
-pub const DEFAULT_KEPT: usize = 10 << 10;
+pub const DEFAULT_KEPT: usize = 6 << 10;
 /// [`Limits::shown`] unless configured.
 pub const DEFAULT_SHOWN: usize = 1 << 20;
 /// [`Limits::listens`] unless configured.
@@ -30,9 +30,6 @@ pub const DEFAULT_URIS: usize = 1024;
 pub const MAX_ROUNDS: u8 = 10;
 /// How many server requests one exchange may have open.
 pub const MAX_QUESTIONS: usize = 8;
-/// How much of an outcome the reader of a Streamable HTTP stream takes while the exchange is parked
-/// (protocol notes 5.4.2); the rest is left in the socket until the retry. For the shell.
-pub const HELD_ON_STREAM: usize = 64 << 10;
 /// How long the stream of a cancelled request is read on.
 pub const CANCELLED_STREAM_AGE: Duration = Duration::from_secs(5);
 /// How long requests wait for what the gateway has to ask the server first (a log level, a list of tools);
@@ -112,9 +109,10 @@ pub struct Limits {
     pub parked_age: Duration,
     /// How long a request waits for the elicitations before it. 45 s by default.
     pub completion: Duration,
-    /// The largest outcome that is held for a parked exchange, in bytes. 1 MiB by default.
+    /// The largest outcome that is held for a parked exchange, in bytes. 1 MiB by default. Where each request
+    /// has its own stream, the caller leaves most of such an outcome in the socket.
     pub held: usize,
-    /// How many bytes of server requests a parked exchange keeps. 10 KiB by default. One that was shown
+    /// How many bytes of server requests a parked exchange keeps. 6 KiB by default. One that was shown
     /// and is larger cannot be shown again.
     pub kept: usize,
     /// How many bytes of server requests are shown in one round. 1 MiB by default.

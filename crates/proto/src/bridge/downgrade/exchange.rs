@@ -230,3 +230,19 @@ pub(super) fn is_repeatable(method: &str) -> bool {
             | "server/discover"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::downgrade::question::Question;
+    use crate::bridge::downgrade::{DEFAULT_KEPT, MAX_QUESTIONS};
+    use crate::bridge::limits::MAX_KEPT;
+
+    /// Invariant 23: what is kept of a parked exchange without an outcome, with the longest progress token and
+    /// task id there can be.
+    #[test]
+    fn a_parked_exchange_is_under_16_kib() {
+        let own = size_of::<Exchange>() + MAX_QUESTIONS * size_of::<Question>();
+        assert!(DEFAULT_KEPT + 2 * MAX_KEPT + own < 16 << 10, "{own}");
+    }
+}

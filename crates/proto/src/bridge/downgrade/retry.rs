@@ -9,7 +9,7 @@ use crate::bridge::downgrade::{
 };
 use crate::bridge::progress::Progress;
 use crate::bridge::shape::Responses;
-use crate::rpc::{Message, code, error_response, response};
+use crate::rpc::{Message, error_response, response};
 
 impl Downgrading {
     pub(super) fn take_retry(
@@ -78,7 +78,8 @@ impl Downgrading {
         let abilities = client.abilities;
         for question in questions.take(|question| !abilities.cover(question.needed)) {
             let text = "the client does not declare the capability for this any more";
-            let answer = error_response(Some(&question.id), code::INVALID_PARAMS, text, None);
+            let code = abilities.refusal_code(question.needed);
+            let answer = error_response(Some(&question.id), code, text, None);
             self.tell_upstream(answer);
         }
         for question in questions.take_lost() {

@@ -9,8 +9,8 @@ use crate::bridge::envelope::LogLevel;
 use crate::bridge::limits::Limits;
 use crate::revision::Revision;
 
-/// The most calls upstream that one request of a client may need, one for each round of questions
-/// (protocol notes 5.3.1).
+/// The most rounds of questions that one request of a client may lead to (protocol notes 5.3.1): after so many
+/// the server has its answer, or there is none.
 pub const MAX_ROUNDS: u32 = 10;
 /// The longest `requestState` that is kept, in bytes of JSON text.
 pub const MAX_STATE: usize = 1 << 20;

@@ -24,7 +24,7 @@ pub(super) struct Exchange {
     pub(super) progress: Option<Progress>,
     pub(super) clock: Clock,
     pub(super) leg: Leg,
-    /// Calls upstream that rounds of questions have led to, the first included.
+    /// Calls upstream: the first, and one for each round of questions.
     pub(super) rounds: u32,
     /// How long the last round without questions was paced.
     pub(super) paced: Option<Duration>,

@@ -19,7 +19,7 @@ use crate::classify::is_read_only_method;
 use crate::rpc::{Kind, Message, Object, RequestId, code, response, splice};
 
 /// `data.reason` of what the server may not say.
-pub(super) const INVALID: &str = "invalid_upstream_response";
+pub(super) const INVALID: &str = "upstream_invalid";
 
 impl Upgrading {
     /// Sends a request that was not sent yet; what has to be known first is found out first.
@@ -225,13 +225,7 @@ impl Upgrading {
                 if repeatable && !std::mem::replace(&mut exchange.spent.lost, true) {
                     return self.again(id, input);
                 }
-                let fate = if undelivered {
-                    "the request was not sent"
-                } else {
-                    "the call may have run"
-                };
-                let text = format!("{text}; {fate}");
-                self.fail(id, reason, &text);
+                self.fail(id, reason, text);
             }
             Leg::Task(_, step @ Step::Getting(_)) => {
                 // To ask does no harm; the clock of the request ends it.

@@ -39,7 +39,7 @@ impl Upgrading {
             Ok(round) => round,
             Err(text) => return self.fail(id, INVALID, &text),
         };
-        if exchange.rounds >= MAX_ROUNDS {
+        if exchange.rounds > MAX_ROUNDS {
             return self.no_input(id, "the server asked in too many rounds", None, now);
         }
         if round.requests.len() + self.prompts.len() > self.config.limits.server_requests {

@@ -171,7 +171,7 @@ impl Upgrading {
         if questions.is_empty() {
             return self.wait_for_task(id, told, now);
         }
-        if rounds >= MAX_ROUNDS {
+        if rounds > MAX_ROUNDS {
             return self.no_input(id, "the server asked in too many rounds", None, now);
         }
         if questions.len() + self.prompts.len() > self.config.limits.server_requests {

@@ -225,6 +225,15 @@ impl Outlet {
         }
     }
 
+    /// Whether somebody reads it now, or has not begun to: who left one that can be resumed may come back.
+    #[must_use]
+    pub fn is_attended(&self) -> bool {
+        match &self.to {
+            To::Own(stream, _) => !stream.is_streaming() || stream.buffer.is_attached(),
+            To::Shared(_) => !self.is_closed(),
+        }
+    }
+
     /// Whether nobody reads it any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {

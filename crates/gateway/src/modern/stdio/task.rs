@@ -1,0 +1,200 @@
+//! The task of a program: starting, reading, writing, keeping the time.
+
+use std::future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thinpipe_proto::bridge::Dropped;
+use thinpipe_proto::bridge::multiplex::Write;
+use thinpipe_transport::upstream::pipe::{Pipe, PipeReceiver, PipeSender};
+
+use super::{Program, Runs, now};
+use crate::failure::with_causes;
+use crate::pipe::Spoken;
+
+/// How long the end of a program that takes nothing more may take to be read.
+const LAST_READ: Duration = Duration::from_secs(1);
+
+/// How the service of a program has ended.
+enum Ended {
+    Closed(String),
+    /// It takes nothing more. What is read of its end, its status, says more.
+    Unwritable(String),
+    Unused,
+}
+
+impl Program {
+    /// Does everything, until the gateway stops.
+    pub(super) async fn run(self: Arc<Self>) {
+        tokio::select! {
+            // None of them goes on after this: what they hold ends with them.
+            () = self.stop.cancelled() => {}
+            () = self.keep_time() => {}
+            () = self.serve_programs() => {}
+        }
+        self.feed(|machine, _| machine.end("the gateway shuts down"));
+        let dropped = self.lock().machine.dropped();
+        if dropped != Dropped::default() {
+            tracing::debug!(upstream = %self.name, ?dropped, "messages that led nowhere");
+        }
+    }
+
+    async fn serve_programs(&self) {
+        loop {
+            let pipe = self.next_pipe().await;
+            let reason = self.serve(pipe).await;
+            tracing::info!(upstream = %self.name, reason, "a program has ended");
+            let mut state = self.lock();
+            state.program = Runs::No;
+            state.machine.upstream_lost(&reason);
+            self.settle(state);
+        }
+    }
+
+    /// Starts a program when one is wanted.
+    async fn next_pipe(&self) -> Pipe {
+        loop {
+            while !std::mem::take(&mut self.lock().to_start) {
+                self.to_start.notified().await;
+            }
+            match self.children.start() {
+                Ok(pipe) => {
+                    let mut state = self.lock();
+                    state.program = Runs::Yes;
+                    state.machine.started();
+                    self.settle(state);
+                    return pipe;
+                }
+                Err(not_started) => {
+                    let pause = not_started.pause();
+                    let mut state = self.lock();
+                    state.not_started = Some(not_started.into_failure(&self.name));
+                    state.machine.start_failed(now() + pause);
+                    self.settle(state);
+                }
+            }
+        }
+    }
+
+    /// Serves a program to its end; says why it is over.
+    async fn serve(&self, pipe: Pipe) -> String {
+        let Pipe {
+            sender,
+            mut receiver,
+        } = pipe;
+        let mut heard = false;
+        let ended = tokio::select! {
+            // Neither is asked again: the program is over with the first.
+            reason = self.read(&mut receiver, &mut heard) => Ended::Closed(reason),
+            reason = self.write(&sender) => Ended::Unwritable(reason),
+            () = self.retired() => Ended::Unused,
+        };
+        let reason = match ended {
+            Ended::Closed(reason) => reason,
+            Ended::Unwritable(reason) => {
+                let last = self.read(&mut receiver, &mut heard);
+                let last = tokio::time::timeout(LAST_READ, last).await;
+                last.unwrap_or(reason)
+            }
+            Ended::Unused => {
+                heard = true;
+                "nobody uses it".to_owned()
+            }
+        };
+        sender.close();
+        if !heard {
+            self.children.start_failed();
+        }
+        reason
+    }
+
+    async fn retired(&self) {
+        while self.lock().program != Runs::Retired {
+            self.retire.notified().await;
+        }
+    }
+
+    async fn read(&self, receiver: &mut PipeReceiver, heard: &mut bool) -> String {
+        loop {
+            match receiver.next().await {
+                Some(Ok(message)) => {
+                    if !std::mem::replace(heard, true) {
+                        self.children.start_succeeded(Some(Spoken::Stateless));
+                    }
+                    self.feed(|machine, now| machine.upstream(&message, now));
+                }
+                Some(Err(error)) => return with_causes(&error),
+                None => return "its pipe was closed".to_owned(),
+            }
+        }
+    }
+
+    async fn write(&self, sender: &PipeSender) -> String {
+        loop {
+            let Write { message, call } = self.next_write().await;
+            let sent = tokio::time::timeout(self.idle, sender.send(message)).await;
+            match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    let reason = with_causes(&error);
+                    if let Some(call) = call.filter(|_| error.is_undelivered()) {
+                        self.feed(|machine, _| machine.not_written(call, &reason));
+                    }
+                    return reason;
+                }
+                Err(_) => return "it does not take what it is sent".to_owned(),
+            }
+        }
+    }
+
+    async fn next_write(&self) -> Write {
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some(write) = state.machine.poll_write(now()) {
+                    // Its deadline has begun anew.
+                    self.notify(state);
+                    return write;
+                }
+            }
+            self.to_write.notified().await;
+        }
+    }
+
+    async fn keep_time(&self) {
+        loop {
+            let due = self.arm();
+            let sleep = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => future::pending().await,
+                }
+            };
+            tokio::select! {
+                // Cancel-safe: the time is looked at anew.
+                () = self.timer.notified() => {}
+                // Cancel-safe: the same.
+                () = sleep => self.expire(),
+            }
+        }
+    }
+
+    fn arm(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        state.armed = state.due();
+        state.armed
+    }
+
+    fn expire(&self) {
+        let mut state = self.lock();
+        let now = now();
+        state.machine.on_timeout(now);
+        if state.idle_due().is_some_and(|due| due <= now) {
+            // From here on a call is one for another program.
+            state.program = Runs::Retired;
+            state.machine.upstream_lost("nobody uses it");
+            self.retire.notify_one();
+        }
+        self.settle(state);
+    }
+}

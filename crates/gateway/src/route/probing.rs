@@ -1,0 +1,96 @@
+//! What a program speaks (protocol notes 1.4).
+
+use thinpipe_proto::probe::{DISCOVER_TIMEOUT, StdioNext, StdioProbe, discover_request};
+use thinpipe_proto::revision::Revision;
+use thinpipe_transport::upstream::probe::{Speaks, Verdict};
+
+use super::Route;
+use super::server::Server;
+use crate::failure::{Failure, Reason};
+use crate::pipe::{Children, Spoken};
+
+impl Route {
+    /// Asks a program what it speaks, with `server/discover`. The child that was asked is kept for whoever
+    /// comes next. `None`: the server is no program.
+    ///
+    /// One that does not answer is taken for one with sessions. But it may be slow, or have failed, so that
+    /// only its answer to `initialize` will [tell](crate::health::Era::said).
+    pub(crate) async fn ask_program(&self) -> Option<Result<Asked, Failure>> {
+        let Server::Stdio(children) = &self.server else {
+            return None;
+        };
+        if self.program.as_ref().is_some_and(|program| program.runs()) {
+            return Some(Ok(Asked::Answered(verdict_of(modern()))));
+        }
+        Some(self.ask_child(children).await)
+    }
+
+    async fn ask_child(&self, children: &Children) -> Result<Asked, Failure> {
+        let mut pipe = children
+            .start()
+            .map_err(|not| not.into_failure(self.name()))?;
+        let (mut probe, mut next) = StdioProbe::begin();
+        let verdict = loop {
+            next = match next {
+                StdioNext::Discover { id, revision } => {
+                    let request = discover_request(&id, revision);
+                    let asked = pipe.ask(request, |message| probe.received(message));
+                    match tokio::time::timeout(DISCOVER_TIMEOUT, asked).await {
+                        Ok(Ok(next)) => next,
+                        // Some with sessions end over anything that is not initialize.
+                        Ok(Err(error)) => {
+                            tracing::debug!(upstream = self.name(), %error, "a program ended when it was asked");
+                            return Ok(Asked::Silent(legacy_verdict()));
+                        }
+                        Err(_) => {
+                            children.keep(pipe);
+                            return Ok(Asked::Silent(legacy_verdict()));
+                        }
+                    }
+                }
+                // Whoever comes next says it, in its own words.
+                StdioNext::Initialize { .. } => break legacy_verdict(),
+                StdioNext::Done(verdict) => break verdict,
+                StdioNext::Failed(failure) => {
+                    let text = format!("{} cannot be asked what it speaks: {failure}", self.name());
+                    return Err(Failure::new(Reason::Invalid, text));
+                }
+            };
+        };
+        children.start_succeeded(verdict.modern().map(|_| Spoken::Stateless));
+        children.keep(pipe);
+        Ok(Asked::Answered(verdict))
+    }
+}
+
+/// What came of asking a program.
+pub(crate) enum Asked {
+    Answered(Verdict),
+    /// It did not answer, or not in time.
+    Silent(Verdict),
+}
+
+/// What speaks 2026-07-28, and nothing else as far as is known.
+pub(crate) fn modern() -> Speaks {
+    Speaks::Modern {
+        revisions: vec![Revision::NEWEST],
+        legacy: None,
+    }
+}
+
+/// What is known of a server that was not asked who it is.
+pub(crate) fn verdict_of(speaks: Speaks) -> Verdict {
+    Verdict {
+        speaks,
+        server_name: None,
+        server_version: None,
+        discover: None,
+    }
+}
+
+/// What is known of a program that has sessions before it has opened one.
+fn legacy_verdict() -> Verdict {
+    verdict_of(Speaks::Legacy {
+        revision: Revision::NEWEST_LEGACY,
+    })
+}

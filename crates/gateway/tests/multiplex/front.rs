@@ -1,0 +1,93 @@
+//! A gateway in front of one server.
+
+use serde_json::{Value, json};
+use thinpipe_gateway::{Gateway, GatewayConfig, Reached, Route, UpstreamSpec};
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_testkit::rpc::{Modern, modern};
+use thinpipe_testkit::{Client, Connection, Response};
+use thinpipe_transport::server::{Server, ServerConfig};
+use tokio::net::TcpListener;
+
+pub(crate) struct Front {
+    pub(crate) client: Client,
+    pub(crate) server: Server,
+    pub(crate) gateway: Gateway,
+}
+
+impl Front {
+    pub(crate) async fn start(reached: impl Into<Reached>) -> Self {
+        Self::with(reached, |_| {}).await
+    }
+
+    pub(crate) async fn with(
+        reached: impl Into<Reached>,
+        change: impl FnOnce(&mut UpstreamSpec),
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let mut spec = UpstreamSpec::new("/mcp", reached);
+        change(&mut spec);
+        let upstreams = GatewayConfig {
+            upstreams: vec![spec],
+            deprecation: DeprecationConfig::default(),
+            state_keys: Vec::new(),
+        };
+        let config = ServerConfig {
+            access: AccessPolicy {
+                loopback: true,
+                ..AccessPolicy::default()
+            },
+            ..ServerConfig::default()
+        };
+        let builder = Server::builder(config);
+        let gateway = Gateway::new(upstreams, builder.buffered()).expect("a gateway");
+        let server = gateway.mount(builder).build();
+        gateway.start(&server);
+        let accepting = server.clone();
+        server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
+        Self {
+            client: Client::new(&format!("http://{address}/mcp")),
+            server,
+            gateway,
+        }
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.gateway.routes()[0]
+    }
+
+    /// Sends a request, and does not wait for its answer.
+    pub(crate) async fn send(&self, request: &Modern) -> Connection {
+        self.client.post_modern(request).send().await
+    }
+
+    pub(crate) async fn ask(&self, request: &Modern) -> Response {
+        self.client.post_modern(request).await
+    }
+
+    /// Until so many children run.
+    pub(crate) async fn children_run(&self, count: usize) {
+        thinpipe_testkit::eventually("so many children run", async || {
+            match self.route().children().unwrap_or_default() {
+                stats if stats.running == count => Ok(()),
+                stats => Err(format!("{stats:?}")),
+            }
+        })
+        .await;
+    }
+}
+
+/// A call of a tool under this id, with this token.
+pub(crate) fn call(id: impl Into<Value>, token: impl Into<Value>) -> Modern {
+    let meta = json!({"progressToken": token.into()});
+    let params = json!({"name": "echo", "arguments": {}, "_meta": meta});
+    modern(id, "tools/call", params)
+}
+
+pub(crate) fn listen(id: impl Into<Value>, notifications: &Value) -> Modern {
+    let params = json!({"notifications": notifications});
+    modern(id, "subscriptions/listen", params)
+}

@@ -1,0 +1,100 @@
+//! Servers at a URL.
+
+use serde_json::json;
+use thinpipe_gateway::{HttpUpstream, Reached};
+use thinpipe_proto::revision::Binding;
+use thinpipe_testkit::{Script, Upstream, rpc};
+use thinpipe_transport::upstream::UpstreamConfig;
+
+use crate::front::{Front, call};
+
+fn at(upstream: &Upstream) -> Reached {
+    Reached::Http(HttpUpstream {
+        client: UpstreamConfig::new("up".into(), upstream.url().parse().expect("a URL")),
+        pin: Some(Binding::Stateless),
+    })
+}
+
+/// R245, R126: statuses and bodies, `requestState` and headers that nobody here knows pass unchanged.
+#[tokio::test]
+async fn r245_what_passes_is_not_changed() {
+    let upstream = Upstream::start().await;
+    let front = Front::start(at(&upstream)).await;
+    for (status, body) in [
+        (
+            400,
+            r#"{"jsonrpc":"2.0", "id":1,"error":{"code":-32602,"message":"m","x":[1.0]}}"#,
+        ),
+        (
+            400,
+            r#"{"jsonrpc":"2.0", "id":1,"error":{"code":-32021,"message":"m","data":{"requiredCapabilities":{"roots":{}}}}}"#,
+        ),
+        (
+            404,
+            r#"{"jsonrpc":"2.0", "id":1,"error":{"code":-32601,"message":"m"}}"#,
+        ),
+        (400, "not JSON at all"),
+        (
+            200,
+            r#"{"jsonrpc":"2.0", "id":1,"result":{"resultType":"input_required","requestState":"s/=+"}}"#,
+        ),
+    ] {
+        let script = Script::status(status).content_type("application/json");
+        upstream.once("tools/call", script.whole(body));
+        let request = front.client.post_modern(&call(1, 1));
+        let mut response = request
+            .header("X-Anything", "a, b")
+            .header("Mcp-Param-Unknown", "=?base64?SGVsbG8=?=")
+            .await;
+        assert_eq!(response.status, status);
+        assert_eq!(response.read_to_end().await, body);
+        let seen = upstream.record().last("tools/call").unwrap().clone();
+        assert_eq!(seen.headers.get("X-Anything"), Some("a, b"));
+        assert_eq!(
+            seen.headers.get("Mcp-Param-Unknown"),
+            Some("=?base64?SGVsbG8=?=")
+        );
+    }
+    let state =
+        json!({"name": "echo", "arguments": {}, "requestState": "s/=+", "inputResponses": {}});
+    front.ask(&rpc::modern(1, "tools/call", state)).await;
+    let seen = upstream.record().last("tools/call").unwrap().clone();
+    assert_eq!(seen.json()["params"]["requestState"], "s/=+");
+}
+
+/// K5: a description and a refusal name what both sides do.
+#[tokio::test]
+async fn k5_revisions_are_narrowed() {
+    let upstream = Upstream::start().await;
+    let front = Front::start(at(&upstream)).await;
+    let named = json!(["2030-01-01", "2026-07-28", "2025-11-25"]);
+    let ours = json!(["2026-07-28", "2025-11-25"]);
+    let result = json!({"resultType": "complete", "supportedVersions": named, "capabilities": {}});
+    upstream.on("server/discover", Script::json(rpc::result(result)));
+    let mut answer = front
+        .ask(&rpc::modern(1, "server/discover", json!({})))
+        .await;
+    assert_eq!(answer.json().await["result"]["supportedVersions"], ours);
+    let data = json!({"supported": named, "requested": "x"});
+    let script = Script::status(400).content_type("application/json");
+    upstream.on(
+        "tools/call",
+        script.whole(rpc::error_with(-32022, "m", &data)),
+    );
+    let mut answer = front.ask(&call(1, 1)).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json().await["error"]["data"]["supported"], ours);
+}
+
+/// 5.5: a cancellation cannot be of another POST; it is taken and goes nowhere.
+#[tokio::test]
+async fn r130_a_cancellation_goes_nowhere() {
+    let upstream = Upstream::start().await;
+    let front = Front::start(at(&upstream)).await;
+    for (method, count) in [("notifications/cancelled", 0), ("notifications/x", 1)] {
+        let mut notification = rpc::modern(1, method, json!({"requestId": 1}));
+        notification.body = rpc::notification(method, &json!({"requestId": 1}));
+        assert_eq!(front.ask(&notification).await.status, 202);
+        assert_eq!(upstream.record().count(method), count, "{method}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Clients of 2026-07-28 in front of servers of that revision (protocol notes 5.5): the gateway as a library,
+//! over sockets, between scripted clients and servers.
+
+mod front;
+mod http;
+mod probing;
+mod program;
+mod scripted;

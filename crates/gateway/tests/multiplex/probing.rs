@@ -1,0 +1,159 @@
+//! Finding out what a program speaks (protocol notes 1.4).
+
+use serde_json::json;
+use thinpipe_testkit::rpc;
+
+use crate::front::{Front, call};
+use crate::scripted::Scripted;
+
+/// R020, K1: it is asked once, and the process that was asked is the one that is used.
+#[tokio::test]
+async fn r020_a_program_is_asked_before_its_first_call() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.unknown()).await;
+    let one = front.send(&call(1, 1)).await;
+    let mut speaker = program.process_started().await;
+    let asked = speaker.hears("server/discover").await;
+    assert_eq!(asked["id"], "probe-1");
+    let two = front.send(&call(2, 2)).await;
+    let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {}});
+    speaker.answer(&asked, result).await;
+    for _ in 0..2 {
+        let heard = speaker.hears("tools/call").await;
+        speaker.answer(&heard, json!({"content": []})).await;
+    }
+    assert_eq!(one.response().await.json().await["id"], 1);
+    assert_eq!(two.response().await.json().await["id"], 2);
+    assert_eq!(front.route().children().unwrap().spawned, 1);
+    let speaks = front.route().program_speaks().unwrap();
+    assert!(speaks.contains("2026-07-28"), "{speaks}");
+}
+
+/// R033: another answer says that it has sessions. The process that was asked serves the first of them, and
+/// nothing of the question gets in its way.
+#[tokio::test]
+async fn r033_a_program_with_sessions_is_used_as_one() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.unknown()).await;
+    let modern = front.send(&call(1, 1)).await;
+    let mut speaker = program.process_started().await;
+    let asked = speaker.hears("server/discover").await;
+    speaker.refuse(&asked, -32601, json!(null)).await;
+    let heard = speaker.hears("initialize").await;
+    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
+    speaker.answer(&heard, result).await;
+    speaker.hears("notifications/initialized").await;
+    let heard = speaker.hears("tools/call").await;
+    speaker.answer(&heard, json!({"content": []})).await;
+    assert_eq!(modern.response().await.json().await["id"], 1);
+    assert_eq!(front.route().children().unwrap().spawned, 1);
+}
+
+/// R035: a program that ends over the question is started again, and not asked again but by `initialize`.
+#[tokio::test]
+async fn r035_a_program_that_ends_over_the_question_is_started_again() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.unknown()).await;
+    let modern = front.send(&call(1, 1)).await;
+    let mut speaker = program.process_started().await;
+    speaker.hears("server/discover").await;
+    speaker.die();
+    let mut speaker = program.process_started().await;
+    let heard = speaker.hears("initialize").await;
+    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
+    speaker.answer(&heard, result).await;
+    speaker.hears("notifications/initialized").await;
+    let heard = speaker.hears("tools/call").await;
+    speaker.answer(&heard, json!({"content": []})).await;
+    assert_eq!(modern.response().await.json().await["id"], 1);
+    // By now it is known.
+    let modern = front.send(&call(2, 2)).await;
+    let mut speaker = program.process_started().await;
+    speaker.hears("initialize").await;
+    drop(modern);
+}
+
+/// A client with a session is served at once: its `initialize` is the question.
+#[tokio::test]
+async fn r033_a_client_with_a_session_does_not_wait_for_a_question() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.unknown()).await;
+    let legacy = front
+        .client
+        .post(rpc::initialize(1, "2025-06-18"))
+        .send()
+        .await;
+    let mut speaker = program.process_started().await;
+    let heard = speaker.hears("initialize").await;
+    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}});
+    speaker.answer(&heard, result).await;
+    assert_eq!(legacy.response().await.json().await["id"], 1);
+}
+
+/// What is pinned is not asked.
+#[tokio::test]
+async fn k1_a_pinned_program_is_not_asked() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.modern()).await;
+    let connection = front.send(&call(1, 1)).await;
+    let mut speaker = program.process_started().await;
+    let heard = speaker.hears("tools/call").await;
+    speaker.answer(&heard, json!({"content": []})).await;
+    assert_eq!(connection.response().await.json().await["id"], 1);
+    assert!(!program.is_started_again().await);
+}
+
+/// R216, C24: a program that has no `initialize` says so when a client with a session comes. It is no failed
+/// start, and the client is served all the same; the next one without that question.
+#[tokio::test]
+async fn r216_a_client_with_a_session_reaches_a_program_without() {
+    for (code, data) in [
+        (-32601, json!(null)),
+        (
+            -32022,
+            json!({"supported": ["2026-07-28"], "requested": "2025-06-18"}),
+        ),
+    ] {
+        let program = Scripted::start().await;
+        let front = Front::start(program.unknown()).await;
+        let one = front
+            .client
+            .post(rpc::initialize(1, "2025-06-18"))
+            .send()
+            .await;
+        let mut speaker = program.process_started().await;
+        let heard = speaker.hears("initialize").await;
+        speaker.refuse(&heard, code, data).await;
+        let mut speaker = program.process_started().await;
+        for connection in [Some(one), None] {
+            let connection = match connection {
+                Some(connection) => connection,
+                None => {
+                    front
+                        .client
+                        .post(rpc::initialize(1, "2025-06-18"))
+                        .send()
+                        .await
+                }
+            };
+            let heard = speaker.hears("server/discover").await;
+            let result = json!({
+                "supportedVersions": ["2026-07-28"],
+                "capabilities": {"tools": {}},
+                "ttlMs": 0,
+                "cacheScope": "private",
+                "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s", "version": "1"}},
+            });
+            speaker.answer(&heard, result).await;
+            let mut response = connection.response().await;
+            assert!(response.header("Mcp-Session-Id").is_some());
+            let answer = response.json().await;
+            assert_eq!(answer["result"]["protocolVersion"], "2025-06-18");
+            assert_eq!(answer["result"]["serverInfo"]["name"], "s");
+        }
+        let speaks = front.route().program_speaks().unwrap();
+        assert!(speaks.contains("2026-07-28"), "{speaks}");
+        assert!(front.route().is_healthy());
+        assert_eq!(front.route().children().unwrap().spawned, 2);
+    }
+}
