@@ -315,6 +315,16 @@ impl Downgrade {
         }
     }
 
+    /// Sessions that requests share.
+    pub(crate) fn pooled(&self) -> usize {
+        self.pool.count()
+    }
+
+    /// Calls that wait for their clients.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.count()
+    }
+
     fn name(&self) -> &str {
         &self.settings.upstream
     }

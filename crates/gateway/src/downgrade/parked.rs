@@ -44,6 +44,12 @@ impl Parked {
         })
     }
 
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        let counts = self.counts.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).total
+    }
+
     /// `None`: as many wait as may.
     pub(super) fn take(self: &Arc<Self>, client: &Client) -> Option<ParkedPlace> {
         let who = match &client.principal {

@@ -7,6 +7,7 @@
 mod front;
 
 mod errors;
+mod figures;
 mod leaving;
 mod listens;
 mod logs;
