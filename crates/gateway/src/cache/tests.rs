@@ -111,9 +111,9 @@ async fn r124_tools_are_learned_without_a_cache() {
     call(&server, 1, "tools/list").await;
     assert_eq!(counting.0.load(Ordering::Relaxed), 2);
     let check = |region: &str| {
-        let call = message(&format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","arguments":{{"region":"eu"}}}}}}"#
-        ));
+        let call = message(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"region":"eu"}}}"#,
+        );
         let mut headers = HeaderMap::new();
         headers.insert("mcp-param-region", region.parse().unwrap());
         answers
