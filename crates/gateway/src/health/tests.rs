@@ -179,7 +179,7 @@ async fn k1_who_waits_for_a_probe_shares_its_failure() {
 /// nothing of sessions.
 #[tokio::test]
 async fn k1_sessions_that_do_not_open_contradict_a_verdict() {
-    for (speaks, stays) in [(LEGACY, false), (crate::route::modern(), true)] {
+    for (speaks, stays) in [(LEGACY, false), (modern(), true)] {
         let route = route(NOWHERE, |_| {});
         route.era().learn(verdict(speaks));
         route.era().contradicted_sessions();
