@@ -44,6 +44,12 @@ impl Parked {
         })
     }
 
+    /// Whether any call waits.
+    pub(super) fn any(&self) -> bool {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.total > 0
+    }
+
     /// `None`: as many wait as may.
     pub(super) fn take(self: &Arc<Self>, client: &Client) -> Option<ParkedPlace> {
         let who = match &client.principal {

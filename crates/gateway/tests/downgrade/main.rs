@@ -6,6 +6,7 @@
 #[path = "../pipes/front.rs"]
 mod front;
 
+mod draining;
 mod errors;
 mod leaving;
 mod limits;

@@ -5,7 +5,7 @@ use thinpipe_gateway::{HttpUpstream, Reached, StateKey, UpstreamSpec};
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::rpc::Modern;
 use thinpipe_testkit::{Behaviour, Client, Connection, Era, Response, Upstream, rpc};
-use thinpipe_transport::server::AccessToken;
+use thinpipe_transport::server::{AccessToken, ServerConfig};
 use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
@@ -42,7 +42,12 @@ impl Place {
         behave: impl FnOnce(&mut Behaviour),
         change: impl FnOnce(&mut UpstreamSpec),
     ) -> Self {
-        Self::open_to(way, &[ALICE, BOB], behave, change).await
+        Self::open_to(way, &[ALICE, BOB], behave, change, |_| {}).await
+    }
+
+    /// With other settings of the server side.
+    pub(crate) async fn configured(way: Way, configure: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::open_to(way, &[ALICE, BOB], |_| {}, |_| {}, configure).await
     }
 
     /// The same, of a gateway with these keys, before a server at a URL.
@@ -60,7 +65,7 @@ impl Place {
 
     /// Nobody needs a token here.
     pub(crate) async fn anonymous(way: Way) -> Self {
-        Self::open_to(way, &[], |_| {}, |_| {}).await
+        Self::open_to(way, &[], |_| {}, |_| {}, |_| {}).await
     }
 
     async fn open_to(
@@ -68,6 +73,7 @@ impl Place {
         principals: &[&str],
         behave: impl FnOnce(&mut Behaviour),
         change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
     ) -> Self {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| {
@@ -78,7 +84,11 @@ impl Place {
         });
         let tokens = tokens(principals);
         let reached = reached(way, &upstream);
-        let front = Front::with(reached, change, |config| config.tokens = tokens).await;
+        let front = Front::with(reached, change, |config| {
+            config.tokens = tokens;
+            configure(config);
+        })
+        .await;
         Self { upstream, front }
     }
 
