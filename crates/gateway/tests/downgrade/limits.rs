@@ -163,17 +163,3 @@ async fn r239_a_listen_ends_with_the_process() {
         .await;
     }
 }
-
-/// 5.7, O20: a call that still waits for its client at the end of the process is cancelled at the server.
-#[tokio::test]
-async fn r238_a_parked_call_is_cancelled_with_the_process() {
-    for way in WAYS {
-        let place = Place::start(way).await;
-        asked(&place.client(ALICE), &call(1, "ask")).await;
-        place.front.server.shut_down().await;
-        place.front.gateway.finish().await;
-        let cancelled = place.upstream.nth("notifications/cancelled", 0).await;
-        let call = place.upstream.requests("tools/call").remove(0);
-        assert_eq!(*cancelled.param("/requestId"), call.json()["id"], "{way:?}");
-    }
-}
