@@ -26,7 +26,7 @@ use thinpipe_proto::shown::Shown;
 use thinpipe_transport::ByteBudget;
 
 use crate::config::CacheConfig;
-use crate::interceptor::{MessageContext, Outcome};
+use crate::interceptor::{Chain, Direction, MessageContext, Outcome};
 
 pub(crate) use server::Remembering;
 pub(crate) use tap::tap;
@@ -316,11 +316,12 @@ impl Noting {
     }
 }
 
-/// What is shown of a result where a chain reads the answers: it may show others something else, so that a
-/// list for everybody is for this principal only (protocol notes 4.4).
-pub(crate) fn narrowed(context: &MessageContext, outcome: Outcome) -> Outcome {
-    let method = context.method.as_deref().unwrap_or_default();
-    if !context.revision.is_modern() || !is_cacheable_method(method) {
+/// What is shown of a result that a chain has read: it may show others something else, so that a list for
+/// everybody is for this principal only (protocol notes 4.4).
+pub(crate) fn narrowed(chain: &Chain, context: &MessageContext, outcome: Outcome) -> Outcome {
+    let method = context.method.as_deref();
+    let is_kept = context.revision.is_modern() && method.is_some_and(is_cacheable_method);
+    if !is_kept || !chain.wants(Direction::ToClient, method) {
         return outcome;
     }
     match &outcome {

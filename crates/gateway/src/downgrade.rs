@@ -279,7 +279,7 @@ impl Downgrade {
 
     /// Whether a call waits for its client to come back.
     pub(crate) fn awaits_clients(&self) -> bool {
-        self.parked.any()
+        self.parked.count() > 0
     }
 
     fn park(&self, client: &Client) -> Option<ParkedPlace> {
@@ -318,6 +318,16 @@ impl Downgrade {
             upstream: self.name(),
             principal: &post.client.principal,
         }
+    }
+
+    /// Sessions that requests share.
+    pub(crate) fn pooled(&self) -> usize {
+        self.pool.count()
+    }
+
+    /// Calls that wait for their clients.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.count()
     }
 
     fn name(&self) -> &str {

@@ -130,7 +130,11 @@ impl Route {
     /// What it has counted.
     #[must_use]
     pub fn route_stats(&self) -> RouteStats {
-        self.counters.snapshot()
+        RouteStats {
+            sessions_pooled: self.downgrade.pooled() as u64,
+            calls_parked: self.downgrade.parked() as u64,
+            ..self.counters.snapshot()
+        }
     }
 
     /// How many exchanges of each method there were, and how long they took.

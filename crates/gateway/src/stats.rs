@@ -26,7 +26,7 @@ pub(crate) struct Counters {
 pub struct RouteStats {
     /// Exchanges handled.
     pub exchanges: u64,
-    /// Answers whose bytes went through unread.
+    /// Answers that no interceptor read.
     pub passed: u64,
     /// Answers that interceptors read.
     pub inspected: u64,
@@ -38,6 +38,10 @@ pub struct RouteStats {
     pub streams_lost: u64,
     /// Upstream sessions that were opened, each by an `initialize`; those opened anew are not counted.
     pub sessions_opened: u64,
+    /// Upstream sessions that requests of 2026-07-28 share, now.
+    pub sessions_pooled: u64,
+    /// Calls of 2026-07-28 that wait for their client to come back with an answer, now.
+    pub calls_parked: u64,
     /// Upstream sessions that were gone when they were needed.
     pub sessions_lost: u64,
     /// Upstream sessions that were opened anew for a client that did not notice.
@@ -81,6 +85,7 @@ impl Counters {
         add(&self.reestablished);
     }
 
+    /// What was counted; what is there now is not here to be known.
     pub(crate) fn snapshot(&self) -> RouteStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RouteStats {
@@ -93,6 +98,7 @@ impl Counters {
             sessions_opened: get(&self.sessions_opened),
             sessions_lost: get(&self.sessions_lost),
             sessions_reestablished: get(&self.reestablished),
+            ..RouteStats::default()
         }
     }
 }

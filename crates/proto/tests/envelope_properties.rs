@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use bytes::Bytes;
+use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use thinpipe_proto::bridge::capabilities::{Carried, Declared, fingerprint};
 use thinpipe_proto::bridge::envelope::{self, Envelope, LogLevel};
 use thinpipe_proto::bridge::shape::{Caching, result_to_legacy, result_to_modern};
+use thinpipe_proto::bridge::tools::ToolHeaders;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, Object, canonical};
 
@@ -214,6 +216,34 @@ proptest! {
         prop_assert_eq!(&canonical(&plain).unwrap(), &plain);
         prop_assert_eq!(read(&plain), Value::Object(value));
         prop_assert_eq!(fingerprint(&other).unwrap(), fingerprint(&plain).unwrap());
+    }
+
+    /// R124, R140: the headers that are built for a call are those it is checked for, and no others are.
+    #[test]
+    fn r140_headers_that_are_built_are_right(
+        region in prop::option::of("\\PC{0,6}| x|=\\?base64\\?eA==\\?=|\u{1}"),
+        number in prop::option::of(-(1i64 << 53) + 1..1 << 53),
+        yes in prop::option::of(any::<bool>()),
+        other in "\\PC{0,6}",
+    ) {
+        let schema = json!({"properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "deep": {"properties": {"n": {"type": "integer", "x-mcp-header": "N"}}},
+            "yes": {"type": "boolean", "x-mcp-header": "Yes"},
+        }});
+        let tool = ToolHeaders::of(&text(&schema)).unwrap();
+        let arguments = json!({"region": region, "deep": {"n": number}, "yes": yes});
+        let arguments = text(&arguments);
+        let built = HeaderMap::from_iter(tool.build(Some(&arguments)).unwrap());
+        let there = usize::from(region.is_some())
+            + usize::from(number.is_some())
+            + usize::from(yes.is_some());
+        prop_assert_eq!(built.len(), there);
+        prop_assert_eq!(tool.check(&built, Some(&arguments)), Ok(()));
+        if region.as_deref() != Some(&other) {
+            let changed = json!({"region": other, "deep": {"n": number}, "yes": yes});
+            prop_assert!(tool.check(&built, Some(&text(&changed))).is_err());
+        }
     }
 
     /// No text makes any of them panic.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use thinpipe_fuzz_checks::{bridge_ops, envelope, header, sse_decode, sse_scan};
+use thinpipe_fuzz_checks::{bridge_ops, envelope, eras, header, sse_decode, sse_scan};
 
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,6 +42,12 @@ fn corpus_of_envelope() {
 #[test]
 fn corpus_of_header() {
     replay("header", header::check);
+}
+
+/// R217, R230, R232: and R140.
+#[test]
+fn r217_corpus_of_eras() {
+    replay("eras", eras::check);
 }
 
 /// R249, R250.

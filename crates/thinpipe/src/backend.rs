@@ -112,6 +112,16 @@ impl Backend for Gateway {
                     "Upstream sessions that were opened",
                     route_stats.sessions_opened,
                 ),
+                Figure::gauge(
+                    "sessions_pooled",
+                    "Upstream sessions that requests of 2026-07-28 share",
+                    route_stats.sessions_pooled,
+                ),
+                Figure::gauge(
+                    "calls_parked",
+                    "Calls that wait for their client to come back",
+                    route_stats.calls_parked,
+                ),
                 Figure::counter(
                     "sessions_lost",
                     "Upstream sessions that were gone when needed",

@@ -3,6 +3,7 @@
 
 pub mod bridge_ops;
 pub mod envelope;
+pub mod eras;
 pub mod header;
 pub mod model;
 pub mod peer;

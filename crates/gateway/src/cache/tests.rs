@@ -7,7 +7,9 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 
 use super::*;
-use crate::interceptor::{Carrier, Direction, Rejection};
+use crate::interceptor::{
+    AccessConfig, Carrier, ChainConfig, InterceptorConfig, NameList, Rejection,
+};
 use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer};
 
 fn message(text: &str) -> Message {
@@ -109,9 +111,9 @@ async fn r124_tools_are_learned_without_a_cache() {
     call(&server, 1, "tools/list").await;
     assert_eq!(counting.0.load(Ordering::Relaxed), 2);
     let check = |region: &str| {
-        let call = message(&format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","arguments":{{"region":"eu"}}}}}}"#
-        ));
+        let call = message(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"region":"eu"}}}"#,
+        );
         let mut headers = HeaderMap::new();
         headers.insert("mcp-param-region", region.parse().unwrap());
         answers
@@ -261,10 +263,21 @@ fn what_interceptors_read_is_private() {
         name: None,
         sequence: 0,
     };
+    let chain = |config: &[InterceptorConfig]| {
+        Chain::build(config, Vec::new(), &ChainConfig::default()).unwrap()
+    };
+    let deny = NameList {
+        deny: vec!["t".to_owned()],
+        ..NameList::default()
+    };
+    let reads_tools = chain(&[InterceptorConfig::Access(AccessConfig {
+        tools: deny,
+        ..AccessConfig::default()
+    })]);
     let public =
         message(r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope" : "public","n":1e400}}"#);
     let modern = context(Revision::NEWEST, "tools/list");
-    match narrowed(&modern, Outcome::Forward(public)) {
+    match narrowed(&reads_tools, &modern, Outcome::Forward(public)) {
         Outcome::Changed(message) => assert_eq!(
             message.source(),
             r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope" : "private","n":1e400}}"#
@@ -290,7 +303,7 @@ fn what_interceptors_read_is_private() {
             r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope":"public"}}"#,
         ),
     ] {
-        let outcome = narrowed(context, Outcome::Forward(message(text)));
+        let outcome = narrowed(&reads_tools, context, Outcome::Forward(message(text)));
         assert!(matches!(outcome, Outcome::Forward(_)), "{text}");
     }
     let refused = Rejection {
@@ -298,6 +311,15 @@ fn what_interceptors_read_is_private() {
         message: String::new(),
         reason: "x".into(),
     };
-    let outcome = narrowed(&modern, Outcome::Rejected(refused));
+    let outcome = narrowed(&reads_tools, &modern, Outcome::Rejected(refused));
     assert!(matches!(outcome, Outcome::Rejected(_)));
+    let public = message(r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope":"public"}}"#);
+    for (chain, method) in [(chain(&[]), "tools/list"), (reads_tools, "resources/read")] {
+        let context = context(Revision::NEWEST, method);
+        let outcome = narrowed(&chain, &context, Outcome::Forward(public.clone()));
+        assert!(
+            matches!(outcome, Outcome::Forward(_)),
+            "nobody reads {method}"
+        );
+    }
 }

@@ -44,10 +44,10 @@ impl Parked {
         })
     }
 
-    /// Whether any call waits.
-    pub(super) fn any(&self) -> bool {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.total > 0
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        let counts = self.counts.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).total
     }
 
     /// `None`: as many wait as may.

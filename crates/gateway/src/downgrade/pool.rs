@@ -56,6 +56,12 @@ impl<S: Pooled> Pool<S> {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        let entries = self.lock();
+        entries.iter().filter(|it| !it.session.is_over()).count()
+    }
+
     /// Offers something to the sessions of a place, `first` before the others, and to a new one if none
     /// takes it and the holder has fewer than `max`. The least recently used one that nobody uses makes
     /// room for it; if there is none, it waits.

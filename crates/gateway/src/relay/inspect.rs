@@ -247,7 +247,7 @@ impl InspectEvents {
     fn write(&mut self, current: &Current, message: &Message, outcome: Outcome, out: &mut Vec<u8>) {
         let last = current.waiting.is_empty();
         let event = &current.event;
-        let data = match narrowed(&self.context, outcome) {
+        let data = match narrowed(self.line.owner.chain(), &self.context, outcome) {
             Outcome::Forward(_) if !current.split => {
                 self.note_answer(message);
                 out.extend_from_slice(&event.raw);

@@ -316,7 +316,7 @@ impl Route {
             Ok(()) => self.chain().judge(&context, message).await,
             Err(rejection) => Outcome::Rejected(rejection),
         };
-        match narrowed(&context, outcome) {
+        match narrowed(self.chain(), &context, outcome) {
             Outcome::Forward(message) | Outcome::Changed(message) => {
                 Ok(Some(message.source().clone()))
             }

@@ -134,6 +134,7 @@ impl Owner for Route {
     }
 
     fn opened(&self, result: &Bytes) {
+        self.counters.session_opened();
         let Server::Stdio(children) = &self.server else {
             return;
         };

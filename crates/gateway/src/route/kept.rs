@@ -47,6 +47,7 @@ impl Route {
         let mut headers = HeaderMap::new();
         self.chain().headers(&context, &mut headers)?;
         if !self.reads() {
+            self.stats().passed();
             return Ok(with_headers(Answer::json(kept), headers));
         }
         self.stats().inspected();

@@ -8,6 +8,7 @@ mod front;
 
 mod draining;
 mod errors;
+mod figures;
 mod leaving;
 mod limits;
 mod listens;

@@ -86,7 +86,8 @@ fn begin() -> (Attachment, Arc<Conversation>, Arc<AtomicBool>) {
     let server = Arc::new(Endless::default());
     let closed = Arc::clone(&server.closed);
     let owner = Arc::new(route());
-    tokio::spawn(session.run_calls(
+    let tasks = TaskTracker::new();
+    tasks.spawn(session.run_calls(
         server,
         Principal::Anonymous,
         owner,

@@ -204,10 +204,13 @@ impl Declared {
         if self.sampling.is_some() {
             out.set("sampling", self.sampling(newest));
         }
-        if revision >= Revision::V2025_06_18
-            && let Some(modes) = self.elicitation
-        {
-            let modes = if newest { modes } else { FORMS };
+        let modes = match self.elicitation {
+            Some(modes) if newest => Some(modes),
+            // There were forms only, and before them nothing.
+            Some(modes) if modes.form && revision >= Revision::V2025_06_18 => Some(FORMS),
+            _ => None,
+        };
+        if let Some(modes) = modes {
             out.set("elicitation", modes.written());
         }
         self.copy_extensions(&mut out);

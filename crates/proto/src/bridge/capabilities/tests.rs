@@ -33,6 +33,7 @@ fn r224_a_legacy_client_declares_what_the_gateway_can_deliver() {
             r#"{"elicitation":{}}"#,
             r#"{"elicitation":{}}"#,
         ),
+        (V2025_06_18, r#"{"elicitation":{"url":{}}}"#, "{}"),
         (
             V2025_11_25,
             r#"{"elicitation":{"url":{}}}"#,
