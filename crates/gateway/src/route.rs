@@ -76,6 +76,7 @@ pub struct Route {
     buffered: ByteBudget,
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
+    seals: Arc<Seals>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -93,7 +94,7 @@ impl Route {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
-        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
+        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
@@ -110,6 +111,7 @@ impl Route {
             stop,
             buffered,
             downgrade,
+            seals,
             answers,
             log: OnceLock::new(),
         }

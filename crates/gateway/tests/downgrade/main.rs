@@ -15,6 +15,7 @@ mod listens;
 mod logs;
 mod place;
 mod rounds;
+mod sealed;
 mod sessions;
 mod states;
 mod tasks;
