@@ -163,3 +163,22 @@ async fn r239_a_listen_ends_with_the_process() {
         .await;
     }
 }
+
+/// R237: what comes before a call is heard of on one session only: without that, the call runs at once. What
+/// was declined does not run there either.
+#[tokio::test]
+async fn r237_a_call_runs_at_once_where_nobody_hears_what_comes_before_it() {
+    let keys = vec![StateKey::new([1; 32])];
+    let place = Place::keyed(keys.clone()).await;
+    let call = call(1, "needs_url");
+    let first = asked(&place.client(ALICE), &call).await;
+    let later = Place::keyed(keys).await;
+    let client = later.client(ALICE);
+    let declined = answers(&first, &json!({"action": "decline"}));
+    let done = ask(&client, &retry(2, &call, &first, &declined)).await;
+    assert_eq!(done["result"]["isError"], true, "{done}");
+    assert_eq!(later.count("tools/call"), 0);
+    let accepted = answers(&first, &json!({"action": "accept"}));
+    asked(&client, &retry(3, &call, &first, &accepted)).await;
+    assert_eq!(later.count("tools/call"), 1);
+}
