@@ -9,6 +9,7 @@ mod front;
 mod listens;
 mod rounds;
 mod sessionless;
+mod settings;
 mod streams;
 
 /// One test for each binding, out of a scenario of the same name.
