@@ -277,6 +277,11 @@ impl Downgrade {
         }
     }
 
+    /// Whether a call waits for its client to come back.
+    pub(crate) fn awaits_clients(&self) -> bool {
+        self.parked.count() > 0
+    }
+
     fn park(&self, client: &Client) -> Option<ParkedPlace> {
         self.parked.take(client)
     }

@@ -414,6 +414,10 @@ impl Handler for Route {
         self.spec.clients.served()
     }
 
+    fn awaits_clients(&self) -> bool {
+        self.downgrade.awaits_clients()
+    }
+
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         self.ended(session, why)
     }

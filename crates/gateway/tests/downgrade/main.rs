@@ -6,9 +6,11 @@
 #[path = "../pipes/front.rs"]
 mod front;
 
+mod draining;
 mod errors;
 mod figures;
 mod leaving;
+mod limits;
 mod listens;
 mod logs;
 mod place;
