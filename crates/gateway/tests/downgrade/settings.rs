@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use thinpipe_gateway::{Sharing, UpstreamSpec};
 
-use crate::place::{ALICE, BOB, Place, WAYS, Way, ask, asked, call, request, send};
+use crate::place::{ALICE, BOB, Place, WAYS, Way, ask, asked, call, request};
 
 async fn place(way: Way, change: impl FnOnce(&mut UpstreamSpec)) -> Place {
     Place::with(way, |_| {}, change).await
@@ -40,27 +40,6 @@ async fn lists_may_be_kept_for_as_long_as_is_said() {
         let list = ask(&place.client(ALICE), &list).await;
         assert_eq!(list["result"]["ttlMs"], shown, "{list}");
         assert_eq!(list["result"]["cacheScope"], "private", "{list}");
-    }
-}
-
-/// `session_pool.max`, `session_pool.wait`: one call too many on a pipe is told to come again.
-#[tokio::test]
-async fn sessions_are_as_many_as_is_said() {
-    for way in [Way::HttpSse, Way::Stdio] {
-        let place = place(way, |spec| {
-            spec.bridge.pool.max = 1;
-            spec.bridge.pool.wait = Duration::from_millis(20);
-        })
-        .await;
-        let client = place.client(ALICE);
-        let _running = send(&client, &call(1, "slow")).await;
-        place.upstream.nth("tools/call", 0).await;
-        let refused = client.post_modern(&call(2, "echo")).await;
-        assert_eq!(refused.status, 503, "{way:?}");
-        assert!(refused.header("Retry-After").is_some(), "{way:?}");
-        // Another principal has sessions of its own.
-        let done = ask(&place.client(BOB), &call(3, "echo")).await;
-        assert_eq!(done["result"]["resultType"], "complete", "{way:?} {done}");
     }
 }
 
