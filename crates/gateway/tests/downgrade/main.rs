@@ -17,6 +17,7 @@ mod place;
 mod rounds;
 mod sealed;
 mod sessions;
+mod settings;
 mod states;
 mod tasks;
 mod urls;

@@ -10,6 +10,7 @@ mod interceptors;
 mod listens;
 mod rounds;
 mod sessionless;
+mod settings;
 mod streams;
 
 /// One test for each binding, out of a scenario of the same name.
