@@ -46,13 +46,13 @@ use place::Place;
 use pool::Pool;
 use post::{Kind, Post};
 use reading::Reading;
-use seal::{NotSealed, Scope};
+use seal::NotSealed;
 use session::Session;
 use state::{Boot, Digest, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
-pub(crate) use seal::Seals;
+pub(crate) use seal::{MAX_SEALED, Scope, Seals};
 
 /// Whose server it is.
 pub(crate) trait Owner: Send + Sync {

@@ -48,6 +48,7 @@ mod send;
 mod server;
 mod session;
 mod sessionless;
+mod shown;
 mod stateless;
 mod upgrade;
 mod versions;
@@ -76,6 +77,8 @@ pub struct Route {
     buffered: ByteBudget,
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
+    /// With which clients are given what is theirs alone.
+    seals: Arc<Seals>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -93,7 +96,7 @@ impl Route {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
-        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
+        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
@@ -110,6 +113,7 @@ impl Route {
             stop,
             buffered,
             downgrade,
+            seals,
             answers,
             log: OnceLock::new(),
         }
@@ -399,6 +403,7 @@ impl Route {
             purpose,
             answered: false,
             backoff,
+            edit: None,
         }
     }
 }
