@@ -32,7 +32,7 @@ export async function run(adapter) {
   setTimeout(() => {
     console.error('the steps took too long; HTTP exchanges so far:', exchanges);
     process.exit(2);
-  }, 15_000).unref();
+  }, 60_000).unref();
 
   const asked = [];
   const open = () =>

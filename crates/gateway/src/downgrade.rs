@@ -52,7 +52,7 @@ use state::{Boot, Digest, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
-pub(crate) use seal::{MAX_SEALED, Scope, Seals};
+pub(crate) use seal::{Kind as SealedKind, Scope, Seals};
 
 /// Whose server it is.
 pub(crate) trait Owner: Send + Sync {
@@ -275,6 +275,11 @@ impl Downgrade {
             Waits::Parked(_) if state.owner == self.boot => Ok((state.session, state.waits)),
             Waits::Parked(_) => Err(Refusal::Lost),
         }
+    }
+
+    /// Whether a call waits for its client to come back.
+    pub(crate) fn awaits_clients(&self) -> bool {
+        self.parked.count() > 0
     }
 
     fn park(&self, client: &Client) -> Option<ParkedPlace> {

@@ -77,7 +77,6 @@ pub struct Route {
     buffered: ByteBudget,
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
-    /// With which clients are given what is theirs alone.
     seals: Arc<Seals>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
@@ -415,6 +414,10 @@ impl Handler for Route {
 
     fn serves(&self) -> Served {
         self.spec.clients.served()
+    }
+
+    fn awaits_clients(&self) -> bool {
+        self.downgrade.awaits_clients()
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

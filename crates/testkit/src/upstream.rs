@@ -215,7 +215,7 @@ impl Upstream {
         listens::announce(&self.shared, method, params);
     }
 
-    /// Ends every listen: with its result, as a server does that stops, or without.
+    /// Ends every listen: with its result, as a server does that stops, or without (over stdio, by cancelling it).
     pub fn end_listens(&self, with_result: bool) {
         listens::end(&self.shared, with_result);
     }

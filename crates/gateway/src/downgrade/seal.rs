@@ -24,7 +24,7 @@ const KEY_ID: usize = 4;
 const HEAD: usize = 1 + KEY_ID + NONCE_LEN;
 
 /// The longest text that is looked at.
-pub(crate) const MAX_SEALED: usize = 64 << 10;
+const MAX_SEALED: usize = 64 << 10;
 
 /// Seals with one key, opens with all of them.
 pub(crate) struct Seals {
@@ -40,12 +40,12 @@ struct Key {
 /// What is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A `requestState` of our own.
+    /// A `requestState`.
     State,
-    /// A `requestState` of the server's.
-    Theirs,
     /// A cursor of a list.
     Cursor,
+    /// A `requestState` of a server of 2026-07-28.
+    ServerState,
 }
 
 /// For which server, and whom, something is sealed.
@@ -137,22 +137,13 @@ impl Key {
     }
 }
 
-impl<'a> Scope<'a> {
-    /// That of a state of the server's own.
-    pub(crate) fn of_theirs(upstream: &'a str, principal: &'a Principal) -> Self {
-        Self {
-            kind: Kind::Theirs,
-            upstream,
-            principal,
-        }
-    }
-
+impl Scope<'_> {
     /// No two scopes have the same bytes.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![match self.kind {
             Kind::State => b's',
-            Kind::Theirs => b't',
             Kind::Cursor => b'c',
+            Kind::ServerState => b'm',
         }];
         bytes.extend_from_slice(&(self.upstream.len() as u64).to_be_bytes());
         bytes.extend_from_slice(self.upstream.as_bytes());

@@ -19,6 +19,7 @@ use crate::failure::{Failure, Reason};
 use crate::interceptor::{Direction, MessageContext};
 use crate::modern::{CallError, CallStream, ModernCall};
 use crate::relay::{Line, Purpose};
+use crate::sealing::Sealing;
 use crate::session::Origin;
 
 /// How long the first message is waited for. What comes later is a stream, which shows its client that
@@ -33,18 +34,20 @@ const BATCH: usize = 24 << 10;
 
 impl Route {
     /// A request that interceptors have let pass: JSON, unless a notification comes before the response.
+    /// What has a state in it goes through `sealing`.
     pub(super) async fn stateless_on_program(
         self: &Arc<Self>,
         call: Incoming,
         mut context: MessageContext,
         message: Message,
+        sealing: Option<Sealing>,
     ) -> Result<Answer, Failure> {
         let Some(id) = message.id().cloned() else {
             return Ok(Answer::accepted());
         };
         context.direction = Direction::ToClient;
         let line = Line {
-            edit: self.shown(&message, &call.principal),
+            edit: self.shown(&message),
             ..self.line(None, purpose_of(&message, id.clone()))
         };
         let asked = ModernCall {
@@ -62,6 +65,7 @@ impl Route {
         }
         .map_err(|error| error.failure)?;
         if let Some(response) = first.as_ref().filter(|first| first.kind().is_response()) {
+            let response = sealed(sealing.as_ref(), response.clone());
             let answer = self.whole(response, &context, &line).await?;
             return self.with_own_headers(&context, answer);
         }
@@ -69,6 +73,7 @@ impl Route {
             first,
             calls,
             id,
+            sealing,
             route: Arc::clone(self),
         };
         let answer = self.events(Box::new(events), line, context.clone(), None, None);
@@ -95,11 +100,11 @@ impl Route {
     /// The response as a body of its own, with the status that goes with it.
     async fn whole(
         self: &Arc<Self>,
-        response: &Message,
+        response: Message,
         context: &MessageContext,
         line: &Line,
     ) -> Result<Answer, Failure> {
-        let response = self.with_versions(response.clone());
+        let response = self.with_versions(response);
         let mut origin = Origin::default();
         let body = self
             .inspect_body(&response, context, line, &mut origin)
@@ -147,7 +152,14 @@ struct CallEvents {
     first: Option<Message>,
     calls: CallStream,
     id: RequestId,
+    sealing: Option<Sealing>,
     route: Arc<Route>,
+}
+
+/// A message with its state sealed, if it has one and states are.
+fn sealed(sealing: Option<&Sealing>, message: Message) -> Message {
+    let sealed = sealing.and_then(|sealing| Message::parse(sealing.seal(&message)?).ok());
+    sealed.unwrap_or(message)
 }
 
 impl BodyStream for CallEvents {
@@ -165,6 +177,7 @@ impl BodyStream for CallEvents {
             match next {
                 Poll::Ready(Some(Ok(message))) => {
                     let message = self.route.with_versions(message);
+                    let message = sealed(self.sealing.as_ref(), message);
                     let mut event = BytesMut::with_capacity(message.source().len() + 16);
                     sse::encode(&mut event, None, None, None, Some(message.source()));
                     out.extend_from_slice(&event);

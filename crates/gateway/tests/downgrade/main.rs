@@ -6,13 +6,16 @@
 #[path = "../pipes/front.rs"]
 mod front;
 
+mod draining;
 mod errors;
 mod figures;
 mod leaving;
+mod limits;
 mod listens;
 mod logs;
 mod place;
 mod rounds;
+mod sealed;
 mod sessions;
 mod states;
 mod tasks;

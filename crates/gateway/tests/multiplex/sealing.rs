@@ -32,7 +32,7 @@ fn again(state: &Value) -> Modern {
 }
 
 fn is_refused(answer: &Value) -> bool {
-    answer["error"]["code"] == -32602 && answer["error"]["data"]["reason"] == "stale_state"
+    answer["error"]["code"] == -32602
 }
 
 /// A state comes back to its server as it was given, from the principal it was given to and nobody else; what

@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::rpc;
 use crate::upstream::behaviour::{self, Behaviour};
 use crate::upstream::lock;
-use crate::upstream::record::Request;
+use crate::upstream::record::{Request, Via};
 use crate::upstream::script::Script;
 use crate::upstream::shared::Shared;
 use crate::upstream::stream::EventStream;
@@ -20,6 +20,7 @@ pub(crate) struct Listen {
     id: Value,
     /// What it is told, in the form of the request.
     honoured: Value,
+    via: Via,
     stream: EventStream,
 }
 
@@ -44,6 +45,7 @@ pub(super) fn open(shared: &Shared, behaviour: &Behaviour, request: &Request) ->
         number: request.number,
         id,
         honoured,
+        via: request.via,
         stream,
     });
     Script::stream(&name)
@@ -90,12 +92,17 @@ pub(super) fn announce(shared: &Shared, method: &str, params: &Value) {
     }
 }
 
-/// Ends every listen as a server does that stops: with its result. `false`: without.
+/// Ends every listen as a server does that stops: with its result. `false`: without, by the end of its stream,
+/// or, where there is none of its own, by saying that it is cancelled.
 pub(super) fn end(shared: &Shared, with_result: bool) {
     for listen in lock(&shared.listens).drain(..) {
         if with_result {
             let result = json!({"resultType": "complete", "_meta": {rpc::SUBSCRIPTION: listen.id}});
             listen.stream.append(Event::message(rpc::result(result)));
+        } else if listen.via == Via::Stdio {
+            let cancelled = json!({"requestId": listen.id});
+            let cancelled = rpc::notification("notifications/cancelled", &cancelled);
+            listen.stream.append(Event::message(cancelled));
         }
         listen.stream.finish();
     }

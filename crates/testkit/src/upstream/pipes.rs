@@ -75,6 +75,9 @@ pub(super) async fn serve_program(
         () = write_lines(&messages, stream) => {}
     }
     shared.end_session(&id);
+    shared
+        .record
+        .send_modify(|record| record.program_ended(&id));
 }
 
 async fn read_lines(

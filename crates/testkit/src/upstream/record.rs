@@ -313,6 +313,24 @@ impl Record {
         }
     }
 
+    /// A program has ended: what it was at is cut, but for what had been cancelled before.
+    pub(crate) fn program_ended(&mut self, session: &str) {
+        let of_session = |request: &&Arc<Request>| request.session() == Some(session);
+        let mine: Vec<_> = self.received.iter().filter(of_session).cloned().collect();
+        for request in mine.iter().filter(|request| request.id.is_some()) {
+            let id = request.json.get("id");
+            let cancels = |other: &Arc<Request>| {
+                other.is("notifications/cancelled") && Some(other.param("/requestId")) == id
+            };
+            let outcome = if mine.iter().any(cancels) {
+                Outcome::Cancelled
+            } else {
+                Outcome::Cut
+            };
+            self.end(request.number, outcome);
+        }
+    }
+
     /// Every connection is gone at once.
     pub(crate) fn disconnected(&mut self) {
         self.open_connections = 0;

@@ -61,6 +61,8 @@ pub(crate) struct Caller {
     pub(crate) opened: Value,
     declared: Value,
     level: Option<&'static str>,
+    /// Requests so far whose ids are made here: no id is used twice.
+    made: usize,
     /// Messages of the one stream of HTTP+SSE that were not the ones waited for.
     passed_over: VecDeque<Value>,
 }
@@ -127,6 +129,7 @@ impl Caller {
             opened,
             declared: who.declared.clone(),
             level: None,
+            made: 0,
             passed_over: VecDeque::new(),
         }
     }
@@ -225,10 +228,9 @@ impl Caller {
         answer: impl Fn(&Value) -> Value,
     ) -> (Vec<Value>, Value) {
         let mut questions = Vec::new();
-        for round in 1..20 {
-            let mut asked = self
-                .ask(format!("round {round}"), method, params.clone())
-                .await;
+        for _ in 0..MOST_ROUNDS {
+            let id = self.next_id();
+            let mut asked = self.ask(id, method, params.clone()).await;
             let said = loop {
                 let message = self.next(&mut asked).await;
                 if message.get("id").is_none() {
@@ -256,6 +258,11 @@ impl Caller {
             params["inputResponses"] = answers.into();
         }
         panic!("it never ended: {questions:?}")
+    }
+
+    fn next_id(&mut self) -> String {
+        self.made += 1;
+        format!("made {}", self.made)
     }
 
     /// A notification or a response.
@@ -298,7 +305,8 @@ impl Caller {
             self.level = Some(level);
             return;
         }
-        self.result("level", "logging/setLevel", json!({"level": level}))
+        let id = self.next_id();
+        self.result(id, "logging/setLevel", json!({"level": level}))
             .await;
     }
 
@@ -329,10 +337,17 @@ impl Caller {
             self.listen_to(&format!("listen to {uri}"), wanted.clone(), &wanted)
                 .await;
         } else {
-            let result = self
-                .result("subscribe", "resources/subscribe", json!({"uri": uri}))
-                .await;
-            assert_eq!(result, json!({}));
+            let id = self.next_id();
+            let params = json!({"uri": uri});
+            let mut asked = self.ask(id, "resources/subscribe", params).await;
+            let answer = if matches!(self.kind, Kind::HttpSse(_)) {
+                // What is told of resources comes on the same stream, and may come before.
+                let id = asked.id.clone();
+                self.pick(|message| message["id"] == id).await
+            } else {
+                self.next(&mut asked).await
+            };
+            assert_eq!(answer["result"], json!({}), "{answer}");
         }
     }
 
@@ -428,3 +443,6 @@ impl Asked {
         }
     }
 }
+
+/// More than anybody goes along with.
+const MOST_ROUNDS: usize = 20;

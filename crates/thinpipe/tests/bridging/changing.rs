@@ -31,6 +31,8 @@ rows! {
     c r239_a_lost_session_is_made_up_for;
     /// R242, R243: each listen has its own stamp, and its end is the server's.
     d r242_r243_a_listen_has_its_own_stamp_and_ends_with_the_servers;
+    /// R243: a program that cancels a listen has ended it.
+    d_stdio r243_a_cancelled_listen_ends_with_a_result;
     /// R243: a client that closes its listen has ended it at the server.
     cd r243_a_closed_listen_is_closed_at_the_server;
     /// R239: notices of one stream never are on another's.
@@ -276,6 +278,17 @@ async fn r242_r243_a_listen_has_its_own_stamp_and_ends_with_the_servers(pair: Pa
         assert_eq!(end["result"]["resultType"], "complete");
         assert_eq!(end["result"]["_meta"][rpc::SUBSCRIPTION], "same");
     }
+}
+
+async fn r243_a_cancelled_listen_ends_with_a_result(pair: Pair) {
+    let gateway = Gateway::start(pair).await;
+    let mut caller = gateway.caller().await;
+    let wanted = json!({"toolsListChanged": true});
+    caller.listen_to("L", wanted.clone(), &wanted).await;
+    gateway.upstream.end_listens(false);
+    let end = caller.unasked().await;
+    assert_eq!(end["id"], "L", "{end}");
+    assert_eq!(end["result"]["resultType"], "complete", "{end}");
 }
 
 async fn r243_a_closed_listen_is_closed_at_the_server(pair: Pair) {

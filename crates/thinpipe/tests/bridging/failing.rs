@@ -248,7 +248,7 @@ async fn r228_statuses_of_the_server_are_answers_in_band(pair: Pair) {
             .upstream
             .once("tools/call:echo", Script::error(status, code, "no"));
         let mut asked = caller
-            .ask(status, "tools/call", json!({"name": "echo"}))
+            .ask(code, "tools/call", json!({"name": "echo"}))
             .await;
         assert!(asked.status().await.is_none_or(|status| status == 200));
         assert_eq!(caller.next(&mut asked).await["error"]["code"], code);

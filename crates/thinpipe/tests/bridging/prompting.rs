@@ -132,13 +132,13 @@ async fn r222_a_round_that_is_wrong_is_not_shown(pair: Pair) {
         json!({"inputRequests": {"a": form, "b": {"method": "tools/list", "params": {}}}}),
         json!({"inputRequests": {"a": form, "b": "roots/list"}}),
     ];
-    for mut round in wrong {
+    for (id, mut round) in wrong.into_iter().enumerate() {
         round["resultType"] = "input_required".into();
         gateway
             .upstream
             .once("tools/call:echo", Script::json(rpc::result(round.clone())));
         let refused = caller
-            .answer(1, "tools/call", json!({"name": "echo"}))
+            .answer(id, "tools/call", json!({"name": "echo"}))
             .await;
         assert_eq!(refused["error"]["code"], -32603, "{round}: {refused}");
     }
@@ -147,7 +147,7 @@ async fn r222_a_round_that_is_wrong_is_not_shown(pair: Pair) {
         .upstream
         .once("completion/complete", Script::json(rpc::result(round)));
     let refused = caller
-        .answer(2, "completion/complete", json!({"ref": {}}))
+        .answer("complete", "completion/complete", json!({"ref": {}}))
         .await;
     assert_eq!(refused["error"]["code"], -32603, "{refused}");
 }

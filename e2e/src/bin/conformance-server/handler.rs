@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rmcp::model::*;
 use rmcp::service::{
@@ -81,6 +82,8 @@ impl Handler {
                 .notify_progress(notification)
                 .await
                 .map_err(internal)?;
+            // The TypeScript SDK loses progress that comes in one piece with the response.
+            tokio::time::sleep(STEP).await;
         }
         Ok(text("Progress was reported"))
     }
@@ -486,6 +489,9 @@ fn prompt(text: impl Into<String>) -> GetPromptResult {
 fn internal(error: impl ToString) -> ErrorData {
     ErrorData::internal_error(error.to_string(), None)
 }
+
+/// Between two reports of progress.
+const STEP: Duration = Duration::from_millis(20);
 
 /// How long clients may keep lists and contents.
 const CACHE_MS: u64 = 60_000;
