@@ -48,6 +48,7 @@ mod send;
 mod server;
 mod session;
 mod sessionless;
+mod shown;
 mod stateless;
 mod upgrade;
 mod versions;
@@ -401,6 +402,7 @@ impl Route {
             purpose,
             answered: false,
             backoff,
+            edit: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::shape::{error_code, modern_status};
 use thinpipe_proto::classify::is_read_only_method;
@@ -18,7 +18,7 @@ use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Direction, MessageContext};
 use crate::modern::{CallError, CallStream, ModernCall};
-use crate::relay::Purpose;
+use crate::relay::{Line, Purpose};
 use crate::sealing::Sealing;
 use crate::session::Origin;
 
@@ -46,7 +46,10 @@ impl Route {
             return Ok(Answer::accepted());
         };
         context.direction = Direction::ToClient;
-        let purpose = purpose_of(&message, id.clone());
+        let line = Line {
+            edit: self.shown(&message),
+            ..self.line(None, purpose_of(&message, id.clone()))
+        };
         let asked = ModernCall {
             headers: HeaderMap::new(),
             principal: call.principal,
@@ -63,7 +66,7 @@ impl Route {
         .map_err(|error| error.failure)?;
         if let Some(response) = first.as_ref().filter(|first| first.kind().is_response()) {
             let response = sealed(sealing.as_ref(), response.clone());
-            let answer = self.whole(response, &context, purpose).await?;
+            let answer = self.whole(response, &context, &line).await?;
             return self.with_own_headers(&context, answer);
         }
         let events = CallEvents {
@@ -73,7 +76,6 @@ impl Route {
             sealing,
             route: Arc::clone(self),
         };
-        let line = self.line(None, purpose);
         let answer = self.events(Box::new(events), line, context.clone(), None, None);
         self.with_own_headers(&context, answer)
     }
@@ -100,28 +102,16 @@ impl Route {
         self: &Arc<Self>,
         response: Message,
         context: &MessageContext,
-        purpose: Purpose,
+        line: &Line,
     ) -> Result<Answer, Failure> {
         let response = self.with_versions(response);
-        let line = self.line(None, purpose);
         let mut origin = Origin::default();
         let body = self
-            .inspect_body(&response, context, &line, &mut origin)
+            .inspect_body(&response, context, line, &mut origin)
             .await?;
         let mut answer = Answer::json(body.unwrap_or_default());
         answer.status = status_of(&answer);
         Ok(answer)
-    }
-
-    /// The same, of an answer to this request that nobody has read yet.
-    pub(super) fn with_versions_in(&self, answer: Bytes, request: &Message) -> Bytes {
-        if request.method() != Some(DISCOVER) {
-            return answer;
-        }
-        match Message::parse(answer.clone()) {
-            Ok(message) => self.with_versions(message).source().clone(),
-            Err(_) => answer,
-        }
     }
 
     /// A message in which the revisions are those that both sides do.

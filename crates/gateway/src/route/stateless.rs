@@ -10,7 +10,7 @@ use thinpipe_proto::session::Principal;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
-use super::multiplex::{DISCOVER, purpose_of};
+use super::multiplex::purpose_of;
 use super::send::posted;
 use super::{Incoming, Route, body_failure};
 use crate::cache::{Asked, tap};
@@ -19,8 +19,8 @@ use crate::failure::Failure;
 use crate::headers;
 use crate::health::denies_endpoint;
 use crate::interceptor::{MessageContext, Rejection};
-use crate::relay::Purpose;
 use crate::relay::inspect::rejection_message;
+use crate::relay::{Line, Purpose};
 use crate::sealing::{Sealing, Stale};
 
 impl Route {
@@ -54,10 +54,12 @@ impl Route {
         }
         let id = message.id().cloned();
         let purpose = id.map_or(Purpose::Unasked, |id| purpose_of(&message, id));
-        let line = self.line(None, purpose);
+        let line = Line {
+            edit: self.shown(&message),
+            ..self.line(None, purpose)
+        };
         let asked = self.answers.ask(&message, &call.principal, &call.headers);
         if let Asked::Kept(kept) = asked {
-            let kept = self.with_versions_in(kept, &message);
             return Box::pin(self.give(kept, line, context)).await;
         }
         let response = self
@@ -78,8 +80,11 @@ impl Route {
             }
             None => response,
         };
-        let answer = if names_versions(&message, &response) {
-            self.relay_versions(response, line, context).await?
+        let is_refusal = response.status == StatusCode::BAD_REQUEST
+            && response.media_type == MediaType::Json
+            && line.edit.is_none();
+        let answer = if is_refusal {
+            self.relay_refusal(response, context).await?
         } else {
             self.relay(response, line, context).await?
         };
@@ -142,16 +147,6 @@ impl Route {
         };
         self.send(context, request).await
     }
-}
-
-/// Whether an answer may name revisions: what describes the server, and a refusal. Everything else passes
-/// unread.
-fn names_versions(message: &Message, response: &UpstreamResponse) -> bool {
-    let may = match response.status {
-        StatusCode::OK => message.method() == Some(DISCOVER),
-        status => status == StatusCode::BAD_REQUEST,
-    };
-    may && response.media_type == MediaType::Json
 }
 
 pub(super) fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {
