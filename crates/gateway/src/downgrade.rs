@@ -46,13 +46,13 @@ use place::Place;
 use pool::Pool;
 use post::{Kind, Post};
 use reading::Reading;
-use seal::{NotSealed, Scope};
+use seal::NotSealed;
 use session::Session;
 use state::{Boot, Digest, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
-pub(crate) use seal::Seals;
+pub(crate) use seal::{Kind as SealedKind, Scope, Seals};
 
 /// Whose server it is.
 pub(crate) trait Owner: Send + Sync {
@@ -175,15 +175,22 @@ impl Downgrade {
         let (elicitations, first) = match waits {
             None => (Vec::new(), first),
             Some((session, Waits::Parked(ticket))) => {
-                let session = self.session(session).ok_or(Refusal::Stale)?;
+                let session = session.and_then(|session| self.session(session));
+                let session = session.ok_or(Refusal::Stale)?;
                 let retried = session.retry(ticket, &message, &post);
                 retried.map_err(|_| Refusal::Stale)?;
                 return Ok((post, Some(session)));
             }
             Some((session, Waits::Rerun(elicitations))) => {
                 match url_answers(&responses, elicitations.len()) {
-                    UrlAnswers::Accepted => (elicitations, Some(session)),
-                    UrlAnswers::Missing => (Vec::new(), Some(session)),
+                    // What comes before it, its own session alone hears of: without that, it runs at once.
+                    UrlAnswers::Accepted => {
+                        match session.filter(|key| self.session(*key).is_some()) {
+                            Some(session) => (elicitations, Some(session)),
+                            None => (Vec::new(), None),
+                        }
+                    }
+                    UrlAnswers::Missing => (Vec::new(), session),
                     UrlAnswers::Declined => return Err(Refusal::Declined),
                 }
             }
@@ -260,8 +267,8 @@ impl Downgrade {
         *lock(&self.discovered) = None;
     }
 
-    /// What a `requestState` stands for, if the request may use it.
-    fn waiting(&self, state: &Bytes, post: &Post) -> Result<(SessionKey, Waits), Refusal> {
+    /// What a `requestState` stands for, if the request may use it, and its session, if that may be here.
+    fn waiting(&self, state: &Bytes, post: &Post) -> Result<(Option<SessionKey>, Waits), Refusal> {
         let sealed = state::given(state).ok_or(Refusal::Stale)?;
         let content = self.seals.open(self.scope(post), &sealed);
         let state = content.and_then(|content| State::from_bytes(&content));
@@ -269,12 +276,17 @@ impl Downgrade {
         if state.digest != post.digest || state.expires <= unix_now() {
             return Err(Refusal::Stale);
         }
+        // Numbers of sessions begin anew with each process.
+        let session = Some(state.session).filter(|_| state.owner == self.boot);
         match state.waits {
-            // It never ran, and can run wherever.
-            Waits::Rerun(_) => Ok((state.session, state.waits)),
-            Waits::Parked(_) if state.owner == self.boot => Ok((state.session, state.waits)),
-            Waits::Parked(_) => Err(Refusal::Lost),
+            Waits::Parked(_) if session.is_none() => Err(Refusal::Lost),
+            waits => Ok((session, waits)),
         }
+    }
+
+    /// Whether a call waits for its client to come back.
+    pub(crate) fn awaits_clients(&self) -> bool {
+        self.parked.count() > 0
     }
 
     fn park(&self, client: &Client) -> Option<ParkedPlace> {

@@ -17,6 +17,7 @@ mod modern;
 mod pipe;
 mod relay;
 mod route;
+mod sealing;
 mod session;
 mod stats;
 

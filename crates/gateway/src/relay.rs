@@ -104,6 +104,12 @@ pub(crate) struct Broken {
     pub(crate) is_standalone: bool,
 }
 
+/// What becomes of messages before interceptors and clients see them.
+pub(crate) trait Edit: Send + Sync {
+    /// The message, as it is or changed; `None`: nobody gets to see it.
+    fn edit(&self, message: Message) -> Option<Message>;
+}
+
 /// The parts of a relay that do not depend on whether events are read.
 pub(crate) struct Line {
     pub(crate) owner: Arc<dyn Owner>,
@@ -112,6 +118,8 @@ pub(crate) struct Line {
     /// The response has passed.
     pub(crate) answered: bool,
     pub(crate) backoff: Backoff,
+    /// Where messages have to be read for the gateway's own sake.
+    pub(crate) edit: Option<Arc<dyn Edit>>,
 }
 
 /// What a relay does when its upstream's body has ended.
@@ -135,6 +143,14 @@ pub(crate) enum Resumed {
 }
 
 impl Line {
+    /// A message of the upstream, as it goes on from here.
+    pub(crate) fn edited(&self, message: Message) -> Option<Message> {
+        match &self.edit {
+            Some(edit) => edit.edit(message),
+            None => Some(message),
+        }
+    }
+
     /// Sets method and name of the context: those of the message, or of the request it answers. `own`
     /// is the request that this line is the answer to.
     ///

@@ -48,6 +48,7 @@ mod send;
 mod server;
 mod session;
 mod sessionless;
+mod shown;
 mod stateless;
 mod upgrade;
 mod versions;
@@ -76,6 +77,7 @@ pub struct Route {
     buffered: ByteBudget,
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
+    seals: Arc<Seals>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -93,7 +95,7 @@ impl Route {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
-        let downgrade = downgrade::of(&spec, seals, &tasks, &stop);
+        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Self {
@@ -110,6 +112,7 @@ impl Route {
             stop,
             buffered,
             downgrade,
+            seals,
             answers,
             log: OnceLock::new(),
         }
@@ -399,6 +402,7 @@ impl Route {
             purpose,
             answered: false,
             backoff,
+            edit: None,
         }
     }
 }
@@ -410,6 +414,10 @@ impl Handler for Route {
 
     fn serves(&self) -> Served {
         self.spec.clients.served()
+    }
+
+    fn awaits_clients(&self) -> bool {
+        self.downgrade.awaits_clients()
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

@@ -425,7 +425,10 @@ impl Shared {
 
     /// Whether something runs that began before the server drains. All of it may wait for its client.
     pub(crate) fn is_busy(&self) -> bool {
-        self.requests.used() > 0 || self.streams.used() > 0 || self.detached.used() > 0
+        let awaits = |(_, route): &(String, Route)| route.awaits_clients();
+        let runs = [&self.requests, &self.streams, &self.detached];
+        let is_awaited = !self.forced.is_cancelled() && self.routes.iter().any(awaits);
+        is_awaited || runs.iter().any(|running| running.used() > 0)
     }
 
     /// Whether replies are the last ones of their connections: draining, and nobody needs them any more.

@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     State,
     /// A cursor of a list.
     Cursor,
+    /// A `requestState` of a server of 2026-07-28.
+    ServerState,
 }
 
 /// For which server, and whom, something is sealed.
@@ -141,6 +143,7 @@ impl Scope<'_> {
         let mut bytes = vec![match self.kind {
             Kind::State => b's',
             Kind::Cursor => b'c',
+            Kind::ServerState => b'm',
         }];
         bytes.extend_from_slice(&(self.upstream.len() as u64).to_be_bytes());
         bytes.extend_from_slice(self.upstream.as_bytes());

@@ -68,7 +68,7 @@ pub(super) struct Write {
     pub(super) headers: Option<HeaderMap>,
 }
 
-/// What has changed.
+/// How much there was before an input.
 struct Before {
     writes: usize,
     exchanges: usize,
@@ -232,7 +232,7 @@ impl Session {
         self.feed(Downgrading::drain);
     }
 
-    /// The post was told of by the machine; its stream has ended without the last message.
+    /// The time that [`arm`](Self::arm) named has come.
     pub(super) fn expire(&self, idle: Duration) {
         let mut state = self.lock();
         let before = state.before();

@@ -38,13 +38,7 @@ impl Session {
         owner: Arc<dyn Owner>,
         stop: CancellationToken,
     ) {
-        tokio::select! {
-            // None of them goes on after this: the session is over, and with it what they hold.
-            () = self.live(opening, &*owner) => {}
-            () = stop.cancelled() => {
-                self.feed(|machine, now| machine.shut_down(now));
-            }
-        }
+        self.live(opening, &*owner, &stop).await;
         self.tell_end(&*owner);
         self.let_go();
         // Clients may come back for what is held for them.
@@ -57,7 +51,12 @@ impl Session {
         self.shared.forget(self.key);
     }
 
-    async fn live(&self, opening: BoxFuture<Result<Pipe, Failure>>, owner: &dyn Owner) {
+    async fn live(
+        &self,
+        opening: BoxFuture<Result<Pipe, Failure>>,
+        owner: &dyn Owner,
+        stop: &CancellationToken,
+    ) {
         let opened = tokio::select! {
             // Dropped half-way it leaves nothing behind.
             opened = opening => opened,
@@ -65,6 +64,8 @@ impl Session {
             () = self.over.cancelled() => return,
             // Cancel-safe: time goes by all the same.
             () = self.keep_time() => return,
+            // Cancel-safe: waiting for a token changes nothing.
+            () = self.stopped(stop) => return,
         };
         let Pipe { sender, receiver } = match opened {
             Ok(pipe) => pipe,
@@ -78,8 +79,16 @@ impl Session {
             () = self.keep_time() => {}
             () = self.listen(&sender) => {}
             () = self.farewell() => {}
+            () = self.stopped(stop) => {}
         }
         sender.close();
+    }
+
+    /// Ends the session when the process ends. The others have their own time to say so.
+    async fn stopped(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        self.feed(|machine, now| machine.shut_down(now));
+        future::pending().await
     }
 
     /// Until the session is over and what was to be written had its time.

@@ -28,9 +28,9 @@ impl UpstreamSession {
             return self.deliver_to_each(owner, Step::member).await;
         }
         if self.is_of_calls() {
-            // Each call has a stream of its own on either side.
-            let about = |step: &Step| step.related().cloned();
-            return self.deliver_to_each(owner, about).await;
+            // Each call has a stream of its own on either side; but over HTTP+SSE there is one for all.
+            let lane = |step: &Step| step.related().filter(|_| !self.is_over_sse(step)).cloned();
+            return self.deliver_to_each(owner, lane).await;
         }
         while let Some(step) = self.next_step().await {
             self.step(owner, step).await;
@@ -84,6 +84,11 @@ impl UpstreamSession {
                 }
             }
         }
+    }
+
+    fn is_over_sse(&self, step: &Step) -> bool {
+        let member = self.member(step.member());
+        member.is_some_and(|member| member.place().get().is_some_and(Place::is_over_sse))
     }
 
     async fn next_step(&self) -> Option<Step> {

@@ -64,8 +64,10 @@ impl UpstreamSession {
         let Some(place) = member.place().get() else {
             return;
         };
+        // Outside of the lock: it may let go of the session, which detaches from this one then.
+        let is_over_sse = place.is_over_sse();
         let mut state = self.lock();
-        let is_listening = place.is_over_sse() || place.conversation.is_listening();
+        let is_listening = is_over_sse || place.conversation.is_listening();
         let was_listening = std::mem::replace(&mut state.is_listening, is_listening);
         let Some((machine, _)) = state.machine.upgrading() else {
             return;

@@ -57,7 +57,8 @@ struct Current {
     event: Event,
     waiting: VecDeque<Message>,
     deciding: Option<(Message, BoxFuture<Outcome>)>,
-    /// It came as an array, so its messages become events of their own.
+    /// It came as an array, so its messages become events of their own; or its message is not the one that
+    /// came.
     split: bool,
 }
 
@@ -177,8 +178,21 @@ impl InspectEvents {
             return;
         };
         let (waiting, split) = match Payload::parse(data) {
-            Ok(Payload::Single(message)) => (VecDeque::from([message]), false),
-            Ok(Payload::Batch(messages)) => (VecDeque::from(messages), true),
+            Ok(Payload::Single(message)) => {
+                let before = message.source().as_ptr();
+                match self.line.edited(message) {
+                    // What was changed is not what came.
+                    Some(message) => {
+                        let is_changed = message.source().as_ptr() != before;
+                        (VecDeque::from([message]), is_changed)
+                    }
+                    None => return self.keep_cursor(&event, out),
+                }
+            }
+            Ok(Payload::Batch(messages)) => {
+                let messages = messages.into_iter();
+                (messages.filter_map(|m| self.line.edited(m)).collect(), true)
+            }
             Err(error) => {
                 let upstream = self.line.owner.name();
                 tracing::warn!(upstream, %error, "an event is no message; skipped");

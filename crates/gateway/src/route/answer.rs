@@ -79,7 +79,7 @@ impl Route {
                 answer.status = status;
                 Relayed::Now(Ok(with_headers(answer, extra)))
             }
-            MediaType::Json if self.reads() => {
+            MediaType::Json if self.reads() || line.edit.is_some() => {
                 let route = Arc::clone(self);
                 Relayed::Later(Box::pin(async move {
                     let answer = route.inspect_json(response, &context, line).await?;
@@ -131,7 +131,7 @@ impl Route {
         let standalone = matches!(line.purpose, Purpose::Standalone);
         let live = place.unwrap_or_else(|| place_of(line.session.as_ref(), standalone));
         let source = Source::new(body, live.stop_token());
-        if self.reads() {
+        if self.reads() || line.edit.is_some() {
             self.stats().inspected();
             let room = self.buffered().empty();
             let events = InspectEvents::new(source, line, live, room, context, prefix);
@@ -171,37 +171,25 @@ impl Route {
         line: Line,
     ) -> Result<Answer, Failure> {
         self.stats().inspected();
-        let status = response.status;
-        match self.read_json(response, context, &line).await {
-            Ok(payload) => self.inspect_payload(status, payload, context, &line).await,
-            Err(failure) => self.unreadable(status, &line, failure),
-        }
-    }
-
-    async fn inspect_payload(
-        &self,
-        status: StatusCode,
-        payload: Option<Payload>,
-        context: &MessageContext,
-        line: &Line,
-    ) -> Result<Answer, Failure> {
         let mut origin = Origin::default();
-        let messages = match payload {
-            None => return Ok(Answer::new(status, Content::Json, Body::Empty)),
-            Some(Payload::Single(message)) => {
+        let status = response.status;
+        let messages = match self.read_json(response, context, &line).await {
+            Ok(None) => return Ok(Answer::new(status, Content::Json, Body::Empty)),
+            Ok(Some(Payload::Single(message))) => {
                 let decided = self
-                    .inspect_body(&message, context, line, &mut origin)
+                    .inspect_body(&message, context, &line, &mut origin)
                     .await?;
                 // A body that nobody may see is no body.
                 let body = decided.map_or(Body::Empty, Body::Full);
                 return Ok(Answer::new(status, Content::Json, body));
             }
-            Some(Payload::Batch(messages)) => messages,
+            Ok(Some(Payload::Batch(messages))) => messages,
+            Err(failure) => return self.unreadable(status, &line, failure),
         };
         let mut decided = Vec::with_capacity(messages.len());
         for message in &messages {
             decided.extend(
-                self.inspect_body(message, context, line, &mut origin)
+                self.inspect_body(message, context, &line, &mut origin)
                     .await?,
             );
         }
@@ -211,39 +199,24 @@ impl Route {
         Ok(Answer::new(status, Content::Json, Body::Full(body)))
     }
 
-    /// As [`relay`](Self::relay), of a JSON body in which the revisions are to be those that both sides do.
-    pub(super) async fn relay_versions(
+    /// A refusal, in which the revisions are to be those that both sides do. Nobody else reads it, and what is
+    /// no message passes as it is.
+    pub(super) async fn relay_refusal(
         &self,
         response: UpstreamResponse,
-        line: Line,
         mut context: MessageContext,
     ) -> Result<Answer, Failure> {
         context.direction = Direction::ToClient;
         let extra = self.client_headers(&context, &response)?;
+        self.stats().passed();
         let status = response.status;
-        let answer = if self.reads() {
-            self.stats().inspected();
-            match self.read_json(response, &context, &line).await {
-                Ok(payload) => {
-                    let payload = payload.map(|payload| match payload {
-                        Payload::Single(message) => Payload::Single(self.with_versions(message)),
-                        batch @ Payload::Batch(_) => batch,
-                    });
-                    self.inspect_payload(status, payload, &context, &line).await
-                }
-                Err(failure) => self.unreadable(status, &line, failure),
-            }?
-        } else {
-            self.stats().passed();
-            let body = response.collect(self.max_message(), self.buffered()).await;
-            let body = body.map_err(|error| body_failure(&error))?;
-            // What is no message passes as it is.
-            let body = match Message::parse(body.clone()) {
-                Ok(message) => self.with_versions(message).source().clone(),
-                Err(_) => body,
-            };
-            Answer::new(status, Content::Json, body.into())
+        let body = response.collect(self.max_message(), self.buffered()).await;
+        let body = body.map_err(|error| body_failure(&error))?;
+        let body = match Message::parse(body.clone()) {
+            Ok(message) => self.with_versions(message).source().clone(),
+            Err(_) => body,
         };
+        let answer = Answer::new(status, Content::Json, body.into());
         Ok(with_headers(answer, extra))
     }
 
@@ -307,6 +280,9 @@ impl Route {
         line: &Line,
         origin: &mut Origin,
     ) -> Result<Option<Bytes>, Failure> {
+        let Some(message) = &line.edited(message.clone()) else {
+            return Ok(None);
+        };
         let own = context.call();
         let mut context = MessageContext {
             carrier: Carrier::Body,

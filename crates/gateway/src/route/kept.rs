@@ -46,7 +46,7 @@ impl Route {
         context.direction = Direction::ToClient;
         let mut headers = HeaderMap::new();
         self.chain().headers(&context, &mut headers)?;
-        if !self.reads() {
+        if !self.reads() && line.edit.is_none() {
             self.stats().passed();
             return Ok(with_headers(Answer::json(kept), headers));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::shape::{error_code, modern_status};
 use thinpipe_proto::classify::is_read_only_method;
@@ -18,7 +18,8 @@ use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Direction, MessageContext};
 use crate::modern::{CallError, CallStream, ModernCall};
-use crate::relay::Purpose;
+use crate::relay::{Line, Purpose};
+use crate::sealing::Sealing;
 use crate::session::Origin;
 
 /// How long the first message is waited for. What comes later is a stream, which shows its client that
@@ -33,17 +34,22 @@ const BATCH: usize = 24 << 10;
 
 impl Route {
     /// A request that interceptors have let pass: JSON, unless a notification comes before the response.
+    /// What has a state in it goes through `sealing`.
     pub(super) async fn stateless_on_program(
         self: &Arc<Self>,
         call: Incoming,
         mut context: MessageContext,
         message: Message,
+        sealing: Option<Sealing>,
     ) -> Result<Answer, Failure> {
         let Some(id) = message.id().cloned() else {
             return Ok(Answer::accepted());
         };
         context.direction = Direction::ToClient;
-        let purpose = purpose_of(&message, id.clone());
+        let line = Line {
+            edit: self.shown(&message),
+            ..self.line(None, purpose_of(&message, id.clone()))
+        };
         let asked = ModernCall {
             headers: HeaderMap::new(),
             principal: call.principal,
@@ -59,16 +65,17 @@ impl Route {
         }
         .map_err(|error| error.failure)?;
         if let Some(response) = first.as_ref().filter(|first| first.kind().is_response()) {
-            let answer = self.whole(response, &context, purpose).await?;
+            let response = sealed(sealing.as_ref(), response.clone());
+            let answer = self.whole(response, &context, &line).await?;
             return self.with_own_headers(&context, answer);
         }
         let events = CallEvents {
             first,
             calls,
             id,
+            sealing,
             route: Arc::clone(self),
         };
-        let line = self.line(None, purpose);
         let answer = self.events(Box::new(events), line, context.clone(), None, None);
         self.with_own_headers(&context, answer)
     }
@@ -93,30 +100,18 @@ impl Route {
     /// The response as a body of its own, with the status that goes with it.
     async fn whole(
         self: &Arc<Self>,
-        response: &Message,
+        response: Message,
         context: &MessageContext,
-        purpose: Purpose,
+        line: &Line,
     ) -> Result<Answer, Failure> {
-        let response = self.with_versions(response.clone());
-        let line = self.line(None, purpose);
+        let response = self.with_versions(response);
         let mut origin = Origin::default();
         let body = self
-            .inspect_body(&response, context, &line, &mut origin)
+            .inspect_body(&response, context, line, &mut origin)
             .await?;
         let mut answer = Answer::json(body.unwrap_or_default());
         answer.status = status_of(&answer);
         Ok(answer)
-    }
-
-    /// The same, of an answer to this request that nobody has read yet.
-    pub(super) fn with_versions_in(&self, answer: Bytes, request: &Message) -> Bytes {
-        if request.method() != Some(DISCOVER) {
-            return answer;
-        }
-        match Message::parse(answer.clone()) {
-            Ok(message) => self.with_versions(message).source().clone(),
-            Err(_) => answer,
-        }
     }
 
     /// A message in which the revisions are those that both sides do.
@@ -157,7 +152,14 @@ struct CallEvents {
     first: Option<Message>,
     calls: CallStream,
     id: RequestId,
+    sealing: Option<Sealing>,
     route: Arc<Route>,
+}
+
+/// A message with its state sealed, if it has one and states are.
+fn sealed(sealing: Option<&Sealing>, message: Message) -> Message {
+    let sealed = sealing.and_then(|sealing| Message::parse(sealing.seal(&message)?).ok());
+    sealed.unwrap_or(message)
 }
 
 impl BodyStream for CallEvents {
@@ -175,6 +177,7 @@ impl BodyStream for CallEvents {
             match next {
                 Poll::Ready(Some(Ok(message))) => {
                     let message = self.route.with_versions(message);
+                    let message = sealed(self.sealing.as_ref(), message);
                     let mut event = BytesMut::with_capacity(message.source().len() + 16);
                     sse::encode(&mut event, None, None, None, Some(message.source()));
                     out.extend_from_slice(&event);

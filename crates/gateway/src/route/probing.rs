@@ -1,11 +1,15 @@
 //! What a program speaks (protocol notes 1.4).
 
-use thinpipe_proto::probe::{DISCOVER_TIMEOUT, StdioNext, StdioProbe, discover_request};
+use thinpipe_proto::probe::{
+    DISCOVER_TIMEOUT, StdioNext, StdioProbe, discover_request, initialize_request,
+};
 use thinpipe_proto::revision::Revision;
+use thinpipe_proto::rpc::{Message, RequestId};
+use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
 
 use super::Route;
-use super::server::Server;
+use super::server::{Server, spoken};
 use crate::failure::{Failure, Reason};
 use crate::pipe::{Children, Spoken};
 
@@ -42,10 +46,10 @@ impl Route {
                             tracing::debug!(upstream = self.name(), %error, "a program ended when it was asked");
                             return Ok(Asked::Silent(legacy_verdict()));
                         }
-                        Err(_) => {
-                            children.keep(pipe);
-                            return Ok(Asked::Silent(legacy_verdict()));
-                        }
+                        Err(_) => match probe.timed_out() {
+                            Some(next) => return self.ask_slow_child(children, pipe, next).await,
+                            None => return Ok(Asked::Silent(legacy_verdict())),
+                        },
                     }
                 }
                 // Whoever comes next says it, in its own words.
@@ -60,6 +64,43 @@ impl Route {
         children.start_succeeded(verdict.modern().map(|_| Spoken::Stateless));
         children.keep(pipe);
         Ok(Asked::Answered(verdict))
+    }
+
+    /// One that has not answered in time may know the question and be slow, or not know it. It is asked for a
+    /// session behind it; what it says to the first question by then does not count (R034).
+    async fn ask_slow_child(
+        &self,
+        children: &Children,
+        mut pipe: Pipe,
+        next: StdioNext,
+    ) -> Result<Asked, Failure> {
+        let StdioNext::Initialize { id, revision, .. } = next else {
+            return Ok(Asked::Silent(legacy_verdict()));
+        };
+        let request = initialize_request(&id, revision);
+        let is_answer = |message: &Message| {
+            let answered = message.id().map(RequestId::as_json) == Some(id.as_bytes());
+            let is_it = answered && message.kind().is_response();
+            is_it.then(|| message.source().clone())
+        };
+        let asked = pipe.ask(request, is_answer);
+        let asked = tokio::time::timeout(self.request_timeout(), asked).await;
+        let said = asked.ok().and_then(Result::ok);
+        let speaks = said.and_then(|answer| spoken(&answer));
+        if speaks.is_some() {
+            children.start_succeeded(speaks);
+        }
+        Ok(match speaks {
+            // That session is nobody's: it ends here.
+            Some(Spoken::Sessions(revision)) => {
+                Asked::Answered(verdict_of(Speaks::Legacy { revision }))
+            }
+            Some(Spoken::Stateless) => {
+                children.keep(pipe);
+                Asked::Answered(verdict_of(modern()))
+            }
+            None => Asked::Silent(legacy_verdict()),
+        })
     }
 }
 

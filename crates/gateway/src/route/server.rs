@@ -437,7 +437,7 @@ fn speaks_sse(verdict: &Verdict) -> bool {
 }
 
 /// What a program speaks by its answer to `initialize`; `None`: that cannot be said.
-fn spoken(answer: &Bytes) -> Option<Spoken> {
+pub(super) fn spoken(answer: &Bytes) -> Option<Spoken> {
     let answer = Message::parse(answer.clone()).ok()?;
     if let Ok(Some(revision)) = negotiated(&answer) {
         return Some(Spoken::Sessions(revision));

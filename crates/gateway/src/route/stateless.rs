@@ -6,19 +6,22 @@ use http::StatusCode;
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::Principal;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
-use super::multiplex::{DISCOVER, purpose_of};
+use super::multiplex::purpose_of;
 use super::send::posted;
-use super::{Incoming, Route};
+use super::{Incoming, Route, body_failure};
 use crate::cache::{Asked, tap};
+use crate::downgrade::Refusal;
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::denies_endpoint;
 use crate::interceptor::{MessageContext, Rejection};
-use crate::relay::Purpose;
 use crate::relay::inspect::rejection_message;
+use crate::relay::{Line, Purpose};
+use crate::sealing::{Sealing, Stale};
 
 impl Route {
     /// Forwarded with headers made from the message.
@@ -39,15 +42,24 @@ impl Route {
             Ok(message) => message,
             Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
         };
+        let sealing = self.sealing(&call.principal, &message);
+        let message = match sealing.as_ref().map(|it| it.open(message.clone())) {
+            Some(Ok(opened)) => opened,
+            Some(Err(Stale)) => return Refusal::Stale.answer(&message, self.name()),
+            None => message,
+        };
         if self.upstream().is_none() {
-            return self.stateless_on_program(call, context, message).await;
+            let answering = self.stateless_on_program(call, context, message, sealing);
+            return answering.await;
         }
         let id = message.id().cloned();
         let purpose = id.map_or(Purpose::Unasked, |id| purpose_of(&message, id));
-        let line = self.line(None, purpose);
+        let line = Line {
+            edit: self.shown(&message),
+            ..self.line(None, purpose)
+        };
         let asked = self.answers.ask(&message, &call.principal, &call.headers);
         if let Asked::Kept(kept) = asked {
-            let kept = self.with_versions_in(kept, &message);
             return Box::pin(self.give(kept, line, context)).await;
         }
         let response = self
@@ -61,8 +73,18 @@ impl Route {
             Asked::Noted(noting) => tap(response, noting),
             Asked::Kept(_) | Asked::Passed => response,
         };
-        let answer = if names_versions(&message, &response) {
-            self.relay_versions(response, line, context).await?
+        let response = match sealing {
+            Some(sealing) => {
+                let sealed = sealing.around(response, self.max_message(), self.buffered());
+                sealed.await.map_err(|error| body_failure(&error))?
+            }
+            None => response,
+        };
+        let is_refusal = response.status == StatusCode::BAD_REQUEST
+            && response.media_type == MediaType::Json
+            && line.edit.is_none();
+        let answer = if is_refusal {
+            self.relay_refusal(response, context).await?
         } else {
             self.relay(response, line, context).await?
         };
@@ -70,6 +92,15 @@ impl Route {
             self.era.contradicted();
         }
         Ok(answer)
+    }
+
+    /// What seals the states that the answer to this request may hold.
+    pub(super) fn sealing(&self, principal: &Principal, request: &Message) -> Option<Sealing> {
+        let seals = self.spec.bridge.seal_state && Sealing::concerns(request);
+        seals.then(|| {
+            let name = Arc::clone(self.spec.name());
+            Sealing::new(Arc::clone(&self.seals), name, principal.clone())
+        })
     }
 
     pub(super) async fn stateless_notification(
@@ -116,16 +147,6 @@ impl Route {
         };
         self.send(context, request).await
     }
-}
-
-/// Whether an answer may name revisions: what describes the server, and a refusal. Everything else passes
-/// unread.
-fn names_versions(message: &Message, response: &UpstreamResponse) -> bool {
-    let may = match response.status {
-        StatusCode::OK => message.method() == Some(DISCOVER),
-        status => status == StatusCode::BAD_REQUEST,
-    };
-    may && response.media_type == MediaType::Json
 }
 
 pub(super) fn rejected_stateless(message: &Message, rejection: &Rejection) -> Answer {

@@ -7,15 +7,17 @@ mod answers;
 mod headers;
 mod interceptors;
 mod notices;
+mod programs;
 mod sessions;
 
 use serde_json::{Value, json};
-use thinpipe_gateway::{Gateway, GatewayConfig, UpstreamSpec};
+use thinpipe_gateway::{ChildUpstream, Gateway, GatewayConfig, ProgramEra, Reached, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_testkit::{Client, Era, Upstream, rpc};
 use thinpipe_transport::server::{AccessToken, Server, ServerConfig};
 use thinpipe_transport::upstream::UpstreamConfig;
+use thinpipe_transport::upstream::stdio::StdioConfig;
 use tokio::net::TcpListener;
 
 /// A gateway in front of a whole server of 2026-07-28, whose answers are good for a minute.
@@ -37,15 +39,19 @@ impl Front {
         tokens: &[&str],
         change: impl FnOnce(&mut UpstreamSpec),
     ) -> Self {
-        let upstream = Upstream::start().await;
-        upstream.set(|behaviour| {
-            behaviour.era = Era::Stateless;
-            behaviour.full = true;
-            behaviour.ttl_ms = 60_000;
-            behaviour.cache_scope = scope;
-        });
+        let upstream = server(scope).await;
         let url = upstream.url().parse().unwrap();
-        let mut spec = UpstreamSpec::new("/mcp", UpstreamConfig::new("up".into(), url));
+        let reached = UpstreamConfig::new("up".into(), url);
+        Self::of(upstream, reached.into(), tokens, change).await
+    }
+
+    async fn of(
+        upstream: Upstream,
+        reached: Reached,
+        tokens: &[&str],
+        change: impl FnOnce(&mut UpstreamSpec),
+    ) -> Self {
+        let mut spec = UpstreamSpec::new("/mcp", reached);
         change(&mut spec);
         let gateway = GatewayConfig {
             upstreams: vec![spec],
@@ -78,6 +84,17 @@ impl Front {
         }
     }
 
+    /// The same in front of a program.
+    async fn of_a_program(scope: &'static str, tokens: &[&str]) -> Self {
+        let upstream = server(scope).await;
+        let [program, argument] = upstream.program();
+        let mut config = StdioConfig::new("up".into(), program);
+        config.args = vec![argument.into()];
+        let mut child = ChildUpstream::new(config);
+        child.pin = Some(ProgramEra::Modern);
+        Self::of(upstream, Reached::Stdio(child), tokens, |_| {}).await
+    }
+
     /// What an anonymous client is answered.
     async fn ask(&self, method: &str, params: Value) -> Value {
         let mut response = self
@@ -101,6 +118,17 @@ impl Front {
     fn asked(&self, what: &str) -> usize {
         self.upstream.record().count(what)
     }
+}
+
+async fn server(scope: &'static str) -> Upstream {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| {
+        behaviour.era = Era::Stateless;
+        behaviour.full = true;
+        behaviour.ttl_ms = 60_000;
+        behaviour.cache_scope = scope;
+    });
+    upstream
 }
 
 fn tools(answer: &Value) -> Vec<&str> {

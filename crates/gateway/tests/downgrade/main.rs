@@ -6,14 +6,18 @@
 #[path = "../pipes/front.rs"]
 mod front;
 
+mod draining;
 mod errors;
 mod figures;
 mod leaving;
+mod limits;
 mod listens;
 mod logs;
 mod place;
 mod rounds;
+mod sealed;
 mod sessions;
+mod settings;
 mod states;
 mod tasks;
 mod urls;

@@ -1,11 +1,11 @@
 //! A server with sessions, the gateway before it, and clients of 2026-07-28.
 
 use serde_json::{Value, json};
-use thinpipe_gateway::{HttpUpstream, Reached, UpstreamSpec};
+use thinpipe_gateway::{HttpUpstream, Reached, StateKey, UpstreamSpec};
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::rpc::Modern;
 use thinpipe_testkit::{Behaviour, Client, Connection, Era, Response, Upstream, rpc};
-use thinpipe_transport::server::AccessToken;
+use thinpipe_transport::server::{AccessToken, ServerConfig};
 use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
@@ -42,12 +42,30 @@ impl Place {
         behave: impl FnOnce(&mut Behaviour),
         change: impl FnOnce(&mut UpstreamSpec),
     ) -> Self {
-        Self::open_to(way, &[ALICE, BOB], behave, change).await
+        Self::open_to(way, &[ALICE, BOB], behave, change, |_| {}).await
+    }
+
+    /// With other settings of the server side.
+    pub(crate) async fn configured(way: Way, configure: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::open_to(way, &[ALICE, BOB], |_| {}, |_| {}, configure).await
+    }
+
+    /// The same, of a gateway with these keys, before a server at a URL.
+    pub(crate) async fn keyed(keys: Vec<StateKey>) -> Self {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| {
+            behaviour.full = true;
+            behaviour.era = Era::Sessions;
+        });
+        let reached = reached(Way::Sessions, &upstream);
+        let tokens = tokens(&[ALICE, BOB]);
+        let front = Front::keyed(reached, |_| {}, |config| config.tokens = tokens, keys).await;
+        Self { upstream, front }
     }
 
     /// Nobody needs a token here.
     pub(crate) async fn anonymous(way: Way) -> Self {
-        Self::open_to(way, &[], |_| {}, |_| {}).await
+        Self::open_to(way, &[], |_| {}, |_| {}, |_| {}).await
     }
 
     async fn open_to(
@@ -55,6 +73,7 @@ impl Place {
         principals: &[&str],
         behave: impl FnOnce(&mut Behaviour),
         change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
     ) -> Self {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| {
@@ -63,13 +82,13 @@ impl Place {
             behaviour.heeds_cancel = true;
             behave(behaviour);
         });
-        let tokens = principals.iter().map(|name| AccessToken {
-            principal: (*name).to_owned(),
-            token: (*name).to_owned(),
-        });
-        let tokens = tokens.collect();
+        let tokens = tokens(principals);
         let reached = reached(way, &upstream);
-        let front = Front::with(reached, change, |config| config.tokens = tokens).await;
+        let front = Front::with(reached, change, |config| {
+            config.tokens = tokens;
+            configure(config);
+        })
+        .await;
         Self { upstream, front }
     }
 
@@ -81,6 +100,14 @@ impl Place {
     pub(crate) fn count(&self, what: &str) -> usize {
         self.upstream.requests(what).len()
     }
+}
+
+fn tokens(principals: &[&str]) -> Vec<AccessToken> {
+    let token = |name: &&str| AccessToken {
+        principal: (*name).to_owned(),
+        token: (*name).to_owned(),
+    };
+    principals.iter().map(token).collect()
 }
 
 fn reached(way: Way, upstream: &Upstream) -> Reached {

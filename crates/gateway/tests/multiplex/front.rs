@@ -6,7 +6,7 @@ use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_testkit::rpc::{Modern, modern};
 use thinpipe_testkit::{Client, Connection, Response};
-use thinpipe_transport::server::{Server, ServerConfig};
+use thinpipe_transport::server::{AccessToken, Server, ServerConfig};
 use tokio::net::TcpListener;
 
 pub(crate) struct Front {
@@ -24,6 +24,15 @@ impl Front {
         reached: impl Into<Reached>,
         change: impl FnOnce(&mut UpstreamSpec),
     ) -> Self {
+        Self::guarded(reached, change, &[]).await
+    }
+
+    /// One whose clients need one of these tokens, which are their principals' names too.
+    pub(crate) async fn guarded(
+        reached: impl Into<Reached>,
+        change: impl FnOnce(&mut UpstreamSpec),
+        principals: &[&str],
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener
             .local_addr()
@@ -40,6 +49,13 @@ impl Front {
                 loopback: true,
                 ..AccessPolicy::default()
             },
+            tokens: principals
+                .iter()
+                .map(|name| AccessToken {
+                    principal: (*name).to_owned(),
+                    token: (*name).to_owned(),
+                })
+                .collect(),
             ..ServerConfig::default()
         };
         let builder = Server::builder(config);

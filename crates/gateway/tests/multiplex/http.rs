@@ -8,7 +8,7 @@ use thinpipe_transport::upstream::UpstreamConfig;
 
 use crate::front::{Front, call};
 
-fn at(upstream: &Upstream) -> Reached {
+pub(crate) fn at(upstream: &Upstream) -> Reached {
     Reached::Http(HttpUpstream {
         client: UpstreamConfig::new("up".into(), upstream.url().parse().expect("a URL")),
         pin: Some(Binding::Stateless),
@@ -97,4 +97,28 @@ async fn r130_a_cancellation_goes_nowhere() {
         assert_eq!(front.ask(&notification).await.status, 202);
         assert_eq!(upstream.record().count(method), count, "{method}");
     }
+}
+
+/// K5: the same in a stream. What no client of this revision gets is left out wherever it is read: requests,
+/// and progress of others (5.5, "other notifications, server requests").
+#[tokio::test]
+async fn k5_what_is_read_is_narrowed_and_left_out() {
+    let upstream = Upstream::start().await;
+    let front = Front::start(at(&upstream)).await;
+    let result = json!({"resultType": "complete", "supportedVersions": ["2030-01-01", "2026-07-28"], "capabilities": {}});
+    let foreign = json!({"progressToken": "other", "progress": 1});
+    let script = Script::events()
+        .message(rpc::request("s", "roots/list", &json!({})))
+        .message(rpc::notification("notifications/progress", &foreign))
+        .message(rpc::result(result));
+    upstream.on("server/discover", script);
+    let mut answer = front
+        .ask(&rpc::modern(1, "server/discover", json!({})))
+        .await;
+    let message = answer.next_message().await;
+    assert_eq!(
+        message["result"]["supportedVersions"],
+        json!(["2026-07-28"])
+    );
+    assert_eq!(answer.next_event().await, None);
 }

@@ -6,3 +6,4 @@ mod http;
 mod probing;
 mod program;
 mod scripted;
+mod sealing;

@@ -157,3 +157,44 @@ async fn r216_a_client_with_a_session_reaches_a_program_without() {
         assert_eq!(front.route().children().unwrap().spawned, 2);
     }
 }
+
+/// R034: a program that does not answer in time is asked for a session behind that, and what it says to this
+/// counts. A slow one of 2026-07-28 is told from one that passes over what it does not know.
+#[tokio::test]
+async fn r034_a_slow_program_is_told_by_its_second_answer() {
+    let modern = async {
+        let program = Scripted::start().await;
+        let front = Front::start(program.unknown()).await;
+        let connection = front.send(&call(1, 1)).await;
+        let mut speaker = program.process_started().await;
+        let first = speaker.hears("server/discover").await;
+        let second = speaker.hears("initialize").await;
+        let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {}});
+        speaker.answer(&first, result).await;
+        speaker.refuse(&second, -32601, json!(null)).await;
+        let heard = speaker.hears("tools/call").await;
+        speaker.answer(&heard, json!({"content": []})).await;
+        assert_eq!(connection.response().await.json().await["id"], 1);
+        assert_eq!(front.route().children().unwrap().spawned, 1);
+    };
+    let legacy = async {
+        let program = Scripted::start().await;
+        let front = Front::start(program.unknown()).await;
+        let connection = front.send(&call(1, 1)).await;
+        let mut asked = program.process_started().await;
+        asked.hears("server/discover").await;
+        let second = asked.hears("initialize").await;
+        let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
+        asked.answer(&second, result.clone()).await;
+        // That session is nobody's.
+        let mut speaker = program.process_started().await;
+        let heard = speaker.hears("initialize").await;
+        speaker.answer(&heard, result).await;
+        speaker.hears("notifications/initialized").await;
+        let heard = speaker.hears("tools/call").await;
+        speaker.answer(&heard, json!({"content": []})).await;
+        assert_eq!(connection.response().await.json().await["id"], 1);
+        while asked.heard().await.is_some() {}
+    };
+    tokio::join!(modern, legacy);
+}

@@ -1,6 +1,6 @@
 //! A gateway with both bindings on its client side.
 
-use thinpipe_gateway::{Gateway, GatewayConfig, Reached, Route, SsePaths, UpstreamSpec};
+use thinpipe_gateway::{Gateway, GatewayConfig, Reached, Route, SsePaths, StateKey, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_transport::server::{Server, ServerConfig, SseConfig};
@@ -24,6 +24,16 @@ impl Front {
         change: impl FnOnce(&mut UpstreamSpec),
         configure: impl FnOnce(&mut ServerConfig),
     ) -> Self {
+        Self::keyed(reached, change, configure, Vec::new()).await
+    }
+
+    /// The same, with keys for what clients keep.
+    pub(crate) async fn keyed(
+        reached: impl Into<Reached>,
+        change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
+        state_keys: Vec<StateKey>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener
             .local_addr()
@@ -38,7 +48,7 @@ impl Front {
         let upstreams = GatewayConfig {
             upstreams: vec![spec],
             deprecation: DeprecationConfig::default(),
-            state_keys: Vec::new(),
+            state_keys,
         };
         let access = AccessPolicy {
             loopback: true,

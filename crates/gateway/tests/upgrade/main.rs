@@ -6,9 +6,11 @@ mod calls;
 mod client;
 mod failures;
 mod front;
+mod interceptors;
 mod listens;
 mod rounds;
 mod sessionless;
+mod settings;
 mod streams;
 
 /// One test for each binding, out of a scenario of the same name.

@@ -94,7 +94,7 @@ fn take(world: &mut World, id: &str, method: &str, params: &str, kind: Kind, tok
     // Before it is given: what comes of it at once is judged against it.
     world.asked.push(Asked {
         id: id.to_owned(),
-        kind: kind,
+        kind,
         token: token.map(str::to_owned),
         open: true,
         done: false,

@@ -77,7 +77,7 @@ fn closed(shared: &Shared, stream: TcpStream) {
     drop(stream);
     shared
         .record
-        .send_modify(|record| record.open_connections -= 1);
+        .send_modify(|record| record.open_connections = record.open_connections.saturating_sub(1));
 }
 
 /// Until the peer has closed or reset the connection. What it sends before is kept.

@@ -1,6 +1,7 @@
 //! Clients of one era and servers of the other, as the settings have it.
 
 use serde_json::{Value, json};
+use thinpipe_testkit::{Client, Era, Upstream, rpc};
 
 use crate::support::{Gateway, Sample, temporary};
 
@@ -55,4 +56,66 @@ fn clients_that_are_not_let_in_are_told_what_there_is() {
         let has_sse = said.contains("HTTP+SSE (deprecated)");
         assert_eq!(has_sse, clients == "legacy", "{said}");
     }
+}
+
+/// `state_keys`: what one process has sealed another one opens if it has the key, and says that the call is
+/// not there (5.8, 7); without the key it is nothing.
+#[tokio::test]
+async fn what_was_sealed_opens_where_the_key_is() {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| {
+        behaviour.full = true;
+        behaviour.era = Era::Sessions;
+    });
+    let in_front = |keys: &[&str]| {
+        let keys = keys.iter().map(|digits| {
+            let key = digits.repeat(32);
+            format!("[[state_keys]]\nkey = \"{key}\"\n")
+        });
+        let keys: String = keys.collect();
+        let url = upstream.url();
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"off\"\n{keys}[[upstreams]]\nurl = \"{url}\"\n"
+        );
+        let file = temporary("keys.toml", &text);
+        Gateway::start(&["serve", "--config", file.path()], &[])
+    };
+    let first = in_front(&["0a"]);
+    let call = rpc::modern(1, "tools/call", json!({"name": "ask", "arguments": {}}))
+        .declaring(&json!({"elicitation": {"form": {}, "url": {}}, "sampling": {}}));
+    let asked = Client::new(&first.url)
+        .post_modern(&call)
+        .await
+        .answer()
+        .await;
+    assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+    let mut body: Value = serde_json::from_str(&call.body).unwrap();
+    body["params"]["requestState"] = asked["result"]["requestState"].clone();
+    body["params"]["inputResponses"] = json!({});
+    let retry = rpc::Modern {
+        body: body.to_string(),
+        headers: call.headers.clone(),
+    };
+    for (keys, code, reason) in [
+        (&["0b", "0a"][..], -32603, json!("exchange_lost")),
+        (&["0b"], -32602, Value::Null),
+        (&[], -32602, Value::Null),
+    ] {
+        let other = in_front(keys);
+        let answer = Client::new(&other.url)
+            .post_modern(&retry)
+            .await
+            .answer()
+            .await;
+        assert_eq!(answer["error"]["code"], code, "{keys:?} {answer}");
+        assert_eq!(
+            answer["error"]["data"]["reason"], reason,
+            "{keys:?} {answer}"
+        );
+    }
+    assert_eq!(
+        upstream.requests("tools/call").len(),
+        1,
+        "it is never run twice"
+    );
 }

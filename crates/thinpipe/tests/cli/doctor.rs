@@ -121,6 +121,41 @@ async fn what_each_client_will_get_is_told() {
     }
 }
 
+/// 5.1: the same of programs of either era, and of HTTP+SSE.
+#[tokio::test]
+async fn what_each_client_will_get_of_a_program_is_told() {
+    for (era, lost_up, lost_down) in [(Era::Sessions, false, true), (Era::Stateless, true, false)] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| {
+            behaviour.full = true;
+            behaviour.era = era;
+        });
+        let [program, argument] = upstream.program();
+        let (done, report) = doctor(&["--", &program, &argument]).await;
+        assert_eq!(done.code, 0, "{era:?} {report:#}");
+        for of in ["http+sse", "sessions", "stateless"] {
+            assert_eq!(client(&report, of).0, "bridged", "{era:?} {of}");
+        }
+        let has = |of, what: &str| client(&report, of).1.contains(&what);
+        assert_eq!(has("sessions", "roots-list-changed"), lost_up, "{report:#}");
+        assert_eq!(
+            has("stateless", "state-between-requests"),
+            lost_down,
+            "{report:#}"
+        );
+    }
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| behaviour.full = true);
+    let (done, report) = doctor(&[&upstream.sse_url()]).await;
+    assert_eq!(done.code, 0, "{report:#}");
+    assert_eq!(client(&report, "sessions").0, "bridged");
+    assert!(
+        client(&report, "stateless")
+            .1
+            .contains(&"questions-outside-of-calls")
+    );
+}
+
 /// Nothing is promised of a server that cannot be used.
 #[tokio::test]
 async fn nothing_is_said_of_clients_where_there_is_no_server() {

@@ -77,6 +77,13 @@ pub trait Handler: Send + Sync + 'static {
         Served::ALL
     }
 
+    /// Whether a request waits for its client, without a connection, to come again with what it was asked
+    /// (2026-07-28). While one does, a server that shuts down takes requests with a `requestState`, until
+    /// its time for draining is over.
+    fn awaits_clients(&self) -> bool {
+        false
+    }
+
     /// A session has ended, for whatever reason; called once for each that was opened.
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         let _ = (session, why);

@@ -130,6 +130,13 @@ fn new_work(
         }
     };
     match &class {
+        // It goes on with what has begun.
+        Class::Stateless(message)
+            if message.param("requestState").is_some()
+                && admitted.endpoint.handler.awaits_clients() =>
+        {
+            None
+        }
         Class::Stateless(message) | Class::Initialize(message) => Some(shutting_down(message.id())),
         Class::Message(message) if is_request(message) => Some(shutting_down(message.id())),
         Class::Batch(messages) if messages.iter().any(is_request) => Some(shutting_down(None)),
@@ -138,6 +145,16 @@ fn new_work(
         | Class::Batch(_)
         | Class::StatelessNotification(_)
         | Class::Terminate => None,
+    }
+}
+
+impl Route {
+    /// Whether a request of its handler's waits for its client to come again.
+    pub(super) fn awaits_clients(&self) -> bool {
+        match self {
+            Self::Mcp(endpoint) => endpoint.handler.awaits_clients(),
+            Self::Sse(..) | Self::Page(_) => false,
+        }
     }
 }
 

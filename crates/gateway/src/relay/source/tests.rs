@@ -160,6 +160,7 @@ impl Machine {
                 purpose: Purpose::Resumed,
                 answered: false,
                 backoff: Backoff::new(),
+                edit: None,
             },
             owner,
             stop,

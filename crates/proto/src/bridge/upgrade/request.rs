@@ -5,9 +5,9 @@ use bytes::Bytes;
 use super::Upgrading;
 use super::exchange::{Exchange, Input};
 use crate::bridge::action::CallId;
-use crate::bridge::envelope::{Envelope, add};
+use crate::bridge::envelope::Envelope;
 use crate::bridge::progress::TOKEN_IN_META;
-use crate::rpc::{Message, Object, quoted};
+use crate::rpc::{Object, meta_key, quoted};
 
 /// Members of `params` that mean something to a modern server, and that no legacy client means: what it says
 /// there is not passed on, and neither is its wish for a task (protocol notes 5.6).
@@ -66,7 +66,8 @@ impl Upgrading {
     }
 }
 
-/// A whole request.
+/// A whole request. It is put together in one go, since every call of a client takes this way: what the
+/// client has said is looked through once, and copied.
 fn written(
     call: CallId,
     method: &str,
@@ -74,25 +75,47 @@ fn written(
     token: Option<CallId>,
     envelope: &Envelope,
 ) -> Bytes {
-    // An id is never used twice, so it is a token that is never used twice.
-    if let Some(mut meta) = params.object("_meta") {
-        match token {
-            Some(call) => meta.set(TOKEN_IN_META, call.0.to_string()),
-            None => drop(meta.remove(TOKEN_IN_META)),
-        }
-        params.set("_meta", meta.into_bytes());
+    let mut meta = params.object("_meta").unwrap_or_default();
+    match token {
+        // An id is never used twice, so it is a token that is never used twice.
+        Some(call) => meta.set(TOKEN_IN_META, call.0.to_string()),
+        None => drop(meta.remove(TOKEN_IN_META)),
     }
-    let text = format!(
-        r#"{{"jsonrpc":"2.0","id":{},"method":{}}}"#,
-        call.0,
-        quoted(method)
-    );
+    seal(&mut meta, envelope);
+    params.set("_meta", meta.into_bytes());
     let params = params.into_bytes();
-    let message =
-        Message::parse(text.into()).and_then(|bare| Message::parse(bare.with_params(&params)));
-    match message {
-        Ok(message) => add(&message, envelope),
-        // Unreachable: the parts are JSON.
-        Err(_) => Bytes::new(),
+    let method = quoted(method);
+    let mut out = Vec::with_capacity(64 + method.len() + params.len());
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(call.0.to_string().as_bytes());
+    out.extend_from_slice(b",\"method\":");
+    out.extend_from_slice(method.as_bytes());
+    out.extend_from_slice(b",\"params\":");
+    out.extend_from_slice(&params);
+    out.push(b'}');
+    out.into()
+}
+
+/// Puts the envelope into `_meta`, in the place of any other.
+fn seal(meta: &mut Object, envelope: &Envelope) {
+    let optional = [
+        (meta_key::CLIENT_INFO, envelope.client_info.clone()),
+        (
+            meta_key::LOG_LEVEL,
+            envelope
+                .log_level
+                .map(|level| quoted(level.as_str()).into()),
+        ),
+    ];
+    meta.set(
+        meta_key::PROTOCOL_VERSION,
+        quoted(envelope.revision.as_str()),
+    );
+    meta.set(meta_key::CLIENT_CAPABILITIES, envelope.capabilities.clone());
+    for (name, value) in optional {
+        match value {
+            Some(value) => meta.set(name, value),
+            None => drop(meta.remove(name)),
+        }
     }
 }
