@@ -40,8 +40,8 @@ async fn b14_sessions_that_discovery_does_not_list_are_served() {
 
 /// B14
 #[tokio::test]
-async fn b14_a_server_without_sessions_is_named() {
-    both!(sessions::server_without_sessions_is_named, Era::Stateless);
+async fn b14_r216_a_server_without_sessions_is_bridged() {
+    both!(sessions::server_without_sessions_is_bridged, Era::Stateless);
 }
 
 async fn gateway(upstream: &Upstream, inspected: bool) -> (String, Process) {

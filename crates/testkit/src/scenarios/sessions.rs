@@ -348,28 +348,18 @@ pub async fn sessions_that_discovery_does_not_list_are_served(gateway: &str, ups
     assert_eq!(client.post(rpc::call(3, "echo")).await.status, 200);
 }
 
-/// B14, protocol notes 1.2: a client with sessions and a server without them are told apart by an error
-/// that names what each side speaks. The upstream must have been [stateless](crate::Era::Stateless) when
-/// the gateway started.
-pub async fn server_without_sessions_is_named(gateway: &str, upstream: &Upstream) {
-    let client = Client::new(gateway);
+/// B14, R216: a client with sessions in front of a server without them has one with the gateway. The upstream
+/// must have been [stateless](crate::Era::Stateless) when the gateway started.
+pub async fn server_without_sessions_is_bridged(gateway: &str, upstream: &Upstream) {
     for id in [1, 2] {
-        let mut response = client.post(rpc::initialize(id, NEWEST)).await;
-        assert_eq!(
-            (response.status, response.header("Mcp-Session-Id")),
-            (400, None)
-        );
+        let mut response = Client::new(gateway).post(rpc::initialize(id, NEWEST)).await;
+        assert_eq!(response.status, 200);
+        assert!(response.header("Mcp-Session-Id").is_some());
         let answer = response.json().await;
         assert_eq!(answer["id"], id);
-        let error = &answer["error"];
-        assert_eq!(error["code"], -32022, "{answer}");
-        assert_eq!(error["data"]["supported"], json!([rpc::MODERN]), "{answer}");
-        assert_eq!(error["data"]["requested"], NEWEST, "{answer}");
-        let text = error["message"].as_str().unwrap_or_default();
-        assert!(
-            text.contains("with sessions") && text.contains(rpc::MODERN),
-            "{answer}"
-        );
+        assert_eq!(answer["result"]["protocolVersion"], NEWEST, "{answer}");
     }
+    let client = in_session(gateway).await;
+    assert_eq!(client.post(rpc::call(3, "echo")).await.status, 200);
     assert_eq!(upstream.sessions(), [""; 0]);
 }
