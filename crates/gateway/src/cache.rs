@@ -159,13 +159,15 @@ impl Answers {
     ///
     /// # Errors
     /// `-32020`: the header that differs.
+    ///
+    /// `message` names the tool as the server does; `received` is what the client sent with the headers.
     pub(crate) fn check(
         &self,
         message: &Message,
-        principal: &Principal,
-        headers: &HeaderMap,
+        received: &Message,
+        (principal, headers): (&Principal, &HeaderMap),
     ) -> Result<(), HeaderMismatch> {
-        let arguments = || message.param("arguments");
+        let arguments = || received.param("arguments");
         let checked = self.with_headers(message, principal, |tool| {
             tool.check(headers, arguments().as_ref())
         });

@@ -6,13 +6,16 @@ use thinpipe_fuzz_checks::bridge_ops;
 
 fn script(shared: bool, steps: usize) -> impl Strategy<Value = Vec<u8>> {
     let steps = prop::collection::vec(any::<[u8; 4]>(), 0..steps);
-    steps.prop_map(move |steps| [vec![u8::from(shared)], steps.concat()].concat())
+    (any::<u8>(), steps).prop_map(move |(head, steps)| {
+        let head = head & !1 | u8::from(shared);
+        [vec![head], steps.concat()].concat()
+    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Invariants 1, 2, 3, 5, 6, 7, 9, 14, 17, 21, 22, 23 and 24 of one client session on one upstream
+    /// Invariants 1, 2, 3, 5, 6, 7, 9, 10, 14, 17, 21, 22, 23 and 24 of one client session on one upstream
     /// session; R210, R214, R249, R250.
     #[test]
     fn r249_invariants_hold_for_one_client(script in script(false, 80)) {

@@ -117,7 +117,7 @@ async fn r124_tools_are_learned_without_a_cache() {
         let mut headers = HeaderMap::new();
         headers.insert("mcp-param-region", region.parse().unwrap());
         answers
-            .check(&call, &Principal::Anonymous, &headers)
+            .check(&call, &call, (&Principal::Anonymous, &headers))
             .is_ok()
     };
     assert!(check("eu") && !check("us"));

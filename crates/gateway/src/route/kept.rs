@@ -23,9 +23,16 @@ impl Route {
     }
 
     /// The refusal of a call whose headers do not say what its arguments say, where the tool is known
-    /// (`-32020`; R124, R125). Checked as the client sent it, before anything is changed.
-    pub(super) fn refuse_params(&self, call: &Incoming, message: &Message) -> Option<Answer> {
-        let checked = self.answers.check(message, &call.principal, &call.headers);
+    /// (`-32020`; R124, R125). Checked are the arguments as the client sent them; only the name of the tool is
+    /// the one that interceptors have given it, since what is known of tools is in the server's words.
+    pub(super) fn refuse_params(
+        &self,
+        call: &Incoming,
+        message: &Message,
+        received: &Message,
+    ) -> Option<Answer> {
+        let client = (&call.principal, &call.headers);
+        let checked = self.answers.check(message, received, client);
         let mismatch = checked.err()?;
         // If it is the list that is wrong, the client has to get another one now.
         self.answers.doubt_tools();

@@ -33,15 +33,15 @@ impl Route {
         if let Some(channel) = self.sessions_only().await? {
             return Box::pin(self.downgraded(call, message, channel)).await;
         }
-        if let Some(refused) = self.refuse_params(&call, &message) {
-            return Ok(refused);
-        }
         let context = self.context(&call, None, &message);
         let received = message.clone();
         let message = match self.intercept(&context, message).await {
             Ok(message) => message,
             Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
         };
+        if let Some(refused) = self.refuse_params(&call, &message, &received) {
+            return Ok(refused);
+        }
         let sealing = self.sealing(&call.principal, &message);
         let message = match sealing.as_ref().map(|it| it.open(message.clone())) {
             Some(Ok(opened)) => opened,

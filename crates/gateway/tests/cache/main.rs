@@ -8,9 +8,13 @@ mod headers;
 mod interceptors;
 mod notices;
 mod programs;
+mod renames;
 mod sessions;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use thinpipe_gateway::interceptor::Interceptor;
 use thinpipe_gateway::{ChildUpstream, Gateway, GatewayConfig, ProgramEra, Reached, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
@@ -51,6 +55,17 @@ impl Front {
         tokens: &[&str],
         change: impl FnOnce(&mut UpstreamSpec),
     ) -> Self {
+        Self::behind(&[], upstream, reached, tokens, change).await
+    }
+
+    /// The same behind interceptors of the test's own.
+    async fn behind(
+        interceptors: &[Arc<dyn Interceptor>],
+        upstream: Upstream,
+        reached: Reached,
+        tokens: &[&str],
+        change: impl FnOnce(&mut UpstreamSpec),
+    ) -> Self {
         let mut spec = UpstreamSpec::new("/mcp", reached);
         change(&mut spec);
         let gateway = GatewayConfig {
@@ -70,7 +85,8 @@ impl Front {
             tokens: tokens.iter().map(token).collect(),
             ..ServerConfig::default()
         });
-        let gateway = Gateway::new(gateway, builder.buffered()).unwrap();
+        let gateway =
+            Gateway::with_interceptors(gateway, builder.buffered(), interceptors).unwrap();
         let server = gateway.mount(builder).build();
         gateway.start(&server);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -36,11 +36,10 @@ impl Reframing {
         if self.shared.is_some() {
             return self.shared_request(member, message, now);
         }
-        let purpose = match method {
-            "initialize" => Purpose::Initialize,
-            _ => Purpose::Plain,
-        };
-        let call = self.open(member, message, purpose, now)?;
+        if method == "initialize" {
+            return self.initialize(member, message, now);
+        }
+        let call = self.open(member, message, Purpose::Plain, now)?;
         self.write(call);
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::bridge::action::{CallId, End, MemberId};
 use crate::bridge::association::CAPABILITIES;
 use crate::bridge::call::Purpose;
 use crate::bridge::client::check_length;
+use crate::bridge::member::declared_in;
 use crate::bridge::{Reframing, Refused};
 use crate::revision::Revision;
 use crate::rpc::{
@@ -35,6 +36,23 @@ pub(super) enum Handshake {
 }
 
 impl Reframing {
+    /// `initialize` of the only client: it is passed on, and what it declares is what the server may ask
+    /// for.
+    pub(super) fn initialize(
+        &mut self,
+        member: MemberId,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let declared = declared_in(message)?;
+        let call = self.open(member, message, Purpose::Initialize, now)?;
+        if let Some(known) = self.members.get_mut(&member) {
+            known.declared = Some(declared);
+        }
+        self.write(call);
+        Ok(())
+    }
+
     /// `initialize` of a client on a shared session: the first one is passed on, without capabilities;
     /// the others get its result.
     pub(super) fn shared_initialize(

@@ -3,10 +3,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use bytes::Bytes;
+
+use crate::bridge::Refused;
 use crate::bridge::action::CallId;
+use crate::bridge::association::CAPABILITIES;
+use crate::bridge::capabilities::{Declared, Undeclared};
 use crate::bridge::clock::after;
 use crate::bridge::limits::{EARLY_CANCEL_AGE, MAX_EARLY_CANCELS};
-use crate::rpc::RequestId;
+use crate::rpc::{Message, RequestId};
 
 #[derive(Debug, Default)]
 pub(super) struct Member {
@@ -15,6 +20,41 @@ pub(super) struct Member {
     /// `initialize` was answered. Kept on shared sessions only.
     pub(super) ready: bool,
     pub(super) early: EarlyCancels,
+    /// What it has declared it can be asked for, if it has. Not kept on shared sessions, whose members are
+    /// not asked for anything.
+    pub(super) declared: Option<Declared>,
+}
+
+impl Member {
+    /// Whether the server may ask this of it (protocol notes 5.1, "Refusing a server request").
+    ///
+    /// A method that no revision knows belongs to an extension, about which the two sides agree: it
+    /// passes.
+    pub(super) fn allows(&self, request: &Message) -> Result<(), Undeclared> {
+        let method = request.method().unwrap_or_default();
+        if method == "ping" {
+            return Ok(());
+        }
+        let allowed = match &self.declared {
+            Some(declared) => declared.allows(method, request.params().as_ref()),
+            None => Declared::nothing().allows(method, None),
+        };
+        match allowed {
+            Err(Undeclared::Method(_)) => Ok(()),
+            allowed => allowed,
+        }
+    }
+}
+
+/// What `initialize` declares. Keeps no part of the message.
+pub(super) fn declared_in(initialize: &Message) -> Result<Declared, Refused> {
+    let Some(declared) = initialize.param(CAPABILITIES) else {
+        return Ok(Declared::nothing());
+    };
+    let invalid = |_| Refused::InvalidParameter {
+        parameter: CAPABILITIES,
+    };
+    Declared::parse(&Bytes::copy_from_slice(&declared)).map_err(invalid)
 }
 
 /// Cancellations of requests that have not come yet.

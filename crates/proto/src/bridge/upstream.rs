@@ -55,7 +55,7 @@ impl Reframing {
             self.dropped.server_requests += 1;
             return;
         }
-        match self.who_answers(id, method) {
+        match self.who_answers(id, message) {
             Ok(member) => self.ask(member, message, id.clone(), method == "ping", now),
             Err(answer) => self.tell_upstream(answer),
         }
@@ -63,10 +63,10 @@ impl Reframing {
 
     /// Who answers a server request; if nobody, what the upstream is told (protocol notes 5.1,
     /// "Refusing a server request").
-    fn who_answers(&self, id: &RequestId, method: &str) -> Result<MemberId, Bytes> {
+    fn who_answers(&self, id: &RequestId, message: &Message) -> Result<MemberId, Bytes> {
         if self.shared.is_some() {
-            return Err(match method {
-                "ping" => response(id, EMPTY),
+            return Err(match message.method() {
+                Some("ping") => response(id, EMPTY),
                 _ => {
                     let text = "no client capability is declared on a shared session";
                     error_response(Some(id), code::METHOD_NOT_FOUND, text, None)
@@ -74,9 +74,13 @@ impl Reframing {
             });
         }
         let refused = |text| Err(error_response(Some(id), code::INTERNAL_ERROR, text, None));
-        let Some((&member, _)) = self.members.first_key_value() else {
+        let Some((&member, known)) = self.members.first_key_value() else {
             return refused("there is no client to ask");
         };
+        if let Err(undeclared) = known.allows(message) {
+            let (code, text) = (undeclared.code(), undeclared.to_string());
+            return Err(error_response(Some(id), code, &text, None));
+        }
         if self.questions.len() >= self.config.limits.server_requests {
             return refused("too many requests are open at the client");
         }

@@ -30,7 +30,7 @@ fn a_cancelled_request_gets_no_response() {
 /// What the server asked for its sake is refused there and withdrawn here.
 #[test]
 fn cancelling_takes_its_questions_along() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.says(1, &request("5", "m"));
     pipe.hears(&request("\"q\"", "elicitation/create"));
     let why = "the request it belongs to was cancelled";
@@ -40,7 +40,7 @@ fn cancelling_takes_its_questions_along() {
         [
             format!("up: {}", error("\"q\"", -32603, why)),
             format!("1/5: {}", cancelled("\"q\"", why)),
-            format!("up: {}", cancelled("1", "no")),
+            format!("up: {}", cancelled("2", "no")),
             "finish 1/5".to_owned(),
         ]
     );
@@ -147,7 +147,7 @@ fn an_abandoned_request_is_cancelled_upstream() {
 fn a_client_that_leaves_ends_the_session_and_leaves_nothing() {
     let mut pipe = Pipe::per_client();
     pipe.says(1, &request("5", "m"));
-    pipe.says(1, &initialize("6", "{}"));
+    pipe.says(1, &initialize("6", EVERYTHING));
     pipe.hears(&request("\"q\"", "roots/list"));
     let why = "the client's session is over";
     assert_eq!(
@@ -174,7 +174,7 @@ fn a_client_that_leaves_ends_the_session_and_leaves_nothing() {
 /// R212: the child is gone, and with it what ran in it.
 #[test]
 fn r212_a_lost_upstream_answers_what_is_in_flight_once() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.says(1, &request("5", "m"));
     pipe.says(1, &request("6", "m"));
     pipe.says(1, &cancelled("6", ""));

@@ -7,8 +7,13 @@ const UNANSWERED: &str = "the upstream did not answer in time; the call may have
 
 /// The lines of request 5, which is 1 upstream, when its time is over.
 fn timed_out() -> [String; 2] {
+    timed_out_as("1")
+}
+
+/// The same if it is another one upstream.
+fn timed_out_as(id: &str) -> [String; 2] {
     [
-        format!("up: {}", cancelled("1", "it took too long")),
+        format!("up: {}", cancelled(id, "it took too long")),
         format!("1/5!: {}", own_error("5", UNANSWERED, "upstream_timeout")),
     ]
 }
@@ -44,7 +49,7 @@ fn a_question_stops_the_clocks_of_its_request() {
         answer: 60 * MINUTE,
         ..Limits::default()
     };
-    let mut pipe = Pipe::new(Sharing::PerClient, limits, 1);
+    let mut pipe = Pipe::new(Sharing::PerClient, limits, 1).declaring(EVERYTHING);
     pipe.says(1, &request("5", "m"));
     pipe.at(MINUTE / 2);
     pipe.hears(&request("\"q\"", "elicitation/create"));
@@ -55,13 +60,13 @@ fn a_question_stops_the_clocks_of_its_request() {
     pipe.hears(&request("\"r\"", "elicitation/create"));
     let lines = pipe.at(30 * MINUTE);
     assert_eq!(lines.len(), 4, "{lines:?}");
-    assert_eq!(lines[2..], timed_out());
+    assert_eq!(lines[2..], timed_out_as("2"));
 }
 
 /// Invariant 22: a question that may be anybody's stops all clocks that ran when it came, a ping none.
 #[test]
 fn a_question_of_unknown_origin_stops_all_clocks() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.says(1, &request("5", "m"));
     pipe.says(1, &request("6", "m"));
     pipe.hears(&request("\"q\"", "elicitation/create"));
@@ -69,7 +74,7 @@ fn a_question_of_unknown_origin_stops_all_clocks() {
     let lines = pipe.at(9 * MINUTE);
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[1].starts_with("1/7!"));
-    pipe.hears(&result("1", "{}"));
+    pipe.hears(&result("2", "{}"));
     pipe.says(1, &result("\"q\"", "{}"));
     let lines = pipe.at(10 * MINUTE);
     assert!(lines[1].starts_with("1/6!"), "{lines:?}");
@@ -85,7 +90,7 @@ fn a_question_of_unknown_origin_stops_all_clocks() {
 /// Protocol notes 5.1: human steps have 10 minutes.
 #[test]
 fn a_question_that_nobody_answers_is_refused_and_withdrawn() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.says(1, &request("5", "m"));
     pipe.hears(&request("\"q\"", "elicitation/create"));
     let why = "the client did not answer in time";
@@ -98,7 +103,7 @@ fn a_question_that_nobody_answers_is_refused_and_withdrawn() {
     );
     // Then the clock goes on with what was left: all of its minute.
     assert!(pipe.at(11 * MINUTE - SECOND).is_empty());
-    assert_eq!(pipe.at(11 * MINUTE), timed_out());
+    assert_eq!(pipe.at(11 * MINUTE), timed_out_as("2"));
 }
 
 /// `initialize` is never cancelled: what did not answer it is closed.
@@ -136,7 +141,7 @@ fn timers_come_and_go_with_what_they_are_for() {
 /// Invariant 22: two questions hold a request, and both must be answered.
 #[test]
 fn a_clock_that_two_questions_hold_waits_for_both() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.says(1, &tracked("5", "5"));
     pipe.at(10 * SECOND);
     pipe.hears(&request("\"q\"", "elicitation/create"));
@@ -148,22 +153,22 @@ fn a_clock_that_two_questions_hold_waits_for_both() {
     pipe.says(1, &result("\"r\"", "{}"));
     // It stood still for 190 s of these 200.
     assert!(pipe.at(249 * SECOND).is_empty());
-    assert_eq!(pipe.at(250 * SECOND), timed_out());
+    assert_eq!(pipe.at(250 * SECOND), timed_out_as("2"));
 }
 
 /// Progress while the clock stands still leaves a whole idle time.
 #[test]
 fn progress_counts_while_a_question_is_open() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.says(1, &tracked("5", "5"));
     pipe.at(50 * SECOND);
     pipe.hears(&request("\"q\"", "elicitation/create"));
     pipe.at(55 * SECOND);
-    pipe.hears(&progress("1", "1"));
+    pipe.hears(&progress("2", "1"));
     pipe.at(70 * SECOND);
     pipe.says(1, &result("\"q\"", "{}"));
     assert!(pipe.at(129 * SECOND).is_empty());
-    assert_eq!(pipe.at(130 * SECOND), timed_out());
+    assert_eq!(pipe.at(130 * SECOND), timed_out_as("2"));
 }
 
 /// A limit that no clock can show is a long one, and not a panic.

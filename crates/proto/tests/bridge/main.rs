@@ -4,6 +4,7 @@
 
 mod cancel;
 mod deadline;
+mod declared;
 mod per_client;
 mod shared;
 
@@ -17,6 +18,10 @@ use thinpipe_proto::bridge::{
 use thinpipe_proto::rpc::{Message, RequestId};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Capabilities of a client that can be asked for anything.
+const EVERYTHING: &str =
+    r#"{"roots":{},"sampling":{"tools":{}},"elicitation":{"form":{},"url":{}}}"#;
 
 /// A machine with its clock, whose actions are read as lines:
 /// `up: ..` written, `1/7: ..` delivered to member 1 for its request 7 (`1/7!` as its response, `1/-`
@@ -48,6 +53,13 @@ impl Pipe {
 
     fn per_client() -> Self {
         Self::new(Sharing::PerClient, Limits::default(), 1)
+    }
+
+    /// The same after a handshake in which the only client declares this. It took id 1 upstream.
+    fn declaring(mut self, capabilities: &str) -> Self {
+        self.says(1, &initialize("\"i\"", capabilities));
+        assert_eq!(self.hears(&initialized(1, "{}")).len(), 1);
+        self
     }
 
     /// A shared session with so many members, all of them initialized.

@@ -154,7 +154,7 @@ fn progress_that_nobody_asked_for_is_dropped() {
 /// Invariants 5 and 6, R214: one answer goes up, only for what is open, with the server's own id.
 #[test]
 fn a_server_request_is_answered_once() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     let ask = request("\"\\u0071\"", "roots/list");
     assert_eq!(pipe.hears(&ask), [format!("1/-: {ask}")]);
     assert!(pipe.hears(&request("\"q\"", "roots/list")).is_empty());
@@ -171,7 +171,7 @@ fn a_server_request_is_answered_once() {
 /// A refusal by the client is an answer too.
 #[test]
 fn an_error_of_the_client_goes_to_the_server() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.hears(&request("3", "elicitation/create"));
     let no = error("3", -1, "no");
     assert_eq!(pipe.says(1, &no), [format!("up: {no}")]);
@@ -181,7 +181,7 @@ fn an_error_of_the_client_goes_to_the_server() {
 #[test]
 fn r214_messages_belong_to_a_task_or_to_the_only_request() {
     let log = notification("notifications/message", r#"{"level":"info","data":1}"#);
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     assert_eq!(pipe.hears(&log), [format!("1/-: {log}")]);
     let result_of = request_with("5", "tasks/result", r#"{"taskId":"t1"}"#);
     pipe.says(1, &result_of);
@@ -199,7 +199,7 @@ fn r214_messages_belong_to_a_task_or_to_the_only_request() {
     };
     assert_eq!(pipe.hears(&of("t1")), [format!("1/5: {}", of("t1"))]);
     pipe.says(1, &result("1", "{}"));
-    pipe.hears(&result("1", "{}"));
+    pipe.hears(&result("2", "{}"));
     // Only request 6 is left, and a message about another task is not its.
     assert_eq!(pipe.hears(&of("t1")), [format!("1/-: {}", of("t1"))]);
     assert_eq!(pipe.hears(&log), [format!("1/6: {log}")]);
@@ -208,10 +208,10 @@ fn r214_messages_belong_to_a_task_or_to_the_only_request() {
 /// A request that is answered associates with nothing; what it asked stays open.
 #[test]
 fn a_question_outlives_the_request_it_was_asked_for() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.says(1, &request("5", "tools/call"));
     pipe.hears(&request("\"q\"", "elicitation/create"));
-    pipe.hears(&result("1", "{}"));
+    pipe.hears(&result("2", "{}"));
     let withdrawn = cancelled("\"q\"", "never mind");
     assert_eq!(pipe.hears(&withdrawn), [format!("1/-: {withdrawn}")]);
     assert!(pipe.says(1, &result("\"q\"", "{}")).is_empty());
@@ -294,7 +294,7 @@ fn bounds_are_refused_with_their_reason() {
         server_requests: 1,
         ..Limits::default()
     };
-    let mut pipe = Pipe::new(Sharing::PerClient, limits, 1);
+    let mut pipe = Pipe::new(Sharing::PerClient, limits, 1).declaring(EVERYTHING);
     pipe.hears(&request("1", "roots/list"));
     let refused = error("2", -32603, "too many requests are open at the client");
     assert_eq!(
@@ -302,7 +302,7 @@ fn bounds_are_refused_with_their_reason() {
         [format!("up: {refused}")]
     );
 
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     let long = format!("\"{}\"", "x".repeat(MAX_KEPT));
     for text in [
         request(&long, "m"),
@@ -343,7 +343,7 @@ fn attaching_has_its_bounds() {
 /// Protocol notes 5.2: a server request that no stream takes.
 #[test]
 fn what_reaches_no_stream_is_refused_and_a_ping_answered() {
-    let mut pipe = Pipe::per_client();
+    let mut pipe = Pipe::per_client().declaring(EVERYTHING);
     pipe.hears(&request("1", "roots/list"));
     pipe.hears(&request("2", "ping"));
     assert!(pipe.unreachable(2, "1").is_empty());

@@ -23,7 +23,7 @@ rows! {
     /// R226 and protocol notes 5.4.2: `elicitationId` belongs to 2025-11-25, and stays there.
     all r226_an_elicitation_by_url_has_an_id_where_there_are_any;
     /// R224, R236: what the client has not declared is not asked of it.
-    bc r224_r236_what_is_not_declared_is_not_asked;
+    a_pipes_bc r224_r236_what_is_not_declared_is_not_asked;
 }
 
 /// What every scenario's user says.
@@ -141,6 +141,8 @@ async fn r226_an_elicitation_by_url_has_an_id_where_there_are_any(pair: Pair) {
     assert_eq!(has_id, !pair.client.is_modern(), "{asked:?}");
 }
 
+// In front of a legacy server with sessions, messages of legacy clients are relayed as they are: nobody judges
+// what the server asks, and the client answers for itself.
 async fn r224_r236_what_is_not_declared_is_not_asked(pair: Pair) {
     let gateway = Gateway::start(pair).await;
     let who = Introduction::declaring(json!({"sampling": {}}));

@@ -68,12 +68,19 @@ macro_rules! rows {
         rows!(@b $name);
         rows!(@c $name);
     };
+    (@a_pipes_bc $name:ident) => {
+        rows!(@a_pipes $name);
+        rows!(@bc $name);
+    };
     (@a $name:ident) => {
-        rows!(@test $name http_sse_to_http_sse HttpSse HttpSse);
+        rows!(@a_pipes $name);
         rows!(@test $name http_sse_to_sessions HttpSse Sessions);
+        rows!(@test $name sessions_to_sessions Sessions Sessions);
+    };
+    (@a_pipes $name:ident) => {
+        rows!(@test $name http_sse_to_http_sse HttpSse HttpSse);
         rows!(@test $name http_sse_to_stdio_legacy HttpSse StdioLegacy);
         rows!(@test $name sessions_to_http_sse Sessions HttpSse);
-        rows!(@test $name sessions_to_sessions Sessions Sessions);
         rows!(@test $name sessions_to_stdio_legacy Sessions StdioLegacy);
     };
     (@b $name:ident) => {

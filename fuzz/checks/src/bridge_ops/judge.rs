@@ -127,6 +127,10 @@ fn answer_written(world: &mut World, message: &Message) {
     let id = message.id().expect("an answer has an id");
     let (speaker, out_of_reach) = (world.speaker, world.out_of_reach);
     let result = message.result();
+    let code = message.error().and_then(|error| member(&error, "code"));
+    let undeclared = matches!(code.as_deref(), Some(b"-32601" | b"-32602"));
+    let able = world.clients.values().next().map(|client| client.able);
+    let shared = world.shared;
     let by_client = speaker.is_some() && world.given_up.is_none();
     let question = world.question(id);
     let question = question.expect("invariant 5: answered once, while it is open");
@@ -137,6 +141,10 @@ fn answer_written(world: &mut World, message: &Message) {
             question.member,
             "invariant 6: by the one that was asked"
         );
+    }
+    if undeclared && !shared {
+        let needs = question.needs.expect("it needs no declaring");
+        assert!(!able.is_some_and(|able| able.contains(&needs)), "declared");
     }
     assert_eq!(question.id.as_json(), id.as_json(), "the server's own text");
     question.open = false;
@@ -249,9 +257,13 @@ fn asked(world: &mut World, member: u64, id: &RequestId, mark: Option<usize>, by
     assert_eq!(mark, world.only(), "association");
     let open = world.asked.iter().enumerate().filter(|(_, a)| a.open);
     let all: Vec<usize> = open.map(|(mark, _)| mark).collect();
+    let able = world.clients[&member].able;
     let question = world.question(id).expect("it was asked");
     assert_eq!(question.member, None, "invariant 21: delivered once");
     assert_eq!(json(bytes), question.text, "as it came");
+    if let Some(needs) = question.needs {
+        assert!(able.contains(&needs), "invariant 10: {needs}, of {able:?}");
+    }
     question.member = Some(member);
     question.holds = match mark {
         _ if question.is_ping => Vec::new(),

@@ -62,6 +62,8 @@ pub(super) struct Question {
     pub(super) id: RequestId,
     pub(super) text: String,
     pub(super) is_ping: bool,
+    /// What its client has to be able to, if anything.
+    pub(super) needs: Option<&'static str>,
     pub(super) token: Option<String>,
     pub(super) progress: Option<u8>,
     pub(super) member: Option<u64>,
@@ -75,6 +77,8 @@ pub(super) struct Question {
 #[derive(Debug, Default)]
 pub(super) struct Client {
     pub(super) ready: bool,
+    /// What it has declared that it can answer, of the words of a question's `needs`.
+    pub(super) able: &'static [&'static str],
     /// Resources it is subscribed to, as it was told.
     pub(super) wants: BTreeSet<String>,
     /// Cancellations that matched nothing.

@@ -6,7 +6,7 @@ use thinpipe_proto::bridge::{MemberId, Refused};
 
 use super::judge::judge;
 use super::model::{Asked, Kind, State, World, message, request_id};
-use super::server::{answer, progress, server_asks, server_notifies};
+use super::server::{answer, answer_to, progress, server_asks, server_notifies};
 
 /// Ids that clients choose: of both types, and one value in two spellings.
 const IDS: [&str; 6] = ["1", "\"1\"", "2", "\"x\"", "\"\\u0078\"", "-3"];
@@ -18,6 +18,19 @@ pub(super) const URIS: [&str; 3] = ["a", "b", "c"];
 pub(super) fn pick<T: Copy>(of: &[T], choice: u8) -> T {
     of[usize::from(choice) % of.len()]
 }
+
+/// What clients declare, and what that makes them able to answer.
+const DECLARED: [(&str, &[&str]); 6] = [
+    (
+        r#"{"roots":{},"sampling":{"tools":{}},"elicitation":{"form":{},"url":{}}}"#,
+        &["roots", "sampling", "tools", "form", "url"],
+    ),
+    (r#"{"roots":{}}"#, &["roots"]),
+    (r#"{"elicitation":{}}"#, &["form"]),
+    (r#"{"elicitation":{"url":{}}}"#, &["url"]),
+    (r#"{"sampling":{}}"#, &["sampling"]),
+    ("{}", &[]),
+];
 
 /// One step of a script.
 pub(super) fn step(world: &mut World, kind: u8, a: u8, b: u8, c: u8) {
@@ -44,7 +57,14 @@ pub(super) fn step(world: &mut World, kind: u8, a: u8, b: u8, c: u8) {
 }
 
 /// A client's request goes in; the model learns whether it was taken.
-fn send(world: &mut World, member: u64, id: &str, token: Option<&str>, kind: Kind, rest: &str) {
+fn send(
+    world: &mut World,
+    member: u64,
+    id: &str,
+    token: Option<&str>,
+    kind: Kind,
+    rest: &str,
+) -> bool {
     let mark = world.asked.len();
     let method = match kind {
         Kind::Plain => "tools/call",
@@ -81,6 +101,7 @@ fn send(world: &mut World, member: u64, id: &str, token: Option<&str>, kind: Kin
             judge(world);
             let asked = &world.asked[mark];
             assert!(!(stopped && asked.open), "cancelled before it came");
+            true
         }
         Err(refused) => {
             let expected = match refused {
@@ -94,6 +115,7 @@ fn send(world: &mut World, member: u64, id: &str, token: Option<&str>, kind: Kin
                 "a refusal does nothing"
             );
             world.asked.pop();
+            false
         }
     }
 }
@@ -117,10 +139,21 @@ fn initialize(world: &mut World, a: u8, b: u8, c: u8) {
     } else {
         "2025-06-18"
     };
-    let rest = format!(r#","protocolVersion":"{version}","capabilities":{{"roots":{{}}}}"#);
-    if let Some(member) = world.member(a) {
-        send(world, member, pick(&IDS, b), None, Kind::Initialize, &rest);
+    let (declared, able) = pick(&DECLARED, c / 8);
+    let rest = format!(r#","protocolVersion":"{version}","capabilities":{declared}"#);
+    let Some(member) = world.member(a) else {
+        return;
+    };
+    let taken = send(world, member, pick(&IDS, b), None, Kind::Initialize, &rest);
+    if let Some(client) = world.clients.get_mut(&member).filter(|_| taken) {
+        client.able = able;
     }
+}
+
+/// The handshake of a client that can be asked for anything, before the run.
+pub(super) fn introduce(world: &mut World) {
+    initialize(world, 0, 0, 0);
+    answer_to(world, 1, true);
 }
 
 /// Subscriptions and log levels.

@@ -4,6 +4,18 @@ use super::judge::judge;
 use super::model::{Question, State, World, message, request_id};
 use super::script::{SERVER_IDS, TOKENS, URIS, pick};
 
+/// What the server asks: method, parameters, and what the client has to have declared.
+const QUESTIONS: [(&str, &str, Option<&str>); 8] = [
+    ("elicitation/create", "", Some("form")),
+    ("ping", "", None),
+    ("roots/list", "", Some("roots")),
+    ("elicitation/create", r#","mode":"form""#, Some("form")),
+    ("elicitation/create", r#","mode":"url""#, Some("url")),
+    ("sampling/createMessage", "", Some("sampling")),
+    ("sampling/createMessage", r#","tools":[]"#, Some("tools")),
+    ("x/ask", "", None),
+];
+
 fn hear(world: &mut World, text: &str) {
     world.machine.upstream(&message(text), world.now);
     judge(world);
@@ -88,15 +100,7 @@ pub(super) fn progress(world: &mut World, a: u8, b: u8) {
 
 pub(super) fn server_asks(world: &mut World, a: u8, b: u8, c: u8) {
     let id = pick(&SERVER_IDS, a);
-    let method = pick(
-        &[
-            "elicitation/create",
-            "ping",
-            "roots/list",
-            "elicitation/create",
-        ],
-        b,
-    );
+    let (method, rest, needs) = pick(&QUESTIONS, b);
     let token = pick(&TOKENS, c);
     world.said += 1;
     let meta = token.map_or(String::new(), |token| {
@@ -104,7 +108,7 @@ pub(super) fn server_asks(world: &mut World, a: u8, b: u8, c: u8) {
     });
     let said = world.said;
     let text = format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"s":{said}{meta}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"s":{said}{rest}{meta}}}}}"#
     );
     if world.question(&request_id(id)).is_some() {
         hear(world, &text);
@@ -123,6 +127,7 @@ pub(super) fn server_asks(world: &mut World, a: u8, b: u8, c: u8) {
         id: request_id(id),
         text: text.clone(),
         is_ping: method == "ping",
+        needs,
         token: token.map(str::to_owned),
         progress: None,
         member: None,
