@@ -30,11 +30,11 @@ impl Route {
         call: Incoming,
         message: Message,
     ) -> Result<Answer, Failure> {
-        if let Some(channel) = self.sessions_only().await? {
-            return Box::pin(self.downgraded(call, message, channel)).await;
-        }
         if let Some(refused) = self.refuse_params(&call, &message) {
             return Ok(refused);
+        }
+        if let Some(channel) = self.sessions_only().await? {
+            return Box::pin(self.downgraded(call, message, channel)).await;
         }
         let context = self.context(&call, None, &message);
         let received = message.clone();
