@@ -1,5 +1,5 @@
-//! What is known of a server of 2026-07-28 from its own answers: those that may be given again (protocol notes
-//! 4.4), and its tools (2.3.4).
+//! What is known of a server from its own answers: those of 2026-07-28 that may be given again (protocol notes
+//! 4.4), and its tools, of whichever revision it is (2.3.4).
 //!
 //! Nothing is asked for the cache's sake. Answers and notices are noted on their way to whoever asked, and an
 //! answer that is kept takes the same way from here as one from the server: interceptors see both.
@@ -33,6 +33,9 @@ pub(crate) use tap::tap;
 
 /// The most of a tool's name that is logged, in characters.
 const MAX_SHOWN: usize = 64;
+
+/// How a server says that its tools have changed.
+pub(crate) const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
 /// What one server has said that may be said again.
 #[derive(Debug)]
@@ -155,6 +158,19 @@ impl Answers {
         Some(self.noting(what))
     }
 
+    /// Notes the tools that a server with sessions lists, of whose answers nothing is kept; `None`: this request
+    /// does not ask for them.
+    pub(crate) fn learning(
+        self: &Arc<Self>,
+        message: &Message,
+        principal: &Principal,
+        headers: &HeaderMap,
+    ) -> Option<Box<Noting>> {
+        let is_list = message.method() == Some("tools/list");
+        let noting = is_list.then(|| self.aside(message, principal, headers));
+        noting.flatten()
+    }
+
     /// Compares the headers of a call with its arguments, where the tool is known (R124, R125).
     ///
     /// # Errors
@@ -246,19 +262,23 @@ impl Answers {
     }
 
     fn notified(&self, message: &Message) {
-        if message.method() == Some("notifications/tools/list_changed") {
-            lock(&self.tools).forget();
-            self.has_headers.store(false, Ordering::Relaxed);
+        if message.method() == Some(TOOLS_CHANGED) {
+            self.tools_changed();
         }
         if let Some(mut cache) = self.cache() {
             cache.notified(message);
         }
     }
 
-    /// Notices may have been missed.
-    fn forget(&self) {
+    /// There are other tools now: nothing is known of them.
+    pub(crate) fn tools_changed(&self) {
         lock(&self.tools).forget();
         self.has_headers.store(false, Ordering::Relaxed);
+    }
+
+    /// Notices may have been missed.
+    fn forget(&self) {
+        self.tools_changed();
         if let Some(mut cache) = self.cache() {
             cache.clear();
         }

@@ -37,6 +37,7 @@ use thinpipe_transport::upstream::pipe::Pipe;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Noting;
 use crate::config::{BridgeConfig, Clients};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Chain, MessageContext};
@@ -72,6 +73,9 @@ pub(crate) trait Owner: Send + Sync {
 
     /// No connection could be made.
     fn suspect(&self);
+
+    /// The server says that its tools have changed.
+    fn tools_changed(&self);
 }
 
 /// What is told of the server.
@@ -110,6 +114,8 @@ pub(crate) struct Asked {
     pub(crate) context: MessageContext,
     /// How the server's messages come.
     pub(crate) channel: Channel,
+    /// Is shown the answer that the client gets.
+    pub(crate) learning: Option<Box<Noting>>,
 }
 
 impl From<NotSealed> for Failure {
@@ -146,12 +152,13 @@ impl Downgrade {
     pub(crate) async fn answer(
         self: &Arc<Self>,
         owner: Arc<dyn Owner>,
-        asked: Asked,
+        mut asked: Asked,
     ) -> Result<Answer, Refusal> {
         let context = asked.context.clone();
+        let learning = asked.learning.take();
         let (post, session) = self.begin(&owner, asked).await?;
         let shared = Arc::clone(self);
-        let reading = Reading::new(post, (shared, session), owner, context);
+        let reading = Reading::new(post, (shared, session), owner, (context, learning));
         Ok(reading.answer().await?)
     }
 

@@ -16,6 +16,7 @@ use thinpipe_transport::server::{Answer, Content};
 use super::post::{self, Item, Last, Post};
 use super::session::Session;
 use super::{Downgrade, Owner};
+use crate::cache::Noting;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Direction, MessageContext, Outcome, subject};
 use crate::relay::inspect::rejection_message;
@@ -36,6 +37,8 @@ pub(super) struct Reading {
     owner: Arc<dyn Owner>,
     /// What all messages to the client have in common.
     context: MessageContext,
+    /// Is shown the last message, as the client gets it.
+    learning: Option<Box<Noting>>,
     stage: Stage,
 }
 
@@ -72,7 +75,7 @@ impl Reading {
         post: Arc<Post>,
         (shared, session): (Arc<Downgrade>, Option<Arc<Session>>),
         owner: Arc<dyn Owner>,
-        context: MessageContext,
+        (context, learning): (MessageContext, Option<Box<Noting>>),
     ) -> Self {
         Self {
             post,
@@ -80,6 +83,7 @@ impl Reading {
             session,
             owner,
             context,
+            learning,
             stage: Stage::Waiting,
         }
     }
@@ -168,6 +172,11 @@ impl Reading {
             Item::Last(last) if !is_read => {
                 self.owner.stats().passed();
                 self.stage = Stage::Said;
+                if let Some(learning) = &mut self.learning
+                    && let Ok(message) = Message::parse(last.message.clone())
+                {
+                    learning.note(&message);
+                }
                 return Some(Next::Last(last));
             }
             Item::Last(last) => self.judge_last(last),
@@ -215,18 +224,24 @@ impl Reading {
         })
     }
 
-    fn judge_last(&self, last: Last) -> BoxFuture<Worked> {
+    fn judge_last(&mut self, last: Last) -> BoxFuture<Worked> {
         self.owner.stats().inspected();
         let (owner, context) = (Arc::clone(&self.owner), self.context.clone());
+        let learning = self.learning.take();
         Box::pin(async move {
             let Ok(message) = Message::parse(last.message.clone()) else {
                 return Worked::Last(last);
             };
             match owner.chain().judge(&context, &message).await {
-                Outcome::Forward(message) | Outcome::Changed(message) => Worked::Last(Last {
-                    message: message.source().clone(),
-                    ..last
-                }),
+                Outcome::Forward(message) | Outcome::Changed(message) => {
+                    if let Some(mut learning) = learning {
+                        learning.note(&message);
+                    }
+                    Worked::Last(Last {
+                        message: message.source().clone(),
+                        ..last
+                    })
+                }
                 // What waits for a client that never hears of it is cancelled.
                 Outcome::Rejected(rejection) => Worked::Last(Last {
                     message: rejection_message(&message, &rejection),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Owner;
 use super::session::{Session, Write};
+use crate::cache::TOOLS_CHANGED;
 use crate::failure::{Failure, Reason, with_causes};
 
 /// A client that takes nothing of a session that it has not for itself, while something waits for it, loses
@@ -103,6 +104,9 @@ impl Session {
         while let Some(incoming) = receiver.receive().await {
             match incoming {
                 Ok(Incoming::Message { message, via }) => {
+                    if message.method() == Some(TOOLS_CHANGED) {
+                        owner.tools_changed();
+                    }
                     for post in self.heard(&message, via.as_ref()) {
                         let patience = (!self.is_own()).then_some(STALL);
                         if !post.room(patience).await {

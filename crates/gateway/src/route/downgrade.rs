@@ -21,6 +21,7 @@ use super::{Incoming, Route};
 use crate::config::{Reached, UpstreamSpec};
 use crate::downgrade::{Asked, Client, Downgrade, Owner, Seals, Settings};
 use crate::failure::Failure;
+use crate::headers;
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
 use crate::pipe::Spoken;
 use crate::stats::Counters;
@@ -67,14 +68,23 @@ impl Route {
         message: Message,
         channel: Channel,
     ) -> Result<Answer, Failure> {
+        // By the lists that clients were given, and so by what they sent.
+        if let Some(refused) = self.refuse_params(&call, &message, &message) {
+            return Ok(refused);
+        }
         let context = self.context(&call, None, &message);
         let message = match self.intercept(&context, message).await {
             Ok(message) => message,
             Err((message, rejection)) => return Ok(rejected_stateless(&message, &rejection)),
         };
-        let headers = match &self.server {
-            Server::Http(_) => self.headers_over_sse(call.headers, &context)?,
+        let received = match &self.server {
+            Server::Http(_) => headers::without_session(call.headers),
             Server::Stdio(_) => HeaderMap::new(),
+        };
+        let learning = self.answers.learning(&message, &call.principal, &received);
+        let headers = match &self.server {
+            Server::Http(_) => self.headers_over_sse(received, &context)?,
+            Server::Stdio(_) => received,
         };
         let context = MessageContext {
             direction: Direction::ToClient,
@@ -90,6 +100,7 @@ impl Route {
             headers,
             context: context.clone(),
             channel,
+            learning,
         };
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;
         let answer = match self.downgrade.answer(owner, asked).await {
@@ -159,5 +170,9 @@ impl Owner for Route {
 
     fn suspect(&self) {
         self.health.suspect();
+    }
+
+    fn tools_changed(&self) {
+        self.answers.tools_changed();
     }
 }

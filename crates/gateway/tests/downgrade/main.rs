@@ -13,6 +13,7 @@ mod leaving;
 mod limits;
 mod listens;
 mod logs;
+mod params;
 mod place;
 mod rounds;
 mod sealed;

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::rpc::{Message, RequestId, code, error_response, quoted};
 
+/// `data.reason` of what a server says that means nothing, or cannot be translated (protocol notes 4.7).
+pub(super) const INVALID: &str = "upstream_invalid";
+
 /// Why a client session cannot be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -107,7 +110,7 @@ impl Refused {
             Self::TooManySubscriptions { .. } => "too_many_subscriptions",
             Self::NotInitialized => "not_initialized",
             Self::Initialized => "initialized",
-            Self::InvalidUpstream => "upstream_invalid",
+            Self::InvalidUpstream => INVALID,
             Self::OtherRevision => "other_revision",
             Self::NotShareable => "not_shareable",
         }

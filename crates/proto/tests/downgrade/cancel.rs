@@ -71,6 +71,34 @@ fn the_stream_of_a_cancelled_request_is_released() {
     assert!(!session.machine.is_over(), "the stream told whose it was");
 }
 
+/// R238: a session that was made for a cancelled request is read on for a while: it ends with the answer, or
+/// without one after that.
+#[test]
+fn r238_a_session_per_request_outlives_its_cancellation() {
+    for channel in [Channel::Pipe, Channel::Streams] {
+        let cancel = cancelled("2", "the client closed its request");
+        let left = || {
+            let mut session = Session::open(channel, Lifetime::PerRequest, TOOLS);
+            session.asks(1, &call("1"));
+            session.stream_opened();
+            let lines = session.leaves(1);
+            assert!(lines.contains(&up(&cancel)), "{lines:?}");
+            assert!(!session.machine.is_over(), "{channel:?}");
+            session
+        };
+        let mut session = left();
+        assert_eq!(session.hears(&result("2", "{}")), ["close Done"]);
+        let mut session = left();
+        let lines = session.at(5 * SECOND);
+        assert_eq!(lines.last().unwrap(), "close Done", "{channel:?}");
+        assert_eq!(lines.len(), if channel == Channel::Pipe { 1 } else { 2 });
+        // A place that somebody else needs is not kept for it.
+        let mut session = left();
+        session.machine.close_idle();
+        assert!(session.machine.is_over(), "{channel:?}");
+    }
+}
+
 /// R250: idle and cap end a request with an error and a cancel; progress feeds the idle timer, whether or
 /// not the client wants it.
 #[test]

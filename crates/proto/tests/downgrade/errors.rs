@@ -40,7 +40,7 @@ fn r232_results_are_those_of_the_revision() {
     assert_eq!(lines, [format!("1 200: {}", result("1", shaped))]);
     session.asks(2, &call("2"));
     let lines = session.hears(&result("3", r#"{"resultType":"input_required"}"#));
-    assert!(lines[0].contains("invalid_result"), "{lines:?}");
+    assert!(lines[0].contains("upstream_invalid"), "{lines:?}");
 }
 
 /// What cannot be kept or read is refused, and nothing has changed.

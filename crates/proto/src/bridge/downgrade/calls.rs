@@ -30,7 +30,8 @@ pub(super) enum Purpose {
 pub(super) struct Cancelled {
     /// It is forgotten then.
     pub(super) until: Instant,
-    /// When the shell is told to drop its stream; `None`: there is none, or it was told.
+    /// Until when its stream is read on, or the session that was made for it; `None`: it has neither, or that
+    /// is over.
     pub(super) release: Option<Instant>,
     /// The server may ask something for its sake.
     pub(super) eligible: bool,
@@ -82,6 +83,12 @@ impl Calls {
             .entries
             .values()
             .any(|e| matches!(e, Entry::Open { .. }))
+    }
+
+    /// Whether the answer to a cancelled one is worth reading on for.
+    pub(super) fn reads_on(&self) -> bool {
+        let mut cancelled = self.cancelled();
+        cancelled.any(|cancelled| cancelled.release.is_some())
     }
 
     /// Whose request it is, while it is open.
@@ -151,7 +158,7 @@ impl Calls {
         eligible
     }
 
-    /// Cancelled requests whose stream is not needed any more, once each.
+    /// Cancelled requests that are read on for no longer, once each.
     pub(super) fn releases(&mut self, now: Instant) -> Vec<CallId> {
         let due = self
             .entries

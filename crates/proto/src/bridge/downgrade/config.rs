@@ -30,7 +30,7 @@ pub const DEFAULT_URIS: usize = 1024;
 pub const MAX_ROUNDS: u8 = 10;
 /// How many server requests one exchange may have open.
 pub const MAX_QUESTIONS: usize = 8;
-/// How long the stream of a cancelled request is read on.
+/// How long the stream of a cancelled request is read on, or the session that was made for that request alone.
 pub const CANCELLED_STREAM_AGE: Duration = Duration::from_secs(5);
 /// How long requests wait for what the gateway has to ask the server first (a log level, a list of tools);
 /// then they go without.

@@ -4,6 +4,7 @@ use crate::bridge::capabilities::{Heard, discover_result};
 use crate::bridge::downgrade::Downgrading;
 use crate::bridge::downgrade::handshake::Server;
 use crate::bridge::downgrade::reply::{Failure, Outcome};
+use crate::bridge::refused::INVALID;
 
 impl Downgrading {
     pub(super) fn discovered(&self, server: &Server) -> Outcome {
@@ -13,7 +14,7 @@ impl Downgrading {
             Ok(result) => Outcome::Result(result),
             Err(invalid) => {
                 let text = invalid.to_string();
-                Outcome::Failed(Failure::internal(502, "invalid_result", &text))
+                Outcome::Failed(Failure::internal(502, INVALID, &text))
             }
         }
     }

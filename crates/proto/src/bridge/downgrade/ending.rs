@@ -86,7 +86,9 @@ impl Downgrading {
 
     /// Keeps the place of a call until its answer comes, or is not expected any more.
     fn keep_cancelled(&mut self, call: CallId, eligible: bool, now: Instant) {
-        let release = (!self.is_pipe()).then(|| after(now, CANCELLED_STREAM_AGE));
+        let is_own = self.config.lifetime == Lifetime::PerRequest;
+        let reads_on = is_own || !self.is_pipe();
+        let release = reads_on.then(|| after(now, CANCELLED_STREAM_AGE));
         let until = after(now, CANCELLED_AGE);
         self.wake_at(release.unwrap_or(until));
         let cancelled = Cancelled {
@@ -368,6 +370,8 @@ impl Downgrading {
         } else if self.config.lifetime == Lifetime::PerRequest
             && self.used
             && self.completions.is_empty()
+            // A program that reads the end of its input at once may not do what it read before.
+            && !self.calls.reads_on()
         {
             self.close(End::Done);
         }

@@ -8,7 +8,7 @@ use crate::bridge::clock::after;
 use crate::bridge::downgrade::elicitation::UrlError;
 use crate::bridge::downgrade::exchange::Client;
 use crate::bridge::downgrade::{AttachmentId, Content, Downgrading, ExchangeId, UrlRequired};
-use crate::bridge::refused::gateway_error;
+use crate::bridge::refused::{INVALID, gateway_error};
 use crate::bridge::shape::{error_to_modern, result_to_modern};
 use crate::rpc::{Message, RequestId, code, error_response, response};
 
@@ -85,7 +85,7 @@ impl Downgrading {
             },
             Err(invalid) => {
                 let text = invalid.to_string();
-                self.failed(client, &Failure::internal(200, "invalid_result", &text))
+                self.failed(client, &Failure::internal(200, INVALID, &text))
             }
         }
     }

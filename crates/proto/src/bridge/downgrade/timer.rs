@@ -45,8 +45,10 @@ impl Downgrading {
         if self.calls.expire_cancelled(now) && self.is_pipe() {
             self.retired = true;
         }
-        for call in self.calls.releases(now) {
-            self.actions.push_back(Action::Release(call));
+        let released = self.calls.releases(now);
+        if !self.is_pipe() {
+            self.actions
+                .extend(released.into_iter().map(Action::Release));
         }
         self.completions.expire(now);
         for (call, purpose) in self.calls.overdue(now) {

@@ -14,12 +14,10 @@ use crate::bridge::association::{call_of, nature_of};
 use crate::bridge::capabilities::TASKS_EXTENSION;
 use crate::bridge::envelope::LogLevel;
 use crate::bridge::progress::{TOKEN, token_of};
+use crate::bridge::refused::INVALID;
 use crate::bridge::shape::{ResultType, error_code, error_to_legacy, result_to_legacy};
 use crate::classify::is_read_only_method;
 use crate::rpc::{Kind, Message, Object, RequestId, code, response, splice};
-
-/// `data.reason` of what the server may not say.
-pub(super) const INVALID: &str = "upstream_invalid";
 
 impl Upgrading {
     /// Sends a request that was not sent yet; what has to be known first is found out first.

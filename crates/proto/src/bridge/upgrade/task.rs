@@ -11,10 +11,11 @@ use super::action::{Action, Call};
 use super::calls::Purpose;
 use super::config::{ASIDE, MAX_ASIDE, MAX_ROUNDS, POLL_BOUNDS, POLL_INTERVAL};
 use super::exchange::{ExchangeId, Input, Leg, Step, Task, Then};
-use super::response::{INVALID, error_answer};
+use super::response::error_answer;
 use super::session::text_of;
 use crate::bridge::clock::after;
 use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::refused::INVALID;
 use crate::bridge::shape::{InputRequest, InputRequired, error_to_legacy};
 use crate::rpc::{Kind, Message, Object};
 
