@@ -61,8 +61,9 @@ pub(crate) trait Owner: Send + Sync {
 
     fn stats(&self) -> &Counters;
 
-    /// Opens a session in which nothing is said yet. The headers go with what the gateway itself says.
-    fn open(self: Arc<Self>, headers: HeaderMap) -> BoxFuture<Result<Pipe, Failure>>;
+    /// Opens a session in which nothing is said yet. The headers, a client's, go with what the gateway itself
+    /// says; `None`: only those that the gateway adds, whoever asks.
+    fn open(self: Arc<Self>, headers: Option<HeaderMap>) -> BoxFuture<Result<Pipe, Failure>>;
 
     /// The server has answered `initialize` with this result.
     fn opened(&self, result: &Bytes);

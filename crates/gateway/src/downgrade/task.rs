@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use thinpipe_proto::bridge::downgrade::{Channel, End, Lifetime, WriteFailure, Written};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver, PipeSender};
@@ -14,7 +13,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Owner;
-use super::session::{Session, Write};
+use super::session::{Session, Unwritten, Write};
 use crate::failure::{Failure, Reason, with_causes};
 
 /// A client that takes nothing of a session that it has not for itself, while something waits for it, loses
@@ -210,7 +209,7 @@ impl Session {
     async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
         let Some(Sent {
             written,
-            message,
+            unwritten,
             result: Err(error),
         }) = sent
         else {
@@ -237,9 +236,7 @@ impl Session {
             Written::Request(call) => self.write_failed(call, failure(&error), &text),
             Written::Answer(answer) => {
                 let undelivered = error.is_undelivered();
-                self.feed(|machine, now| {
-                    machine.answer_failed(answer, message, undelivered, now);
-                });
+                self.answer_failed(answer, unwritten, undelivered);
             }
             Written::Other => {}
         }
@@ -328,7 +325,7 @@ fn failure(error: &PipeError) -> WriteFailure {
 struct Sent {
     written: Written,
     /// An answer of a client may have to be written again.
-    message: Bytes,
+    unwritten: Unwritten,
     result: Result<(), PipeError>,
 }
 
@@ -345,7 +342,7 @@ struct Posts {
 
 struct Sending {
     written: Written,
-    message: Bytes,
+    unwritten: Unwritten,
     future: BoxFuture<Result<(), PipeError>>,
 }
 
@@ -373,11 +370,11 @@ impl Posts {
             written,
             headers,
         } = write;
-        let sent = message.clone();
-        let future = Box::pin(async move { sender.send_with(sent, headers).await });
+        let (sent, with) = (message.clone(), headers.clone());
+        let future = Box::pin(async move { sender.send_with(sent, with).await });
         self.sending.push(Sending {
             written,
-            message,
+            unwritten: Unwritten { message, headers },
             future,
         });
         // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
@@ -403,11 +400,11 @@ impl Posts {
             }
             // In order: the last one is the newest.
             let Sending {
-                written, message, ..
+                written, unwritten, ..
             } = self.sending.remove(at);
             return Poll::Ready(Some(Sent {
                 written,
-                message,
+                unwritten,
                 result,
             }));
         }
