@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use thinpipe_gateway::Sharing;
 use thinpipe_testkit::Client;
-use thinpipe_testkit::rpc::Modern;
+use thinpipe_testkit::rpc::{self, Modern};
 
-use crate::place::{ALICE, BOB, Place, Way, accepted, answers, call, retry};
+use crate::place::{ALICE, BOB, Place, Way, accepted, answers, call, request, retry};
 
 /// A header of a client that the gateway knows nothing of.
 const OWN: &str = "X-Account";
@@ -80,4 +80,19 @@ async fn t1_headers_of_clients_stay_apart_on_a_shared_session() {
         }
         assert_eq!(place.count("initialize"), 1, "{way:?}");
     }
+}
+
+/// T1: what the server said to a client with a header of its own is not told to others.
+#[tokio::test]
+async fn t1_what_a_stranger_with_a_header_is_told_is_its_own() {
+    let place = Place::anonymous(Way::Sessions).await;
+    let client = Client::new(&place.front.mcp);
+    let discover = request(1, "server/discover", json!({}));
+    for account in ["alice", "bob"] {
+        let told = said(&client, account, &discover).await;
+        assert_eq!(told["result"]["supportedVersions"][0], rpc::MODERN);
+    }
+    assert_eq!(place.count("initialize"), 2);
+    let initialize = place.upstream.requests("initialize");
+    assert_eq!(initialize[1].headers.get(OWN), Some("bob"));
 }
