@@ -93,7 +93,7 @@ impl Downgrade {
         session
     }
 
-    fn config(&self, place: &Place) -> Config {
+    pub(super) fn config(&self, place: &Place) -> Config {
         let Settings {
             upstream,
             bridge,

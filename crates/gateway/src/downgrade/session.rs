@@ -376,6 +376,14 @@ impl State {
         self.is_negotiated
     }
 
+    /// Whether a request was not written yet; then it is not written any more.
+    fn take_back(&mut self, call: CallId) -> bool {
+        let before = self.writes.len();
+        let is_it = |write: &Write| write.written == Written::Request(call);
+        self.writes.retain(|write| !is_it(write));
+        self.writes.len() < before
+    }
+
     /// Nobody waits for what comes for a post.
     pub(super) fn forget(&mut self, attachment: AttachmentId) -> Option<Arc<Post>> {
         self.first.retain(|_, first| *first != attachment);
@@ -401,6 +409,11 @@ impl State {
 
     fn act(&mut self, action: Action, session: &Session) {
         match action {
+            // The server hears of neither.
+            Action::Write {
+                written: Written::Cancel(call),
+                ..
+            } if self.take_back(call) => self.machine.never_written(call, now()),
             Action::Write { message, written } => {
                 let is_answer = matches!(written, Written::Answer(_));
                 let headers = self.answering.clone().filter(|_| is_answer);
@@ -453,6 +466,9 @@ impl fmt::Debug for Session {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()

@@ -238,7 +238,7 @@ impl Session {
                 let undelivered = error.is_undelivered();
                 self.answer_failed(answer, unwritten, undelivered);
             }
-            Written::Other => {}
+            Written::Cancel(_) | Written::Other => {}
         }
         if matches!(error, PipeError::SessionLost { .. }) {
             self.lose(&text);

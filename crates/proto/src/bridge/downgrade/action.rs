@@ -141,7 +141,10 @@ pub enum Written {
     /// A client's answer to a server request. Failed:
     /// [`Downgrading::answer_failed`](super::Downgrading::answer_failed).
     Answer(AnswerId),
-    /// A notification, or an answer of the gateway's own. Nobody waits for it.
+    /// The notice that this request is cancelled. If the request is not written yet, neither is: say
+    /// [`Downgrading::never_written`](super::Downgrading::never_written).
+    Cancel(CallId),
+    /// Another notification, or an answer of the gateway's own. Nobody waits for it.
     Other,
 }
 
