@@ -46,13 +46,12 @@ use place::Place;
 use pool::Pool;
 use post::{Kind, Post};
 use reading::Reading;
-use seal::NotSealed;
 use session::Session;
 use state::{Boot, Digest, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
-pub(crate) use seal::{Kind as SealedKind, Scope, Seals};
+pub(crate) use seal::{Kind as SealedKind, NotSealed, Scope, Seals};
 
 /// Whose server it is.
 pub(crate) trait Owner: Send + Sync {
@@ -120,24 +119,26 @@ impl From<NotSealed> for Failure {
 }
 
 impl Downgrade {
+    /// # Errors
+    /// [`NotSealed`]: there are no random numbers.
     pub(crate) fn new(
         settings: Settings,
         seals: Arc<Seals>,
         tasks: TaskTracker,
         stop: CancellationToken,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Result<Arc<Self>, NotSealed> {
+        Ok(Arc::new(Self {
             parked: Parked::new(settings.bridge.parked),
             settings,
             seals,
-            boot: Boot(random().unwrap_or_default()),
+            boot: Boot(random()?),
             pool: Pool::new(),
             sessions: Mutex::default(),
             discovered: Mutex::default(),
             last: AtomicU64::new(0),
             tasks,
             stop,
-        })
+        }))
     }
 
     /// Answers a request.
@@ -345,6 +346,11 @@ impl Downgrade {
     /// How long a session is kept that nobody uses.
     fn idle(&self) -> Duration {
         self.settings.bridge.pool.idle
+    }
+
+    /// How long the server may do nothing while it has something to do.
+    fn silence(&self) -> Duration {
+        self.settings.idle
     }
 
     fn freed(&self) {

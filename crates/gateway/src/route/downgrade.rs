@@ -20,19 +20,22 @@ use super::server::Server;
 use super::stateless::rejected_stateless;
 use super::{Incoming, Route};
 use crate::config::{Reached, UpstreamSpec};
-use crate::downgrade::{Asked, Client, Downgrade, Owner, Seals, Settings};
+use crate::downgrade::{Asked, Client, Downgrade, NotSealed, Owner, Seals, Settings};
 use crate::failure::Failure;
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
 use crate::pipe::Spoken;
 use crate::stats::Counters;
 
 /// How such clients use the server of a route.
+///
+/// # Errors
+/// [`NotSealed`]: there are no random numbers.
 pub(super) fn of(
     spec: &UpstreamSpec,
     seals: Arc<Seals>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> Arc<Downgrade> {
+) -> Result<Arc<Downgrade>, NotSealed> {
     let idle = match &spec.reached {
         Reached::Http(http) => http.client.request_timeout,
         Reached::Stdio(program) => program.request_timeout,
