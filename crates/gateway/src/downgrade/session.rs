@@ -1,11 +1,12 @@
 //! One session of the server, with the requests and listens of clients that run on it.
 
+mod write;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::bridge::CallId;
 use thinpipe_proto::bridge::downgrade::{
@@ -24,6 +25,7 @@ use super::pool::Pooled;
 use super::post::{Item, Post};
 use super::state::SessionKey;
 use crate::failure::Failure;
+pub(super) use write::{Unwritten, Write};
 
 /// One session of the server.
 pub(super) struct Session {
@@ -34,6 +36,8 @@ pub(super) struct Session {
     sender: OnceLock<PipeSender>,
     /// There is something to write.
     pub(super) to_write: Notify,
+    /// Less is owed to the server than before.
+    pub(super) to_read: Notify,
     /// The standalone stream is to be opened.
     pub(super) to_listen: Notify,
     /// Something is due earlier than the timer knows.
@@ -60,20 +64,6 @@ pub(super) struct State {
     idle_since: Option<Instant>,
     is_negotiated: bool,
     pub(super) end: Option<End>,
-}
-
-/// A message on its way up.
-pub(super) struct Write {
-    pub(super) message: Bytes,
-    pub(super) written: Written,
-    /// Those of the client whose request or answer it is; `None`: the gateway's own.
-    pub(super) headers: Option<HeaderMap>,
-}
-
-/// What of a message is needed to write it again.
-pub(super) struct Unwritten {
-    pub(super) message: Bytes,
-    pub(super) headers: Option<HeaderMap>,
 }
 
 /// How much there was before an input.
@@ -106,6 +96,7 @@ impl Session {
             state: Mutex::new(state),
             sender: OnceLock::new(),
             to_write: Notify::new(),
+            to_read: Notify::new(),
             to_listen: Notify::new(),
             timer: Notify::new(),
             over: CancellationToken::new(),
@@ -290,7 +281,16 @@ impl Session {
                 .and_then(|id| state.posts.get(id));
             write.headers = post.map(|post| post.headers.clone());
         }
+        if write.is_owed() {
+            self.to_read.notify_one();
+        }
         Some(write)
+    }
+
+    /// Whether the server may say more: it takes the answers to what it said before. What its clients say is
+    /// bounded elsewhere, and never stops what it answers them.
+    pub(super) fn may_say_more(&self) -> bool {
+        !write::is_too_much_owed(&self.lock().writes)
     }
 
     /// Gives the machine an input, and does what it wants done.

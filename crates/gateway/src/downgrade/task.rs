@@ -96,10 +96,15 @@ impl Session {
         tokio::time::sleep(LAST_WRITES).await;
     }
 
-    /// Reads a message when those who got something of the one before have room for more.
+    /// Reads a message when those who got something of the one before have room for more, and the server has
+    /// taken what it is owed.
     async fn read(&self, mut receiver: PipeReceiver, owner: &dyn Owner) {
         let mut is_open = false;
-        while let Some(incoming) = receiver.receive().await {
+        loop {
+            self.until_it_may_say_more().await;
+            let Some(incoming) = receiver.receive().await else {
+                break;
+            };
             match incoming {
                 Ok(Incoming::Message { message, via }) => {
                     for post in self.heard(&message, via.as_ref()) {
@@ -134,6 +139,12 @@ impl Session {
         self.lose("its session was closed");
         // The others end in their own time.
         future::pending().await
+    }
+
+    async fn until_it_may_say_more(&self) {
+        while !self.may_say_more() {
+            self.to_read.notified().await;
+        }
     }
 
     /// Whether it has turned out what the server speaks.
@@ -175,7 +186,8 @@ impl Session {
 
     /// Writes until the session is over and nothing is left to be written.
     async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
-        let mut posts = Posts::new(sender.has_streams(), sender.has_headers());
+        let patience = (!sender.has_headers()).then(|| self.shared.silence());
+        let mut posts = Posts::new(sender.has_streams(), patience);
         loop {
             tokio::select! {
                 // Cancel-safe: a message is taken when it is returned.
@@ -210,9 +222,15 @@ impl Session {
         let Some(Sent {
             written,
             unwritten,
-            result: Err(error),
+            result,
         }) = sent
         else {
+            return;
+        };
+        let Some(result) = result else {
+            return self.lose("it does not take what it is sent");
+        };
+        let Err(error) = result else {
             return;
         };
         let text = with_causes(&error);
@@ -326,15 +344,16 @@ struct Sent {
     written: Written,
     /// An answer of a client may have to be written again.
     unwritten: Unwritten,
-    result: Result<(), PipeError>,
+    /// `None`: it was not taken in time.
+    result: Option<Result<(), PipeError>>,
 }
 
 /// Messages on their way, the oldest first. How many there are the machine bounds: requests in flight.
 struct Posts {
     /// Each request is answered by its own POST, which may take as long as the request does.
     has_streams: bool,
-    /// The next one waits until this one is there: on a pipe of bytes, for ever.
-    waits_for_ever: bool,
+    /// On a pipe of bytes the next one waits until this one is there, which may take so long.
+    patience: Option<Duration>,
     sending: Vec<Sending>,
     /// The newest of them holds up the next one for so long.
     newest: Option<Pin<Box<Sleep>>>,
@@ -343,14 +362,14 @@ struct Posts {
 struct Sending {
     written: Written,
     unwritten: Unwritten,
-    future: BoxFuture<Result<(), PipeError>>,
+    future: BoxFuture<Option<Result<(), PipeError>>>,
 }
 
 impl Posts {
-    fn new(has_streams: bool, has_posts: bool) -> Self {
+    fn new(has_streams: bool, patience: Option<Duration>) -> Self {
         Self {
             has_streams,
-            waits_for_ever: !has_posts,
+            patience,
             sending: Vec::new(),
             newest: None,
         }
@@ -361,7 +380,7 @@ impl Posts {
     }
 
     fn has_room(&self) -> bool {
-        self.is_empty() || (!self.waits_for_ever && self.newest.is_none())
+        self.is_empty() || (self.patience.is_none() && self.newest.is_none())
     }
 
     fn begin(&mut self, sender: PipeSender, write: Write) {
@@ -371,7 +390,14 @@ impl Posts {
             headers,
         } = write;
         let (sent, with) = (message.clone(), headers.clone());
-        let future = Box::pin(async move { sender.send_with(sent, with).await });
+        let patience = self.patience;
+        let future = Box::pin(async move {
+            let sending = sender.send_with(sent, with);
+            match patience {
+                Some(patience) => tokio::time::timeout(patience, sending).await.ok(),
+                None => Some(sending.await),
+            }
+        });
         self.sending.push(Sending {
             written,
             unwritten: Unwritten { message, headers },
@@ -379,7 +405,7 @@ impl Posts {
         });
         // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
         let orders = !(self.has_streams && matches!(written, Written::Request(_)));
-        if orders && !self.waits_for_ever {
+        if orders && self.patience.is_none() {
             self.newest = Some(Box::pin(tokio::time::sleep(HOLDS_UP)));
         }
     }

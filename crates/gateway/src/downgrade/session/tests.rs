@@ -7,6 +7,7 @@ use super::super::post::{Client, Kind};
 use super::super::seal::Seals;
 use super::super::state::Digest;
 use super::super::{Downgrade, Settings};
+use super::write::MAX_OWED;
 use super::*;
 use crate::config::{BridgeConfig, Clients};
 
@@ -20,7 +21,7 @@ fn session() -> Arc<Session> {
     };
     let seals = Arc::new(Seals::new(&[]).unwrap());
     let stop = CancellationToken::new();
-    let shared = Downgrade::new(settings, seals, TaskTracker::new(), stop);
+    let shared = Downgrade::new(settings, seals, TaskTracker::new(), stop).unwrap();
     let place = place(&message(CALL));
     let machine = Downgrading::new(shared.config(&place));
     let session = Arc::new(Session::new(SessionKey(1), shared, machine));
@@ -82,4 +83,23 @@ async fn what_is_cancelled_before_it_is_written_is_never_written() {
     let told = written(&session);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("notifications/cancelled"), "{told:?}");
+}
+
+/// Memory: a server that asks on and takes no answer is not read any more; what clients ask does not count.
+#[tokio::test]
+async fn a_server_that_takes_no_answers_is_not_read() {
+    let session = session();
+    ask(&session, 1);
+    for _ in 0..MAX_OWED {
+        assert!(session.may_say_more());
+        let ping = message(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
+        session.heard(&ping, None);
+    }
+    assert!(!session.may_say_more());
+    // The call, and then an answer.
+    session.next_write();
+    assert!(!session.may_say_more());
+    session.next_write();
+    assert!(session.may_say_more());
+    session.to_read.notified().await;
 }
