@@ -290,7 +290,8 @@ pub struct Dropped {
     pub logs: u64,
     /// Cancellations of server requests that are not open.
     pub cancellations: u64,
-    /// Server requests whose id is in use by another open one.
+    /// Server requests whose id is in use by another open one, or longer than
+    /// [`MAX_KEPT`](crate::bridge::MAX_KEPT).
     pub server_requests: u64,
     /// Other notifications, which a client of 2026-07-28 cannot get.
     pub notifications: u64,
