@@ -365,7 +365,7 @@ fn as_private(message: &Message) -> Option<Message> {
 
 /// Whether the answer to a request with these headers is the same whenever this principal asks. A header that
 /// nobody here knows may be what a server tells its users apart by. Of who has no name, the address may be.
-fn is_known_by_principal(principal: &Principal, headers: &HeaderMap) -> bool {
+pub(crate) fn is_known_by_principal(principal: &Principal, headers: &HeaderMap) -> bool {
     let is_named = matches!(principal, Principal::Named(_));
     headers.keys().all(|name| match name.as_str() {
         "forwarded" | "x-forwarded-for" => is_named,

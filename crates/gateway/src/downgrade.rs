@@ -47,13 +47,12 @@ use place::Place;
 use pool::Pool;
 use post::{Kind, Post};
 use reading::Reading;
-use seal::NotSealed;
 use session::Session;
 use state::{Boot, Digest, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
-pub(crate) use seal::{Kind as SealedKind, Scope, Seals};
+pub(crate) use seal::{Kind as SealedKind, NotSealed, Scope, Seals};
 
 /// Whose server it is.
 pub(crate) trait Owner: Send + Sync {
@@ -62,8 +61,9 @@ pub(crate) trait Owner: Send + Sync {
 
     fn stats(&self) -> &Counters;
 
-    /// Opens a session in which nothing is said yet. The headers go with what the gateway itself says.
-    fn open(self: Arc<Self>, headers: HeaderMap) -> BoxFuture<Result<Pipe, Failure>>;
+    /// Opens a session in which nothing is said yet. The headers, a client's, go with what the gateway itself
+    /// says; `None`: only those that the gateway adds, whoever asks.
+    fn open(self: Arc<Self>, headers: Option<HeaderMap>) -> BoxFuture<Result<Pipe, Failure>>;
 
     /// The server has answered `initialize` with this result.
     fn opened(&self, result: &Bytes);
@@ -125,24 +125,26 @@ impl From<NotSealed> for Failure {
 }
 
 impl Downgrade {
+    /// # Errors
+    /// [`NotSealed`]: there are no random numbers.
     pub(crate) fn new(
         settings: Settings,
         seals: Arc<Seals>,
         tasks: TaskTracker,
         stop: CancellationToken,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Result<Arc<Self>, NotSealed> {
+        Ok(Arc::new(Self {
             parked: Parked::new(settings.bridge.parked),
             settings,
             seals,
-            boot: Boot(random().unwrap_or_default()),
+            boot: Boot(random()?),
             pool: Pool::new(),
             sessions: Mutex::default(),
             discovered: Mutex::default(),
             last: AtomicU64::new(0),
             tasks,
             stop,
-        })
+        }))
     }
 
     /// Answers a request.
@@ -351,6 +353,11 @@ impl Downgrade {
     /// How long a session is kept that nobody uses.
     fn idle(&self) -> Duration {
         self.settings.bridge.pool.idle
+    }
+
+    /// How long the server may do nothing while it has something to do.
+    fn silence(&self) -> Duration {
+        self.settings.idle
     }
 
     fn freed(&self) {

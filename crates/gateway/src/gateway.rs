@@ -117,14 +117,15 @@ impl Gateway {
                 source,
             })?;
             observers.push(observer(&spec, &config.deprecation, &clients)?);
-            routes.push(Arc::new(Route::new(
+            let route = Route::new(
                 spec,
                 chain,
                 tasks.clone(),
                 stop.clone(),
                 buffered.clone(),
                 Arc::clone(&seals),
-            )));
+            );
+            routes.push(Arc::new(route.map_err(|_| GatewayError::Random)?));
         }
         Ok(Self {
             routes,

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Answers;
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
-use crate::downgrade::{Downgrade, Seals};
+use crate::downgrade::{Downgrade, NotSealed, Seals};
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -91,14 +91,14 @@ impl Route {
         stop: CancellationToken,
         buffered: ByteBudget,
         seals: Arc<Seals>,
-    ) -> Self {
+    ) -> Result<Self, NotSealed> {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
-        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop);
+        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop)?;
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
-        Self {
+        Ok(Self {
             spec,
             server,
             program,
@@ -115,7 +115,7 @@ impl Route {
             seals,
             answers,
             log: OnceLock::new(),
-        }
+        })
     }
 
     /// Name of the upstream.

@@ -100,7 +100,7 @@ impl State {
 
     /// Nothing more comes from this session.
     pub(super) fn last(&mut self, attachment: AttachmentId, item: Item) {
-        if let Some(post) = self.posts.remove(&attachment) {
+        if let Some(post) = self.forget(attachment) {
             post.push(item);
         }
     }

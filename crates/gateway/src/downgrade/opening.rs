@@ -85,13 +85,15 @@ impl Downgrade {
         let machine = Downgrading::new(self.config(&post.place));
         let session = Arc::new(Session::new(key, Arc::clone(self), machine));
         self.lock().insert(key, Arc::downgrade(&session));
-        let opening = Arc::clone(owner).open(post.headers.clone());
+        // What several clients use says nothing in the name of the first one.
+        let headers = (!post.place.is_of_many()).then(|| post.headers.clone());
+        let opening = Arc::clone(owner).open(headers);
         let running = Arc::clone(&session).run(opening, Arc::clone(owner), self.stop.clone());
         self.tasks.spawn(running);
         session
     }
 
-    fn config(&self, place: &Place) -> Config {
+    pub(super) fn config(&self, place: &Place) -> Config {
         let Settings {
             upstream,
             bridge,

@@ -74,6 +74,14 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Whether requests of several clients may run on such a session: who has no name may be anybody.
+    pub(crate) fn is_of_many(&self) -> bool {
+        let is_named = matches!(self.holder, Some(Principal::Named(_)));
+        self.lifetime != Lifetime::PerRequest && !is_named
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

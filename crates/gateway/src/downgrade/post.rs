@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::place::Place;
 use super::state::Digest;
+use crate::cache::is_known_by_principal;
 
 /// Messages that wait for one client. Beyond, its upstream session is not read. Change notices wait beside
 /// them: one for each kind and URI, of which the upstream session bounds the number.
@@ -116,11 +117,13 @@ impl Post {
         })
     }
 
-    /// Whether it asks what everybody may know, and would have a session for that alone.
+    /// Whether it asks what everybody may know, and would have a session for that alone. A header that nobody
+    /// here knows may be what the server tells its clients apart by.
     pub(super) fn is_anyones_question(&self) -> bool {
         self.kind == Kind::Discover
             && self.place.lifetime == Lifetime::PerRequest
             && self.client.principal == Principal::Anonymous
+            && is_known_by_principal(&self.client.principal, &self.headers)
     }
 
     /// Never waits: who gives more than there is [room](Self::room) for gives no more for now.

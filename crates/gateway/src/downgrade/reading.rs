@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode};
 use thinpipe_proto::bridge::downgrade::ExchangeId;
-use thinpipe_proto::rpc::Message;
+use thinpipe_proto::rpc::{Message, member, string};
 use thinpipe_proto::sse;
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{Answer, Content};
@@ -49,6 +49,8 @@ enum Stage {
     Working(BoxFuture<Worked>),
     /// The last message was taken.
     Said,
+    /// It was, and says nothing of what the server asks: the call that waits is cancelled.
+    Withheld,
     /// Nothing more is to be done.
     Over,
 }
@@ -58,6 +60,8 @@ enum Worked {
     /// `None`: interceptors let nothing pass.
     Message(Option<Bytes>),
     Last(Last),
+    /// In the place of a last message.
+    Refused(Last),
     /// Another session goes on.
     Moved(Arc<Session>),
 }
@@ -112,7 +116,7 @@ impl Reading {
         let status = StatusCode::from_u16(last.status).unwrap_or(StatusCode::OK);
         let body = match last.parks {
             None => {
-                self.stage = Stage::Over;
+                self.said();
                 Body::from(last.message)
             }
             Some(exchange) => Body::stream(Whole {
@@ -126,6 +130,13 @@ impl Reading {
             answer.headers.insert(http::header::RETRY_AFTER, soon);
         }
         answer
+    }
+
+    /// The last message is there, and nothing waits for its client.
+    fn said(&mut self) {
+        if !matches!(self.stage, Stage::Withheld) {
+            self.stage = Stage::Over;
+        }
     }
 
     /// Dropping the future that polls it loses nothing.
@@ -152,10 +163,14 @@ impl Reading {
                             self.stage = Stage::Said;
                             return Poll::Ready(Next::Last(last));
                         }
+                        Worked::Refused(last) => {
+                            self.stage = Stage::Withheld;
+                            return Poll::Ready(Next::Last(last));
+                        }
                         Worked::Moved(session) => self.session = Some(session),
                     }
                 }
-                Stage::Said | Stage::Over => return Poll::Ready(Next::Broken),
+                Stage::Said | Stage::Withheld | Stage::Over => return Poll::Ready(Next::Broken),
             }
         }
     }
@@ -233,17 +248,22 @@ impl Reading {
                 return Worked::Last(last);
             };
             match owner.chain().judge(&context, &message).await {
-                Outcome::Forward(message) | Outcome::Changed(message) => {
+                Outcome::Forward(message) | Outcome::Changed(message)
+                    if is_asked(&message, &last) =>
+                {
                     if let Some(mut learning) = learning {
                         learning.note(&message);
                     }
-                    Worked::Last(Last {
-                        message: message.source().clone(),
-                        ..last
-                    })
+                    let message = message.source().clone();
+                    Worked::Last(Last { message, ..last })
                 }
+                Outcome::Forward(message) | Outcome::Changed(message) => Worked::Refused(Last {
+                    message: message.source().clone(),
+                    status: last.status,
+                    parks: None,
+                }),
                 // What waits for a client that never hears of it is cancelled.
-                Outcome::Rejected(rejection) => Worked::Last(Last {
+                Outcome::Rejected(rejection) => Worked::Refused(Last {
                     message: rejection_message(&message, &rejection),
                     status: 200,
                     parks: None,
@@ -251,6 +271,18 @@ impl Reading {
             }
         })
     }
+}
+
+/// Whether a client that gets this in the place of `last` can come back to its call, if that waits.
+fn is_asked(message: &Message, last: &Last) -> bool {
+    let asked = |message: &Message| {
+        let result = message.result()?;
+        let kind = member(&result, "resultType")?;
+        let is_asked = string(&kind).is_some_and(|kind| kind == "input_required");
+        member(&result, "requestState").filter(|_| is_asked)
+    };
+    last.parks.is_none()
+        || Message::parse(last.message.clone()).is_ok_and(|told| asked(&told) == asked(message))
 }
 
 fn failed(failure: &Failure, shared: &Downgrade, post: &Post) -> Worked {
@@ -380,7 +412,7 @@ impl Events {
             return;
         };
         match last.parks {
-            None => reading.stage = Stage::Over,
+            None => reading.said(),
             Some(exchange) => self.end = End::Handing(Handing::new(reading, exchange)),
         }
     }

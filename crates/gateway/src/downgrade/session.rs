@@ -1,16 +1,17 @@
 //! One session of the server, with the requests and listens of clients that run on it.
 
+mod write;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::bridge::CallId;
 use thinpipe_proto::bridge::downgrade::{
-    Action, AttachmentId, Downgrading, End, ExchangeId, Listening, Refused, Request, Stale, Ticket,
-    WriteFailure, Written,
+    Action, AnswerId, AttachmentId, Downgrading, End, ExchangeId, Listening, Refused, Request,
+    Stale, Ticket, WriteFailure, Written,
 };
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId, member, string};
@@ -24,6 +25,7 @@ use super::pool::Pooled;
 use super::post::{Item, Post};
 use super::state::SessionKey;
 use crate::failure::Failure;
+pub(super) use write::{Unwritten, Write};
 
 /// One session of the server.
 pub(super) struct Session {
@@ -34,6 +36,8 @@ pub(super) struct Session {
     sender: OnceLock<PipeSender>,
     /// There is something to write.
     pub(super) to_write: Notify,
+    /// Less is owed to the server than before.
+    pub(super) to_read: Notify,
     /// The standalone stream is to be opened.
     pub(super) to_listen: Notify,
     /// Something is due earlier than the timer knows.
@@ -46,8 +50,10 @@ pub(super) struct State {
     pub(super) machine: Downgrading,
     pub(super) writes: VecDeque<Write>,
     pub(super) posts: HashMap<AttachmentId, Arc<Post>>,
-    /// Of requests that are not written yet.
-    headers: HashMap<ExchangeId, HeaderMap>,
+    /// The posts that requests came with, which may be written twice.
+    first: HashMap<ExchangeId, AttachmentId>,
+    /// Those of the client whose answers are written now.
+    answering: Option<HeaderMap>,
     pub(super) parked: HashMap<ExchangeId, ParkedPlace>,
     /// Posts that got something since they were asked for.
     pub(super) given: Vec<Arc<Post>>,
@@ -58,14 +64,6 @@ pub(super) struct State {
     idle_since: Option<Instant>,
     is_negotiated: bool,
     pub(super) end: Option<End>,
-}
-
-/// A message on its way up.
-pub(super) struct Write {
-    pub(super) message: Bytes,
-    pub(super) written: Written,
-    /// Those of the client's request that it is.
-    pub(super) headers: Option<HeaderMap>,
 }
 
 /// How much there was before an input.
@@ -82,7 +80,8 @@ impl Session {
             machine,
             writes: VecDeque::new(),
             posts: HashMap::new(),
-            headers: HashMap::new(),
+            first: HashMap::new(),
+            answering: None,
             parked: HashMap::new(),
             given: Vec::new(),
             wants_stream: false,
@@ -97,6 +96,7 @@ impl Session {
             state: Mutex::new(state),
             sender: OnceLock::new(),
             to_write: Notify::new(),
+            to_read: Notify::new(),
             to_listen: Notify::new(),
             timer: Notify::new(),
             over: CancellationToken::new(),
@@ -112,14 +112,8 @@ impl Session {
     pub(super) fn request(&self, request: Request, post: &Arc<Post>) -> Result<(), Refused> {
         let exchange = request.exchange;
         self.take(post, |state| {
-            if !post.headers.is_empty() {
-                state.headers.insert(exchange, post.headers.clone());
-            }
-            let taken = state.machine.request(request, now());
-            if taken.is_err() {
-                state.headers.remove(&exchange);
-            }
-            taken
+            state.first.insert(exchange, post.id);
+            state.machine.request(request, now())
         })
     }
 
@@ -134,6 +128,7 @@ impl Session {
         post: &Arc<Post>,
     ) -> Result<(), Stale> {
         self.take(post, |state| {
+            state.answering = Some(post.headers.clone());
             state.machine.retry(ticket, post.id, message, now())
         })
     }
@@ -157,7 +152,7 @@ impl Session {
         state.posts.insert(post.id, Arc::clone(post));
         let taken = input(&mut state);
         if taken.is_err() {
-            state.posts.remove(&post.id);
+            state.forget(post.id);
         }
         self.settle(state, &before);
         taken
@@ -183,7 +178,7 @@ impl Session {
     pub(super) fn detach(&self, attachment: AttachmentId) {
         let mut state = self.lock();
         let before = state.before();
-        state.posts.remove(&attachment);
+        state.forget(attachment);
         state.machine.detach(attachment, now());
         self.settle(state, &before);
     }
@@ -261,6 +256,18 @@ impl Session {
         due
     }
 
+    /// A client's answer was not taken by the server.
+    pub(super) fn answer_failed(&self, answer: AnswerId, write: Unwritten, undelivered: bool) {
+        let Unwritten { message, headers } = write;
+        let mut state = self.lock();
+        let before = state.before();
+        state.answering = headers;
+        state
+            .machine
+            .answer_failed(answer, message, undelivered, now());
+        self.settle(state, &before);
+    }
+
     /// The next message to write; `None`: there is none.
     pub(super) fn next_write(&self) -> Option<Write> {
         let mut state = self.lock();
@@ -268,9 +275,22 @@ impl Session {
         if let Written::Request(call) = write.written
             && let Some(exchange) = state.machine.exchange_of(call)
         {
-            write.headers = state.headers.remove(&exchange);
+            let post = state
+                .first
+                .get(&exchange)
+                .and_then(|id| state.posts.get(id));
+            write.headers = post.map(|post| post.headers.clone());
+        }
+        if write.is_owed() {
+            self.to_read.notify_one();
         }
         Some(write)
+    }
+
+    /// Whether the server may say more: it takes the answers to what it said before. What its clients say is
+    /// bounded elsewhere, and never stops what it answers them.
+    pub(super) fn may_say_more(&self) -> bool {
+        !write::is_too_much_owed(&self.lock().writes)
     }
 
     /// Gives the machine an input, and does what it wants done.
@@ -285,6 +305,7 @@ impl Session {
     /// Does what the machine wants done, and wakes whom that concerns.
     fn settle(&self, mut state: MutexGuard<'_, State>, before: &Before) {
         state.run(self);
+        state.answering = None;
         state.given.clear();
         let writes = state.writes.len() > before.writes;
         let is_over = state.end.is_some();
@@ -355,6 +376,20 @@ impl State {
         self.is_negotiated
     }
 
+    /// Whether a request was not written yet; then it is not written any more.
+    fn take_back(&mut self, call: CallId) -> bool {
+        let before = self.writes.len();
+        let is_it = |write: &Write| write.written == Written::Request(call);
+        self.writes.retain(|write| !is_it(write));
+        self.writes.len() < before
+    }
+
+    /// Nobody waits for what comes for a post.
+    pub(super) fn forget(&mut self, attachment: AttachmentId) -> Option<Arc<Post>> {
+        self.first.retain(|_, first| *first != attachment);
+        self.posts.remove(&attachment)
+    }
+
     /// The revision, when it has just been agreed on.
     fn revision(&mut self) -> Option<Revision> {
         if self.is_negotiated {
@@ -374,20 +409,26 @@ impl State {
 
     fn act(&mut self, action: Action, session: &Session) {
         match action {
-            Action::Write { message, written } => self.writes.push_back(Write {
-                message,
-                written,
-                headers: None,
-            }),
+            // The server hears of neither.
+            Action::Write {
+                written: Written::Cancel(call),
+                ..
+            } if self.take_back(call) => self.machine.never_written(call, now()),
+            Action::Write { message, written } => {
+                let is_answer = matches!(written, Written::Answer(_));
+                let headers = self.answering.clone().filter(|_| is_answer);
+                self.writes.push_back(Write {
+                    message,
+                    written,
+                    headers,
+                });
+            }
             Action::Deliver(delivery) => self.deliver(delivery, session),
             Action::Unparked(exchange) => {
                 self.parked.remove(&exchange);
                 session.hold(self.machine.call_of(exchange), false);
             }
-            Action::Resend(request) => {
-                self.headers.remove(&request.exchange);
-                self.last(request.attachment, Item::Again(request));
-            }
+            Action::Resend(request) => self.last(request.attachment, Item::Again(request)),
             Action::Relisten(listening) => {
                 self.last(listening.attachment, Item::Relisten(listening));
             }
@@ -408,7 +449,6 @@ impl State {
                 if matches!(end, End::UpstreamLost(_) | End::NotInitialized(_)) {
                     self.writes.clear();
                 }
-                self.headers.clear();
                 self.end = Some(end);
             }
         }
@@ -426,6 +466,9 @@ impl fmt::Debug for Session {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use thinpipe_proto::bridge::downgrade::{Channel, End, Lifetime, WriteFailure, Written};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver, PipeSender};
@@ -14,7 +13,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Owner;
-use super::session::{Session, Write};
+use super::session::{Session, Unwritten, Write};
 use crate::cache::TOOLS_CHANGED;
 use crate::failure::{Failure, Reason, with_causes};
 
@@ -98,10 +97,15 @@ impl Session {
         tokio::time::sleep(LAST_WRITES).await;
     }
 
-    /// Reads a message when those who got something of the one before have room for more.
+    /// Reads a message when those who got something of the one before have room for more, and the server has
+    /// taken what it is owed.
     async fn read(&self, mut receiver: PipeReceiver, owner: &dyn Owner) {
         let mut is_open = false;
-        while let Some(incoming) = receiver.receive().await {
+        loop {
+            self.until_it_may_say_more().await;
+            let Some(incoming) = receiver.receive().await else {
+                break;
+            };
             match incoming {
                 Ok(Incoming::Message { message, via }) => {
                     if message.method() == Some(TOOLS_CHANGED) {
@@ -139,6 +143,12 @@ impl Session {
         self.lose("its session was closed");
         // The others end in their own time.
         future::pending().await
+    }
+
+    async fn until_it_may_say_more(&self) {
+        while !self.may_say_more() {
+            self.to_read.notified().await;
+        }
     }
 
     /// Whether it has turned out what the server speaks.
@@ -180,7 +190,8 @@ impl Session {
 
     /// Writes until the session is over and nothing is left to be written.
     async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
-        let mut posts = Posts::new(sender.has_streams(), sender.has_headers());
+        let patience = (!sender.has_headers()).then(|| self.shared.silence());
+        let mut posts = Posts::new(sender.has_streams(), patience);
         loop {
             tokio::select! {
                 // Cancel-safe: a message is taken when it is returned.
@@ -214,10 +225,16 @@ impl Session {
     async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
         let Some(Sent {
             written,
-            message,
-            result: Err(error),
+            unwritten,
+            result,
         }) = sent
         else {
+            return;
+        };
+        let Some(result) = result else {
+            return self.lose("it does not take what it is sent");
+        };
+        let Err(error) = result else {
             return;
         };
         let text = with_causes(&error);
@@ -241,11 +258,9 @@ impl Session {
             Written::Request(call) => self.write_failed(call, failure(&error), &text),
             Written::Answer(answer) => {
                 let undelivered = error.is_undelivered();
-                self.feed(|machine, now| {
-                    machine.answer_failed(answer, message, undelivered, now);
-                });
+                self.answer_failed(answer, unwritten, undelivered);
             }
-            Written::Other => {}
+            Written::Cancel(_) | Written::Other => {}
         }
         if matches!(error, PipeError::SessionLost { .. }) {
             self.lose(&text);
@@ -332,16 +347,17 @@ fn failure(error: &PipeError) -> WriteFailure {
 struct Sent {
     written: Written,
     /// An answer of a client may have to be written again.
-    message: Bytes,
-    result: Result<(), PipeError>,
+    unwritten: Unwritten,
+    /// `None`: it was not taken in time.
+    result: Option<Result<(), PipeError>>,
 }
 
 /// Messages on their way, the oldest first. How many there are the machine bounds: requests in flight.
 struct Posts {
     /// Each request is answered by its own POST, which may take as long as the request does.
     has_streams: bool,
-    /// The next one waits until this one is there: on a pipe of bytes, for ever.
-    waits_for_ever: bool,
+    /// On a pipe of bytes the next one waits until this one is there, which may take so long.
+    patience: Option<Duration>,
     sending: Vec<Sending>,
     /// The newest of them holds up the next one for so long.
     newest: Option<Pin<Box<Sleep>>>,
@@ -349,15 +365,15 @@ struct Posts {
 
 struct Sending {
     written: Written,
-    message: Bytes,
-    future: BoxFuture<Result<(), PipeError>>,
+    unwritten: Unwritten,
+    future: BoxFuture<Option<Result<(), PipeError>>>,
 }
 
 impl Posts {
-    fn new(has_streams: bool, has_posts: bool) -> Self {
+    fn new(has_streams: bool, patience: Option<Duration>) -> Self {
         Self {
             has_streams,
-            waits_for_ever: !has_posts,
+            patience,
             sending: Vec::new(),
             newest: None,
         }
@@ -368,7 +384,7 @@ impl Posts {
     }
 
     fn has_room(&self) -> bool {
-        self.is_empty() || (!self.waits_for_ever && self.newest.is_none())
+        self.is_empty() || (self.patience.is_none() && self.newest.is_none())
     }
 
     fn begin(&mut self, sender: PipeSender, write: Write) {
@@ -377,16 +393,23 @@ impl Posts {
             written,
             headers,
         } = write;
-        let sent = message.clone();
-        let future = Box::pin(async move { sender.send_with(sent, headers).await });
+        let (sent, with) = (message.clone(), headers.clone());
+        let patience = self.patience;
+        let future = Box::pin(async move {
+            let sending = sender.send_with(sent, with);
+            match patience {
+                Some(patience) => tokio::time::timeout(patience, sending).await.ok(),
+                None => Some(sending.await),
+            }
+        });
         self.sending.push(Sending {
             written,
-            message,
+            unwritten: Unwritten { message, headers },
             future,
         });
         // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
         let orders = !(self.has_streams && matches!(written, Written::Request(_)));
-        if orders && !self.waits_for_ever {
+        if orders && self.patience.is_none() {
             self.newest = Some(Box::pin(tokio::time::sleep(HOLDS_UP)));
         }
     }
@@ -407,11 +430,11 @@ impl Posts {
             }
             // In order: the last one is the newest.
             let Sending {
-                written, message, ..
+                written, unwritten, ..
             } = self.sending.remove(at);
             return Poll::Ready(Some(Sent {
                 written,
-                message,
+                unwritten,
                 result,
             }));
         }

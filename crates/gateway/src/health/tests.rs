@@ -24,14 +24,15 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
     let mut spec = UpstreamSpec::new("/mcp", client);
     change(&mut spec);
     let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
-    Arc::new(Route::new(
+    let route = Route::new(
         spec,
         chain,
         TaskTracker::new(),
         CancellationToken::new(),
         ByteBudget::default(),
         Arc::new(Seals::new(&[]).unwrap()),
-    ))
+    );
+    Arc::new(route.unwrap())
 }
 
 /// A server that gives every request this answer (none: it is silent) and counts the requests.

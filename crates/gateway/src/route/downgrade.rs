@@ -7,6 +7,7 @@ use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, member, string};
+use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::pipe::Pipe;
@@ -19,7 +20,7 @@ use super::server::Server;
 use super::stateless::rejected_stateless;
 use super::{Incoming, Route};
 use crate::config::{Reached, UpstreamSpec};
-use crate::downgrade::{Asked, Client, Downgrade, Owner, Seals, Settings};
+use crate::downgrade::{Asked, Client, Downgrade, NotSealed, Owner, Seals, Settings};
 use crate::failure::Failure;
 use crate::headers;
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
@@ -27,12 +28,15 @@ use crate::pipe::Spoken;
 use crate::stats::Counters;
 
 /// How such clients use the server of a route.
+///
+/// # Errors
+/// [`NotSealed`]: there are no random numbers.
 pub(super) fn of(
     spec: &UpstreamSpec,
     seals: Arc<Seals>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> Arc<Downgrade> {
+) -> Result<Arc<Downgrade>, NotSealed> {
     let idle = match &spec.reached {
         Reached::Http(http) => http.client.request_timeout,
         Reached::Stdio(program) => program.request_timeout,
@@ -111,6 +115,23 @@ impl Route {
     }
 }
 
+impl Route {
+    /// Of what the gateway itself says to a server that several clients share.
+    fn own_context(&self) -> MessageContext {
+        MessageContext {
+            direction: Direction::ToUpstream,
+            carrier: Carrier::Body,
+            revision: Revision::NEWEST_LEGACY,
+            upstream: Arc::clone(self.spec.name()),
+            principal: Principal::Anonymous,
+            session: None,
+            method: Some("initialize".into()),
+            name: None,
+            sequence: 0,
+        }
+    }
+}
+
 impl Owner for Route {
     fn chain(&self) -> &Chain {
         &self.chain
@@ -120,7 +141,7 @@ impl Owner for Route {
         &self.counters
     }
 
-    fn open(self: Arc<Self>, headers: HeaderMap) -> BoxFuture<Result<Pipe, Failure>> {
+    fn open(self: Arc<Self>, headers: Option<HeaderMap>) -> BoxFuture<Result<Pipe, Failure>> {
         Box::pin(async move {
             let upstream = match &self.server {
                 Server::Stdio(children) => {
@@ -128,6 +149,10 @@ impl Owner for Route {
                     return started.map_err(|not| not.into_failure(self.name()));
                 }
                 Server::Http(upstream) => upstream,
+            };
+            let headers = match headers {
+                Some(headers) => headers,
+                None => self.headers_over_sse(HeaderMap::new(), &self.own_context())?,
             };
             let known = self.era().known();
             if known.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. })) {

@@ -106,3 +106,34 @@ async fn r241_a_server_that_dies_loses_what_runs() {
         assert_eq!(place.count("tools/call"), 2, "{way:?}");
     }
 }
+
+/// R238: a question that an interceptor does not let pass, its client cannot answer: the call is cancelled.
+#[tokio::test]
+async fn r238_a_question_that_is_withheld_cancels_its_call() {
+    let reject = json!({"type": "rules", "rules": [{
+        "when": {"methods": ["tools/call"], "direction": "to_client"},
+        "then": [{"reject": {"message": "no"}}],
+    }]});
+    let redact = |pointer: &str| json!({"type": "redact", "rules": [{"pointer": pointer, "methods": ["tools/call"]}]});
+    for (way, config) in [
+        (Way::Sessions, reject.clone()),
+        (Way::Stdio, reject),
+        (Way::Sessions, redact("/result/requestState")),
+        (Way::Sessions, redact("/result/resultType")),
+    ] {
+        let place = Place::with(
+            way,
+            |_| {},
+            |spec| {
+                let config = serde_json::from_value(config).expect("an interceptor");
+                spec.interceptors.push(config);
+            },
+        )
+        .await;
+        let answer = ask(&place.client(ALICE), &call(1, "ask")).await;
+        assert_eq!(answer["id"], 1, "{answer}");
+        let cancelled = place.upstream.nth("notifications/cancelled", 0).await;
+        let call = place.upstream.requests("tools/call").remove(0);
+        assert_eq!(*cancelled.param("/requestId"), call.json()["id"], "{way:?}");
+    }
+}

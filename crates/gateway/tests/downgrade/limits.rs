@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use thinpipe_gateway::StateKey;
+use thinpipe_gateway::{ProgramEra, Reached, StateKey};
 use thinpipe_testkit::{Client, Event, Script, rpc};
+use thinpipe_transport::server::AccessToken;
+use thinpipe_transport::upstream::stdio::StdioConfig;
+
+use crate::front::Front;
 
 use crate::place::{
     ALICE, BOB, Place, WAYS, Way, accepted, answers, ask, asked, call, listen, request, retry,
@@ -181,4 +185,31 @@ async fn r237_a_call_runs_at_once_where_nobody_hears_what_comes_before_it() {
     let accepted = answers(&first, &json!({"action": "accept"}));
     asked(&client, &retry(3, &call, &first, &accepted)).await;
     assert_eq!(later.count("tools/call"), 1);
+}
+
+/// T2: a program that takes nothing more is not waited for longer than a request may be silent.
+#[tokio::test]
+async fn a_program_that_does_not_read_is_ended() {
+    let opened = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}"#;
+    let mut config = StdioConfig::new("up".into(), "sh");
+    let script = format!("read -r line; echo '{opened}'; exec sleep 1000");
+    config.args = vec!["-c".into(), script.into()];
+    let mut reached = Reached::from(config);
+    if let Reached::Stdio(program) = &mut reached {
+        program.pin = Some(ProgramEra::Legacy);
+        program.request_timeout = Duration::from_millis(300);
+    }
+    let tokens = |config: &mut thinpipe_transport::server::ServerConfig| {
+        config.tokens = vec![AccessToken {
+            principal: ALICE.to_owned(),
+            token: ALICE.to_owned(),
+        }];
+    };
+    let front = Front::with(reached, |_| {}, tokens).await;
+    let client = Client::new(&front.mcp).with_token(ALICE);
+    // More than a pipe holds.
+    let arguments = json!({"name": "t", "arguments": {"x": "x".repeat(1 << 20)}});
+    let lost = ask(&client, &request(1, "tools/call", arguments)).await;
+    assert_eq!(lost["error"]["code"], -32603, "{lost}");
+    front.no_child_runs().await;
 }

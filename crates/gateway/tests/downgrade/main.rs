@@ -9,6 +9,7 @@ mod front;
 mod draining;
 mod errors;
 mod figures;
+mod headers;
 mod leaving;
 mod limits;
 mod listens;

@@ -68,7 +68,8 @@ impl Place {
         Self::open_to(way, &[], |_| {}, |_| {}, |_| {}).await
     }
 
-    async fn open_to(
+    /// Clients are these principals; none: nobody needs a token.
+    pub(crate) async fn open_to(
         way: Way,
         principals: &[&str],
         behave: impl FnOnce(&mut Behaviour),

@@ -260,3 +260,14 @@ fn shutting_down_cancels_everything() {
     assert_eq!(lines[5], "close Shutdown");
     assert!(session.machine.is_finished() && session.machine.poll_timeout().is_none());
 }
+
+/// Memory: what a server is answered is no longer than what is kept of it.
+#[test]
+fn a_ping_with_an_endless_id_is_not_answered() {
+    let mut session = Session::pipe();
+    let long = "x".repeat(thinpipe_proto::bridge::MAX_KEPT);
+    let ping = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"ping"}}"#);
+    assert_eq!(session.hears(&ping(&long)), [""; 0]);
+    assert_eq!(session.machine.dropped().server_requests, 1);
+    assert_eq!(session.hears(&ping("p")), [up(&result("\"p\"", "{}"))]);
+}

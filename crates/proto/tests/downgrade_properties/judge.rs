@@ -161,7 +161,7 @@ fn wrote(world: &mut World, bytes: &Bytes, written: Written) {
             assert_eq!(id, call.to_request_id());
             request(world, &message, call, number(id));
         }
-        (Kind::Notification, Written::Other) => notification(world, &message),
+        (Kind::Notification, Written::Other | Written::Cancel(_)) => notification(world, &message),
         (Kind::Response, Written::Answer(answer)) => answered(world, &message, answer, bytes),
         (Kind::Response | Kind::ErrorResponse, Written::Other) => refused(world, &message),
         other => panic!("{other:?}"),

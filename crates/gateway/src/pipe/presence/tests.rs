@@ -65,7 +65,7 @@ fn route() -> Route {
     let seals = Arc::new(crate::downgrade::Seals::new(&[]).unwrap());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let spec = UpstreamSpec::new("/mcp", client);
-    Route::new(spec, chain, tasks, stop, ByteBudget::default(), seals)
+    Route::new(spec, chain, tasks, stop, ByteBudget::default(), seals).unwrap()
 }
 
 /// A session over Streamable HTTP, and whether its call was closed.

@@ -141,7 +141,10 @@ pub enum Written {
     /// A client's answer to a server request. Failed:
     /// [`Downgrading::answer_failed`](super::Downgrading::answer_failed).
     Answer(AnswerId),
-    /// A notification, or an answer of the gateway's own. Nobody waits for it.
+    /// The notice that this request is cancelled. If the request is not written yet, neither is: say
+    /// [`Downgrading::never_written`](super::Downgrading::never_written).
+    Cancel(CallId),
+    /// Another notification, or an answer of the gateway's own. Nobody waits for it.
     Other,
 }
 
@@ -287,7 +290,8 @@ pub struct Dropped {
     pub logs: u64,
     /// Cancellations of server requests that are not open.
     pub cancellations: u64,
-    /// Server requests whose id is in use by another open one.
+    /// Server requests whose id is in use by another open one, or longer than
+    /// [`MAX_KEPT`](crate::bridge::MAX_KEPT).
     pub server_requests: u64,
     /// Other notifications, which a client of 2026-07-28 cannot get.
     pub notifications: u64,

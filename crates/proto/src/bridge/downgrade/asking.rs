@@ -57,6 +57,11 @@ impl Downgrading {
             self.dropped.server_requests += 1;
             return;
         }
+        if id.as_json().len() > MAX_KEPT {
+            // Its answer would have to be as long.
+            self.dropped.server_requests += 1;
+            return;
+        }
         if method == "ping" {
             return self.tell_upstream(response(id, EMPTY));
         }
@@ -134,9 +139,6 @@ impl Downgrading {
     ) -> Result<Abilities, Refusal> {
         let refused = |text| Err(Refusal::internal(text));
         let needed = exchange.state.abilities().needed_for(message)?;
-        if id.as_json().len() > MAX_KEPT {
-            return refused("the id is too long");
-        }
         let size = message.params_len();
         let limits = &self.config.limits;
         match &exchange.state {

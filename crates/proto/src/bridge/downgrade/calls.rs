@@ -130,6 +130,13 @@ impl Calls {
         self.entries.insert(id, Entry::Cancelled(cancelled));
     }
 
+    /// Takes out a cancelled request that the upstream never got.
+    pub(super) fn forget_cancelled(&mut self, id: CallId) {
+        if let Some(Entry::Cancelled(_)) = self.entries.get(&id) {
+            self.entries.remove(&id);
+        }
+    }
+
     pub(super) fn cancelled(&self) -> impl Iterator<Item = Cancelled> {
         self.entries.values().filter_map(|entry| match entry {
             Entry::Cancelled(cancelled) => Some(*cancelled),

@@ -79,9 +79,15 @@ impl Downgrading {
         self.calls.forget_token(token);
         match task {
             Task::Made(task) => self.cancel_task(&task, now),
-            Task::No | Task::Asked => self.tell_upstream(cancelled(&call.to_request_id(), why)),
+            Task::No | Task::Asked => self.tell_cancelled(call, why),
         }
         self.keep_cancelled(call, eligible, now);
+    }
+
+    fn tell_cancelled(&mut self, call: CallId, why: &str) {
+        let message = cancelled(&call.to_request_id(), why);
+        let written = Written::Cancel(call);
+        self.actions.push_back(Action::Write { message, written });
     }
 
     /// Keeps the place of a call until its answer comes, or is not expected any more.
@@ -215,7 +221,7 @@ impl Downgrading {
         if self.may_repeat(id)
             && let Some(request) = self.take_original(id)
         {
-            self.tell_upstream(cancelled(&call.to_request_id(), "its stream was lost"));
+            self.tell_cancelled(call, "its stream was lost");
             let eligible = self.is_eligible(id);
             self.write_again(id, request);
             self.keep_cancelled(call, eligible, now);

@@ -20,6 +20,15 @@ impl Downgrading {
         exchange.state.running().map(|running| running.call)
     }
 
+    /// A request was cancelled before it was written, and neither it nor the notice ([`Written::Cancel`])
+    /// is written (protocol notes 5.1, "Cancel"): nothing of it can come.
+    ///
+    /// [`Written::Cancel`]: super::Written::Cancel
+    pub fn never_written(&mut self, call: CallId, now: Instant) {
+        self.calls.forget_cancelled(call);
+        self.settle(now);
+    }
+
     /// The session cannot be opened: the upstream cannot be reached. All that waits is answered with this
     /// HTTP status and `data.reason`; `text` is for people.
     pub fn open_failed(&mut self, status: u16, reason: &'static str, text: &str, now: Instant) {
