@@ -73,7 +73,6 @@ impl Upgrading {
         responses: Option<Object>,
         step_of: fn(super::CallId) -> Step,
     ) {
-        let repeatable = responses.is_none();
         let call = self.calls.insert(Purpose::Exchange(id));
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -89,7 +88,8 @@ impl Upgrading {
             id: call,
             message,
             params: Vec::new(),
-            repeatable,
+            // What is lost is asked for again by `leg_failed`.
+            repeatable: false,
             request: Some(request),
         }));
     }
