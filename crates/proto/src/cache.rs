@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::bridge::concerns;
 use crate::bridge::shape::{Caching, CachingScope, ResultType, error_code};
 use crate::rpc::{Kind, Message, Object, code, member, splice};
 use crate::session::Principal;
@@ -175,7 +176,7 @@ impl Cache {
                 let uri = message.param_text("uri");
                 // It may be about part of what was read. One without a URI is about anything.
                 let concerned = |question: &Question| match (&uri, question.uri()) {
-                    (Some(uri), Some(read)) => uri.starts_with(&*read),
+                    (Some(uri), Some(read)) => concerns(&read, uri),
                     _ => true,
                 };
                 self.invalidate(&[Method::Read], concerned);

@@ -238,6 +238,8 @@ fn r191_a_notice_takes_what_it_is_about() {
         ("resources/updated", r#"{"uri":"file:///a/b"}"#, &[4]),
         ("resources/updated", r#"{"uri":"file:///a/b/c"}"#, &[4]),
         ("resources/updated", r#"{"uri":"file:///a"}"#, &[]),
+        // Another one, whose name only begins so.
+        ("resources/updated", r#"{"uri":"file:///a/bc"}"#, &[]),
         ("resources/updated", "{}", &[4]),
         ("message", "{}", &[]),
     ] {
