@@ -79,8 +79,8 @@ enum What {
         /// It lists tools: who asked, if that can be said.
         tools: Option<Option<Principal>>,
     },
-    /// The response to a call.
-    Call,
+    /// The response to a call of this principal.
+    Call(Principal),
     /// What a listen brings.
     Notices,
     /// All that matters has come.
@@ -146,7 +146,7 @@ impl Answers {
         headers: &HeaderMap,
     ) -> Option<Box<Noting>> {
         let what = match message.method()? {
-            "tools/call" => What::Call,
+            "tools/call" => What::Call(principal.clone()),
             "subscriptions/listen" => What::Notices,
             "tools/list" => What::Response {
                 id: message.id()?.clone(),
@@ -207,12 +207,17 @@ impl Answers {
         });
     }
 
-    /// A call was refused for its headers: what was kept of the tools may be wrong, and whoever asks for them
-    /// now has to hear it from the server (R140).
-    pub(crate) fn doubt_tools(&self) {
+    /// A call of this principal was refused for its headers: the list that it was given of the tools may be wrong,
+    /// and if it asks for it now it has to hear it from the server (R140).
+    pub(crate) fn doubt_tools(&self, principal: &Principal) {
         if let Some(mut cache) = self.cache() {
-            cache.doubt_tools();
+            cache.doubt_tools(principal);
         }
+    }
+
+    /// Looks whether the answer to a call of this principal refuses it for its headers.
+    pub(crate) fn doubting(self: &Arc<Self>, principal: &Principal) -> Box<Noting> {
+        self.noting(What::Call(principal.clone()))
     }
 
     fn with_headers<T>(
@@ -289,10 +294,10 @@ impl Noting {
     /// Takes note of a message.
     pub(crate) fn note(&mut self, message: &Message) {
         match &self.what {
-            What::Call if message.kind() == Kind::ErrorResponse => {
+            What::Call(principal) if message.kind() == Kind::ErrorResponse => {
                 let code = message.error().and_then(|error| error_code(&error));
                 if code == Some(code::HEADER_MISMATCH) {
-                    self.answers.doubt_tools();
+                    self.answers.doubt_tools(principal);
                 }
             }
             What::Notices if message.kind() == Kind::Notification => {
@@ -306,7 +311,7 @@ impl Noting {
                     self.answered(ticket, tools, message);
                 }
             }
-            What::Call | What::Notices | What::Response { .. } | What::Nothing => {}
+            What::Call(_) | What::Notices | What::Response { .. } | What::Nothing => {}
         }
     }
 

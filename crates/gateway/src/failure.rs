@@ -55,6 +55,8 @@ pub(crate) enum Reason {
     Contended,
     /// Nobody knows what came after this event.
     UnknownEvent,
+    /// A server gives its client more to keep than can be sealed.
+    StateTooLong,
     /// A server asks for so much that is refused that its refusals cannot be sent as fast.
     TooManyRequests,
 }
@@ -80,6 +82,7 @@ impl Reason {
             Self::SessionGone => "session_not_found",
             Self::Contended => "stream_contended",
             Self::UnknownEvent => "event_not_found",
+            Self::StateTooLong => "state_too_long",
             Self::TooManyRequests => "too_many_server_requests",
         }
     }

@@ -161,9 +161,9 @@ pub(crate) fn for_not_allowed(
 mod tests {
     use super::*;
 
-    /// R121, R126, R248: what a header repeats is taken from the message, whatever the client sent.
+    /// R121, R126: what a header repeats is taken from the message, whatever the client sent; of a task (R248) that is its id.
     #[test]
-    fn r248_mirrored_headers_are_made_from_the_message() {
+    fn r126_mirrored_headers_are_made_from_the_message() {
         for (method, param, value, expected) in [
             ("tools/call", "name", "echo", Some("echo")),
             (

@@ -16,6 +16,7 @@ use thinpipe_transport::upstream::UpstreamResponse;
 use thinpipe_transport::{ByteBudget, Reserved};
 
 use crate::downgrade::{Scope, SealedKind, Seals};
+use crate::failure::{Failure, Reason};
 
 /// How long a state is good for. The server's own may end sooner.
 const AGE: Duration = Duration::from_secs(3600);
@@ -76,7 +77,9 @@ impl Sealing {
         Message::parse(whole.into_bytes()).map_err(|_| Stale)
     }
 
-    /// The response with the server's state sealed; `None`: it has none.
+    /// The response with the server's state sealed; `None`: it has none. One that cannot be sealed ends the
+    /// request with an error, since the call cannot go on: without a state it would begin anew, and with the
+    /// server's own another principal could go on.
     pub(crate) fn seal(&self, response: &Message) -> Option<Bytes> {
         if response.kind() != Kind::Response {
             return None;
@@ -92,10 +95,15 @@ impl Sealing {
         content.extend_from_slice(string(&state)?.as_bytes());
         match self.seals.seal(self.scope(), &content) {
             Ok(sealed) => result.set(STATE, quoted(&sealed)),
-            // Without one the client begins anew; with the server's own another principal could go on.
             Err(error) => {
-                tracing::error!(%error, "a requestState is left out");
-                result.remove(STATE);
+                let upstream = &*self.upstream;
+                tracing::error!(%upstream, %error, "a requestState");
+                let text = format!(
+                    "{upstream} wants its client to keep {} bytes (requestState); {error}",
+                    content.len() - EXPIRY
+                );
+                let failure = Failure::new(Reason::StateTooLong, text);
+                return Some(failure.message(response.id(), upstream));
             }
         }
         whole.set("result", result.into_bytes());

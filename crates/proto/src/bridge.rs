@@ -56,6 +56,7 @@ pub use limits::{
     DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
     EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, Sharing,
 };
+pub(crate) use notice::concerns;
 pub use notice::{cancelled, cancelled_of};
 pub use refused::{AttachError, Refused};
 

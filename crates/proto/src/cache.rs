@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::bridge::concerns;
 use crate::bridge::shape::{Caching, CachingScope, ResultType, error_code};
 use crate::rpc::{Kind, Message, Object, code, member, splice};
 use crate::session::Principal;
@@ -175,7 +176,7 @@ impl Cache {
                 let uri = message.param_text("uri");
                 // It may be about part of what was read. One without a URI is about anything.
                 let concerned = |question: &Question| match (&uri, question.uri()) {
-                    (Some(uri), Some(read)) => uri.starts_with(&*read),
+                    (Some(uri), Some(read)) => concerns(&read, uri),
                     _ => true,
                 };
                 self.invalidate(&[Method::Read], concerned);
@@ -184,9 +185,11 @@ impl Cache {
         }
     }
 
-    /// Lets go of the lists of tools: the server has refused a call that was made by one (`-32020`, R140).
-    pub fn doubt_tools(&mut self) {
-        self.invalidate(&[Method::Tools], |_| true);
+    /// Lets go of the lists of tools that this principal may have made a call by which was refused (`-32020`,
+    /// R140): its own, and those for everybody. Others keep theirs.
+    pub fn doubt_tools(&mut self, principal: &Principal) {
+        let whose = |key: &Key| key.principal.as_ref().is_none_or(|own| own == principal);
+        self.invalidate_keys(&[Method::Tools], whose);
     }
 
     /// Lets go of everything: notices may have been missed.
@@ -291,11 +294,15 @@ impl Cache {
     }
 
     fn invalidate(&mut self, methods: &[Method], concerned: impl Fn(&Question) -> bool) {
+        self.invalidate_keys(methods, |key| concerned(&key.question));
+    }
+
+    fn invalidate_keys(&mut self, methods: &[Method], concerned: impl Fn(&Key) -> bool) {
         for method in methods {
             self.generations[*method as usize] += 1;
         }
-        let is_it = |question: &Question| methods.contains(&question.method) && concerned(question);
-        let gone = self.entries.keys().filter(|key| is_it(&key.question));
+        let is_it = |key: &Key| methods.contains(&key.question.method) && concerned(key);
+        let gone = self.entries.keys().filter(|key| is_it(key));
         let gone: Vec<Key> = gone.cloned().collect();
         for key in &gone {
             self.remove(key);

@@ -55,7 +55,7 @@ pub(super) fn tapped(body: Body, media_type: MediaType, noting: Box<Noting>) -> 
 fn limit(noting: &Noting) -> usize {
     match noting.what {
         What::Response { .. } => noting.answers.max_answer,
-        What::Call | What::Notices | What::Nothing => MAX_NOTICE,
+        What::Call(_) | What::Notices | What::Nothing => MAX_NOTICE,
     }
 }
 

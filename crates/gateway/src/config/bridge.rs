@@ -170,6 +170,11 @@ impl BridgeConfig {
         }
     }
 
+    /// Whether all clients without a principal are one, as somebody has said.
+    pub(crate) fn one_anonymous(&self) -> bool {
+        self.sessions == Some(Sharing::Pooled)
+    }
+
     /// Who uses a pipe to the server that a client with a session opened.
     pub(crate) fn pipe_sharing(&self) -> bridge::Sharing {
         match self.sessions {
@@ -210,6 +215,8 @@ mod tests {
             };
             let found = [true, false].map(|named| bridge.request_session(named));
             assert_eq!(found, [named, unnamed], "{sessions:?}");
+            let is_pooled = sessions == Some(Sharing::Pooled);
+            assert_eq!(bridge.one_anonymous(), is_pooled, "{sessions:?}");
         }
     }
 }

@@ -23,8 +23,14 @@ const KEY_ID: usize = 4;
 /// What stands before the sealed text.
 const HEAD: usize = 1 + KEY_ID + NONCE_LEN;
 
-/// The longest text that is looked at.
-const MAX_SEALED: usize = 64 << 10;
+/// The longest content that is sealed, in bytes.
+pub(crate) const MAX_CONTENT: usize = 1 << 20;
+
+/// The longest text that is looked at: there is no longer one.
+const MAX_SEALED: usize = (HEAD + MAX_CONTENT + TAG).div_ceil(3) * 4;
+
+/// What stands after the sealed text: AES-GCM's tag, in bytes.
+const TAG: usize = 16;
 
 /// Seals with one key, opens with all of them.
 pub(crate) struct Seals {
@@ -56,9 +62,9 @@ pub(crate) struct Scope<'a> {
     pub(crate) principal: &'a Principal,
 }
 
-/// The system gives no random numbers, or nothing can be sealed.
+/// The system gives no random numbers, or it is longer than [`MAX_CONTENT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nothing can be sealed: the system gives no random numbers")]
+#[error("this cannot be sealed: it is too long, or the system gives no random numbers")]
 pub(crate) struct NotSealed;
 
 impl Seals {
@@ -83,9 +89,12 @@ impl Seals {
     /// [`NotSealed`].
     pub(crate) fn seal(&self, scope: Scope<'_>, content: &[u8]) -> Result<String, NotSealed> {
         let key = self.keys.first().ok_or(NotSealed)?;
+        if content.len() > MAX_CONTENT {
+            return Err(NotSealed);
+        }
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| NotSealed)?;
-        let mut sealed = Vec::with_capacity(HEAD + content.len() + AES_256_GCM.tag_len());
+        let mut sealed = Vec::with_capacity(HEAD + content.len() + TAG);
         sealed.push(VERSION);
         sealed.extend_from_slice(&key.id);
         sealed.extend_from_slice(&nonce);
@@ -245,6 +254,21 @@ mod tests {
         let sealed = drawn.seal(anyone, b"x").unwrap();
         assert!(drawn.open(anyone, &sealed).is_some());
         assert_eq!(again.open(anyone, &sealed), None);
+    }
+
+    /// R234: nothing is given out that would not be taken back.
+    #[test]
+    fn r234_what_is_sealed_opens_however_long() {
+        assert_eq!(AES_256_GCM.tag_len(), TAG);
+        let seals = seals(&[1]);
+        let anyone = scope("files", &Principal::Anonymous);
+        for length in [48 << 10, 64 << 10, MAX_CONTENT] {
+            let content = vec![b'x'; length];
+            let sealed = seals.seal(anyone, &content).unwrap();
+            assert_eq!(seals.open(anyone, &sealed).unwrap(), content, "{length}");
+        }
+        let too_long = vec![b'x'; MAX_CONTENT + 1];
+        assert_eq!(seals.seal(anyone, &too_long), Err(NotSealed));
     }
 
     /// Equal contents are not recognised.

@@ -75,16 +75,23 @@ enum Runs {
 
 impl Program {
     /// One of which nothing runs yet. Its task is one of `tasks`, and ends with `stop`.
+    /// `one_anonymous`: all clients without a name are one principal.
     pub(crate) fn new(
         (name, children): (Arc<str>, Arc<Children>),
         idle: Duration,
         (tasks, stop): (TaskTracker, CancellationToken),
         budget: ByteBudget,
+        one_anonymous: bool,
     ) -> Self {
         let limits = Limits {
             idle,
             cap: DEFAULT_CAP.max(idle),
             ..Limits::default()
+        };
+        let machine = Multiplexing::new(limits);
+        let machine = match one_anonymous {
+            true => machine.with_one_anonymous(),
+            false => machine,
         };
         Self {
             name,
@@ -94,7 +101,7 @@ impl Program {
             tasks,
             stop,
             state: Mutex::new(State {
-                machine: Multiplexing::new(limits),
+                machine,
                 calls: HashMap::new(),
                 is_served: false,
                 to_start: false,

@@ -35,7 +35,7 @@ impl Route {
         let checked = self.answers.check(message, received, client);
         let mismatch = checked.err()?;
         // If it is the list that is wrong, the client has to get another one now.
-        self.answers.doubt_tools();
+        self.answers.doubt_tools(&call.principal);
         let error = (code::HEADER_MISMATCH, mismatch.to_string());
         let body = error_response(message.id(), error.0, &error.1, None);
         let mut answer = Answer::json(body);

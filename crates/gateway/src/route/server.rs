@@ -78,6 +78,7 @@ impl Server {
             reached.request_timeout,
             (tasks.clone(), stop.child_token()),
             buffered.clone(),
+            spec.bridge.one_anonymous(),
         )))
     }
 }

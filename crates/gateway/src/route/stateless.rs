@@ -65,12 +65,12 @@ impl Route {
         let response = self
             .send_stateless(call, &context, &message, &received)
             .await?;
-        if response.status == StatusCode::BAD_REQUEST && message.method() == Some("tools/call") {
-            // Perhaps for its headers: nobody reads why.
-            self.answers.doubt_tools();
-        }
+        let is_refused_call =
+            response.status == StatusCode::BAD_REQUEST && message.method() == Some("tools/call");
         let response = match asked {
             Asked::Noted(noting) => tap(response, noting),
+            // Perhaps for its headers.
+            _ if is_refused_call => tap(response, self.answers.doubting(&context.principal)),
             Asked::Kept(_) | Asked::Passed => response,
         };
         let response = match sealing {

@@ -60,6 +60,30 @@ fn o19_a_state_is_its_principals_own() {
     }
 }
 
+/// R234: a state that could not be taken back is not given out: the client hears it at once.
+#[test]
+fn r234_a_state_that_is_too_long_is_an_error() {
+    let alice = sealing("alice");
+    let asks = |length: usize| {
+        let state = "s".repeat(length);
+        message(&format!(
+            r#"{{"jsonrpc":"2.0","id":"a","result":{{"resultType":"input_required","requestState":"{state}"}}}}"#
+        ))
+    };
+    let sealed = alice.seal(&asks(256 << 10)).unwrap();
+    let opened = alice.open(retry(&sealed)).unwrap();
+    let params = Object::parse(&opened.params().unwrap()).unwrap();
+    assert_eq!(string(params.get(STATE).unwrap()).unwrap().len(), 256 << 10);
+
+    let refused = alice.seal(&asks(1 << 20)).unwrap();
+    let refused: serde_json::Value = serde_json::from_slice(&refused).unwrap();
+    assert_eq!(refused["id"], "a");
+    assert_eq!(refused["error"]["code"], -32603);
+    let data = serde_json::json!({"reason": "state_too_long", "upstream": "files"});
+    assert_eq!(refused["error"]["data"], data);
+    assert_eq!(refused.get("result"), None);
+}
+
 /// A body that comes in these parts.
 struct Parts(std::collections::VecDeque<Vec<u8>>);
 

@@ -103,4 +103,11 @@ async fn r140_after_a_refusal_the_list_comes_from_the_server() {
     assert_eq!(region(&front, json!("eu"), &["eu"]).await, MISMATCH);
     front.ask("tools/list", nothing()).await;
     assert_eq!(front.asked("tools/list"), 3);
+    // For something else, which says nothing of the tools.
+    let refusal = Script::error(400, -32602, "no such region");
+    front.upstream.once("tools/call", refusal);
+    let refused = region(&front, json!("eu"), &["eu"]).await;
+    assert_eq!(refused, (400, Some(-32602)));
+    front.ask("tools/list", nothing()).await;
+    assert_eq!(front.asked("tools/list"), 3);
 }

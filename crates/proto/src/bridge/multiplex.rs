@@ -71,6 +71,8 @@ pub struct Multiplexing {
     calls: Calls,
     program: Program,
     serves: Serves,
+    /// Whether all who have no name are one.
+    one_anonymous: bool,
     /// What waits to be written.
     writes: VecDeque<Outgoing>,
     /// No timer is due before; `None`: there is none.
@@ -123,11 +125,20 @@ impl Multiplexing {
                 again: None,
             },
             serves: Serves::Nobody,
+            one_anonymous: false,
             writes: VecDeque::new(),
             wake: None,
             actions: VecDeque::new(),
             dropped: Dropped::default(),
         }
+    }
+
+    /// Counts all clients without a name as one principal, which is for a configuration to say. Otherwise
+    /// nobody knows how many they are, and none of them gets log lines (protocol notes 5.5).
+    #[must_use]
+    pub fn with_one_anonymous(mut self) -> Self {
+        self.one_anonymous = true;
+        self
     }
 
     /// A request of a client of this revision, with its envelope. The id that comes back names it from now
@@ -341,7 +352,7 @@ impl Multiplexing {
         let due = call.clock.idle(now, self.limits.idle);
         let principal = call.principal.clone();
         let asks = request.meta_json(meta_key::LOG_LEVEL).is_some();
-        let is_alone = self.serves.also(&principal);
+        let is_alone = self.serves.also(&principal, self.one_anonymous);
         self.wake_at(Some(due));
         let call = self.calls.get_mut(id)?;
         call.logs = asks && is_alone && call.listen.is_none();
@@ -375,9 +386,10 @@ impl Multiplexing {
 }
 
 impl Serves {
-    /// Counts a principal in; whether it is the only one.
-    fn also(&mut self, principal: &Principal) -> bool {
+    /// Counts a principal in; whether it is the only one. Who has no name may be anybody.
+    fn also(&mut self, principal: &Principal, one_anonymous: bool) -> bool {
         match self {
+            _ if *principal == Principal::Anonymous && !one_anonymous => *self = Self::Several,
             Self::Nobody => *self = Self::One(principal.clone()),
             Self::One(served) if served == principal => {}
             Self::One(_) | Self::Several => *self = Self::Several,

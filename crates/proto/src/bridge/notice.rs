@@ -26,6 +26,15 @@ pub fn cancelled_of(message: &Message) -> Option<RequestId> {
     RequestId::parse(id).ok()
 }
 
+/// Whether a change of the resource `changed` (`notifications/resources/updated`) is for who knows the resource
+/// `uri`: it is the same, or a part of it.
+#[must_use]
+pub(crate) fn concerns(uri: &str, changed: &str) -> bool {
+    let is_part =
+        |rest: &str| rest.is_empty() || uri.ends_with('/') || rest.starts_with(['/', '?', '#']);
+    changed.strip_prefix(uri).is_some_and(is_part)
+}
+
 /// A request with one parameter that is a string.
 pub(super) fn request(id: &RequestId, method: &str, parameter: &str, value: &str) -> Bytes {
     let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
@@ -42,3 +51,20 @@ pub(super) fn request(id: &RequestId, method: &str, parameter: &str, value: &str
 
 /// The parameter of `notifications/cancelled` that names a request.
 pub(super) const CANCELLED: &str = "requestId";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_resource_concerns_who_has_the_whole() {
+        for changed in ["file:///a", "file:///a/b", "file:///a?x", "file:///a#x"] {
+            assert!(concerns("file:///a", changed), "{changed}");
+        }
+        assert!(concerns("db://t/", "db://t/1"));
+        for changed in ["file:///ab", "file:///", "file:///b", ""] {
+            assert!(!concerns("file:///a", changed), "{changed}");
+        }
+        assert!(!concerns("db://t/", "db://t"));
+    }
+}

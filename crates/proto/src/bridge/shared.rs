@@ -1,7 +1,7 @@
 //! What several client sessions have in common on one upstream session (protocol notes 5.2.1): one
 //! handshake, one subscription per resource.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use crate::bridge::action::{CallId, MemberId, Nature};
@@ -10,7 +10,7 @@ use crate::bridge::call::{Owner, Purpose};
 use crate::bridge::handshake::Handshake;
 use crate::bridge::topics::Topic;
 use crate::bridge::upstream::EMPTY;
-use crate::bridge::{Reframing, Refused};
+use crate::bridge::{Reframing, Refused, concerns};
 use crate::rpc::{Kind, Message, response};
 
 /// State of a shared session.
@@ -156,10 +156,12 @@ impl Reframing {
             ready.map(|(member, _)| *member).collect()
         } else if method == "notifications/resources/updated" {
             let uri = message.param_str("uri").unwrap_or_default();
-            let topic = self.shared.as_ref().and_then(|s| s.topics.get(&uri));
-            topic.map_or_else(Vec::new, |topic| {
-                topic.subscribers.iter().copied().collect()
-            })
+            let topics = self.shared.iter().flat_map(|shared| &shared.topics);
+            let concerned = topics.filter(|(known, _)| concerns(known, &uri));
+            let members = concerned.flat_map(|(_, topic)| topic.subscribers.iter().copied());
+            // Who has a resource and a part of it is told once.
+            let members: BTreeSet<MemberId> = members.collect();
+            members.into_iter().collect()
         } else {
             self.dropped.notifications += 1;
             return;

@@ -235,6 +235,21 @@ fn subscriptions_are_counted() {
     assert_eq!(pipe.hears(&update), [format!("1/-: {update}")]);
 }
 
+/// Row "change notices": a change of a part of a resource is for who subscribed to the whole, once.
+#[test]
+fn a_part_of_a_resource_concerns_who_has_the_whole() {
+    let mut pipe = Pipe::shared(2);
+    pipe.says(1, &subscribe("1", "a"));
+    pipe.hears(&result("2", "{}"));
+    pipe.says(1, &subscribe("2", "a/b"));
+    pipe.hears(&result("3", "{}"));
+    let update = updated("a/b");
+    assert_eq!(pipe.hears(&update), [format!("1/-: {update}")]);
+    let update = updated("a/c");
+    assert_eq!(pipe.hears(&update), [format!("1/-: {update}")]);
+    assert!(pipe.hears(&updated("ab")).is_empty());
+}
+
 /// Row "client leaves": its subscriptions go, the others' stay.
 #[test]
 fn a_client_that_leaves_gives_its_subscriptions_up() {

@@ -238,6 +238,8 @@ fn r191_a_notice_takes_what_it_is_about() {
         ("resources/updated", r#"{"uri":"file:///a/b"}"#, &[4]),
         ("resources/updated", r#"{"uri":"file:///a/b/c"}"#, &[4]),
         ("resources/updated", r#"{"uri":"file:///a"}"#, &[]),
+        // Another one, whose name only begins so.
+        ("resources/updated", r#"{"uri":"file:///a/bc"}"#, &[]),
         ("resources/updated", "{}", &[4]),
         ("message", "{}", &[]),
     ] {
@@ -252,6 +254,23 @@ fn r191_a_notice_takes_what_it_is_about() {
             assert_eq!(found, !gone.contains(&index), "{method} {params} {index}");
         }
     }
+}
+
+/// R140: a refused call makes the lists go that it may have been made by, not those of other principals.
+#[test]
+fn r140_a_doubt_is_about_the_lists_of_one_principal() {
+    let mut asked = Asked::new();
+    let page = || question("tools/list", r#"{"cursor":"2"}"#);
+    let prompts = || question("prompts/list", "{}");
+    assert!(asked.keep(tools(), &named("a"), PRIVATE));
+    assert!(asked.keep(tools(), &named("b"), PRIVATE));
+    assert!(asked.keep(page(), &named("b"), PUBLIC));
+    assert!(asked.keep(prompts(), &named("a"), PRIVATE));
+    asked.cache.doubt_tools(&named("a"));
+    assert!(asked.find(tools(), &named("a")).is_none());
+    assert!(asked.find(page(), &named("b")).is_none());
+    assert!(asked.find(tools(), &named("b")).is_some());
+    assert!(asked.find(prompts(), &named("a")).is_some());
 }
 
 /// R191: an answer that was on its way when the list changed may be of the time before.

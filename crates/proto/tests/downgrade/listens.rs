@@ -100,6 +100,35 @@ fn r239_a_listen_is_acknowledged_first() {
     assert_eq!(session.hears(&changed()), [""; 0], "nothing after its end");
 }
 
+/// R239: a change of a part of a resource is for who listens to the whole. What is kept until the acknowledgement are
+/// resources that were asked for, however many parts of them have changed.
+#[test]
+fn r239_a_part_of_a_resource_concerns_who_has_the_whole() {
+    let mut session = Session::pipe();
+    let update = |uri: &str| {
+        let params = format!(r#"{{"uri":"{uri}"}}"#);
+        notification("notifications/resources/updated", &params)
+    };
+    let lines = session.asks(1, &uris("1", r#"["a"]"#));
+    assert_eq!(lines, [subscribe("2", "a")]);
+    for part in ["a/b", "a/c", "ab"] {
+        assert_eq!(session.hears(&update(part)), [""; 0]);
+    }
+    let honoured = acknowledged("1", r#"{"resourceSubscriptions":["a"]}"#);
+    assert_eq!(
+        session.hears(&result("2", "{}")),
+        [
+            format!("1: {honoured}"),
+            format!("1 notice: {}", updated("a", "1"))
+        ]
+    );
+    assert_eq!(
+        session.hears(&update("a/b")),
+        [format!("1 notice: {}", updated("a/b", "1"))]
+    );
+    assert_eq!(session.hears(&update("ab")), [""; 0]);
+}
+
 /// An empty subset still gets an acknowledgement and an open stream.
 #[test]
 fn r239_an_empty_listen_is_open() {

@@ -130,6 +130,23 @@ fn r240_a_log_line_goes_to_the_only_call_that_set_a_level() {
     assert_eq!(pipe.hears(&log("e")), [format!("3: {}", log("e"))]);
 }
 
+/// 5.5, invariants 8 and 9: nobody knows how many clients without a name there are, so that none of them is told
+/// what the program says of another one, not even who is alone now.
+#[test]
+fn r240_clients_without_a_name_get_no_log_lines() {
+    let mut pipe = Pipe::new();
+    pipe.machine = Multiplexing::new(Limits::default());
+    let lines = pipe.asks_as("ann", &call("1", LEVEL)).unwrap();
+    assert_eq!(lines, ["start", &up(&call("1", LEVEL))]);
+    assert_eq!(pipe.hears(&log("a")).len(), 1);
+    assert_eq!(pipe.asks(&call("2", LEVEL)), [up(&call("2", ""))]);
+    assert!(pipe.hears(&log("b")).is_empty());
+    pipe.hears(&result("1", "{}"));
+    pipe.hears(&result("2", "{}"));
+    assert_eq!(pipe.asks(&call("3", LEVEL)), [up(&call("3", ""))]);
+    assert!(pipe.hears(&log("c")).is_empty());
+}
+
 /// Invariant 8: a program that serves several principals is sent no level, and its lines are dropped.
 #[test]
 fn r240_several_principals_get_no_log_lines() {

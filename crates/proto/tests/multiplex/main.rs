@@ -35,7 +35,7 @@ impl Pipe {
     fn with(limits: Limits) -> Self {
         let begun = Instant::now();
         Self {
-            machine: Multiplexing::new(limits),
+            machine: Multiplexing::new(limits).with_one_anonymous(),
             calls: Vec::new(),
             begun,
             now: begun,

@@ -143,6 +143,18 @@ fn an_unknown_result_type_is_an_error() {
     }
 }
 
+/// 5.1, invariant 3: a read is written twice at most, so that it is repeated here or below, not in both places.
+#[test]
+fn a_read_is_repeated_in_one_place() {
+    let mut session = Session::new(json!({}));
+    session.asks(1, "resources/read", json!({"uri": "a"}));
+    assert!(!session.repeatable);
+    assert_eq!(session.fails(1, false), [r#"2 resources/read {"uri":"a"}"#]);
+    assert!(!session.repeatable);
+    assert_eq!(session.fails(2, false).len(), 1);
+    session.is_quiet(0);
+}
+
 /// Invariant 3: what only reads is asked for once more, what may have run is not.
 #[test]
 fn a_lost_call_is_repeated_only_if_it_reads() {

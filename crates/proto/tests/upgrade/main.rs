@@ -39,6 +39,8 @@ struct Session {
     /// What the last call said of the client, and its `Mcp-Param-*` headers.
     envelope: Value,
     headers: Vec<(String, String)>,
+    /// Whether it may be sent again below.
+    repeatable: bool,
 }
 
 const NEWEST: &str = "2025-11-25";
@@ -68,6 +70,7 @@ impl Session {
             calls: BTreeMap::new(),
             envelope: Value::Null,
             headers: Vec::new(),
+            repeatable: false,
         }
     }
 
@@ -188,6 +191,7 @@ impl Session {
                     .collect();
                 let id = message["id"].to_string();
                 self.calls.insert(id.clone(), call.id);
+                self.repeatable = call.repeatable;
                 let params = message["params"].to_string();
                 format!("{id} {} {params}", message["method"].as_str().unwrap())
             }

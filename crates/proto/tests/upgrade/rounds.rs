@@ -132,11 +132,9 @@ fn r223_the_rounds_have_an_end() {
         let question = i64::try_from(call).unwrap();
         session.answers(question, json!({"action": "accept", "content": {}}));
     }
+    let text = "the server asked for input in more than 10 rounds";
     let ended = session.gets(11, input(json!({"a": form("?")}), Value::Null));
-    assert_eq!(
-        ended,
-        [tool_error(7, "the server asked in too many rounds")]
-    );
+    assert_eq!(ended, [own_error(json!(7), text, "mrtr_rounds_exceeded")]);
     session.is_quiet(0);
 }
 

@@ -26,7 +26,7 @@ pub(crate) const LOST: [Lost; 18] = [
         text: "log messages that belong to no one request are dropped",
         holds: |it| {
             let program = it.server == Server::ModernProgram;
-            it.features.logging && (it.goes_down() || (program && it.client == Client::Stateless))
+            it.features.logging && (it.goes_down() || program)
         },
     },
     Lost {

@@ -243,7 +243,9 @@ impl Caller {
                     .await;
                 questions.push(message);
             };
-            assert!(said["result"].is_object(), "{said}");
+            if said["error"].is_object() {
+                return (questions, said["error"].clone());
+            }
             let result = said["result"].clone();
             if result["resultType"] != "input_required" {
                 return (questions, result);

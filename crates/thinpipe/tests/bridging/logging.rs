@@ -5,8 +5,8 @@ use thinpipe_testkit::rpc;
 
 use crate::caller::Introduction;
 use crate::calling::{ALICE, WITH_TOKENS};
-use crate::gateway::Gateway;
-use crate::pairs::Pair;
+use crate::gateway::{Gateway, Settings};
+use crate::pairs::{Pair, Server};
 
 rows! {
     /// R218, R240: lines of the level that was asked for, and above.
@@ -30,8 +30,20 @@ fn levels(messages: &[Value]) -> Vec<&str> {
         .collect()
 }
 
+/// Whose a line of a program is cannot be said if nobody knows how many clients there are.
+fn of_one_client(pair: Pair) -> Settings {
+    let upstream = match pair.server {
+        Server::StdioModern => "sessions = \"pooled\"",
+        _ => "",
+    };
+    Settings {
+        upstream,
+        ..Settings::default()
+    }
+}
+
 async fn r218_r240_log_lines_are_those_asked_for(pair: Pair) {
-    let gateway = Gateway::start(pair).await;
+    let gateway = Gateway::with(pair, of_one_client(pair)).await;
     let mut caller = gateway.caller().await;
     for (level, expected) in [("info", vec!["info", "error"]), ("error", vec!["error"])] {
         caller.set_level(level).await;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::bridge::client::check_length;
+use crate::bridge::concerns;
 use crate::bridge::downgrade::handshake::Features;
 use crate::bridge::downgrade::reply::Failure;
 use crate::bridge::downgrade::{
@@ -128,8 +129,21 @@ impl Wanted {
             Notice::Tools => self.tools,
             Notice::Prompts => self.prompts,
             Notice::Resources => self.resources,
-            Notice::Updated(uri) => self.uris.contains(uri),
+            Notice::Updated(changed) => self.uris.iter().any(|uri| concerns(uri, changed)),
         }
+    }
+
+    /// What is kept of a notice that it hears: of a part of a resource that it is to read again. So there are never
+    /// more than it asked for.
+    fn kept<'a>(&'a self, notice: &'a Notice) -> impl Iterator<Item = Notice> + 'a {
+        let changed = match notice {
+            Notice::Updated(changed) => Some(changed),
+            Notice::Tools | Notice::Prompts | Notice::Resources => None,
+        };
+        let uris = changed.map(|changed| self.uris.iter().filter(|uri| concerns(uri, changed)));
+        let uris = uris.into_iter().flatten().cloned().map(Notice::Updated);
+        let itself = changed.is_none().then(|| notice.clone());
+        uris.chain(itself)
     }
 
     /// A notice for everything it hears.
@@ -304,7 +318,7 @@ impl Downgrading {
             match listen.stage {
                 Stage::Open => deliveries.push((*attachment, notice.stamped(&listen.id))),
                 Stage::Waiting | Stage::Subscribing => {
-                    listen.held.insert(notice.clone());
+                    listen.held.extend(listen.wanted.kept(notice));
                 }
             }
         }

@@ -42,8 +42,8 @@ pub struct Call {
     /// The `Mcp-Param-*` headers that repeat its arguments (protocol notes 2.3.4). The other headers of
     /// MCP follow from the message.
     pub params: Vec<(HeaderName, HeaderValue)>,
-    /// Whether it only reads and carries nothing that may be used once, so that sending it twice does no
-    /// harm.
+    /// Whether it may be sent again below, if its connection is lost: twice does no harm, and nobody here sends it
+    /// again. What a client asked for is never one: it is repeated here, once, where that may be.
     pub repeatable: bool,
     /// The client's request that it is made for.
     pub request: Option<RequestId>,

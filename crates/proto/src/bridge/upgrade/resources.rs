@@ -123,28 +123,3 @@ impl Resources {
         }
     }
 }
-
-/// Whether a change of this resource is for who is subscribed to those: one of them, or a part of one.
-pub(super) fn concerns(uris: &BTreeSet<String>, changed: &str) -> bool {
-    let is_part = |uri: &String| {
-        let rest = changed.strip_prefix(uri.as_str());
-        rest.is_some_and(|rest| uri.ends_with('/') || rest.starts_with('/'))
-    };
-    uris.contains(changed) || uris.iter().any(is_part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_of_a_resource_concerns_who_has_the_whole() {
-        let uris = BTreeSet::from(["file:///a".to_owned(), "db://t/".to_owned()]);
-        for changed in ["file:///a", "file:///a/b", "db://t/1"] {
-            assert!(concerns(&uris, changed), "{changed}");
-        }
-        for changed in ["file:///ab", "file:///", "db://t"] {
-            assert!(!concerns(&uris, changed), "{changed}");
-        }
-    }
-}

@@ -46,7 +46,6 @@ impl Upgrading {
         };
         let call = self.calls.insert(Purpose::Exchange(id));
         exchange.rounds += 1;
-        let repeatable = is_read_only_method(exchange.method()) && input.is_empty();
         exchange.leg = Leg::Running(call, input.clone());
         let Some(exchange) = self.exchanges.get(id) else {
             return;
@@ -60,7 +59,8 @@ impl Upgrading {
             id: call,
             message,
             params,
-            repeatable,
+            // What is lost is asked for again by `leg_failed`.
+            repeatable: false,
             request: Some(exchange.request.clone()),
         }));
     }

@@ -10,12 +10,13 @@ use super::calls::Purpose;
 use super::client::{EMPTY, check_length};
 use super::config::{ACKNOWLEDGEMENT, MAX_RESOURCE_LISTENS};
 use super::notices::{ACKNOWLEDGED, UPDATED, relayed, updated};
-use super::resources::{Listen, Opening, Waiter, concerns};
+use super::resources::{Listen, Opening, Waiter};
 use super::response::error_answer;
 use super::{CallId, Upgrading};
 use crate::backoff::Backoff;
 use crate::bridge::action::Nature;
 use crate::bridge::clock::after;
+use crate::bridge::concerns;
 use crate::bridge::refused::Refused;
 use crate::bridge::shape::{error_code, error_to_legacy};
 use crate::rpc::{
@@ -158,7 +159,9 @@ impl Upgrading {
         }
         let changed = message.param_text("uri").filter(|_| method == UPDATED);
         let listen = self.resources.open.get(&call);
-        let is_wanted = changed.is_some_and(|uri| listen.is_some_and(|l| concerns(&l.uris, &uri)));
+        let is_wanted = changed.is_some_and(|uri| {
+            listen.is_some_and(|listen| listen.uris.iter().any(|known| concerns(known, &uri)))
+        });
         if is_wanted {
             self.deliver(None, relayed(message), Nature::ChangeNotice);
         } else {

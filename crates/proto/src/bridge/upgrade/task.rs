@@ -74,7 +74,6 @@ impl Upgrading {
         responses: Option<Object>,
         step_of: fn(super::CallId) -> Step,
     ) {
-        let repeatable = responses.is_none();
         let call = self.calls.insert(Purpose::Exchange(id));
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -90,7 +89,8 @@ impl Upgrading {
             id: call,
             message,
             params: Vec::new(),
-            repeatable,
+            // What is lost is asked for again by `leg_failed`.
+            repeatable: false,
             request: Some(request),
         }));
     }
@@ -173,7 +173,7 @@ impl Upgrading {
             return self.wait_for_task(id, told, now);
         }
         if rounds > MAX_ROUNDS {
-            return self.no_input(id, "the server asked in too many rounds", None, now);
+            return self.too_many_rounds(id, now);
         }
         if questions.len() + self.prompts.len() > self.config.limits.server_requests {
             return self.no_input(id, "too many questions are open at the client", None, now);
