@@ -122,6 +122,16 @@ impl RawEra {
     }
 }
 
+/// What was meant by a word that is no `era`, among those that fit a program, or a server at a URL.
+pub(super) fn suggest_era(problem: Problem, word: &str, program: bool) -> Problem {
+    match (program, word.to_ascii_lowercase().as_str()) {
+        (true, _) => problem.suggest(word, &["auto", "legacy", "modern"]),
+        // As other programs call it.
+        (false, "sse") => problem.mend("did you mean `http+sse`?"),
+        (false, _) => problem.suggest(word, &["auto", "http+sse", "streamable", "stateless"]),
+    }
+}
+
 impl Build {
     /// No principal can have more than there are for all; where nothing is said of one, it has as many.
     fn parked_fits(&mut self, raw: &RawParked, parked: &mut ParkedConfig, path: &Path) {

@@ -9,6 +9,7 @@ use serde::de::{
     SeqAccess, Unexpected, Visitor,
 };
 
+use super::bridge;
 use super::kinds::{found, kind, mend_of, plain, table_with, words};
 use super::problem::Problem;
 use super::tree::{Key, Node, Path, Step, Value};
@@ -18,7 +19,7 @@ use super::tree::{Key, Node, Path, Step, Value};
 /// # Errors
 /// The first thing that does not fit.
 pub(crate) fn from_node<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Problem> {
-    T::deserialize(At(node)).map_err(|error| error.around(node).into_problem())
+    T::deserialize(At(node)).map_err(|error| error.around(node).into_problem(node))
 }
 
 /// The keys that a table may have which is read as this type.
@@ -99,7 +100,8 @@ impl Error {
         self
     }
 
-    fn into_problem(self) -> Problem {
+    /// `root` is the whole file.
+    fn into_problem(self, root: &Node) -> Problem {
         let path = self.path.to_string();
         let prefix = if path.is_empty() {
             String::new()
@@ -120,7 +122,12 @@ impl Error {
                 within(format!("unknown key `{name}`")).suggest(&name, expected)
             }
             Kind::UnknownWord(word, expected) => {
-                within(format!("`{word}` is not known here")).suggest(&word, expected)
+                let problem = within(format!("`{word}` is not known here"));
+                if path.ends_with(".era") {
+                    let command = self.path.beside("command");
+                    return bridge::suggest_era(problem, &word, root.at(&command).is_some());
+                }
+                problem.suggest(&word, expected)
             }
         }
     }

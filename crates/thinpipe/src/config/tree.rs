@@ -162,6 +162,13 @@ impl Path {
         path
     }
 
+    /// The path to another key of the same table.
+    pub(crate) fn beside(&self, name: &str) -> Self {
+        let mut steps = self.0.clone();
+        steps.pop();
+        Self(steps).key(name)
+    }
+
     /// Puts a step before the path, as errors do on their way up.
     pub(crate) fn prepend(&mut self, step: Step) {
         self.0.insert(0, step);

@@ -238,6 +238,24 @@ fn what_means_nothing_beside_the_rest_is_refused() {
     );
 }
 
+/// What is suggested for an era is one that fits the server.
+#[test]
+fn eras_that_are_suggested_fit_the_server() {
+    for (server, era, mend) in [
+        (ONE, "sse", "did you mean `http+sse`?"),
+        (
+            ONE,
+            "modrn",
+            "known here: auto, http+sse, streamable, stateless",
+        ),
+        (PROGRAM, "modrn", "did you mean `modern`?"),
+        (PROGRAM, "sse", "known here: auto, legacy, modern"),
+    ] {
+        let message = format!("upstreams[0].era: `{era}` is not known here");
+        wrong(&format!("{server}era = \"{era}\"\n"), &message, mend);
+    }
+}
+
 /// What one principal may have is a part of what all may have.
 #[test]
 fn no_principal_has_more_calls_parked_than_all() {
