@@ -65,7 +65,7 @@ pub(crate) struct Direct {
     #[command(flatten)]
     pub(crate) manner: Manner,
     /// One process of COMMAND for all clients, instead of one for each: as `--sessions shared`
-    #[arg(long, requires = "program", conflicts_with = "url")]
+    #[arg(long)]
     pub(crate) shared: bool,
     #[command(flatten)]
     pub(crate) settings: Settings,
@@ -283,6 +283,8 @@ mod tests {
         let cli = Cli::try_parse_from(line).unwrap();
         assert!(cli.command.is_none() && cli.direct.shared);
         assert_eq!(cli.direct.server.program, ["npx", "-y", "serve", "--env"]);
+        let at_url = Cli::try_parse_from(["thinpipe", "--shared", "http://h/mcp"]).unwrap();
+        assert!(at_url.direct.shared);
         assert_eq!(cli.direct.server.env, ["A=b=c"]);
         let line = [
             "thinpipe", "doctor", "--format", "json", "--", "python", "-m", "x",
@@ -294,7 +296,6 @@ mod tests {
         assert_eq!(doctor.format, ReportFormat::Json);
         for wrong in [
             &["thinpipe", "http://h/mcp", "--", "npx"][..],
-            &["thinpipe", "--shared", "http://h/mcp"],
             &["thinpipe", "--env", "A=b", "http://h/mcp"],
             &["thinpipe", "doctor"],
             &["thinpipe", "doctor", "--header", "a: b", "--", "npx"],

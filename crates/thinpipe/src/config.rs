@@ -21,6 +21,7 @@ mod de;
 mod doubt;
 mod effective;
 mod format;
+mod kinds;
 mod problem;
 mod program;
 mod quantity;

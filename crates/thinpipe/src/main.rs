@@ -87,16 +87,16 @@ fn start(config: Config, warnings: &[String]) -> anyhow::Result<()> {
 }
 
 fn direct_config(direct: Direct) -> anyhow::Result<Config> {
+    let mut manner = direct.manner;
+    if direct.shared {
+        manner.sessions = Some(config::RawSharing::Shared);
+    }
     // Clap lets nobody through without a URL or a command.
     if !direct.server.program.is_empty() {
         let line = config::CommandLine {
             words: &direct.server.program,
             env: &direct.server.env,
         };
-        let mut manner = direct.manner;
-        if direct.shared {
-            manner.sessions = Some(config::RawSharing::Shared);
-        }
         return Ok(config::for_command(
             line,
             manner,
@@ -106,12 +106,7 @@ fn direct_config(direct: Direct) -> anyhow::Result<Config> {
     }
     let url = direct.server.url.unwrap_or_default();
     no_url(&url)?;
-    Ok(config::for_url(
-        &url,
-        direct.manner,
-        &direct.settings,
-        &variable,
-    )?)
+    Ok(config::for_url(&url, manner, &direct.settings, &variable)?)
 }
 
 /// Refuses what is plainly meant to be something else than a URL, with what to write instead.

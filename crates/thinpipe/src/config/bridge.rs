@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use thinpipe_gateway::{BridgeConfig, Clients, Mrtr, ProgramEra, Sharing};
+use thinpipe_gateway::{BridgeConfig, Clients, Mrtr, ParkedConfig, ProgramEra, Sharing};
 use thinpipe_proto::revision::Binding;
 use thinpipe_transport::mcp::LogLevel;
 use thinpipe_transport::server::LegacyMode;
@@ -122,7 +122,31 @@ impl RawEra {
     }
 }
 
+/// What was meant by a word that is no `era`, among those that fit a program, or a server at a URL.
+pub(super) fn suggest_era(problem: Problem, word: &str, program: bool) -> Problem {
+    match (program, word.to_ascii_lowercase().as_str()) {
+        (true, _) => problem.suggest(word, &["auto", "legacy", "modern"]),
+        // As other programs call it.
+        (false, "sse") => problem.mend("did you mean `http+sse`?"),
+        (false, _) => problem.suggest(word, &["auto", "http+sse", "streamable", "stateless"]),
+    }
+}
+
 impl Build {
+    /// No principal can have more than there are for all; where nothing is said of one, it has as many.
+    fn parked_fits(&mut self, raw: &RawParked, parked: &mut ParkedConfig, path: &Path) {
+        let (one, all) = (parked.per_principal, parked.total);
+        if one <= all {
+            return;
+        }
+        parked.per_principal = all;
+        if raw.per_principal.is_some() {
+            let at = path.key("parked").key("per_principal");
+            let message = format!("{one} of one principal is more than the {all} of all clients");
+            self.add(Problem::at(at, message).mend("raise `parked.max`, or lower this"));
+        }
+    }
+
     /// What a server at a URL is said to speak.
     pub(super) fn era_of_url(&mut self, raw: &RawUpstream, path: &Path) -> Option<Binding> {
         let found = raw.era.unwrap_or(RawEra::Auto).of_url();
@@ -203,6 +227,7 @@ impl Build {
         raw.session_pool.apply(self, &at, &mut bridge.pool);
         let at = path.key("parked");
         raw.parked.apply(self, &at, &mut bridge.parked);
+        self.parked_fits(&raw.parked, &mut bridge.parked, path);
         raw.cache.apply(self, &path.key("cache"), &mut bridge.cache);
         bridge
     }
@@ -279,7 +304,7 @@ struct Rule {
     keys: &'static [&'static str],
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 11] = [
     Rule {
         holds: |raw| matches!(raw.era, Some(RawEra::Stateless | RawEra::Modern)),
         why: "a server of 2026-07-28 has no sessions, asks within its answers, and says itself how long these may be kept",
@@ -299,6 +324,22 @@ const RULES: [Rule; 7] = [
         keys: &["mrtr", "list_ttl", "seal_state", "session_pool", "parked"],
     },
     Rule {
+        holds: |raw| raw.era == Some(RawEra::Stateless),
+        why: "a server of 2026-07-28 has no sessions that could be lost",
+        keys: &["session_lost"],
+    },
+    Rule {
+        // A program is one process for each client or for all, whatever the clients speak.
+        holds: |raw| raw.clients == Some(RawClients::Legacy) && raw.command.is_none(),
+        why: "clients that have sessions have one each at a URL, and `clients` lets no others in",
+        keys: &["sessions"],
+    },
+    Rule {
+        holds: |raw| raw.cache.enabled == Some(false),
+        why: "with `cache.enabled = false` no answers are kept",
+        keys: &["cache.max_entries", "cache.max_bytes"],
+    },
+    Rule {
         holds: |raw| raw.clients == Some(RawClients::Modern),
         why: "it is for clients of 2024-11-05 to 2025-11-25, and `clients` lets none of them in",
         keys: &["log_level", "sse_path", "messages_path"],
@@ -311,12 +352,21 @@ const RULES: [Rule; 7] = [
     Rule {
         holds: |raw| raw.sessions == Some(RawSharing::PerClient),
         why: "with `sessions = \"per_client\"` nobody shares",
-        keys: &["session_pool"],
+        keys: &[
+            "session_pool.max",
+            "session_pool.wait",
+            "session_pool.roots",
+        ],
+    },
+    Rule {
+        holds: |raw| raw.sessions == Some(RawSharing::Shared),
+        why: "with `sessions = \"shared\"` there is one session",
+        keys: &["session_pool.max"],
     },
     Rule {
         holds: |raw| raw.sessions == Some(RawSharing::Shared),
         why: "with `sessions = \"shared\"` there is one session, and roots would be everybody's",
-        keys: &["session_pool.max", "session_pool.roots"],
+        keys: &["session_pool.roots"],
     },
 ];
 
@@ -342,7 +392,11 @@ fn is_written(raw: &RawUpstream, key: &str) -> bool {
         "seal_state" => raw.seal_state.is_some(),
         "session_pool" => !raw.session_pool.is_empty(),
         "session_pool.max" => raw.session_pool.max.is_some(),
+        "session_pool.wait" => raw.session_pool.wait.is_some(),
         "session_pool.roots" => raw.session_pool.roots.is_some(),
+        "session_lost" => raw.session_lost.is_some(),
+        "cache.max_entries" => raw.cache.max_entries.is_some(),
+        "cache.max_bytes" => raw.cache.max_bytes.is_some(),
         "parked" => !raw.parked.is_empty(),
         "cache" => !raw.cache.is_empty(),
         "sse_path" => raw.sse_path.is_some(),
@@ -360,7 +414,11 @@ fn forget(raw: &mut RawUpstream, key: &str) {
         "seal_state" => raw.seal_state = None,
         "session_pool" => raw.session_pool = RawSessionPool::default(),
         "session_pool.max" => raw.session_pool.max = None,
+        "session_pool.wait" => raw.session_pool.wait = None,
         "session_pool.roots" => raw.session_pool.roots = None,
+        "session_lost" => raw.session_lost = None,
+        "cache.max_entries" => raw.cache.max_entries = None,
+        "cache.max_bytes" => raw.cache.max_bytes = None,
         "parked" => raw.parked = RawParked::default(),
         "cache" => raw.cache = RawCache::default(),
         "sse_path" => raw.sse_path = None,

@@ -9,6 +9,8 @@ use serde::de::{
     SeqAccess, Unexpected, Visitor,
 };
 
+use super::bridge;
+use super::kinds::{found, kind, mend_of, plain, table_with, words};
 use super::problem::Problem;
 use super::tree::{Key, Node, Path, Step, Value};
 
@@ -17,7 +19,7 @@ use super::tree::{Key, Node, Path, Step, Value};
 /// # Errors
 /// The first thing that does not fit.
 pub(crate) fn from_node<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Problem> {
-    T::deserialize(At(node)).map_err(|error| error.around(node).into_problem())
+    T::deserialize(At(node)).map_err(|error| error.around(node).into_problem(node))
 }
 
 /// The keys that a table may have which is read as this type.
@@ -98,7 +100,8 @@ impl Error {
         self
     }
 
-    fn into_problem(self) -> Problem {
+    /// `root` is the whole file.
+    fn into_problem(self, root: &Node) -> Problem {
         let path = self.path.to_string();
         let prefix = if path.is_empty() {
             String::new()
@@ -119,23 +122,15 @@ impl Error {
                 within(format!("unknown key `{name}`")).suggest(&name, expected)
             }
             Kind::UnknownWord(word, expected) => {
-                within(format!("`{word}` is not known here")).suggest(&word, expected)
+                let problem = within(format!("`{word}` is not known here"));
+                if path.ends_with(".era") {
+                    let command = self.path.beside("command");
+                    return bridge::suggest_era(problem, &word, root.at(&command).is_some());
+                }
+                problem.suggest(&word, expected)
             }
         }
     }
-}
-
-/// What to write where serde says only what it wanted.
-fn mend_of(path: &str, message: &str) -> Option<&'static str> {
-    if !message.contains("expected a sequence") {
-        return None;
-    }
-    Some(match path {
-        "upstreams" => {
-            "each upstream is an entry of a list: `[[upstreams]]` in TOML, `- url: ..` in YAML"
-        }
-        _ => "write a list, as in `[\"a\", \"b\"]`",
-    })
 }
 
 impl fmt::Display for Error {
@@ -157,11 +152,36 @@ impl de::Error for Error {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {expected}, found {}", Plain(found)))
+        let expected = expected.to_string();
+        let expected = plain(&expected);
+        Self::custom(format_args!("expected {expected}, found {}", kind(&found)))
     }
 
+    /// What is quoted here has the right kind: a number out of range, a duration that is none. Secrets are
+    /// texts that nobody reads, so that none of them gets here.
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid_type(found, expected)
+        let wanted = expected.to_string();
+        let wanted = plain(&wanted);
+        match found {
+            Unexpected::Unsigned(number) => {
+                Self::custom(format_args!("expected {wanted}, found the number {number}"))
+            }
+            Unexpected::Signed(number) => {
+                Self::custom(format_args!("expected {wanted}, found the number {number}"))
+            }
+            Unexpected::Str(text) => {
+                Self::custom(format_args!("expected {wanted}, found {text:?}"))
+            }
+            found => Self::invalid_type(found, expected),
+        }
+    }
+
+    fn invalid_length(_length: usize, expected: &dyn Expected) -> Self {
+        let expected = expected.to_string();
+        let expected = plain(&expected);
+        Self::custom(format_args!(
+            "expected {expected}, found a list of another length"
+        ))
     }
 
     fn unknown_field(name: &str, expected: &'static [&'static str]) -> Self {
@@ -174,25 +194,6 @@ impl de::Error for Error {
 
     fn missing_field(name: &'static str) -> Self {
         Self::new(Kind::Missing(name))
-    }
-}
-
-/// What was found, in the words of configuration files rather than of Rust.
-struct Plain<'a>(Unexpected<'a>);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Unexpected::Bool(value) => write!(f, "`{value}`"),
-            Unexpected::Unsigned(number) => write!(f, "the number {number}"),
-            Unexpected::Signed(number) => write!(f, "the number {number}"),
-            Unexpected::Float(number) => write!(f, "the number {number}"),
-            Unexpected::Str(text) => write!(f, "{text:?}"),
-            Unexpected::Unit | Unexpected::Option => f.write_str("nothing"),
-            Unexpected::Seq => f.write_str("a list"),
-            Unexpected::Map => f.write_str("a table"),
-            other => write!(f, "{other}"),
-        }
     }
 }
 
@@ -235,10 +236,25 @@ impl<'de> Deserializer<'de> for At<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.0.value {
+            Value::Table(_) => self.deserialize_any(visitor),
+            other => {
+                let error: Error = de::Error::invalid_type(found(other), &table_with(fields));
+                Err(error.around(self.0))
+            }
+        }
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _variants: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Self(node) = self;
@@ -250,14 +266,17 @@ impl<'de> Deserializer<'de> for At<'de> {
             Value::Table(entries) => {
                 visitor.visit_enum(MapAccessDeserializer::new(Entries::new(entries)))
             }
-            _ => return self.deserialize_any(visitor),
+            other => Err(de::Error::invalid_type(
+                found(other),
+                &words(variants).as_str(),
+            )),
         };
         done.map_err(|error| error.around(node))
     }
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 
@@ -406,13 +425,13 @@ mod tests {
             ),
             (
                 "number = \"x\"",
-                "number: expected u16, found \"x\"",
+                "number: expected a whole number, found a string",
                 None,
                 "\"x\"",
             ),
             (
                 "number = 70000",
-                "number: expected u16, found the number 70000",
+                "number: expected a whole number, found the number 70000",
                 None,
                 "70000",
             ),

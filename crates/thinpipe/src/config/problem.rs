@@ -133,7 +133,17 @@ impl Problems {
         };
         if let (Some(span), Some(file)) = (at, &self.file) {
             let source = &file.source;
-            write!(f, "\n{}", Excerpt { source, span })?;
+            let mut secrets = Vec::new();
+            file.tree.secrets(None, &mut secrets);
+            write!(
+                f,
+                "\n{}",
+                Excerpt {
+                    source,
+                    span,
+                    secrets
+                }
+            )?;
         }
         if let Some(mend) = &problem.mend {
             write!(f, "\n  = help: {}", Shown::new(mend, MAX_SHOWN))?;
@@ -160,6 +170,8 @@ impl std::error::Error for Problems {}
 struct Excerpt<'a> {
     source: &'a Source,
     span: Range<usize>,
+    /// Where the text holds secrets.
+    secrets: Vec<Range<usize>>,
 }
 
 impl fmt::Display for Excerpt<'_> {
@@ -172,7 +184,11 @@ impl fmt::Display for Excerpt<'_> {
         let number = text[..start].matches('\n').count() + 1;
         let before = text[line_start..start].chars().count();
         let marked = text[start..end.clamp(start, line_end)].chars().count();
-        let line = hide_secret(text[line_start..line_end].trim_end_matches('\r'));
+        let line = text[line_start..line_end].trim_end_matches('\r');
+        let here = |secret: &&Range<usize>| secret.start < line_end && secret.end > line_start;
+        let first = self.secrets.iter().filter(here).map(|secret| secret.start);
+        let secret = first.min().map(|at| at.saturating_sub(line_start));
+        let line = hide_secret(line, secret);
         let gutter = number.to_string().len();
 
         writeln!(
@@ -212,7 +228,9 @@ fn symbol(character: char) -> char {
 
 /// Error messages are pasted into chats and tickets: values of lines that look as if they held a
 /// secret are not shown.
-fn hide_secret(line: &str) -> String {
+///
+/// `known` is where one begins that the file has at its place.
+fn hide_secret(line: &str, known: Option<usize>) -> String {
     let lower = line.to_ascii_lowercase();
     let secret = [
         "token",
@@ -224,9 +242,17 @@ fn hide_secret(line: &str) -> String {
     ]
     .iter()
     .any(|word| lower.contains(word));
+    let mut words = lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let secret = secret || words.any(|word| matches!(word, "env" | "headers"));
     // A URL with a user name, and most likely a password.
     let secret = secret || (line.contains('@') && (lower.contains("url") || line.contains("://")));
-    match line.find(['=', ':']) {
+    let sign = line.find(['=', ':']);
+    if let Some(at) = known {
+        // Before the secret stands at most its key.
+        let at = floor_boundary(line, sign.map_or(at, |sign| at.min(sign + 1)));
+        return format!("{} ***", line[..at].trim_end());
+    }
+    match sign {
         Some(at) if secret && !line[at + 1..].trim().is_empty() => {
             format!("{} ***", &line[..=at])
         }
@@ -254,6 +280,7 @@ mod tests {
         Excerpt {
             source: &source,
             span,
+            secrets: Vec::new(),
         }
         .to_string()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thinpipe_gateway::{SsePaths, UpstreamSpec};
 use thinpipe_proto::deprecation::{AfterSunset, DeprecationConfig, MigrationLevel};
-use thinpipe_transport::server::{EventCapacity, SseConfig};
+use thinpipe_transport::server::{EventCapacity, LegacyMode, SseConfig};
 
 use super::build::Build;
 use super::problem::Problem;
@@ -191,16 +191,18 @@ impl Build {
         given: [Option<String>; 2],
         base: &str,
         config: Option<&SseConfig>,
+        legacy: LegacyMode,
         path: &Path,
     ) -> Option<SsePaths> {
         let keys = ["sse_path", "messages_path"];
         let Some(config) = config else {
             for (key, _) in keys.iter().zip(&given).filter(|(_, given)| given.is_some()) {
                 let message = "HTTP+SSE is not served";
-                self.add(
-                    Problem::at(path.key(*key), message)
-                        .mend("remove it, or `sse.enabled = false`"),
-                );
+                let mend = match legacy {
+                    LegacyMode::Refused => "remove it, or `legacy = \"refused\"`",
+                    _ => "remove it, or `sse.enabled = false`",
+                };
+                self.add(Problem::at(path.key(*key), message).mend(mend));
             }
             return None;
         };

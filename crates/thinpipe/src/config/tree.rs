@@ -100,6 +100,29 @@ impl Node {
         }
     }
 
+    /// The places of values that are secrets, whatever their shape: all below the keys that hold some.
+    /// `open` are, below such a key, the names of what is none.
+    pub(crate) fn secrets(&self, open: Option<&[&str]>, places: &mut Vec<Range<usize>>) {
+        match &self.value {
+            Value::List(items) => items.iter().for_each(|item| item.secrets(open, places)),
+            Value::Table(entries) => {
+                for (key, value) in entries {
+                    let below = match (open, key.name.as_str()) {
+                        (Some(open), name) if open.contains(&name) => continue,
+                        (Some(_), _) => open,
+                        (None, "tokens") => Some(&["principal"][..]),
+                        (None, "state_keys") => Some(&["file"][..]),
+                        (None, "headers" | "env") => Some(&[][..]),
+                        (None, _) => None,
+                    };
+                    value.secrets(below, places);
+                }
+            }
+            _ if open.is_some() => places.push(self.span.clone()),
+            _ => {}
+        }
+    }
+
     fn child(&self, step: &Step) -> Option<&Self> {
         match (&self.value, step) {
             (Value::Table(entries), Step::Key(name)) => entries
@@ -137,6 +160,13 @@ impl Path {
             }
         }
         path
+    }
+
+    /// The path to another key of the same table.
+    pub(crate) fn beside(&self, name: &str) -> Self {
+        let mut steps = self.0.clone();
+        steps.pop();
+        Self(steps).key(name)
     }
 
     /// Puts a step before the path, as errors do on their way up.

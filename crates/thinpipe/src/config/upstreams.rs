@@ -141,7 +141,7 @@ impl Build {
         spec.sse = match raw.clients {
             // What is given for it is idle, which is said below.
             Some(RawClients::Modern) => None,
-            _ => self.sse_paths(paths, &base, sse, path),
+            _ => self.sse_paths(paths, &base, sse, common.legacy, path),
         };
         spec.clients = self.clients(&raw, path, common.legacy);
         spec.bridge = self.bridge(&raw, path, common.authenticates);

@@ -32,7 +32,7 @@ log_level = "notice"
 seal_state = true
 session_pool = { max = 2, idle = "3s", wait = "4s", roots = true }
 parked = { per_principal = 5, max = 6, age = "7s" }
-cache = { enabled = false, max_entries = 8, max_bytes = "9 KiB" }
+cache = { enabled = true, max_entries = 8, max_bytes = "9 KiB" }
 "#;
     let seconds = Duration::from_secs;
     let expected = BridgeConfig {
@@ -53,7 +53,7 @@ cache = { enabled = false, max_entries = 8, max_bytes = "9 KiB" }
         log_level: Some(LogLevel::Notice),
         seal_state: true,
         cache: CacheConfig {
-            enabled: false,
+            enabled: true,
             max_entries: 8,
             max_bytes: 9 << 10,
         },
@@ -180,12 +180,36 @@ fn what_means_nothing_beside_the_rest_is_refused() {
             "sessions = \"shared\"",
             "session_pool = { max = 1 }",
             "session_pool.max",
+            "with `sessions = \"shared\"` there is one session",
+        ),
+        (
+            "sessions = \"shared\"",
+            "session_pool = { roots = true }",
+            "session_pool.roots",
             "with `sessions = \"shared\"` there is one session, and roots would be everybody's",
         ),
         (
+            "era = \"stateless\"",
+            "session_lost = \"reestablish\"",
+            "session_lost",
+            "a server of 2026-07-28 has no sessions that could be lost",
+        ),
+        (
+            "clients = \"legacy\"",
+            "sessions = \"pooled\"",
+            "sessions",
+            "clients that have sessions have one each at a URL, and `clients` lets no others in",
+        ),
+        (
+            "",
+            "cache = { enabled = false, max_entries = 4 }",
+            "cache.max_entries",
+            "with `cache.enabled = false` no answers are kept",
+        ),
+        (
             "sessions = \"per_client\"",
-            "session_pool = { max = 1 }",
-            "session_pool",
+            "session_pool = { max = 1, idle = \"9s\" }",
+            "session_pool.max",
             "with `sessions = \"per_client\"` nobody shares",
         ),
     ] {
@@ -211,6 +235,50 @@ fn what_means_nothing_beside_the_rest_is_refused() {
         "parked = { age = \"31m\" }",
         "upstreams[0].parked.age: 31m is not from 10ms to 30m",
         "the default is 10m",
+    );
+}
+
+/// What is suggested for an era is one that fits the server.
+#[test]
+fn eras_that_are_suggested_fit_the_server() {
+    for (server, era, mend) in [
+        (ONE, "sse", "did you mean `http+sse`?"),
+        (
+            ONE,
+            "modrn",
+            "known here: auto, http+sse, streamable, stateless",
+        ),
+        (PROGRAM, "modrn", "did you mean `modern`?"),
+        (PROGRAM, "sse", "known here: auto, legacy, modern"),
+    ] {
+        let message = format!("upstreams[0].era: `{era}` is not known here");
+        wrong(&format!("{server}era = \"{era}\"\n"), &message, mend);
+    }
+}
+
+/// What one principal may have is a part of what all may have.
+#[test]
+fn no_principal_has_more_calls_parked_than_all() {
+    upstream_says(
+        "parked = { per_principal = 101, max = 100 }",
+        "upstreams[0].parked.per_principal: 101 of one principal is more than the 100 of all clients",
+        "raise `parked.max`, or lower this",
+    );
+    only(&format!(
+        "{ONE}parked = {{ per_principal = 100, max = 100 }}\n"
+    ));
+}
+
+/// `idle` counts where nobody shares, too: it says how long what was discovered is kept.
+#[test]
+fn how_long_sessions_stay_can_be_said_where_nobody_shares() {
+    let text = format!("{ONE}sessions = \"per_client\"\nsession_pool = {{ idle = \"9s\" }}\n");
+    assert_eq!(only(&text).bridge.pool.idle, Duration::from_secs(9));
+    let shown = toml(&text).unwrap().to_toml().unwrap();
+    assert_eq!(
+        only(&shown).bridge.pool.idle,
+        Duration::from_secs(9),
+        "{shown}"
     );
 }
 

@@ -136,6 +136,11 @@ fn a3_http_sse_and_its_warnings_can_be_turned_off() {
         "upstreams[0].sse_path: HTTP+SSE is not served",
         "remove it, or `sse.enabled = false`",
     );
+    wrong(
+        &format!("legacy = \"refused\"\n{ONE}sse_path = \"/x\"\n"),
+        "upstreams[0].sse_path: HTTP+SSE is not served",
+        "remove it, or `legacy = \"refused\"`",
+    );
     let silent = format!("[sse.deprecation]\nwarnings = false\nmigration = \"aggressive\"\n{ONE}");
     let config = toml(&silent).unwrap().config;
     assert_eq!(

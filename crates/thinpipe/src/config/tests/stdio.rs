@@ -126,7 +126,7 @@ fn the_era_of_a_server_can_be_pinned() {
     upstream_says(
         "era = \"sse\"",
         "upstreams[0].era: `sse` is not known here",
-        "known here: auto, http+sse, streamable, stateless, legacy, modern",
+        "did you mean `http+sse`?",
     );
 }
 
