@@ -74,19 +74,19 @@ impl Served {
         }
     }
 
-    /// The revisions an endpoint names in `data.supported`, modern first.
+    /// The revisions an endpoint names, modern first: in `supportedVersions` of `server/discover` and in
+    /// `data.supported` of errors (protocol notes 1.2). What came before the first release is not offered.
     #[must_use]
     pub fn revisions(self) -> Vec<Revision> {
-        let modern = [Revision::V2026_07_28];
-        let legacy = [
-            Revision::V2025_11_25,
-            Revision::V2025_06_18,
-            Revision::V2025_03_26,
-        ];
-        let modern = modern.into_iter().filter(|_| self.modern);
-        modern
-            .chain(legacy.into_iter().filter(|_| self.legacy))
-            .collect()
+        let is_served = |revision: &Revision| {
+            let era = if revision.is_modern() {
+                self.modern
+            } else {
+                self.legacy
+            };
+            era && *revision >= Revision::V2024_11_05
+        };
+        Revision::ALL.into_iter().filter(is_served).collect()
     }
 
     fn methods(self) -> &'static str {

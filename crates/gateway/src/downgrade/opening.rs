@@ -16,7 +16,6 @@ use super::post::Post;
 use super::session::Session;
 use super::state::SessionKey;
 use super::{Downgrade, Owner, Refusal, Settings};
-use crate::config::Clients;
 use crate::failure::{Failure, Reason};
 
 /// As which client the gateway opens sessions.
@@ -100,10 +99,6 @@ impl Downgrade {
             clients,
             idle,
         } = &self.settings;
-        let served = match clients {
-            Clients::Modern => vec![Revision::NEWEST],
-            Clients::Any | Clients::Legacy => Revision::ALL.to_vec(),
-        };
         Config {
             upstream: upstream.to_string(),
             channel: place.channel,
@@ -111,7 +106,7 @@ impl Downgrade {
             revision: Revision::NEWEST_LEGACY,
             capabilities: place.declared.clone(),
             client_info: Bytes::from_static(CLIENT_INFO.as_bytes()),
-            served,
+            served: clients.served().revisions(),
             caching: Caching {
                 ttl: bridge.list_ttl,
                 scope: CachingScope::Private,

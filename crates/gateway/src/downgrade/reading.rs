@@ -160,6 +160,7 @@ impl Reading {
                         }
                         Worked::Message(None) => {}
                         Worked::Last(last) => {
+                            self.note_failure(&last);
                             self.stage = Stage::Said;
                             return Poll::Ready(Next::Last(last));
                         }
@@ -186,6 +187,7 @@ impl Reading {
             Item::Message(message) | Item::Notice(message) => self.judge(message),
             Item::Last(last) if !is_read => {
                 self.owner.stats().passed();
+                self.note_failure(&last);
                 self.stage = Stage::Said;
                 if let Some(learning) = &mut self.learning
                     && let Ok(message) = Message::parse(last.message.clone())
@@ -214,6 +216,32 @@ impl Reading {
             }
         });
         None
+    }
+
+    /// A failure of the gateway's own is said in the log, too: the machine tells it to the client alone.
+    fn note_failure(&self, last: &Last) {
+        if last.status < 500 {
+            return;
+        }
+        let Some(error) = Message::parse(last.message.clone())
+            .ok()
+            .and_then(|answer| answer.error())
+        else {
+            return;
+        };
+        let reason = member(&error, "data").and_then(|data| member(&data, "reason"));
+        let (reason, text) = (reason.unwrap_or_default(), member(&error, "message"));
+        let (reason, text) = (string(&reason), text.unwrap_or_default());
+        let Some(reason) = reason else {
+            return;
+        };
+        self.owner.stats().failed();
+        tracing::warn!(
+            upstream = self.shared.name(),
+            reason = &*reason,
+            error = %string(&text).unwrap_or_default(),
+            "an exchange failed"
+        );
     }
 
     fn judge(&self, message: Bytes) -> BoxFuture<Worked> {

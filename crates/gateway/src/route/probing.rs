@@ -4,9 +4,10 @@ use thinpipe_proto::probe::{
     DISCOVER_TIMEOUT, StdioNext, StdioProbe, discover_request, initialize_request,
 };
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{Message, RequestId};
+use thinpipe_proto::rpc::RequestId;
 use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
+use tokio::time::Instant;
 
 use super::Route;
 use super::server::{Server, spoken};
@@ -47,7 +48,9 @@ impl Route {
                             return Ok(Asked::Silent(legacy_verdict()));
                         }
                         Err(_) => match probe.timed_out() {
-                            Some(next) => return self.ask_slow_child(children, pipe, next).await,
+                            Some(next) => {
+                                return Ok(self.ask_slow_child(children, pipe, probe, next).await);
+                            }
                             None => return Ok(Asked::Silent(legacy_verdict())),
                         },
                     }
@@ -67,40 +70,63 @@ impl Route {
     }
 
     /// One that has not answered in time may know the question and be slow, or not know it. It is asked for a
-    /// session behind it; what it says to the first question by then does not count (R034).
+    /// session behind it, and both answers count (R034).
     async fn ask_slow_child(
         &self,
         children: &Children,
         mut pipe: Pipe,
-        next: StdioNext,
-    ) -> Result<Asked, Failure> {
-        let StdioNext::Initialize { id, revision, .. } = next else {
-            return Ok(Asked::Silent(legacy_verdict()));
-        };
-        let request = initialize_request(&id, revision);
-        let is_answer = |message: &Message| {
-            let answered = message.id().map(RequestId::as_json) == Some(id.as_bytes());
-            let is_it = answered && message.kind().is_response();
-            is_it.then(|| message.source().clone())
-        };
-        let asked = pipe.ask(request, is_answer);
-        let asked = tokio::time::timeout(self.request_timeout(), asked).await;
-        let said = asked.ok().and_then(Result::ok);
-        let speaks = said.and_then(|answer| spoken(&answer));
-        if speaks.is_some() {
-            children.start_succeeded(speaks);
+        mut probe: StdioProbe,
+        mut next: StdioNext,
+    ) -> Asked {
+        let until = Instant::now() + self.request_timeout();
+        // What it says to initialize last.
+        let mut speaks = None;
+        while let StdioNext::Initialize {
+            id,
+            revision,
+            respawn: false,
+        } = next
+        {
+            let request = initialize_request(&id, revision);
+            let asked = pipe.ask(request, |message| {
+                if message.kind().is_response()
+                    && message.id().map(RequestId::as_json) == Some(id.as_bytes())
+                {
+                    speaks = spoken(message.source());
+                }
+                probe.received(message)
+            });
+            let concluded = match tokio::time::timeout_at(until, asked).await {
+                Ok(Ok(next)) => Some(next),
+                Ok(Err(_)) => {
+                    // There is nothing left to keep.
+                    speaks = None;
+                    probe.exited()
+                }
+                Err(_) => probe.timed_out(),
+            };
+            let Some(concluded) = concluded else {
+                return Asked::Silent(legacy_verdict());
+            };
+            next = concluded;
         }
-        Ok(match speaks {
-            // That session is nobody's: it ends here.
-            Some(Spoken::Sessions(revision)) => {
-                Asked::Answered(verdict_of(Speaks::Legacy { revision }))
+        let verdict = match (next, speaks) {
+            (StdioNext::Done(verdict), _) => verdict,
+            (_, Some(Spoken::Stateless)) => verdict_of(modern()),
+            _ => return Asked::Silent(legacy_verdict()),
+        };
+        match verdict.speaks {
+            Speaks::Modern { .. } => children.start_succeeded(Some(Spoken::Stateless)),
+            Speaks::Legacy { revision } => {
+                children.start_succeeded(Some(Spoken::Sessions(revision)))
             }
-            Some(Spoken::Stateless) => {
-                children.keep(pipe);
-                Asked::Answered(verdict_of(modern()))
-            }
-            None => Asked::Silent(legacy_verdict()),
-        })
+            Speaks::HttpSse { .. } => false,
+        };
+        // A session that it has opened is nobody's, and one that it may yet open: they end here.
+        if speaks == Some(Spoken::Stateless) {
+            children.keep(pipe);
+        }
+        Asked::Answered(verdict)
     }
 }
 

@@ -17,9 +17,9 @@ use bytes::Bytes;
 
 use crate::rpc::Object;
 
-/// The object without tasks among its `extensions`, if it has any that are an object.
+/// Its `extensions` without tasks, if any are left.
 fn extensions_without_tasks(capabilities: &Object) -> Option<Bytes> {
     let mut extensions = capabilities.object("extensions")?;
     extensions.remove(TASKS_EXTENSION);
-    Some(extensions.into_bytes())
+    (!extensions.is_empty()).then(|| extensions.into_bytes())
 }

@@ -10,6 +10,7 @@ use crate::bridge::call::Purpose;
 use crate::bridge::client::check_length;
 use crate::bridge::member::declared_in;
 use crate::bridge::{Reframing, Refused};
+use crate::classify::Served;
 use crate::revision::Revision;
 use crate::rpc::{
     Kind, Message, code, error_response, member, members, quoted, response, splice, string,
@@ -172,7 +173,11 @@ impl Reframing {
 
     /// The upstream counter-offered a revision that nobody here can speak.
     fn refuse_revision(&mut self) {
-        let supported = Revision::ALL.into_iter().filter(|r| !r.is_modern());
+        let sessions = Served {
+            legacy: true,
+            modern: false,
+        };
+        let supported = sessions.revisions().into_iter();
         let supported: Vec<String> = supported.map(|r| quoted(r.as_str())).collect();
         let data = format!(
             "{{\"supported\":[{}],\"reason\":\"unknown_revision\",\"upstream\":{}}}",

@@ -351,12 +351,21 @@ fn b16_the_revision_in_a_session_is_the_headers_else_the_sessions_else_assumed()
 
 #[test]
 fn endpoints_name_what_they_serve_newest_first() {
-    use Revision::{V2025_03_26, V2025_06_18, V2025_11_25, V2026_07_28};
+    use Revision::{V2024_11_05, V2025_03_26, V2025_06_18, V2025_11_25, V2026_07_28};
     assert_eq!(
         BOTH.revisions(),
-        [V2026_07_28, V2025_11_25, V2025_06_18, V2025_03_26]
+        [
+            V2026_07_28,
+            V2025_11_25,
+            V2025_06_18,
+            V2025_03_26,
+            V2024_11_05
+        ]
     );
-    assert_eq!(LEGACY.revisions(), [V2025_11_25, V2025_06_18, V2025_03_26]);
+    assert_eq!(
+        LEGACY.revisions(),
+        [V2025_11_25, V2025_06_18, V2025_03_26, V2024_11_05]
+    );
     assert_eq!(MODERN.revisions(), [V2026_07_28]);
 }
 

@@ -129,17 +129,20 @@ impl Asking {
             self.discovered = Some(result);
             return self.initialize(Revision::NEWEST_LEGACY);
         }
-        let meta = member(&result, "_meta");
-        let info = meta.and_then(|meta| member(&meta, meta_key::SERVER_INFO));
-        Step::Done(Verdict {
-            speaks: Speaks::Modern {
-                revisions: known.modern,
-                legacy: known.legacy,
-            },
-            server_name: text(info.as_ref(), "name"),
-            server_version: text(info.as_ref(), "version"),
-            discover: Some(result),
-        })
+        Step::Done(modern(result, known))
+    }
+
+    /// Takes the answer to `server/discover` when `initialize` has been asked already. The verdict that it
+    /// is worth by itself, if any.
+    pub(super) fn discovered_late(&mut self, reply: Reply<'_>) -> Option<Verdict> {
+        let result = reply.response.and_then(Message::result)?;
+        let supported = strings(&result, "supportedVersions")?;
+        let known = Known::of(&supported);
+        if known.modern.is_empty() {
+            self.discovered = known.legacy.map(|_| result);
+            return None;
+        }
+        Some(modern(result, known))
     }
 
     fn initialize(&mut self, revision: Revision) -> Step {
@@ -197,6 +200,20 @@ impl Asking {
             server_version: text(info.as_ref(), "version"),
             discover: self.discovered.take(),
         })
+    }
+}
+
+fn modern(result: Bytes, known: Known) -> Verdict {
+    let meta = member(&result, "_meta");
+    let info = meta.and_then(|meta| member(&meta, meta_key::SERVER_INFO));
+    Verdict {
+        speaks: Speaks::Modern {
+            revisions: known.modern,
+            legacy: known.legacy,
+        },
+        server_name: text(info.as_ref(), "name"),
+        server_version: text(info.as_ref(), "version"),
+        discover: Some(result),
     }
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::asking::{Asking, Reply, Step};
-use super::{ProbeFailure, Verdict};
+use super::{ProbeFailure, Speaks, Verdict};
 use crate::revision::Revision;
 use crate::rpc::{Message, RequestId};
 
-/// How long the answer to `server/discover` is waited for. A server that starts slowly answers late, and
-/// its late answer is told apart by its id.
+/// How long the answer to `server/discover` is waited for before `initialize` is asked behind it. A server
+/// that starts slowly answers late, and its late answer is told apart by its id: it counts as long as
+/// there is no verdict.
 pub const DISCOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One probing of a child process.
@@ -18,6 +19,10 @@ pub struct StdioProbe {
     /// Requests sent so far; the last one has this number in its id.
     sent: u32,
     stage: Stage,
+    /// What a late answer to `server/discover` says, if that is a modern revision.
+    late: Option<Verdict>,
+    /// `initialize` has failed for this, but the question before it may still be answered.
+    refused: Option<ProbeFailure>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -66,29 +71,56 @@ impl StdioProbe {
         (probe, first)
     }
 
-    /// Takes a message of the child. `None`: it answers nothing that is still asked, wait on.
+    /// Takes a message of the child. `None`: it decides nothing yet, wait on.
     pub fn received(&mut self, message: &Message) -> Option<StdioNext> {
+        let reply = Reply {
+            status: None,
+            response: Some(message),
+        };
         if let Stage::Queued { discover } = self.stage
             && answers(message, discover)
         {
-            // It has survived the question. What it says of it comes too late.
+            // It has survived the question. What it is worth, the answer to `initialize` tells.
             self.stage = Stage::Initialize;
+            self.late = self.asking.discovered_late(reply);
+            return self.refused.is_some().then(|| self.conclusion()).flatten();
+        }
+        if self.refused.is_some() || !answers(message, self.sent) {
             return None;
         }
-        if !answers(message, self.sent) {
-            return None;
+        let step = self.asking.answered(reply);
+        match self.stage {
+            Stage::Discover => Some(self.next(step, false)),
+            Stage::Queued { discover } => self.initialize_overtook(step, discover),
+            Stage::Initialize => Some(match self.late.take() {
+                Some(late) => StdioNext::Done(both(late, step)),
+                None => self.next(step, false),
+            }),
         }
-        let step = self.asking.answered(Reply {
-            status: None,
-            response: Some(message),
-        });
-        Some(self.next(step, false))
     }
 
-    /// The answer to `server/discover` did not come in time. `None`: that is not what is asked.
+    /// `initialize` is answered and `server/discover` is not: the child answers in an order of its own, or
+    /// does not know the latter.
+    fn initialize_overtook(&mut self, step: Step, discover: u32) -> Option<StdioNext> {
+        let next = self.next(step, false);
+        match next {
+            StdioNext::Failed(failure) => {
+                self.refused = Some(failure);
+                None
+            }
+            StdioNext::Initialize { .. } => {
+                self.stage = Stage::Queued { discover };
+                Some(next)
+            }
+            _ => Some(next),
+        }
+    }
+
+    /// No answer came in time: within [`DISCOVER_TIMEOUT`] to `server/discover`, or to `initialize` within
+    /// what the caller grants. `None`: nothing is known of the child then.
     pub fn timed_out(&mut self) -> Option<StdioNext> {
         let Stage::Discover = self.stage else {
-            return None;
+            return self.conclusion();
         };
         let discover = self.sent;
         let step = self.asking.unanswered("nothing in time");
@@ -101,11 +133,20 @@ impl StdioProbe {
     /// that may have ended over `server/discover` all the same. `None`: it did so on `initialize`, and there
     /// is no verdict.
     pub fn exited(&mut self) -> Option<StdioNext> {
+        if let Some(conclusion) = self.conclusion() {
+            return Some(conclusion);
+        }
         if let Stage::Initialize = self.stage {
             return None;
         }
         let step = self.asking.unanswered("the end of the process");
         Some(self.next(step, true))
+    }
+
+    /// What follows from the answers so far, if no further one comes.
+    fn conclusion(&mut self) -> Option<StdioNext> {
+        let refused = self.refused.take().map(StdioNext::Failed);
+        self.late.take().map(StdioNext::Done).or(refused)
     }
 
     fn next(&mut self, step: Step, respawn: bool) -> StdioNext {
@@ -141,6 +182,20 @@ impl StdioProbe {
     }
 }
 
+/// The verdict on a child that has answered `server/discover` late, and `initialize` behind it: it opens
+/// sessions as well, if it has opened that one.
+fn both(mut late: Verdict, initialize: Step) -> Verdict {
+    if let Step::Done(Verdict {
+        speaks: Speaks::Legacy { revision },
+        ..
+    }) = initialize
+        && let Speaks::Modern { legacy, .. } = &mut late.speaks
+    {
+        *legacy = Some(revision);
+    }
+    late
+}
+
 fn answers(message: &Message, number: u32) -> bool {
     let asked = id(number);
     let id = message.id().map(RequestId::as_json);
@@ -153,129 +208,4 @@ fn id(number: u32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::probe::Speaks;
-
-    fn message(text: &str) -> Message {
-        Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
-    }
-
-    fn result(id: u32, result: &str) -> Message {
-        message(&format!(
-            r#"{{"jsonrpc":"2.0","id":"probe-{id}","result":{result}}}"#
-        ))
-    }
-
-    fn error(id: u32, code: i32, data: &str) -> Message {
-        message(&format!(
-            r#"{{"jsonrpc":"2.0","id":"probe-{id}","error":{{"code":{code},"message":"m","data":{data}}}}}"#
-        ))
-    }
-
-    fn initialize(id: u32, respawn: bool) -> Option<StdioNext> {
-        Some(StdioNext::Initialize {
-            id: format!("\"probe-{id}\""),
-            revision: Revision::NEWEST_LEGACY,
-            respawn,
-        })
-    }
-
-    const INITIALIZED: &str = r#"{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"old","version":"1"}}"#;
-
-    #[test]
-    fn r020_a_discover_result_is_modern() {
-        let (mut probe, first) = StdioProbe::begin();
-        let id = "\"probe-1\"".to_owned();
-        let revision = Revision::NEWEST;
-        assert_eq!(first, StdioNext::Discover { id, revision });
-        let next = probe.received(&result(1, r#"{"supportedVersions":["2026-07-28"]}"#));
-        let Some(StdioNext::Done(verdict)) = next else {
-            panic!("{next:?}")
-        };
-        assert!(verdict.modern().is_some());
-    }
-
-    /// R021, R022.
-    #[test]
-    fn r021_unsupported_versions_are_as_over_http() {
-        let (mut probe, _) = StdioProbe::begin();
-        let next = probe.received(&error(1, -32022, r#"{"supported":["2026-07-28"]}"#));
-        let id = "\"probe-2\"".to_owned();
-        let revision = Revision::V2026_07_28;
-        assert_eq!(next, Some(StdioNext::Discover { id, revision }));
-
-        let (mut probe, _) = StdioProbe::begin();
-        let next = probe.received(&error(1, -32022, r#"{"supported":["2025-06-18"]}"#));
-        assert_eq!(next, initialize(2, false));
-    }
-
-    #[test]
-    fn modern_refusals_are_reported() {
-        for code in [-32020, -32021] {
-            let (mut probe, _) = StdioProbe::begin();
-            let next = probe.received(&error(1, code, "null"));
-            let failure = ProbeFailure::Refused { code };
-            assert_eq!(next, Some(StdioNext::Failed(failure)));
-        }
-    }
-
-    #[test]
-    fn r033_any_other_error_leads_to_initialize() {
-        for code in [-32601, -32602, -32600, -32000, -32002, 0, 7] {
-            let (mut probe, _) = StdioProbe::begin();
-            let next = probe.received(&error(1, code, "null"));
-            assert_eq!(next, initialize(2, false), "{code}");
-            let next = probe.received(&result(2, INITIALIZED));
-            let Some(StdioNext::Done(verdict)) = next else {
-                panic!("{next:?}")
-            };
-            let revision = Revision::V2025_06_18;
-            assert_eq!(verdict.speaks, Speaks::Legacy { revision });
-        }
-    }
-
-    #[test]
-    fn r034_a_late_answer_is_ignored() {
-        let (mut probe, _) = StdioProbe::begin();
-        assert_eq!(probe.timed_out(), initialize(2, false));
-        assert_eq!(probe.received(&error(1, -32601, "null")), None);
-        let request = r#"{"jsonrpc":"2.0","id":"probe-2","method":"ping"}"#;
-        assert_eq!(probe.received(&message(request)), None);
-        let next = probe.received(&result(2, INITIALIZED));
-        assert!(matches!(next, Some(StdioNext::Done(_))), "{next:?}");
-    }
-
-    #[test]
-    fn r035_a_child_that_ends_is_started_again_and_not_probed() {
-        let (mut probe, _) = StdioProbe::begin();
-        assert_eq!(probe.exited(), initialize(2, true));
-        assert_eq!(probe.exited(), None);
-    }
-
-    #[test]
-    fn r035_a_slow_child_that_ends_over_the_first_question_is_started_again() {
-        let (mut probe, _) = StdioProbe::begin();
-        assert_eq!(probe.timed_out(), initialize(2, false));
-        assert_eq!(probe.timed_out(), None);
-        assert_eq!(probe.exited(), initialize(3, true));
-        let next = probe.received(&result(3, INITIALIZED));
-        assert!(matches!(next, Some(StdioNext::Done(_))), "{next:?}");
-    }
-
-    /// What survived the first question and ends over the second would do so again.
-    #[test]
-    fn r035_a_slow_child_is_started_again_once_and_for_the_first_question_only() {
-        let (mut probe, _) = StdioProbe::begin();
-        probe.timed_out();
-        probe.exited();
-        assert_eq!(probe.exited(), None);
-
-        let (mut probe, _) = StdioProbe::begin();
-        probe.timed_out();
-        assert_eq!(probe.received(&error(1, -32601, "null")), None);
-        assert_eq!(probe.exited(), None);
-    }
-}
+mod tests;

@@ -25,7 +25,7 @@ fn clients_that_are_not_let_in_are_told_what_there_is() {
             DISCOVER,
             INITIALIZE,
             "2026-07-28",
-            json!(["2025-11-25", "2025-06-18", "2025-03-26"]),
+            json!(["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]),
         ),
         (
             "modern",

@@ -1,5 +1,6 @@
 //! Which methods a server has, by what it declared and the revision.
 
+use thinpipe_proto::classify::Served;
 use thinpipe_proto::revision::Revision;
 
 use super::RpcError;
@@ -7,9 +8,8 @@ use super::handler::ServerInfo;
 
 /// Revisions that are spoken here, the newest first.
 pub(super) fn revisions() -> Vec<&'static str> {
-    let served = |revision: &Revision| *revision >= Revision::V2024_11_05;
-    let all = Revision::ALL.into_iter().filter(served);
-    all.map(Revision::as_str).collect()
+    let all = Served::ALL.revisions();
+    all.into_iter().map(Revision::as_str).collect()
 }
 
 /// Whether there is such a method: it is in the revision, and the capability it belongs to is declared. What is

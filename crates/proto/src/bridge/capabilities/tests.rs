@@ -73,13 +73,13 @@ fn r236_a_modern_client_is_declared_as_far_as_it_can_be_carried() {
     let carried = |rounds, roots| all.to_legacy(Carried { rounds, roots });
     assert_eq!(
         carried(true, true),
-        r#"{"roots":{},"sampling":{"context":{}},"elicitation":{"form":{},"url":{}},"extensions":{}}"#
+        r#"{"roots":{},"sampling":{"context":{}},"elicitation":{"form":{},"url":{}}}"#
     );
     assert_eq!(
         carried(true, false),
-        r#"{"sampling":{"context":{}},"elicitation":{"form":{},"url":{}},"extensions":{}}"#
+        r#"{"sampling":{"context":{}},"elicitation":{"form":{},"url":{}}}"#
     );
-    assert_eq!(carried(false, true), r#"{"extensions":{}}"#);
+    assert_eq!(carried(false, true), "{}");
     let (rounds, roots) = (true, true);
     assert_eq!(
         Declared::nothing().to_legacy(Carried { rounds, roots }),
@@ -241,13 +241,13 @@ fn r150_discover_is_answered_from_initialize() {
     );
     assert_eq!(
         discovered(&whole, true).unwrap(),
-        r#"{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"extensions":{}},"instructions":"do","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}}"#
+        r#"{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true}},"instructions":"do","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}}"#
     );
     let deaf = discovered(&whole, false).unwrap();
     let deaf = Object::parse(&deaf).unwrap();
     assert_eq!(
         deaf.get("capabilities").unwrap(),
-        r#"{"tools":{},"resources":{},"extensions":{}}"#
+        r#"{"tools":{},"resources":{}}"#
     );
     for (version, capabilities, expected) in [
         (

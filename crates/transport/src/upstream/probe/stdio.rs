@@ -50,11 +50,9 @@ pub async fn probe_stdio(upstream: &StdioUpstream) -> Result<Verdict, ProbeError
                     Ok(Ok(next)) => next,
                     // Slow to start, it may have ended over the question before this one.
                     Ok(Err(error)) => probe.exited().ok_or(error)?,
-                    Err(_) => {
-                        return Err(ProbeError::Silent {
-                            after: INITIALIZE_TIMEOUT,
-                        });
-                    }
+                    Err(_) => probe.timed_out().ok_or(ProbeError::Silent {
+                        after: INITIALIZE_TIMEOUT,
+                    })?,
                 }
             }
         };
