@@ -61,7 +61,7 @@ async fn t1_headers_of_clients_stay_apart_on_a_shared_session() {
             let account = request.headers.get(OWN).unwrap_or("nobody");
             let what = request
                 .rpc_method()
-                .unwrap_or(match request.json().is_null() {
+                .unwrap_or_else(|| match request.json().is_null() {
                     true => "",
                     false => "answer",
                 });
