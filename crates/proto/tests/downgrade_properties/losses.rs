@@ -85,6 +85,7 @@ fn lose_answer(world: &mut World, b: u8) {
     {
         return;
     }
+    let before = world.exchanges[mark].outcome;
     world.exchanges[mark].outcome |= matches!(world.exchanges[mark].life, Life::Parked(_));
     world
         .machine
@@ -95,7 +96,7 @@ fn lose_answer(world: &mut World, b: u8) {
         if let Some(Action::Write { written, .. }) = &again
             && matches!(written, Written::Answer(_))
         {
-            world.exchanges[mark].outcome = false;
+            world.exchanges[mark].outcome = before;
             judge(world);
             return;
         }

@@ -63,3 +63,27 @@ proptest! {
         check(Channel::Streams, Lifetime::PerRequest, &script);
     }
 }
+
+/// An answer that is written a second time does not take back an outcome that came before it.
+#[test]
+fn r233_an_outcome_stays_where_an_answer_is_repeated() {
+    let script = [
+        [84, 96, 0, 52],
+        [0, 0, 0, 0],
+        [72, 0, 0, 0],
+        [131, 6, 7, 0],
+        [0, 0, 0, 0],
+        [23, 3, 0, 0],
+        [0, 0, 0, 0],
+        [206, 0, 0, 0],
+        [9, 0, 0, 0],
+        [75, 0, 3, 0],
+        [7, 0, 0, 0],
+        [4, 0, 0, 2],
+        [38, 0, 0, 0],
+        [73, 6, 0, 0],
+        [154, 0, 167, 0],
+        [140, 66, 0, 0],
+    ];
+    check(Channel::Pipe, Lifetime::Pooled, &script);
+}
