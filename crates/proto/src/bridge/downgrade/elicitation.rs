@@ -142,9 +142,14 @@ impl Completions {
         ids.iter().all(is_complete)
     }
 
-    /// They are of no use any more.
+    /// A call runs for which these were expected. Another one that was sent to the same runs for itself.
     pub(super) fn forget(&mut self, ids: &[String]) {
-        self.expected.retain(|expected| !ids.contains(&expected.id));
+        for id in ids {
+            let of = |expected: &Expected| expected.id == *id;
+            if let Some(at) = self.expected.iter().position(of) {
+                self.expected.remove(at);
+            }
+        }
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -161,5 +166,27 @@ impl Completions {
 
     pub(super) fn clear(&mut self) {
         self.expected.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R237: two calls that were sent to one elicitation both run when it is complete, and no third.
+    #[test]
+    fn r237_a_completion_counts_for_each_call_that_waits() {
+        let now = Instant::now();
+        let mut completions = Completions::default();
+        let ids = ["e".to_owned()];
+        completions.expect("e".to_owned(), now);
+        completions.expect("e".to_owned(), now);
+        assert!(!completions.are_complete(&ids));
+        completions.complete("e");
+        for _ in 0..2 {
+            assert!(completions.are_complete(&ids));
+            completions.forget(&ids);
+        }
+        assert!(!completions.are_complete(&ids));
     }
 }

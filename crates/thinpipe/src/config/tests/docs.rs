@@ -231,6 +231,10 @@ fn every_reason_is_explained() {
         .0;
     let reasons: Vec<_> = names.split('"').skip(1).step_by(2).collect();
     assert!(reasons.len() >= 10, "{reasons:?}");
+    // Whoever hears these goes to another session: no client does.
+    for inside in ["other_revision", "session_busy", "session_over"] {
+        assert!(reasons.remove(inside), "{inside}");
+    }
     for reason in reasons {
         assert!(
             OPERATIONS.contains(&format!("| `{reason}` |")),
@@ -256,6 +260,10 @@ fn every_reason_of_a_bridge_is_explained() {
     // What the wire calls so.
     reasons.remove("input_required");
     assert!(reasons.len() >= 10, "{reasons:?}");
+    // Whoever hears these goes to another session: no client does.
+    for inside in ["other_revision", "session_busy", "session_over"] {
+        assert!(reasons.remove(inside), "{inside}");
+    }
     for reason in reasons {
         assert!(OPERATIONS.contains(&format!("`{reason}`")), "{reason}");
     }
