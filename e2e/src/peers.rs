@@ -147,7 +147,11 @@ impl Endpoint {
     /// As [`behind_gateway`](Self::behind_gateway).
     #[must_use]
     pub fn behind_gateway_in(self, era: &str) -> Self {
-        self.behind_gateway_with(&["--era", era])
+        match era {
+            // The log lines of a program that all clients share reach nobody who might be somebody else.
+            "modern" => self.behind_gateway_with(&["--era", era, "--sessions", "pooled"]),
+            era => self.behind_gateway_with(&["--era", era]),
+        }
     }
 
     fn behind_gateway_with(mut self, more: &[&str]) -> Self {

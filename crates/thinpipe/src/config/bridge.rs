@@ -304,11 +304,20 @@ struct Rule {
     keys: &'static [&'static str],
 }
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     Rule {
         holds: |raw| matches!(raw.era, Some(RawEra::Stateless | RawEra::Modern)),
         why: "a server of 2026-07-28 has no sessions, asks within its answers, and says itself how long these may be kept",
-        keys: &["sessions", "mrtr", "list_ttl", "session_pool", "parked"],
+        keys: &["mrtr", "list_ttl", "session_pool", "parked"],
+    },
+    Rule {
+        // That the clients of a program are one lets them have its log lines.
+        holds: |raw| {
+            let pooled = raw.sessions == Some(RawSharing::Pooled);
+            raw.era == Some(RawEra::Stateless) || (raw.era == Some(RawEra::Modern) && !pooled)
+        },
+        why: "a server of 2026-07-28 has no sessions",
+        keys: &["sessions"],
     },
     Rule {
         holds: |raw| {

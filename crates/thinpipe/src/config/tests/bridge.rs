@@ -125,7 +125,7 @@ fn what_means_nothing_beside_the_rest_is_refused() {
             "era = \"stateless\"",
             "sessions = \"shared\"",
             "sessions",
-            stateless,
+            "a server of 2026-07-28 has no sessions",
         ),
         ("era = \"stateless\"", "mrtr = \"on\"", "mrtr", stateless),
         (
