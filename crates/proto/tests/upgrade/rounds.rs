@@ -132,9 +132,11 @@ fn r223_the_rounds_have_an_end() {
         let question = i64::try_from(call).unwrap();
         session.answers(question, json!({"action": "accept", "content": {}}));
     }
-    let text = "the server asked for input in more than 10 rounds";
     let ended = session.gets(11, input(json!({"a": form("?")}), Value::Null));
-    assert_eq!(ended, [own_error(json!(7), text, "mrtr_rounds_exceeded")]);
+    assert_eq!(
+        ended,
+        [tool_error(7, "the server asked in too many rounds")]
+    );
     session.is_quiet(0);
 }
 

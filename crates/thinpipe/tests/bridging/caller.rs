@@ -243,9 +243,7 @@ impl Caller {
                     .await;
                 questions.push(message);
             };
-            if said["error"].is_object() {
-                return (questions, said["error"].clone());
-            }
+            assert!(said["result"].is_object(), "{said}");
             let result = said["result"].clone();
             if result["resultType"] != "input_required" {
                 return (questions, result);

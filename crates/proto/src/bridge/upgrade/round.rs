@@ -23,9 +23,6 @@ use crate::rpc::{Kind, Message, Object, code, is_object, quoted, response, strin
 /// `data.reason` where the client did not say what was needed.
 const NO_INPUT: &str = "input_not_given";
 
-/// `data.reason` where the server did not stop asking.
-const TOO_MANY_ROUNDS: &str = "mrtr_rounds_exceeded";
-
 impl Upgrading {
     /// The server needs to know more. The whole round is checked before anything of it is asked.
     pub(super) fn input_required(&mut self, id: ExchangeId, result: &Bytes, now: Instant) {
@@ -44,7 +41,7 @@ impl Upgrading {
             Err(text) => return self.fail(id, INVALID, &text),
         };
         if exchange.rounds > MAX_ROUNDS {
-            return self.too_many_rounds(id, now);
+            return self.no_input(id, "the server asked in too many rounds", None, now);
         }
         if round.requests.len() + self.prompts.len() > self.config.limits.server_requests {
             return self.no_input(id, "too many questions are open at the client", None, now);
@@ -240,13 +237,6 @@ impl Upgrading {
         };
         let answer = without_input(exchange, why, cause, &self.config.upstream);
         self.complete(id, answer);
-    }
-
-    /// Ends a request for which the server asked too often (protocol notes 5.4.2).
-    pub(super) fn too_many_rounds(&mut self, id: ExchangeId, now: Instant) {
-        self.drop_task(id, now);
-        let text = format!("the server asked for input in more than {MAX_ROUNDS} rounds");
-        self.fail(id, TOO_MANY_ROUNDS, &text);
     }
 
     /// Takes back the questions of a request that are open at the client.

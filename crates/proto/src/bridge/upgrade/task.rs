@@ -173,7 +173,7 @@ impl Upgrading {
             return self.wait_for_task(id, told, now);
         }
         if rounds > MAX_ROUNDS {
-            return self.too_many_rounds(id, now);
+            return self.no_input(id, "the server asked in too many rounds", None, now);
         }
         if questions.len() + self.prompts.len() > self.config.limits.server_requests {
             return self.no_input(id, "too many questions are open at the client", None, now);
