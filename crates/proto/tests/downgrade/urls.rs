@@ -75,6 +75,25 @@ fn r237_the_next_run_waits_for_completion() {
     assert_eq!(session.at(45 * SECOND), [written(4)]);
 }
 
+/// R237: two calls that were sent to one elicitation both run when it is complete.
+#[test]
+fn r237_a_completion_counts_for_each_call_that_waits() {
+    let mut session = Session::pipe();
+    for (post, id) in [(1, "2"), (2, "3")] {
+        session.asks(post, &call("7"));
+        session.hears(&REQUIRED.replace("\"id\":2", &format!("\"id\":{id}")));
+    }
+    session.hears(&completed("e1"));
+    session.hears(&completed("e2"));
+    for (post, id) in [(3, "4"), (4, "5")] {
+        let (exchange, attachment) = (ExchangeId(post.into()), AttachmentId(post));
+        let mut request = Request::new(exchange, attachment, parse(&call("8")));
+        request.elicitations = vec!["e1".to_owned(), "e2".to_owned()];
+        assert_eq!(session.gives(request).unwrap().len(), 1, "{post}");
+        session.hears(&result(id, "{}"));
+    }
+}
+
 /// A session per request stays for the run after, and no longer than an exchange may be parked.
 #[test]
 fn a_session_per_request_stays_for_the_next_run() {

@@ -168,6 +168,3 @@ impl Completions {
         self.expected.clear();
     }
 }
-
-#[cfg(test)]
-mod tests;
