@@ -19,8 +19,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::bridge::action::{CallId, Dropped};
+use crate::bridge::client::check_length;
 use crate::bridge::clock::after;
-use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::progress::{Progress, TOKEN_IN_META};
 use crate::bridge::refused::Refused;
 use crate::rpc::{Kind, Message, meta_key};
@@ -157,9 +157,7 @@ impl Multiplexing {
         }
         let id = request.id().filter(|_| request.kind() == Kind::Request);
         let id = id.ok_or(Refused::InvalidParameter { parameter: "id" })?;
-        if id.as_json().len() > MAX_KEPT {
-            return Err(Refused::TooLong { limit: MAX_KEPT });
-        }
+        check_length(id.as_json().len())?;
         let progress = Progress::asked(request)?;
         let listen = self.listen(request)?;
         let is_listen = listen.is_some();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::client::check_length;
 use crate::bridge::refused::Refused;
 use crate::rpc::{Message, RequestId};
 
@@ -31,9 +31,7 @@ impl Progress {
         if token == "null" {
             return Ok(None);
         }
-        if token.len() > MAX_KEPT {
-            return Err(Refused::TooLong { limit: MAX_KEPT });
-        }
+        check_length(token.len())?;
         let token = RequestId::parse(token).map_err(|_| Refused::InvalidParameter {
             parameter: TOKEN_IN_META,
         })?;

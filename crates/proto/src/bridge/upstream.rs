@@ -15,7 +15,7 @@ use crate::bridge::progress::{Progress, TOKEN, token_of};
 use crate::bridge::question::{Holds, Question};
 use crate::rpc::{Message, RequestId, code, error_response, response, splice};
 
-/// The result of `ping`.
+/// The result of `ping`, and of other requests that have none to speak of.
 pub(super) const EMPTY: &[u8] = b"{}";
 
 impl Reframing {

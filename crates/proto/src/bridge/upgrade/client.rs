@@ -6,16 +6,15 @@ use bytes::Bytes;
 
 use super::Upgrading;
 use super::exchange::{Exchange, Input, Leg, Spent};
+use crate::bridge::client::check_length;
 use crate::bridge::clock::{Clock, after};
 use crate::bridge::envelope::LogLevel;
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::notice::cancelled_of;
 use crate::bridge::progress::{Progress, token_of};
 use crate::bridge::refused::{Refused, gateway_error};
+use crate::bridge::upstream::EMPTY;
 use crate::rpc::{Message, RequestId, code, error_response, response};
-
-/// The result of a request that has none to speak of.
-pub(super) const EMPTY: &[u8] = b"{}";
 
 impl Upgrading {
     pub(super) fn client_request(
@@ -157,12 +156,4 @@ impl Upgrading {
             None => self.dropped.client_responses += 1,
         }
     }
-}
-
-/// Whether text of a client may be kept.
-pub(super) fn check_length(length: usize) -> Result<(), Refused> {
-    if length > MAX_KEPT {
-        return Err(Refused::TooLong { limit: MAX_KEPT });
-    }
-    Ok(())
 }

@@ -7,7 +7,6 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::calls::Purpose;
-use super::client::{EMPTY, check_length};
 use super::config::{ACKNOWLEDGEMENT, MAX_RESOURCE_LISTENS};
 use super::notices::{ACKNOWLEDGED, UPDATED, relayed, updated};
 use super::resources::{Listen, Opening, Waiter};
@@ -15,10 +14,12 @@ use super::response::error_answer;
 use super::{CallId, Upgrading};
 use crate::backoff::Backoff;
 use crate::bridge::action::Nature;
+use crate::bridge::client::check_length;
 use crate::bridge::clock::after;
 use crate::bridge::concerns;
 use crate::bridge::refused::Refused;
 use crate::bridge::shape::{error_code, error_to_legacy};
+use crate::bridge::upstream::EMPTY;
 use crate::rpc::{
     Kind, Message, Object, RequestId, code, elements, error_response, quoted, string,
 };
