@@ -1,11 +1,9 @@
 //! Which request a message of the upstream belongs to (protocol notes 5.1, "Association").
 
 use crate::bridge::action::CallId;
+use crate::bridge::shape::RELATED_TASK;
 use crate::bridge::{Nature, Reframing};
 use crate::rpc::{Message, RequestId, member, string};
-
-/// Names the task that a message has to do with (2025-11-25).
-const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
 impl Reframing {
     /// The request that a server request or notification belongs to, if that can be told without
@@ -26,7 +24,8 @@ impl Reframing {
     }
 }
 
-fn related_task(message: &Message) -> Option<String> {
+/// The task that a message names as the one that it belongs to.
+pub(super) fn related_task(message: &Message) -> Option<String> {
     let related = message.meta(RELATED_TASK)?;
     let task = member(&related, "taskId")?;
     string(&task).map(std::borrow::Cow::into_owned)

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::bridge::CallId;
+use crate::bridge::association::related_task;
 use crate::bridge::downgrade::calls::Purpose;
 use crate::bridge::downgrade::exchange::Task;
 use crate::bridge::downgrade::{
@@ -199,8 +200,7 @@ impl Downgrading {
 
     /// The exchange whose task a message belongs to.
     pub(super) fn of_task(&self, message: &Message) -> Option<ExchangeId> {
-        let task = member(&message.meta(RELATED_TASK)?, "taskId")?;
-        self.running_task(&string(&task)?)
+        self.running_task(&related_task(message)?)
     }
 
     fn running_task(&self, task: &str) -> Option<ExchangeId> {
