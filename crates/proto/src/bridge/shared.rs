@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::bridge::action::{CallId, MemberId, Nature};
 use crate::bridge::association::is_list_changed;
 use crate::bridge::call::{Owner, Purpose};
+use crate::bridge::envelope::LogLevel;
 use crate::bridge::handshake::Handshake;
 use crate::bridge::topics::Topic;
 use crate::bridge::upstream::EMPTY;
@@ -36,18 +37,6 @@ pub(super) enum Outcome {
     /// It was written and not answered.
     Unknown,
 }
-
-/// What `logging/setLevel` may name, the most verbose first.
-pub(super) const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
 
 impl Turns {
     /// Whose turn it is now; it was nobody's.
@@ -104,7 +93,10 @@ impl Reframing {
                 // The lines of a server that several share can be tied to none of them and reach nobody
                 // (5.2.1), whatever the level.
                 let level = message.param_text("level");
-                if !level.is_some_and(|level| LEVELS.contains(&&*level)) {
+                if level
+                    .and_then(|level| LogLevel::from_name(&level))
+                    .is_none()
+                {
                     return Err(Refused::InvalidParameter { parameter: "level" });
                 }
                 self.answer_here(member, message, EMPTY);
