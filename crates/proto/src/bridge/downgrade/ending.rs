@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bridge::CallId;
 use crate::bridge::clock::after;
 use crate::bridge::downgrade::calls::{Cancelled, Purpose};
-use crate::bridge::downgrade::exchange::{Exchange, State, Task, is_repeatable};
+use crate::bridge::downgrade::exchange::{Exchange, State, Task};
 use crate::bridge::downgrade::handshake::Phase;
 use crate::bridge::downgrade::reply::{Failure, Outcome};
 use crate::bridge::downgrade::{
@@ -14,6 +14,7 @@ use crate::bridge::downgrade::{
 };
 use crate::bridge::limits::CANCELLED_AGE;
 use crate::bridge::notice::cancelled;
+use crate::classify::is_read_only_method;
 use crate::rpc::quoted;
 
 /// `data.reason` of requests whose upstream went (protocol notes 4.7).
@@ -234,7 +235,8 @@ impl Downgrading {
     /// Whether an exchange may be run again though it may have run.
     fn may_repeat(&self, id: ExchangeId) -> bool {
         let exchange = self.exchanges.get(&id);
-        exchange.is_some_and(|exchange| exchange.rounds == 0 && is_repeatable(&exchange.method))
+        exchange
+            .is_some_and(|exchange| exchange.rounds == 0 && is_read_only_method(&exchange.method))
     }
 
     /// The request of an exchange, if it may be written for a second time.

@@ -216,21 +216,6 @@ impl Exchange {
     }
 }
 
-/// Whether running this method twice does no harm (protocol notes 5.1, "Written twice?").
-pub(super) fn is_repeatable(method: &str) -> bool {
-    matches!(
-        method,
-        "tools/list"
-            | "prompts/list"
-            | "resources/list"
-            | "resources/templates/list"
-            | "resources/read"
-            | "prompts/get"
-            | "completion/complete"
-            | "server/discover"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
