@@ -4,12 +4,12 @@ use bytes::Bytes;
 
 use crate::bridge::client::check_length;
 use crate::bridge::refused::Refused;
-use crate::rpc::{Message, RequestId};
+use crate::rpc::{Message, RequestId, splice};
 
 /// The member of `params._meta` of a request that asks for progress.
 pub(super) const TOKEN_IN_META: &str = "progressToken";
 /// The member of `params` of a progress notification.
-pub(super) const TOKEN: &str = "progressToken";
+const TOKEN: &str = "progressToken";
 
 /// The progress that the sender of one request gets.
 #[derive(Debug)]
@@ -48,6 +48,15 @@ impl Progress {
             self.last = Some(value);
         }
         rises
+    }
+
+    /// A notification with the token that its receiver has given, if its value rises.
+    pub(super) fn relayed(&mut self, notification: &Message) -> Option<Bytes> {
+        if !self.rises(notification) {
+            return None;
+        }
+        let token = notification.param(TOKEN)?;
+        splice(notification.source(), &token, self.token.as_json())
     }
 }
 

@@ -11,9 +11,9 @@ use crate::bridge::call::{Owner, Purpose, Stage};
 use crate::bridge::clock::after;
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::notice::cancelled_of;
-use crate::bridge::progress::{Progress, TOKEN, token_of};
+use crate::bridge::progress::{Progress, token_of};
 use crate::bridge::question::{Holds, Question};
-use crate::rpc::{Message, RequestId, code, error_response, response, splice};
+use crate::rpc::{Message, RequestId, code, error_response, response};
 
 /// The result of `ping`, and of other requests that have none to speak of.
 pub(super) const EMPTY: &[u8] = b"{}";
@@ -192,11 +192,7 @@ impl Reframing {
             return None;
         }
         call.clock.progress(now, &self.config.limits);
-        if !progress.rises(message) {
-            return None;
-        }
-        let token = message.param(TOKEN)?;
-        let message = splice(message.source(), &token, progress.token.as_json())?;
+        let message = progress.relayed(message)?;
         Some((call.owner.clone()?, message))
     }
 

@@ -8,9 +8,9 @@ use crate::bridge::downgrade::listen::Notice;
 use crate::bridge::downgrade::{Content, Downgrading, ExchangeId, Lifetime};
 use crate::bridge::envelope::LogLevel;
 use crate::bridge::notice::cancelled_of;
-use crate::bridge::progress::{TOKEN, token_of};
+use crate::bridge::progress::token_of;
 use crate::bridge::shape::without_related_task;
-use crate::rpc::{Message, splice};
+use crate::rpc::Message;
 
 impl Downgrading {
     pub(super) fn upstream_notification(
@@ -56,13 +56,8 @@ impl Downgrading {
         let exchange = self.exchanges.get_mut(&id)?;
         exchange.clock.progress(now, &self.config.limits);
         let client = exchange.state.client_mut()?;
-        let progress = client.progress.as_mut()?;
-        if !progress.rises(message) {
-            return None;
-        }
         let attachment = client.attachment;
-        let token = message.param(TOKEN)?;
-        let edited = splice(message.source(), &token, progress.token.as_json())?;
+        let edited = client.progress.as_mut()?.relayed(message)?;
         // A progress notification of a task names it, which the client knows nothing of.
         let edited = match message.meta_json(crate::bridge::shape::RELATED_TASK) {
             Some(_) => without_related_task(&Message::parse(edited).ok()?),

@@ -11,8 +11,8 @@ use crate::bridge::multiplex::listen::{
 };
 use crate::bridge::multiplex::{Multiplexing, Nature, Serves};
 use crate::bridge::notice::cancelled_of;
-use crate::bridge::progress::{TOKEN, token_of};
-use crate::rpc::{Message, RequestId, splice};
+use crate::bridge::progress::token_of;
+use crate::rpc::{Message, RequestId};
 
 impl Multiplexing {
     pub(super) fn upstream_response(&mut self, message: &Message) {
@@ -76,12 +76,7 @@ impl Multiplexing {
         let call = self.calls.get_mut(id).filter(|call| !call.is_waiting())?;
         let progress = call.progress.as_mut()?;
         call.clock.idle(now, self.limits.idle);
-        if !progress.rises(message) {
-            return None;
-        }
-        let token = message.param(TOKEN)?;
-        let message = splice(message.source(), &token, progress.token.as_json())?;
-        Some((id, message))
+        Some((id, progress.relayed(message)?))
     }
 
     /// The only call that asked for lines gets them. A line that cannot be tied to one is nobody's.

@@ -13,11 +13,11 @@ use crate::bridge::action::Nature;
 use crate::bridge::association::{call_of, nature_of};
 use crate::bridge::capabilities::TASKS_EXTENSION;
 use crate::bridge::envelope::LogLevel;
-use crate::bridge::progress::{TOKEN, token_of};
+use crate::bridge::progress::token_of;
 use crate::bridge::refused::INVALID;
 use crate::bridge::shape::{ResultType, error_code, error_to_legacy, result_to_legacy};
 use crate::classify::is_read_only_method;
-use crate::rpc::{Kind, Message, Object, RequestId, code, response, splice};
+use crate::rpc::{Kind, Message, Object, RequestId, code, response};
 
 impl Upgrading {
     /// Sends a request that was not sent yet; what has to be known first is found out first.
@@ -299,12 +299,7 @@ impl Upgrading {
             return None;
         }
         exchange.clock.progress(now, &self.config.limits);
-        let progress = exchange.progress.as_mut()?;
-        if !progress.rises(message) {
-            return None;
-        }
-        let token = message.param(TOKEN)?;
-        let message = splice(message.source(), &token, progress.token.as_json())?;
+        let message = exchange.progress.as_mut()?.relayed(message)?;
         Some((exchange.request.clone(), message))
     }
 }
