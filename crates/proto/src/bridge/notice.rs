@@ -35,17 +35,27 @@ pub(crate) fn concerns(uri: &str, changed: &str) -> bool {
     changed.strip_prefix(uri).is_some_and(is_part)
 }
 
-/// A request with one parameter that is a string.
-pub(super) fn request(id: &RequestId, method: &str, parameter: &str, value: &str) -> Bytes {
+/// A request; `params` is JSON text.
+pub(super) fn request(id: &RequestId, method: &str, params: &[u8]) -> Bytes {
+    let method = quoted(method);
+    let mut out = Vec::with_capacity(64 + method.len() + params.len());
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(id.as_json());
+    out.extend_from_slice(b",\"method\":");
+    out.extend_from_slice(method.as_bytes());
+    out.extend_from_slice(b",\"params\":");
+    out.extend_from_slice(params);
+    out.push(b'}');
+    Bytes::from(out)
+}
+
+/// An error response; `error` is JSON text.
+pub(super) fn error_answer(id: &RequestId, error: &[u8]) -> Bytes {
     let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
     out.extend_from_slice(id.as_json());
-    let rest = format!(
-        ",\"method\":{},\"params\":{{{}:{}}}}}",
-        quoted(method),
-        quoted(parameter),
-        quoted(value)
-    );
-    out.extend_from_slice(rest.as_bytes());
+    out.extend_from_slice(b",\"error\":");
+    out.extend_from_slice(error);
+    out.push(b'}');
     Bytes::from(out)
 }
 

@@ -10,7 +10,7 @@ use crate::bridge::client::check_length;
 use crate::bridge::clock::Clock;
 use crate::bridge::shared::{Outcome, Turns};
 use crate::bridge::{Reframing, Refused, notice};
-use crate::rpc::Message;
+use crate::rpc::{Message, quoted};
 
 /// One resource that somebody is subscribed to, or is about to be.
 #[derive(Debug, Default)]
@@ -166,7 +166,8 @@ impl Reframing {
         topic.turns.running = Some(id);
         self.wake_at(due);
         let own = id.to_request_id();
-        let message = notice::request(&own, "resources/unsubscribe", "uri", uri);
+        let params = format!("{{\"uri\":{}}}", quoted(uri));
+        let message = notice::request(&own, "resources/unsubscribe", params.as_bytes());
         let call = Some(id);
         self.actions.push_back(Action::Write { message, call });
     }

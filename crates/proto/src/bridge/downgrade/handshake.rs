@@ -10,7 +10,8 @@ use crate::bridge::downgrade::calls::Purpose;
 use crate::bridge::downgrade::reply::Failure;
 use crate::bridge::downgrade::{Action, Downgrading, End, Written};
 use crate::bridge::handshake::names_unknown_revision;
-use crate::rpc::{Kind, Message, Object, RequestId, member, quoted};
+use crate::bridge::notice;
+use crate::rpc::{Kind, Message, Object, member, quoted};
 
 /// How far the session is.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ impl Downgrading {
         let due = after(now, wait);
         let call = self.calls.open(purpose, Some(due));
         self.wake_at(due);
-        let message = request_text(&call.to_request_id(), method, params);
+        let message = notice::request(&call.to_request_id(), method, params);
         let written = Written::Request(call);
         self.actions.push_back(Action::Write { message, written });
         call
@@ -180,16 +181,4 @@ impl Downgrading {
         let server = self.phase.server();
         server.map_or_else(Features::default, |server| server.features)
     }
-}
-
-/// A request; `params` is JSON text.
-pub(super) fn request_text(id: &RequestId, method: &str, params: &[u8]) -> Bytes {
-    let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
-    out.extend_from_slice(id.as_json());
-    out.extend_from_slice(b",\"method\":");
-    out.extend_from_slice(quoted(method).as_bytes());
-    out.extend_from_slice(b",\"params\":");
-    out.extend_from_slice(params);
-    out.push(b'}');
-    Bytes::from(out)
 }

@@ -8,6 +8,7 @@ use crate::bridge::clock::after;
 use crate::bridge::downgrade::elicitation::UrlError;
 use crate::bridge::downgrade::exchange::Client;
 use crate::bridge::downgrade::{AttachmentId, Content, Downgrading, ExchangeId, UrlRequired};
+use crate::bridge::notice::error_answer;
 use crate::bridge::refused::{INVALID, gateway_error};
 use crate::bridge::shape::{error_to_modern, result_to_modern};
 use crate::rpc::{Message, RequestId, code, error_response, response};
@@ -100,7 +101,7 @@ impl Downgrading {
         let Some(required) = UrlError::of(error) else {
             let modern = error_to_modern(error, client.uri.as_deref());
             return Content::Response {
-                message: error_text(&client.id, &modern.error),
+                message: error_answer(&client.id, &modern.error),
                 status: modern.status,
             };
         };
@@ -160,14 +161,4 @@ impl Downgrading {
         let status = failure.status;
         self.deliver(attachment, Content::Response { message, status });
     }
-}
-
-/// An error response; `error` is JSON text.
-fn error_text(id: &RequestId, error: &[u8]) -> Bytes {
-    let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
-    out.extend_from_slice(id.as_json());
-    out.extend_from_slice(b",\"error\":");
-    out.extend_from_slice(error);
-    out.push(b'}');
-    Bytes::from(out)
 }

@@ -14,6 +14,7 @@ use crate::bridge::downgrade::{
     Written, level,
 };
 use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::notice;
 use crate::bridge::progress::{Progress, TOKEN_IN_META};
 use crate::bridge::shape::is_round_method;
 use crate::rpc::{Message, Object, RequestId, code, meta_key};
@@ -279,5 +280,5 @@ fn upstream_request(message: &Message, id: &RequestId, as_task: bool) -> Bytes {
         params.set("task", "{}");
     }
     let method = message.method().unwrap_or_default();
-    super::handshake::request_text(id, method, &params.into_bytes())
+    notice::request(id, method, &params.into_bytes())
 }

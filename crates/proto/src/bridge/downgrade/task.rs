@@ -14,6 +14,7 @@ use crate::bridge::downgrade::{
     Action, Downgrading, ExchangeId, MAX_PAGES, MAX_TASK_TOOLS, SETTING_AGE, Written,
 };
 use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::notice;
 use crate::bridge::shape::{RELATED_TASK, error_code};
 use crate::rpc::{Kind, Message, code, elements, member, quoted, string};
 
@@ -159,7 +160,7 @@ impl Downgrading {
         let call = self.calls.open(Purpose::Run(id), None);
         let params = format!("{{\"taskId\":{}}}", quoted(task));
         let own = call.to_request_id();
-        let message = super::handshake::request_text(&own, "tasks/result", params.as_bytes());
+        let message = notice::request(&own, "tasks/result", params.as_bytes());
         let written = Written::Request(call);
         self.actions.push_back(Action::Write { message, written });
         call

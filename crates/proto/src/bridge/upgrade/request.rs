@@ -6,6 +6,7 @@ use super::Upgrading;
 use super::exchange::{Exchange, Input};
 use crate::bridge::action::CallId;
 use crate::bridge::envelope::Envelope;
+use crate::bridge::notice;
 use crate::bridge::progress::TOKEN_IN_META;
 use crate::rpc::{Object, meta_key, quoted};
 
@@ -83,17 +84,7 @@ fn written(
     }
     seal(&mut meta, envelope);
     params.set("_meta", meta.into_bytes());
-    let params = params.into_bytes();
-    let method = quoted(method);
-    let mut out = Vec::with_capacity(64 + method.len() + params.len());
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(call.0.to_string().as_bytes());
-    out.extend_from_slice(b",\"method\":");
-    out.extend_from_slice(method.as_bytes());
-    out.extend_from_slice(b",\"params\":");
-    out.extend_from_slice(&params);
-    out.push(b'}');
-    out.into()
+    notice::request(&call.to_request_id(), method, &params.into_bytes())
 }
 
 /// Puts the envelope into `_meta`, in the place of any other.

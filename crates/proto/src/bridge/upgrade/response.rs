@@ -13,6 +13,7 @@ use crate::bridge::action::Nature;
 use crate::bridge::association::{call_of, nature_of};
 use crate::bridge::capabilities::TASKS_EXTENSION;
 use crate::bridge::envelope::LogLevel;
+use crate::bridge::notice::error_answer;
 use crate::bridge::progress::token_of;
 use crate::bridge::refused::INVALID;
 use crate::bridge::shape::{ResultType, error_code, error_to_legacy, result_to_legacy};
@@ -302,15 +303,6 @@ impl Upgrading {
         let message = exchange.progress.as_mut()?.relayed(message)?;
         Some((exchange.request.clone(), message))
     }
-}
-
-/// An error response with this `error`, which is JSON text.
-pub(super) fn error_answer(request: &RequestId, error: &Bytes) -> Bytes {
-    let mut out = Object::new();
-    out.set("jsonrpc", "\"2.0\"");
-    out.set("id", Bytes::copy_from_slice(request.as_json()));
-    out.set("error", error.clone());
-    out.into_bytes()
 }
 
 /// Whether what the server misses is that the client takes tasks.
