@@ -206,11 +206,7 @@ impl InputRequired {
     /// The response, with the state that the client has to give back.
     #[must_use]
     pub fn message(&self, state: &str) -> Bytes {
-        let required = shape::InputRequired {
-            requests: self.requests.clone(),
-            state: Some(quoted(state).into()),
-        };
-        response(&self.id, &required.written(self.server_info.as_ref()))
+        round(&self.id, &self.requests, state, self.server_info.as_ref())
     }
 }
 
@@ -234,12 +230,22 @@ impl UrlRequired {
     /// The response, with the state that the client has to give back.
     #[must_use]
     pub fn message(&self, state: &str) -> Bytes {
-        let required = shape::InputRequired {
-            requests: self.requests.clone(),
-            state: Some(quoted(state).into()),
-        };
-        response(&self.id, &required.written(self.server_info.as_ref()))
+        round(&self.id, &self.requests, state, self.server_info.as_ref())
     }
+}
+
+/// The response that asks for these.
+fn round(
+    id: &RequestId,
+    requests: &[InputRequest],
+    state: &str,
+    server_info: Option<&Bytes>,
+) -> Bytes {
+    let required = shape::InputRequired {
+        requests: requests.to_vec(),
+        state: Some(quoted(state).into()),
+    };
+    response(id, &required.written(server_info))
 }
 
 /// Why writing a request failed.
