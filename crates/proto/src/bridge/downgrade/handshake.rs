@@ -171,10 +171,15 @@ impl Downgrading {
         self.tell_upstream(Bytes::from_static(initialized));
     }
 
-    /// The session could not be opened.
+    /// The session could not be opened, for a reason of the upstream's.
     pub(super) fn never_opened(&mut self, text: &str) {
-        self.fail_all(&Failure::internal(502, "upstream_unavailable", text));
-        self.close(End::NotInitialized(text.to_owned()));
+        self.not_opened(Failure::internal(502, "upstream_unavailable", text));
+    }
+
+    /// The session could not be opened: all that waits is answered with this.
+    pub(super) fn not_opened(&mut self, failure: Failure) {
+        self.fail_all(&failure);
+        self.close(End::NotInitialized(failure.text));
     }
 
     pub(super) fn features(&self) -> Features {

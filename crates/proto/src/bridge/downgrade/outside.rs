@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::bridge::CallId;
 use crate::bridge::downgrade::reply::Failure;
-use crate::bridge::downgrade::{Downgrading, End, ExchangeId};
+use crate::bridge::downgrade::{Downgrading, ExchangeId};
 
 impl Downgrading {
     /// Whose request this is, while it is open.
@@ -33,8 +33,7 @@ impl Downgrading {
     /// HTTP status and `data.reason`; `text` is for people.
     pub fn open_failed(&mut self, status: u16, reason: &'static str, text: &str, now: Instant) {
         if !self.phase.is_over() && self.phase.server().is_none() {
-            self.fail_all(&Failure::internal(status, reason, text));
-            self.close(End::NotInitialized(text.to_owned()));
+            self.not_opened(Failure::internal(status, reason, text));
         }
         self.settle(now);
     }

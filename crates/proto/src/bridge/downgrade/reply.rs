@@ -67,7 +67,7 @@ impl Downgrading {
         now: Instant,
     ) {
         let content = match outcome {
-            Outcome::Failed(failure) => self.failed(client, failure),
+            Outcome::Failed(failure) => self.failed(&client.id, failure),
             Outcome::Result(result) => self.result(method, client, result),
             Outcome::Answered(answer) => match (answer.result(), answer.error()) {
                 (Some(result), _) => self.result(method, client, &result),
@@ -86,7 +86,7 @@ impl Downgrading {
             },
             Err(invalid) => {
                 let text = invalid.to_string();
-                self.failed(client, &Failure::internal(200, INVALID, &text))
+                self.failed(&client.id, &Failure::internal(200, INVALID, &text))
             }
         }
     }
@@ -135,14 +135,14 @@ impl Downgrading {
         self.phase.server_info().cloned()
     }
 
-    fn failed(&self, client: &Client, failure: &Failure) -> Content {
+    fn failed(&self, id: &RequestId, failure: &Failure) -> Content {
         let Failure {
             code,
             status,
             reason,
             text,
         } = failure;
-        let message = gateway_error(&client.id, *code, text, reason, &self.config.upstream);
+        let message = gateway_error(id, *code, text, reason, &self.config.upstream);
         Content::Response {
             message,
             status: *status,
@@ -156,9 +156,7 @@ impl Downgrading {
         id: &RequestId,
         failure: &Failure,
     ) {
-        let (code, text, reason) = (failure.code, &failure.text, failure.reason);
-        let message = gateway_error(id, code, text, reason, &self.config.upstream);
-        let status = failure.status;
-        self.deliver(attachment, Content::Response { message, status });
+        let content = self.failed(id, failure);
+        self.deliver(attachment, content);
     }
 }
