@@ -52,7 +52,7 @@ impl Downgrading {
         let (Some(id), Some(method)) = (message.id(), message.method()) else {
             return; // Unreachable: a request has both.
         };
-        if self.is_asked(id) {
+        if self.asked_by(id).is_some() {
             // One answer to this id is owed already, and a second would be taken for it.
             self.dropped.server_requests += 1;
             return;
@@ -70,16 +70,14 @@ impl Downgrading {
         }
     }
 
-    /// Whether a server request with this id is open.
-    fn is_asked(&self, id: &RequestId) -> bool {
-        self.exchanges
-            .values()
-            .any(|exchange| match &exchange.state {
-                State::Collecting { questions, .. } | State::Parked { questions, .. } => {
-                    questions.has(id)
-                }
-                _ => false,
-            })
+    /// The exchange in which a server request with this id is open.
+    fn asked_by(&self, id: &RequestId) -> Option<ExchangeId> {
+        let mut exchanges = self.exchanges.iter();
+        let found = exchanges.find(|(_, exchange)| {
+            let questions = exchange.state.questions();
+            questions.is_some_and(|questions| questions.has(id))
+        });
+        found.map(|(id, _)| *id)
     }
 
     fn asked(
@@ -159,7 +157,11 @@ impl Downgrading {
         }
     }
 
-    fn with_question(&self, state: State, question: Question, now: Instant) -> State {
+    fn with_question(&self, mut state: State, question: Question, now: Instant) -> State {
+        if let Some(questions) = state.questions_mut() {
+            questions.push(question);
+            return state;
+        }
         match state {
             State::Active {
                 client,
@@ -174,32 +176,6 @@ impl Downgrading {
                     running,
                     questions,
                     until,
-                }
-            }
-            State::Collecting {
-                client,
-                running,
-                mut questions,
-                until,
-            } => {
-                questions.push(question);
-                State::Collecting {
-                    client,
-                    running,
-                    questions,
-                    until,
-                }
-            }
-            State::Parked {
-                parked,
-                running,
-                mut questions,
-            } => {
-                questions.push(question);
-                State::Parked {
-                    parked,
-                    running,
-                    questions,
                 }
             }
             other => other,
@@ -322,50 +298,23 @@ impl Downgrading {
 
     /// The server takes one of its requests back.
     pub(super) fn withdrawn(&mut self, question: &RequestId, now: Instant) {
-        let has = |exchange: &Exchange| match &exchange.state {
-            State::Collecting { questions, .. } | State::Parked { questions, .. } => {
-                questions.has(question)
-            }
-            _ => false,
-        };
-        let found = self.exchanges.iter().find(|(_, exchange)| has(exchange));
-        let exchange = found.map(|(id, _)| *id);
+        let exchange = self.asked_by(question);
         let Some((id, mut exchange)) = exchange.and_then(|id| self.exchanges.remove_entry(&id))
         else {
             self.dropped.cancellations += 1;
             return;
         };
+        if let Some(questions) = exchange.state.questions_mut() {
+            // In a round that was shown, its key in the retry will name nothing.
+            questions.withdraw(question);
+        }
         exchange.state = match exchange.state {
             State::Collecting {
                 client,
                 running,
-                mut questions,
-                until,
-            } => {
-                questions.withdraw(question);
-                match questions.is_empty() {
-                    true => State::Active { client, running },
-                    false => State::Collecting {
-                        client,
-                        running,
-                        questions,
-                        until,
-                    },
-                }
-            }
-            State::Parked {
-                parked,
-                running,
-                mut questions,
-            } => {
-                // Its key in the retry will name nothing.
-                questions.withdraw(question);
-                State::Parked {
-                    parked,
-                    running,
-                    questions,
-                }
-            }
+                questions,
+                ..
+            } if questions.is_empty() => State::Active { client, running },
             other => other,
         };
         self.put_back(id, exchange, now);

@@ -65,12 +65,8 @@ impl Downgrading {
             return;
         };
         let eligible = exchange.is_eligible(self.offered);
-        let mut questions = match &mut exchange.state {
-            State::Collecting { questions, .. } | State::Parked { questions, .. } => {
-                std::mem::take(questions)
-            }
-            _ => super::question::Questions::default(),
-        };
+        let questions = exchange.state.questions_mut();
+        let mut questions = questions.map(std::mem::take).unwrap_or_default();
         let running = exchange.state.running();
         let running = running.map(|running| (running.call, running.token, running.task.clone()));
         self.refuse_all(&mut questions, "the request it belongs to was cancelled");
@@ -309,10 +305,8 @@ impl Downgrading {
 
     /// Nobody can be answered any more.
     fn forget_questions(&mut self, id: ExchangeId) {
-        if let Some(exchange) = self.exchanges.get_mut(&id)
-            && let State::Collecting { questions, .. } | State::Parked { questions, .. } =
-                &mut exchange.state
-        {
+        let exchange = self.exchanges.get_mut(&id);
+        if let Some(questions) = exchange.and_then(|exchange| exchange.state.questions_mut()) {
             questions.take_all();
         }
     }

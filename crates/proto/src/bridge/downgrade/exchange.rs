@@ -74,6 +74,21 @@ impl State {
         }
     }
 
+    /// What the server has asked.
+    pub(super) fn questions(&self) -> Option<&Questions> {
+        match self {
+            Self::Collecting { questions, .. } | Self::Parked { questions, .. } => Some(questions),
+            Self::Waiting(_) | Self::Active { .. } | Self::Held { .. } => None,
+        }
+    }
+
+    pub(super) fn questions_mut(&mut self) -> Option<&mut Questions> {
+        match self {
+            Self::Collecting { questions, .. } | Self::Parked { questions, .. } => Some(questions),
+            Self::Waiting(_) | Self::Active { .. } | Self::Held { .. } => None,
+        }
+    }
+
     /// Who gets what the server says meanwhile.
     pub(super) fn client(&self) -> Option<&Client> {
         match self {
