@@ -10,8 +10,8 @@ use crate::bridge::downgrade::ability::Abilities;
 use crate::bridge::downgrade::exchange::{Client, Exchange, Running, State, Task, Waiting};
 use crate::bridge::downgrade::reply::{Failure, Outcome};
 use crate::bridge::downgrade::{
-    Action, Attached, AttachmentId, Channel, Downgrading, ExchangeId, Lifetime, Refused, Request,
-    Written, level,
+    Action, Attached, AttachmentId, Downgrading, ExchangeId, Lifetime, Refused, Request, Written,
+    level,
 };
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::notice;
@@ -47,8 +47,8 @@ impl Downgrading {
             return Err(Refused::TooManyInFlight { limit });
         }
         let method = request.method().unwrap_or_default();
-        let abilities = Abilities::of_request(request).and(self.offered);
-        if self.config.channel == Channel::Pipe && is_round_method(method) && abilities.any() {
+        let may_be_asked = || Abilities::of_request(request).and(self.offered).any();
+        if self.is_pipe() && is_round_method(method) && may_be_asked() {
             let cancelled = self.calls.cancelled().any(|cancelled| cancelled.eligible);
             if cancelled || self.eligible().next().is_some() {
                 return Err(Refused::Busy);
