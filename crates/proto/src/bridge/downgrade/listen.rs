@@ -21,8 +21,8 @@ pub(super) struct Listen {
     /// What it asked for; once it is past [`Stage::Waiting`], what is honoured of that.
     wanted: Wanted,
     stage: Stage,
-    /// Another session acknowledged it.
-    resumed: bool,
+    /// The client got the acknowledgement, from this session or another: what it says is kept.
+    acknowledged: bool,
     /// What came before the acknowledgement. No more than it hears.
     held: BTreeSet<Notice>,
 }
@@ -33,7 +33,7 @@ enum Stage {
     Waiting,
     /// Its resources are being subscribed to.
     Subscribing,
-    /// Acknowledged.
+    /// They are there.
     Open,
 }
 
@@ -216,7 +216,7 @@ impl Downgrading {
         attachment: AttachmentId,
         id: RequestId,
         wanted: Wanted,
-        resumed: bool,
+        acknowledged: bool,
     ) -> Result<(), Refused> {
         let limits = &self.config.limits;
         if self.listens.len() >= limits.listens {
@@ -236,7 +236,7 @@ impl Downgrading {
             id,
             wanted,
             stage: Stage::Waiting,
-            resumed,
+            acknowledged,
             held: BTreeSet::new(),
         };
         self.listens.insert(attachment, listen);
@@ -275,7 +275,7 @@ impl Downgrading {
             return;
         };
         let honoured = listen.wanted.honoured(features, hears);
-        if listen.resumed && honoured != listen.wanted {
+        if listen.acknowledged && honoured != listen.wanted {
             return self.end_listen(attachment, now);
         }
         listen.held.retain(|notice| honoured.hears(notice));
@@ -294,7 +294,7 @@ impl Downgrading {
         };
         listen.stage = Stage::Open;
         let held = std::mem::take(&mut listen.held);
-        let (notices, acknowledgement) = match listen.resumed {
+        let (notices, acknowledgement) = match std::mem::replace(&mut listen.acknowledged, true) {
             // Something may have changed while nobody heard it.
             true => (listen.wanted.all(), None),
             false => (held, Some(listen.wanted.acknowledgement(&listen.id))),
@@ -342,7 +342,7 @@ impl Downgrading {
         listen.wanted.uris.remove(uri);
         listen.held.remove(&Notice::Updated(uri.to_owned()));
         // What was promised cannot be kept.
-        if listen.resumed || listen.stage == Stage::Open {
+        if listen.acknowledged {
             self.end_listen(attachment, now);
         }
     }
@@ -381,8 +381,7 @@ impl Downgrading {
             let Some(listen) = self.listens.get_mut(&attachment) else {
                 continue;
             };
-            let promised = listen.resumed || listen.stage == Stage::Open;
-            if promised && !listen.wanted.is_empty() {
+            if listen.acknowledged && !listen.wanted.is_empty() {
                 self.end_listen(attachment, now);
             } else if listen.stage == Stage::Subscribing {
                 listen.held.clear();
@@ -398,7 +397,7 @@ impl Downgrading {
     pub(super) fn fail_listens(&mut self, failure: &Failure) {
         for (attachment, listen) in std::mem::take(&mut self.listens) {
             self.attachments.remove(&attachment);
-            if listen.resumed {
+            if listen.acknowledged {
                 let message = final_result(&listen.id);
                 let status = 200;
                 self.deliver(attachment, Content::Response { message, status });
@@ -414,7 +413,7 @@ impl Downgrading {
             self.attachments.remove(&attachment);
             self.actions.push_back(Action::Relisten(Listening {
                 attachment,
-                acknowledged: listen.resumed || listen.stage == Stage::Open,
+                acknowledged: listen.acknowledged,
                 id: listen.id,
                 wanted: listen.wanted,
             }));
