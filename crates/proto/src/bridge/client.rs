@@ -8,6 +8,7 @@ use crate::bridge::clock::Clock;
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::notice::{CANCELLED, cancelled_of};
 use crate::bridge::progress::{Progress, token_of};
+use crate::bridge::refused::Unusable;
 use crate::bridge::{Reframing, Refused};
 use crate::rpc::{Message, RequestId, splice};
 
@@ -140,9 +141,17 @@ pub(super) fn cancellation(message: &Message, own: &RequestId) -> Option<bytes::
 }
 
 /// Whether text of a client may be kept.
-pub(super) fn check_length(length: usize) -> Result<(), Refused> {
+pub(super) fn check_length(length: usize) -> Result<(), Unusable> {
     if length > MAX_KEPT {
-        return Err(Refused::TooLong { limit: MAX_KEPT });
+        return Err(Unusable::TooLong { limit: MAX_KEPT });
     }
     Ok(())
+}
+
+/// The resource that a subscription names.
+pub(super) fn uri_of(message: &Message) -> Result<String, Unusable> {
+    let uri = message.param_str("uri");
+    let uri = uri.ok_or(Unusable::InvalidParameter { parameter: "uri" })?;
+    check_length(uri.len())?;
+    Ok(uri)
 }

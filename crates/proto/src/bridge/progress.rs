@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::bridge::client::check_length;
-use crate::bridge::refused::Refused;
+use crate::bridge::refused::Unusable;
 use crate::rpc::{Message, RequestId, splice};
 
 /// The member of `params._meta` of a request that asks for progress.
@@ -23,8 +23,8 @@ impl Progress {
     /// Whether a request asks for progress.
     ///
     /// # Errors
-    /// [`Refused`] for a token that is too long, or no string or integer. `null` is no token.
-    pub(super) fn asked(request: &Message) -> Result<Option<Self>, Refused> {
+    /// [`Unusable`] for a token that is too long, or no string or integer. `null` is no token.
+    pub(super) fn asked(request: &Message) -> Result<Option<Self>, Unusable> {
         let Some(token) = request.meta(TOKEN_IN_META) else {
             return Ok(None);
         };
@@ -32,7 +32,7 @@ impl Progress {
             return Ok(None);
         }
         check_length(token.len())?;
-        let token = RequestId::parse(token).map_err(|_| Refused::InvalidParameter {
+        let token = RequestId::parse(token).map_err(|_| Unusable::InvalidParameter {
             parameter: TOKEN_IN_META,
         })?;
         Ok(Some(Self { token, last: None }))

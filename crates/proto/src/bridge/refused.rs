@@ -80,6 +80,23 @@ pub enum Refused {
     NotShareable,
 }
 
+/// Why something that a client says cannot be kept. Each machine has its own words for a refusal, and all of
+/// them have these.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    TooLong { limit: usize },
+    InvalidParameter { parameter: &'static str },
+}
+
+impl From<Unusable> for Refused {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::TooLong { limit } => Self::TooLong { limit },
+            Unusable::InvalidParameter { parameter } => Self::InvalidParameter { parameter },
+        }
+    }
+}
+
 impl Refused {
     /// The JSON-RPC code to answer with.
     #[must_use]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::bridge::action::{Action, MemberId};
 use crate::bridge::call::{Call, Purpose, Stage};
-use crate::bridge::client::check_length;
+use crate::bridge::client::uri_of;
 use crate::bridge::clock::Clock;
 use crate::bridge::shared::{Outcome, Turns};
 use crate::bridge::{Reframing, Refused, notice};
@@ -78,9 +78,7 @@ impl Reframing {
         message: &Message,
         now: Instant,
     ) -> Result<(), Refused> {
-        let uri = message.param_str("uri");
-        let uri = uri.ok_or(Refused::InvalidParameter { parameter: "uri" })?;
-        check_length(uri.len())?;
+        let uri = uri_of(message)?;
         let purpose = if message.method() == Some("resources/subscribe") {
             self.check_subscriptions(member, &uri)?;
             Purpose::Subscribe(uri.clone())

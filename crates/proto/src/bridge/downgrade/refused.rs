@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::bridge::refused::gateway_error;
+use crate::bridge::refused::{Unusable, gateway_error};
 use crate::rpc::{Message, code};
 
 /// Why a request was not taken. Nothing was written to the upstream, and nothing of the request is kept:
@@ -89,15 +89,11 @@ impl Refused {
     }
 }
 
-impl From<crate::bridge::Refused> for Refused {
-    fn from(refused: crate::bridge::Refused) -> Self {
-        match refused {
-            crate::bridge::Refused::TooLong { limit } => Self::TooLong { limit },
-            crate::bridge::Refused::InvalidParameter { parameter } => {
-                Self::InvalidParameter { parameter }
-            }
-            // Reading a token or checking a length gives no other one.
-            _ => Self::Over,
+impl From<Unusable> for Refused {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::TooLong { limit } => Self::TooLong { limit },
+            Unusable::InvalidParameter { parameter } => Self::InvalidParameter { parameter },
         }
     }
 }

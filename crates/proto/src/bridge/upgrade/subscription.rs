@@ -13,7 +13,7 @@ use super::resources::{Listen, Opening, Waiter};
 use super::{CallId, Upgrading};
 use crate::backoff::Backoff;
 use crate::bridge::action::Nature;
-use crate::bridge::client::check_length;
+use crate::bridge::client::uri_of;
 use crate::bridge::clock::after;
 use crate::bridge::concerns;
 use crate::bridge::notice::error_answer;
@@ -330,13 +330,6 @@ impl Upgrading {
         }
         self.advance_resources(now);
     }
-}
-
-fn uri_of(message: &Message) -> Result<String, Refused> {
-    let uri = message.param_str("uri");
-    let uri = uri.ok_or(Refused::InvalidParameter { parameter: "uri" })?;
-    check_length(uri.len())?;
-    Ok(uri)
 }
 
 fn filter(uris: &BTreeSet<String>) -> Object {
