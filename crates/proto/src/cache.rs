@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::bridge::concerns;
 use crate::bridge::shape::{Caching, CachingScope, ResultType, error_code};
-use crate::rpc::{Kind, Message, Object, code, member, splice};
+use crate::rpc::{Kind, Message, Object, code, splice};
 use crate::session::Principal;
 
 pub use question::{MAX_QUESTION, Question};
@@ -242,22 +242,22 @@ impl Cache {
             return false;
         }
         let weight = ENTRY + result.len() + ticket.question.len();
-        let whole = ResultType::of(&result) == Ok(ResultType::Complete);
-        if !whole || weight > self.limits.max_answer() || self.limits.entries == 0 {
+        if weight > self.limits.max_answer() || self.limits.entries == 0 {
             return false;
         }
         // In memory of its own: what else was in the message, such as an id, is not counted.
         let result = Bytes::copy_from_slice(&result);
-        let Ok(caching) = Object::parse(&result).map(|result| Caching::of(&result)) else {
+        let Ok(members) = Object::parse(&result) else {
             return false;
         };
-        let fresh_until = now.checked_add(caching.ttl.min(MAX_TTL));
-        let (Some(fresh_until), Some(ttl)) = (fresh_until, member(&result, "ttlMs")) else {
-            return false;
-        };
-        if caching.ttl.is_zero() {
+        let caching = Caching::of(&members);
+        if ResultType::in_object(&members) != ResultType::Complete || caching.ttl.is_zero() {
             return false;
         }
+        let fresh_until = now.checked_add(caching.ttl.min(MAX_TTL));
+        let (Some(fresh_until), Some(ttl)) = (fresh_until, members.get("ttlMs").cloned()) else {
+            return false;
+        };
         let principal = match (caching.scope, ticket.principal) {
             (CachingScope::Public, _) => None,
             (CachingScope::Private, Some(principal)) => Some(principal),

@@ -33,7 +33,8 @@ impl ResultType {
         Ok(Self::in_object(&Object::parse(result)?))
     }
 
-    fn in_object(result: &Object) -> Self {
+    /// What the result is that was taken apart already.
+    pub(crate) fn in_object(result: &Object) -> Self {
         let Some(kind) = result.get("resultType") else {
             return Self::Absent;
         };

@@ -30,7 +30,8 @@ impl Directory {
         principal: Option<&Principal>,
         result: &Bytes,
     ) -> Result<Learned, InvalidResult> {
-        let owner = match (Caching::of(&Object::parse(result)?).scope, principal) {
+        let result = Object::parse(result)?;
+        let owner = match (Caching::of(&result).scope, principal) {
             (CachingScope::Public, _) => None,
             (CachingScope::Private, Some(principal)) => Some(principal),
             (CachingScope::Private, None) => return Ok(Learned::default()),
@@ -40,7 +41,7 @@ impl Directory {
             Some(at) => self.sets.remove(at),
             None => (owner.cloned(), Schemas::default()),
         };
-        let learned = set.1.learn(result);
+        let learned = set.1.learn_from(&result);
         if self.sets.len() == MAX_DIRECTORY {
             self.sets.remove(0);
         }

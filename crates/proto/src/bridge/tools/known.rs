@@ -51,9 +51,13 @@ impl Schemas {
     /// # Errors
     /// [`InvalidResult`] if it is no list of tools; nothing was learned then.
     pub fn learn(&mut self, result: &Bytes) -> Result<Learned, InvalidResult> {
-        let result = Object::parse(result)?;
+        self.learn_from(&Object::parse(result)?)
+    }
+
+    /// As [`learn`](Self::learn), from a page that was taken apart already.
+    pub(super) fn learn_from(&mut self, result: &Object) -> Result<Learned, InvalidResult> {
         let mut learned = Learned::default();
-        for tool in listed(&result)? {
+        for tool in listed(result)? {
             let Some((name, headers)) = headers_of(&tool) else {
                 continue;
             };
