@@ -111,7 +111,7 @@ impl Envelope {
 /// stays as it is.
 #[must_use]
 pub fn strip(message: &Message) -> Bytes {
-    let Some((_, mut meta)) = meta_of(message) else {
+    let Some(mut meta) = meta_of(message) else {
         return message.source().clone();
     };
     meta.retain(|name, _| !KEYS.contains(&name));
@@ -125,7 +125,7 @@ pub fn strip(message: &Message) -> Bytes {
 /// made where they are missing; a `_meta` that is no object is replaced.
 #[must_use]
 pub fn add(message: &Message, envelope: &Envelope) -> Bytes {
-    let mut meta = meta_of(message).map_or_else(Object::new, |(_, meta)| meta);
+    let mut meta = meta_of(message).unwrap_or_default();
     meta.retain(|name, _| !KEYS.contains(&name));
     for (name, value) in envelope.members() {
         meta.set(name, value);
@@ -136,7 +136,7 @@ pub fn add(message: &Message, envelope: &Envelope) -> Bytes {
 /// A notification for a legacy client: without the id of the listen that it came on (R217).
 #[must_use]
 pub fn without_subscription_id(message: &Message) -> Bytes {
-    let Some((_, mut meta)) = meta_of(message) else {
+    let Some(mut meta) = meta_of(message) else {
         return message.source().clone();
     };
     match meta.remove(meta_key::SUBSCRIPTION_ID) {
@@ -146,11 +146,10 @@ pub fn without_subscription_id(message: &Message) -> Bytes {
 }
 
 /// `params._meta`, if it is an object.
-fn meta_of(message: &Message) -> Option<(Bytes, Object)> {
-    let source = message.param("_meta").filter(|value| is_object(value))?;
+fn meta_of(message: &Message) -> Option<Object> {
+    let meta = message.param("_meta").filter(|value| is_object(value))?;
     // The outline has refused members that are there twice.
-    let meta = Object::parse(&source).ok()?;
-    Some((source, meta))
+    Object::parse(&meta).ok()
 }
 
 /// The message with another `params._meta`, or without one that has become empty.

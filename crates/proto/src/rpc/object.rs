@@ -57,9 +57,9 @@ impl Object {
     /// A member that is an object.
     #[must_use]
     pub fn object(&self, name: &str) -> Option<Self> {
-        let value = self.get(name)?;
-        // Most values that are none are told by their first byte.
-        Self::parse(value).ok().filter(|_| is_object(value))
+        // What is none is told by its first byte, and not read.
+        let value = self.get(name).filter(|value| is_object(value))?;
+        Self::parse(value).ok()
     }
 
     /// Whether it has this member.
