@@ -204,7 +204,7 @@ fn response_in(text: Bytes) -> Option<Message> {
 const PROBE_ID: &str = "\"thinpipe-probe\"";
 
 fn discover(headers: &HeaderMap, revision: Revision) -> UpstreamRequest {
-    let mut headers = posted(headers);
+    let mut headers = posted(headers.clone());
     headers.insert(PROTOCOL_VERSION, version(revision));
     headers.insert(METHOD, HeaderValue::from_static("server/discover"));
     UpstreamRequest {
@@ -218,7 +218,7 @@ fn discover(headers: &HeaderMap, revision: Revision) -> UpstreamRequest {
 fn initialize(headers: &HeaderMap, revision: Revision) -> UpstreamRequest {
     UpstreamRequest {
         method: Method::POST,
-        headers: posted(headers),
+        headers: posted(headers.clone()),
         body: proto::initialize_request(PROBE_ID, revision),
         repeatable: false,
     }
@@ -254,8 +254,10 @@ fn negotiated(message: Option<&Option<Message>>) -> Option<Revision> {
     Revision::from_bytes(rpc::string(&named)?.as_bytes())
 }
 
-fn posted(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = plain(headers.clone());
+/// What a POST of Streamable HTTP has, beside what the caller sends with it.
+pub(super) fn posted(headers: HeaderMap) -> HeaderMap {
+    let mut headers = plain(headers);
+    // Servers look for both names, and refuse `*/*`.
     let both = HeaderValue::from_static("application/json, text/event-stream");
     headers.insert(header::ACCEPT, both);
     let json = HeaderValue::from_static("application/json");

@@ -79,13 +79,7 @@ impl Client {
         headers: Option<HeaderMap>,
         is_initialize: bool,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let own = headers.map(probe::plain);
-        let mut headers = own.unwrap_or_else(|| self.headers.clone());
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(header::CONTENT_TYPE, json);
-        // Servers look for both names, and refuse `*/*`.
-        let both = HeaderValue::from_static("application/json, text/event-stream");
-        headers.insert(header::ACCEPT, both);
+        let mut headers = probe::posted(headers.unwrap_or_else(|| self.headers.clone()));
         if !is_initialize {
             self.in_session(&mut headers);
         }
