@@ -3,6 +3,38 @@
 
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+
+/// Delays while a server answers 409 to who opens a stream in the place of another one: it may take a
+/// moment to notice that the other one is gone.
+pub const CONFLICT_DELAYS: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+];
+
+/// Whether the same request may succeed later, although it was answered with this status.
+#[must_use]
+pub fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
+/// What `Retry-After` asks for. Seconds only; a number of any length, which [`Backoff`] bounds. A date is
+/// left to the schedule.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let digits = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
+}
+
 /// A schedule of delays. Time and chance come in as arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {

@@ -2,10 +2,10 @@
 //! the upstream issued.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::backoff::{CONFLICT_DELAYS, is_passing, retry_after};
 use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 use thinpipe_transport::server::{Session, SessionEnd};
@@ -21,10 +21,6 @@ use crate::relay::source::into_stream;
 use crate::relay::{Broken, Resumed};
 use crate::session::{SessionState, upstream_session};
 
-/// An upstream may take a moment to notice that the stream being replaced is gone; until then it says
-/// 409.
-const CONFLICT_DELAYS_MS: [u64; 5] = [20, 50, 100, 250, 500];
-
 impl Route {
     /// Opens a GET stream at the upstream for a client.
     pub(super) async fn open_listen(
@@ -34,7 +30,7 @@ impl Route {
         last: Option<&EventId>,
         replaces: bool,
     ) -> Result<UpstreamResponse, Failure> {
-        let mut delays = CONFLICT_DELAYS_MS.iter();
+        let mut delays = CONFLICT_DELAYS.into_iter();
         loop {
             let mut headers = call.headers.clone();
             let response = self.get_stream(&mut headers, session, last).await?;
@@ -44,7 +40,7 @@ impl Route {
             let Some(delay) = delays.next() else {
                 return Ok(response);
             };
-            tokio::time::sleep(Duration::from_millis(*delay)).await;
+            tokio::time::sleep(delay).await;
         }
     }
 
@@ -116,7 +112,7 @@ impl Route {
                     self.end_session(&session, SessionEnd::UpstreamGone).await;
                     return Resumed::Lost;
                 }
-                status if is_passing(status) => told = retry_after(&response).or(told),
+                status if is_passing(status) => told = retry_after(&response.headers).or(told),
                 status => {
                     let status = status.as_u16();
                     tracing::debug!(
@@ -129,21 +125,4 @@ impl Route {
             }
         }
     }
-}
-
-/// Statuses after which the same request may succeed later.
-fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-        )
-}
-
-/// Seconds only; a number of any length, which [`Backoff`] bounds. A date is left to the schedule.
-fn retry_after(response: &UpstreamResponse) -> Option<Duration> {
-    let value = response.headers.get(http::header::RETRY_AFTER)?;
-    let digits = value.to_str().ok()?.trim();
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use thinpipe_proto::backoff::CONFLICT_DELAYS;
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId};
@@ -24,9 +25,6 @@ const MAX_REFUSAL: usize = 64 << 10;
 
 /// How long that may take.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A server may take a moment to notice that its last standalone stream is gone; until then it says 409.
-const CONFLICT_DELAYS_MS: [u64; 5] = [20, 50, 100, 250, 500];
 
 /// Posts messages, and hands on what answers them.
 pub(in crate::upstream) struct Posts {
@@ -110,7 +108,7 @@ impl Posts {
         if self.streams.has_standalone() {
             return Ok(true);
         }
-        let mut delays = CONFLICT_DELAYS_MS.iter();
+        let mut delays = CONFLICT_DELAYS.into_iter();
         loop {
             let response = self.client.get(None).await?;
             let status = response.status;
@@ -123,7 +121,7 @@ impl Posts {
                 status if self.client.loses_session(status) => return Err(self.client.lost()),
                 StatusCode::CONFLICT => {
                     if let Some(delay) = delays.next() {
-                        tokio::time::sleep(Duration::from_millis(*delay)).await;
+                        tokio::time::sleep(delay).await;
                         continue;
                     }
                 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::RETRY_AFTER;
-use thinpipe_proto::backoff::Backoff;
+use thinpipe_proto::backoff::{Backoff, is_passing, retry_after};
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::rpc::{Message, Payload, RequestId};
 use thinpipe_proto::session::EventId;
@@ -289,7 +288,7 @@ impl Stream {
             status,
         };
         if is_passing(status) {
-            self.retry = retry_after(&response).or(self.retry);
+            self.retry = retry_after(&response.headers).or(self.retry);
             self.broke(error);
         } else if self.request.is_none() && self.last.take().is_some() {
             // What came after the event is not to be had; what comes now may be.
@@ -322,21 +321,4 @@ fn note(
     if goes_on {
         backoff.reset();
     }
-}
-
-/// Statuses after which the same request may succeed later.
-fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-        )
-}
-
-/// Seconds only; a number of any length, which [`Backoff`] bounds. A date is left to the schedule.
-fn retry_after(response: &UpstreamResponse) -> Option<Duration> {
-    let value = response.headers.get(RETRY_AFTER)?;
-    let digits = value.to_str().ok()?.trim();
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }
