@@ -392,46 +392,40 @@ fn idle_keys(raw: &RawUpstream) -> Vec<Idle> {
     idle
 }
 
-fn is_written(raw: &RawUpstream, key: &str) -> bool {
-    match key {
-        "sessions" => raw.sessions.is_some(),
-        "mrtr" => raw.mrtr.is_some(),
-        "list_ttl" => raw.list_ttl.is_some(),
-        "log_level" => raw.log_level.is_some(),
-        "seal_state" => raw.seal_state.is_some(),
-        "session_pool" => !raw.session_pool.is_empty(),
-        "session_pool.max" => raw.session_pool.max.is_some(),
-        "session_pool.wait" => raw.session_pool.wait.is_some(),
-        "session_pool.roots" => raw.session_pool.roots.is_some(),
-        "session_lost" => raw.session_lost.is_some(),
-        "cache.max_entries" => raw.cache.max_entries.is_some(),
-        "cache.max_bytes" => raw.cache.max_bytes.is_some(),
-        "parked" => !raw.parked.is_empty(),
-        "cache" => !raw.cache.is_empty(),
-        "sse_path" => raw.sse_path.is_some(),
-        "messages_path" => raw.messages_path.is_some(),
-        _ => false,
-    }
+/// `KEY at FIELD`: the keys that may mean nothing, and where what is written of them stands.
+macro_rules! keys {
+    ($( $key:literal at $($field:ident).+; )*) => {
+        fn is_written(raw: &RawUpstream, key: &str) -> bool {
+            match key {
+                $( $key => raw.$($field).+ != Default::default(), )*
+                _ => false,
+            }
+        }
+
+        fn forget(raw: &mut RawUpstream, key: &str) {
+            match key {
+                $( $key => raw.$($field).+ = Default::default(), )*
+                _ => {}
+            }
+        }
+    };
 }
 
-fn forget(raw: &mut RawUpstream, key: &str) {
-    match key {
-        "sessions" => raw.sessions = None,
-        "mrtr" => raw.mrtr = None,
-        "list_ttl" => raw.list_ttl = None,
-        "log_level" => raw.log_level = None,
-        "seal_state" => raw.seal_state = None,
-        "session_pool" => raw.session_pool = RawSessionPool::default(),
-        "session_pool.max" => raw.session_pool.max = None,
-        "session_pool.wait" => raw.session_pool.wait = None,
-        "session_pool.roots" => raw.session_pool.roots = None,
-        "session_lost" => raw.session_lost = None,
-        "cache.max_entries" => raw.cache.max_entries = None,
-        "cache.max_bytes" => raw.cache.max_bytes = None,
-        "parked" => raw.parked = RawParked::default(),
-        "cache" => raw.cache = RawCache::default(),
-        "sse_path" => raw.sse_path = None,
-        "messages_path" => raw.messages_path = None,
-        _ => {}
-    }
+keys! {
+    "sessions" at sessions;
+    "mrtr" at mrtr;
+    "list_ttl" at list_ttl;
+    "log_level" at log_level;
+    "seal_state" at seal_state;
+    "session_pool" at session_pool;
+    "session_pool.max" at session_pool.max;
+    "session_pool.wait" at session_pool.wait;
+    "session_pool.roots" at session_pool.roots;
+    "session_lost" at session_lost;
+    "cache.max_entries" at cache.max_entries;
+    "cache.max_bytes" at cache.max_bytes;
+    "parked" at parked;
+    "cache" at cache;
+    "sse_path" at sse_path;
+    "messages_path" at messages_path;
 }

@@ -31,7 +31,7 @@ macro_rules! table {
         $( $key:ident: $kind:ident in $low:expr, $high:expr $(, or $also:expr)? $(, as $field:ident $(. $inner:ident)*)?; )*
     }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub(crate) struct $raw {
             $( pub(crate) $key: Option<$kind>, )*
