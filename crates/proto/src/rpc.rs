@@ -47,6 +47,10 @@ pub mod code {
     pub const SERVER_ERROR: i32 = -32000;
     /// Session not found, as deployed servers say it.
     pub const SESSION_NOT_FOUND: i32 = -32001;
+    /// A resource does not exist (up to 2025-11-25).
+    pub const RESOURCE_NOT_FOUND: i32 = -32002;
+    /// The client has to open a page first (2025-11-25).
+    pub const URL_ELICITATION_REQUIRED: i32 = -32042;
     /// Header missing, malformed or different from the body (2026-07-28).
     pub const HEADER_MISMATCH: i32 = -32020;
     /// A capability the request needs was not declared (2026-07-28).

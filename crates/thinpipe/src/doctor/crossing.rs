@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use thinpipe_gateway::BridgeConfig;
+use thinpipe_proto::bridge::capabilities::TASKS_EXTENSION;
 use thinpipe_proto::revision::{Binding, Revision};
 
 use super::observation::{Identity, Observations, Stream, Transport};
@@ -77,7 +78,7 @@ fn features(seen: &Observations) -> Features {
         tools: declared.contains_key("tools"),
         logging: declared.contains_key("logging"),
         tasks: declared.contains_key("tasks")
-            || extensions.is_some_and(|it| it["io.modelcontextprotocol/tasks"].is_object()),
+            || extensions.is_some_and(|it| it[TASKS_EXTENSION].is_object()),
         changes: lists.iter().any(|list| says(list, "listChanged"))
             || says("resources", "subscribe"),
         stream,

@@ -24,9 +24,6 @@ enum Kind {
     MissingCapability,
 }
 
-/// Resource not found, up to 2025-11-25.
-const RESOURCE_NOT_FOUND: i32 = -32002;
-
 impl RpcError {
     /// An error with a code of the server's own.
     #[must_use]
@@ -97,7 +94,7 @@ impl RpcError {
         match (self.kind, revision.is_modern()) {
             (Kind::Code(code), _) => code,
             (Kind::NoResource, true) => code::INVALID_PARAMS,
-            (Kind::NoResource, false) => RESOURCE_NOT_FOUND,
+            (Kind::NoResource, false) => code::RESOURCE_NOT_FOUND,
             (Kind::MissingCapability, true) => code::MISSING_CAPABILITY,
             (Kind::MissingCapability, false) => code::INVALID_REQUEST,
         }

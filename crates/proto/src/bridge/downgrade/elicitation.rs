@@ -9,10 +9,8 @@ use bytes::Bytes;
 use crate::bridge::downgrade::MAX_ELICITATIONS;
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::shape::{InputRequest, Responses, error_code};
-use crate::rpc::{Object, elements, member, quoted, string};
+use crate::rpc::{Object, code, elements, member, quoted, string};
 
-/// The error that asks for them.
-const URL_ELICITATION_REQUIRED: i32 = -32042;
 /// How many of one error are asked for.
 const MAX_IN_ERROR: usize = 8;
 
@@ -31,7 +29,7 @@ struct Entry {
 impl UrlError {
     /// Reads an `error` member; `None` if it is another error, or says nothing that can be shown.
     pub(super) fn of(error: &Bytes) -> Option<Self> {
-        if error_code(error) != Some(URL_ELICITATION_REQUIRED) {
+        if error_code(error) != Some(code::URL_ELICITATION_REQUIRED) {
             return None;
         }
         let list = member(&member(error, "data")?, "elicitations")?;

@@ -84,7 +84,7 @@ pub(super) fn asked(request: &Message) -> Result<Option<LogLevel>, Refused> {
     }
     let named = request.meta_text(meta_key::LOG_LEVEL);
     let level = named.and_then(|named| LogLevel::from_name(&named));
-    let parameter = "io.modelcontextprotocol/logLevel";
+    let parameter = meta_key::LOG_LEVEL;
     level
         .map(Some)
         .ok_or(Refused::InvalidParameter { parameter })

@@ -47,7 +47,7 @@ pub fn error_to_modern(error: &Bytes, uri: Option<&str>) -> ModernError {
         };
     };
     let edited = match code {
-        RESOURCE_NOT_FOUND => {
+        code::RESOURCE_NOT_FOUND => {
             if let Some(uri) = uri {
                 let mut data = error.object("data").unwrap_or_default();
                 data.set_default("uri", quoted(uri));
@@ -55,7 +55,7 @@ pub fn error_to_modern(error: &Bytes, uri: Option<&str>) -> ModernError {
             }
             code::INVALID_PARAMS
         }
-        URL_ELICITATION_REQUIRED => code::INTERNAL_ERROR,
+        code::URL_ELICITATION_REQUIRED => code::INTERNAL_ERROR,
         code if RESERVED.contains(&code) => code::INTERNAL_ERROR,
         code => code,
     };
@@ -119,12 +119,6 @@ fn code_of(error: &Object) -> Option<i32> {
 fn unreadable() -> Bytes {
     Bytes::from_static(br#"{"code":-32603,"message":"invalid upstream error"}"#)
 }
-
-/// A resource does not exist, up to 2025-11-25.
-const RESOURCE_NOT_FOUND: i32 = -32002;
-
-/// The client has to open a page first, in 2025-11-25.
-const URL_ELICITATION_REQUIRED: i32 = -32042;
 
 /// Codes that are for the specification to define.
 const RESERVED: std::ops::RangeInclusive<i32> = -32099..=-32020;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
+use thinpipe_proto::bridge::shape::is_round_method;
 use thinpipe_proto::rpc::{Message, RequestId};
 
 use super::Service;
@@ -137,7 +138,7 @@ impl<H: MessageHandler> Service<H> {
         context: &Context,
         mut requests: impl Iterator<Item = &'a InputRequest>,
     ) -> Result<(), RpcError> {
-        if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+        if !is_round_method(method) {
             tracing::error!(
                 method,
                 "only tools, prompts and resources may require input"
