@@ -43,6 +43,7 @@ use machine::{Machine, Next, Writes};
 pub(crate) use children::{Children, SharedSessions, Spoken};
 pub(crate) use draining::Draining;
 pub(crate) use member::{Attachment, Member, Place};
+pub(crate) use posts::Posts;
 pub(crate) use presence::{Presence, Watched};
 pub(crate) use task::AT_ONCE;
 

@@ -1,28 +1,23 @@
 //! The task of an upstream session: opening it, reading, writing, keeping the time.
 
-use std::future::{self, Future, poll_fn};
-use std::pin::Pin;
+use std::future;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::downgrade::{Channel, End, Lifetime, WriteFailure, Written};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver, PipeSender};
-use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Owner;
 use super::session::{Session, Unwritten, Write};
 use crate::cache::TOOLS_CHANGED;
 use crate::failure::{Failure, Reason, with_causes};
+use crate::pipe::Posts;
 
 /// A client that takes nothing of a session that it has not for itself, while something waits for it, loses
 /// its answer after this. Others wait for it no longer.
 const STALL: Duration = Duration::from_secs(5);
-
-/// What orders the messages that come after it holds them up no longer than this.
-const HOLDS_UP: Duration = Duration::from_secs(1);
 
 /// How long the end of a server that takes nothing more may take to be read.
 const LAST_READ: Duration = Duration::from_secs(1);
@@ -191,12 +186,13 @@ impl Session {
     /// Writes until the session is over and nothing is left to be written.
     async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
         let patience = (!sender.has_headers()).then(|| self.shared.silence());
-        let mut posts = Posts::new(sender.has_streams(), patience);
+        // How many POSTs there are the machine bounds: requests in flight.
+        let mut posts = Posts::new(if patience.is_some() { 1 } else { usize::MAX });
         loop {
             tokio::select! {
                 // Cancel-safe: a message is taken when it is returned.
                 write = self.wait_for_write(), if posts.has_room() => match write {
-                    Some(write) => posts.begin(sender.clone(), write),
+                    Some(write) => begin(&mut posts, sender.clone(), patience, write),
                     None => break,
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
@@ -223,12 +219,7 @@ impl Session {
 
     /// A message was taken by the server, or not.
     async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
-        let Some(Sent {
-            written,
-            unwritten,
-            result,
-        }) = sent
-        else {
+        let Some(((written, unwritten), result)) = sent else {
             return;
         };
         let Some(result) = result else {
@@ -343,106 +334,32 @@ fn failure(error: &PipeError) -> WriteFailure {
     }
 }
 
-/// A message that is done.
-struct Sent {
-    written: Written,
-    /// An answer of a client may have to be written again.
-    unwritten: Unwritten,
-    /// `None`: it was not taken in time.
-    result: Option<Result<(), PipeError>>,
-}
+/// A message that is done: which one, what an answer of a client takes to be written again, and what came of
+/// it; `None`: it was not taken in time.
+type Sent = ((Written, Unwritten), Option<Result<(), PipeError>>);
 
-/// Messages on their way, the oldest first. How many there are the machine bounds: requests in flight.
-struct Posts {
-    /// Each request is answered by its own POST, which may take as long as the request does.
-    has_streams: bool,
-    /// On a pipe of bytes the next one waits until this one is there, which may take so long.
+/// Begins to write a message. On a pipe of bytes the next one waits until this one is there, which may take
+/// as long as there is `patience`.
+fn begin(
+    posts: &mut Posts<(Written, Unwritten), Option<Result<(), PipeError>>>,
+    sender: PipeSender,
     patience: Option<Duration>,
-    sending: Vec<Sending>,
-    /// The newest of them holds up the next one for so long.
-    newest: Option<Pin<Box<Sleep>>>,
-}
-
-struct Sending {
-    written: Written,
-    unwritten: Unwritten,
-    future: BoxFuture<Option<Result<(), PipeError>>>,
-}
-
-impl Posts {
-    fn new(has_streams: bool, patience: Option<Duration>) -> Self {
-        Self {
-            has_streams,
-            patience,
-            sending: Vec::new(),
-            newest: None,
+    write: Write,
+) {
+    let Write {
+        message,
+        written,
+        headers,
+    } = write;
+    // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
+    let orders = !(sender.has_streams() && matches!(written, Written::Request(_)));
+    let (sent, with) = (message.clone(), headers.clone());
+    let sending = async move {
+        let sending = sender.send_with(sent, with);
+        match patience {
+            Some(patience) => tokio::time::timeout(patience, sending).await.ok(),
+            None => Some(sending.await),
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sending.is_empty()
-    }
-
-    fn has_room(&self) -> bool {
-        self.is_empty() || (self.patience.is_none() && self.newest.is_none())
-    }
-
-    fn begin(&mut self, sender: PipeSender, write: Write) {
-        let Write {
-            message,
-            written,
-            headers,
-        } = write;
-        let (sent, with) = (message.clone(), headers.clone());
-        let patience = self.patience;
-        let future = Box::pin(async move {
-            let sending = sender.send_with(sent, with);
-            match patience {
-                Some(patience) => tokio::time::timeout(patience, sending).await.ok(),
-                None => Some(sending.await),
-            }
-        });
-        self.sending.push(Sending {
-            written,
-            unwritten: Unwritten { message, headers },
-            future,
-        });
-        // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
-        let orders = !(self.has_streams && matches!(written, Written::Request(_)));
-        if orders && self.patience.is_none() {
-            self.newest = Some(Box::pin(tokio::time::sleep(HOLDS_UP)));
-        }
-    }
-
-    /// The next that is done; `None`: the newest has had its time, and another may be begun. Dropping the
-    /// future loses nothing.
-    async fn next(&mut self) -> Option<Sent> {
-        poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
-        for at in 0..self.sending.len() {
-            let Poll::Ready(result) = self.sending[at].future.as_mut().poll(cx) else {
-                continue;
-            };
-            if at + 1 == self.sending.len() {
-                self.newest = None;
-            }
-            // In order: the last one is the newest.
-            let Sending {
-                written, unwritten, ..
-            } = self.sending.remove(at);
-            return Poll::Ready(Some(Sent {
-                written,
-                unwritten,
-                result,
-            }));
-        }
-        let Some(newest) = &mut self.newest else {
-            return Poll::Pending;
-        };
-        std::task::ready!(newest.as_mut().poll(cx));
-        self.newest = None;
-        Poll::Ready(None)
-    }
+    };
+    posts.begin((written, Unwritten { message, headers }), sending, orders);
 }

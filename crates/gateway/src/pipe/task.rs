@@ -8,7 +8,7 @@ use thinpipe_proto::bridge::{CallId, Dropped, End};
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver, PipeSender};
 use tokio_util::sync::CancellationToken;
 
-use super::posts::{Posts, Progress};
+use super::posts::Posts;
 use super::{Owner, UpstreamSession, Write, now};
 use crate::failure::{Failure, Reason, with_causes};
 
@@ -23,6 +23,9 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// How long a shared session is kept for a client.
 const IDLE: Duration = Duration::from_secs(300);
+
+/// A message that is done: the request that it is, and whether the server has it.
+type Sent = (Option<CallId>, Result<(), PipeError>);
 
 impl UpstreamSession {
     /// Serves the session to its end, with at most `at_once` messages on their way up.
@@ -95,18 +98,16 @@ impl UpstreamSession {
             tokio::select! {
                 // Cancel-safe: a message is taken when it is returned.
                 write = self.next_write(), if posts.has_room() => match write {
-                    Some(write) => posts.begin(sender.clone(), write),
+                    Some(write) => begin(&mut posts, sender.clone(), write),
                     None => break,
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
-                progress = posts.next(), if !posts.is_empty() => {
-                    self.progress(progress, owner).await;
-                }
+                sent = posts.next(), if !posts.is_empty() => self.sent(sent, owner).await,
             }
         }
         while !posts.is_empty() {
-            let progress = posts.next().await;
-            self.progress(progress, owner).await;
+            let sent = posts.next().await;
+            self.sent(sent, owner).await;
         }
     }
 
@@ -135,8 +136,8 @@ impl UpstreamSession {
     }
 
     /// A message was taken by the server, or not.
-    async fn progress(&self, progress: Progress, owner: &dyn Owner) {
-        let Progress::Sent(call, Err(error)) = progress else {
+    async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
+        let Some((call, Err(error))) = sent else {
             return;
         };
         if self.is_fatal(call, &error, owner) {
@@ -262,4 +263,18 @@ impl UpstreamSession {
             }
         }
     }
+}
+
+fn begin(
+    posts: &mut Posts<Option<CallId>, Result<(), PipeError>>,
+    sender: PipeSender,
+    write: Write,
+) {
+    let Write {
+        message,
+        call,
+        headers,
+    } = write;
+    let sending = async move { sender.send_with(message, headers).await };
+    posts.begin(call, sending, true);
 }
