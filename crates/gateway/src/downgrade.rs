@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Noting;
+use crate::clock::{now, unix_now};
 use crate::config::{BridgeConfig, Clients};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Chain, MessageContext};
@@ -247,7 +248,7 @@ impl Downgrade {
     /// notes 5.4.1).
     fn is_discovered(&self, post: &Post) -> bool {
         let known = lock(&self.discovered).clone();
-        let fresh = known.filter(|(at, _)| session::now() < *at + self.idle());
+        let fresh = known.filter(|(at, _)| now() < *at + self.idle());
         let Some((_, result)) = fresh.filter(|_| post.is_anyones_question()) else {
             return false;
         };
@@ -267,7 +268,7 @@ impl Downgrade {
         {
             // A copy, which does not keep the message.
             let result = Bytes::copy_from_slice(&result);
-            *lock(&self.discovered) = Some((session::now(), result));
+            *lock(&self.discovered) = Some((now(), result));
         }
     }
 
@@ -398,12 +399,6 @@ fn random() -> Result<u128, NotSealed> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| NotSealed)?;
     Ok(u128::from_be_bytes(random))
-}
-
-/// Seconds since 1970.
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 impl fmt::Debug for Downgrade {

@@ -5,6 +5,7 @@
 //! way that is right.
 
 mod cache;
+mod clock;
 mod config;
 mod downgrade;
 mod failure;

@@ -35,6 +35,7 @@ use thinpipe_transport::upstream::pipe::PipeSender;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::now;
 use crate::interceptor::Chain;
 use crate::stats::Counters;
 
@@ -411,8 +412,4 @@ impl fmt::Debug for UpstreamSession {
             .field("end", &state.end)
             .finish_non_exhaustive()
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -9,7 +9,8 @@ use thinpipe_proto::bridge::downgrade::{
 
 use super::cursor;
 use super::post::{Item, Kind, Last};
-use super::session::{Session, State, now};
+use super::session::{Session, State};
+use crate::clock::now;
 
 impl State {
     pub(super) fn deliver(&mut self, delivery: Delivery, session: &Session) {

@@ -8,6 +8,7 @@ use thinpipe_proto::session::Principal;
 use tokio::sync::Notify;
 
 use super::place::Place;
+use crate::clock::now;
 
 /// What a pool keeps.
 pub(super) trait Pooled {
@@ -174,10 +175,6 @@ impl<S: Pooled> Pool<S> {
     fn lock(&self) -> MutexGuard<'_, Vec<Entry<S>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

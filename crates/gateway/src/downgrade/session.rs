@@ -24,6 +24,7 @@ use super::parked::ParkedPlace;
 use super::pool::Pooled;
 use super::post::{Item, Post};
 use super::state::SessionKey;
+use crate::clock::now;
 use crate::failure::Failure;
 pub(super) use write::{Unwritten, Write};
 
@@ -469,7 +470,3 @@ impl fmt::Debug for Session {
 
 #[cfg(test)]
 mod tests;
-
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}

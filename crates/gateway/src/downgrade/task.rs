@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Owner;
 use super::session::{Session, Unwritten, Write};
 use crate::cache::TOOLS_CHANGED;
+use crate::clock::until;
 use crate::failure::{Failure, Reason, with_causes};
 use crate::pipe::Posts;
 
@@ -279,17 +280,11 @@ impl Session {
     }
 
     async fn wait_until(&self, due: Option<Instant>) {
-        let sleep = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => future::pending().await,
-            }
-        };
         tokio::select! {
             // Cancel-safe: the time is looked at anew.
             () = self.timer.notified() => {}
             // Cancel-safe: the same.
-            () = sleep => self.expire(self.shared.idle()),
+            () = until(due) => self.expire(self.shared.idle()),
         }
     }
 

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::queue::Queue;
 use super::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
+use crate::clock::now;
 use crate::failure::{Failure, Reason};
 use crate::pipe::Children;
 
@@ -318,8 +319,4 @@ impl Drop for Reader {
 
 fn parsed(message: bytes::Bytes) -> Result<Message, Failure> {
     Message::parse(message).map_err(|error| Failure::new(Reason::Invalid, error.to_string()))
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -9,7 +9,8 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 
-use super::{UpstreamSession, now};
+use super::UpstreamSession;
+use crate::clock::now;
 use crate::failure::{Failure, Reason};
 
 /// The pause after the second start in a row that failed; each further one doubles it.

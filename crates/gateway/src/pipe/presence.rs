@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use thinpipe_proto::bridge::upgrade::DEFAULT_RETENTION;
 use thinpipe_proto::rpc::RequestId;
 
-use super::{Member, UpstreamSession, now};
+use super::{Member, UpstreamSession};
+use crate::clock::now;
 
 /// How long a call goes on whose client has left its stream, and may come back for it.
 const RETENTION: Duration = DEFAULT_RETENTION;

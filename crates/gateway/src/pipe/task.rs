@@ -9,7 +9,8 @@ use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver, PipeSend
 use tokio_util::sync::CancellationToken;
 
 use super::posts::Posts;
-use super::{Owner, UpstreamSession, Write, now};
+use super::{Owner, UpstreamSession, Write};
+use crate::clock::{now, until};
 use crate::failure::{Failure, Reason, with_causes};
 
 /// POSTs of HTTP+SSE that are on their way at one time.
@@ -185,17 +186,11 @@ impl UpstreamSession {
     pub(super) async fn keep_time(&self) {
         loop {
             let due = self.arm();
-            let sleep = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due.into()).await,
-                    None => future::pending().await,
-                }
-            };
             tokio::select! {
                 // Cancel-safe: the time is looked at anew.
                 () = self.timer.notified() => {}
                 // Cancel-safe: the same.
-                () = sleep => self.expire(),
+                () = until(due) => self.expire(),
             }
         }
     }

@@ -1,6 +1,5 @@
 //! The task of a program: starting, reading, writing, keeping the time.
 
-use std::future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,8 @@ use thinpipe_proto::bridge::Dropped;
 use thinpipe_proto::bridge::multiplex::Write;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeReceiver, PipeSender};
 
-use super::{Program, Runs, now};
+use super::{Program, Runs};
+use crate::clock::{now, until};
 use crate::failure::with_causes;
 use crate::pipe::Spoken;
 
@@ -164,17 +164,11 @@ impl Program {
     async fn keep_time(&self) {
         loop {
             let due = self.arm();
-            let sleep = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due.into()).await,
-                    None => future::pending().await,
-                }
-            };
             tokio::select! {
                 // Cancel-safe: the time is looked at anew.
                 () = self.timer.notified() => {}
                 // Cancel-safe: the same.
-                () = sleep => self.expire(),
+                () = until(due) => self.expire(),
             }
         }
     }
