@@ -21,7 +21,7 @@ mod task;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -43,6 +43,7 @@ use crate::config::{BridgeConfig, Clients};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Chain, MessageContext};
 use crate::stats::Counters;
+use crate::sync::lock;
 use parked::{Parked, ParkedPlace};
 use place::Place;
 use pool::Pool;
@@ -388,11 +389,6 @@ impl Downgrade {
 
 fn has_pages(asked: &Asked) -> bool {
     asked.message.method().is_some_and(cursor::has_pages)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn random() -> Result<u128, NotSealed> {

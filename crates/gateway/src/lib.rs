@@ -21,6 +21,7 @@ mod route;
 mod sealing;
 mod session;
 mod stats;
+mod sync;
 
 pub use config::{
     BridgeConfig, CacheConfig, ChildUpstream, Clients, Forwarded, GatewayConfig, HealthConfig,

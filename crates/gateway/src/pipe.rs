@@ -18,7 +18,7 @@ mod task;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now;
 use crate::interceptor::Chain;
 use crate::stats::Counters;
+use crate::sync::{found, lock};
 
 use machine::{Machine, Next, Writes};
 
@@ -232,19 +233,9 @@ impl UpstreamSession {
         if let Some(taken) = self.try_send(member, message, &mut headers) {
             return taken.map_err(NotSent::Refused);
         }
-        let waiting = async {
-            loop {
-                let mut room = std::pin::pin!(self.room.notified());
-                // Registered before looking, or room that is made in between would be missed.
-                room.as_mut().enable();
-                if let Some(taken) = self.try_send(member, message, &mut headers) {
-                    return taken.map_err(NotSent::Refused);
-                }
-                room.await;
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        waited.unwrap_or(Err(NotSent::Stuck))
+        let taken = found(&self.room, || self.try_send(member, message, &mut headers));
+        let taken = tokio::time::timeout(PATIENCE, taken).await;
+        taken.map_err(|_| NotSent::Stuck)?.map_err(NotSent::Refused)
     }
 
     /// `None`: there is no room.
@@ -354,8 +345,7 @@ impl UpstreamSession {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use thinpipe_proto::session::Principal;
 
 use super::post::Client;
 use crate::config::ParkedConfig;
+use crate::sync::lock;
 
 /// The calls in front of one server that wait.
 #[derive(Debug)]
@@ -46,8 +47,7 @@ impl Parked {
 
     /// How many wait.
     pub(super) fn count(&self) -> usize {
-        let counts = self.counts.lock();
-        counts.unwrap_or_else(PoisonError::into_inner).total
+        lock(&self.counts).total
     }
 
     /// `None`: as many wait as may.
@@ -56,7 +56,7 @@ impl Parked {
             Principal::Named(name) => Who::Principal(Arc::clone(name)),
             Principal::Anonymous => Who::Address(client.address),
         };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.counts);
         let own = counts.each.get(&who).copied().unwrap_or_default();
         if counts.total >= self.limits.total || own >= self.limits.per_principal {
             return None;
@@ -70,8 +70,7 @@ impl Parked {
 
 impl Drop for ParkedPlace {
     fn drop(&mut self) {
-        let counts = &self.parked.counts;
-        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.parked.counts);
         counts.total -= 1;
         if let Some(own) = counts.each.get_mut(&self.who) {
             *own -= 1;

@@ -1,6 +1,6 @@
 //! The upstream sessions that requests share: which one a request runs on, and when another one is opened.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::place::Place;
 use crate::clock::now;
+use crate::sync::{found, lock};
 
 /// What a pool keeps.
 pub(super) trait Pooled {
@@ -77,18 +78,11 @@ impl<S: Pooled> Pool<S> {
         mut offer: impl FnMut(&Arc<S>) -> Offer<E>,
         open: impl Fn() -> Arc<S>,
     ) -> Result<Arc<S>, NoSession<E>> {
-        let until = tokio::time::Instant::now() + wait;
-        loop {
-            let mut freed = std::pin::pin!(self.freed.notified());
-            // Registered before looking, or what is freed in between would be missed.
-            freed.as_mut().enable();
-            if let Some(done) = self.try_offer(place, max, &first, &mut offer, &open) {
-                return done;
-            }
-            if tokio::time::timeout_at(until, freed).await.is_err() {
-                return Err(NoSession::Full);
-            }
-        }
+        let offered = found(&self.freed, || {
+            self.try_offer(place, max, &first, &mut offer, &open)
+        });
+        let offered = tokio::time::timeout(wait, offered).await;
+        offered.unwrap_or(Err(NoSession::Full))
     }
 
     fn try_offer<E>(
@@ -173,7 +167,7 @@ impl<S: Pooled> Pool<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry<S>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::place::Place;
 use super::state::Digest;
 use crate::cache::is_known_by_principal;
+use crate::sync::{found, lock};
 
 /// Messages that wait for one client. Beyond, its upstream session is not read. Change notices wait beside
 /// them: one for each kind and URI, of which the upstream session bounds the number.
@@ -149,17 +150,7 @@ impl Post {
         if self.lock().has_room() {
             return true;
         }
-        let waiting = async {
-            loop {
-                let mut room = std::pin::pin!(self.room.notified());
-                // Registered before looking, or room that is made in between would be missed.
-                room.as_mut().enable();
-                if self.lock().has_room() {
-                    return;
-                }
-                room.await;
-            }
-        };
+        let waiting = found(&self.room, || self.lock().has_room().then_some(()));
         match patience {
             Some(patience) => tokio::time::timeout(patience, waiting).await.is_ok(),
             None => {
@@ -206,8 +197,7 @@ impl Post {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 

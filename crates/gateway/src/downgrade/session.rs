@@ -4,7 +4,7 @@ mod write;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -26,6 +26,7 @@ use super::post::{Item, Post};
 use super::state::SessionKey;
 use crate::clock::now;
 use crate::failure::Failure;
+use crate::sync::lock;
 pub(super) use write::{Unwritten, Write};
 
 /// One session of the server.
@@ -344,8 +345,7 @@ impl Session {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

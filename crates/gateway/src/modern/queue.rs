@@ -1,13 +1,14 @@
 //! What one call still has to read, of a program that waits for none of its clients.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use thinpipe_proto::bridge::multiplex::{MAX_TOPICS, Nature};
 use thinpipe_proto::rpc::Message;
 
 use super::CallError;
+use crate::sync::lock;
 
 /// Notifications that wait, but for change notices.
 pub(super) const MAX_MESSAGES: usize = 256;
@@ -119,8 +120,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -8,7 +8,7 @@ mod task;
 
 use std::collections::HashMap;
 use std::future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use super::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
 use crate::clock::now;
 use crate::failure::{Failure, Reason};
 use crate::pipe::Children;
+use crate::sync::lock;
 
 /// How long a program is kept for the next call.
 const IDLE: Duration = Duration::from_secs(300);
@@ -244,8 +245,7 @@ impl Program {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Servers that are child processes: how many there are, and when another may be started.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::Sharing;
@@ -12,6 +12,7 @@ use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 use super::UpstreamSession;
 use crate::clock::now;
 use crate::failure::{Failure, Reason};
+use crate::sync::lock;
 
 /// The pause after the second start in a row that failed; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -200,10 +201,6 @@ impl Starts {
             self.not_before = Some(now() + pause);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

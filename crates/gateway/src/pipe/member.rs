@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::MemberId;
@@ -18,6 +18,7 @@ use super::presence::{Presence, Watched};
 use crate::failure::Failure;
 use crate::interceptor::MessageContext;
 use crate::session::Call;
+use crate::sync::lock;
 
 /// One client session, as its upstream session knows it.
 pub(crate) struct Member {
@@ -275,8 +276,4 @@ impl fmt::Debug for Attachment {
             .field("member", &self.member.id)
             .finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
