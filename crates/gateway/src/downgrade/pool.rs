@@ -1,5 +1,6 @@
 //! The upstream sessions that requests share: which one a request runs on, and when another one is opened.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -22,13 +23,15 @@ pub(super) trait Pooled {
 /// Sessions by principal and declared capabilities. A session is in it from the moment it begins to open:
 /// whoever comes meanwhile waits on the session itself, so that nobody opens another.
 pub(super) struct Pool<S> {
-    entries: Mutex<Vec<Entry<S>>>,
+    holders: Mutex<Holders<S>>,
     /// A session has less to do, or is over.
     freed: Notify,
 }
 
+/// The sessions of each; `None`: everybody's.
+type Holders<S> = HashMap<Option<Principal>, Vec<Entry<S>>>;
+
 struct Entry<S> {
-    holder: Option<Principal>,
     declared: Bytes,
     session: Arc<S>,
     used: Instant,
@@ -53,15 +56,16 @@ pub(super) enum NoSession<E> {
 impl<S: Pooled> Pool<S> {
     pub(super) fn new() -> Self {
         Self {
-            entries: Mutex::default(),
+            holders: Mutex::default(),
             freed: Notify::new(),
         }
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        let entries = self.lock();
-        entries.iter().filter(|it| !it.session.is_over()).count()
+        let holders = self.lock();
+        let entries = holders.values().flatten();
+        entries.filter(|it| !it.session.is_over()).count()
     }
 
     /// Offers something to the sessions of a place, `first` before the others, and to a new one if none
@@ -93,12 +97,10 @@ impl<S: Pooled> Pool<S> {
         offer: &mut impl FnMut(&Arc<S>) -> Offer<E>,
         open: &impl Fn() -> Arc<S>,
     ) -> Option<Result<Arc<S>, NoSession<E>>> {
-        let mut entries = self.lock();
+        let mut holders = self.lock();
+        let entries = holders.entry(place.holder.clone()).or_default();
         entries.retain(|entry| !entry.session.is_over());
-        let fits = |entry: &Entry<S>| {
-            let declared = place.is_any || entry.declared == place.declared;
-            declared && entry.holder == place.holder
-        };
+        let fits = |entry: &Entry<S>| place.is_any || entry.declared == place.declared;
         let preferred = entries.iter().position(|e| fits(e) && first(&e.session));
         let others = (0..entries.len()).filter(|at| Some(*at) != preferred);
         for at in preferred.into_iter().chain(others) {
@@ -115,13 +117,12 @@ impl<S: Pooled> Pool<S> {
                 Offer::Refused(error) => return Some(Err(NoSession::Refused(error))),
             }
         }
-        if !Self::make_room(&mut entries, place, max) {
+        if !Self::make_room(entries, max) {
             return None;
         }
         let session = open();
         let offered = offer(&session);
         entries.push(Entry {
-            holder: place.holder.clone(),
             declared: place.declared.clone(),
             session: Arc::clone(&session),
             used: now(),
@@ -134,15 +135,12 @@ impl<S: Pooled> Pool<S> {
         })
     }
 
-    /// Whether the holder may have another session.
-    fn make_room(entries: &mut Vec<Entry<S>>, place: &Place, max: usize) -> bool {
-        let own = |entry: &&Entry<S>| entry.holder == place.holder;
-        if entries.iter().filter(own).count() < max {
+    /// Whether the holder of these may have another session.
+    fn make_room(entries: &mut Vec<Entry<S>>, max: usize) -> bool {
+        if entries.len() < max {
             return true;
         }
-        let mut oldest: Vec<_> = (0..entries.len())
-            .filter(|at| entries[*at].holder == place.holder)
-            .collect();
+        let mut oldest: Vec<_> = (0..entries.len()).collect();
         oldest.sort_by_key(|at| entries[*at].used);
         let idle = oldest
             .into_iter()
@@ -157,17 +155,19 @@ impl<S: Pooled> Pool<S> {
 
     /// A session is over.
     pub(super) fn ended(&self) {
-        let mut entries = self.lock();
-        let over: Vec<_> = entries
-            .extract_if(.., |entry| entry.session.is_over())
-            .collect();
-        drop(entries);
+        let mut holders = self.lock();
+        let mut over = Vec::new();
+        holders.retain(|_, entries| {
+            over.extend(entries.extract_if(.., |entry| entry.session.is_over()));
+            !entries.is_empty()
+        });
+        drop(holders);
         drop(over);
         self.freed();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry<S>>> {
-        lock(&self.entries)
+    fn lock(&self) -> MutexGuard<'_, Holders<S>> {
+        lock(&self.holders)
     }
 }
 
@@ -322,6 +322,6 @@ mod tests {
             assert_eq!(session.number, number);
             session.is_over.store(true, Ordering::Relaxed);
         }
-        assert_eq!(setup.pool.lock().len(), 1);
+        assert_eq!(setup.pool.lock().values().flatten().count(), 1);
     }
 }
