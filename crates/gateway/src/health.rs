@@ -340,10 +340,15 @@ impl Route {
     }
 
     pub(crate) async fn find_out(&self) -> Found {
-        let era = self.era();
-        if let Some(verdict) = era.known() {
-            return Ok(verdict);
+        match self.era().known() {
+            Some(verdict) => Ok(verdict),
+            // Boxed: it is mostly known, and whoever wants to know it is not made larger by the asking.
+            None => Box::pin(self.ask_once()).await,
         }
+    }
+
+    async fn ask_once(&self) -> Found {
+        let era = self.era();
         let before = era.ended.load(Ordering::Acquire);
         let mut last = era.probing.lock().await;
         // Whoever waited for an asking takes what came of it, a failure too: else everybody would wait

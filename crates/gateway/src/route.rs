@@ -195,8 +195,9 @@ impl Route {
         debug_assert!(first, "a route belongs to one server");
     }
 
-    /// Answers an exchange. The future of the common one, a message in a session, is kept small: it
-    /// is allocated for every request, and allocators are slow beyond a kilobyte.
+    /// Answers an exchange. The futures of the common ones, messages in a session and requests of
+    /// 2026-07-28, are kept small: they are allocated for every request, and allocators are slow beyond a
+    /// kilobyte.
     fn answer(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         self.counters.exchange();
         let begun = Begun::new(&exchange, self.log.get().is_some());
@@ -229,6 +230,10 @@ impl Route {
             }
             Inbound::Message(message, session) => Box::pin(async move {
                 let answered = self.in_session(call, message, session).await;
+                self.finished(answered, id.as_ref(), &begun)
+            }),
+            Inbound::Stateless(message) => Box::pin(async move {
+                let answered = self.stateless(call, message).await;
                 self.finished(answered, id.as_ref(), &begun)
             }),
             inbound => Box::pin(async move {

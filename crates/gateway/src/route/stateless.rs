@@ -50,7 +50,7 @@ impl Route {
         };
         if self.upstream().is_none() {
             let answering = self.stateless_on_program(call, context, message, sealing);
-            return answering.await;
+            return Box::pin(answering).await;
         }
         let id = message.id().cloned();
         let purpose = id.map_or(Purpose::Unasked, |id| purpose_of(&message, id));
@@ -76,7 +76,9 @@ impl Route {
         let response = match sealing {
             Some(sealing) => {
                 let sealed = sealing.around(response, self.max_message(), self.buffered());
-                sealed.await.map_err(|error| body_failure(&error))?
+                Box::pin(sealed)
+                    .await
+                    .map_err(|error| body_failure(&error))?
             }
             None => response,
         };
@@ -84,7 +86,7 @@ impl Route {
             && response.media_type == MediaType::Json
             && line.edit.is_none();
         let answer = if is_refusal {
-            self.relay_refusal(response, context).await?
+            Box::pin(self.relay_refusal(response, context)).await?
         } else {
             self.relay(response, line, context).await?
         };
