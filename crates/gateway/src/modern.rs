@@ -113,10 +113,10 @@ impl CallStream {
 }
 
 /// A call whose only message is here already.
-struct Single(Option<Message>);
+pub(crate) struct Single(Option<Message>);
 
 impl Single {
-    fn new(message: Message) -> Self {
+    pub(crate) fn new(message: Message) -> Self {
         Self(Some(message))
     }
 }

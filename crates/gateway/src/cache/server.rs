@@ -9,7 +9,7 @@ use thinpipe_transport::body::BoxFuture;
 
 use super::{Answers, Asked, Noting};
 use crate::failure::{Failure, Reason};
-use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer};
+use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
 
 /// A server of 2026-07-28 whose answers are given again for as long as it says.
 pub(crate) struct Remembering {
@@ -45,20 +45,11 @@ impl ModernServer for Remembering {
 /// The answer that was kept, as all there is to come.
 fn kept(response: Bytes) -> Result<CallStream, CallError> {
     match Message::parse(response) {
-        Ok(message) => Ok(CallStream::new(Kept(Some(message)))),
+        Ok(message) => Ok(CallStream::new(Single::new(message))),
         Err(error) => {
             let text = format!("an answer that was kept cannot be read: {error}");
             Err(CallError::undelivered(Failure::new(Reason::Invalid, text)))
         }
-    }
-}
-
-/// An answer that was kept.
-struct Kept(Option<Message>);
-
-impl Messages for Kept {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Message, CallError>>> {
-        Poll::Ready(self.0.take().map(Ok))
     }
 }
 
