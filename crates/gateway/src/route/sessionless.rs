@@ -4,8 +4,9 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use thinpipe_proto::probe::initialize_request;
-use thinpipe_proto::rpc::{Kind, Message};
+use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::server::conversation::{Conversation, ConversationConfig};
 
@@ -32,7 +33,8 @@ impl Route {
             }
             Err(_) => return Ok(Answer::accepted()),
         };
-        let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+        let id = message.id().filter(|_| message.kind() == Kind::Request);
+        let Some(id) = id.cloned() else {
             // There is nobody whom it could tell anything, and nothing was asked.
             return Ok(Answer::accepted());
         };
@@ -42,14 +44,26 @@ impl Route {
             return Box::pin(self.sessionless_upgraded(call, context, message)).await;
         }
         let attachment = opened?;
-        let begun = attachment.begin(id, context.call(), false);
-        let begun = begun.ok_or_else(Failure::session_gone)?;
         let headers = self.headers_of(call, &attachment, &context)?;
+        self.answer_alone((attachment, context), (id, message), headers)
+            .await
+    }
+
+    /// Answers a request that has a [settled](settle_alone) upstream session for itself, which ends with the
+    /// answer.
+    pub(super) async fn answer_alone(
+        &self,
+        (attachment, context): (Attachment, MessageContext),
+        (id, message): (RequestId, Message),
+        headers: Option<HeaderMap>,
+    ) -> Result<Answer, Failure> {
+        let begun = attachment.begin(&id, context.call(), false);
+        let begun = begun.ok_or_else(Failure::session_gone)?;
         let (upstream, member) = (attachment.upstream(), attachment.member().id());
         if let Err(not_sent) = upstream.send(member, &message, headers).await {
             return self.not_sent(not_sent, &message);
         }
-        let draining = Draining::of(Some(id.clone()), Arc::clone(self.spec.name()));
+        let draining = Draining::of(Some(id), Arc::clone(self.spec.name()));
         drop(message);
         let answer = begun.inlet.answer().await;
         let answer = draining.holding(attachment).around(answer);
@@ -90,19 +104,7 @@ impl Route {
             }
         }
         attachment.upstream().negotiated(revision);
-        attachment.settle(Place {
-            // Nobody has one.
-            session: Weak::new(),
-            conversation: Conversation::new(ConversationConfig::default(), revision),
-            context: MessageContext {
-                direction: Direction::ToClient,
-                carrier: Carrier::Event,
-                method: None,
-                name: None,
-                ..context.clone()
-            },
-            max_message: usize::MAX,
-        });
+        settle_alone(&attachment, context);
         let initialized = Bytes::from_static(INITIALIZED);
         let initialized = Message::parse(initialized).map_err(|error| self.no_answer(&error))?;
         let (upstream, member) = (attachment.upstream(), attachment.member().id());
@@ -110,4 +112,21 @@ impl Route {
         told.map_err(|_| Failure::session_gone())?;
         Ok(attachment)
     }
+}
+
+/// Settles the upstream session of one request, which no client can come back to.
+pub(super) fn settle_alone(attachment: &Attachment, context: &MessageContext) {
+    attachment.settle(Place {
+        // Nobody has one.
+        session: Weak::new(),
+        conversation: Conversation::new(ConversationConfig::default(), context.revision),
+        context: MessageContext {
+            direction: Direction::ToClient,
+            carrier: Carrier::Event,
+            method: None,
+            name: None,
+            ..context.clone()
+        },
+        max_message: usize::MAX,
+    });
 }

@@ -1,7 +1,7 @@
 //! Clients with sessions in front of a server of 2026-07-28 alone (protocol notes 5.3, group B): the session
 //! is the gateway's, and the server is called.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -16,12 +16,13 @@ use thinpipe_transport::server::conversation::{Conversation, ConversationConfig}
 use thinpipe_transport::server::event_buffer::EventBufferConfig;
 use thinpipe_transport::server::{Answer, Session, SessionSlot};
 
+use super::sessionless::settle_alone;
 use super::{Incoming, Route, now, random};
 use crate::config::Resume;
 use crate::failure::{Failure, Reason};
-use crate::interceptor::{Carrier, Direction, MessageContext};
+use crate::interceptor::MessageContext;
 use crate::modern::ModernCall;
-use crate::pipe::{Attachment, Draining, Owner, Place, UpstreamSession};
+use crate::pipe::{Attachment, Owner, UpstreamSession};
 
 /// The id under which the server is asked what it is.
 const DISCOVER_ID: &str = "\"initialize\"";
@@ -147,7 +148,8 @@ impl Route {
         context: MessageContext,
         message: Message,
     ) -> Result<Answer, Failure> {
-        let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+        let id = message.id().filter(|_| message.kind() == Kind::Request);
+        let Some(id) = id.cloned() else {
             // There is nobody whom it could tell anything, and nothing was asked.
             return Ok(Answer::accepted());
         };
@@ -157,38 +159,11 @@ impl Route {
             client_info: None,
             offered: Bytes::from_static(b"{}"),
         };
-        let revision = call.revision;
-        let principal = call.principal.clone();
         let headers = self.headers_over_sse(call.headers, &context)?;
-        let attachment = self.call_session(handshake, principal, headers.clone())?;
-        attachment.settle(Place {
-            // Nobody has one.
-            session: Weak::new(),
-            conversation: Conversation::new(ConversationConfig::default(), revision),
-            context: MessageContext {
-                direction: Direction::ToClient,
-                carrier: Carrier::Event,
-                method: None,
-                name: None,
-                ..context.clone()
-            },
-            max_message: usize::MAX,
-        });
-        let begun = attachment.begin(id, context.call(), false);
-        let begun = begun.ok_or_else(Failure::session_gone)?;
-        let (upstream, member) = (attachment.upstream(), attachment.member().id());
-        if let Err(not_sent) = upstream.send(member, &message, Some(headers)).await {
-            return self.not_sent(not_sent, &message);
-        }
-        let draining = Draining::of(Some(id.clone()), Arc::clone(self.spec().name()));
-        drop(message);
-        let answer = begun.inlet.answer().await;
-        let answer = draining.holding(attachment).around(answer);
-        let context = MessageContext {
-            direction: Direction::ToClient,
-            ..context
-        };
-        self.with_own_headers(&context, answer)
+        let attachment = self.call_session(handshake, call.principal, headers.clone())?;
+        settle_alone(&attachment, &context);
+        self.answer_alone((attachment, context), (id, message), Some(headers))
+            .await
     }
 
     /// Whether the server has no sessions, if it answers with this status to what would belong in one: it did
