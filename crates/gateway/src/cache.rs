@@ -117,7 +117,7 @@ impl Answers {
         if !is_listen && !is_cacheable_method(method) {
             return Asked::Passed;
         }
-        let Some(mut cache) = self.cache() else {
+        let Some(cache) = &self.cache else {
             return Asked::Passed;
         };
         if is_listen {
@@ -127,7 +127,9 @@ impl Answers {
             return Asked::Passed;
         };
         let principal = is_known_by_principal(principal, headers).then_some(principal);
-        match cache.ask(question, principal, now()) {
+        // Held to look only, and not while an answer is copied.
+        let found = lock(cache).ask(question, principal, now());
+        match found {
             Found::Fresh(result) => Asked::Kept(rpc::response(id, &result)),
             Found::Nothing(ticket) => Asked::Noted(self.noting(What::Response {
                 id: id.clone(),
