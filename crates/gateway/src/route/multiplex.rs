@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::shape::{error_code, modern_status};
 use thinpipe_proto::classify::is_read_only_method;
@@ -109,8 +109,10 @@ impl Route {
         let body = self
             .inspect_body(&response, context, line, &mut origin)
             .await?;
-        let mut answer = Answer::json(body.unwrap_or_default());
-        answer.status = status_of(&answer);
+        let body = body.unwrap_or_default();
+        let status = status_of(&response, &body);
+        let mut answer = Answer::json(body);
+        answer.status = status.unwrap_or(answer.status);
         Ok(answer)
     }
 
@@ -134,16 +136,15 @@ pub(super) fn purpose_of(message: &Message, id: RequestId) -> Purpose {
     }
 }
 
-fn status_of(answer: &Answer) -> StatusCode {
-    let thinpipe_transport::body::Body::Full(body) = &answer.body else {
-        return answer.status;
+/// The status that goes with a body, if it is an error: that of `response`, or what was made of it.
+fn status_of(response: &Message, body: &Bytes) -> Option<StatusCode> {
+    let error = if body == response.source() {
+        response.error()
+    } else {
+        Message::parse(body.clone()).ok()?.error()
     };
-    let message = Message::parse(body.clone()).ok();
-    let code = message.and_then(|message| error_code(&message.error()?));
-    let status = code.map(modern_status);
-    status
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .unwrap_or(answer.status)
+    let code = error_code(&error?)?;
+    StatusCode::from_u16(modern_status(code)).ok()
 }
 
 /// The messages of a call as events.
