@@ -112,8 +112,7 @@ impl Route {
     ) -> Result<Answer, Failure> {
         // Each POST is a scope of its own, so that none can cancel another: leaving it is how that is done.
         let cancels = message.method() == Some("notifications/cancelled");
-        let nobody = cancels || self.upstream().is_none() || self.is_pipe().await;
-        if nobody || self.sessions_only().await?.is_some() {
+        if cancels || self.upstream().is_none() || self.sessions_only().await?.is_some() {
             // There is nobody whom it could tell anything, and nothing answers it.
             return Ok(Answer::accepted());
         }
