@@ -224,6 +224,14 @@ impl UpstreamSpec {
         }
     }
 
+    /// How long a request may take without an answer or a sign of life.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        match &self.reached {
+            Reached::Http(http) => http.client.request_timeout,
+            Reached::Stdio(child) => child.request_timeout,
+        }
+    }
+
     /// What is told of a server at a URL; `None` for one of another kind.
     #[must_use]
     pub fn http(&self) -> Option<&HttpUpstream> {

@@ -7,7 +7,6 @@ use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, member, string};
-use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::pipe::Pipe;
@@ -19,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::server::Server;
 use super::stateless::rejected_stateless;
 use super::{Incoming, Route};
-use crate::config::{Reached, UpstreamSpec};
+use crate::config::UpstreamSpec;
 use crate::downgrade::{Asked, Client, Downgrade, NotSealed, Owner, Seals, Settings};
 use crate::failure::Failure;
 use crate::headers;
@@ -37,15 +36,11 @@ pub(super) fn of(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Arc<Downgrade>, NotSealed> {
-    let idle = match &spec.reached {
-        Reached::Http(http) => http.client.request_timeout,
-        Reached::Stdio(program) => program.request_timeout,
-    };
     let settings = Settings {
         upstream: Arc::clone(spec.name()),
         bridge: spec.bridge.clone(),
         clients: spec.clients,
-        idle,
+        idle: spec.request_timeout(),
     };
     Downgrade::new(settings, seals, tasks.clone(), stop.clone())
 }
@@ -115,23 +110,6 @@ impl Route {
     }
 }
 
-impl Route {
-    /// Of what the gateway itself says to a server that several clients share.
-    fn own_context(&self) -> MessageContext {
-        MessageContext {
-            direction: Direction::ToUpstream,
-            carrier: Carrier::Body,
-            revision: Revision::NEWEST_LEGACY,
-            upstream: Arc::clone(self.spec.name()),
-            principal: Principal::Anonymous,
-            session: None,
-            method: Some("initialize".into()),
-            name: None,
-            sequence: 0,
-        }
-    }
-}
-
 impl Owner for Route {
     fn chain(&self) -> &Chain {
         &self.chain
@@ -152,7 +130,11 @@ impl Owner for Route {
             };
             let headers = match headers {
                 Some(headers) => headers,
-                None => self.headers_over_sse(HeaderMap::new(), &self.own_context())?,
+                // What the gateway itself says to a server that several clients share.
+                None => {
+                    let context = self.context_outside(Revision::NEWEST_LEGACY, Some("initialize"));
+                    self.headers_over_sse(HeaderMap::new(), &context)?
+                }
             };
             let known = self.era().known();
             if known.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. })) {
@@ -177,12 +159,7 @@ impl Owner for Route {
         let version = member(result, "protocolVersion");
         let version = version.as_ref().and_then(|version| string(version));
         let revision = version.and_then(|version| Revision::from_bytes(version.as_bytes()));
-        let speaks = revision.map(Spoken::Sessions);
-        self.era.said(speaks);
-        let is_news = children.start_succeeded(speaks);
-        if let Some(speaks) = speaks.filter(|_| is_news) {
-            tracing::info!(upstream = self.name(), %speaks, "a program has answered");
-        }
+        self.program_said(children, revision.map(Spoken::Sessions));
     }
 
     fn never_opened(&self) {

@@ -154,9 +154,17 @@ impl Route {
 
     /// How long a server may take to answer.
     pub(super) fn request_timeout(&self) -> Duration {
-        match &self.spec.reached {
-            Reached::Http(http) => http.client.request_timeout,
-            Reached::Stdio(program) => program.request_timeout,
+        self.spec.request_timeout()
+    }
+
+    /// The bounds of an upstream session, whatever it is.
+    pub(super) fn session_limits(&self) -> Limits {
+        let idle = self.request_timeout();
+        Limits {
+            idle,
+            cap: DEFAULT_CAP.max(idle),
+            absolute_cap: DEFAULT_ABSOLUTE_CAP.max(idle),
+            ..Limits::default()
         }
     }
 
@@ -329,17 +337,10 @@ impl Route {
         sharing: Sharing,
         at_once: usize,
     ) -> Arc<UpstreamSession> {
-        let idle = self.request_timeout();
-        let limits = Limits {
-            idle,
-            cap: DEFAULT_CAP.max(idle),
-            absolute_cap: DEFAULT_ABSOLUTE_CAP.max(idle),
-            ..Limits::default()
-        };
         let config = Config {
             upstream: self.name().to_owned(),
             sharing,
-            limits,
+            limits: self.session_limits(),
         };
         self.stats().session_opened();
         let session = UpstreamSession::new(pipe.sender.clone(), config);
@@ -360,11 +361,7 @@ impl Route {
         match (&asked, session.end()) {
             (Ok((_, answer)), _) => {
                 let speaks = spoken(answer);
-                let is_news = children.start_succeeded(speaks);
-                if let Some(speaks) = speaks.filter(|_| is_news) {
-                    tracing::info!(upstream = self.name(), %speaks, "a program has answered");
-                }
-                self.era().said(speaks);
+                self.program_said(children, speaks);
                 if speaks == Some(Spoken::Stateless) {
                     let text = format!(
                         "{} has no initialize: it speaks 2026-07-28 without sessions only",
@@ -379,6 +376,15 @@ impl Route {
             (Err(_), _) => {}
         }
         asked
+    }
+
+    /// A program has answered `initialize`, and by that said what it speaks; `None`: not that.
+    pub(super) fn program_said(&self, children: &Children, speaks: Option<Spoken>) {
+        let is_news = children.start_succeeded(speaks);
+        if let Some(speaks) = speaks.filter(|_| is_news) {
+            tracing::info!(upstream = self.name(), %speaks, "a program has answered");
+        }
+        self.era().said(speaks);
     }
 
     /// Attaches a client session and gives its `initialize`; what comes back is the answer of the

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use thinpipe_proto::bridge::MemberId;
 use thinpipe_proto::bridge::upgrade::{self, Config, Handshake, Upgrading};
-use thinpipe_proto::bridge::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, Limits, MemberId};
 use thinpipe_proto::probe::discover_request;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{self, Kind, Message, response};
@@ -98,15 +98,9 @@ impl Route {
         principal: Principal,
         headers: HeaderMap,
     ) -> Result<Attachment, Failure> {
-        let idle = self.request_timeout();
         let has_headers = self.upstream().is_some();
         let config = Config {
-            limits: Limits {
-                idle,
-                cap: DEFAULT_CAP.max(idle),
-                absolute_cap: DEFAULT_ABSOLUTE_CAP.max(idle),
-                ..Limits::default()
-            },
+            limits: self.session_limits(),
             headers: has_headers,
             retention: EventBufferConfig::resumable().retention,
             log_level: self.spec().bridge.log_level,
