@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "it serves other tests too")]
+#[path = "../pipes/front.rs"]
+mod gateway;
+
 mod answers;
 mod headers;
 mod interceptors;
@@ -15,14 +19,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use thinpipe_gateway::interceptor::Interceptor;
-use thinpipe_gateway::{ChildUpstream, Gateway, GatewayConfig, ProgramEra, Reached, UpstreamSpec};
-use thinpipe_proto::access::AccessPolicy;
-use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_gateway::{ChildUpstream, ProgramEra, Reached, UpstreamSpec};
 use thinpipe_testkit::{Client, Era, Upstream, rpc};
-use thinpipe_transport::server::{AccessToken, Server, ServerConfig};
+use thinpipe_transport::server::{Server, ServerConfig};
 use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::stdio::StdioConfig;
-use tokio::net::TcpListener;
 
 /// A gateway in front of a whole server of 2026-07-28, whose answers are good for a minute.
 struct Front {
@@ -66,37 +67,17 @@ impl Front {
         tokens: &[&str],
         change: impl FnOnce(&mut UpstreamSpec),
     ) -> Self {
-        let mut spec = UpstreamSpec::new("/mcp", reached);
-        change(&mut spec);
-        let gateway = GatewayConfig {
-            upstreams: vec![spec],
-            deprecation: DeprecationConfig::default(),
-            state_keys: Vec::new(),
+        let change = |spec: &mut UpstreamSpec| {
+            spec.sse = None;
+            change(spec);
         };
-        let token = |name: &&str| AccessToken {
-            principal: (*name).to_owned(),
-            token: (*name).to_owned(),
-        };
-        let builder = Server::builder(ServerConfig {
-            access: AccessPolicy {
-                loopback: true,
-                ..AccessPolicy::default()
-            },
-            tokens: tokens.iter().map(token).collect(),
-            ..ServerConfig::default()
-        });
-        let gateway =
-            Gateway::with_interceptors(gateway, builder.buffered(), interceptors).unwrap();
-        let server = gateway.mount(builder).build();
-        gateway.start(&server);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let accepting = server.clone();
-        server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
+        let configure = |config: &mut ServerConfig| config.tokens = gateway::tokens(tokens);
+        let front = gateway::Front::whole(reached, change, configure, Vec::new(), interceptors);
+        let front = front.await;
         Self {
             upstream,
-            client: Client::new(&format!("http://{address}/mcp")),
-            _server: server,
+            client: Client::new(&front.mcp),
+            _server: front.server,
         }
     }
 

@@ -5,11 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use thinpipe_gateway::{ProgramEra, Reached, StateKey};
 use thinpipe_testkit::{Client, Event, Script, rpc};
-use thinpipe_transport::server::AccessToken;
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
-use crate::front::Front;
-
+use crate::front::{Front, tokens};
 use crate::place::{
     ALICE, BOB, Place, WAYS, Way, accepted, answers, ask, asked, call, listen, request, retry,
 };
@@ -199,13 +197,7 @@ async fn a_program_that_does_not_read_is_ended() {
         program.pin = Some(ProgramEra::Legacy);
         program.request_timeout = Duration::from_millis(300);
     }
-    let tokens = |config: &mut thinpipe_transport::server::ServerConfig| {
-        config.tokens = vec![AccessToken {
-            principal: ALICE.to_owned(),
-            token: ALICE.to_owned(),
-        }];
-    };
-    let front = Front::with(reached, |_| {}, tokens).await;
+    let front = Front::with(reached, |_| {}, |config| config.tokens = tokens(&[ALICE])).await;
     let client = Client::new(&front.mcp).with_token(ALICE);
     // More than a pipe holds.
     let arguments = json!({"name": "t", "arguments": {"x": "x".repeat(1 << 20)}});

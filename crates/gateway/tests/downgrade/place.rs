@@ -5,11 +5,11 @@ use thinpipe_gateway::{HttpUpstream, Reached, StateKey, UpstreamSpec};
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::rpc::Modern;
 use thinpipe_testkit::{Behaviour, Client, Connection, Era, Response, Upstream, rpc};
-use thinpipe_transport::server::{AccessToken, ServerConfig};
+use thinpipe_transport::server::ServerConfig;
 use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
-use crate::front::Front;
+use crate::front::{Front, tokens};
 
 /// How the server is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +101,6 @@ impl Place {
     pub(crate) fn count(&self, what: &str) -> usize {
         self.upstream.requests(what).len()
     }
-}
-
-fn tokens(principals: &[&str]) -> Vec<AccessToken> {
-    let token = |name: &&str| AccessToken {
-        principal: (*name).to_owned(),
-        token: (*name).to_owned(),
-    };
-    principals.iter().map(token).collect()
 }
 
 fn reached(way: Way, upstream: &Upstream) -> Reached {

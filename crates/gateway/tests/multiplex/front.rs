@@ -1,13 +1,12 @@
 //! A gateway in front of one server.
 
 use serde_json::{Value, json};
-use thinpipe_gateway::{Gateway, GatewayConfig, Reached, Route, UpstreamSpec};
-use thinpipe_proto::access::AccessPolicy;
-use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_gateway::{Gateway, Reached, Route, UpstreamSpec};
 use thinpipe_testkit::rpc::{Modern, modern};
 use thinpipe_testkit::{Client, Connection, Response};
-use thinpipe_transport::server::{AccessToken, Server, ServerConfig};
-use tokio::net::TcpListener;
+use thinpipe_transport::server::{Server, ServerConfig};
+
+use crate::gateway;
 
 pub(crate) struct Front {
     pub(crate) client: Client,
@@ -33,41 +32,16 @@ impl Front {
         change: impl FnOnce(&mut UpstreamSpec),
         principals: &[&str],
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
-        let mut spec = UpstreamSpec::new("/mcp", reached);
-        change(&mut spec);
-        let upstreams = GatewayConfig {
-            upstreams: vec![spec],
-            deprecation: DeprecationConfig::default(),
-            state_keys: Vec::new(),
+        let change = |spec: &mut UpstreamSpec| {
+            spec.sse = None;
+            change(spec);
         };
-        let config = ServerConfig {
-            access: AccessPolicy {
-                loopback: true,
-                ..AccessPolicy::default()
-            },
-            tokens: principals
-                .iter()
-                .map(|name| AccessToken {
-                    principal: (*name).to_owned(),
-                    token: (*name).to_owned(),
-                })
-                .collect(),
-            ..ServerConfig::default()
-        };
-        let builder = Server::builder(config);
-        let gateway = Gateway::new(upstreams, builder.buffered()).expect("a gateway");
-        let server = gateway.mount(builder).build();
-        gateway.start(&server);
-        let accepting = server.clone();
-        server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
+        let configure = |config: &mut ServerConfig| config.tokens = gateway::tokens(principals);
+        let front = gateway::Front::with(reached, change, configure).await;
         Self {
-            client: Client::new(&format!("http://{address}/mcp")),
-            server,
-            gateway,
+            client: Client::new(&front.mcp),
+            server: front.server,
+            gateway: front.gateway,
         }
     }
 

@@ -1,9 +1,12 @@
 //! A gateway with both bindings on its client side.
 
+use std::sync::Arc;
+
+use thinpipe_gateway::interceptor::Interceptor;
 use thinpipe_gateway::{Gateway, GatewayConfig, Reached, Route, SsePaths, StateKey, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
-use thinpipe_transport::server::{Server, ServerConfig, SseConfig};
+use thinpipe_transport::server::{AccessToken, Server, ServerConfig, SseConfig};
 use tokio::net::TcpListener;
 
 /// A gateway in front of one server.
@@ -34,6 +37,17 @@ impl Front {
         configure: impl FnOnce(&mut ServerConfig),
         state_keys: Vec<StateKey>,
     ) -> Self {
+        Self::whole(reached, change, configure, state_keys, &[]).await
+    }
+
+    /// The same, behind interceptors of the test's own.
+    pub(crate) async fn whole(
+        reached: impl Into<Reached>,
+        change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
+        state_keys: Vec<StateKey>,
+        interceptors: &[Arc<dyn Interceptor>],
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener
             .local_addr()
@@ -60,7 +74,8 @@ impl Front {
         };
         configure(&mut config);
         let builder = Server::builder(config);
-        let gateway = Gateway::new(upstreams, builder.buffered()).expect("a gateway");
+        let gateway = Gateway::with_interceptors(upstreams, builder.buffered(), interceptors);
+        let gateway = gateway.expect("a gateway");
         let server = gateway.mount(builder).build();
         gateway.start(&server);
         let accepting = server.clone();
@@ -87,4 +102,13 @@ impl Front {
         })
         .await;
     }
+}
+
+/// Tokens of these principals, which are their names too.
+pub(crate) fn tokens(principals: &[&str]) -> Vec<AccessToken> {
+    let token = |name: &&str| AccessToken {
+        principal: (*name).to_owned(),
+        token: (*name).to_owned(),
+    };
+    principals.iter().map(token).collect()
 }

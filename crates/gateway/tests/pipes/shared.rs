@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 use thinpipe_gateway::Sharing;
 use thinpipe_testkit::{Client, Connection, RequestBuilder, Response, rpc};
-use thinpipe_transport::server::AccessToken;
 
-use crate::front::Front;
+use crate::front::{Front, tokens};
 use crate::server::{Carrier, Scripted, Speaker};
 
 const REVISION: &str = "2025-06-18";
@@ -65,13 +64,7 @@ async fn start() -> (Front, Scripted, Speaker, Guest, Guest) {
     let front = Front::with(
         server.reached(),
         |spec| spec.bridge.sessions = Some(Sharing::Shared),
-        |config| {
-            let tokens = ["alice", "bob"].map(|name| AccessToken {
-                principal: name.to_owned(),
-                token: name.to_owned(),
-            });
-            config.tokens = tokens.to_vec();
-        },
+        |config| config.tokens = tokens(&["alice", "bob"]),
     )
     .await;
     let speaking = async {

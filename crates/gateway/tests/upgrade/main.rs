@@ -2,6 +2,10 @@
 //! a library, over sockets, between a client of either binding and a counting upstream.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "it serves other tests too")]
+#[path = "../pipes/front.rs"]
+mod gateway;
+
 mod calls;
 mod client;
 mod failures;
