@@ -156,13 +156,7 @@ async fn r239_a_listen_ends_with_the_process() {
             assert_eq!(slow.response().await.answer().await["id"], 1);
         };
         tokio::join!(ending, reading);
-        thinpipe_testkit::eventually("the sessions have ended", async || {
-            match place.upstream.sessions() {
-                sessions if sessions.is_empty() => Ok(()),
-                sessions => Err(format!("{sessions:?}")),
-            }
-        })
-        .await;
+        place.no_session_is_left().await;
     }
 }
 

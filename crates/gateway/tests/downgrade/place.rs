@@ -93,6 +93,17 @@ impl Place {
         Self { upstream, front }
     }
 
+    /// Until the server has no session any more.
+    pub(crate) async fn no_session_is_left(&self) {
+        thinpipe_testkit::eventually("the sessions have ended", async || {
+            match self.upstream.sessions() {
+                sessions if sessions.is_empty() => Ok(()),
+                sessions => Err(format!("{sessions:?}")),
+            }
+        })
+        .await;
+    }
+
     pub(crate) fn client(&self, token: &str) -> Client {
         Client::new(&self.front.mcp).with_token(token)
     }

@@ -78,13 +78,7 @@ async fn r231_anonymous_requests_have_sessions_of_their_own() {
         assert_eq!(prompts.len(), 2, "{way:?} {listed}");
         assert_eq!(listed["result"].get("nextCursor"), None);
         assert_eq!(place.count("initialize"), 2, "{way:?}");
-        thinpipe_testkit::eventually("the sessions have ended", async || {
-            match place.upstream.sessions() {
-                sessions if sessions.is_empty() => Ok(()),
-                sessions => Err(format!("{sessions:?}")),
-            }
-        })
-        .await;
+        place.no_session_is_left().await;
     }
 }
 
