@@ -4,6 +4,9 @@
 #[expect(dead_code, reason = "it serves other tests too")]
 #[path = "../pipes/front.rs"]
 mod gateway;
+#[expect(dead_code, reason = "it serves other tests too")]
+#[path = "../pipes/relay.rs"]
+mod relay;
 
 mod front;
 mod http;

@@ -4,85 +4,50 @@ use std::panic::Location;
 
 use serde_json::{Value, json};
 use thinpipe_gateway::{ChildUpstream, ProgramEra, Reached};
-use thinpipe_testkit::DEADLINE;
-use thinpipe_transport::upstream::stdio::StdioConfig;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// Joins a child's standard streams to a socket of the test. When the test closes it, the child dies as if
-/// it were killed; when its input ends, it leaves.
-const RELAY: &str = r#"
-exec 3<>"/dev/tcp/127.0.0.1/$1"
-{ cat <&3; kill -KILL $$; } &
-cat >&3
-kill $!
-"#;
+use crate::relay::{Process, Relay, with_method};
 
 pub(crate) const STAMP: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// A program, of which each process is the test's to speak for.
-pub(crate) struct Scripted(TcpListener);
+pub(crate) struct Scripted(Relay);
 
 impl Scripted {
     pub(crate) async fn start() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").await.expect("a free port"))
-    }
-
-    fn process(&self) -> StdioConfig {
-        let address = self.0.local_addr();
-        let port = address.expect("a bound socket has an address").port();
-        let mut config = StdioConfig::new("up".into(), "bash");
-        config.args = ["-c", RELAY, "relay"].map(Into::into).to_vec();
-        config.args.push(port.to_string().into());
-        config
+        Self(Relay::start().await)
     }
 
     /// It is asked what it speaks.
     pub(crate) fn unknown(&self) -> Reached {
-        self.process().into()
+        self.0.config().into()
     }
 
     /// It is known to speak 2026-07-28.
     pub(crate) fn modern(&self) -> Reached {
         Reached::Stdio(ChildUpstream {
             pin: Some(ProgramEra::Modern),
-            ..ChildUpstream::new(self.process())
+            ..ChildUpstream::new(self.0.config())
         })
     }
 
     /// The next process that is started.
     pub(crate) async fn process_started(&self) -> Speaker {
-        let accepted = tokio::time::timeout(DEADLINE, self.0.accept()).await;
-        let (stream, _) = accepted
-            .expect("a child was started")
-            .expect("a connection");
-        let (reading, writing) = stream.into_split();
-        Speaker {
-            reading: BufReader::new(reading),
-            writing,
-        }
+        Speaker(self.0.process_started().await)
     }
 
     /// Whether another process was started and has come so far as to say so.
     pub(crate) async fn is_started_again(&self) -> bool {
-        std::future::poll_fn(|cx| std::task::Poll::Ready(self.0.poll_accept(cx).is_ready())).await
+        std::future::poll_fn(|cx| std::task::Poll::Ready(self.0.0.poll_accept(cx).is_ready())).await
     }
 }
 
 /// One process of a program.
-pub(crate) struct Speaker {
-    reading: BufReader<OwnedReadHalf>,
-    writing: OwnedWriteHalf,
-}
+pub(crate) struct Speaker(Process);
 
 impl Speaker {
     /// The next message that the gateway has sent; `None`: it has closed the pipe.
     pub(crate) async fn heard(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        let read = tokio::time::timeout(DEADLINE, self.reading.read_line(&mut line)).await;
-        let read = read.expect("a line comes, or the end").unwrap_or(0);
-        (read > 0).then(|| serde_json::from_str(&line).expect("a line is a message"))
+        self.0.heard().await
     }
 
     /// The next message, which has this method.
@@ -92,19 +57,11 @@ impl Speaker {
         method: &'a str,
     ) -> impl Future<Output = Value> + use<'a> {
         let at = Location::caller();
-        async move {
-            let message = self.heard().await;
-            let message =
-                message.unwrap_or_else(|| panic!("{method} awaited at {at}, but the end"));
-            assert_eq!(message["method"], method, "at {at}: {message}");
-            message
-        }
+        async move { with_method(self.heard().await, method, at) }
     }
 
     pub(crate) async fn say(&mut self, message: impl ToString) {
-        let line = format!("{}\n", message.to_string());
-        let written = self.writing.write_all(line.as_bytes()).await;
-        written.expect("the child takes it");
+        self.0.say(message).await;
     }
 
     pub(crate) async fn notify(&mut self, method: &str, params: Value) {

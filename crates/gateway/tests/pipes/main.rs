@@ -9,6 +9,7 @@ mod http_sse;
 mod interceptors;
 mod limits;
 mod matrix;
+mod relay;
 mod server;
 mod sessionless;
 mod shared;

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use thinpipe_gateway::{HttpUpstream, Reached};
 use thinpipe_proto::revision::Binding;
-use thinpipe_testkit::{DEADLINE, SseUpstream};
+use thinpipe_testkit::SseUpstream;
 use thinpipe_transport::upstream::UpstreamConfig;
-use thinpipe_transport::upstream::stdio::StdioConfig;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::relay::{Process, Relay, with_method};
 
 /// What carries a server's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,27 +17,16 @@ pub(crate) enum Carrier {
     HttpSse,
 }
 
-/// Joins a child's standard streams to a socket of the test. When the test closes it, the child dies as if
-/// it were killed; when its input ends, it leaves.
-const RELAY: &str = r#"
-exec 3<>"/dev/tcp/127.0.0.1/$1"
-{ cat <&3; kill -KILL $$; } &
-cat >&3
-kill $!
-"#;
-
 /// A server, of which each session is the test's to speak for.
 pub(crate) enum Scripted {
-    Stdio(TcpListener),
+    Stdio(Relay),
     HttpSse(Arc<SseUpstream>, usize),
 }
 
 impl Scripted {
     pub(crate) async fn start(carrier: Carrier) -> Self {
         match carrier {
-            Carrier::Stdio => {
-                Self::Stdio(TcpListener::bind("127.0.0.1:0").await.expect("a free port"))
-            }
+            Carrier::Stdio => Self::Stdio(Relay::start().await),
             Carrier::HttpSse => {
                 let upstream = SseUpstream::start().await;
                 upstream.tell(|state| state.answers = false);
@@ -50,16 +37,7 @@ impl Scripted {
 
     pub(crate) fn reached(&self) -> Reached {
         match self {
-            Self::Stdio(listener) => {
-                let port = listener
-                    .local_addr()
-                    .expect("a bound socket has an address")
-                    .port();
-                let mut config = StdioConfig::new("up".into(), "bash");
-                config.args = ["-c", RELAY, "relay"].map(Into::into).to_vec();
-                config.args.push(port.to_string().into());
-                config.into()
-            }
+            Self::Stdio(program) => program.config().into(),
             Self::HttpSse(upstream, _) => Reached::Http(HttpUpstream {
                 client: UpstreamConfig::new("up".into(), upstream.url().parse().expect("a URL")),
                 pin: Some(Binding::HttpSse),
@@ -70,14 +48,7 @@ impl Scripted {
     /// The next session that a client opens.
     pub(crate) async fn session(&mut self) -> Speaker {
         match self {
-            Self::Stdio(listener) => {
-                let accepted = tokio::time::timeout(DEADLINE, listener.accept()).await;
-                let (stream, _) = accepted
-                    .expect("a child was started")
-                    .expect("a connection");
-                let (reading, writing) = stream.into_split();
-                Speaker::Child(BufReader::new(reading), writing)
-            }
+            Self::Stdio(program) => Speaker::Child(program.process_started().await),
             Self::HttpSse(upstream, next) => {
                 let index = *next;
                 upstream
@@ -96,7 +67,7 @@ impl Scripted {
 
 /// One session of a server.
 pub(crate) enum Speaker {
-    Child(BufReader<OwnedReadHalf>, OwnedWriteHalf),
+    Child(Process),
     Stream {
         upstream: Arc<SseUpstream>,
         index: usize,
@@ -108,12 +79,7 @@ impl Speaker {
     /// The next message that the gateway has sent; `None`: it has ended the session.
     pub(crate) async fn heard(&mut self) -> Option<Value> {
         match self {
-            Self::Child(reading, _) => {
-                let mut line = String::new();
-                let read = tokio::time::timeout(DEADLINE, reading.read_line(&mut line)).await;
-                let read = read.expect("a line comes, or the end").unwrap_or(0);
-                (read > 0).then(|| serde_json::from_str(&line).expect("a line is a message"))
-            }
+            Self::Child(process) => process.heard().await,
             Self::Stream {
                 upstream,
                 index,
@@ -151,22 +117,12 @@ impl Speaker {
         method: &'a str,
     ) -> impl Future<Output = Value> + use<'a> {
         let at = std::panic::Location::caller();
-        async move {
-            let message = self.heard().await;
-            let message =
-                message.unwrap_or_else(|| panic!("{method} awaited at {at}, but the end"));
-            assert_eq!(message["method"], method, "at {at}: {message}");
-            message
-        }
+        async move { with_method(self.heard().await, method, at) }
     }
 
     pub(crate) async fn say(&mut self, message: impl ToString) {
         match self {
-            Self::Child(_, writing) => {
-                let line = format!("{}\n", message.to_string());
-                let written = writing.write_all(line.as_bytes()).await;
-                written.expect("the child takes it");
-            }
+            Self::Child(process) => process.say(message).await,
             Self::Stream {
                 upstream, index, ..
             } => upstream.message(*index, message),
@@ -176,11 +132,7 @@ impl Speaker {
     /// As [`say`](Self::say), for a child that may be gone by then.
     pub(crate) async fn try_say(&mut self, message: &str) -> std::io::Result<()> {
         match self {
-            Self::Child(_, writing) => {
-                let line = format!("{message}\n");
-                let written = tokio::time::timeout(DEADLINE, writing.write_all(line.as_bytes()));
-                written.await.expect("it is taken, or the child ends")
-            }
+            Self::Child(process) => process.try_say(message).await,
             Self::Stream { .. } => Err(std::io::ErrorKind::Unsupported.into()),
         }
     }
