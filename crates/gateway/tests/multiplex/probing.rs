@@ -1,10 +1,28 @@
 //! Finding out what a program speaks (protocol notes 1.4).
 
-use serde_json::json;
+use serde_json::{Value, json};
 use thinpipe_testkit::rpc;
 
 use crate::front::{Front, call};
-use crate::scripted::Scripted;
+use crate::scripted::{Scripted, Speaker};
+
+/// The answer to `initialize` of a program that has sessions.
+fn session() -> Value {
+    json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}})
+}
+
+/// Opens a session, and answers the call that comes in it.
+async fn speaks_in_a_session(speaker: &mut Speaker) {
+    let heard = speaker.hears("initialize").await;
+    speaker.answer(&heard, session()).await;
+    speaker.hears("notifications/initialized").await;
+    is_called(speaker).await;
+}
+
+async fn is_called(speaker: &mut Speaker) {
+    let heard = speaker.hears("tools/call").await;
+    speaker.answer(&heard, json!({"content": []})).await;
+}
 
 /// R020, K1: it is asked once, and the process that was asked is the one that is used.
 #[tokio::test]
@@ -19,8 +37,7 @@ async fn r020_a_program_is_asked_before_its_first_call() {
     let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {}});
     speaker.answer(&asked, result).await;
     for _ in 0..2 {
-        let heard = speaker.hears("tools/call").await;
-        speaker.answer(&heard, json!({"content": []})).await;
+        is_called(&mut speaker).await;
     }
     assert_eq!(one.response().await.json().await["id"], 1);
     assert_eq!(two.response().await.json().await["id"], 2);
@@ -39,12 +56,7 @@ async fn r033_a_program_with_sessions_is_used_as_one() {
     let mut speaker = program.process_started().await;
     let asked = speaker.hears("server/discover").await;
     speaker.refuse(&asked, -32601, json!(null)).await;
-    let heard = speaker.hears("initialize").await;
-    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
-    speaker.answer(&heard, result).await;
-    speaker.hears("notifications/initialized").await;
-    let heard = speaker.hears("tools/call").await;
-    speaker.answer(&heard, json!({"content": []})).await;
+    speaks_in_a_session(&mut speaker).await;
     assert_eq!(modern.response().await.json().await["id"], 1);
     assert_eq!(front.route().children().unwrap().spawned, 1);
 }
@@ -59,12 +71,7 @@ async fn r035_a_program_that_ends_over_the_question_is_started_again() {
     speaker.hears("server/discover").await;
     speaker.die();
     let mut speaker = program.process_started().await;
-    let heard = speaker.hears("initialize").await;
-    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
-    speaker.answer(&heard, result).await;
-    speaker.hears("notifications/initialized").await;
-    let heard = speaker.hears("tools/call").await;
-    speaker.answer(&heard, json!({"content": []})).await;
+    speaks_in_a_session(&mut speaker).await;
     assert_eq!(modern.response().await.json().await["id"], 1);
     // By now it is known.
     let modern = front.send(&call(2, 2)).await;
@@ -97,8 +104,7 @@ async fn k1_a_pinned_program_is_not_asked() {
     let front = Front::start(program.modern()).await;
     let connection = front.send(&call(1, 1)).await;
     let mut speaker = program.process_started().await;
-    let heard = speaker.hears("tools/call").await;
-    speaker.answer(&heard, json!({"content": []})).await;
+    is_called(&mut speaker).await;
     assert_eq!(connection.response().await.json().await["id"], 1);
     assert!(!program.is_started_again().await);
 }
@@ -172,8 +178,7 @@ async fn r034_a_slow_program_is_told_by_its_second_answer() {
         let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {}});
         speaker.answer(&first, result).await;
         speaker.refuse(&second, -32601, json!(null)).await;
-        let heard = speaker.hears("tools/call").await;
-        speaker.answer(&heard, json!({"content": []})).await;
+        is_called(&mut speaker).await;
         assert_eq!(connection.response().await.json().await["id"], 1);
         assert_eq!(front.route().children().unwrap().spawned, 1);
     };
@@ -184,15 +189,10 @@ async fn r034_a_slow_program_is_told_by_its_second_answer() {
         let mut asked = program.process_started().await;
         asked.hears("server/discover").await;
         let second = asked.hears("initialize").await;
-        let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
-        asked.answer(&second, result.clone()).await;
+        asked.answer(&second, session()).await;
         // That session is nobody's.
         let mut speaker = program.process_started().await;
-        let heard = speaker.hears("initialize").await;
-        speaker.answer(&heard, result).await;
-        speaker.hears("notifications/initialized").await;
-        let heard = speaker.hears("tools/call").await;
-        speaker.answer(&heard, json!({"content": []})).await;
+        speaks_in_a_session(&mut speaker).await;
         assert_eq!(connection.response().await.json().await["id"], 1);
         while asked.heard().await.is_some() {}
     };
