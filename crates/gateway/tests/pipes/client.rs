@@ -1,36 +1,10 @@
-//! A client with a session, over either binding: the same scenario runs over both.
+//! A client with a session at a server that a test speaks for.
 
-use serde_json::Value;
-use thinpipe_testkit::{Client, Connection, Response, SseClient, rpc};
+use thinpipe_testkit::rpc;
 
+pub(crate) use crate::caller::{Asked, Binding, Caller};
 use crate::front::Front;
 use crate::server::{Scripted, Speaker};
-
-/// How a client is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Binding {
-    Streamable,
-    HttpSse,
-}
-
-/// A client in a session.
-pub(crate) enum Caller {
-    Streamable {
-        client: Client,
-        standalone: Option<Box<Response>>,
-    },
-    HttpSse(Box<SseClient>),
-}
-
-/// A request of a client, and where its answer comes.
-pub(crate) enum Asked {
-    /// A POST without a response yet.
-    Waiting(Box<Connection>),
-    Stream(Box<Response>),
-    Json(Option<Value>),
-    /// On the stream of the session.
-    Session,
-}
 
 impl Caller {
     /// A client and its session at the server.
@@ -50,82 +24,9 @@ impl Caller {
 
     /// A client, with whoever answers its `initialize` elsewhere.
     pub(crate) async fn open(front: &Front, binding: Binding, revision: &str) -> Self {
-        match binding {
-            Binding::Streamable => {
-                let mut client = Client::new(&front.mcp);
-                client.initialize(revision).await;
-                Self::Streamable {
-                    client,
-                    standalone: None,
-                }
-            }
-            Binding::HttpSse => {
-                let mut client = SseClient::open(&front.sse).await;
-                client.initialize(revision).await;
-                Self::HttpSse(Box::new(client))
-            }
-        }
-    }
-
-    /// Opens the standalone stream, where there is one of its own.
-    pub(crate) async fn listen(&mut self) {
-        if let Self::Streamable { client, standalone } = self {
-            let stream = client.get().await;
-            assert_eq!(stream.status, 200);
-            *standalone = Some(Box::new(stream));
-        }
-    }
-
-    /// The next message that belongs to no request.
-    pub(crate) async fn unasked(&mut self) -> Value {
-        match self {
-            Self::Streamable { standalone, .. } => {
-                let stream = standalone.as_mut().expect("the client listens");
-                stream.next_message().await
-            }
-            Self::HttpSse(client) => client.stream.next_message().await,
-        }
-    }
-
-    /// A notification or a response.
-    pub(crate) async fn tell(&self, message: impl ToString) {
-        let response = match self {
-            Self::Streamable { client, .. } => client.post(message).await,
-            Self::HttpSse(client) => client.post(message).await,
-        };
-        assert_eq!(response.status, 202);
-    }
-
-    pub(crate) async fn ask(&self, request: impl ToString) -> Asked {
-        match self {
-            Self::Streamable { client, .. } => {
-                Asked::Waiting(Box::new(client.post(request).send().await))
-            }
-            Self::HttpSse(client) => {
-                client.tell(request).await;
-                Asked::Session
-            }
-        }
-    }
-
-    /// The next message about a request, its answer in the end.
-    pub(crate) async fn next(&mut self, asked: &mut Asked) -> Value {
-        if matches!(asked, Asked::Waiting(_)) {
-            let Asked::Waiting(connection) = std::mem::replace(asked, Asked::Session) else {
-                unreachable!("it was just looked at");
-            };
-            let mut response = connection.response().await;
-            *asked = if response.is_stream() {
-                Asked::Stream(Box::new(response))
-            } else {
-                Asked::Json(Some(response.json().await))
-            };
-        }
-        match (asked, self) {
-            (Asked::Stream(response), _) => response.next_message().await,
-            (Asked::Json(answer), _) => answer.take().expect("there is one answer"),
-            (_, caller) => caller.unasked().await,
-        }
+        Self::connect(front, binding, rpc::initialize(0, revision))
+            .await
+            .0
     }
 
     /// Asks for a list and is answered: what was said before has arrived by then.

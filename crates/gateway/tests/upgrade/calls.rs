@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thinpipe_testkit::{Outcome, Script, rpc};
 
-use crate::client::{Binding, Caller};
+use crate::client::{Binding, Caller, able};
 use crate::front::Front;
 use crate::over_both_bindings;
 
@@ -35,8 +35,8 @@ mod scenario {
 
     pub(super) async fn r216_initialize_is_answered_from_discover(binding: Binding) {
         let front = Front::start().await;
-        let first = Caller::begin(&front, binding).await;
-        let said = &first.initialized;
+        let initialize = rpc::initialize_declaring(0, rpc::LEGACY[0], &able());
+        let (_first, said) = Caller::connect(&front, binding, initialize).await;
         assert_eq!(said["protocolVersion"], rpc::LEGACY[0]);
         assert_eq!(said["serverInfo"]["name"], "counting-upstream");
         assert_eq!(said["instructions"], "Ask for a seat.");

@@ -1,41 +1,10 @@
-//! A client with a session, over either binding.
+//! A client with a session, and what it says.
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Client, Connection, Response, SseClient, rpc};
+use thinpipe_testkit::{Client, rpc};
 
+pub(crate) use crate::caller::{Asked, Binding, Caller};
 use crate::front::Front;
-
-/// How a client is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Binding {
-    Streamable,
-    HttpSse,
-}
-
-/// A client in a session.
-pub(crate) struct Caller {
-    kind: Kind,
-    /// The result of `initialize`.
-    pub(crate) initialized: Value,
-}
-
-enum Kind {
-    Streamable {
-        client: Client,
-        standalone: Option<Box<Response>>,
-    },
-    HttpSse(Box<SseClient>),
-}
-
-/// A request of a client, and where its answer comes.
-pub(crate) enum Asked {
-    /// A POST without a response yet.
-    Waiting(Box<Connection>),
-    Stream(Box<Response>),
-    Json(Option<Value>),
-    /// On the stream of the session.
-    Session,
-}
 
 /// What clients declare here.
 pub(crate) fn able() -> Value {
@@ -54,92 +23,14 @@ impl Caller {
         declared: &Value,
     ) -> Self {
         let initialize = rpc::initialize_declaring(0, revision, declared);
-        match binding {
-            Binding::Streamable => {
-                let mut client = Client::new(&front.mcp);
-                let initialized = client.open(initialize).await;
-                let standalone = None;
-                let kind = Kind::Streamable { client, standalone };
-                Self { kind, initialized }
-            }
-            Binding::HttpSse => {
-                let mut client = SseClient::open(&front.sse).await;
-                let initialized = client.begin(initialize).await;
-                let kind = Kind::HttpSse(Box::new(client));
-                Self { kind, initialized }
-            }
-        }
+        Self::connect(front, binding, initialize).await.0
     }
 
     /// The client that it is over Streamable HTTP.
     pub(crate) fn streamable(&self) -> &Client {
-        match &self.kind {
-            Kind::Streamable { client, .. } => client,
-            Kind::HttpSse(_) => panic!("it is one of HTTP+SSE"),
-        }
-    }
-
-    /// Opens the standalone stream, where there is one of its own.
-    pub(crate) async fn listen(&mut self) {
-        if let Kind::Streamable { client, standalone } = &mut self.kind {
-            let stream = client.get().await;
-            assert_eq!(stream.status, 200);
-            *standalone = Some(Box::new(stream));
-        }
-    }
-
-    /// The next message that belongs to no request.
-    pub(crate) async fn unasked(&mut self) -> Value {
-        match &mut self.kind {
-            Kind::Streamable { standalone, .. } => {
-                standalone.as_mut().unwrap().next_message().await
-            }
-            Kind::HttpSse(client) => client.stream.next_message().await,
-        }
-    }
-
-    /// A notification or a response.
-    pub(crate) async fn tell(&self, message: impl ToString) {
-        let response = match &self.kind {
-            Kind::Streamable { client, .. } => client.post(message).await,
-            Kind::HttpSse(client) => client.post(message).await,
-        };
-        assert_eq!(response.status, 202);
-    }
-
-    pub(crate) async fn ask(&self, request: impl ToString) -> Asked {
-        match &self.kind {
-            Kind::Streamable { client, .. } => {
-                Asked::Waiting(Box::new(client.post(request).send().await))
-            }
-            Kind::HttpSse(client) => {
-                client.tell(request).await;
-                Asked::Session
-            }
-        }
-    }
-
-    /// The next message about a request, its answer in the end.
-    pub(crate) async fn next(&mut self, asked: &mut Asked) -> Value {
-        if let Asked::Waiting(_) = asked {
-            let Asked::Waiting(connection) = std::mem::replace(asked, Asked::Session) else {
-                unreachable!("it was just looked at");
-            };
-            let mut response = connection.response().await;
-            assert_eq!(
-                response.status, 200,
-                "R228: whatever the upstream's status is"
-            );
-            *asked = if response.is_stream() {
-                Asked::Stream(Box::new(response))
-            } else {
-                Asked::Json(Some(response.json().await))
-            };
-        }
-        match asked {
-            Asked::Stream(response) => response.next_message().await,
-            Asked::Json(answer) => answer.take().expect("there is one answer"),
-            Asked::Waiting(_) | Asked::Session => self.unasked().await,
+        match self {
+            Self::Streamable { client, .. } => client,
+            Self::HttpSse(_) => panic!("it is one of HTTP+SSE"),
         }
     }
 
@@ -171,18 +62,18 @@ impl Caller {
 
     /// Leaves its standalone stream, or all of it.
     pub(crate) fn stop_listening(&mut self) {
-        match &mut self.kind {
-            Kind::Streamable { standalone, .. } => drop(standalone.take()),
-            Kind::HttpSse(_) => panic!("its stream is its session"),
+        match self {
+            Self::Streamable { standalone, .. } => drop(standalone.take()),
+            Self::HttpSse(_) => panic!("its stream is its session"),
         }
     }
 
     /// Ends the session in order.
     pub(crate) async fn end(self) {
-        match self.kind {
-            Kind::Streamable { client, .. } => assert_eq!(client.delete().await.status, 200),
+        match self {
+            Self::Streamable { client, .. } => assert_eq!(client.delete().await.status, 200),
             // Its stream is its session.
-            Kind::HttpSse(client) => drop(client),
+            Self::HttpSse(client) => drop(client),
         }
     }
 }

@@ -2,6 +2,8 @@
 //! a library, over sockets, between a client of either binding and a counting upstream.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../pipes/caller.rs"]
+mod caller;
 #[expect(dead_code, reason = "it serves other tests too")]
 #[path = "../pipes/front.rs"]
 mod gateway;
