@@ -21,20 +21,18 @@ pub(super) fn answer(shared: &Shared, behaviour: &Behaviour, request: &Request) 
     {
         return script;
     }
+    let complete = |result| features::complete(behaviour, request, result);
     match request.rpc_method() {
-        Some("server/discover") if behaviour.full => {
-            let result = json!({
-                "supportedVersions": supported(behaviour),
-                "capabilities": behaviour.capabilities,
-                "instructions": "Ask for a seat.",
-            });
-            features::complete(behaviour, request, result)
-        }
-        Some("server/discover") => complete(cacheable(json!({
+        Some("server/discover") if behaviour.full => complete(json!({
+            "supportedVersions": supported(behaviour),
+            "capabilities": behaviour.capabilities,
+            "instructions": "Ask for a seat.",
+        })),
+        Some("server/discover") => complete(json!({
             "supportedVersions": supported(behaviour),
             "capabilities": {"tools": {"listChanged": true}},
-        }))),
-        Some("tools/list") => complete(cacheable(behaviour::tool_list())),
+        })),
+        Some("tools/list") => complete(behaviour::tool_list()),
         Some("tools/call") => call(shared, behaviour, request),
         Some("subscriptions/listen") => listens::open(shared, behaviour, request),
         _ => Script::error(404, -32601, "no such method"),
@@ -107,22 +105,6 @@ fn supported(behaviour: &Behaviour) -> Vec<&'static str> {
         Era::Both => [&[rpc::MODERN][..], &rpc::LEGACY].concat(),
         Era::Sessions => rpc::LEGACY.to_vec(),
     }
-}
-
-fn complete(mut result: Value) -> Script {
-    result["resultType"] = "complete".into();
-    result["_meta"] = server_info();
-    Script::json(rpc::result(result))
-}
-
-fn cacheable(mut result: Value) -> Value {
-    result["ttlMs"] = 0.into();
-    result["cacheScope"] = "private".into();
-    result
-}
-
-fn server_info() -> Value {
-    json!({"io.modelcontextprotocol/serverInfo": {"name": "counting-upstream", "version": "1"}})
 }
 
 /// The tools of the revisions with sessions, with results of this revision.
