@@ -126,6 +126,13 @@ impl Request {
             .unwrap_or(&Value::Null)
     }
 
+    /// Whether it says that nobody waits for the answer to this request of its session any more.
+    pub(crate) fn cancels(&self, other: &Self) -> bool {
+        self.is("notifications/cancelled")
+            && self.session() == other.session()
+            && Some(self.param("/requestId")) == other.json.get("id")
+    }
+
     /// The client capabilities it declares, in a stateless revision.
     #[must_use]
     pub fn declared(&self) -> &Value {
@@ -318,11 +325,7 @@ impl Record {
         let of_session = |request: &&Arc<Request>| request.session() == Some(session);
         let mine: Vec<_> = self.received.iter().filter(of_session).cloned().collect();
         for request in mine.iter().filter(|request| request.id.is_some()) {
-            let id = request.json.get("id");
-            let cancels = |other: &Arc<Request>| {
-                other.is("notifications/cancelled") && Some(other.param("/requestId")) == id
-            };
-            let outcome = if mine.iter().any(cancels) {
+            let outcome = if mine.iter().any(|other| other.cancels(request)) {
                 Outcome::Cancelled
             } else {
                 Outcome::Cut

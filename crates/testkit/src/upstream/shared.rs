@@ -194,13 +194,9 @@ impl Shared {
         if !heeds || request.id.is_none() || request.session().is_none() {
             return std::future::pending().await;
         }
-        let id = request.json().get("id");
         let cancelled = |record: &Record| {
-            let later = record.received.iter().skip(request.number);
-            let mut later = later.filter(|later| later.is("notifications/cancelled"));
-            later.any(|later| {
-                later.session() == request.session() && Some(later.param("/requestId")) == id
-            })
+            let mut later = record.received.iter().skip(request.number);
+            later.any(|later| later.cancels(request))
         };
         // The sender lives as long as `self`.
         let _ = self.record.subscribe().wait_for(cancelled).await;
