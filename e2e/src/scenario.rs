@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::peers::{self, Binding, Endpoint};
+use crate::peers::{self, Binding, Endpoint, Server};
 use crate::process::Process;
 
 /// The client libraries.
@@ -73,6 +73,13 @@ impl Client {
         };
         Steps(ended.stdout.iter().map(step).collect())
     }
+
+    /// Whether it may report less progress than there is: what comes in one read with the response, these do
+    /// not report over HTTP+SSE.
+    #[must_use]
+    pub fn loses_progress(self, binding: Binding) -> bool {
+        binding == Binding::HttpSse && matches!(self, Self::TypeScriptV1 | Self::TypeScriptV2)
+    }
 }
 
 impl Steps {
@@ -92,6 +99,67 @@ impl Steps {
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&Value> {
         self.0.iter().filter(|step| step["step"] == name).collect()
+    }
+
+    /// The server's requests got through while a call was running, and the answers back.
+    ///
+    /// # Panics
+    /// Unless the result of that call says this.
+    pub fn assert_asked(&self, methods: &[&str], text: &str) {
+        let asks = self.all("ask");
+        let ask = asks.iter().find(|ask| ask["asked"] == json!(methods));
+        let ask = ask.unwrap_or_else(|| panic!("nobody sent {methods:?}: {self:?}"));
+        let said = ask["text"].as_str();
+        assert!(said.is_some_and(|said| said.contains(text)), "{ask}");
+    }
+}
+
+/// Three reports of progress, each once and in order, before the result; at least so many of them.
+///
+/// # Panics
+/// If there are fewer, or more, or they do not rise.
+pub fn assert_events(step: &Value, least: usize) {
+    let events = step["events"].as_array().into_iter().flatten();
+    let events: Vec<f64> = events.flat_map(Value::as_f64).collect();
+    let is_rising = events.is_sorted_by(|earlier, later| earlier < later);
+    assert!((least..=3).contains(&events.len()) && is_rising, "{step}");
+}
+
+/// A call with progress, and two in which a server with sessions asks.
+#[must_use]
+pub fn plan(server: Server) -> Value {
+    match server {
+        Server::Everything => json!({
+            "progress": {
+                "name": "trigger-long-running-operation",
+                "arguments": { "duration": 0.3, "steps": 3 },
+            },
+            "ask": [
+                { "name": "trigger-sampling-request", "arguments": { "prompt": "What is it?" } },
+                { "name": "trigger-elicitation-request" },
+            ],
+            // FastMCP sends only what fits the server's form.
+            "elicited": { "name": "ada" },
+        }),
+        Server::Library => json!({
+            "progress": { "name": "count" },
+            "ask": [{ "name": "sample" }, { "name": "elicit" }],
+            "elicited": { "username": "ada", "email": "ada@example.com" },
+        }),
+        _ => json!({
+            "progress": { "name": "count" },
+            "ask": [{ "name": "sample" }, { "name": "elicit" }],
+        }),
+    }
+}
+
+/// What the server says of a user who has answered.
+#[must_use]
+pub fn accepted(server: Server) -> &'static str {
+    match server {
+        Server::Rmcp | Server::Library => "action=accept",
+        Server::TypeScript | Server::Python => "the user said accept 4A",
+        Server::Everything => "User provided the requested information",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use thinpipe_e2e::peers::{Binding, Endpoint, Server};
-use thinpipe_e2e::scenario::{Client, Steps};
+use thinpipe_e2e::scenario::{Client, Steps, accepted, assert_events, plan};
 
 /// Declares a test for each client and server, from one function that takes them.
 macro_rules! pairs {
@@ -75,7 +75,7 @@ fn to_modern(client: Client, over: Binding, server: Server, endpoint: &Endpoint)
     assert_eq!(opened["server"], name(server), "{opened}");
     let has_session_id = over == Binding::Streamable;
     assert_eq!(opened["session"], has_session_id, "{opened}");
-    check_asking_in_results(&steps, loses_progress(client, over));
+    check_asking_in_results(&steps, client.loses_progress(over));
     if has_session_id {
         assert_eq!(steps.one("gone")["status"], 404, "{steps:?}");
     }
@@ -90,34 +90,13 @@ fn between_modern(client: Client, over: Binding, _server: Server, endpoint: &End
 }
 
 fn to_legacy(client: Client, over: Binding, server: Server, endpoint: &Endpoint) {
-    let mut plan = match server {
-        Server::Everything => json!({
-            "progress": {
-                "name": "trigger-long-running-operation",
-                "arguments": { "duration": 0.3, "steps": 3 },
-            },
-            "ask": [
-                { "name": "trigger-sampling-request", "arguments": { "prompt": "What is it?" } },
-                { "name": "trigger-elicitation-request" },
-            ],
-            // FastMCP sends only what fits the server's form.
-            "elicited": { "name": "ada" },
-        }),
-        _ => json!({
-            "progress": { "name": "count" },
-            "ask": [{ "name": "sample" }, { "name": "elicit" }],
-        }),
-    };
+    let mut plan = plan(server);
     plan["revision"] = "2026-07-28".into();
     let steps = client.run_over(over, endpoint, &plan);
     assert_stateless(&steps);
     assert_events(steps.one("progress"), 3);
-    assert_asked(&steps, &["sampling/createMessage"], "forty-two");
-    let accepted = match server {
-        Server::Everything => "User provided the requested information",
-        _ => "the user said accept 4A",
-    };
-    assert_asked(&steps, &["elicitation/create"], accepted);
+    steps.assert_asked(&["sampling/createMessage"], "forty-two");
+    steps.assert_asked(&["elicitation/create"], accepted(server));
 }
 
 /// Tools of a server that asks by `input_required`.
@@ -134,19 +113,14 @@ fn asking_in_results() -> Value {
 
 fn check_asking_in_results(steps: &Steps, loses_progress: bool) {
     assert_events(steps.one("progress"), if loses_progress { 2 } else { 3 });
-    assert_asked(steps, &["sampling/createMessage"], "forty-two");
-    assert_asked(steps, &["elicitation/create", "elicitation/create"], "");
+    steps.assert_asked(&["sampling/createMessage"], "forty-two");
+    steps.assert_asked(&["elicitation/create", "elicitation/create"], "");
 }
 
 fn assert_stateless(steps: &Steps) {
     let opened = steps.one("initialize");
     assert_eq!(opened["revision"], "2026-07-28", "{opened}");
     assert_eq!(opened["session"], false, "{opened}");
-}
-
-/// What comes in one read with the response, these clients do not report over HTTP+SSE.
-fn loses_progress(client: Client, over: Binding) -> bool {
-    over == Binding::HttpSse && matches!(client, Client::TypeScriptV1 | Client::TypeScriptV2)
 }
 
 fn name(server: Server) -> &'static str {
@@ -157,21 +131,4 @@ fn name(server: Server) -> &'static str {
             unreachable!("these are not reached as modern servers")
         }
     }
-}
-
-/// Reports of progress, each once and in order, before the result; three, or at least so many of them.
-fn assert_events(step: &Value, least: usize) {
-    let events = step["events"].as_array().into_iter().flatten();
-    let events: Vec<f64> = events.flat_map(Value::as_f64).collect();
-    let is_rising = events.is_sorted_by(|earlier, later| earlier < later);
-    assert!((least..=3).contains(&events.len()) && is_rising, "{step}");
-}
-
-/// What the server asked came to the client, and the answer back.
-fn assert_asked(steps: &Steps, methods: &[&str], text: &str) {
-    let asks = steps.all("ask");
-    let ask = asks.iter().find(|ask| ask["asked"] == json!(methods));
-    let ask = ask.unwrap_or_else(|| panic!("nobody sent {methods:?}: {steps:?}"));
-    let said = ask["text"].as_str();
-    assert!(said.is_some_and(|said| said.contains(text)), "{ask}");
 }

@@ -56,8 +56,8 @@ fn resumable_server(client: Client, server: Server, way: Way, name: &str) {
         json!(["count", "sample", "elicit", "cut", "hold", "release"])
     );
     assert_events(steps.one("progress"), "counted");
-    assert_asked(&steps, "sampling/createMessage", "the model said forty-two");
-    assert_asked(&steps, "elicitation/create", "the user said accept 4A");
+    steps.assert_asked(&["sampling/createMessage"], "the model said forty-two");
+    steps.assert_asked(&["elicitation/create"], "the user said accept 4A");
 
     // The server ends the stream in its middle: a client resumes it, a gateway does so for it.
     let cut = steps.one("cut");
@@ -90,10 +90,9 @@ fn everything_server(client: Client, way: Way) {
 
     assert_opened(&steps, "mcp-servers/everything", "2025-11-25");
     assert_events(steps.one("progress"), "Steps: 3.");
-    assert_asked(&steps, "sampling/createMessage", "forty-two");
-    assert_asked(
-        &steps,
-        "elicitation/create",
+    steps.assert_asked(&["sampling/createMessage"], "forty-two");
+    steps.assert_asked(
+        &["elicitation/create"],
         "User provided the requested information",
     );
     // It answers 400 where the specification wants 404; the gateway knows better.
@@ -114,8 +113,8 @@ fn rmcp_server(client: Client, way: Way) {
 
     assert_opened(&steps, "thinpipe-conformance-server", "2025-11-25");
     assert_events(steps.one("progress"), "Progress was reported");
-    assert_asked(&steps, "sampling/createMessage", "LLM response: forty-two");
-    assert_asked(&steps, "elicitation/create", "action=accept");
+    steps.assert_asked(&["sampling/createMessage"], "LLM response: forty-two");
+    steps.assert_asked(&["elicitation/create"], "action=accept");
     assert_closed(&steps, 404);
 }
 
@@ -138,7 +137,7 @@ fn stateless_rmcp_server(client: Client, way: Way) {
         (&json!("2026-07-28"), &json!(false))
     );
     assert_events(steps.one("progress"), "Progress was reported");
-    assert_asked(&steps, "sampling/createMessage", "forty-two");
+    steps.assert_asked(&["sampling/createMessage"], "forty-two");
     let rounds = steps.all("ask")[1];
     assert_eq!(
         rounds["asked"],
@@ -192,17 +191,6 @@ fn assert_events(step: &Value, text: &str) {
             .as_str()
             .is_some_and(|said| said.contains(text)),
         "{step}"
-    );
-}
-
-/// The server's request got through while the call was running, and its answer back.
-fn assert_asked(steps: &Steps, method: &str, text: &str) {
-    let asks = steps.all("ask");
-    let ask = asks.iter().find(|ask| ask["asked"] == json!([method]));
-    let ask = ask.unwrap_or_else(|| panic!("nobody sent {method}: {steps:?}"));
-    assert!(
-        ask["text"].as_str().is_some_and(|said| said.contains(text)),
-        "{ask}"
     );
 }
 

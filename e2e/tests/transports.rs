@@ -1,9 +1,8 @@
 //! The clients over one transport, with servers on another: every pair of the eras with
 //! `initialize`, through Thinpipe and, where both speak the same, direct.
 
-use serde_json::{Value, json};
 use thinpipe_e2e::peers::{Binding, Endpoint, Server, Way};
-use thinpipe_e2e::scenario::{Client, Steps};
+use thinpipe_e2e::scenario::{Client, accepted, assert_events, plan};
 
 /// Declares a test for each client and server, from one function that takes them.
 macro_rules! pairs {
@@ -97,7 +96,7 @@ fn check_probing(client: Client, server: Server, endpoint: Endpoint, way: Way) {
     plan["mode"] = "auto".into();
     let steps = client.run_over(Binding::HttpSse, &endpoint, &plan);
     assert_eq!(steps.one("initialize")["server"], name(server), "{steps:?}");
-    assert_asked(&steps, "sampling/createMessage", "forty-two");
+    steps.assert_asked(&["sampling/createMessage"], "forty-two");
 }
 
 fn check(client: Client, over: Binding, server: Server, endpoint: Endpoint, way: Way) {
@@ -110,44 +109,12 @@ fn check(client: Client, over: Binding, server: Server, endpoint: Endpoint, way:
     assert_eq!(opened["server"], name(server), "{opened}");
     let has_session_id = over == Binding::Streamable;
     assert_eq!(opened["session"], has_session_id, "{opened}");
-    // What comes in one read with the response, these clients do not report over HTTP+SSE.
-    let loses_progress = matches!(client, Client::TypeScriptV1 | Client::TypeScriptV2);
-    let least = if over == Binding::HttpSse && loses_progress {
-        2
-    } else {
-        3
-    };
+    let least = if client.loses_progress(over) { 2 } else { 3 };
     assert_events(steps.one("progress"), least);
-    assert_asked(&steps, "sampling/createMessage", "forty-two");
-    assert_asked(&steps, "elicitation/create", accepted(server));
+    steps.assert_asked(&["sampling/createMessage"], "forty-two");
+    steps.assert_asked(&["elicitation/create"], accepted(server));
     if has_session_id {
         assert_eq!(steps.one("gone")["status"], 404, "{steps:?}");
-    }
-}
-
-fn plan(server: Server) -> Value {
-    match server {
-        Server::Everything => json!({
-            "progress": {
-                "name": "trigger-long-running-operation",
-                "arguments": { "duration": 0.3, "steps": 3 },
-            },
-            "ask": [
-                { "name": "trigger-sampling-request", "arguments": { "prompt": "What is it?" } },
-                { "name": "trigger-elicitation-request" },
-            ],
-            // FastMCP sends only what fits the server's form.
-            "elicited": { "name": "ada" },
-        }),
-        Server::Library => json!({
-            "progress": { "name": "count" },
-            "ask": [{ "name": "sample" }, { "name": "elicit" }],
-            "elicited": { "username": "ada", "email": "ada@example.com" },
-        }),
-        _ => json!({
-            "progress": { "name": "count" },
-            "ask": [{ "name": "sample" }, { "name": "elicit" }],
-        }),
     }
 }
 
@@ -159,30 +126,4 @@ fn name(server: Server) -> &'static str {
         Server::Python => "e2e-python",
         Server::Everything => "mcp-servers/everything",
     }
-}
-
-/// What the server says of a user who has answered.
-fn accepted(server: Server) -> &'static str {
-    match server {
-        Server::Rmcp | Server::Library => "action=accept",
-        Server::TypeScript | Server::Python => "the user said accept 4A",
-        Server::Everything => "User provided the requested information",
-    }
-}
-
-/// Three reports of progress, each once and in order, before the result; at least so many of them.
-fn assert_events(step: &Value, least: usize) {
-    let events = step["events"].as_array().into_iter().flatten();
-    let events: Vec<f64> = events.flat_map(Value::as_f64).collect();
-    let is_rising = events.is_sorted_by(|earlier, later| earlier < later);
-    assert!((least..=3).contains(&events.len()) && is_rising, "{step}");
-}
-
-/// The server's request got through while the call was running, and its answer back.
-fn assert_asked(steps: &Steps, method: &str, text: &str) {
-    let asks = steps.all("ask");
-    let ask = asks.iter().find(|ask| ask["asked"] == json!([method]));
-    let ask = ask.unwrap_or_else(|| panic!("nobody sent {method}: {steps:?}"));
-    let said = ask["text"].as_str();
-    assert!(said.is_some_and(|said| said.contains(text)), "{ask}");
 }
