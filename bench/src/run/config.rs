@@ -18,10 +18,7 @@ pub(crate) fn inspect(
     admin: SocketAddr,
     upstream: SocketAddr,
 ) -> String {
-    let mut text = INSPECT
-        .replace("@LISTEN@", &listen.to_string())
-        .replace("@ADMIN@", &admin.to_string())
-        .replace("@UPSTREAM@", &upstream.to_string());
+    let mut text = thinpipe(listen, admin, upstream);
     for number in 0..count {
         text.push_str(&INTERCEPTOR.replace("@NUMBER@", &number.to_string()));
     }
@@ -35,11 +32,14 @@ pub(crate) fn bridge(
     admin: SocketAddr,
     upstream: SocketAddr,
 ) -> String {
-    let text = INSPECT
+    thinpipe(listen, admin, upstream) + speaks
+}
+
+fn thinpipe(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) -> String {
+    THINPIPE
         .replace("@LISTEN@", &listen.to_string())
         .replace("@ADMIN@", &admin.to_string())
-        .replace("@UPSTREAM@", &upstream.to_string());
-    format!("{text}{speaks}")
+        .replace("@UPSTREAM@", &upstream.to_string())
 }
 
 /// The server has no sessions.
@@ -90,7 +90,7 @@ http {
 }
 ";
 
-const INSPECT: &str = r#"listen = "@LISTEN@"
+const THINPIPE: &str = r#"listen = "@LISTEN@"
 admin = "@ADMIN@"
 
 [[upstreams]]
