@@ -60,13 +60,7 @@ impl Front {
 
     /// Until so many children run.
     pub(crate) async fn children_run(&self, count: usize) {
-        thinpipe_testkit::eventually("so many children run", async || {
-            match self.route().children().unwrap_or_default() {
-                stats if stats.running == count => Ok(()),
-                stats => Err(format!("{stats:?}")),
-            }
-        })
-        .await;
+        gateway::children_run(self.route(), count).await;
     }
 }
 

@@ -94,14 +94,19 @@ impl Front {
 
     /// Until no child runs.
     pub(crate) async fn no_child_runs(&self) {
-        thinpipe_testkit::eventually("all children have ended", async || {
-            match self.route().children().unwrap_or_default() {
-                stats if stats.running == 0 => Ok(()),
-                stats => Err(format!("{stats:?}")),
-            }
-        })
-        .await;
+        children_run(self.route(), 0).await;
     }
+}
+
+/// Until so many children run.
+pub(crate) async fn children_run(route: &Route, count: usize) {
+    thinpipe_testkit::eventually("so many children run", async || {
+        match route.children().unwrap_or_default() {
+            stats if stats.running == count => Ok(()),
+            stats => Err(format!("{count} are awaited: {stats:?}")),
+        }
+    })
+    .await;
 }
 
 /// Tokens of these principals, which are their names too.

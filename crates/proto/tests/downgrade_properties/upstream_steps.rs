@@ -22,12 +22,7 @@ pub(super) fn open(world: &mut World) {
 
 /// A request is answered, or one that was, or was cancelled, is answered again.
 pub(super) fn answer(world: &mut World, a: u8, b: u8, c: u8) {
-    let numbers: Vec<u64> = world
-        .received
-        .keys()
-        .copied()
-        .filter(|number| *number > 1)
-        .collect();
+    let numbers = world.numbers();
     if numbers.is_empty() {
         return open(world);
     }
@@ -101,12 +96,7 @@ fn via(world: &World, choice: u8) -> Option<u64> {
     if world.channel == Channel::Pipe || choice.is_multiple_of(4) {
         return None;
     }
-    let numbers: Vec<u64> = world
-        .received
-        .keys()
-        .copied()
-        .filter(|number| *number > 1)
-        .collect();
+    let numbers = world.numbers();
     if numbers.is_empty() {
         return None;
     }

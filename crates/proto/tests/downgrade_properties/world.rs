@@ -255,6 +255,12 @@ impl World {
             })
     }
 
+    /// What the upstream has, but for `initialize`.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        let numbers = self.received.keys().copied();
+        numbers.filter(|number| *number > 1).collect()
+    }
+
     pub(super) fn is_running(&self, number: u64) -> bool {
         let received = self.received.get(&number);
         received.is_some_and(|received| received.state == State::Running)

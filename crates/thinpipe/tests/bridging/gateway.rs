@@ -1,12 +1,10 @@
 //! The program with a server behind it.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use thinpipe_testkit::{Behaviour, Era, Process, Upstream};
+use thinpipe_testkit::{Behaviour, Era, Upstream};
 
 use crate::caller::{Caller, Introduction};
 use crate::pairs::{Pair, Server};
+use crate::support;
 
 /// What a test wants to be otherwise.
 #[derive(Default)]
@@ -24,10 +22,7 @@ pub(crate) struct Settings {
 pub(crate) struct Gateway {
     pub(crate) pair: Pair,
     pub(crate) upstream: Upstream,
-    _process: Process,
-    /// Of the MCP endpoint.
-    url: String,
-    _file: File,
+    program: support::Gateway,
 }
 
 impl Gateway {
@@ -70,18 +65,12 @@ impl Gateway {
             }
         };
         let (before, within) = (settings.gateway, settings.upstream);
-        let file = File::new(&format!(
-            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{before}\n[[upstreams]]\n{place}\n{within}\n"
-        ));
-        let arguments = [Path::new("serve"), Path::new("--config"), &file.path];
-        let process = Process::start(env!("CARGO_BIN_EXE_thinpipe"), arguments);
-        let url = process.word_after("listening on ").await;
+        let file = format!("{before}\n[[upstreams]]\n{place}\n{within}\n");
+        let program = support::Gateway::with_file(&file).await;
         Self {
             pair,
             upstream,
-            _process: process,
-            url,
-            _file: file,
+            program,
         }
     }
 
@@ -93,32 +82,9 @@ impl Gateway {
     /// A client of the pair's kind.
     pub(crate) async fn caller_who(&self, who: &Introduction) -> Caller {
         let url = match self.pair.client {
-            crate::pairs::Client::HttpSse => self.url.replace("/mcp", "/sse"),
-            _ => self.url.clone(),
+            crate::pairs::Client::HttpSse => self.program.url.replace("/mcp", "/sse"),
+            _ => self.program.url.clone(),
         };
         Caller::open(self.pair.client, &url, who).await
-    }
-}
-
-/// A configuration file that goes with its gateway.
-#[derive(Debug)]
-struct File {
-    path: PathBuf,
-}
-
-impl File {
-    fn new(text: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("thinpipe-bridging-{}-{number}.toml", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, text).expect("a file can be written");
-        Self { path }
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -6,6 +6,9 @@
 
 #[macro_use]
 mod pairs;
+#[expect(dead_code, reason = "it serves other tests too")]
+#[path = "../gateway/support.rs"]
+mod support;
 
 mod asking;
 mod caller;

@@ -223,17 +223,7 @@ async fn r236_an_undeclared_question_is_refused_at_the_server(pair: Pair) {
     let mut caller = gateway
         .caller_who(&Introduction::declaring(json!({})))
         .await;
-    let result = caller.result(1, "tools/call", json!({"name": "ask"})).await;
-    assert_eq!(
-        result["structuredContent"]["answers"]["seat"]["code"],
-        -32601
-    );
-    let opened = gateway
-        .upstream
-        .requests("initialize")
-        .pop()
-        .expect("a session");
-    assert_eq!(*opened.param("/capabilities"), json!({}));
+    expect_no_questions(&gateway, &mut caller).await;
 }
 
 async fn r237_a_url_that_must_be_visited_is_asked_for(pair: Pair) {
@@ -350,6 +340,11 @@ async fn r236_without_rounds_nothing_may_be_asked(pair: Pair) {
     };
     let gateway = Gateway::with(pair, settings).await;
     let mut caller = gateway.caller().await;
+    expect_no_questions(&gateway, &mut caller).await;
+}
+
+/// The server was told that its client can do nothing, and what it asks all the same is refused.
+async fn expect_no_questions(gateway: &Gateway, caller: &mut Caller) {
     let result = caller.result(1, "tools/call", json!({"name": "ask"})).await;
     assert_eq!(
         result["structuredContent"]["answers"]["seat"]["code"],
