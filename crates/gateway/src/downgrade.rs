@@ -50,7 +50,7 @@ use pool::Pool;
 use post::{Kind, Post};
 use reading::Reading;
 use session::Session;
-use state::{Boot, Digest, SessionKey, State, Waits};
+use state::{Boot, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
@@ -239,9 +239,9 @@ impl Downgrade {
             (AttachmentId(self.number()), id),
             client.clone(),
             place,
-            Digest::of(self.name(), message),
             kind,
             headers.clone(),
+            message.clone(),
         ))
     }
 
@@ -284,7 +284,7 @@ impl Downgrade {
         let content = self.seals.open(self.scope(post), &sealed);
         let state = content.and_then(|content| State::from_bytes(&content));
         let state = state.ok_or(Refusal::Stale)?;
-        if state.digest != post.digest || state.expires <= unix_now() {
+        if state.digest != post.digest(self.name()) || state.expires <= unix_now() {
             return Err(Refusal::Stale);
         }
         // Numbers of sessions begin anew with each process.
@@ -323,7 +323,7 @@ impl Downgrade {
         let state = State {
             owner: self.boot,
             session,
-            digest: post.digest,
+            digest: post.digest(self.name()),
             expires: unix_now().saturating_add(self.settings.bridge.parked.age.as_secs()),
             waits,
         };

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::{AttachmentId, ExchangeId, Lifetime, Listening, Request};
-use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::Principal;
 use tokio::sync::Notify;
 
@@ -33,10 +33,12 @@ pub(super) struct Post {
     /// Whose it is.
     pub(super) client: Client,
     pub(super) place: Place,
-    pub(super) digest: Digest,
     pub(super) kind: Kind,
     /// The headers of its own that go to the server with its request, where that has headers.
     pub(super) headers: HeaderMap,
+    /// The request as it came, and what it says: of most requests nobody wants to know.
+    message: Message,
+    digest: OnceLock<Digest>,
     queue: Mutex<Queue>,
     room: Notify,
 }
@@ -101,21 +103,28 @@ impl Post {
         (id, request): (AttachmentId, RequestId),
         client: Client,
         place: Place,
-        digest: Digest,
         kind: Kind,
         headers: HeaderMap,
+        message: Message,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             request,
             client,
             place,
-            digest,
             kind,
             headers,
+            message,
+            digest: OnceLock::new(),
             queue: Mutex::default(),
             room: Notify::new(),
         })
+    }
+
+    /// What the request says to this upstream.
+    pub(super) fn digest(&self, upstream: &str) -> Digest {
+        let of = || Digest::of(upstream, &self.message);
+        *self.digest.get_or_init(of)
     }
 
     /// Whether it asks what everybody may know, and would have a session for that alone. A header that nobody

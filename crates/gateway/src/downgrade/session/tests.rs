@@ -5,7 +5,6 @@ use tokio_util::task::TaskTracker;
 use super::super::place::Place;
 use super::super::post::{Client, Kind};
 use super::super::seal::Seals;
-use super::super::state::Digest;
 use super::super::{Downgrade, Settings};
 use super::write::MAX_OWED;
 use super::*;
@@ -53,9 +52,9 @@ fn ask(session: &Session, number: u64) -> Arc<Post> {
         (AttachmentId(number), RequestId::from_integer(7)),
         client,
         place(&request),
-        Digest::of("up", &request),
         Kind::Plain,
         HeaderMap::new(),
+        request.clone(),
     );
     let exchange = ExchangeId(number.into());
     let asked = session.request(Request::new(exchange, post.id, request), &post);
