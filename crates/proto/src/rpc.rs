@@ -23,7 +23,7 @@ pub use canonical::canonical;
 pub use id::RequestId;
 pub use object::Object;
 pub use parts::{elements, member, members, splice, string};
-pub use peek::peek_is_response;
+pub use peek::{peek_is_response, peek_request};
 pub use write::{error_response, error_response_null_id, quoted, response};
 
 pub(crate) use object::is_object;
@@ -266,6 +266,21 @@ impl Message {
     #[must_use]
     pub fn params(&self) -> Option<Bytes> {
         self.outline.params.map(|at| self.slice(at))
+    }
+
+    /// `params`, without another look through their text; nothing where there are none.
+    pub(crate) fn params_object(&self) -> Object {
+        let Some(params) = self.params().filter(|params| is_object(params)) else {
+            return Object::new();
+        };
+        Object::with_members(params, &self.source, &self.outline.param_members)
+    }
+
+    /// `params._meta`, in the same way; `None` where there is none, or it is no object.
+    pub(crate) fn meta_object(&self) -> Option<Object> {
+        let meta = self.param("_meta").filter(|meta| is_object(meta))?;
+        let members = &self.outline.meta_members;
+        Some(Object::with_members(meta, &self.source, members))
     }
 
     /// Length of `params` as JSON text, in bytes; 0 if there are none.

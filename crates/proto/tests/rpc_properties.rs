@@ -428,6 +428,17 @@ proptest! {
         prop_assert!(told);
     }
 
+    /// What is a request to the one is a request to the other, with the same id and method.
+    #[test]
+    fn peeking_at_a_request_agrees_with_the_outline(text in message()) {
+        let parsed = parse(text.as_str()).unwrap();
+        let request = Some(&parsed).filter(|it| it.kind() == Kind::Request);
+        let expected = request.and_then(|it| Some((it.id()?.clone(), it.method()?)));
+        let found = rpc::peek_request(text.as_bytes());
+        let found = found.as_ref().map(|(id, method)| (id.clone(), method.as_ref()));
+        prop_assert_eq!(found, expected);
+    }
+
     #[test]
     fn errors_are_messages_themselves(text in any::<String>(), code in any::<i32>()) {
         let id = RequestId::from_text(&text);
@@ -443,6 +454,7 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         let bytes = Bytes::from(bytes);
         let _ = rpc::peek_is_response(&bytes);
+        let _ = rpc::peek_request(&bytes);
         let _ = rpc::Payload::parse(bytes.clone());
         let _ = RequestId::parse(bytes);
     }

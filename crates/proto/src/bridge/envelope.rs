@@ -111,7 +111,7 @@ impl Envelope {
 /// stays as it is.
 #[must_use]
 pub fn strip(message: &Message) -> Bytes {
-    let Some(mut meta) = meta_of(message) else {
+    let Some(mut meta) = message.meta_object() else {
         return message.source().clone();
     };
     meta.retain(|name, _| !KEYS.contains(&name));
@@ -125,7 +125,7 @@ pub fn strip(message: &Message) -> Bytes {
 /// made where they are missing; a `_meta` that is no object is replaced.
 #[must_use]
 pub fn add(message: &Message, envelope: &Envelope) -> Bytes {
-    let mut meta = meta_of(message).unwrap_or_default();
+    let mut meta = message.meta_object().unwrap_or_default();
     meta.retain(|name, _| !KEYS.contains(&name));
     for (name, value) in envelope.members() {
         meta.set(name, value);
@@ -136,20 +136,13 @@ pub fn add(message: &Message, envelope: &Envelope) -> Bytes {
 /// A notification for a legacy client: without the id of the listen that it came on (R217).
 #[must_use]
 pub fn without_subscription_id(message: &Message) -> Bytes {
-    let Some(mut meta) = meta_of(message) else {
+    let Some(mut meta) = message.meta_object() else {
         return message.source().clone();
     };
     match meta.remove(meta_key::SUBSCRIPTION_ID) {
         Some(_) => put_meta(message, meta),
         None => message.source().clone(),
     }
-}
-
-/// `params._meta`, if it is an object.
-fn meta_of(message: &Message) -> Option<Object> {
-    let meta = message.param("_meta").filter(|value| is_object(value))?;
-    // The outline has refused members that are there twice.
-    Object::parse(&meta).ok()
 }
 
 /// The message with another `params._meta`, or without one that has become empty.
@@ -159,10 +152,7 @@ fn put_meta(message: &Message, meta: Object) -> Bytes {
         let edited = splice(message.source(), old, &meta.into_bytes());
         return edited.unwrap_or_else(|| message.source().clone());
     }
-    let params = message.params().unwrap_or(Bytes::from_static(b"{}"));
-    let Ok(mut params) = Object::parse(&params) else {
-        return message.source().clone();
-    };
+    let mut params = message.params_object();
     if meta.is_empty() {
         params.remove("_meta");
     } else {

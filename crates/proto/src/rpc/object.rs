@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::rpc::{MessageError, members, text};
+use crate::rpc::outline::Members;
+use crate::rpc::parts::unique_members;
+use crate::rpc::scan::Span;
+use crate::rpc::{MessageError, text};
 
 /// An object given as JSON text, whose members are taken out, put in and replaced. What nobody touched
 /// keeps its text, numbers beyond 2^53 among it (protocol notes 4.6); an object that nobody changed keeps
@@ -19,9 +22,35 @@ use crate::rpc::{MessageError, members, text};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Object {
+    /// The object as it came.
+    text: Bytes,
+    /// What the places of names are in.
     source: Bytes,
-    members: Vec<(String, Bytes)>,
+    members: Vec<Member>,
     changed: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    name: Name,
+    value: Bytes,
+}
+
+/// What a member is called. Every bridged call passes here, and most names stay as they came.
+#[derive(Debug, Clone)]
+enum Name {
+    /// It stands there in the source, without escapes.
+    Written(Span),
+    Said(String),
+}
+
+impl Name {
+    fn text<'a>(&'a self, source: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Written(at) => at.of(source),
+            Self::Said(name) => name.as_bytes(),
+        }
+    }
 }
 
 impl Object {
@@ -30,18 +59,35 @@ impl Object {
     /// # Errors
     /// As [`members`].
     pub fn parse(text: &Bytes) -> Result<Self, MessageError> {
-        Ok(Self {
-            source: text.clone(),
-            members: members(text)?,
+        let found = unique_members(text)?;
+        Ok(Self::with_members(text.clone(), text, &found))
+    }
+
+    /// The object in `text` with the members that were found in `source`, of which it is a part.
+    pub(super) fn with_members(text: Bytes, source: &Bytes, found: &Members) -> Self {
+        let members = found.iter().map(|member| Member {
+            name: match member.name.of(source) {
+                written if memchr::memchr(b'\\', written).is_some() => {
+                    Name::Said(text::unescape(written).into_owned())
+                }
+                _ => Name::Written(member.name),
+            },
+            value: source.slice(member.value.range()),
+        });
+        Self {
+            members: members.collect(),
+            source: source.clone(),
+            text,
             changed: false,
-        })
+        }
     }
 
     /// An object without members.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            source: Bytes::from_static(b"{}"),
+            text: Bytes::from_static(b"{}"),
+            source: Bytes::new(),
             members: Vec::new(),
             changed: false,
         }
@@ -50,8 +96,7 @@ impl Object {
     /// A member, as JSON text.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Bytes> {
-        let member = self.members.iter().find(|(member, _)| member == name)?;
-        Some(&member.1)
+        Some(&self.members.get(self.place_of(name)?)?.value)
     }
 
     /// A member that is an object.
@@ -76,33 +121,48 @@ impl Object {
 
     /// Its members, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.members
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
+        let members = self.members.iter();
+        members.map(|member| (self.name_of(member), &member.value))
+    }
+
+    fn place_of(&self, name: &str) -> Option<usize> {
+        let is_it = |member: &Member| member.name.text(&self.source) == name.as_bytes();
+        self.members.iter().position(is_it)
+    }
+
+    fn name_of<'a>(&'a self, member: &'a Member) -> &'a str {
+        // The scanner has seen that it is UTF-8.
+        std::str::from_utf8(member.name.text(&self.source)).unwrap_or_default()
     }
 
     /// Takes a member out.
     pub fn remove(&mut self, name: &str) -> Option<Bytes> {
-        let at = self.members.iter().position(|(member, _)| member == name)?;
+        let at = self.place_of(name)?;
         self.changed = true;
-        Some(self.members.remove(at).1)
+        Some(self.members.remove(at).value)
     }
 
     /// Keeps the members that `keeps` says so of.
     pub fn retain(&mut self, mut keeps: impl FnMut(&str, &Bytes) -> bool) {
         let before = self.members.len();
-        self.members.retain(|(name, value)| keeps(name, value));
+        let source = &self.source;
+        self.members.retain(|member| {
+            let name = std::str::from_utf8(member.name.text(source)).unwrap_or_default();
+            keeps(name, &member.value)
+        });
         self.changed |= self.members.len() != before;
     }
 
     /// Puts a member in (`value` is JSON text), in the place of one of its name if there is one.
     pub fn set(&mut self, name: &str, value: impl Into<Bytes>) {
         let value = value.into();
-        let known = self.members.iter_mut().find(|(member, _)| member == name);
-        match known {
-            Some((_, old)) if *old == value => return,
-            Some((_, old)) => *old = value,
-            None => self.members.push((name.to_owned(), value)),
+        match self.place_of(name).and_then(|at| self.members.get_mut(at)) {
+            Some(member) if member.value == value => return,
+            Some(member) => member.value = value,
+            None => self.members.push(Member {
+                name: Name::Said(name.to_owned()),
+                value,
+            }),
         }
         self.changed = true;
     }
@@ -124,16 +184,24 @@ impl Object {
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         if !self.changed {
-            return self.source;
+            return self.text;
         }
-        let length = self.members.iter().map(|(n, v)| n.len() + v.len() + 4);
+        let length = |member: &Member| member.name.text(&self.source).len() + member.value.len();
+        let length = self.members.iter().map(|member| length(member) + 4);
         let mut out = Vec::with_capacity(2 + length.sum::<usize>());
         out.push(b'{');
-        for (index, (name, value)) in self.members.iter().enumerate() {
+        for (index, Member { name, value }) in self.members.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
             }
-            text::write_quoted(&mut out, name);
+            match name {
+                Name::Written(at) => {
+                    out.push(b'"');
+                    out.extend_from_slice(at.of(&self.source));
+                    out.push(b'"');
+                }
+                Name::Said(name) => text::write_quoted(&mut out, name),
+            }
             out.push(b':');
             out.extend_from_slice(value);
         }

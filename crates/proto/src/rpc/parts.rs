@@ -31,10 +31,7 @@ pub fn splice(source: &Bytes, part: &Bytes, with: &[u8]) -> Option<Bytes> {
 /// [`MessageError`] with `-32700` if it is not JSON, `-32600` if it is no object, names a member
 /// twice, has more than 65,536 members or nests over 128.
 pub fn members(object: &Bytes) -> Result<Vec<(String, Bytes)>, MessageError> {
-    let found = scan_members(object)?;
-    if found.has_duplicates(object) {
-        return Err(MessageError::invalid("a member is there twice", None));
-    }
+    let found = unique_members(object)?;
     let part = |member: &Member| {
         let name = text::unescape(member.name.of(object)).into_owned();
         (name, object.slice(member.value.range()))
@@ -85,6 +82,15 @@ pub fn string(value: &[u8]) -> Option<Cow<'_, str>> {
         return None;
     }
     text::string_of(value)
+}
+
+/// Where the members of an object are, which has none twice.
+pub(super) fn unique_members(object: &[u8]) -> Result<Members, MessageError> {
+    let found = scan_members(object)?;
+    if found.has_duplicates(object) {
+        return Err(MessageError::invalid("a member is there twice", None));
+    }
+    Ok(found)
 }
 
 fn scan_members(object: &[u8]) -> Result<Members, MessageError> {

@@ -433,6 +433,30 @@ fn peek_stops_at_the_first_decisive_member() {
     }
 }
 
+#[test]
+fn a_request_is_known_before_its_parameters() {
+    for (prefix, request) in [
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"#,
+            Some(("1", "a")),
+        ),
+        (r#"{"m\u0065thod":"\u0061","id":"x","#, Some(("\"x\"", "a"))),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"#, None),
+        (r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#, None),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"method":"a"}}"#, None),
+        (r#"{"jsonrpc":"2.0","method":"a","params":{"id":1}}"#, None),
+        (r#"[{"id":1,"method":"a"}]"#, None),
+        ("", None),
+    ] {
+        let found = peek_request(prefix.as_bytes());
+        let found = found
+            .as_ref()
+            .map(|(id, method)| (id.as_json(), method.as_ref()));
+        let request = request.map(|(id, method)| (id.as_bytes(), method));
+        assert_eq!(found, request, "{prefix}");
+    }
+}
+
 /// Strings are scanned in words and blocks; whatever ends one is seen at every place in them.
 #[test]
 fn strings_are_scanned_right_at_every_offset() {

@@ -60,9 +60,7 @@ impl Pages {
     }
 
     fn request_for(&self, cursor: Bytes) -> Option<Message> {
-        let params = self.request.params();
-        let params = params.and_then(|params| Object::parse(&params).ok());
-        let mut params = params.unwrap_or_default();
+        let mut params = self.request.params_object();
         params.set("cursor", cursor);
         Message::parse(self.request.with_params(&params.into_bytes())).ok()
     }

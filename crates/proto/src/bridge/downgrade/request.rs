@@ -17,7 +17,7 @@ use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::notice;
 use crate::bridge::progress::{Progress, TOKEN_IN_META};
 use crate::bridge::shape::is_round_method;
-use crate::rpc::{Message, Object, RequestId, code, meta_key};
+use crate::rpc::{Message, RequestId, code, meta_key};
 
 /// Members of `params` that a legacy server must not see: tasks are off, and rounds are the gateway's.
 const LEFT_OUT: [&str; 3] = ["task", "inputResponses", "requestState"];
@@ -268,11 +268,9 @@ enum Step {
 /// A client's request as a legacy server gets it: without the envelope, with the gateway's id and, as an
 /// id is never used twice, with that as the progress token.
 fn upstream_request(message: &Message, id: &RequestId, as_task: bool) -> Bytes {
-    let params = message.params();
-    let params = params.and_then(|params| Object::parse(&params).ok());
-    let mut params = params.unwrap_or_default();
+    let mut params = message.params_object();
     params.retain(|name, _| !LEFT_OUT.contains(&name));
-    let mut meta = params.object("_meta").unwrap_or_default();
+    let mut meta = message.meta_object().unwrap_or_default();
     meta.retain(|name, _| !ENVELOPE.contains(&name));
     meta.set(TOKEN_IN_META, Bytes::copy_from_slice(id.as_json()));
     params.set("_meta", meta.into_bytes());

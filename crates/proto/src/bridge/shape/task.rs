@@ -13,10 +13,7 @@ pub fn without_task(message: &Message) -> Bytes {
     if message.param("task").is_none() {
         return message.source().clone();
     }
-    let params = message.params().unwrap_or_default();
-    let Ok(mut params) = Object::parse(&params) else {
-        return message.source().clone();
-    };
+    let mut params = message.params_object();
     params.remove("task");
     message.with_params(&params.into_bytes())
 }

@@ -23,9 +23,7 @@ impl Upgrading {
         } else {
             &self.session.envelope
         };
-        let params = exchange.message.params();
-        let params = params.and_then(|params| Object::parse(&params).ok());
-        let mut params = params.unwrap_or_default();
+        let mut params = exchange.message.params_object();
         params.retain(|name, _| !NOT_THE_CLIENTS.contains(&name));
         if !input.responses.is_empty() {
             let mut responses = Object::new();
@@ -37,8 +35,9 @@ impl Upgrading {
         if let Some(state) = &input.state {
             params.set("requestState", state.clone());
         }
+        let meta = exchange.message.meta_object().unwrap_or_default();
         let token = exchange.progress.as_ref().map(|_| call);
-        written(call, exchange.method(), params, token, envelope)
+        written(call, exchange.method(), (params, meta), token, envelope)
     }
 
     /// A request of the gateway's own.
@@ -47,7 +46,7 @@ impl Upgrading {
             log_level: None,
             ..self.session.envelope.clone()
         };
-        written(call, method, params, None, &envelope)
+        written(call, method, (params, Object::new()), None, &envelope)
     }
 
     /// The same about a task: the extension is declared, since only who has it may ask.
@@ -63,7 +62,8 @@ impl Upgrading {
         if let Some(responses) = responses {
             params.set("inputResponses", responses.into_bytes());
         }
-        written(call, method, params, None, &self.session.with_tasks)
+        let parts = (params, Object::new());
+        written(call, method, parts, None, &self.session.with_tasks)
     }
 }
 
@@ -72,11 +72,10 @@ impl Upgrading {
 fn written(
     call: CallId,
     method: &str,
-    mut params: Object,
+    (mut params, mut meta): (Object, Object),
     token: Option<CallId>,
     envelope: &Envelope,
 ) -> Bytes {
-    let mut meta = params.object("_meta").unwrap_or_default();
     match token {
         // An id is never used twice, so it is a token that is never used twice.
         Some(call) => meta.set(TOKEN_IN_META, call.0.to_string()),

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use thinpipe_proto::backoff::CONFLICT_DELAYS;
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId};
+use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, peek_request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -54,9 +54,12 @@ impl Posts {
         message: Bytes,
         headers: Option<HeaderMap>,
     ) -> Result<(), PipeError> {
-        let (asks, is_initialize) = request_in(&message);
-        let asks = asks.map(|id| Ok::<_, PipeError>((id, self.place()?)));
-        let asks = asks.transpose()?;
+        let request = peek_request(&message);
+        let is_initialize = matches!(&request, Some((_, method)) if method == "initialize");
+        let asks = match request {
+            Some((id, _)) => Some((id, self.place()?)),
+            None => None,
+        };
         let response = self.client.post(message, headers, is_initialize).await?;
         let status = response.status;
         if status.is_success() {
@@ -147,17 +150,6 @@ impl Posts {
     pub(in crate::upstream) fn hold(&self, request: &RequestId, is_held: bool) {
         self.streams.hold(request, is_held);
     }
-}
-
-/// The id of the request that a message is, and whether it is `initialize`.
-fn request_in(message: &Bytes) -> (Option<RequestId>, bool) {
-    let Ok(message) = Message::parse(message.clone()) else {
-        return (None, false);
-    };
-    let is_request = message.kind() == Kind::Request;
-    let id = message.id().filter(|_| is_request).cloned();
-    let is_initialize = is_request && message.method() == Some("initialize");
-    (id, is_initialize)
 }
 
 /// The answer to a request in a refusal, if that is what it is: servers have errors of requests in them.
