@@ -39,6 +39,7 @@ mod listen;
 mod multiplex;
 mod opening;
 mod owner;
+mod pinned;
 mod piped;
 mod probing;
 mod reestablish;
@@ -269,6 +270,7 @@ impl Route {
         id: Option<&RequestId>,
         begun: &Begun,
     ) -> Answer {
+        let answered = self.doubting_pin(answered, begun.class);
         let answer = answered.unwrap_or_else(|failure| self.failed(&failure, id));
         self.begins(begun, &answer);
         answer

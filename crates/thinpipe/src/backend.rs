@@ -179,7 +179,7 @@ async fn asked(route: &Route) -> Found {
         Ok(verdict) => Found {
             text: match route.is_pinned() {
                 true => format!(
-                    "is spoken to in {}, as its `era` says; it was not asked",
+                    "is spoken to in {}, as its `era` says; it was not asked, as `thinpipe doctor` does",
                     describe(&verdict)
                 ),
                 false => format!("speaks {}", describe(&verdict)),
@@ -196,15 +196,19 @@ async fn asked(route: &Route) -> Found {
     }
 }
 
+/// Of a program of which the configuration says what it speaks.
+const PINNED_PROGRAM: &str =
+    "as its `era` says; it was not asked, as `thinpipe doctor -- COMMAND` does";
+
 /// What a program speaks, as far as that is known: to ask it would be to start one.
 fn of_program(route: &Route, pin: Option<ProgramEra>) -> Found {
     let (text, speaks) = match (route.program_speaks(), pin) {
         (_, Some(ProgramEra::Legacy)) => (
-            "is spoken to in sessions, as its `era` says".to_owned(),
+            format!("is spoken to in sessions, {PINNED_PROGRAM}"),
             vec![Reaches::LegacyProgram],
         ),
         (_, Some(ProgramEra::Modern)) => (
-            "is spoken to in 2026-07-28, as its `era` says".to_owned(),
+            format!("is spoken to in 2026-07-28, {PINNED_PROGRAM}"),
             vec![Reaches::ModernProgram],
         ),
         (Some(speaks), None) => (format!("speaks {speaks}"), Vec::new()),

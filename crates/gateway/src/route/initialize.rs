@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
+use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{self, Message, code};
 use thinpipe_proto::session::UpstreamSessionId;
@@ -162,6 +163,10 @@ impl Route {
     ) -> Result<Answer, Failure> {
         if response.status == StatusCode::NOT_FOUND {
             return Err(self.nothing_there());
+        }
+        if self.is_pinned() && !self.reads() && response.media_type == MediaType::Json {
+            // It may say that the pin is wrong.
+            return self.relay_refusal(response, context).await;
         }
         let line = self.line(None, super::purpose_of(message));
         self.relay(response, line, context).await

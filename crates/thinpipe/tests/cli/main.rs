@@ -8,6 +8,7 @@ mod bridges;
 mod check;
 mod doctor;
 mod migrate;
+mod pins;
 mod support;
 
 use support::{Gateway, Program, Sample, run, temporary};
