@@ -21,6 +21,10 @@ use crate::headers;
 use crate::pipe::Spoken;
 use crate::route::{Asked, Route, modern, verdict_of};
 
+mod news;
+
+use news::News;
+
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -219,6 +223,7 @@ pub(crate) struct Era {
     ended: AtomicU64,
     /// A program did not answer the last one in time.
     silent: AtomicBool,
+    news: News,
 }
 
 type Found = Result<Arc<Verdict>, Failure>;
@@ -316,12 +321,20 @@ impl Era {
 }
 
 impl Route {
-    /// What the upstream speaks; asks it if that is not known. One probe at a time (K1).
+    /// What the upstream speaks; asks it if that is not known. One probe at a time (K1). Whoever calls this
+    /// is who says it: what is found out otherwise is logged.
     ///
     /// # Errors
     /// Why it could not be found out, for people.
     pub async fn probe(&self) -> Result<Arc<Verdict>, String> {
-        self.find_out().await.map_err(|failure| failure.text)
+        let found = match self.era().known() {
+            Some(verdict) => Ok(verdict),
+            None => self.ask_once().await,
+        };
+        if let Ok(verdict) = &found {
+            self.era().news.are(&describe(verdict));
+        }
+        found.map_err(|failure| failure.text)
     }
 
     /// Whether the configuration says what the upstream speaks: it is never asked, and
@@ -343,8 +356,19 @@ impl Route {
         match self.era().known() {
             Some(verdict) => Ok(verdict),
             // Boxed: it is mostly known, and whoever wants to know it is not made larger by the asking.
-            None => Box::pin(self.ask_once()).await,
+            None => Box::pin(self.ask_and_tell()).await,
         }
+    }
+
+    async fn ask_and_tell(&self) -> Found {
+        let found = self.ask_once().await;
+        // What a program has answered is told with its answer.
+        if let Ok(verdict) = found.as_ref()
+            && self.upstream().is_some()
+        {
+            self.tell_spoken(&describe(verdict));
+        }
+        found
     }
 
     async fn ask_once(&self) -> Found {

@@ -98,6 +98,7 @@ impl Route {
                     attachment: attachment_of(session_id.as_ref()),
                 };
                 let session = self.open_session(slot, negotiated, &declared).await?;
+                self.has_sessions();
                 unused.id = None;
                 if session.binding() == Binding::HttpSse
                     && let (Some(state), Some(id)) =

@@ -64,7 +64,7 @@ impl Route {
                 }
             };
         };
-        children.start_succeeded(verdict.modern().map(|_| Spoken::Stateless));
+        self.tell_program(children, verdict.modern().map(|_| Spoken::Stateless));
         children.keep(pipe);
         Ok(Asked::Answered(verdict))
     }
@@ -116,12 +116,12 @@ impl Route {
             _ => return Asked::Silent(legacy_verdict()),
         };
         match verdict.speaks {
-            Speaks::Modern { .. } => children.start_succeeded(Some(Spoken::Stateless)),
+            Speaks::Modern { .. } => self.tell_program(children, Some(Spoken::Stateless)),
             Speaks::Legacy { revision } => {
-                children.start_succeeded(Some(Spoken::Sessions(revision)))
+                self.tell_program(children, Some(Spoken::Sessions(revision)));
             }
-            Speaks::HttpSse { .. } => false,
-        };
+            Speaks::HttpSse { .. } => {}
+        }
         // A session that it has opened is nobody's, and one that it may yet open: they end here.
         if speaks == Some(Spoken::Stateless) {
             children.keep(pipe);

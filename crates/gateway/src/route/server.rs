@@ -380,11 +380,16 @@ impl Route {
 
     /// A program has answered `initialize`, and by that said what it speaks; `None`: not that.
     pub(super) fn program_said(&self, children: &Children, speaks: Option<Spoken>) {
+        self.tell_program(children, speaks);
+        self.era().said(speaks);
+    }
+
+    /// Logs what a program speaks, when that is news.
+    pub(super) fn tell_program(&self, children: &Children, speaks: Option<Spoken>) {
         let is_news = children.start_succeeded(speaks);
         if let Some(speaks) = speaks.filter(|_| is_news) {
             tracing::info!(upstream = self.name(), %speaks, "a program has answered");
         }
-        self.era().said(speaks);
     }
 
     /// Attaches a client session and gives its `initialize`; what comes back is the answer of the

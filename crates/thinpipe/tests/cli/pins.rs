@@ -1,9 +1,9 @@
-//! Servers that speak something else than the configuration says.
+//! Servers that speak something else than the configuration says, or something else than they did.
 
 use serde_json::{Value, json};
 use thinpipe_testkit::{Client, Era, Upstream, rpc};
 
-use crate::support::{Gateway, temporary};
+use crate::support::{Gateway, Sample, temporary};
 
 /// A gateway with one upstream, written so.
 fn in_front(upstream: &str) -> Gateway {
@@ -79,4 +79,63 @@ async fn k1_a_server_that_is_down_speaks_against_no_pin() {
             assert!(!text.is_empty() && !text.contains("era"), "{era}: {error}");
         }
     }
+}
+
+const ANSWERED: &str = "an upstream has answered";
+
+/// How often it is said that an upstream has answered; what the gateway has said is read to its end.
+fn told(mut gateway: Gateway) -> (usize, String) {
+    let (code, said) = gateway.program.stop();
+    assert_eq!(code, Some(0), "{said}");
+    (said.matches(ANSWERED).count(), said)
+}
+
+/// K1: what a server speaks that was down at the start is said once it is known, and no more than once.
+#[tokio::test]
+async fn k1_what_is_found_out_later_is_said() {
+    let upstream = Upstream::start().await;
+    let reached = format!(
+        "url = \"{}\"\nhealth = {{ interval = \"0s\" }}",
+        upstream.url()
+    );
+    let initialize = rpc::initialize(1, "2025-11-25");
+    let discover = rpc::modern(1, "server/discover", json!({}));
+    for is_modern in [true, false] {
+        upstream.die().await;
+        let gateway = in_front(&reached);
+        gateway.program.said_until("whatever it turns out to speak");
+        upstream.come_back();
+        let client = Client::new(&gateway.url);
+        for _ in 0..2 {
+            let answer = match is_modern {
+                true => client.post_modern(&discover).await.answer().await,
+                false => client.post(&initialize).await.answer().await,
+            };
+            assert!(answer["result"].is_object(), "{answer}");
+        }
+        // Its session is ended at the server, which runs here.
+        let stopping = tokio::task::spawn_blocking(|| told(gateway));
+        let (times, said) = stopping.await.unwrap();
+        assert_eq!(times, 1, "{said}");
+        let speaks = if is_modern {
+            "stateless"
+        } else {
+            "Streamable HTTP with sessions"
+        };
+        let line = said.lines().find(|line| line.contains(ANSWERED)).unwrap();
+        assert!(line.contains(" INFO ") && line.contains(speaks), "{line}");
+    }
+}
+
+/// What the start has said is not said again.
+#[test]
+fn k1_what_is_known_from_the_start_is_said_there() {
+    let sample = Sample::start();
+    let gateway = Gateway::to(&sample, &[]);
+    gateway.program.said_until("serves clients of");
+    let discover = rpc::modern(1, "server/discover", json!({}));
+    let answer = gateway.post(&discover.body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let (times, said) = told(gateway);
+    assert_eq!(times, 0, "{said}");
 }
