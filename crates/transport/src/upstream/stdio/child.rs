@@ -209,7 +209,7 @@ impl Log {
             upstream,
             stderr: BufReader::with_capacity(MAX_LOGGED, stderr),
             line: Vec::new(),
-            rate: Rate::default(),
+            rate: Rate::of_log(),
         }
     }
 

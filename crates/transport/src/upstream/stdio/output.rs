@@ -12,10 +12,11 @@ use thinpipe_proto::rpc::Payload;
 use thinpipe_proto::shown::Shown;
 use tokio::process::ChildStdout;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
 use super::lines::Lines;
+use super::rate::Rate;
 use crate::byte_budget::Reserved;
 use crate::io::{READ_SIZE, poll_read_scratch};
 use crate::upstream::MAX_SHOWN;
@@ -36,6 +37,8 @@ pub(in crate::upstream) struct Output {
     has_exited: bool,
     /// Lines in a row that were no messages.
     noise: usize,
+    /// Of those that are logged.
+    rate: Rate,
 }
 
 impl Output {
@@ -52,6 +55,7 @@ impl Output {
             exit,
             has_exited: false,
             noise: 0,
+            rate: Rate::of_noise(),
         }
     }
 
@@ -63,7 +67,18 @@ impl Output {
             }
             let room = self.room.resize(self.lines.pending());
             room.map_err(|source| self.no_room(source))?;
-            match self.fill().await {
+            let read = match self.rate.due() {
+                None => self.fill().await,
+                // What is read is kept, whether or not it comes in time.
+                Some(due) => match timeout_at(due, self.fill()).await {
+                    Ok(read) => read,
+                    Err(_) => {
+                        self.tell_left_out();
+                        continue;
+                    }
+                },
+            };
+            match read {
                 Ok(0) => return Err(self.ended().await),
                 Ok(_) => {}
                 Err(source) => {
@@ -109,6 +124,17 @@ impl Output {
         if !line.is_empty() {
             let counters = &self.shared.counters;
             counters.noise.fetch_add(1, Ordering::Relaxed);
+            self.log(line, reason);
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, line: &[u8], reason: &str) {
+        let now = Instant::now();
+        if self.rate.due().is_some_and(|due| due <= now) {
+            self.tell_left_out();
+        }
+        if self.rate.admit(line.len().min(MAX_SHOWN), now) {
             let upstream = &*self.shared.config.name;
             let line = Shown::new(line, MAX_SHOWN);
             tracing::warn!(
@@ -118,7 +144,17 @@ impl Output {
                 "skipped what is no message on stdout"
             );
         }
-        Ok(())
+    }
+
+    fn tell_left_out(&mut self) {
+        let lines = self.rate.take_left_out();
+        if lines > 0 {
+            let upstream = &*self.shared.config.name;
+            tracing::warn!(
+                upstream,
+                "skipped {lines} more lines on stdout that are no messages"
+            );
+        }
     }
 
     /// Reads once. 0: nothing more will come.
@@ -164,5 +200,11 @@ impl Output {
 
     fn upstream(&self) -> Arc<str> {
         Arc::clone(&self.shared.config.name)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.tell_left_out();
     }
 }

@@ -1,20 +1,25 @@
-//! How much of a child's standard error is logged: a server that is chatty must not fill the disk.
+//! How much of what a child writes is logged: a server that is chatty must not fill the disk.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lines that are logged in a second.
-pub(super) const MAX_LINES: usize = 200;
+/// Lines on standard error that are logged in a second.
+const MAX_LINES: usize = 200;
+
+/// Lines on standard output that are no messages and are logged in a second. Each is a warning, and the
+/// first ones tell what is wrong.
+const MAX_NOISE: usize = 10;
 
 /// Bytes of lines that are logged in a second.
-pub(super) const MAX_BYTES: usize = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Lines and bytes of one child in the current second, and what did not fit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rate {
+    max_lines: usize,
     ends: Option<Instant>,
     lines: usize,
     bytes: usize,
@@ -22,12 +27,32 @@ pub(super) struct Rate {
 }
 
 impl Rate {
+    /// Of its standard error.
+    pub(super) fn of_log() -> Self {
+        Self::new(MAX_LINES)
+    }
+
+    /// Of what is no message on its standard output.
+    pub(super) fn of_noise() -> Self {
+        Self::new(MAX_NOISE)
+    }
+
+    fn new(max_lines: usize) -> Self {
+        Self {
+            max_lines,
+            ends: None,
+            lines: 0,
+            bytes: 0,
+            left_out: 0,
+        }
+    }
+
     /// Whether a line of so many bytes is logged.
     pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> bool {
         if self.ends.is_none_or(|ends| ends <= now) {
             (self.ends, self.lines, self.bytes) = (Some(now + SECOND), 0, 0);
         }
-        let fits = self.lines < MAX_LINES && self.bytes + bytes <= MAX_BYTES;
+        let fits = self.lines < self.max_lines && self.bytes + bytes <= MAX_BYTES;
         if fits {
             self.lines += 1;
             self.bytes += bytes;
@@ -54,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_second_has_room_for_so_many_lines_and_bytes() {
-        let (mut rate, start) = (Rate::default(), Instant::now());
+        let (mut rate, start) = (Rate::of_log(), Instant::now());
         let admitted = |rate: &mut Rate, lines, bytes, at| {
             (0..lines).filter(|_| rate.admit(bytes, at)).count()
         };

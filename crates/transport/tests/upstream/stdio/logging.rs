@@ -2,7 +2,7 @@
 
 use thinpipe_testkit::rpc;
 
-use super::{bytes, next, scripted};
+use super::{bytes, last, next, scripted};
 use crate::log::Log;
 
 /// Its standard error goes to the log, line by line, with the server's name; however much it is, the
@@ -59,4 +59,33 @@ async fn a_flood_on_standard_error_is_cut_and_counted() {
     let said = said.count();
     assert_eq!(said + left_out.sum::<usize>(), FLOOD);
     assert!((200..FLOOD / 2).contains(&said), "{said}");
+}
+
+/// Junk on standard output is a warning a line, but no more of them than tell what is wrong, and how many are
+/// missing is told, also where it is too much.
+#[tokio::test]
+async fn a_flood_on_standard_output_is_cut_and_counted() {
+    for (flood, is_too_much) in [(100, false), (101, true)] {
+        let (log, _logging) = Log::of("thinpipe_transport::upstream::stdio::output");
+        let scripted = scripted(&format!("seq -f 'junk %g' {flood}; serve"), |_| {});
+        let mut pipe = scripted.spawn();
+        if is_too_much {
+            last(&mut pipe.receiver).await;
+        } else {
+            pipe.sender.send(bytes(rpc::call(1, "echo"))).await.unwrap();
+            assert_eq!(next(&mut pipe.receiver).await["id"], 1);
+        }
+        drop(pipe);
+        scripted.ended().await;
+        let lines = log.lines();
+        let said = lines.iter().filter(|line| line.contains("\"junk "));
+        let left_out = lines.iter().filter_map(|line| {
+            let (_, rest) = line.split_once("skipped ")?;
+            rest.split_once(" more lines")?.0.parse::<usize>().ok()
+        });
+        let said = said.count();
+        // The line that is too much is in the error.
+        assert_eq!(said + left_out.sum::<usize>(), 100, "{lines:?}");
+        assert!((10..50).contains(&said), "{said}");
+    }
 }
