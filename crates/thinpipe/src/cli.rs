@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Manner, Settings};
+use crate::config::{Manner, RawEra, Settings};
 
 const ABOUT: &str =
     "A gateway for the Model Context Protocol: stands between MCP clients and MCP servers";
@@ -138,6 +138,10 @@ pub(crate) struct DoctorArgs {
     /// A header of every request to URL, such as the server's credentials; may be repeated
     #[arg(long, value_name = "NAME: VALUE", conflicts_with = "program")]
     pub(crate) header: Vec<String>,
+    /// What the gateway is to be told that the server speaks: whether it does, and what clients get then
+    /// [default: auto]
+    #[arg(long, value_name = "ERA")]
+    pub(crate) era: Option<RawEra>,
     /// How the report looks
     #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
     pub(crate) format: ReportFormat,

@@ -37,7 +37,7 @@ mod tests;
 mod tree;
 mod upstreams;
 
-pub(crate) use bridge::RawSharing;
+pub(crate) use bridge::{RawEra, RawSharing};
 pub(crate) use build::ADMIN;
 pub(crate) use problem::Problems;
 pub(crate) use quantity::Period;
@@ -45,7 +45,6 @@ pub(crate) use raw::LogFormat;
 pub(crate) use settings::{Layers, Settings};
 pub(crate) use suggest::closest;
 
-use bridge::RawEra;
 use build::Build;
 use format::Format;
 use problem::{Place, Problem, Source};

@@ -8,6 +8,7 @@ mod http;
 mod judgement;
 mod list;
 mod observation;
+mod pin;
 mod pipe;
 mod report;
 mod stderr;
@@ -31,6 +32,7 @@ use crate::cli::{DoctorArgs, ReportFormat};
 use crate::config::{self, Manner, Settings};
 use crate::run::main_runtime;
 use observation::{Identity, Observations, Transport, Unusable, Why};
+use pin::Pin;
 use stderr::LastLines;
 
 /// For a connection.
@@ -59,11 +61,22 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
             seen
         }
     };
-    let findings = judgement::judge(&seen);
-    let clients = crossing::clients(&seen);
+    let pin = args.era.and_then(Pin::of);
+    let mut findings = judgement::judge(&seen);
+    findings.extend(pin.and_then(|pin| pin.judged(&seen)));
+    let clients = match judgement::is_usable(&findings) {
+        true => crossing::clients(&seen, pin),
+        false => Vec::new(),
+    };
+    let found = report::Found {
+        seen: &seen,
+        findings: &findings,
+        pin,
+        clients: &clients,
+    };
     let text = match args.format {
-        ReportFormat::Table => report::table(&seen, &findings, &clients),
-        ReportFormat::Json => format!("{:#}\n", report::json(&seen, &findings, &clients)),
+        ReportFormat::Table => report::table(&found),
+        ReportFormat::Json => format!("{:#}\n", report::json(&found)),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(judgement::is_usable(&findings))
@@ -77,17 +90,21 @@ fn reached(args: &DoctorArgs) -> anyhow::Result<Reached> {
         ..Settings::default()
     };
     let none = |_: &str| None;
+    let manner = Manner {
+        era: args.era,
+        ..Manner::default()
+    };
     let config = match args.server.url.as_deref() {
         Some(url) => {
             crate::no_url(url)?;
-            config::for_url(url, Manner::default(), &settings, &none)?
+            config::for_url(url, manner, &settings, &none)?
         }
         None => {
             let line = config::CommandLine {
                 words: &args.server.program,
                 env: &args.server.env,
             };
-            config::for_command(line, Manner::default(), &settings, &none)?
+            config::for_command(line, manner, &settings, &none)?
         }
     };
     let spec = config.gateway.upstreams.into_iter().next();

@@ -6,6 +6,7 @@ use thinpipe_proto::bridge::capabilities::TASKS_EXTENSION;
 use thinpipe_proto::revision::{Binding, Revision};
 
 use super::observation::{Identity, Observations, Stream, Transport};
+use super::pin::Pin;
 use crate::crossing::{Client, Crossing, Features, Lost, Server, Way};
 
 /// What clients of one transport get.
@@ -17,12 +18,15 @@ pub(crate) struct Served {
 }
 
 /// For each transport of clients; nothing of a server that cannot be used. The gateway is thought of with
-/// its defaults, and without tokens.
-pub(crate) fn clients(seen: &Observations) -> Vec<Served> {
+/// this pin and else its defaults, and without tokens.
+pub(crate) fn clients(seen: &Observations, pin: Option<Pin>) -> Vec<Served> {
     let Ok(identity) = &seen.identity else {
         return Vec::new();
     };
-    let speaks = servers(identity);
+    let speaks = match pin {
+        Some(pin) => vec![pin.server],
+        None => servers(identity),
+    };
     let features = features(seen);
     let bridge = BridgeConfig::default();
     let served = Client::ALL.into_iter().filter_map(|client| {
@@ -42,7 +46,8 @@ pub(crate) fn clients(seen: &Observations) -> Vec<Served> {
     served.collect()
 }
 
-fn servers(identity: &Identity) -> Vec<Server> {
+/// What it speaks.
+pub(super) fn servers(identity: &Identity) -> Vec<Server> {
     if !identity.bindings.is_empty() {
         let servers = identity.bindings.iter().map(|binding| match binding {
             Binding::HttpSse => Server::HttpSse,
@@ -111,7 +116,7 @@ mod tests {
     }
 
     fn lost(seen: &Observations, client: Client) -> Vec<&'static str> {
-        let served = clients(seen);
+        let served = clients(seen, None);
         let found = served.iter().find(|served| served.client == client);
         found.unwrap().lost.iter().map(|lost| lost.key).collect()
     }
@@ -133,7 +138,7 @@ mod tests {
                     "{client} {revision}"
                 );
             }
-            let served = clients(&seen);
+            let served = clients(&seen, None);
             assert!(served.iter().all(|served| served.way == Way::Bridged));
         }
     }
@@ -173,6 +178,6 @@ mod tests {
             why: Why::Unavailable,
             text: String::new(),
         });
-        assert!(clients(&seen).is_empty());
+        assert!(clients(&seen, None).is_empty());
     }
 }

@@ -8,6 +8,7 @@ use thinpipe_proto::shown::Shown;
 use super::crossing::Served;
 use super::judgement::{Finding, Level, is_usable};
 use super::observation::{Identity, Observations};
+use super::pin::Pin;
 use crate::crossing::{Client, Way};
 
 /// Of a text that quotes a server, so many bytes are shown.
@@ -17,8 +18,23 @@ const WIDTH: usize = 96;
 /// Where texts begin.
 const INDENT: usize = 26;
 
+/// All that is reported.
+pub(crate) struct Found<'a> {
+    pub(crate) seen: &'a Observations,
+    pub(crate) findings: &'a [Finding],
+    /// What the gateway is told that the server speaks.
+    pub(crate) pin: Option<Pin>,
+    pub(crate) clients: &'a [Served],
+}
+
 /// The report as a table.
-pub(crate) fn table(seen: &Observations, findings: &[Finding], clients: &[Served]) -> String {
+pub(crate) fn table(found: &Found<'_>) -> String {
+    let Found {
+        seen,
+        findings,
+        pin,
+        clients,
+    } = *found;
     let usable = if is_usable(findings) {
         "usable"
     } else {
@@ -38,7 +54,12 @@ pub(crate) fn table(seen: &Observations, findings: &[Finding], clients: &[Served
         }
     }
     if !clients.is_empty() {
-        out.push_str("\nthrough the gateway, with its default settings:\n");
+        let settings = match pin {
+            Some(pin) => format!("{pin} and otherwise its default settings"),
+            None => "its default settings".to_owned(),
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "\nthrough the gateway, with {settings}:");
     }
     for Served { client, way, lost } in clients {
         row(&mut out, way_word(*way), client.key(), &how(*client, *way));
@@ -50,7 +71,13 @@ pub(crate) fn table(seen: &Observations, findings: &[Finding], clients: &[Served
 }
 
 /// The report as JSON: `docs/src/operations.md` describes it.
-pub(crate) fn json(seen: &Observations, findings: &[Finding], clients: &[Served]) -> Value {
+pub(crate) fn json(found: &Found<'_>) -> Value {
+    let Found {
+        seen,
+        findings,
+        pin,
+        clients,
+    } = *found;
     let checks: Vec<_> = findings
         .iter()
         .map(|finding| {
@@ -84,6 +111,7 @@ pub(crate) fn json(seen: &Observations, findings: &[Finding], clients: &[Served]
             identity.revisions.iter().map(|r| r.as_str()).collect::<Vec<_>>()
         }),
         "lists": lists,
+        "era": pin.map(|pin| pin.era),
         "unfinished_lists": unfinished.collect::<Vec<_>>(),
         "checks": checks,
         "clients": clients.iter().map(served).collect::<Vec<_>>(),

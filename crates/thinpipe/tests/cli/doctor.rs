@@ -156,6 +156,80 @@ async fn what_each_client_will_get_of_a_program_is_told() {
     );
 }
 
+/// K1: what clients get if the gateway is told what the server speaks, and whether that is right.
+#[tokio::test]
+async fn k1_a_pin_is_held_against_the_server() {
+    let upstream = Upstream::start().await;
+    let url = upstream.url().to_owned();
+    let asked = async |speaks, era: &str| {
+        upstream.set(|behaviour| behaviour.era = speaks);
+        doctor(&["--watch", "0", "--era", era, &url]).await
+    };
+    for (speaks, era, ways) in [
+        (Era::Both, "stateless", ["bridged", "bridged", "passed"]),
+        (Era::Both, "streamable", ["bridged", "passed", "bridged"]),
+        (
+            Era::Sessions,
+            "streamable",
+            ["bridged", "passed", "bridged"],
+        ),
+    ] {
+        let (done, report) = asked(speaks, era).await;
+        assert_eq!(
+            (done.code, level(&report, "era")),
+            (0, Some("ok")),
+            "{report:#}"
+        );
+        assert_eq!(report["era"], era);
+        let found = ["http+sse", "sessions", "stateless"].map(|of| client(&report, of).0);
+        assert_eq!(found, ways, "{speaks:?} {era}");
+    }
+    for (speaks, era) in [
+        (Era::Sessions, "stateless"),
+        (Era::Stateless, "streamable"),
+        (Era::Both, "http+sse"),
+    ] {
+        let (done, report) = asked(speaks, era).await;
+        assert_eq!(
+            (done.code, level(&report, "era")),
+            (1, Some("failure")),
+            "{report:#}"
+        );
+        assert_eq!(report["clients"], json!([]), "{speaks:?} {era}");
+    }
+    let (done, report) = asked(Era::Both, "auto").await;
+    assert_eq!((done.code, level(&report, "era")), (0, None), "{report:#}");
+    let (done, _) = asked(Era::Both, "modern").await;
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stderr.contains("error: --era: only a program"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// K1: the same of programs, of which one of 2026-07-28 may have sessions and not say so.
+#[tokio::test]
+async fn k1_a_pin_is_held_against_a_program() {
+    for (speaks, era, found) in [
+        (Era::Sessions, "legacy", "ok"),
+        (Era::Sessions, "modern", "failure"),
+        (Era::Stateless, "modern", "ok"),
+        (Era::Stateless, "legacy", "warning"),
+    ] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| behaviour.era = speaks);
+        let [program, argument] = upstream.program();
+        let (done, report) = doctor(&["--era", era, "--", &program, &argument]).await;
+        assert_eq!(
+            level(&report, "era"),
+            Some(found),
+            "{speaks:?} {era} {report:#}"
+        );
+        assert_eq!(done.code, i32::from(found == "failure"));
+    }
+}
+
 /// Nothing is promised of a server that cannot be used.
 #[tokio::test]
 async fn nothing_is_said_of_clients_where_there_is_no_server() {

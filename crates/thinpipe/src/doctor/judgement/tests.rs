@@ -36,6 +36,16 @@ fn good() -> Sessions {
     }
 }
 
+/// What a report says of these alone.
+fn found<'a>(seen: &'a Observations, findings: &'a [Finding]) -> report::Found<'a> {
+    report::Found {
+        seen,
+        findings,
+        pin: None,
+        clients: &[],
+    }
+}
+
 fn of(transport: Transport) -> Observations {
     Observations {
         capabilities: serde_json::Map::new(),
@@ -220,10 +230,10 @@ fn a_server_without_a_verdict_is_not_usable_and_the_reason_has_a_mend() {
         let findings = judge(&seen);
         assert!(!is_usable(&findings), "{why:?}");
         assert!(findings[0].mend.is_some());
-        let shown = report::json(&seen, &findings, &[]);
+        let shown = report::json(&found(&seen, &findings));
         assert_eq!(shown["usable"], false);
         assert_eq!(shown["checks"][0]["level"], "failure");
-        assert!(report::table(&seen, &findings, &[]).contains("it is so"));
+        assert!(report::table(&found(&seen, &findings)).contains("it is so"));
     }
 }
 
@@ -241,7 +251,7 @@ fn what_may_be_more_is_at_least_that() {
     let mut seen = with_sessions(|_| {});
     let identity = seen.identity.as_mut().unwrap();
     identity.revisions = vec![Revision::V2025_11_25];
-    let table = |seen: &Observations| report::table(seen, &judge(seen), &[]);
+    let table = |seen: &Observations| report::table(&found(seen, &judge(seen)));
     assert!(table(&seen).contains("tools/list: 1"), "{}", table(&seen));
     assert!(table(&seen).contains("at least 2025-11-25"));
     let goes_on = List {
@@ -249,7 +259,7 @@ fn what_may_be_more_is_at_least_that() {
         ..names(&["a"])
     };
     seen.lists.insert("tools/list", Ok(goes_on));
-    let shown = report::json(&seen, &judge(&seen), &[]);
+    let shown = report::json(&found(&seen, &judge(&seen)));
     assert!(table(&seen).contains("tools/list: at least 1"));
     assert_eq!(shown["unfinished_lists"][0], "tools/list");
 }
@@ -268,7 +278,7 @@ fn the_table_shows_what_servers_say_as_text() {
     if let Ok(identity) = &mut seen.identity {
         identity.name = Some("evil\u{1b}[2J\nname".to_owned());
     }
-    let table = report::table(&seen, &judge(&seen), &[]);
+    let table = report::table(&found(&seen, &judge(&seen)));
     assert!(table.contains(r"evil\u{1b}[2J\nname"), "{table}");
     assert!(
         table.lines().all(|line| line.chars().count() <= 100),
@@ -285,7 +295,8 @@ fn every_check_is_explained() {
     let calls = judgement
         .match_indices("self.")
         .chain(judgement.match_indices("findings."));
-    let mut names = std::collections::BTreeSet::new();
+    // What is said of a pin, beside those of `judgement`.
+    let mut names = std::collections::BTreeSet::from(["era"]);
     for (at, _) in calls {
         let call = &judgement[at..];
         let Some((method, rest)) = call.split_once('(') else {
@@ -298,7 +309,7 @@ fn every_check_is_explained() {
             names.insert(name.split('"').next().unwrap());
         }
     }
-    assert!(names.len() >= 18, "{names:?}");
+    assert!(names.len() >= 19, "{names:?}");
     for name in names {
         assert!(operations.contains(&format!("| `{name}` |")), "{name}");
     }
