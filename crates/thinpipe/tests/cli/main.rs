@@ -7,6 +7,7 @@ mod admin_idle;
 mod bridges;
 mod check;
 mod doctor;
+mod guide;
 mod migrate;
 mod pins;
 mod support;
