@@ -1,7 +1,7 @@
 //! Clients of one era and servers of the other, as the settings have it.
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Client, Era, Upstream, rpc};
+use thinpipe_testkit::{Client, Era, Script, Upstream, rpc};
 
 use crate::support::{Gateway, Sample, temporary};
 
@@ -118,4 +118,43 @@ async fn what_was_sealed_opens_where_the_key_is() {
         1,
         "it is never run twice"
     );
+}
+
+/// R189: what is private is kept for its principal, whichever of their tokens comes; clients without tokens
+/// are one.
+#[tokio::test]
+async fn r189_private_answers_are_kept_by_principal() {
+    let token = |principal: &str, n: u8| {
+        format!("[[tokens]]\nprincipal = \"{principal}\"\ntoken = \"0123456789abcde{n}\"\n")
+    };
+    let tokens = [token("alice", 1), token("alice", 2), token("bob", 3)].concat();
+    for (tokens, senders, asked) in [
+        (&*tokens, &[Some(1), Some(2), Some(3), Some(1)][..], 2),
+        ("", &[None, None], 1),
+    ] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| behaviour.era = Era::Stateless);
+        upstream.on_each("tools/list", |request| {
+            let result = json!({"resultType": "complete", "tools": [], "ttlMs": 3_600_000, "cacheScope": "private"});
+            let answer = json!({"jsonrpc": "2.0", "id": request.json()["id"], "result": result});
+            Some(Script::json(answer))
+        });
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"off\"\n{tokens}[[upstreams]]\nurl = \"{}\"\n",
+            upstream.url()
+        );
+        let file = temporary("principals.toml", &text);
+        let gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+        for sender in senders {
+            let client = Client::new(&gateway.url);
+            let client = match sender {
+                Some(n) => client.with_token(&format!("0123456789abcde{n}")),
+                None => client,
+            };
+            let list = rpc::modern(1, "tools/list", json!({}));
+            let answer = client.post_modern(&list).await.answer().await;
+            assert_eq!(answer["result"]["tools"], json!([]), "{answer}");
+        }
+        assert_eq!(upstream.requests("tools/list").len(), asked, "{senders:?}");
+    }
 }
