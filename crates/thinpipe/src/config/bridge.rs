@@ -4,7 +4,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use thinpipe_gateway::{BridgeConfig, Clients, Mrtr, ParkedConfig, ProgramEra, Sharing};
-use thinpipe_proto::revision::Binding;
+use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_transport::mcp::LogLevel;
 use thinpipe_transport::server::LegacyMode;
 
@@ -124,11 +124,30 @@ impl RawEra {
 
 /// What was meant by a word that is no `era`, among those that fit a program, or a server at a URL.
 pub(super) fn suggest_era(problem: Problem, word: &str, program: bool) -> Problem {
+    let era = Revision::from_bytes(word.as_bytes()).map(|revision| revision.is_modern());
     match (program, word.to_ascii_lowercase().as_str()) {
+        (true, _) if era == Some(true) => problem.mend("did you mean `modern`?"),
+        (true, _) if era == Some(false) => problem.mend("did you mean `legacy`?"),
+        (false, _) if era == Some(true) => problem.mend("did you mean `stateless`?"),
+        (false, "2024-11-05") => problem.mend("did you mean `http+sse`?"),
+        (false, _) if era == Some(false) => problem.mend("did you mean `streamable`?"),
+        (false, "sessions") => problem.mend("did you mean `streamable`?"),
         (true, _) => problem.suggest(word, &["auto", "legacy", "modern"]),
         // As other programs call it.
         (false, "sse") => problem.mend("did you mean `http+sse`?"),
         (false, _) => problem.suggest(word, &["auto", "http+sse", "streamable", "stateless"]),
+    }
+}
+
+/// What was meant by a word that is none of `clients`: that of a revision, or of an `era`.
+pub(super) fn suggest_clients(problem: Problem, word: &str, expected: &[&str]) -> Problem {
+    let era = Revision::from_bytes(word.as_bytes()).map(|revision| revision.is_modern());
+    match (era, word) {
+        (Some(true), _) | (_, "stateless") => problem.mend("did you mean `modern`?"),
+        (Some(false), _) | (_, "streamable" | "sessions" | "http+sse" | "sse") => {
+            problem.mend("did you mean `legacy`?")
+        }
+        _ => problem.suggest(word, expected),
     }
 }
 

@@ -127,6 +127,9 @@ impl Error {
                     let command = self.path.beside("command");
                     return bridge::suggest_era(problem, &word, root.at(&command).is_some());
                 }
+                if path.ends_with(".clients") {
+                    return bridge::suggest_clients(problem, &word, expected);
+                }
                 problem.suggest(&word, expected)
             }
         }
@@ -426,7 +429,7 @@ mod tests {
             (
                 "number = \"x\"",
                 "number: expected a whole number, found a string",
-                None,
+                Some("write the number without quotes"),
                 "\"x\"",
             ),
             (

@@ -10,6 +10,7 @@ pub(super) fn mend_of(path: &str, message: &str) -> Option<&'static str> {
     let table = message.starts_with("expected a table");
     let key = path.rsplit('.').next().unwrap_or_default();
     let key = key.split('[').next().unwrap_or_default();
+    let quoted = message.ends_with("found a string");
     Some(match key {
         "tokens" if list || table => {
             "each token is a table: `[[tokens]]` in TOML, with `principal = \"alice\"` and `token = \"${ALICE_TOKEN}\"`"
@@ -19,11 +20,22 @@ pub(super) fn mend_of(path: &str, message: &str) -> Option<&'static str> {
         }
         "headers" if table => "write a table, as in `{ Authorization = \"Bearer ${API_TOKEN}\" }`",
         "env" if table => "write a table, as in `{ API_KEY = \"${API_KEY}\" }`",
+        "session_pool" if table => "write a table, as in `{ max = 8 }`",
+        "parked" if table => "write a table, as in `{ age = \"10m\" }`",
+        "cache" if table => "write a table, as in `{ enabled = false }`",
         "upstreams" if list => {
             "each upstream is an entry of a list: `[[upstreams]]` in TOML, `- url: ..` in YAML"
         }
         "interceptors" if list => "each interceptor is a table: `[{ type = \"sanitize\" }]`",
         _ if list => "write a list, as in `[\"a\", \"b\"]`",
+        _ if quoted && message.starts_with("expected `true` or `false`") => {
+            "write `true` or `false` without quotes"
+        }
+        _ if quoted && message.starts_with("expected a whole number") => {
+            "write the number without quotes"
+        }
+        // Of a choice of words: those are quoted in the message.
+        _ if message.starts_with("expected `") => "write one of these words, in quotes",
         _ => return None,
     })
 }

@@ -1,9 +1,14 @@
 //! Did you mean?
 
 /// The candidate that looks most like `found`, if any looks like it at all: at most a third of its
-/// letters differ, transposed neighbours counting as one difference.
+/// letters differ, transposed neighbours counting as one difference; or it is the only one that begins so.
 pub(crate) fn closest<'a>(found: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let plain = plain(found);
+    let begins = |name: &&&str| self::plain(name).starts_with(&plain);
+    let mut begun = candidates.iter().filter(begins);
+    if let (true, Some(only), None) = (plain.len() > 1, begun.next(), begun.next()) {
+        return Some(only);
+    }
     candidates
         .iter()
         .map(|name| (distance(&plain, &self::plain(name)), *name))
@@ -55,6 +60,10 @@ mod tests {
         assert_eq!(closest("maxBody", &names), Some("max_body"));
         assert_eq!(closest("upstream", &names), Some("upstreams"));
         assert_eq!(closest("colour", &names), None);
+        assert_eq!(closest("of", &["on", "off"]), Some("off"));
+        assert_eq!(closest("warn", &["info", "warning"]), Some("warning"));
+        assert_eq!(closest("in", &["info", "inner"]), None);
+        assert_eq!(closest("u", &names), None);
         assert_eq!(closest("", &names), None);
         assert_eq!(closest("x", &[]), None);
     }

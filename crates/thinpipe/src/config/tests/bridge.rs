@@ -250,9 +250,80 @@ fn eras_that_are_suggested_fit_the_server() {
         ),
         (PROGRAM, "modrn", "did you mean `modern`?"),
         (PROGRAM, "sse", "known here: auto, legacy, modern"),
+        (ONE, "2026-07-28", "did you mean `stateless`?"),
+        (ONE, "2025-06-18", "did you mean `streamable`?"),
+        (ONE, "2024-11-05", "did you mean `http+sse`?"),
+        (ONE, "sessions", "did you mean `streamable`?"),
+        (PROGRAM, "2026-07-28", "did you mean `modern`?"),
+        (PROGRAM, "2024-11-05", "did you mean `legacy`?"),
     ] {
         let message = format!("upstreams[0].era: `{era}` is not known here");
         wrong(&format!("{server}era = \"{era}\"\n"), &message, mend);
+    }
+}
+
+/// I2: whatever is written in the place of a setting of a bridge, what to write instead is said.
+#[test]
+fn i2_values_of_the_wrong_kind_are_answered_with_what_to_write() {
+    const WORD: &str = "write one of these words, in quotes";
+    for (line, message, mend) in [
+        (
+            "mrtr = true",
+            "mrtr: expected `on` or `off`, found `true`",
+            WORD,
+        ),
+        (
+            "mrtr = \"of\"",
+            "mrtr: `of` is not known here",
+            "did you mean `off`?",
+        ),
+        (
+            "clients = 1",
+            "clients: expected `any`, `legacy` or `modern`, found a number",
+            WORD,
+        ),
+        (
+            "clients = \"2026-07-28\"",
+            "clients: `2026-07-28` is not known here",
+            "did you mean `modern`?",
+        ),
+        (
+            "clients = \"http+sse\"",
+            "clients: `http+sse` is not known here",
+            "did you mean `legacy`?",
+        ),
+        (
+            "log_level = \"warn\"",
+            "log_level: `warn` is not known here",
+            "did you mean `warning`?",
+        ),
+        (
+            "seal_state = \"true\"",
+            "seal_state: expected `true` or `false`, found a string",
+            "write `true` or `false` without quotes",
+        ),
+        (
+            "session_pool = 8",
+            "session_pool: expected a table, found a number",
+            "write a table, as in `{ max = 8 }`",
+        ),
+        (
+            "session_pool = { max = \"8\" }",
+            "session_pool.max: expected a whole number, found a string",
+            "write the number without quotes",
+        ),
+        (
+            "parked = \"10m\"",
+            "parked: expected a table, found a string",
+            "write a table, as in `{ age = \"10m\" }`",
+        ),
+        (
+            "cache = false",
+            "cache: expected a table, found `false`",
+            "write a table, as in `{ enabled = false }`",
+        ),
+    ] {
+        upstream_says(line, &format!("upstreams[0].{message}"), mend);
     }
 }
 
