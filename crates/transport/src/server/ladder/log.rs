@@ -5,11 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use http::header::ORIGIN;
 use http::{HeaderValue, Method, StatusCode};
+use thinpipe_proto::shown::Shown;
 
 use crate::body::Body;
 use crate::server::Shared;
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
+
+/// Bytes of a text that stands for a reason.
+const MAX_SHOWN: usize = 200;
 
 /// Whose request it was, and what for. It outlives the head, and says nothing of the query: that may
 /// hold a session's id.
@@ -81,11 +85,17 @@ fn log(answer: &Answer, from: Option<&Requester>, head: Option<&RequestHead>) {
     );
 }
 
-/// `data.reason` of an answer of ours.
+/// `data.reason` of an answer of ours; of one whose data the specification has, its text.
 fn reason_of(answer: &Answer) -> Option<String> {
     let Body::Full(body) = &answer.body else {
         return None;
     };
     let error = serde_json::from_slice::<serde_json::Value>(body).ok()?;
-    Some(error["error"]["data"]["reason"].as_str()?.to_owned())
+    let error = &error["error"];
+    if let Some(reason) = error["data"]["reason"].as_str() {
+        return Some(reason.to_owned());
+    }
+    // It may quote what a client has sent.
+    let text = error["message"].as_str()?;
+    Some(Shown::new(text, MAX_SHOWN).to_string())
 }
