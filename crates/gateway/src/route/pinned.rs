@@ -101,8 +101,9 @@ impl Pin {
         }
         match (self.is_modern, number) {
             (true, code::METHOD_NOT_FOUND) => discovers.then_some(Seems::Sessions),
-            // "No session" and "not initialized", in the words of most servers that have them.
-            (true, code::SERVER_ERROR | code::INVALID_REQUEST) => Some(Seems::Sessions),
+            (true, code::SERVER_ERROR | code::INVALID_REQUEST) => {
+                speaks_of_sessions(&error).then_some(Seems::Sessions)
+            }
             (false, code::METHOD_NOT_FOUND) => opens.then_some(Seems::Modern),
             (
                 false,
@@ -155,21 +156,25 @@ impl Route {
             return Ok(answer);
         };
         let doubt = pin.doubt(seems);
-        let Some(amended) = amended(&body, &doubt) else {
+        let amended = amended(&body, &doubt);
+        if amended.is_none() && (is(class, "initialize") || is(class, DISCOVER)) {
             let text = format!(
                 "{} answers {} and no MCP message{doubt}",
                 self.name(),
                 answer.status
             );
             return Err(Failure::new(Reason::Binding, text));
-        };
+        }
         tracing::warn!(
             upstream = self.name(),
             url = self.url(),
             status = answer.status.as_u16(),
             "an answer speaks against the configuration{doubt}"
         );
-        answer.body = amended.into();
+        // R245: else it passes as it is.
+        if let Some(amended) = amended {
+            answer.body = amended.into();
+        }
         Ok(answer)
     }
 }
@@ -218,6 +223,17 @@ fn was_refused(error: &Bytes) -> bool {
     text.is_some_and(|text| REFUSALS.iter().any(|refusal| text.contains(refusal)))
 }
 
+/// Whether it is about what no server of 2026-07-28 has: "Missing session ID", "Server not initialized", as those
+/// that have sessions say in so many words.
+fn speaks_of_sessions(error: &Bytes) -> bool {
+    let text = member(error, "message");
+    let text = text.as_ref().and_then(|text| string(text));
+    text.is_some_and(|text| {
+        let text = text.to_ascii_lowercase();
+        text.contains("session") || text.contains("initiali")
+    })
+}
+
 /// A message with more at the end of its error's text; `None`: it has no such text.
 fn amended(body: &Bytes, more: &str) -> Option<Bytes> {
     let message = Message::parse(body.clone()).ok()?;
@@ -251,6 +267,10 @@ mod tests {
     fn answers_of_another_kind_of_server_are_told_from_errors() {
         let [call, discover, initialize] =
             ["tools/call", DISCOVER, "initialize"].map(|method| MethodClass::of(Some(method)));
+        let session = |code| {
+            let text = String::from_utf8(error(code, "null").to_vec()).unwrap();
+            Bytes::from(text.replace("no", "Missing Session ID"))
+        };
         let named = |versions: &str| error(-32022, &format!(r#"{{"supported":[{versions}]}}"#));
         let ours = |text: &str| {
             let error = error(
@@ -263,21 +283,10 @@ mod tests {
             Bytes::from(text)
         };
         for (pin, class, status, body, seems) in [
-            (
-                STATELESS,
-                call,
-                400,
-                error(-32000, "null"),
-                Some(Seems::Sessions),
-            ),
-            (
-                STATELESS,
-                call,
-                400,
-                error(-32600, "null"),
-                Some(Seems::Sessions),
-            ),
+            (STATELESS, call, 400, session(-32000), Some(Seems::Sessions)),
+            (STATELESS, call, 400, session(-32600), Some(Seems::Sessions)),
             (STATELESS, call, 200, error(-32602, "null"), None),
+            (STATELESS, call, 400, error(-32000, "null"), None),
             (STATELESS, call, 404, error(-32601, "null"), None),
             (
                 STATELESS,
