@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use thinpipe_proto::bridge::shape::error_code;
-use thinpipe_proto::bridge::tools::{Directory, HeaderMismatch, Known, ToolHeaders};
+use thinpipe_proto::bridge::tools::{Directory, HeaderMismatch, Known, NotCarried, ToolHeaders};
 use thinpipe_proto::cache::{Cache, Found, Limits, Question, Ticket};
 use thinpipe_proto::classify::is_cacheable_method;
 use thinpipe_proto::rpc::{self, Kind, Message, RequestId, code};
@@ -193,20 +193,24 @@ impl Answers {
     }
 
     /// Writes the headers of a call anew whose arguments were changed on the way, where the tool is known.
-    /// Those of an argument that no header can carry go: what they said is not true any more.
+    ///
+    /// # Errors
+    /// [`NotCarried`]: an argument that has to have a header can have none, so that the call cannot be made.
     pub(crate) fn rebuild(
         &self,
         message: &Message,
         principal: &Principal,
         headers: &mut HeaderMap,
-    ) {
-        self.with_headers(message, principal, |tool| {
+    ) -> Result<(), NotCarried> {
+        let rebuilt = self.with_headers(message, principal, |tool| {
+            let built = tool.build(message.param("arguments").as_ref())?;
             for name in tool.names() {
                 headers.remove(name);
             }
-            let built = tool.build(message.param("arguments").as_ref());
-            headers.extend(built.unwrap_or_default());
+            headers.extend(built);
+            Ok(())
         });
+        rebuilt.unwrap_or(Ok(()))
     }
 
     /// A call of this principal was refused for its headers: the list that it was given of the tools may be wrong,

@@ -57,6 +57,8 @@ pub(crate) enum Reason {
     UnknownEvent,
     /// A server gives its client more to keep than can be sealed.
     StateTooLong,
+    /// An argument of a call has to be repeated in a header, and cannot be.
+    InvalidParameter,
     /// A server asks for so much that is refused that its refusals cannot be sent as fast.
     TooManyRequests,
 }
@@ -83,6 +85,7 @@ impl Reason {
             Self::Contended => "stream_contended",
             Self::UnknownEvent => "event_not_found",
             Self::StateTooLong => "state_too_long",
+            Self::InvalidParameter => "invalid_parameter",
             Self::TooManyRequests => "too_many_server_requests",
         }
     }
@@ -92,6 +95,7 @@ impl Reason {
             Self::SessionGone => code::SESSION_NOT_FOUND,
             Self::Contended => code::SERVER_ERROR,
             Self::UnknownEvent => code::INVALID_REQUEST,
+            Self::InvalidParameter => code::INVALID_PARAMS,
             _ => code::INTERNAL_ERROR,
         }
     }
@@ -106,6 +110,7 @@ impl Reason {
             Self::Interceptor => StatusCode::INTERNAL_SERVER_ERROR,
             Self::SessionGone => StatusCode::NOT_FOUND,
             Self::Contended => StatusCode::CONFLICT,
+            Self::InvalidParameter => StatusCode::OK,
             _ => StatusCode::BAD_GATEWAY,
         }
     }

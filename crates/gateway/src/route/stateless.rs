@@ -15,7 +15,7 @@ use super::send::posted;
 use super::{Incoming, Route, body_failure};
 use crate::cache::{Asked, tap};
 use crate::downgrade::Refusal;
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::health::denies_endpoint;
 use crate::interceptor::{MessageContext, Rejection};
@@ -140,7 +140,8 @@ impl Route {
         let version = http::HeaderValue::from_static(call.revision.as_str());
         headers::for_stateless(&mut headers, &version, message, received);
         if message.source() != received.source() {
-            self.answers.rebuild(message, &call.principal, &mut headers);
+            let rebuilt = self.answers.rebuild(message, &call.principal, &mut headers);
+            rebuilt.map_err(|error| Failure::new(Reason::InvalidParameter, error.to_string()))?;
         }
         let request = UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),

@@ -85,6 +85,44 @@ async fn headers_of_known_tools_follow_a_change_of_the_arguments() {
     assert_eq!(asked.headers.get("Mcp-Param-Region"), Some("hidden"));
 }
 
+/// R140: what interceptors leave in the arguments may be a number that no header can carry. The call is refused
+/// then, and not sent without its headers.
+#[tokio::test]
+async fn r140_a_call_whose_headers_cannot_be_rebuilt_is_refused() {
+    let redact = |spec: &mut UpstreamSpec| {
+        let redact = json!({
+            "type": "redact",
+            "rules": [{"pointer": "/params/arguments/other", "replace": "hidden"}],
+        });
+        let redact: InterceptorConfig = serde_json::from_value(redact).unwrap();
+        spec.interceptors.push(redact);
+    };
+    let front = Front::with("public", &[], redact).await;
+    front.ask("tools/list", nothing()).await;
+    let call = |number: i64| {
+        let arguments = json!({"region": number, "other": "secret"});
+        let params = json!({"name": "region", "arguments": arguments});
+        let request = rpc::modern(7, "tools/call", params);
+        let posting = front.client.post_modern(&request);
+        posting.header("Mcp-Param-Region", &number.to_string())
+    };
+    let mut refused = call(1 << 53).await;
+    let answer = refused.answer().await;
+    assert_eq!((refused.status, answer["id"].clone()), (200, json!(7)));
+    assert_eq!(answer["error"]["code"], -32602);
+    assert_eq!(answer["error"]["data"]["reason"], "invalid_parameter");
+    let text = answer["error"]["message"].as_str().unwrap();
+    assert!(text.contains("\"region\""), "{text}");
+    assert_eq!(front.asked("tools/call"), 0);
+    // What the server says to a number is its own affair.
+    call((1 << 53) - 1).await;
+    let asked = front.upstream.nth("tools/call", 0).await;
+    assert_eq!(
+        asked.headers.get("Mcp-Param-Region"),
+        Some("9007199254740991")
+    );
+}
+
 /// R140: a client that is refused for its headers asks for the tools again, and has to hear of the new ones,
 /// however long the old list was to be good.
 #[tokio::test]

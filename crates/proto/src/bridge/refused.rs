@@ -7,6 +7,9 @@ use crate::rpc::{Message, RequestId, code, error_response, quoted};
 /// `data.reason` of what a server says that means nothing, or cannot be translated (protocol notes 4.7).
 pub(super) const INVALID: &str = "upstream_invalid";
 
+/// `data.reason` of a parameter that the gateway has to read, or to repeat, and cannot.
+pub(super) const INVALID_PARAMETER: &str = "invalid_parameter";
+
 /// Why a client session cannot be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -122,7 +125,7 @@ impl Refused {
             Self::Over => "session_over",
             Self::IdInUse => "id_in_use",
             Self::TooLong { .. } => "id_too_long",
-            Self::InvalidParameter { .. } => "invalid_parameter",
+            Self::InvalidParameter { .. } => INVALID_PARAMETER,
             Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::TooManySubscriptions { .. } => "too_many_subscriptions",
             Self::NotInitialized => "not_initialized",

@@ -79,7 +79,7 @@ impl ToolHeaders {
         for param in &self.params {
             // What two readers may read differently, no header can repeat.
             if let Ok(Some(value)) = arguments.get(&param.path)
-                && let Some(value) = value::header(&param.header, &value)?
+                && let Some(value) = value::header(&value).map_err(|_| param.not_carried())?
             {
                 headers.push((param.header.clone(), value));
             }
@@ -116,6 +116,15 @@ impl ToolHeaders {
             param.header.as_str().len() + names + 64
         };
         self.params.iter().map(param).sum()
+    }
+}
+
+impl Param {
+    fn not_carried(&self) -> NotCarried {
+        NotCarried {
+            header: self.header.clone(),
+            argument: self.path.join("/").chars().take(64).collect(),
+        }
     }
 }
 

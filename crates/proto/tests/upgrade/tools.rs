@@ -44,6 +44,44 @@ fn r140_the_schemas_are_read_before_the_first_call() {
     assert_eq!(session.says(call(3, "t")), [format!("5 {CALL}")]);
 }
 
+/// R140, protocol notes 2.3.4: a number that no header can carry is refused, and not sent without the headers of
+/// the other arguments.
+#[test]
+fn r140_a_call_whose_headers_cannot_all_be_written_is_not_made() {
+    let mut session = over_http();
+    let properties = json!({
+        "who": {"type": "string", "x-mcp-header": "Who"},
+        "deep": {"type": "object", "properties": {"n": {"type": "integer", "x-mcp-header": "N"}}},
+    });
+    let schema = json!({"type": "object", "properties": properties});
+    let tools = json!({"tools": [{"name": "t", "inputSchema": schema}]});
+    let call = |id: i64, n: i64| {
+        let arguments = json!({"who": "me", "deep": {"n": n}});
+        request(
+            json!(id),
+            "tools/call",
+            json!({"name": "t", "arguments": arguments}),
+        )
+    };
+    let refused = |id: i64| {
+        let text =
+            "the argument \"deep/n\" is beyond 2^53 - 1, which no mcp-param-n header can repeat";
+        let data = json!({"reason": "invalid_parameter", "upstream": "u"});
+        let error = json!({"code": -32602, "message": text, "data": data});
+        format!(
+            "{id}!: {}",
+            json!({"jsonrpc": "2.0", "id": id, "error": error})
+        )
+    };
+    // One that waits for the list, and one that need not.
+    session.says(call(1, 1 << 53));
+    assert_eq!(session.complete(1, tools), [refused(1)]);
+    assert_eq!(session.says(call(2, -(1 << 53))), [refused(2)]);
+    session.is_quiet(0);
+    session.says(call(3, (1 << 53) - 1));
+    assert_eq!(session.headers.len(), 2);
+}
+
 /// Protocol notes 5.3: still unknown, no headers.
 #[test]
 fn a_call_goes_without_schemas_if_there_are_none() {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::bridge::refused::{Unusable, gateway_error};
+use crate::bridge::refused::{INVALID_PARAMETER, Unusable, gateway_error};
 use crate::rpc::{Message, code};
 
 /// Why a request was not taken. Nothing was written to the upstream, and nothing of the request is kept:
@@ -76,7 +76,7 @@ impl Refused {
             Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::TooManyListens { .. } => "too_many_listens",
             Self::TooLong { .. } => "id_too_long",
-            Self::InvalidParameter { .. } => "invalid_parameter",
+            Self::InvalidParameter { .. } => INVALID_PARAMETER,
         }
     }
 

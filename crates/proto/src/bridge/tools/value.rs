@@ -9,25 +9,29 @@ use crate::rpc::string;
 /// The largest integer that a header may carry: 2^53 - 1.
 const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
 
-/// An argument that no header can carry: an integer beyond 2^53 - 1, of either sign.
+/// An argument that no header can carry: a number beyond 2^53 - 1, of either sign. The call cannot be made:
+/// `-32602`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{header} cannot carry a number beyond 2^53")]
+#[error("the argument {argument:?} is beyond 2^53 - 1, which no {header} header can repeat")]
 pub struct NotCarried {
-    /// The header.
+    /// The header that would repeat it.
     pub header: HeaderName,
+    /// Which one: the names that lead to it, with `/` between them, cut off at 64 characters.
+    pub argument: String,
 }
 
+/// The number is too large for a header.
+pub(super) struct TooLarge;
+
 /// The value that repeats an argument (JSON text); `None`: nothing does.
-pub(super) fn header(name: &HeaderName, value: &Bytes) -> Result<Option<HeaderValue>, NotCarried> {
+pub(super) fn header(value: &Bytes) -> Result<Option<HeaderValue>, TooLarge> {
     let text = match value.first() {
         Some(b'"') => match string(value) {
             Some(text) => encode_value(&text).into_owned(),
             None => return Ok(None),
         },
         Some(b't' | b'f') => String::from_utf8_lossy(value).into_owned(),
-        Some(b'-' | b'0'..=b'9') => decimal(value).ok_or_else(|| NotCarried {
-            header: name.clone(),
-        })?,
+        Some(b'-' | b'0'..=b'9') => decimal(value).ok_or(TooLarge)?,
         _ => return Ok(None),
     };
     Ok(HeaderValue::from_str(&text).ok())

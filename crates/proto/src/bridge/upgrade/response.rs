@@ -42,27 +42,34 @@ impl Upgrading {
 
     /// Calls the server for a request.
     pub(super) fn call(&mut self, id: ExchangeId, input: Input) {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
-        let call = self.calls.insert(Purpose::Exchange(id));
-        exchange.rounds += 1;
-        exchange.leg = Leg::Running(call, input.clone());
         let Some(exchange) = self.exchanges.get(id) else {
             return;
         };
-        let message = self.request_of(call, exchange, &input);
         let params = match exchange.method() {
             "tools/call" if self.config.headers => self.schemas.headers(&exchange.message),
-            _ => Vec::new(),
+            _ => Ok(Vec::new()),
         };
+        let params = match params {
+            Ok(params) => params,
+            Err(error) => {
+                let answer = self.not_carried(&exchange.request, &error);
+                return self.complete(id, answer);
+            }
+        };
+        let request = Some(exchange.request.clone());
+        let call = self.calls.insert(Purpose::Exchange(id));
+        let message = self.request_of(call, exchange, &input);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.rounds += 1;
+            exchange.leg = Leg::Running(call, input);
+        }
         self.actions.push_back(Action::Call(Call {
             id: call,
             message,
             params,
             // What is lost is asked for again by `leg_failed`.
             repeatable: false,
-            request: Some(exchange.request.clone()),
+            request,
         }));
     }
 

@@ -12,7 +12,8 @@ use super::config::MAX_TOOL_PAGES;
 use super::exchange::{ExchangeId, Input, Leg};
 use crate::bridge::action::CallId;
 use crate::bridge::clock::after;
-use crate::bridge::tools::{self, Known, without_violating};
+use crate::bridge::refused::{INVALID_PARAMETER, gateway_error};
+use crate::bridge::tools::{self, Known, NotCarried, without_violating};
 use crate::rpc::{Message, Object, RequestId, code, error_response, quoted};
 
 /// How long a call waits for one page of the list of tools.
@@ -58,14 +59,18 @@ impl Schemas {
         self.known.is_listed() || matches!(self.known.get(tool), Known::Headers(_))
     }
 
-    /// The headers of a call. Of what no header can carry there is none: the server says what it misses.
-    pub(super) fn headers(&self, call: &Message) -> Vec<(HeaderName, HeaderValue)> {
+    /// The headers of a call.
+    ///
+    /// # Errors
+    /// [`NotCarried`]: the call cannot be made, since without one of its headers the server would refuse it.
+    pub(super) fn headers(
+        &self,
+        call: &Message,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, NotCarried> {
         let tool = call.param_text("name").unwrap_or_default();
         match self.known.get(&tool) {
-            Known::Headers(headers) => headers
-                .build(call.param("arguments").as_ref())
-                .unwrap_or_default(),
-            Known::Violating(_) | Known::Unknown => Vec::new(),
+            Known::Headers(headers) => headers.build(call.param("arguments").as_ref()),
+            Known::Violating(_) | Known::Unknown => Ok(Vec::new()),
         }
     }
 
@@ -94,6 +99,17 @@ impl Upgrading {
             exchange.leg = Leg::Schema(input);
         }
         self.ask_for_tools(now);
+    }
+
+    /// The answer to a call with an argument that no header can repeat.
+    pub(super) fn not_carried(&self, request: &RequestId, error: &NotCarried) -> Bytes {
+        gateway_error(
+            request,
+            code::INVALID_PARAMS,
+            &error.to_string(),
+            INVALID_PARAMETER,
+            &self.config.upstream,
+        )
     }
 
     fn ask_for_page(&mut self, cursor: Option<&str>, pages: usize, now: Instant) {
