@@ -14,6 +14,7 @@ use crate::rpc::MessageError;
 pub use error::{ModernError, error_code, error_to_legacy, error_to_modern, modern_status};
 pub(in crate::bridge) use result::array;
 pub use result::{Caching, CachingScope, ResultType, result_to_legacy, result_to_modern};
+pub(in crate::bridge) use round::needs_params;
 pub use round::{
     InputRequest, InputRequired, InvalidResponses, MAX_INPUT_REQUESTS, Responses, is_round_method,
     with_responses,
@@ -30,6 +31,14 @@ pub enum InvalidResult {
     /// A member that has to be there is missing, or of the wrong type.
     #[error("invalid upstream result: no usable {0:?}")]
     Lacks(&'static str),
+    /// One of the things that it asks for is no request that a client could answer.
+    #[error("invalid upstream result: the input request {key:?} has no usable {lacks:?}")]
+    InputRequest {
+        /// Under which it is asked, cut off at 64 characters.
+        key: String,
+        /// The member that is missing, or of the wrong type.
+        lacks: &'static str,
+    },
     /// Its `resultType` is one that nobody knows here, or that this method may not have.
     #[error("invalid upstream result: resultType {0:?}")]
     Type(String),

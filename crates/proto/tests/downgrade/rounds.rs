@@ -76,7 +76,7 @@ fn r236_what_a_client_did_not_declare_is_refused() {
         (
             ("elicitation/create", r#"{"mode":"x"}"#),
             -32602,
-            "the parameters cannot be read",
+            "the parameters are missing or cannot be read",
         ),
         (
             ("sampling/createMessage", r#"{"tools":[]}"#),
@@ -87,6 +87,13 @@ fn r236_what_a_client_did_not_declare_is_refused() {
         let lines = session.hears(&request("9", question.0, question.1));
         assert_eq!(lines, [up(&error("9", code, text))]);
     }
+    // What asks nothing cannot be answered.
+    for method in ["elicitation/create", "sampling/createMessage"] {
+        let bare = format!(r#"{{"jsonrpc":"2.0","id":9,"method":"{method}"}}"#);
+        let text = "the parameters are missing or cannot be read";
+        assert_eq!(session.hears(&bare), [up(&error("9", -32602, text))]);
+    }
+    assert_eq!(session.collects(), [""; 0]);
     // What was not declared to the server is not asked of a client that declares it.
     let limits = Limits::default();
     let mut session = Session::declaring(Channel::Pipe, Lifetime::Pooled, limits, NOTHING);

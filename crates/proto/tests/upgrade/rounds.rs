@@ -171,8 +171,6 @@ fn r224_what_the_client_has_not_declared_is_not_shown_to_it() {
             json!({"elicitation": {}}),
             json!({"method": "tools/call", "params": {}}),
         ),
-        (NEWEST, json!({"elicitation": {}}), json!({"params": {}})),
-        (NEWEST, json!({"elicitation": {}}), json!(7)),
     ] {
         let mut session = Session::with(revision, declared, everything(), |_| {});
         session.asks(7, "tools/call", json!({"name": "book"}));
@@ -182,6 +180,36 @@ fn r224_what_the_client_has_not_declared_is_not_shown_to_it() {
         assert!(
             refused[0].starts_with("7!: ") && refused[0].contains("-32603"),
             "{refused:?}"
+        );
+        session.is_quiet(0);
+    }
+}
+
+/// Protocol notes 5.3.1, "entry malformed": the client of the call hears why, and is asked nothing.
+#[test]
+fn a_round_with_a_malformed_request_is_an_error() {
+    let create = "elicitation/create";
+    for (malformed, lacks) in [
+        (json!({"method": create}), "params"),
+        (json!({"method": create, "params": null}), "params"),
+        (json!({"method": create, "params": ["?"]}), "params"),
+        (json!({"method": "sampling/createMessage"}), "params"),
+        (json!({"method": "roots/list", "params": 7}), "params"),
+        (json!({"params": form("?")["params"]}), "method"),
+        (json!({"method": 7, "params": {}}), "method"),
+        (json!(7), "method"),
+        (json!(null), "method"),
+    ] {
+        let mut session = asking();
+        let requests = json!({"fine": form("?"), "seat": malformed});
+        let answered = session.gets(1, input(requests, json!("s")));
+        let text = format!(
+            "invalid upstream result: the input request \"seat\" has no usable \"{lacks}\""
+        );
+        assert_eq!(
+            answered,
+            [own_error(json!(7), &text, "upstream_invalid")],
+            "{malformed}"
         );
         session.is_quiet(0);
     }

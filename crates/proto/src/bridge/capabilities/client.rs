@@ -49,7 +49,7 @@ pub enum Undeclared {
     Mode(Mode),
     /// Tools in sampling.
     SamplingTools,
-    /// A request whose parameters cannot be read.
+    /// A request whose parameters are missing, or cannot be read.
     Unreadable,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Undeclared {
             Self::Mode(Mode::Form) => f.write_str("the client has not declared elicitation.form"),
             Self::Mode(Mode::Url) => f.write_str("the client has not declared elicitation.url"),
             Self::SamplingTools => f.write_str("the client has not declared sampling.tools"),
-            Self::Unreadable => f.write_str("the parameters cannot be read"),
+            Self::Unreadable => f.write_str("the parameters are missing or cannot be read"),
         }
     }
 }

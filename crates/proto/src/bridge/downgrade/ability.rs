@@ -2,6 +2,7 @@
 
 use crate::bridge::capabilities::{Declared, Mode, Undeclared};
 use crate::bridge::downgrade::{Channel, Config, Lifetime};
+use crate::bridge::shape::needs_params;
 use crate::rpc::{Message, code, meta_key};
 
 /// The capabilities that server requests need, and no more of what a client declared.
@@ -120,10 +121,14 @@ impl Abilities {
             }
             other => return Err(Undeclared::Method(other.chars().take(64).collect())),
         };
-        if self.cover(needed) {
-            Ok(needed)
-        } else {
-            Err(lacking)
+        if !self.cover(needed) {
+            return Err(lacking);
         }
+        // A client cannot answer what asks nothing.
+        let method = question.method().unwrap_or_default();
+        if needs_params(method) && question.params().is_none() {
+            return Err(Undeclared::Unreadable);
+        }
+        Ok(needed)
     }
 }

@@ -41,8 +41,8 @@ impl InputRequired {
     /// What a result asks for. The parts are slices of it.
     ///
     /// # Errors
-    /// [`InvalidResult`] if the result has neither requests nor a state, or one of them is of the wrong shape,
-    /// or there are more than [`MAX_INPUT_REQUESTS`].
+    /// [`InvalidResult`] if the result has neither requests nor a state, or one of them is of the wrong shape
+    /// (a question without parameters, say), or there are more than [`MAX_INPUT_REQUESTS`].
     pub fn of(result: &Bytes) -> Result<Self, InvalidResult> {
         let result = Object::parse(result)?;
         let state = result.get("requestState").cloned();
@@ -192,18 +192,31 @@ fn edit_meta(params: &mut Object, names: &[&str]) {
     }
 }
 
+/// Whether what a client is asked for stands in the parameters: there is no question without them.
+pub(in crate::bridge) fn needs_params(method: &str) -> bool {
+    matches!(method, "elicitation/create" | "sampling/createMessage")
+}
+
 fn read_requests(asked: &Object) -> Result<Vec<InputRequest>, InvalidResult> {
     let mut requests = Vec::new();
     for (key, request) in asked.iter() {
         if requests.len() == MAX_INPUT_REQUESTS {
             return Err(InvalidResult::Lacks("inputRequests"));
         }
-        let request = Object::parse(request)?;
+        let without = |lacks| InvalidResult::InputRequest {
+            key: key.chars().take(64).collect(),
+            lacks,
+        };
+        let request = Object::parse(request).map_err(|_| without("method"))?;
         let method = request.get("method").and_then(|method| string(method));
-        let method = method.ok_or(InvalidResult::Lacks("method"))?;
+        let method = method.ok_or_else(|| without("method"))?;
         let params = request.get("params").cloned();
-        if let Some(params) = &params {
-            Object::parse(params)?;
+        let is_usable = match &params {
+            Some(params) => Object::parse(params).is_ok(),
+            None => !needs_params(&method),
+        };
+        if !is_usable {
+            return Err(without("params"));
         }
         requests.push(InputRequest {
             key: key.to_owned(),
