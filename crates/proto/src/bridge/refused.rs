@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::rpc::{Message, RequestId, code, error_response, quoted};
+use crate::rpc::{Message, Object, RequestId, code, error_response, quoted};
 
 /// `data.reason` of what a server says that means nothing, or cannot be translated (protocol notes 4.7).
 pub(super) const INVALID: &str = "upstream_invalid";
@@ -159,10 +159,14 @@ pub(super) fn gateway_error(
     reason: &str,
     upstream: &str,
 ) -> Bytes {
-    let data = format!(
-        "{{\"reason\":{},\"upstream\":{}}}",
-        quoted(reason),
-        quoted(upstream)
-    );
-    error_response(Some(id), code, text, Some(data.as_bytes()))
+    let data = gateway_data(reason, upstream).into_bytes();
+    error_response(Some(id), code, text, Some(&data))
+}
+
+/// The data of an error of the gateway's own.
+pub(super) fn gateway_data(reason: &str, upstream: &str) -> Object {
+    let mut data = Object::new();
+    data.set("reason", quoted(reason));
+    data.set("upstream", quoted(upstream));
+    data
 }

@@ -100,6 +100,51 @@ fn r239_a_listen_is_acknowledged_first() {
     assert_eq!(session.hears(&changed()), [""; 0], "nothing after its end");
 }
 
+/// Protocol notes 2.3.7, 5.4.3: tasks are for who has declared them, and nobody is told of any.
+#[test]
+fn tasks_are_listened_to_by_none_that_has_not_declared_them() {
+    let listen = |declared: &str, tasks: &str| {
+        let filter = format!(r#","notifications":{{"toolsListChanged":true,"taskIds":{tasks}}}"#);
+        modern("1", "subscriptions/listen", &filter, declared, "")
+    };
+    let tasks = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let other = r#"{"extensions":{"io.modelcontextprotocol/tasks":7,"x":{}}}"#;
+    let mut session = Session::pipe();
+    for (declared, ids, refused) in [
+        (NOTHING, r#"["t"]"#, Refused::TasksUndeclared),
+        (NOTHING, "[]", Refused::TasksUndeclared),
+        (other, r#"["t"]"#, Refused::TasksUndeclared),
+        (
+            tasks,
+            r#""t""#,
+            Refused::InvalidParameter {
+                parameter: "notifications",
+            },
+        ),
+        (
+            tasks,
+            "[7]",
+            Refused::InvalidParameter {
+                parameter: "notifications",
+            },
+        ),
+    ] {
+        assert_eq!(session.tries(1, &listen(declared, ids)), Err(refused));
+    }
+    let refused = Refused::TasksUndeclared;
+    let answer = refused.answer(&parse(&listen(NOTHING, "[]")), "u").unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(
+        (refused.status(), answer["error"]["code"].as_i64()),
+        (400, Some(-32021))
+    );
+    let required: serde_json::Value = serde_json::from_str(tasks).unwrap();
+    assert_eq!(answer["error"]["data"]["requiredCapabilities"], required);
+    let lines = session.asks(1, &listen(tasks, r#"["t"]"#));
+    let honoured = acknowledged("1", r#"{"toolsListChanged":true}"#);
+    assert_eq!(lines, [format!("1: {honoured}")]);
+}
+
 /// R239: a change of a part of a resource is for who listens to the whole. What is kept until the acknowledgement are
 /// resources that were asked for, however many parts of them have changed.
 #[test]

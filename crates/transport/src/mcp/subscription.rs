@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
+use thinpipe_proto::bridge::capabilities::{TASKS_EXTENSION, declares_tasks};
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Message, RequestId, meta_key, response};
 use thinpipe_proto::session::StreamId;
@@ -268,13 +269,17 @@ pub(super) struct Filter {
 
 impl Filter {
     /// # Errors
-    /// `-32602` (Invalid params).
+    /// `-32602` (Invalid params); `-32021` for tasks that the client has not declared (protocol notes 2.3.7).
     pub(super) fn of(message: &Message, info: &ServerInfo) -> Result<Self, RpcError> {
         let asked = message.param("notifications");
         let asked = asked.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let Some(asked) = asked.filter(Value::is_object) else {
             return Err(RpcError::invalid_params("notifications is not an object"));
         };
+        if asked.get("taskIds").is_some() && !declares_tasks(message) {
+            let required = json!({ "extensions": { (TASKS_EXTENSION): {} } });
+            return Err(RpcError::missing_capability(required));
+        }
         let wants = |name: &str| asked[name] == true;
         let uris = asked["resourceSubscriptions"]
             .as_array()

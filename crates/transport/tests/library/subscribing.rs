@@ -105,6 +105,27 @@ async fn a_change_waits_for_a_stream() {
     );
 }
 
+/// Protocol notes 2.3.7: tasks are for who has declared them. This server has none to tell of.
+#[tokio::test]
+async fn listens_for_tasks_need_the_capability() {
+    let sampled = streamable(HttpTransportConfig::default()).await;
+    let client = sampled.client();
+    let wanted = json!({ "notifications": { "toolsListChanged": true, "taskIds": ["t"] } });
+    let listen = rpc::modern(1, "subscriptions/listen", wanted);
+    let mut refused = client.post_modern(&listen).await;
+    let answer = refused.json().await;
+    assert_eq!(
+        (refused.status, &answer["error"]["code"]),
+        (400, &json!(-32021))
+    );
+    let tasks = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } });
+    assert_eq!(answer["error"]["data"]["requiredCapabilities"], tasks);
+    let mut taken = client.post_modern(&listen.declaring(&tasks)).await;
+    let acknowledged = taken.next_message().await;
+    let honoured = json!({ "toolsListChanged": true });
+    assert_eq!(acknowledged["params"]["notifications"], honoured);
+}
+
 /// R145 to R149
 #[tokio::test]
 async fn r145_listens_are_acknowledged_and_stamped() {

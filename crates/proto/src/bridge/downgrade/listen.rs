@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::bridge::capabilities::declares_tasks;
 use crate::bridge::client::check_length;
 use crate::bridge::concerns;
 use crate::bridge::downgrade::handshake::Features;
@@ -96,6 +97,16 @@ impl Wanted {
             for uri in elements(list).map_err(|_| invalid())? {
                 check_length(uri.len())?;
                 uris.insert(string(&uri).ok_or_else(invalid)?.into_owned());
+            }
+        }
+        if let Some(tasks) = asked.get("taskIds") {
+            // None is honoured: tasks are not translated (protocol notes 5.6).
+            let tasks = elements(tasks).map_err(|_| invalid())?;
+            if tasks.iter().any(|task| string(task).is_none()) {
+                return Err(invalid());
+            }
+            if !declares_tasks(request) {
+                return Err(Refused::TasksUndeclared);
             }
         }
         Ok(Self {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::bridge::refused::{INVALID_PARAMETER, Unusable, gateway_error};
-use crate::rpc::{Message, code};
+use crate::bridge::capabilities::TASKS_EXTENSION;
+use crate::bridge::refused::{INVALID_PARAMETER, Unusable, gateway_data, gateway_error};
+use crate::rpc::{Message, code, error_response};
 
 /// Why a request was not taken. Nothing was written to the upstream, and nothing of the request is kept:
 /// the caller answers, or gives it to another session.
@@ -41,6 +42,9 @@ pub enum Refused {
         /// Its name.
         parameter: &'static str,
     },
+    /// A listen names tasks, and its client has not declared that it knows what they are (protocol notes 2.3.7).
+    #[error("\"taskIds\" needs the client capability extensions.io.modelcontextprotocol/tasks")]
+    TasksUndeclared,
 }
 
 impl Refused {
@@ -50,6 +54,7 @@ impl Refused {
         match self {
             Self::TooLong { .. } => code::INVALID_REQUEST,
             Self::InvalidParameter { .. } => code::INVALID_PARAMS,
+            Self::TasksUndeclared => code::MISSING_CAPABILITY,
             Self::Over
             | Self::Busy
             | Self::TooManyInFlight { .. }
@@ -61,7 +66,7 @@ impl Refused {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::TooLong { .. } => 400,
+            Self::TooLong { .. } | Self::TasksUndeclared => 400,
             Self::InvalidParameter { .. } | Self::TooManyListens { .. } => 200,
             Self::Over | Self::Busy | Self::TooManyInFlight { .. } => 503,
         }
@@ -77,6 +82,7 @@ impl Refused {
             Self::TooManyListens { .. } => "too_many_listens",
             Self::TooLong { .. } => "id_too_long",
             Self::InvalidParameter { .. } => INVALID_PARAMETER,
+            Self::TasksUndeclared => "capability_missing",
         }
     }
 
@@ -85,7 +91,18 @@ impl Refused {
     pub fn answer(&self, refused: &Message, upstream: &str) -> Option<Bytes> {
         let id = refused.id()?;
         let (code, text) = (self.code(), self.to_string());
-        Some(gateway_error(id, code, &text, self.reason(), upstream))
+        let required = match self {
+            Self::TasksUndeclared => format!(r#"{{"extensions":{{"{TASKS_EXTENSION}":{{}}}}}}"#),
+            _ => return Some(gateway_error(id, code, &text, self.reason(), upstream)),
+        };
+        let mut data = gateway_data(self.reason(), upstream);
+        data.set("requiredCapabilities", required);
+        Some(error_response(
+            Some(id),
+            code,
+            &text,
+            Some(&data.into_bytes()),
+        ))
     }
 }
 

@@ -13,8 +13,7 @@ use crate::bridge::action::Nature;
 use crate::bridge::clock::after;
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::notice::{cancelled, error_answer};
-use crate::bridge::refused::INVALID;
-use crate::bridge::refused::gateway_error;
+use crate::bridge::refused::{INVALID, gateway_data, gateway_error};
 use crate::bridge::shape::{InputRequest, InputRequired, is_round_method};
 use crate::revision::Revision;
 use crate::rpc::{Kind, Message, Object, code, is_object, quoted, response, string};
@@ -266,9 +265,7 @@ fn without_input(exchange: &Exchange, why: &str, cause: Option<Bytes>, upstream:
     let Some(cause) = cause else {
         return gateway_error(request, code::INTERNAL_ERROR, why, NO_INPUT, upstream);
     };
-    let mut data = Object::new();
-    data.set("reason", quoted(NO_INPUT));
-    data.set("upstream", quoted(upstream));
+    let mut data = gateway_data(NO_INPUT, upstream);
     data.set("cause", cause);
     let mut error = Object::new();
     error.set("code", code::INTERNAL_ERROR.to_string());
