@@ -12,6 +12,7 @@ mod draining;
 mod lanes;
 mod machine;
 mod member;
+pub(crate) mod owed;
 mod posts;
 mod presence;
 mod task;
@@ -126,6 +127,8 @@ struct Write {
     call: Option<CallId>,
     /// Those of the client's message that it is, where messages have headers.
     headers: Option<HeaderMap>,
+    /// The server itself has brought it about.
+    is_owed: bool,
 }
 
 /// What is next on the way down.

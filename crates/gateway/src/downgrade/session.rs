@@ -292,7 +292,7 @@ impl Session {
     /// Whether the server may say more: it takes the answers to what it said before. What its clients say is
     /// bounded elsewhere, and never stops what it answers them.
     pub(super) fn may_say_more(&self) -> bool {
-        !write::is_too_much_owed(&self.lock().writes)
+        write::may_say_more(&self.lock().writes)
     }
 
     /// Gives the machine an input, and does what it wants done.

@@ -11,6 +11,7 @@ use thinpipe_proto::bridge::{
 };
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 
+use super::owed::is_too_much_owed;
 use super::{Step, Write};
 
 /// Messages of clients that wait to be written. Beyond, their handlers wait.
@@ -169,6 +170,14 @@ impl Machine {
         }
     }
 
+    /// Whether the server may say more. Those that are called answer for themselves.
+    pub(super) fn may_say_more(&self) -> bool {
+        match self {
+            Self::Reframing(_, writes) => writes.may_say_more(),
+            Self::Upgrading(..) => true,
+        }
+    }
+
     /// How much waits to go up.
     pub(super) fn waiting(&self) -> usize {
         match self {
@@ -223,6 +232,7 @@ impl Writes {
             message,
             call,
             headers: None,
+            is_owed: false,
         });
         Next::Up
     }
@@ -230,6 +240,19 @@ impl Writes {
     /// The one at this place, if it is there.
     pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Write> {
         self.queue.get_mut(at)
+    }
+
+    /// What was queued from this place on is in answer to something that the server said. Requests are not:
+    /// clients have made them.
+    pub(super) fn owe(&mut self, from: usize) {
+        let answers = self.queue.iter_mut().skip(from);
+        answers.for_each(|write| write.is_owed = write.call.is_none());
+    }
+
+    /// Whether the server takes the answers to what it said, so that it may say more.
+    pub(super) fn may_say_more(&self) -> bool {
+        let owed = self.queue.iter().filter(|write| write.is_owed);
+        !is_too_much_owed(owed.map(|write| write.message.len()))
     }
 
     /// The next one; `true`: there is room again.

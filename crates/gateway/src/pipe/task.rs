@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::{CallId, Dropped, End};
+use thinpipe_proto::rpc::Message;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver, PipeSender};
 use tokio_util::sync::CancellationToken;
 
@@ -60,16 +61,12 @@ impl UpstreamSession {
     }
 
     /// Reads a message when all that the one before has led to is delivered: a client that does not
-    /// read stops its server.
+    /// read stops its server, and so does a server itself that takes no answers.
     async fn read(&self, mut receiver: PipeReceiver) {
         loop {
-            self.all_delivered().await;
+            self.may_read().await;
             match receiver.next().await {
-                Some(Ok(message)) => self.feed(|machine, now| {
-                    if let Some((machine, _)) = machine.reframing() {
-                        machine.upstream(&message, now);
-                    }
-                }),
+                Some(Ok(message)) => self.heard_on_pipe(&message),
                 Some(Err(error)) => self.lose(&with_causes(&error)),
                 None => {
                     self.lose("its session was closed");
@@ -80,11 +77,26 @@ impl UpstreamSession {
         }
     }
 
-    async fn all_delivered(&self) {
+    /// Gives the machine what the server said.
+    fn heard_on_pipe(&self, message: &Message) {
+        let mut state = self.lock();
+        if let Some((machine, _)) = state.machine.reframing() {
+            machine.upstream(message, now());
+        }
+        let before = state.machine.waiting();
+        state.take_actions();
+        if let Some((_, writes)) = state.machine.reframing() {
+            writes.owe(before);
+        }
+        self.notify(state, before);
+    }
+
+    async fn may_read(&self) {
         loop {
             {
                 let state = self.lock();
-                if state.deliveries.is_empty() && !state.is_delivering {
+                let all_delivered = state.deliveries.is_empty() && !state.is_delivering;
+                if all_delivered && state.machine.may_say_more() {
                     return;
                 }
             }
@@ -125,6 +137,10 @@ impl UpstreamSession {
                 if let Some((write, has_room)) = next {
                     if has_room {
                         self.room.notify_waiters();
+                    }
+                    if write.is_owed {
+                        // The server may be read on.
+                        self.delivered.notify_one();
                     }
                     return Some(write);
                 }
@@ -269,7 +285,11 @@ fn begin(
         message,
         call,
         headers,
+        ..
     } = write;
     let sending = async move { sender.send_with(message, headers).await };
     posts.begin(call, sending, true);
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::Written;
 
-/// Answers of the gateway's own that the server has not taken. Beyond, it is not read.
-pub(super) const MAX_OWED: usize = 64;
-
-/// Bytes of them, one message more not counted.
-const MAX_OWED_BYTES: usize = 1 << 20;
+use crate::pipe::owed::is_too_much_owed;
 
 /// A message on its way up.
 pub(in crate::downgrade) struct Write {
@@ -33,11 +29,8 @@ pub(in crate::downgrade) struct Unwritten {
     pub(in crate::downgrade) headers: Option<HeaderMap>,
 }
 
-/// Whether the server has not taken so many answers that it is not to say more.
-pub(super) fn is_too_much_owed(writes: &VecDeque<Write>) -> bool {
+/// Whether the server takes the answers to what it said, so that it may say more.
+pub(super) fn may_say_more(writes: &VecDeque<Write>) -> bool {
     let owed = writes.iter().filter(|write| write.is_owed());
-    let (count, bytes) = owed.fold((0, 0), |(count, bytes), write| {
-        (count + 1, bytes + write.message.len())
-    });
-    count >= MAX_OWED || bytes >= MAX_OWED_BYTES
+    !is_too_much_owed(owed.map(|write| write.message.len()))
 }
