@@ -208,7 +208,7 @@ impl Line {
 
     /// Decides what follows the end of the upstream's body. `retry` is what the server asked for.
     pub(crate) fn ending(&self, last: Option<EventId>, retry: Option<Duration>) -> Ending {
-        if self.answered {
+        if self.answered || self.is_cancelled() {
             return Ending::Complete;
         }
         if let (Some(session), Some(last)) = (&self.session, last)
@@ -227,12 +227,20 @@ impl Line {
         self.lost()
     }
 
+    /// The request that is to be answered on this stream: it was not yet, and its client has not cancelled it.
+    pub(crate) fn owes(&self) -> Option<&RequestId> {
+        let id = self.purpose.request();
+        id.filter(|_| !self.answered && !self.is_cancelled())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let asked = self.session.as_ref().zip(self.purpose.request());
+        asked.is_some_and(|(session, id)| session.is_cancelled(id))
+    }
+
     /// The end of a stream that cannot go on.
     pub(crate) fn lost(&self) -> Ending {
-        if self.answered {
-            return Ending::Complete;
-        }
-        let Some(id) = self.purpose.request() else {
+        let Some(id) = self.owes() else {
             return Ending::Complete;
         };
         let text = "the upstream's stream ended before the response; the call may have run";
@@ -270,11 +278,12 @@ impl Line {
         }
         match &self.purpose {
             Purpose::Subscription(id) => out.extend_from_slice(&subscription_end(id)),
-            Purpose::Request(id) | Purpose::Stateless(id) if !self.answered => {
-                let failure = Failure::new(Reason::ShuttingDown, "the gateway shuts down");
-                out.extend_from_slice(&failure.event(id, self.owner.name()));
+            _ => {
+                if let Some(id) = self.owes() {
+                    let failure = Failure::new(Reason::ShuttingDown, "the gateway shuts down");
+                    out.extend_from_slice(&failure.event(id, self.owner.name()));
+                }
             }
-            _ => {}
         }
         true
     }

@@ -31,6 +31,7 @@ use crate::session::{short, upstream_session};
 use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
 
 mod answer;
+mod cancelled;
 mod downgrade;
 mod initialize;
 mod intercept;
@@ -230,7 +231,9 @@ impl Route {
                 })
             }
             Inbound::Message(message, session) => Box::pin(async move {
+                let of = session.clone();
                 let answered = self.in_session(call, message, session).await;
+                let answered = cancelled::unless_owed_to_nobody(answered, of.as_ref(), id.as_ref());
                 self.finished(answered, id.as_ref(), &begun)
             }),
             Inbound::Stateless(message) => Box::pin(async move {

@@ -338,7 +338,7 @@ impl InspectEvents {
     /// an error, the stream ends.
     fn give_up(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Filled {
         self.over = true;
-        if let Some(id) = self.line.purpose.request().filter(|_| !self.line.answered) {
+        if let Some(id) = self.line.owes() {
             out.extend_from_slice(&failure.event(id, self.line.owner.name()));
         }
         Filled::End

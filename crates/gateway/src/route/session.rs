@@ -195,6 +195,7 @@ impl Route {
 
     /// Remembers what later exchanges of the session need to know of this one.
     pub(super) fn note(&self, session: &Arc<Session>, context: &MessageContext, message: &Message) {
+        super::cancelled::note(session, message);
         let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
         let reads = self.chain.wants_any(Direction::ToClient);
         if !reestablishes && !reads {

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use thinpipe_gateway::Reached;
-use thinpipe_testkit::{Event, Script, SseClient, Upstream, rpc};
+use thinpipe_testkit::{Client, Cut, Event, Gate, Record, Script, SseClient, Upstream, rpc};
 use thinpipe_transport::upstream::UpstreamConfig;
 
 use crate::front::Front;
@@ -46,4 +46,76 @@ async fn r211_http_sse_to_streamable() {
     assert!(failed["error"].is_object(), "{failed}");
     assert_eq!(upstream.record().count("tools/call"), 2);
     assert_eq!(upstream.record().duplicates, 0);
+}
+
+/// Protocol notes 5.1, "Cancel", 5.9.1: who has cancelled a call gets no answer to it, and no error in its place,
+/// however the server ends it.
+#[tokio::test]
+async fn what_is_cancelled_is_not_answered_if_its_server_does_not() {
+    let upstream = Upstream::start().await;
+    let front = Front::start(at(&upstream)).await;
+    let mut streamable = Client::new(&front.mcp);
+    streamable.initialize("2025-11-25").await;
+    let mut sse = SseClient::open(&front.sse).await;
+    sse.initialize("2025-11-25").await;
+    let scripts: [(&str, Gated); 3] = [
+        ("it ends", begun),
+        ("it breaks", |gate| begun(gate).cut(Cut::Reset)),
+        ("it never began", |gate| {
+            Script::new().wait(gate).cut(Cut::Reset)
+        }),
+    ];
+    let cancelled = |id: &str| {
+        let params = json!({"requestId": id});
+        rpc::notification("notifications/cancelled", &params)
+    };
+    for (case, script) in scripts {
+        let gate = Gate::new();
+        upstream.on("tools/call:left", script(&gate));
+        let asked = streamable.post(rpc::call(case, "left")).send().await;
+        gate.reached().await;
+        let told = streamable.post(cancelled(case)).await;
+        assert_eq!(told.status, 202, "{case}");
+        gate.open();
+        let mut answer = asked.response().await;
+        assert_eq!((answer.status, answer.is_stream()), (200, true), "{case}");
+        let (events, end) = answer.events_to_end().await;
+        assert_eq!(end, Ok(()), "{case}");
+        let mut messages = events.iter().filter(|event| event.has_message());
+        assert!(
+            messages.all(|message| message.json()["id"].is_null()),
+            "{case}: {events:?}"
+        );
+
+        let gate = Gate::new();
+        upstream.on("tools/call:left", script(&gate));
+        sse.tell(rpc::call(case, "left")).await;
+        gate.reached().await;
+        sse.tell(cancelled(case)).await;
+        gate.open();
+        let ended = |record: &Record| record.outcome("tools/call:left").is_some();
+        upstream.wait_until(ended).await;
+        for id in 1..=3 {
+            sse.tell(rpc::call(id, "echo")).await;
+            let answer = loop {
+                let message = sse.stream.next_message().await;
+                if message["method"].is_null() {
+                    break message;
+                }
+            };
+            assert_eq!(answer["id"], id, "{case}: {answer}");
+        }
+    }
+    // Nobody asks for the rest of what nobody waits for.
+    let resumed = upstream.requests("GET");
+    assert!(resumed.iter().all(|get| get.last_event_id().is_none()));
+}
+
+/// What a server does when a gate opens.
+type Gated = fn(&Gate) -> Script;
+
+/// A stream with ids that waits.
+fn begun(gate: &Gate) -> Script {
+    let progress = Event::message(rpc::progress(1, 2));
+    Script::events().event(progress.with_id("e1")).wait(gate)
 }

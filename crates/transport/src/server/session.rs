@@ -78,7 +78,7 @@ pub struct Session {
     state: OnceLock<Box<dyn Any + Send + Sync>>,
     closed: CancellationToken,
     ended: AtomicBool,
-    in_flight: Mutex<Vec<RequestId>>,
+    in_flight: Mutex<Vec<Running>>,
     active: AtomicUsize,
     epoch: Instant,
     /// How old it was at `epoch`: more than nothing if it was taken up from the store.
@@ -220,10 +220,13 @@ impl Session {
         if running.len() >= limit {
             return Err(NotBegun::Full);
         }
-        if running.contains(id) {
+        if running.iter().any(|running| running.id == *id) {
             return Err(NotBegun::Running);
         }
-        running.push(id.clone());
+        running.push(Running {
+            id: id.clone(),
+            is_cancelled: false,
+        });
         Ok(InFlight {
             session: Arc::clone(self),
             id: id.clone(),
@@ -233,7 +236,27 @@ impl Session {
     /// The requests that are running; of a session that has ended, those that ran then.
     #[must_use]
     pub fn running_ids(&self) -> Vec<RequestId> {
-        lock(&self.in_flight).clone()
+        let running = lock(&self.in_flight);
+        running.iter().map(|running| running.id.clone()).collect()
+    }
+
+    /// Remembers that the client has cancelled a request: nobody waits for its answer any more. Does nothing if it
+    /// is not running.
+    pub fn note_cancelled(&self, id: &RequestId) {
+        let mut running = lock(&self.in_flight);
+        if let Some(running) = running.iter_mut().find(|running| running.id == *id) {
+            running.is_cancelled = true;
+        }
+    }
+
+    /// Whether this request is running and its client has cancelled it, as far as
+    /// [`note_cancelled`](Self::note_cancelled) was told.
+    #[must_use]
+    pub fn is_cancelled(&self, id: &RequestId) -> bool {
+        let running = lock(&self.in_flight);
+        running
+            .iter()
+            .any(|running| running.is_cancelled && running.id == *id)
     }
 
     /// How many requests are running.
@@ -302,6 +325,13 @@ pub enum NotBegun {
     Full,
 }
 
+/// What is known of a request that is running.
+#[derive(Debug)]
+struct Running {
+    id: RequestId,
+    is_cancelled: bool,
+}
+
 /// A running request of a session.
 #[derive(Debug)]
 pub struct InFlight {
@@ -316,7 +346,7 @@ impl Drop for InFlight {
             return;
         }
         let mut running = lock(&self.session.in_flight);
-        if let Some(at) = running.iter().position(|id| *id == self.id) {
+        if let Some(at) = running.iter().position(|running| running.id == self.id) {
             running.swap_remove(at);
         }
         if running.is_empty() {

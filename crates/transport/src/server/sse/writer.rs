@@ -212,7 +212,16 @@ impl StreamWriter {
         })
     }
 
+    /// Whether its client has cancelled what it asked for: then no error is owed to it either.
+    fn is_cancelled(&self) -> bool {
+        let asked = self.asked.as_ref();
+        asked.is_some_and(|id| self.of.session.is_cancelled(id))
+    }
+
     async fn fail(&mut self, fault: &Fault) {
+        if self.is_cancelled() {
+            self.asked = None;
+        }
         if let Some(id) = self.asked.clone() {
             let error = failure(&id, fault);
             if self.response(&id, error).await.is_err() {
@@ -226,7 +235,7 @@ impl StreamWriter {
 impl Drop for StreamWriter {
     fn drop(&mut self) {
         let stream = self.of.stream.buffer();
-        if stream.is_closed() {
+        if stream.is_closed() || self.is_cancelled() {
             return;
         }
         if let Some(id) = self.asked.take() {
