@@ -18,7 +18,9 @@ use thinpipe_transport::{ByteBudget, Reserved};
 use crate::downgrade::{Scope, SealedKind, Seals};
 use crate::failure::{Failure, Reason};
 
-/// How long a state is good for. The server's own may end sooner.
+/// How long a state is good for. The server's own may end sooner. No setting: it is twice as long as anything waits
+/// for a client here (the absolute cap, protocol notes 5.1), and whoever needs more has servers that can tell
+/// principals apart, in front of which nothing need be sealed.
 const AGE: Duration = Duration::from_secs(3600);
 
 /// The member that holds it, in a result and in the params of what follows.
