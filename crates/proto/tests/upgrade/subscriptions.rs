@@ -146,6 +146,29 @@ fn r221_more_than_four_listens_become_one() {
     assert!(session.update(5, "d").is_empty());
 }
 
+/// R221, protocol notes 5.3, "listen ended or lost": what was on a listen that is lost while another one takes its
+/// place goes on there, and is left out if the server does not honour it any more.
+#[test]
+fn r221_what_is_lost_while_it_moves_is_not_asked_for_again() {
+    let mut session = ready();
+    for (id, uri) in (1..).zip(["a", "b", "c", "d"]) {
+        session.subscribes(id, uri);
+        session.honours(id.unsigned_abs(), &[uri]);
+    }
+    session.subscribes(5, "e");
+    for lost in [1, 2] {
+        assert!(session.fails(lost, false).is_empty());
+    }
+    let moved = [updated("b"), updated("c"), updated("d")];
+    let closed = [empty(5), "close 3".into(), "close 4".into()];
+    let lines = session.honours(5, &["b", "c", "d", "e"]);
+    assert_eq!(lines, [closed, moved].concat());
+    assert!(session.passes(60 * SECOND).is_empty());
+    assert_eq!(session.machine.subscriptions(), 4);
+    assert_eq!(session.update(5, "b"), [updated("b")]);
+    assert!(session.update(5, "a").is_empty());
+}
+
 /// R221: a lost listen is opened again, and each of its resources may have changed.
 #[test]
 fn r221_a_gap_is_told_for_each_resource() {

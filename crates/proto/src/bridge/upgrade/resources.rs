@@ -42,6 +42,8 @@ pub(super) struct Opening {
     pub(super) again: BTreeSet<String>,
     /// Listens whose place it takes.
     pub(super) merged: Vec<CallId>,
+    /// URIs that were on those.
+    pub(super) moving: BTreeSet<String>,
 }
 
 /// A `resources/subscribe` that is not answered yet.

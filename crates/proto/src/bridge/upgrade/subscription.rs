@@ -77,6 +77,7 @@ impl Upgrading {
         resources.lost.remove(&uri);
         if let Some(opening) = &mut resources.opening {
             opening.again.remove(&uri);
+            opening.moving.remove(&uri);
             let mut waiters = opening.waiters.iter_mut();
             waiters
                 .by_ref()
@@ -126,13 +127,14 @@ impl Upgrading {
         }
         let mut uris = again.clone();
         uris.extend(waiters.iter().map(|waiter| waiter.uri.clone()));
-        let mut merged = Vec::new();
+        let (mut merged, mut moving) = (Vec::new(), BTreeSet::new());
         if resources.open.len() >= MAX_RESOURCE_LISTENS {
             for (call, listen) in &resources.open {
                 merged.push(*call);
-                uris.extend(listen.uris.iter().cloned());
+                moving.extend(listen.uris.iter().cloned());
             }
         }
+        uris.extend(moving.iter().cloned());
         let call = self.listen_call(Purpose::Resources, filter(&uris));
         let until = after(now, self.config.limits.idle);
         self.resources.opening = Some(Opening {
@@ -141,6 +143,7 @@ impl Upgrading {
             waiters,
             again,
             merged,
+            moving,
         });
         self.wake_at(until);
     }
@@ -210,6 +213,12 @@ impl Upgrading {
             if listen.uris.is_empty() {
                 self.resources.open.remove(&call);
                 self.cancel_call(call);
+            }
+        }
+        for uri in opening.moving {
+            // Its listen was lost meanwhile: it goes on here, or is refused for good.
+            if self.resources.lost.remove(&uri) && honoured.contains(&uri) {
+                missed.insert(uri);
             }
         }
         for uri in &missed {
