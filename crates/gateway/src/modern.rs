@@ -11,12 +11,13 @@ pub(crate) mod stdio;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use ::http::HeaderMap;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
+use tokio::task::coop;
 
 use crate::failure::Failure;
 
@@ -83,11 +84,18 @@ pub(crate) trait Messages: Send {
 /// the call was given with. Requests of the server are not among them: its clients answer none.
 ///
 /// Dropping it before the response cancels the call at the server, in its own way.
-pub(crate) struct CallStream(Option<Box<dyn Messages>>);
+pub(crate) struct CallStream {
+    /// `None`: it has ended.
+    messages: Option<Box<dyn Messages>>,
+    is_answered: bool,
+}
 
 impl CallStream {
     pub(crate) fn new(messages: impl Messages + 'static) -> Self {
-        Self(Some(Box::new(messages)))
+        Self {
+            messages: Some(Box::new(messages)),
+            is_answered: false,
+        }
     }
 
     /// The next message. `None` comes after the response or an error, and only then. It is not waited for,
@@ -96,12 +104,19 @@ impl CallStream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, CallError>>> {
-        let Some(messages) = &mut self.0 else {
+        let Some(messages) = &mut self.messages else {
             return Poll::Ready(None);
         };
+        // What is here already is given without waiting, and a server that says much in few bytes would let
+        // no other task have its turn. The end, which comes after the response, is asked for once.
+        if !self.is_answered {
+            ready!(coop::poll_proceed(cx)).made_progress();
+        }
         let polled = messages.poll_next(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.0 = None;
+        match &polled {
+            Poll::Ready(None | Some(Err(_))) => self.messages = None,
+            Poll::Ready(Some(Ok(message))) => self.is_answered = message.kind().is_response(),
+            Poll::Pending => {}
         }
         polled
     }
@@ -130,7 +145,38 @@ impl Messages for Single {
 impl fmt::Debug for CallStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallStream")
-            .field("is_over", &self.0.is_none())
+            .field("is_over", &self.messages.is_none())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    /// A server that always has something more to say.
+    struct Endless;
+
+    impl Messages for Endless {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Message, CallError>>> {
+            let said = r#"{"jsonrpc":"2.0","method":"notifications/message"}"#;
+            Poll::Ready(Some(Ok(Message::parse(said.into()).unwrap())))
+        }
+    }
+
+    /// C9: who is told one thing after the other does not keep others from their turn.
+    #[tokio::test]
+    async fn c9_a_flood_lets_others_have_their_turn() {
+        const FLOOD: usize = 10_000;
+        let mut calls = CallStream::new(Endless);
+        let other = TaskTracker::new().spawn(async {});
+        let mut heard = 0;
+        while heard < FLOOD && !other.is_finished() {
+            calls.next().await.unwrap().unwrap();
+            heard += 1;
+        }
+        assert!(heard < FLOOD, "the other task had no turn");
     }
 }

@@ -309,6 +309,9 @@ impl PipeReceiver {
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn receive(&mut self) -> Option<Result<Incoming, PipeError>> {
+        // Cancel-safe: nothing was taken yet. What has been read already is given without waiting, and a
+        // server that says much in few bytes would let no other task have its turn.
+        tokio::task::consume_budget().await;
         loop {
             if self.over.is_cancelled() {
                 return None;

@@ -104,6 +104,24 @@ async fn c24_long_messages_go_through() {
     assert_eq!(echoed["params"]["text"], text);
 }
 
+/// C9: what was read at once is taken one by one, and others have their turn meanwhile.
+#[tokio::test]
+async fn c9_a_flood_of_lines_lets_others_have_their_turn() {
+    const LINES: usize = 300;
+    let line = r#"{"jsonrpc":"2.0","method":"x"}"#;
+    // One write, of less than one read takes.
+    let script = format!("yes '{line}' | head -n {LINES} | dd obs=24000 status=none");
+    let mut pipe = spawn(&script);
+    next(&mut pipe.receiver).await;
+    let other = TaskTracker::new().spawn(async {});
+    let mut taken = 1;
+    while taken < LINES && !other.is_finished() {
+        next(&mut pipe.receiver).await;
+        taken += 1;
+    }
+    assert!(taken < LINES, "the other task had no turn");
+}
+
 /// A message that nobody waits for any more is written whole all the same.
 #[tokio::test]
 async fn a_sender_that_leaves_leaves_no_half_a_line() {
