@@ -137,10 +137,10 @@ impl Downgrade {
     ) -> Result<Arc<Self>, NotSealed> {
         Ok(Arc::new(Self {
             parked: Parked::new(settings.bridge.parked),
+            pool: Pool::new(settings.bridge.pool.total),
             settings,
             seals,
             boot: Boot(random()?),
-            pool: Pool::new(),
             sessions: Mutex::default(),
             discovered: Mutex::default(),
             last: AtomicU64::new(0),

@@ -68,6 +68,9 @@ pub enum Mrtr {
 pub struct PoolConfig {
     /// The most of one principal. Default: 8.
     pub max: usize,
+    /// The most of all principals. Default: 10,000. One more ends the one that was idle longest, whoever's
+    /// it is.
+    pub total: usize,
     /// One that is not used ends after this. Default: 5 min.
     pub idle: Duration,
     /// How long a request waits for one where none is idle. Default: 5 s. Then 503 with `Retry-After`.
@@ -81,6 +84,7 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             max: 8,
+            total: 10_000,
             idle: Duration::from_secs(5 * 60),
             wait: Duration::from_secs(5),
             roots: false,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::downgrade::{
-    Config, Downgrading, Lifetime, Limits, Listening, Refused, Request,
+    Channel, Config, Downgrading, Lifetime, Limits, Listening, Refused, Request,
 };
 use thinpipe_proto::bridge::shape::{Caching, CachingScope};
 use thinpipe_proto::bridge::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP};
 use thinpipe_proto::revision::Revision;
 
 use super::place::Place;
-use super::pool::{NoSession, Offer};
+use super::pool::{Bound, NoSession, Offer};
 use super::post::Post;
 use super::session::Session;
 use super::state::SessionKey;
@@ -71,11 +71,34 @@ impl Downgrade {
             .offer(&post.place, (max, pool.wait), is_first, offer, open);
         offered.await.map_err(|none| match none {
             NoSession::Refused(refused) => Refusal::Machine(refused),
-            NoSession::Full => {
-                let text = format!("all {max} sessions with {} are in use", self.name());
+            NoSession::Full(bound) => {
+                let text = self.full(post, bound);
                 Refusal::Failed(Failure::new(Reason::Overloaded, text))
             }
         })
+    }
+
+    /// Why a request gets no session, and what would give it one.
+    fn full(&self, post: &Post, bound: Bound) -> String {
+        let (name, pool) = (self.name(), &self.settings.bridge.pool);
+        if post.place.lifetime == Lifetime::Shared {
+            return format!("the session with {name}, which all clients share, takes no more");
+        }
+        if bound == Bound::Total {
+            let total = pool.total;
+            return format!("all {total} sessions with {name} are in use (`session_pool.total`)");
+        }
+        let max = pool.max;
+        let text = format!(
+            "all {max} sessions with {name} that one principal may have are in use (`session_pool.max`)"
+        );
+        match self.parked.count_of(&post.client) {
+            // Where all messages come in one row, a question is told from others by its session alone.
+            waiting @ 1.. if post.place.channel == Channel::Pipe => format!(
+                "{text}; {waiting} of its calls wait for what the client was asked, each with a session to itself"
+            ),
+            _ => text,
+        }
     }
 
     /// Begins a session. Whoever has something for it need not wait until it is open.

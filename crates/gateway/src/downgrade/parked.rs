@@ -50,12 +50,15 @@ impl Parked {
         lock(&self.counts).total
     }
 
+    /// How many wait of those that are counted together with this client's.
+    pub(super) fn count_of(&self, client: &Client) -> usize {
+        let counts = lock(&self.counts);
+        counts.each.get(&Who::of(client)).copied().unwrap_or(0)
+    }
+
     /// `None`: as many wait as may.
     pub(super) fn take(self: &Arc<Self>, client: &Client) -> Option<ParkedPlace> {
-        let who = match &client.principal {
-            Principal::Named(name) => Who::Principal(Arc::clone(name)),
-            Principal::Anonymous => Who::Address(client.address),
-        };
+        let who = Who::of(client);
         let mut counts = lock(&self.counts);
         let own = counts.each.get(&who).copied().unwrap_or_default();
         if counts.total >= self.limits.total || own >= self.limits.per_principal {
@@ -65,6 +68,15 @@ impl Parked {
         counts.each.insert(who.clone(), own + 1);
         let parked = Arc::clone(self);
         Some(ParkedPlace { parked, who })
+    }
+}
+
+impl Who {
+    fn of(client: &Client) -> Self {
+        match &client.principal {
+            Principal::Named(name) => Self::Principal(Arc::clone(name)),
+            Principal::Anonymous => Self::Address(client.address),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The upstream sessions that requests share: which one a request runs on, and when another one is opened.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -24,12 +25,21 @@ pub(super) trait Pooled {
 /// whoever comes meanwhile waits on the session itself, so that nobody opens another.
 pub(super) struct Pool<S> {
     holders: Mutex<Holders<S>>,
-    /// A session has less to do, or is over.
+    /// The most of all holders.
+    total: usize,
+    /// How often a session had less to do than before, or was over.
+    changes: AtomicU64,
+    /// It did.
     freed: Notify,
 }
 
-/// The sessions of each; `None`: everybody's.
-type Holders<S> = HashMap<Option<Principal>, Vec<Entry<S>>>;
+struct Holders<S> {
+    /// The sessions of each; `None`: everybody's.
+    each: HashMap<Option<Principal>, Vec<Entry<S>>>,
+    /// After how many changes none of all sessions was idle. They are not looked through again before the next:
+    /// many may wait for one.
+    none_idle: Option<u64>,
+}
 
 struct Entry<S> {
     declared: Bytes,
@@ -49,14 +59,29 @@ pub(super) enum Offer<E> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoSession<E> {
     /// As many as may be are open, and all of them had something to do for too long.
-    Full,
+    Full(Bound),
     Refused(E),
 }
 
+/// Which bound is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// That of one holder.
+    Own,
+    /// That of all of them.
+    Total,
+}
+
 impl<S: Pooled> Pool<S> {
-    pub(super) fn new() -> Self {
+    /// An empty one, with room for so many sessions.
+    pub(super) fn new(total: usize) -> Self {
         Self {
-            holders: Mutex::default(),
+            holders: Mutex::new(Holders {
+                each: HashMap::new(),
+                none_idle: None,
+            }),
+            total,
+            changes: AtomicU64::new(0),
             freed: Notify::new(),
         }
     }
@@ -64,13 +89,13 @@ impl<S: Pooled> Pool<S> {
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         let holders = self.lock();
-        let entries = holders.values().flatten();
+        let entries = holders.each.values().flatten();
         entries.filter(|it| !it.session.is_over()).count()
     }
 
     /// Offers something to the sessions of a place, `first` before the others, and to a new one if none
-    /// takes it and the holder has fewer than `max`. The least recently used one that nobody uses makes
-    /// room for it; if there is none, it waits.
+    /// takes it, the holder has fewer than `max` and all of them fewer than there may be. The least recently
+    /// used one that nobody uses makes room for it; if there is none, it waits.
     ///
     /// # Errors
     /// [`NoSession`].
@@ -82,13 +107,17 @@ impl<S: Pooled> Pool<S> {
         mut offer: impl FnMut(&Arc<S>) -> Offer<E>,
         open: impl Fn() -> Arc<S>,
     ) -> Result<Arc<S>, NoSession<E>> {
+        let mut full = Bound::Own;
         let offered = found(&self.freed, || {
             self.try_offer(place, max, &first, &mut offer, &open)
+                .map_err(|bound| full = bound)
+                .ok()
         });
         let offered = tokio::time::timeout(wait, offered).await;
-        offered.unwrap_or(Err(NoSession::Full))
+        offered.unwrap_or(Err(NoSession::Full(full)))
     }
 
+    /// `Err`: there is no room for another one.
     fn try_offer<E>(
         &self,
         place: &Place,
@@ -96,9 +125,9 @@ impl<S: Pooled> Pool<S> {
         first: &impl Fn(&S) -> bool,
         offer: &mut impl FnMut(&Arc<S>) -> Offer<E>,
         open: &impl Fn() -> Arc<S>,
-    ) -> Option<Result<Arc<S>, NoSession<E>>> {
+    ) -> Result<Result<Arc<S>, NoSession<E>>, Bound> {
         let mut holders = self.lock();
-        let entries = holders.entry(place.holder.clone()).or_default();
+        let entries = holders.each.entry(place.holder.clone()).or_default();
         entries.retain(|entry| !entry.session.is_over());
         let fits = |entry: &Entry<S>| place.is_any || entry.declared == place.declared;
         let preferred = entries.iter().position(|e| fits(e) && first(&e.session));
@@ -111,45 +140,52 @@ impl<S: Pooled> Pool<S> {
             match offer(&entry.session) {
                 Offer::Taken => {
                     entry.used = now();
-                    return Some(Ok(Arc::clone(&entry.session)));
+                    return Ok(Ok(Arc::clone(&entry.session)));
                 }
                 Offer::Elsewhere => {}
-                Offer::Refused(error) => return Some(Err(NoSession::Refused(error))),
+                Offer::Refused(error) => return Ok(Err(NoSession::Refused(error))),
             }
         }
-        if !Self::make_room(entries, max) {
-            return None;
-        }
+        self.make_room(&mut holders, place, max)?;
         let session = open();
         let offered = offer(&session);
+        let entries = holders.each.entry(place.holder.clone()).or_default();
         entries.push(Entry {
             declared: place.declared.clone(),
             session: Arc::clone(&session),
             used: now(),
         });
-        Some(match offered {
+        Ok(match offered {
             Offer::Taken => Ok(session),
             Offer::Refused(error) => Err(NoSession::Refused(error)),
             // A new one that takes nothing: so will the next.
-            Offer::Elsewhere => Err(NoSession::Full),
+            Offer::Elsewhere => Err(NoSession::Full(Bound::Own)),
         })
     }
 
-    /// Whether the holder of these may have another session.
-    fn make_room(entries: &mut Vec<Entry<S>>, max: usize) -> bool {
-        if entries.len() < max {
-            return true;
+    /// Makes room for another session of a holder, if it may have one.
+    fn make_room(&self, holders: &mut Holders<S>, place: &Place, max: usize) -> Result<(), Bound> {
+        let own = holders.each.get(&place.holder);
+        if own.map_or(0, Vec::len) >= max {
+            let is_closed = holders.close_idle(Some(&place.holder));
+            return is_closed.then_some(()).ok_or(Bound::Own);
         }
-        let mut oldest: Vec<_> = (0..entries.len()).collect();
-        oldest.sort_by_key(|at| entries[*at].used);
-        let idle = oldest
-            .into_iter()
-            .find(|at| entries[*at].session.close_if_idle());
-        idle.map(|at| entries.remove(at)).is_some()
+        if holders.len() < self.total {
+            return Ok(());
+        }
+        let changes = self.changes.load(Ordering::Acquire);
+        if holders.none_idle != Some(changes) {
+            if holders.close_idle(None) {
+                return Ok(());
+            }
+            holders.none_idle = Some(changes);
+        }
+        Err(Bound::Total)
     }
 
     /// A session has less to do than before.
     pub(super) fn freed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
         self.freed.notify_waiters();
     }
 
@@ -157,7 +193,7 @@ impl<S: Pooled> Pool<S> {
     pub(super) fn ended(&self) {
         let mut holders = self.lock();
         let mut over = Vec::new();
-        holders.retain(|_, entries| {
+        holders.each.retain(|_, entries| {
             over.extend(entries.extract_if(.., |entry| entry.session.is_over()));
             !entries.is_empty()
         });
@@ -171,9 +207,34 @@ impl<S: Pooled> Pool<S> {
     }
 }
 
+impl<S: Pooled> Holders<S> {
+    fn len(&self) -> usize {
+        self.each.values().map(Vec::len).sum()
+    }
+
+    /// Ends the least recently used session that nobody uses, of this holder or of all; one that is over
+    /// makes room, too. `false`: there is none.
+    fn close_idle(&mut self, of: Option<&Option<Principal>>) -> bool {
+        let each = self.each.iter();
+        let each = each.filter(|(holder, _)| of.is_none_or(|of| of == *holder));
+        let mut oldest: Vec<_> = each.flat_map(|(_, entries)| entries).collect();
+        oldest.sort_unstable_by_key(|entry| entry.used);
+        let mut sessions = oldest.into_iter().map(|entry| &entry.session);
+        let closed = sessions.find(|session| session.is_over() || session.close_if_idle());
+        let Some(closed) = closed.cloned() else {
+            return false;
+        };
+        self.each.retain(|_, entries| {
+            entries.retain(|entry| !Arc::ptr_eq(&entry.session, &closed));
+            !entries.is_empty()
+        });
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     use thinpipe_proto::bridge::downgrade::{Channel, Lifetime};
 
@@ -210,7 +271,7 @@ mod tests {
     impl Setup {
         fn new(users: usize) -> Self {
             Self {
-                pool: Pool::new(),
+                pool: Pool::new(4),
                 opened: AtomicUsize::new(0),
                 users,
             }
@@ -290,7 +351,7 @@ mod tests {
         assert_eq!(setup.take(&place("a", "3")).await.unwrap().number, 3);
         assert_eq!(setup.take(&place("a", "1")).await.unwrap().number, 0);
         let full = setup.take(&place("a", "2")).await;
-        assert_eq!(full.err(), Some(NoSession::Full));
+        assert_eq!(full.err(), Some(NoSession::Full(Bound::Own)));
     }
 
     /// 5.4.1: with none idle it waits, and no longer than it may.
@@ -302,7 +363,7 @@ mod tests {
         setup.take(&a).await.unwrap();
         let began = tokio::time::Instant::now();
         let full = setup.take(&a).await;
-        assert_eq!(full.err(), Some(NoSession::Full));
+        assert_eq!(full.err(), Some(NoSession::Full(Bound::Own)));
         assert_eq!(began.elapsed(), WAIT);
         let later = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -311,6 +372,33 @@ mod tests {
         };
         let (taken, ()) = tokio::join!(setup.take(&a), later);
         assert_eq!(taken.unwrap().number, first.number);
+    }
+
+    /// T15: what all principals have together is bounded too; the least recently used one that nobody uses
+    /// makes room, whoever's it is, and who is in use loses nothing.
+    #[tokio::test(start_paused = true)]
+    async fn the_sessions_of_all_principals_are_bounded() {
+        let setup = Setup::new(1);
+        let mut sessions = Vec::new();
+        for (name, declared) in [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")] {
+            sessions.push(setup.take(&place(name, declared)).await.unwrap());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let full = setup.take(&place("d", "1")).await;
+        assert_eq!(full.err(), Some(NoSession::Full(Bound::Total)));
+        sessions[2].users.store(0, Ordering::Relaxed);
+        let waiting = async { setup.take(&place("d", "1")).await.unwrap().number };
+        let later = async { setup.pool.freed() };
+        let (number, ()) = tokio::join!(waiting, later);
+        assert_eq!(number, 4);
+        let over: Vec<_> = sessions.iter().map(|session| session.is_over()).collect();
+        assert_eq!(over, [false, false, true, false]);
+        // Those of one that has all it may have are its own business.
+        let full = setup.take(&place("a", "3")).await;
+        assert_eq!(full.err(), Some(NoSession::Full(Bound::Own)));
+        sessions[0].users.store(0, Ordering::Relaxed);
+        setup.take(&place("a", "3")).await.unwrap();
+        assert_eq!(setup.pool.count(), 4);
     }
 
     /// One that is over is not offered anything, and takes no place.
@@ -322,6 +410,6 @@ mod tests {
             assert_eq!(session.number, number);
             session.is_over.store(true, Ordering::Relaxed);
         }
-        assert_eq!(setup.pool.lock().values().flatten().count(), 1);
+        assert_eq!(setup.pool.lock().len(), 1);
     }
 }

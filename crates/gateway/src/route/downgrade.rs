@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::server::Server;
 use super::stateless::rejected_stateless;
 use super::{Incoming, Route};
-use crate::config::UpstreamSpec;
+use crate::config::{Reached, UpstreamSpec};
 use crate::downgrade::{Asked, Client, Downgrade, NotSealed, Owner, Seals, Settings};
 use crate::failure::Failure;
 use crate::headers;
@@ -36,9 +36,14 @@ pub(super) fn of(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Arc<Downgrade>, NotSealed> {
+    let mut bridge = spec.bridge.clone();
+    if let Reached::Stdio(program) = &spec.reached {
+        // Each session is a process: one that nobody uses makes room for one that is wanted.
+        bridge.pool.total = bridge.pool.total.min(program.max_children);
+    }
     let settings = Settings {
         upstream: Arc::clone(spec.name()),
-        bridge: spec.bridge.clone(),
+        bridge,
         clients: spec.clients,
         idle: spec.request_timeout(),
     };

@@ -32,8 +32,12 @@ async fn r230_sessions_of_a_principal_are_bounded() {
         let mut refused = client.post_modern(&call(2, "ask")).await;
         assert_eq!(refused.status, 503, "{way:?}");
         assert!(refused.header("Retry-After").is_some());
-        let reason = &refused.json().await["error"]["data"]["reason"];
-        assert_eq!(reason, "upstream_overloaded");
+        let error = refused.json().await["error"].take();
+        assert_eq!(error["data"]["reason"], "upstream_overloaded");
+        let text = error["message"].as_str().unwrap();
+        for said in ["`session_pool.max`", "1 of its calls wait"] {
+            assert!(text.contains(said), "{way:?} {text}");
+        }
         // What may not be asked for anything needs no session of its own.
         let listed = ask(&client, &request(3, "tools/list", json!({}))).await;
         assert_eq!(listed["result"]["resultType"], "complete", "{way:?}");
@@ -45,6 +49,38 @@ async fn r230_sessions_of_a_principal_are_bounded() {
         );
         asked(&client, &call(5, "ask")).await;
         assert_eq!(place.upstream.sessions().len(), 2, "{way:?}");
+    }
+}
+
+/// T15: principals together have no more sessions than they may; one that nobody uses ends for another's sake,
+/// one with something to do does not.
+#[tokio::test]
+async fn the_sessions_of_all_principals_are_bounded() {
+    for way in WAYS {
+        let place = Place::with(
+            way,
+            |_| {},
+            |spec| {
+                spec.bridge.pool.total = 1;
+                spec.bridge.pool.wait = Duration::from_millis(100);
+            },
+        )
+        .await;
+        let (alice, bob) = (place.client(ALICE), place.client(BOB));
+        ask(&alice, &call(1, "echo")).await;
+        let parked = call(1, "ask");
+        let first = asked(&bob, &parked).await;
+        let mut refused = alice.post_modern(&call(2, "echo")).await;
+        assert_eq!(refused.status, 503, "{way:?}");
+        let text = refused.json().await["error"]["message"].take();
+        assert!(
+            text.as_str().unwrap().contains("`session_pool.total`"),
+            "{text}"
+        );
+        let again = retry(2, &parked, &first, &answers(&first, &accepted()));
+        assert_eq!(ask(&bob, &again).await["result"]["resultType"], "complete");
+        let done = ask(&alice, &call(3, "echo")).await;
+        assert_eq!(done["result"]["resultType"], "complete", "{way:?} {done}");
     }
 }
 

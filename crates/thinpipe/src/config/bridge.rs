@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use thinpipe_gateway::{BridgeConfig, Clients, Mrtr, ParkedConfig, ProgramEra, Sharing};
+use thinpipe_gateway::{BridgeConfig, Clients, Mrtr, ProgramEra, Sharing};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_transport::mcp::LogLevel;
 use thinpipe_transport::server::LegacyMode;
@@ -153,16 +153,36 @@ pub(super) fn suggest_clients(problem: Problem, word: &str, expected: &[&str]) -
 
 impl Build {
     /// No principal can have more than there are for all; where nothing is said of one, it has as many.
-    fn parked_fits(&mut self, raw: &RawParked, parked: &mut ParkedConfig, path: &Path) {
-        let (one, all) = (parked.per_principal, parked.total);
-        if one <= all {
+    fn shares_fit(&mut self, raw: &RawUpstream, bridge: &mut BridgeConfig, path: &Path) {
+        let (pool, parked) = (&mut bridge.pool, &mut bridge.parked);
+        let is_written = raw.session_pool.max.is_some();
+        let at = path.key("session_pool").key("max");
+        self.share_fits(
+            &mut pool.max,
+            pool.total,
+            is_written,
+            at,
+            "session_pool.total",
+        );
+        let is_written = raw.parked.per_principal.is_some();
+        let at = path.key("parked").key("per_principal");
+        self.share_fits(
+            &mut parked.per_principal,
+            parked.total,
+            is_written,
+            at,
+            "parked.max",
+        );
+    }
+
+    fn share_fits(&mut self, one: &mut usize, all: usize, is_written: bool, at: Path, key: &str) {
+        if *one <= all {
             return;
         }
-        parked.per_principal = all;
-        if raw.per_principal.is_some() {
-            let at = path.key("parked").key("per_principal");
-            let message = format!("{one} of one principal is more than the {all} of all clients");
-            self.add(Problem::at(at, message).mend("raise `parked.max`, or lower this"));
+        let message = format!("{one} of one principal is more than the {all} of all clients");
+        *one = all;
+        if is_written {
+            self.add(Problem::at(at, message).mend(format!("raise `{key}`, or lower this")));
         }
     }
 
@@ -246,7 +266,7 @@ impl Build {
         raw.session_pool.apply(self, &at, &mut bridge.pool);
         let at = path.key("parked");
         raw.parked.apply(self, &at, &mut bridge.parked);
-        self.parked_fits(&raw.parked, &mut bridge.parked, path);
+        self.shares_fit(raw, &mut bridge, path);
         raw.cache.apply(self, &path.key("cache"), &mut bridge.cache);
         bridge
     }
@@ -382,6 +402,7 @@ const RULES: [Rule; 12] = [
         why: "with `sessions = \"per_client\"` nobody shares",
         keys: &[
             "session_pool.max",
+            "session_pool.total",
             "session_pool.wait",
             "session_pool.roots",
         ],
@@ -389,7 +410,7 @@ const RULES: [Rule; 12] = [
     Rule {
         holds: |raw| raw.sessions == Some(RawSharing::Shared),
         why: "with `sessions = \"shared\"` there is one session",
-        keys: &["session_pool.max"],
+        keys: &["session_pool.max", "session_pool.total"],
     },
     Rule {
         holds: |raw| raw.sessions == Some(RawSharing::Shared),
@@ -438,6 +459,7 @@ keys! {
     "seal_state" at seal_state;
     "session_pool" at session_pool;
     "session_pool.max" at session_pool.max;
+    "session_pool.total" at session_pool.total;
     "session_pool.wait" at session_pool.wait;
     "session_pool.roots" at session_pool.roots;
     "session_lost" at session_lost;

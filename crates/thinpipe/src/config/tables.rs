@@ -149,6 +149,7 @@ table! {
     /// `[upstreams.session_pool]`
     RawSessionPool is PoolConfig {
         max: Number in 1, 10_000;
+        total: Number in 1, MILLION;
         idle: Period in SHORTEST, DAY;
         wait: Period in Duration::ZERO, HOUR;
         roots: Flag in false, true;

@@ -30,7 +30,7 @@ sessions = "pooled"
 list_ttl = "9s"
 log_level = "notice"
 seal_state = true
-session_pool = { max = 2, idle = "3s", wait = "4s", roots = true }
+session_pool = { max = 2, total = 11, idle = "3s", wait = "4s", roots = true }
 parked = { per_principal = 5, max = 6, age = "7s" }
 cache = { enabled = true, max_entries = 8, max_bytes = "9 KiB" }
 "#;
@@ -40,6 +40,7 @@ cache = { enabled = true, max_entries = 8, max_bytes = "9 KiB" }
         mrtr: Mrtr::On,
         pool: PoolConfig {
             max: 2,
+            total: 11,
             idle: seconds(3),
             wait: seconds(4),
             roots: true,
@@ -180,6 +181,12 @@ fn what_means_nothing_beside_the_rest_is_refused() {
             "sessions = \"shared\"",
             "session_pool = { max = 1 }",
             "session_pool.max",
+            "with `sessions = \"shared\"` there is one session",
+        ),
+        (
+            "sessions = \"shared\"",
+            "session_pool = { total = 9 }",
+            "session_pool.total",
             "with `sessions = \"shared\"` there is one session",
         ),
         (
@@ -329,7 +336,14 @@ fn i2_values_of_the_wrong_kind_are_answered_with_what_to_write() {
 
 /// What one principal may have is a part of what all may have.
 #[test]
-fn no_principal_has_more_calls_parked_than_all() {
+fn no_principal_has_more_than_all() {
+    upstream_says(
+        "session_pool = { max = 9, total = 8 }",
+        "upstreams[0].session_pool.max: 9 of one principal is more than the 8 of all clients",
+        "raise `session_pool.total`, or lower this",
+    );
+    let few = only(&format!("{ONE}session_pool = {{ total = 3 }}\n"));
+    assert_eq!(few.bridge.pool.max, 3);
     upstream_says(
         "parked = { per_principal = 101, max = 100 }",
         "upstreams[0].parked.per_principal: 101 of one principal is more than the 100 of all clients",
