@@ -149,7 +149,9 @@ impl Program {
         let failed = |reason| CallError::undelivered(Failure::new(reason, refused.to_string()));
         match refused {
             Refused::Over => Err(failed(Reason::ShuttingDown)),
-            Refused::TooManyInFlight { .. } => Err(failed(Reason::Overloaded)),
+            Refused::TooManyInFlight { .. } | Refused::TooManyOfOne { .. } => {
+                Err(failed(Reason::Overloaded))
+            }
             _ => {
                 let answer = refused.answer(message, &self.name);
                 let answer = answer.and_then(|answer| Message::parse(answer).ok());

@@ -255,7 +255,7 @@ impl Route {
     pub(super) fn refused(&self, refused: &Refused, message: &Message) -> Result<Answer, Failure> {
         let status = match refused {
             Refused::Over => return Err(Failure::session_gone()),
-            Refused::TooManyInFlight { .. } => {
+            Refused::TooManyInFlight { .. } | Refused::TooManyOfOne { .. } => {
                 return Err(Failure::new(Reason::Overloaded, refused.to_string()));
             }
             Refused::IdInUse => StatusCode::BAD_REQUEST,

@@ -159,7 +159,7 @@ impl Multiplexing {
         let id = id.ok_or(Refused::InvalidParameter { parameter: "id" })?;
         check_length(id.as_json().len())?;
         let progress = Progress::asked(request)?;
-        let listen = self.listen(request)?;
+        let listen = self.listen(request, principal)?;
         let is_listen = listen.is_some();
         let clock = Clock {
             idle_at: Some(after(now, self.limits.idle)),
@@ -188,7 +188,7 @@ impl Multiplexing {
     }
 
     /// What a request listens to, if it does, and whether there is room for it.
-    fn listen(&self, request: &Message) -> Result<Option<Listen>, Refused> {
+    fn listen(&self, request: &Message, principal: &Principal) -> Result<Option<Listen>, Refused> {
         let (listens, others) = self.calls.len();
         let is_listen = request.method() == Some(LISTEN);
         let (taken, limit) = match is_listen {
@@ -197,6 +197,10 @@ impl Multiplexing {
         };
         if taken >= limit {
             return Err(Refused::TooManyInFlight { limit });
+        }
+        let limit = Limits::share(limit);
+        if self.calls.len_of(principal, is_listen) >= limit {
+            return Err(Refused::TooManyOfOne { limit });
         }
         if !is_listen {
             return Ok(None);

@@ -59,6 +59,13 @@ pub enum Refused {
         /// How many it may have.
         limit: usize,
     },
+    /// One principal has as many requests in flight as it may have, so that something is left for others: try
+    /// later.
+    #[error("too many requests of one principal are in flight ({limit})")]
+    TooManyOfOne {
+        /// How many it may have.
+        limit: usize,
+    },
     /// The client session is subscribed to as many resources as it may be.
     #[error("the session is subscribed to all the resources it may be ({limit})")]
     TooManySubscriptions {
@@ -112,6 +119,7 @@ impl Refused {
             Self::InvalidParameter { .. } => code::INVALID_PARAMS,
             Self::NotShareable => code::METHOD_NOT_FOUND,
             Self::TooManyInFlight { .. }
+            | Self::TooManyOfOne { .. }
             | Self::TooManySubscriptions { .. }
             | Self::InvalidUpstream
             | Self::OtherRevision => code::INTERNAL_ERROR,
@@ -126,7 +134,7 @@ impl Refused {
             Self::IdInUse => "id_in_use",
             Self::TooLong { .. } => "id_too_long",
             Self::InvalidParameter { .. } => INVALID_PARAMETER,
-            Self::TooManyInFlight { .. } => "too_many_in_flight",
+            Self::TooManyInFlight { .. } | Self::TooManyOfOne { .. } => "too_many_in_flight",
             Self::TooManySubscriptions { .. } => "too_many_subscriptions",
             Self::NotInitialized => "not_initialized",
             Self::Initialized => "initialized",

@@ -210,6 +210,44 @@ fn r250_a_call_that_waits_too_long_was_not_delivered() {
     assert!(pipe.lines().is_empty());
 }
 
+/// Invariant 23: no principal takes all there is, not with calls that it cancels either. Who has no name is
+/// told from nobody.
+#[test]
+fn invariant_23_one_principal_leaves_something_for_others() {
+    let limits = Limits {
+        in_flight: 4,
+        listens: 3,
+        ..Limits::default()
+    };
+    let listen = |id: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"subscriptions/listen","params":{{"notifications":{{}}}}}}"#
+        )
+    };
+    let mut pipe = Pipe::with(limits.clone());
+    let of_one = Err(Refused::TooManyOfOne { limit: 2 });
+    for id in ["1", "2"] {
+        pipe.asks_as("ann", &call(id, "")).unwrap();
+        pipe.asks_as("ann", &listen(id)).unwrap();
+    }
+    assert_eq!(pipe.asks_as("ann", &listen("3")), of_one);
+    pipe.asks_as("bob", &listen("3")).unwrap();
+    pipe.leaves(1);
+    assert_eq!(
+        pipe.asks_as("ann", &call("3", "")),
+        of_one,
+        "it may be running"
+    );
+    pipe.asks_as("bob", &call("3", "")).unwrap();
+    pipe.hears(&result("1", "{}"));
+    pipe.asks_as("ann", &call("3", "")).unwrap();
+    assert_eq!(pipe.asks_as("ann", &call("4", "")), of_one);
+    let mut pipe = Pipe::with(limits);
+    for id in ["1", "2", "3", "4"] {
+        pipe.asks(&call(id, ""));
+    }
+}
+
 /// Invariant 23: the tables are bounded, and what cannot be mapped is refused.
 #[test]
 fn invariant_23_what_exceeds_a_bound_is_refused() {

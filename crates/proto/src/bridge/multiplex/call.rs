@@ -1,6 +1,7 @@
 //! The calls on a program, by the ids they have there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::bridge::action::CallId;
@@ -81,6 +82,7 @@ enum Entry {
 /// A call that was written and is not wanted any more.
 #[derive(Debug)]
 pub(super) struct Cancelled {
+    pub(super) principal: Principal,
     /// Until then it counts as one that may be running.
     pub(super) until: Instant,
     pub(super) logs: bool,
@@ -92,14 +94,31 @@ pub(super) struct Cancelled {
 pub(super) struct Calls {
     entries: BTreeMap<CallId, Entry>,
     listens: usize,
+    /// What of them each principal has that has a name.
+    each: HashMap<Arc<str>, Count>,
     last: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    listens: usize,
+    others: usize,
+}
+
+impl Count {
+    fn of(&mut self, is_listen: bool) -> &mut usize {
+        match is_listen {
+            true => &mut self.listens,
+            false => &mut self.others,
+        }
+    }
 }
 
 impl Calls {
     pub(super) fn insert(&mut self, call: Call) -> CallId {
         self.last += 1;
         let id = CallId(self.last);
-        self.listens += usize::from(call.listen.is_some());
+        self.count_in(&call.principal, call.listen.is_some());
         self.entries.insert(id, Entry::Open(Box::new(call)));
         id
     }
@@ -107,6 +126,34 @@ impl Calls {
     /// Listens, and everything else.
     pub(super) fn len(&self) -> (usize, usize) {
         (self.listens, self.entries.len() - self.listens)
+    }
+
+    /// Listens, or everything else, of one principal. Who has no name is told from nobody, and has none here.
+    pub(super) fn len_of(&self, principal: &Principal, is_listen: bool) -> usize {
+        let each = match principal {
+            Principal::Named(name) => self.each.get(name).copied(),
+            Principal::Anonymous => None,
+        };
+        *each.unwrap_or_default().of(is_listen)
+    }
+
+    fn count_in(&mut self, principal: &Principal, is_listen: bool) {
+        self.listens += usize::from(is_listen);
+        if let Principal::Named(name) = principal {
+            *self.each.entry(Arc::clone(name)).or_default().of(is_listen) += 1;
+        }
+    }
+
+    fn count_out(&mut self, principal: &Principal, is_listen: bool) {
+        self.listens -= usize::from(is_listen);
+        if let Principal::Named(name) = principal
+            && let Some(own) = self.each.get_mut(name)
+        {
+            *own.of(is_listen) -= 1;
+            if own.listens + own.others == 0 {
+                self.each.remove(name);
+            }
+        }
     }
 
     pub(super) fn get(&self, id: CallId) -> Option<&Call> {
@@ -129,21 +176,23 @@ impl Calls {
         let Entry::Open(call) = self.entries.remove(&id)? else {
             return None; // Unreachable: it is open.
         };
-        self.listens -= usize::from(call.listen.is_some());
+        self.count_out(&call.principal, call.listen.is_some());
         Some(*call)
     }
 
     /// Keeps the place of a call that was taken out, until the program answers it.
     pub(super) fn keep_cancelled(&mut self, id: CallId, call: Cancelled) {
-        self.listens += usize::from(call.is_listen);
+        self.count_in(&call.principal, call.is_listen);
         self.entries.insert(id, Entry::Cancelled(call));
     }
 
     /// Forgets a cancelled call, as its answer is there.
     pub(super) fn forget_cancelled(&mut self, id: CallId) {
-        if let Some(Entry::Cancelled(call)) = self.entries.get(&id) {
-            self.listens -= usize::from(call.is_listen);
-            self.entries.remove(&id);
+        if !matches!(self.entries.get(&id), Some(Entry::Cancelled(_))) {
+            return;
+        }
+        if let Some(Entry::Cancelled(call)) = self.entries.remove(&id) {
+            self.count_out(&call.principal, call.is_listen);
         }
     }
 

@@ -24,6 +24,7 @@ impl Multiplexing {
         self.writes.push_back(Outgoing::Notice(notice));
         let until = after(now, CANCELLED_AGE);
         let cancelled = Cancelled {
+            principal: call.principal,
             until,
             logs: call.logs,
             is_listen: call.listen.is_some(),

@@ -35,6 +35,15 @@ pub struct Limits {
     pub listens: usize,
 }
 
+impl Limits {
+    /// The most that one principal with a name may have of a bound that is for all: half of it, so that there
+    /// is something left for another.
+    #[must_use]
+    pub fn share(bound: usize) -> usize {
+        bound.div_ceil(2)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
