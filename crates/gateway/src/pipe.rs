@@ -30,6 +30,7 @@ use thinpipe_proto::bridge::{
 };
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::upstream::pipe::PipeSender;
@@ -154,10 +155,14 @@ impl UpstreamSession {
     }
 
     /// One whose server has none: it is called. `own` are the headers of what the gateway itself asks,
-    /// where calls have headers.
-    pub(crate) fn of_calls(machine: Upgrading, own: Option<HeaderMap>) -> Arc<Self> {
+    /// where calls have headers. What the server of this name says waits within `budget` for its client.
+    pub(crate) fn of_calls(
+        machine: Upgrading,
+        own: Option<HeaderMap>,
+        (upstream, budget): (Arc<str>, ByteBudget),
+    ) -> Arc<Self> {
         let has_headers = own.is_some();
-        let machine = Machine::called(machine, own.unwrap_or_default());
+        let machine = Machine::called(machine, own.unwrap_or_default(), (upstream, budget));
         Self::over(machine, Up::Calls { has_headers }, false)
     }
 
@@ -388,7 +393,7 @@ impl State {
     fn take_actions(&mut self) {
         while let Some(next) = self.machine.next() {
             match next {
-                Next::Up => {}
+                Next::Nothing | Next::Up => {}
                 Next::Down(step) => self.deliveries.push_back(step),
                 Next::Over(end) => self.end = Some(end),
             }

@@ -1,18 +1,22 @@
 //! What decides about the messages of an upstream session, and what waits to go up.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::bridge::upgrade::{self, Call, Upgrading};
 use thinpipe_proto::bridge::{
-    Action, AttachError, CallId, Dropped, End, MemberId, Reframing, Refused,
+    Action, AttachError, CallId, Delivery, Dropped, End, MemberId, Nature, Reframing, Refused,
 };
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_transport::ByteBudget;
 
 use super::owed::is_too_much_owed;
 use super::{Step, Write};
+use crate::clock::now;
+use crate::failure::{Failure, Reason};
 
 /// Messages of clients that wait to be written. Beyond, their handlers wait.
 const MAX_WAITING: usize = 64;
@@ -37,6 +41,10 @@ pub(super) struct Writes {
 
 /// What waits to be called.
 pub(super) struct Calls {
+    /// Name of the upstream.
+    upstream: Arc<str>,
+    /// For what waits until its client takes it.
+    budget: ByteBudget,
     queue: VecDeque<CallStep>,
     /// Headers of the client's requests that are open.
     headers: HashMap<RequestId, HeaderMap>,
@@ -54,8 +62,19 @@ pub(super) enum CallStep {
     Doubt,
 }
 
+/// What becomes of a message that waits until its client takes it.
+enum Kept {
+    Here(Delivery),
+    /// Nobody waits for it.
+    Dropped,
+    /// There is no room for this question.
+    NotAsked(RequestId, Failure),
+}
+
 /// What one action of the machine comes to.
 pub(super) enum Next {
+    /// Nobody hears of it.
+    Nothing,
     /// It waits to go up.
     Up,
     /// It goes to a client.
@@ -65,8 +84,15 @@ pub(super) enum Next {
 }
 
 impl Machine {
-    pub(super) fn called(machine: Upgrading, own: HeaderMap) -> Self {
+    /// What its client has not taken yet is held within the budget.
+    pub(super) fn called(
+        machine: Upgrading,
+        own: HeaderMap,
+        (upstream, budget): (Arc<str>, ByteBudget),
+    ) -> Self {
         let calls = Calls {
+            upstream,
+            budget,
             queue: VecDeque::new(),
             headers: HashMap::new(),
             own,
@@ -211,7 +237,15 @@ impl Machine {
                 upgrade::Action::Call(call) => calls.open(call),
                 upgrade::Action::Cancel(call) => calls.close(call),
                 upgrade::Action::Doubt => calls.push(CallStep::Doubt),
-                upgrade::Action::Deliver(delivery) => calls.deliver(Step::Deliver(delivery)),
+                upgrade::Action::Deliver(delivery) => match calls.kept(delivery) {
+                    Kept::Here(delivery) => calls.deliver(Step::Deliver(delivery)),
+                    Kept::Dropped => Next::Nothing,
+                    Kept::NotAsked(question, failure) => {
+                        let why = (failure.reason.as_str(), &*failure.text);
+                        machine.question_failed(&question, why, now());
+                        Next::Nothing
+                    }
+                },
                 upgrade::Action::Finish { member, request } => {
                     calls.deliver(Step::Finish(member, request))
                 }
@@ -290,6 +324,32 @@ impl Calls {
         Next::Up
     }
 
+    /// A message for the client, which may take its time: it counts against the budget for as long as it is
+    /// anywhere. They are made here, so that what they were made of does not count for them.
+    fn kept(&self, mut delivery: Delivery) -> Kept {
+        let error = match self.budget.hold(delivery.message.clone()) {
+            Ok(message) => {
+                delivery.message = message;
+                return Kept::Here(delivery);
+            }
+            Err(error) => error,
+        };
+        let text = format!("{error}; the call may have run");
+        let failure = Failure::new(Reason::BufferFull, text);
+        match delivery.nature {
+            Nature::Request(question) => Kept::NotAsked(question, failure),
+            Nature::Response => {
+                delivery.message = failure.message(delivery.related.as_ref(), &self.upstream);
+                Kept::Here(delivery)
+            }
+            Nature::ChangeNotice | Nature::Log | Nature::Notification => {
+                let upstream = &*self.upstream;
+                tracing::warn!(upstream, %error, "a notification is dropped");
+                Kept::Dropped
+            }
+        }
+    }
+
     fn deliver(&mut self, step: Step) -> Next {
         if let Some(request) = step.ends() {
             self.headers.remove(request);
@@ -321,3 +381,6 @@ impl Calls {
         !self.undelivered.contains_key(about)
     }
 }
+
+#[cfg(test)]
+mod tests;

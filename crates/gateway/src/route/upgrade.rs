@@ -107,7 +107,8 @@ impl Route {
             ..Config::new(self.name(), MemberId(0), seed())
         };
         let machine = Upgrading::new(config, handshake, now());
-        let session = UpstreamSession::of_calls(machine, has_headers.then_some(headers));
+        let held = (Arc::clone(self.spec().name()), self.buffered().clone());
+        let session = UpstreamSession::of_calls(machine, has_headers.then_some(headers), held);
         let attachment = session.attach_initialized();
         let attachment =
             attachment.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;

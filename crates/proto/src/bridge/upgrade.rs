@@ -233,6 +233,22 @@ impl Upgrading {
         }
     }
 
+    /// A delivered question cannot be given to the client: the request that it is asked for ends with an error
+    /// with this reason (a stable word of protocol notes 4.7) and text, its other questions are taken back. Does
+    /// nothing if it is not open any more.
+    pub fn question_failed(
+        &mut self,
+        request: &RequestId,
+        (reason, text): (&str, &str),
+        now: Instant,
+    ) {
+        if let Some(prompt) = self.prompts.take(|prompt| prompt.id == *request) {
+            self.withdraw(prompt.exchange, "the request it belongs to is over");
+            self.drop_task(prompt.exchange, now);
+            self.fail(prompt.exchange, reason, text);
+        }
+    }
+
     /// The client session is over: what it has asked for is cancelled.
     pub fn detach(&mut self) {
         if !self.over {

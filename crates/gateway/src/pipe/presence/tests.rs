@@ -81,7 +81,7 @@ fn begin() -> (Attachment, Arc<Conversation>, Arc<AtomicBool>) {
     config.limits.idle = RETENTION * 10;
     config.limits.cap = RETENTION * 10;
     let machine = Upgrading::new(config, handshake, now());
-    let session = UpstreamSession::of_calls(machine, None);
+    let session = UpstreamSession::of_calls(machine, None, ("u".into(), ByteBudget::default()));
     let attachment = session.attach_initialized().expect("the first");
     let server = Arc::new(Endless::default());
     let closed = Arc::clone(&server.closed);

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{EventBufferConfig, MAX_NOTICE_BYTES, MAX_NOTICES};
+use crate::ByteBudget;
 use crate::io::now;
 use crate::server::history::Charge;
 
@@ -189,8 +190,12 @@ impl State {
     /// The next message that has not been read.
     pub(super) fn take(&mut self, config: &EventBufferConfig) -> Option<Bytes> {
         let sequence = self.first() + self.read as u64;
-        let entry = self.entries.get(self.read)?;
+        let entry = self.entries.get_mut(self.read)?;
         let (message, key) = (entry.message.clone(), entry.key.clone());
+        if !config.retention.is_zero() && message.len() > ByteBudget::FREE {
+            // From here on it counts as history alone. A copy, as others count the bytes themselves.
+            entry.message = Bytes::copy_from_slice(&message);
+        }
         self.settle(message.len(), key.as_deref(), sequence);
         self.read += 1;
         if config.retention.is_zero() {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::reader::GULP;
 use super::*;
+use crate::ByteBudget;
 use crate::body::{BodyStream, Filled};
 
 fn config(max_events: usize, max_bytes: usize) -> EventBufferConfig {
@@ -43,6 +44,22 @@ fn drain(reader: &mut EventReader) -> String {
     let mut out = Vec::new();
     while poll_once(reader, &mut out) == Poll::Ready(Filled::More) {}
     String::from_utf8(out).unwrap()
+}
+
+/// What a client has read counts as history, and not as held for it any more.
+#[tokio::test]
+async fn what_was_read_is_not_held_any_more() {
+    let budget = ByteBudget::default();
+    let message = Bytes::from("x".repeat(100 << 10));
+    let kept = buffer(kept(9));
+    kept.push(budget.hold(message.clone()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(budget.used(), message.len());
+    let text = drain(&mut kept.reader());
+    assert_eq!(budget.used(), 0);
+    assert_eq!(drain(&mut kept.reader_after(0).unwrap()), text);
+    assert_eq!(kept.bytes(), message.len());
 }
 
 /// B12, A19: bounded in messages and in bytes; whoever says more waits until somebody has read.
