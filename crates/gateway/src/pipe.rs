@@ -30,6 +30,7 @@ use thinpipe_proto::bridge::{
 };
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
+use thinpipe_proto::session::Principal;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Session;
@@ -192,7 +193,7 @@ impl UpstreamSession {
         })
     }
 
-    /// A client session begins to use it. Its answer to `initialize` comes out of the receiver, and
+    /// A client session of this principal begins to use it. Its answer to `initialize` comes out of the receiver, and
     /// until the [place](Attachment::settle) of the client session is known nothing else comes to it.
     ///
     /// # Errors
@@ -200,10 +201,11 @@ impl UpstreamSession {
     pub(crate) fn attach(
         self: &Arc<Self>,
         initialize: &RequestId,
+        principal: &Principal,
     ) -> Result<(Attachment, oneshot::Receiver<Bytes>), AttachError> {
         let mut state = self.lock();
         let id = MemberId(state.next_member);
-        state.machine.attach(id)?;
+        state.machine.attach(id, principal)?;
         state.next_member += 1;
         state.idle_since = None;
         let (member, answer) = Member::new(id, initialize.clone());
@@ -219,7 +221,8 @@ impl UpstreamSession {
     pub(crate) fn attach_initialized(self: &Arc<Self>) -> Result<Attachment, AttachError> {
         let mut state = self.lock();
         let id = MemberId(state.next_member);
-        state.machine.attach(id)?;
+        // It is nobody else's.
+        state.machine.attach(id, &Principal::Anonymous)?;
         state.next_member += 1;
         let member = Member::initialized(id);
         state.members.insert(id, Arc::clone(&member));

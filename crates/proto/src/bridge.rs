@@ -37,11 +37,13 @@ pub mod upgrade;
 mod upstream;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::rpc::{Kind, Message, RequestId};
+use crate::session::Principal;
 
 use call::{Call, Calls, Owner, Stage};
 use member::Member;
@@ -54,7 +56,7 @@ pub use handshake::without_capabilities;
 pub use limits::{
     CANCELLED_AGE, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_ANSWER, DEFAULT_CAP, DEFAULT_IDLE,
     DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
-    EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, Sharing,
+    EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, Sharing, share,
 };
 pub(crate) use notice::concerns;
 pub use notice::{cancelled, cancelled_of};
@@ -152,6 +154,32 @@ impl Reframing {
             return Err(AttachError::Full { limit });
         }
         self.members.insert(member, Member::default());
+        Ok(())
+    }
+
+    /// As [`Self::attach`], of a client session of this principal. On a shared upstream session one with a name
+    /// has no more than its [`share`] of the client sessions, and of the requests in flight.
+    ///
+    /// # Errors
+    /// [`AttachError`] if it cannot; nothing has changed then.
+    pub fn attach_of(
+        &mut self,
+        member: MemberId,
+        principal: &Principal,
+    ) -> Result<(), AttachError> {
+        let name = match principal {
+            Principal::Named(name) if self.shared.is_some() => Some(Arc::clone(name)),
+            _ => None,
+        };
+        let limit = share(self.config.limits.members);
+        let is_own = |known: &&Member| known.principal == name;
+        if name.is_some() && self.members.values().filter(is_own).count() >= limit {
+            return Err(AttachError::FullOfOne { limit });
+        }
+        self.attach(member)?;
+        if let Some(known) = self.members.get_mut(&member) {
+            known.principal = name;
+        }
         Ok(())
     }
 

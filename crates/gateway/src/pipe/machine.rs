@@ -11,6 +11,7 @@ use thinpipe_proto::bridge::{
     Action, AttachError, CallId, Delivery, Dropped, End, MemberId, Nature, Reframing, Refused,
 };
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::session::Principal;
 use thinpipe_transport::ByteBudget;
 
 use super::owed::is_too_much_owed;
@@ -29,7 +30,7 @@ pub(super) enum Machine {
     /// Both sides speak one revision, and the server has a pipe.
     Reframing(Box<Reframing>, Writes),
     /// The server is one of 2026-07-28, and is called.
-    Upgrading(Box<Upgrading>, Calls),
+    Upgrading(Box<Upgrading>, Box<Calls>),
 }
 
 /// What waits to be written.
@@ -98,12 +99,16 @@ impl Machine {
             own,
             undelivered: HashMap::new(),
         };
-        Self::Upgrading(Box::new(machine), calls)
+        Self::Upgrading(Box::new(machine), Box::new(calls))
     }
 
-    pub(super) fn attach(&mut self, member: MemberId) -> Result<(), AttachError> {
+    pub(super) fn attach(
+        &mut self,
+        member: MemberId,
+        principal: &Principal,
+    ) -> Result<(), AttachError> {
         match self {
-            Self::Reframing(machine, _) => machine.attach(member),
+            Self::Reframing(machine, _) => machine.attach_of(member, principal),
             Self::Upgrading(machine, _) if machine.is_over() => Err(AttachError::Over),
             Self::Upgrading(machine, _) if machine.config().member == member => Ok(()),
             Self::Upgrading(..) => Err(AttachError::Full { limit: 1 }),

@@ -11,6 +11,7 @@ use thinpipe_proto::bridge::{
 };
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::Message;
+use thinpipe_proto::session::Principal;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
@@ -203,17 +204,19 @@ impl Route {
         context: &MessageContext,
         message: &Message,
     ) -> Result<(Attachment, Bytes), Failure> {
+        let principal = call.principal.clone();
+        let asked = (&principal, message);
         let opened = match &self.server {
             Server::Http(upstream) => {
                 let pipe = self.open_stream(upstream, call, context).await?;
                 let session = self.begin(pipe, Sharing::PerClient, AT_ONCE);
-                self.ask_initialize(&session, message).await
+                self.ask_initialize(&session, asked).await
             }
             Server::Stdio(children) => match children.shared() {
-                Some(shared) => self.join(children, shared, message).await,
+                Some(shared) => self.join(children, shared, asked).await,
                 None => {
                     let session = self.start(children, Sharing::PerClient)?;
-                    self.ask_started(children, &session, message).await
+                    self.ask_started(children, &session, asked).await
                 }
             },
         };
@@ -280,24 +283,24 @@ impl Route {
         self: &Arc<Self>,
         children: &Children,
         shared: &SharedSessions,
-        message: &Message,
+        asked: (&Principal, &Message),
     ) -> Result<(Attachment, Bytes), NotOpened> {
         let (running, is_new) = self.joinable(children, shared)?;
         for session in &running {
-            let asked = if is_new {
-                self.ask_started(children, session, message).await
+            let answered = if is_new {
+                self.ask_started(children, session, asked).await
             } else {
-                self.ask_initialize(session, message).await
+                self.ask_initialize(session, asked).await
             };
-            match asked {
+            match answered {
                 Err(NotOpened::Elsewhere) => {}
-                asked => return asked,
+                answered => return answered,
             }
         }
         // One for another revision: there are no more of them than revisions.
         let session = self.start(children, Sharing::Shared)?;
         shared.lock().push(Arc::downgrade(&session));
-        self.ask_started(children, &session, message).await
+        self.ask_started(children, &session, asked).await
     }
 
     /// The sessions that clients may join, at least one; `true`: it is a new one. Clients that come at
@@ -355,10 +358,10 @@ impl Route {
         &self,
         children: &Children,
         session: &Arc<UpstreamSession>,
-        message: &Message,
+        asked: (&Principal, &Message),
     ) -> Result<(Attachment, Bytes), NotOpened> {
-        let asked = self.ask_initialize(session, message).await;
-        match (&asked, session.end()) {
+        let answered = self.ask_initialize(session, asked).await;
+        match (&answered, session.end()) {
             (Ok((_, answer)), _) => {
                 let speaks = spoken(answer);
                 self.program_said(children, speaks);
@@ -375,7 +378,7 @@ impl Route {
             }
             (Err(_), _) => {}
         }
-        asked
+        answered
     }
 
     /// A program has answered `initialize`, and by that said what it speaks; `None`: not that.
@@ -392,17 +395,17 @@ impl Route {
         }
     }
 
-    /// Attaches a client session and gives its `initialize`; what comes back is the answer of the
+    /// Attaches a client session of this principal and gives its `initialize`; what comes back is the answer of the
     /// server, or the machine's.
     async fn ask_initialize(
         &self,
         session: &Arc<UpstreamSession>,
-        message: &Message,
+        (principal, message): (&Principal, &Message),
     ) -> Result<(Attachment, Bytes), NotOpened> {
         let Some(id) = message.id() else {
             return Err(Failure::new(Reason::Invalid, "initialize without an id").into());
         };
-        let (attachment, answer) = session.attach(id).map_err(|error| match error {
+        let (attachment, answer) = session.attach(id, principal).map_err(|error| match error {
             AttachError::Over => NotOpened::Elsewhere,
             error => Failure::new(Reason::Overloaded, error.to_string()).into(),
         })?;

@@ -1,6 +1,7 @@
 //! The requests on the upstream session, by the ids they have there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bridge::action::{CallId, MemberId};
@@ -34,6 +35,8 @@ pub(super) enum Purpose {
 pub(super) struct Call {
     /// `None`: nobody waits for the answer, only the machine does.
     pub(super) owner: Option<Owner>,
+    /// The principal that it counts for, whether or not that waits.
+    pub(super) principal: Option<Arc<str>>,
     pub(super) purpose: Purpose,
     pub(super) stage: Stage,
     pub(super) progress: Option<Progress>,
@@ -64,6 +67,7 @@ pub(super) enum Entry {
     /// The upstream was told to stop, and may not have stopped yet.
     Cancelled {
         until: Instant,
+        principal: Option<Arc<str>>,
     },
 }
 
@@ -71,6 +75,8 @@ pub(super) enum Entry {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     entries: BTreeMap<CallId, Entry>,
+    /// How many of them each principal has, where that is told.
+    each: HashMap<Arc<str>, usize>,
     last: u64,
 }
 
@@ -83,12 +89,33 @@ impl Calls {
     pub(super) fn insert(&mut self, call: Call) -> CallId {
         let id = self.next_id();
         self.last = id.0;
+        self.count_in(call.principal.as_ref());
         self.entries.insert(id, Entry::Open(Box::new(call)));
         id
     }
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(super) fn len_of(&self, principal: &Arc<str>) -> usize {
+        self.each.get(principal).copied().unwrap_or_default()
+    }
+
+    fn count_in(&mut self, principal: Option<&Arc<str>>) {
+        if let Some(principal) = principal {
+            *self.each.entry(Arc::clone(principal)).or_default() += 1;
+        }
+    }
+
+    fn count_out(&mut self, principal: Option<&Arc<str>>) {
+        let Some(principal) = principal else { return };
+        if let Some(own) = self.each.get_mut(principal) {
+            *own -= 1;
+            if *own == 0 {
+                self.each.remove(principal);
+            }
+        }
     }
 
     pub(super) fn get(&self, id: CallId) -> Option<&Call> {
@@ -108,7 +135,10 @@ impl Calls {
     /// Takes out an open request.
     pub(super) fn remove(&mut self, id: CallId) -> Option<Call> {
         match self.entries.remove(&id)? {
-            Entry::Open(call) => Some(*call),
+            Entry::Open(call) => {
+                self.count_out(call.principal.as_ref());
+                Some(*call)
+            }
             cancelled @ Entry::Cancelled { .. } => {
                 self.entries.insert(id, cancelled);
                 None
@@ -117,21 +147,36 @@ impl Calls {
     }
 
     /// Keeps the place of a request that was taken out, until the upstream answers it.
-    pub(super) fn keep_cancelled(&mut self, id: CallId, until: Instant) {
-        self.entries.insert(id, Entry::Cancelled { until });
+    pub(super) fn keep_cancelled(
+        &mut self,
+        id: CallId,
+        until: Instant,
+        principal: Option<Arc<str>>,
+    ) {
+        self.count_in(principal.as_ref());
+        self.entries
+            .insert(id, Entry::Cancelled { until, principal });
     }
 
     /// Forgets a cancelled request, as its answer is there.
     pub(super) fn forget_cancelled(&mut self, id: CallId) {
-        if let Some(Entry::Cancelled { .. }) = self.entries.get(&id) {
-            self.entries.remove(&id);
+        if !matches!(self.entries.get(&id), Some(Entry::Cancelled { .. })) {
+            return;
+        }
+        if let Some(Entry::Cancelled { principal, .. }) = self.entries.remove(&id) {
+            self.count_out(principal.as_ref());
         }
     }
 
     /// Forgets the cancelled requests that no answer is expected to any more.
     pub(super) fn forget_expired(&mut self, now: Instant) {
-        self.entries
-            .retain(|_, entry| !matches!(entry, Entry::Cancelled { until } if *until <= now));
+        let expired = self.entries.iter().filter_map(|(id, entry)| match entry {
+            Entry::Cancelled { until, .. } if *until <= now => Some(*id),
+            _ => None,
+        });
+        for id in expired.collect::<Vec<_>>() {
+            self.forget_cancelled(id);
+        }
     }
 
     /// Ids of the open requests that `wanted` picks, oldest first.
@@ -172,12 +217,13 @@ impl Calls {
     pub(super) fn due(&self) -> Option<Instant> {
         let due = |entry: &Entry| match entry {
             Entry::Open(call) => call.clock.due(),
-            Entry::Cancelled { until } => *until,
+            Entry::Cancelled { until, .. } => *until,
         };
         self.entries.values().map(due).min()
     }
 
     pub(super) fn clear(&mut self) {
         self.entries.clear();
+        self.each.clear();
     }
 }

@@ -1,11 +1,12 @@
 //! What clients say.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bridge::action::{Action, CallId, MemberId};
 use crate::bridge::call::{Call, Owner, Purpose, Stage};
 use crate::bridge::clock::Clock;
-use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::limits::{MAX_KEPT, share};
 use crate::bridge::notice::{CANCELLED, cancelled_of};
 use crate::bridge::progress::{Progress, token_of};
 use crate::bridge::refused::Unusable;
@@ -57,6 +58,13 @@ impl Reframing {
         if self.calls.len() >= limit {
             return Err(Refused::TooManyInFlight { limit });
         }
+        let known = self.members.get(&member);
+        let principal = known.and_then(|known| known.principal.clone());
+        let limit = share(limit);
+        let has_all = |name: &Arc<str>| self.calls.len_of(name) >= limit;
+        if principal.as_ref().is_some_and(has_all) {
+            return Err(Refused::TooManyOfOne { limit });
+        }
         let progress = Progress::asked(message)?;
         let task = match message.method() {
             Some("tasks/result") => {
@@ -73,6 +81,7 @@ impl Reframing {
         self.wake_at(clock.due());
         let id = self.calls.insert(Call {
             owner: owner.clone(),
+            principal,
             purpose,
             stage: Stage::Waiting(message.clone()),
             progress,

@@ -64,7 +64,7 @@ impl Reframing {
             let notice = notice.unwrap_or_else(|| cancelled(&id.to_request_id(), why));
             self.tell_upstream(notice);
             let until = after(now, CANCELLED_AGE);
-            self.calls.keep_cancelled(id, until);
+            self.calls.keep_cancelled(id, until, call.principal);
             self.wake_at(until);
         }
         call.owner

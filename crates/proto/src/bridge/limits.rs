@@ -31,6 +31,13 @@ pub const CANCELLED_AGE: Duration = Duration::from_secs(30);
 /// bounds what one message makes the tables grow by.
 pub const MAX_KEPT: usize = 4096;
 
+/// The most that one principal with a name may have of a bound that is for all who share something: half of it,
+/// so that there is something left for others.
+#[must_use]
+pub fn share(bound: usize) -> usize {
+    bound.div_ceil(2)
+}
+
 /// Who uses the upstream session (protocol notes 5.2.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Sharing {

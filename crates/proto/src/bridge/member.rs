@@ -1,6 +1,7 @@
 //! What is known about one client session.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use crate::rpc::{Message, RequestId};
 
 #[derive(Debug, Default)]
 pub(super) struct Member {
+    /// Whose it is, where that is told: on shared sessions, who has a name.
+    pub(super) principal: Option<Arc<str>>,
     /// Its open requests. Looked up only: the order means nothing.
     pub(super) calls: HashMap<RequestId, CallId>,
     /// `initialize` was answered. Kept on shared sessions only.

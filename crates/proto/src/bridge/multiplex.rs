@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::bridge::action::{CallId, Dropped};
 use crate::bridge::client::check_length;
 use crate::bridge::clock::after;
+use crate::bridge::limits::share;
 use crate::bridge::progress::{Progress, TOKEN_IN_META};
 use crate::bridge::refused::Refused;
 use crate::rpc::{Kind, Message, meta_key};
@@ -198,7 +199,7 @@ impl Multiplexing {
         if taken >= limit {
             return Err(Refused::TooManyInFlight { limit });
         }
-        let limit = Limits::share(limit);
+        let limit = share(limit);
         if self.calls.len_of(principal, is_listen) >= limit {
             return Err(Refused::TooManyOfOne { limit });
         }

@@ -26,6 +26,15 @@ pub enum AttachError {
         /// How many it may have.
         limit: usize,
     },
+    /// One principal has as many client sessions on the upstream session as it may have, so that something is
+    /// left for others.
+    #[error(
+        "one principal has all the client sessions it may have on the upstream session ({limit})"
+    )]
+    FullOfOne {
+        /// How many it may have.
+        limit: usize,
+    },
 }
 
 /// Why a client's message was not taken. Nothing was written to the upstream, and nothing of the

@@ -155,6 +155,7 @@ impl Reframing {
         let due = clock.due();
         let id = self.calls.insert(Call {
             owner: None,
+            principal: None,
             purpose: Purpose::Unsubscribe(uri.to_owned()),
             stage: Stage::Written,
             progress: None,

@@ -1,6 +1,7 @@
 //! Several client sessions on one upstream session (protocol notes 5.2.1).
 
 use thinpipe_proto::bridge::{AttachError, End, without_capabilities};
+use thinpipe_proto::session::Principal;
 
 use super::*;
 
@@ -369,6 +370,47 @@ fn members_come_and_go() {
     );
     assert!(pipe.leaves(1).is_empty());
     assert_eq!(pipe.machine.attach(MemberId(2)), Ok(()));
+}
+
+/// No principal takes all there is of what several share: not by many sessions, nor by requests that it cancels or
+/// leaves behind. Who has no name is told from nobody.
+#[test]
+fn one_principal_leaves_something_for_others() {
+    let limits = Limits {
+        members: 4,
+        in_flight: 4,
+        ..Limits::default()
+    };
+    let mut pipe = Pipe::new(Sharing::Shared, limits, 0);
+    let [ann, bob] = ["ann", "bob"].map(|name| Principal::Named(name.into()));
+    let attach = |pipe: &mut Pipe, id, who| pipe.machine.attach_of(MemberId(id), who);
+    attach(&mut pipe, 1, &ann).unwrap();
+    attach(&mut pipe, 2, &ann).unwrap();
+    let full = AttachError::FullOfOne { limit: 2 };
+    assert_eq!(attach(&mut pipe, 3, &ann), Err(full));
+    attach(&mut pipe, 3, &bob).unwrap();
+    pipe.says(1, &initialize("0", "{}"));
+    pipe.hears(&initialized(1, "{}"));
+    for member in [2, 3] {
+        pipe.says(member, &initialize("0", "{}"));
+    }
+    pipe.says(1, &request("1", "m"));
+    pipe.says(2, &subscribe("1", "a"));
+    let refused = || Err(Refused::TooManyOfOne { limit: 2 });
+    assert_eq!(pipe.tries(2, &request("2", "m")), refused());
+    pipe.says(2, &cancelled("1", ""));
+    pipe.leaves(1);
+    assert_eq!(
+        pipe.tries(2, &request("2", "m")),
+        refused(),
+        "they may be running"
+    );
+    pipe.says(3, &request("1", "m"));
+    pipe.says(3, &request("2", "m"));
+    pipe.hears(&result("2", "{}"));
+    pipe.says(2, &request("2", "m"));
+    attach(&mut pipe, 4, &ann).unwrap();
+    attach(&mut pipe, 5, &Principal::Anonymous).unwrap();
 }
 
 /// An `initialize` that declares nothing stays as it is.

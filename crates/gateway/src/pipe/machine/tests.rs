@@ -26,7 +26,7 @@ impl Unread {
         let budget = ByteBudget::new(SIZE + SIZE / 2);
         let held = ("u".into(), budget.clone());
         let mut machine = Machine::called(machine, HeaderMap::new(), held);
-        machine.attach(MemberId(0)).unwrap();
+        machine.attach(MemberId(0), &Principal::Anonymous).unwrap();
         Self {
             machine,
             budget,

@@ -29,19 +29,10 @@ pub struct Limits {
     /// How long a request may take, with progress. A listen may go on for ever. 10 min by default.
     pub cap: Duration,
     /// The most requests at a time that are no listens, waiting and cancelled ones counted. 1024 by
-    /// default.
+    /// default. Of each bound one principal has its [`share`](crate::bridge::share).
     pub in_flight: usize,
     /// The most listens at a time, waiting and cancelled ones counted. 1024 by default.
     pub listens: usize,
-}
-
-impl Limits {
-    /// The most that one principal with a name may have of a bound that is for all: half of it, so that there
-    /// is something left for another.
-    #[must_use]
-    pub fn share(bound: usize) -> usize {
-        bound.div_ceil(2)
-    }
 }
 
 impl Default for Limits {
