@@ -13,7 +13,6 @@ mod pool;
 mod post;
 mod reading;
 mod refusal;
-mod seal;
 mod session;
 mod state;
 mod task;
@@ -42,6 +41,7 @@ use crate::clock::{now, unix_now};
 use crate::config::{BridgeConfig, Clients};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Chain, MessageContext};
+use crate::seal::{self, NotSealed, Scope, Seals};
 use crate::stats::Counters;
 use crate::sync::lock;
 use parked::{Parked, ParkedPlace};
@@ -54,7 +54,6 @@ use state::{Boot, SessionKey, State, Waits};
 
 pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
-pub(crate) use seal::{Kind as SealedKind, NotSealed, Scope, Seals};
 
 /// Whose server it is.
 pub(crate) trait Owner: Send + Sync {

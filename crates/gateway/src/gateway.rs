@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{GatewayConfig, UpstreamSpec};
-use crate::downgrade::Seals;
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
 use crate::route::Route;
+use crate::seal::Seals;
 use crate::session::declares_logging;
 
 /// A gateway in front of one or several MCP servers.

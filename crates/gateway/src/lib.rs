@@ -18,6 +18,7 @@ mod modern;
 mod pipe;
 mod relay;
 mod route;
+mod seal;
 mod sealing;
 mod session;
 mod stats;

@@ -1,10 +1,9 @@
 //! Servers of 2026-07-28 as everybody here asks them who is not a plain relay: a call goes up, its
 //! messages come down, the response last.
 //!
-//! How the server is reached makes no difference to who asks. Over HTTP ([`http`]) each call is a POST; on a
+//! How the server is reached makes no difference to who asks. Over HTTP each call is a POST of the route; on a
 //! program ([`stdio`]) all calls share one pipe.
 
-pub(crate) mod http;
 mod queue;
 pub(crate) mod stdio;
 
@@ -13,7 +12,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use ::http::HeaderMap;
+use http::HeaderMap;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Answers;
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
-use crate::downgrade::{Downgrade, NotSealed, Seals};
+use crate::downgrade::Downgrade;
 use crate::failure::Failure;
 use crate::headers;
 use crate::health::{Era, Health};
@@ -27,10 +27,12 @@ use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
 use crate::modern::stdio::Program;
 use crate::relay::{Line, Owner, Purpose};
+use crate::seal::{NotSealed, Seals};
 use crate::session::{short, upstream_session};
-use crate::stats::{Counters, Latencies, MethodStats, RouteStats};
+use crate::stats::{Counters, Latencies};
 
 mod answer;
+mod calls;
 mod cancelled;
 mod downgrade;
 mod initialize;
@@ -52,10 +54,11 @@ mod session;
 mod sessionless;
 mod shown;
 mod stateless;
+mod stats;
 mod upgrade;
 mod versions;
 
-pub(crate) use answer::body_failure;
+use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
 pub(crate) use probing::{Asked, modern, verdict_of};
@@ -132,22 +135,6 @@ impl Route {
         &self.spec.path
     }
 
-    /// What it has counted.
-    #[must_use]
-    pub fn route_stats(&self) -> RouteStats {
-        RouteStats {
-            sessions_pooled: self.downgrade.pooled() as u64,
-            calls_parked: self.downgrade.parked() as u64,
-            ..self.counters.snapshot()
-        }
-    }
-
-    /// How many exchanges of each method there were, and how long they took.
-    #[must_use]
-    pub fn method_stats(&self) -> Vec<MethodStats> {
-        self.latencies.snapshot()
-    }
-
     /// What looks at its messages.
     #[must_use]
     pub fn chain(&self) -> &Chain {
@@ -166,10 +153,6 @@ impl Route {
 
     pub(crate) fn era(&self) -> &Era {
         &self.era
-    }
-
-    pub(crate) fn stats(&self) -> &Counters {
-        &self.counters
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {

@@ -15,8 +15,8 @@ use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::upstream::UpstreamResponse;
 use thinpipe_transport::{ByteBudget, Reserved};
 
-use crate::downgrade::{Scope, SealedKind, Seals};
 use crate::failure::{Failure, Reason};
+use crate::seal::{self, Scope, Seals};
 
 /// How long a state is good for. The server's own may end sooner. No setting: it is twice as long as anything waits
 /// for a client here (the absolute cap, protocol notes 5.1), and whoever needs more has servers that can tell
@@ -209,7 +209,7 @@ impl Sealing {
 
     fn scope(&self) -> Scope<'_> {
         Scope {
-            kind: SealedKind::ServerState,
+            kind: seal::Kind::ServerState,
             upstream: &self.upstream,
             principal: &self.principal,
         }

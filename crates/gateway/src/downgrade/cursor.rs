@@ -5,10 +5,10 @@ use bytes::Bytes;
 use thinpipe_proto::rpc::{Message, Object, quoted, splice, string};
 
 use super::post::Post;
-use super::seal::{Kind, Scope};
 use super::session::Session;
 use super::state::{Cursor, SessionKey};
 use super::{Downgrade, Refusal};
+use crate::seal::{Kind, Scope};
 
 /// The member of a list's result that leads on.
 const NEXT: &str = "nextCursor";

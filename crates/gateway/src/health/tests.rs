@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::{Reached, UpstreamSpec};
-use crate::downgrade::Seals;
 use crate::interceptor::Chain;
+use crate::seal::Seals;
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1/mcp";

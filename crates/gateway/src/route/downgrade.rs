@@ -19,11 +19,12 @@ use super::server::Server;
 use super::stateless::rejected_stateless;
 use super::{Incoming, Route};
 use crate::config::{Reached, UpstreamSpec};
-use crate::downgrade::{Asked, Client, Downgrade, NotSealed, Owner, Seals, Settings};
+use crate::downgrade::{Asked, Client, Downgrade, Owner, Settings};
 use crate::failure::Failure;
 use crate::headers;
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
 use crate::pipe::Spoken;
+use crate::seal::{NotSealed, Seals};
 use crate::stats::Counters;
 
 /// How such clients use the server of a route.

@@ -20,6 +20,7 @@ use thinpipe_transport::upstream::{Upstream, sse};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::calls::OverHttp;
 use super::initialize::is_unknown_here;
 use super::opening::negotiated;
 use super::{Incoming, Route};
@@ -28,7 +29,6 @@ use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::MessageContext;
 use crate::modern::ModernServer;
-use crate::modern::http::OverHttp;
 use crate::modern::stdio::Program;
 use crate::pipe::{
     AT_ONCE, Attachment, Children, NotSent, Owner, SharedSessions, Spoken, UpstreamSession,

@@ -4,11 +4,11 @@ use tokio_util::task::TaskTracker;
 
 use super::super::place::Place;
 use super::super::post::{Client, Kind};
-use super::super::seal::Seals;
 use super::super::{Downgrade, Settings};
 use super::*;
 use crate::config::{BridgeConfig, Clients};
 use crate::pipe::owed::MAX_OWED;
+use crate::seal::Seals;
 
 /// A session over a pipe that a server has opened, with nobody who writes to it.
 fn session() -> Arc<Session> {

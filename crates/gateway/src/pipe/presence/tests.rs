@@ -62,7 +62,7 @@ impl Drop for Saying {
 fn route() -> Route {
     let client = UpstreamConfig::new("u".into(), "http://127.0.0.1:9/mcp".parse().unwrap());
     let chain = Chain::build(&[], Vec::new(), &ChainConfig::default()).expect("a chain");
-    let seals = Arc::new(crate::downgrade::Seals::new(&[]).unwrap());
+    let seals = Arc::new(crate::seal::Seals::new(&[]).unwrap());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let spec = UpstreamSpec::new("/mcp", client);
     Route::new(spec, chain, tasks, stop, ByteBudget::default(), seals).unwrap()

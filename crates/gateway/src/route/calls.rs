@@ -1,4 +1,4 @@
-//! Calls over HTTP: a POST for each.
+//! Calls to a server of 2026-07-28 over HTTP: a POST for each.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,11 +13,11 @@ use thinpipe_transport::Reserved;
 use thinpipe_transport::body::{BodyStream, BoxFuture, Filled};
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
-use super::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
+use super::{Route, body_failure};
 use crate::failure::{Failure, Reason};
 use crate::headers;
+use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
 use crate::relay::source::into_stream;
-use crate::route::{Route, body_failure};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ fn server_at(url: &str) -> Arc<dyn ModernServer> {
     let spec = UpstreamSpec::new("/mcp", client);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let chain = Chain::build(&[], Vec::new(), &ChainConfig::default()).expect("a chain");
-    let seals = Arc::new(crate::downgrade::Seals::new(&[]).unwrap());
+    let seals = Arc::new(crate::seal::Seals::new(&[]).unwrap());
     let route = Route::new(spec, chain, tasks, stop, ByteBudget::default(), seals).unwrap();
     Arc::new(OverHttp::new(Arc::new(route)))
 }
