@@ -116,13 +116,9 @@ impl Route {
         Ok(answer)
     }
 
-    /// A message in which the revisions are those that both sides do.
+    /// A message in which the revisions are those that are served here.
     pub(super) fn with_versions(&self, message: Message) -> Message {
-        let served = self.spec.clients.served();
-        let edited = narrowed(&message, |revision| match revision.is_modern() {
-            true => served.modern,
-            false => served.legacy,
-        });
+        let edited = narrowed(&message, self.spec.clients.served());
         let edited = edited.and_then(|edited| Message::parse(edited).ok());
         edited.unwrap_or(message)
     }

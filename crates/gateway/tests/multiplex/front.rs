@@ -8,6 +8,15 @@ use thinpipe_transport::server::{Server, ServerConfig};
 
 use crate::gateway;
 
+/// The revisions that are served in front of a server of 2026-07-28: the others are bridged (protocol notes 1.2).
+pub(crate) const SERVED: [&str; 5] = [
+    "2026-07-28",
+    "2025-11-25",
+    "2025-06-18",
+    "2025-03-26",
+    "2024-11-05",
+];
+
 pub(crate) struct Front {
     pub(crate) client: Client,
     pub(crate) server: Server,

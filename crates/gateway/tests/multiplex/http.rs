@@ -6,7 +6,7 @@ use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::{Script, Upstream, rpc};
 use thinpipe_transport::upstream::UpstreamConfig;
 
-use crate::front::{Front, call};
+use crate::front::{Front, SERVED, call};
 
 pub(crate) fn at(upstream: &Upstream) -> Reached {
     Reached::Http(HttpUpstream {
@@ -62,13 +62,13 @@ async fn r245_what_passes_is_not_changed() {
     assert_eq!(seen.json()["params"]["requestState"], "s/=+");
 }
 
-/// K5: a description and a refusal name what both sides do.
+/// K5, R004: a description and a refusal name what is served here, as the gateway's own refusal does.
 #[tokio::test]
 async fn k5_revisions_are_narrowed() {
     let upstream = Upstream::start().await;
     let front = Front::start(at(&upstream)).await;
     let named = json!(["2030-01-01", "2026-07-28", "2025-11-25"]);
-    let ours = json!(["2026-07-28", "2025-11-25"]);
+    let ours = json!(SERVED);
     let result = json!({"resultType": "complete", "supportedVersions": named, "capabilities": {}});
     upstream.on("server/discover", Script::json(rpc::result(result)));
     let mut answer = front
@@ -82,6 +82,10 @@ async fn k5_revisions_are_narrowed() {
         script.whole(rpc::error_with(-32022, "m", &data)),
     );
     let mut answer = front.ask(&call(1, 1)).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json().await["error"]["data"]["supported"], ours);
+    let unknown = rpc::modern_at("2030-01-01", 1, "tools/list", json!({}));
+    let mut answer = front.ask(&unknown).await;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.json().await["error"]["data"]["supported"], ours);
 }
@@ -116,9 +120,6 @@ async fn k5_what_is_read_is_narrowed_and_left_out() {
         .ask(&rpc::modern(1, "server/discover", json!({})))
         .await;
     let message = answer.next_message().await;
-    assert_eq!(
-        message["result"]["supportedVersions"],
-        json!(["2026-07-28"])
-    );
+    assert_eq!(message["result"]["supportedVersions"], json!(SERVED));
     assert_eq!(answer.next_event().await, None);
 }

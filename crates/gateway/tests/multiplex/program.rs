@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thinpipe_testkit::{Response, rpc};
 
-use crate::front::{Front, call, listen};
+use crate::front::{Front, SERVED, call, listen};
 use crate::scripted::{STAMP, Scripted, Speaker};
 
 const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
@@ -237,13 +237,13 @@ async fn statuses_are_derived_from_codes() {
             (&json!(1), &json!(code))
         );
         if code == -32022 {
-            // K5: the intersection.
-            assert_eq!(error["error"]["data"]["supported"], json!(["2026-07-28"]));
+            // K5: what is served here.
+            assert_eq!(error["error"]["data"]["supported"], json!(SERVED));
         }
     }
 }
 
-/// K5, R150: a description names what both sides do.
+/// K5, R150: a description names what is served here.
 #[tokio::test]
 async fn k5_discover_is_narrowed() {
     let program = Scripted::start().await;
@@ -257,7 +257,7 @@ async fn k5_discover_is_narrowed() {
         json!({"supportedVersions": ["2030-01-01", "2026-07-28"], "capabilities": {"tools": {}}});
     speaker.answer(&heard, result).await;
     let answer = connection.response().await.json().await;
-    assert_eq!(answer["result"]["supportedVersions"], json!(["2026-07-28"]));
+    assert_eq!(answer["result"]["supportedVersions"], json!(SERVED));
     assert_eq!(answer["result"]["capabilities"], json!({"tools": {}}));
 }
 
