@@ -93,8 +93,29 @@ pub fn assert_only_expected(checks: &Checks, list: &str) {
     );
 }
 
-/// The checks of a list: the first word of each line that is no comment.
+/// Compares a list of what does not pass through the gateway with the list of what the server does not pass by
+/// itself: a reason that begins with `direct too:` stands for what is on both, and for nothing else.
+///
+/// # Panics
+/// If the gateway is excused with the server, or blamed for it.
+pub fn assert_told_apart(through: &str, direct: &str) {
+    let direct: Vec<&str> = reasons(direct).map(|(check, _)| check).collect();
+    for (check, reason) in reasons(through) {
+        assert_eq!(
+            reason.starts_with("direct too:"),
+            direct.contains(&check),
+            "{check} is listed for {reason:?}, and fails direct or not"
+        );
+    }
+}
+
+/// The checks of a list.
 fn expected(list: &str) -> Vec<&str> {
+    reasons(list).map(|(check, _)| check).collect()
+}
+
+/// The first word of each line that is no comment, and the rest, which is why.
+fn reasons(list: &str) -> impl Iterator<Item = (&str, &str)> {
     list.lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
         .map(|line| {
@@ -103,9 +124,8 @@ fn expected(list: &str) -> Vec<&str> {
                 !reason.trim().is_empty(),
                 "{check} is listed without a reason"
             );
-            check
+            (check, reason)
         })
-        .collect()
 }
 
 /// Every check in the files the suite wrote, and how often it found a failure.
@@ -194,6 +214,23 @@ mod tests {
     #[should_panic(expected = "without a reason")]
     fn a_reason_is_owed() {
         assert_only_expected(&checks(&[("ping/a", Verdict::Failed)]), "ping/a");
+    }
+
+    #[test]
+    fn what_fails_direct_too_is_told_apart() {
+        assert_told_apart("a/b direct too: 1\na/c 5.6: 2", "a/b 1\na/d 3");
+    }
+
+    #[test]
+    #[should_panic(expected = "a/b is listed")]
+    fn the_server_is_no_excuse_for_what_it_passes() {
+        assert_told_apart("a/b direct too: it cannot", "");
+    }
+
+    #[test]
+    #[should_panic(expected = "a/b is listed")]
+    fn the_gateway_is_not_blamed_for_the_server() {
+        assert_told_apart("a/b 5.6: it cannot", "a/b it cannot");
     }
 
     #[test]

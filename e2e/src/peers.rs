@@ -30,6 +30,12 @@ pub enum Server {
     Python,
     /// The official example, from npm. Sessions.
     Everything,
+    /// Ours, on the official TypeScript SDK (v2), with what the conformance suite expects. Sessions, resumable
+    /// streams and 2026-07-28.
+    TypeScriptConformance,
+    /// Ours, on the official Python SDK, with what the conformance suite expects. Sessions, resumable streams
+    /// and 2026-07-28.
+    PythonConformance,
 }
 
 /// How messages get from one to another.
@@ -81,14 +87,22 @@ impl Server {
             Self::TypeScript => ("the TypeScript server", script("servers/server.mjs")),
             Self::Python => ("the Python server", python("servers/server.py")),
             Self::Everything => return start_everything(binding),
+            Self::TypeScriptConformance => (
+                "the TypeScript server for the suite",
+                script("servers/conformance.mjs"),
+            ),
+            Self::PythonConformance => (
+                "the Python server for the suite",
+                python("servers/conformance.py"),
+            ),
         };
         match binding {
             Binding::Streamable => {}
-            Binding::HttpSse if self == Self::Rmcp => {
-                panic!("the server on rmcp does not speak HTTP+SSE")
+            Binding::HttpSse if matches!(self, Self::Rmcp | Self::TypeScriptConformance) => {
+                panic!("{name} does not speak HTTP+SSE")
             }
             Binding::Stdio if self == Self::Library => {
-                panic!("the server on the library is no program on stdio")
+                panic!("{name} is no program on stdio")
             }
             Binding::HttpSse => drop(command.arg("sse")),
             Binding::Stdio => {
@@ -154,7 +168,12 @@ impl Endpoint {
         }
     }
 
-    fn behind_gateway_with(mut self, more: &[&str]) -> Self {
+    /// Starts Thinpipe in front of it with these arguments more.
+    ///
+    /// # Panics
+    /// As [`behind_gateway`](Self::behind_gateway).
+    #[must_use]
+    pub fn behind_gateway_with(mut self, more: &[&str]) -> Self {
         let mut command = Command::new(built("thinpipe"));
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.args(more);

@@ -157,7 +157,10 @@ pub fn plan(server: Server) -> Value {
 #[must_use]
 pub fn accepted(server: Server) -> &'static str {
     match server {
-        Server::Rmcp | Server::Library => "action=accept",
+        Server::Rmcp
+        | Server::Library
+        | Server::TypeScriptConformance
+        | Server::PythonConformance => "action=accept",
         Server::TypeScript | Server::Python => "the user said accept 4A",
         Server::Everything => "User provided the requested information",
     }

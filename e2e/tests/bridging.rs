@@ -127,8 +127,6 @@ fn name(server: Server) -> &'static str {
     match server {
         Server::Rmcp => "thinpipe-conformance-server",
         Server::Library => "thinpipe-library-server",
-        Server::TypeScript | Server::Python | Server::Everything => {
-            unreachable!("these are not reached as modern servers")
-        }
+        other => unreachable!("{other:?} is not reached as a modern server"),
     }
 }

@@ -125,5 +125,8 @@ fn name(server: Server) -> &'static str {
         Server::TypeScript => "e2e-typescript",
         Server::Python => "e2e-python",
         Server::Everything => "mcp-servers/everything",
+        Server::TypeScriptConformance | Server::PythonConformance => {
+            unreachable!("these are for the suite")
+        }
     }
 }
