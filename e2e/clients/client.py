@@ -1,6 +1,6 @@
 """The official Python SDK."""
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx2
 from mcp import Client
@@ -11,8 +11,9 @@ from scenario import MODE, OVER_SSE, URL, run
 
 
 class Connection:
-    def __init__(self, client):
+    def __init__(self, client, stack):
         self.client = client
+        self.stack = stack
         self.protocol_version = client.protocol_version
         self.server_info = client.server_info
 
@@ -22,6 +23,14 @@ class Connection:
     async def call_tool(self, name, arguments, on_progress):
         result = await self.client.call_tool(name, arguments, progress_callback=on_progress)
         return result.content
+
+    async def watch(self, uri, questions):
+        if MODE != "legacy":
+            listening = self.client.listen(tools_list_changed=True, resource_subscriptions=[uri])
+            await self.stack.enter_async_context(listening)
+        else:
+            await self.client.subscribe_resource(uri)
+        return questions.changed
 
 
 def connect(network, http):
@@ -45,13 +54,14 @@ async def open_client(network, questions):
         return ElicitResult(action="accept", content=questions.elicitation())
 
     async with httpx2.AsyncClient(transport=network, timeout=30) as http:
-        async with Client(
+        async with AsyncExitStack() as stack, Client(
             connect(network, http),
             mode=MODE,
             sampling_callback=on_sampling,
             elicitation_callback=on_elicitation,
+            message_handler=questions.notice,
         ) as client:
-            yield Connection(client)
+            yield Connection(client, stack)
 
 
 run(open_client)

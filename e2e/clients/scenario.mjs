@@ -85,6 +85,27 @@ export async function run(adapter) {
     say('cut', { events, text: textOf(result), resumes: resumes() - before });
   }
 
+  if (plan.cancel) {
+    const leaving = new AbortController();
+    const { signal } = leaving;
+    const onprogress = () => leaving.abort('enough');
+    const call = adapter.call(connection, plan.cancel.call, { signal, onprogress });
+    const isRefused = await call.then(() => false, () => true);
+    const result = await adapter.call(connection, plan.cancel.proof, {});
+    say('cancel', { isRefused, text: textOf(result) });
+  }
+
+  if (plan.change) {
+    let changes = 0;
+    await adapter.watch(connection, plan.change.uri, () => (changes += 1));
+    // What happens before somebody listens is told to nobody.
+    while (changes === 0) {
+      await adapter.call(connection, plan.change, {});
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    say('change', { uri: plan.change.uri });
+  }
+
   if (plan.resume) await resume(adapter, open);
 
   // Over HTTP+SSE the connection is the session.

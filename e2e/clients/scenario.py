@@ -73,10 +73,16 @@ class Watched(httpx2.AsyncHTTPTransport):
 
 
 class Questions:
-    """What the server asks the client, and how it is answered."""
+    """What the server asks the client, and how it is answered; what it tells it of."""
 
     def __init__(self):
         self.asked = []
+        self.changed = asyncio.Event()
+
+    async def notice(self, message):
+        """Takes what the server says without being asked."""
+        if getattr(message, "method", None) == "notifications/tools/list_changed":
+            self.changed.set()
 
     def sampling(self):
         self.asked.append("sampling/createMessage")
@@ -85,6 +91,16 @@ class Questions:
     def elicitation(self):
         self.asked.append("elicitation/create")
         return PLAN.get("elicited", {"seat": "4A"})
+
+
+class Mark:
+    """Takes reports of progress for a sign that something is under way."""
+
+    def __init__(self, event):
+        self.event = event
+
+    def append(self, _progress):
+        self.event.set()
 
 
 async def call(client, tool, events):
@@ -120,6 +136,23 @@ async def steps(client, network, questions):
         before, events = network.resumes(), []
         text = await call(client, PLAN["cut"], events)
         say("cut", events=events, text=text, resumes=network.resumes() - before)
+
+    if "cancel" in PLAN:
+        under_way = asyncio.Event()
+        leaving = asyncio.create_task(call(client, PLAN["cancel"]["call"], Mark(under_way)))
+        await under_way.wait()
+        leaving.cancel()
+        results = await asyncio.gather(leaving, return_exceptions=True)
+        text = await call(client, PLAN["cancel"]["proof"], [])
+        say("cancel", isRefused=isinstance(results[0], BaseException), text=text)
+
+    if "change" in PLAN:
+        changed = await client.watch(PLAN["change"]["uri"], questions)
+        # What happens before somebody listens is told to nobody.
+        while not changed.is_set():
+            await call(client, PLAN["change"], [])
+            await asyncio.sleep(0.02)
+        say("change", uri=PLAN["change"]["uri"])
 
     if "resume" in PLAN:
         before, events = network.resumes(), []

@@ -8,6 +8,7 @@ import {
   CreateMessageRequestSchema,
   ElicitRequestSchema,
   ProgressNotificationSchema,
+  ToolListChangedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { run } from './scenario.mjs';
 
@@ -35,6 +36,10 @@ await run({
       CallToolResultSchema,
       options,
     ),
+  async watch({ client }, uri, onChange) {
+    client.setNotificationHandler(ToolListChangedNotificationSchema, onChange);
+    await client.subscribeResource({ uri });
+  },
   onProgress: ({ client }, handler) =>
     client.setNotificationHandler(ProgressNotificationSchema, ({ params }) => handler(params)),
 });

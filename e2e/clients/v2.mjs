@@ -21,7 +21,7 @@ await run({
     client.setRequestHandler('sampling/createMessage', onSampling);
     client.setRequestHandler('elicitation/create', onElicitation);
     await client.connect(transport);
-    return { client, transport };
+    return { client, transport, revision };
   },
   async reconnect(connection, { url, ...options }) {
     connection.transport = new StreamableHTTPClientTransport(url, options);
@@ -29,6 +29,11 @@ await run({
   },
   call: ({ client }, { name, arguments: given }, options) =>
     client.callTool({ name, arguments: given }, options),
+  async watch({ client, revision }, uri, onChange) {
+    client.setNotificationHandler('notifications/tools/list_changed', onChange);
+    if (revision === undefined) return client.subscribeResource({ uri });
+    return client.listen({ toolsListChanged: true, resourceSubscriptions: [uri] });
+  },
   onProgress: ({ client }, handler) =>
     client.setNotificationHandler('notifications/progress', ({ params }) => handler(params)),
 });

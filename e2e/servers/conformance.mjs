@@ -113,7 +113,54 @@ function flowOf(name, wrap, parameters = {}) {
   );
 }
 
+/** A condition that something brings about and others wait for. */
+function newCondition() {
+  const condition = {};
+  condition.met = new Promise((resolve) => (condition.meet = resolve));
+  return condition;
+}
+
+const released = newCondition();
+const finished = newCondition();
+const cancelled = newCondition();
+
+async function reportStep({ mcpReq }, progress) {
+  const progressToken = mcpReq._meta?.progressToken;
+  if (progressToken === undefined) return;
+  const params = { progressToken, progress, total: 3 };
+  await mcpReq.notify({ method: 'notifications/progress', params });
+}
+
 const tools = {
+  /** Reports progress, waits for a call of release, and reports twice more. The suite knows nothing of this. */
+  async hold(_parameters, context) {
+    await reportStep(context, 1);
+    await released.met;
+    await reportStep(context, 2);
+    await reportStep(context, 3);
+    finished.meet();
+    return text('held and released');
+  },
+  async release() {
+    released.meet();
+    await finished.met;
+    return text('released');
+  },
+  /** Reports progress, and waits until it is cancelled; was_cancelled waits for that, too. */
+  async wait_for_cancel(_parameters, context) {
+    await reportStep(context, 1);
+    const { signal } = context.mcpReq;
+    await new Promise((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener('abort', resolve);
+    });
+    cancelled.meet();
+    return text('nobody hears this');
+  },
+  async was_cancelled() {
+    await cancelled.met;
+    return text('cancelled');
+  },
   async test_tool_with_logging(_parameters, { mcpReq }) {
     for (const line of ['started', 'processing', 'completed']) await mcpReq.log('info', line);
     return text('The log was written');
