@@ -23,6 +23,7 @@ pairs! {
     k9_changes_typescript_v2_sessions_to_stateless: TypeScriptV2 Streamable -> TypeScriptConformance Streamable "stateless";
     k9_changes_python_sessions_to_stateless: Python Streamable -> Library Streamable "stateless";
     k9_changes_fastmcp_sessions_to_stateless: FastMcp Streamable -> PythonConformance Streamable "stateless";
+    k9_changes_rmcp_sessions_to_stateless: Rmcp Streamable -> TypeScriptConformance Streamable "stateless";
     k9_changes_typescript_v1_http_sse_to_stdio_modern: TypeScriptV1 HttpSse -> Rmcp Stdio "modern";
     k9_changes_python_http_sse_to_stdio_modern: Python HttpSse -> Rmcp Stdio "modern";
 }
@@ -34,6 +35,7 @@ pairs! {
     k9_changes_python_stateless_to_sessions: Python Streamable -> Rmcp Streamable "streamable";
     k9_changes_typescript_v2_stateless_to_http_sse: TypeScriptV2 Streamable -> PythonConformance HttpSse "http+sse";
     k9_changes_fastmcp_stateless_to_sessions: FastMcp Streamable -> TypeScriptConformance Streamable "streamable";
+    k9_changes_rmcp_stateless_to_sessions: Rmcp Streamable -> TypeScriptConformance Streamable "streamable";
     k9_changes_python_stateless_to_http_sse: Python Streamable -> Library HttpSse "http+sse";
     k9_changes_typescript_v2_stateless_to_stdio_modern: TypeScriptV2 Streamable -> Rmcp Stdio "modern";
     k9_changes_python_stateless_to_stdio_modern: Python Streamable -> Rmcp Stdio "modern";
@@ -45,6 +47,7 @@ pairs! {
     k9_cancels_typescript_v1_sessions_to_stateless: TypeScriptV1 Streamable -> TypeScriptConformance Streamable "stateless";
     k9_cancels_typescript_v2_sessions_to_stateless: TypeScriptV2 Streamable -> TypeScriptConformance Streamable "stateless";
     k9_cancels_python_sessions_to_stateless: Python Streamable -> TypeScriptConformance Streamable "stateless";
+    k9_cancels_rmcp_sessions_to_stateless: Rmcp Streamable -> TypeScriptConformance Streamable "stateless";
     k9_cancels_fastmcp_http_sse_to_stateless: FastMcp HttpSse -> TypeScriptConformance Streamable "stateless";
     k9_cancels_typescript_v1_http_sse_to_stdio_modern: TypeScriptV1 HttpSse -> TypeScriptConformance Stdio "modern";
 }
@@ -54,6 +57,7 @@ pairs! {
     k9_cancels_typescript_v2_stateless_to_sessions: TypeScriptV2 Streamable -> TypeScriptConformance Streamable "streamable";
     k9_cancels_python_stateless_to_sessions: Python Streamable -> TypeScriptConformance Streamable "streamable";
     k9_cancels_fastmcp_stateless_to_sessions: FastMcp Streamable -> TypeScriptConformance Streamable "streamable";
+    k9_cancels_rmcp_stateless_to_sessions: Rmcp Streamable -> TypeScriptConformance Streamable "streamable";
     k9_cancels_typescript_v2_stateless_to_stdio_modern: TypeScriptV2 Streamable -> TypeScriptConformance Stdio "modern";
     k9_cancels_python_stateless_to_stdio_modern: Python Streamable -> TypeScriptConformance Stdio "modern";
 }

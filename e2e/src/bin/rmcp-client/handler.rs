@@ -23,6 +23,7 @@ pub(crate) struct Handler {
     elicited: Value,
     asked: Mutex<Vec<&'static str>>,
     reports: watch::Sender<Vec<ProgressNotificationParam>>,
+    tools_changed: watch::Sender<bool>,
 }
 
 impl Handler {
@@ -31,6 +32,7 @@ impl Handler {
             elicited,
             asked: Mutex::default(),
             reports: watch::Sender::default(),
+            tools_changed: watch::Sender::default(),
         }
     }
 
@@ -48,6 +50,19 @@ impl Handler {
             .wait_for(|all| all.last().is_some_and(is_last))
             .await?;
         Ok(all.iter().map(|report| report.progress).collect())
+    }
+
+    /// Waits until something was reported.
+    pub(crate) async fn first_progress(&self) -> Result<(), watch::error::RecvError> {
+        let mut reports = self.reports.subscribe();
+        reports.wait_for(|all| !all.is_empty()).await.map(|_| ())
+    }
+
+    /// Waits until the server has said that its tools changed.
+    pub(crate) async fn told_of_tools(&self) {
+        let mut changed = self.tools_changed.subscribe();
+        // It cannot be closed while we have it.
+        let _ = changed.wait_for(|changed| *changed).await;
     }
 
     fn note(&self, method: &'static str) {
@@ -91,5 +106,9 @@ impl ClientHandler for Handler {
         _: NotificationContext<RoleClient>,
     ) {
         self.reports.send_modify(|all| all.push(report));
+    }
+
+    async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
+        self.tools_changed.send_replace(true);
     }
 }
