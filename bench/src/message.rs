@@ -235,11 +235,15 @@ const SERVER: &str = r#"{"name":"bench","version":"1"}"#;
 const TOOL: &str = r#"{"name":"bench","description":"answers at once","inputSchema":{"type":"object","properties":{"client":{"type":"integer"},"sequence":{"type":"integer"},"bytes":{"type":"integer"},"events":{"type":"integer"},"rate":{"type":"number"},"batch":{"type":"integer"}}}}"#;
 const STATELESS_META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}"#;
 
-/// The event of a question to the client of a call.
-pub(crate) const QUESTION: &str = r#"event: message
-data: {"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"How many?","requestedSchema":{"type":"object","properties":{"count":{"type":"integer"}}}}}
+/// Appends the event of a question to the client of a call, under this id.
+pub(crate) fn question(out: &mut Vec<u8>, id: u64) {
+    put(
+        out,
+        format_args!("event: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},{QUESTION}}}\n\n"),
+    );
+}
 
-"#;
+const QUESTION: &str = r#""method":"elicitation/create","params":{"message":"How many?","requestedSchema":{"type":"object","properties":{"count":{"type":"integer"}}}}"#;
 
 #[cfg(test)]
 mod tests {

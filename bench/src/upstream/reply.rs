@@ -78,8 +78,9 @@ pub(crate) async fn stream(
 pub(crate) async fn asking(wire: &mut Wire, tally: &Tally) -> Result<()> {
     let _open = tally.stream();
     wire.send(STREAM_HEAD).await?;
-    let mut out = Vec::new();
-    chunk(&mut out, message::QUESTION.as_bytes());
+    let (mut event, mut out) = (Vec::new(), Vec::new());
+    message::question(&mut event, tally.question());
+    chunk(&mut out, &event);
     write(wire, tally, &mut out).await?;
     while wire.fill().await? > 0 {}
     anyhow::bail!("the client left")

@@ -40,6 +40,7 @@ pub(crate) struct Tally {
     stream_bytes: AtomicU64,
     open_streams: AtomicU64,
     opened: AtomicU64,
+    questions: AtomicU64,
     sessions: Mutex<HashSet<String>>,
     last: Mutex<HashMap<u64, u64>>,
 }
@@ -68,6 +69,11 @@ impl Tally {
 
     pub(crate) fn handshake(&self) {
         self.handshakes.fetch_add(1, Relaxed);
+    }
+
+    /// The id of the next question: none is used twice, in no session.
+    pub(crate) fn question(&self) -> u64 {
+        self.questions.fetch_add(1, Relaxed)
     }
 
     pub(crate) fn open(&self) -> String {
