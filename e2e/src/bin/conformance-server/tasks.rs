@@ -51,7 +51,7 @@ pub(crate) async fn call(
         });
         return Ok(CreateTaskResult::new(task).into());
     }
-    Ok(job.run().await?.into())
+    Ok(job.run()?.into())
 }
 
 struct Job {
@@ -80,7 +80,7 @@ impl Job {
         tokio::select! {
             // Either branch can be dropped: neither has taken anything from anywhere.
             () = cancelled => Err(TaskExit::Cancelled),
-            result = self.run() => result
+            result = self.work() => result
                 .map(|mut result| {
                     result.content.extend(given.into_iter().map(ContentBlock::text));
                     result
@@ -89,10 +89,18 @@ impl Job {
         }
     }
 
-    async fn run(&self) -> Result<CallToolResult, ErrorData> {
+    /// As a task it takes the time that it was told, so that it is seen working. Without one, whoever calls
+    /// would only wait.
+    async fn work(&self) -> Result<CallToolResult, ErrorData> {
+        if self.name == "slow_compute" {
+            tokio::time::sleep(Duration::from_secs_f64(self.seconds)).await;
+        }
+        self.run()
+    }
+
+    fn run(&self) -> Result<CallToolResult, ErrorData> {
         match self.name.as_str() {
             "greet" => return Ok(text(format!("Hello, {}!", self.whom))),
-            "slow_compute" => tokio::time::sleep(Duration::from_secs_f64(self.seconds)).await,
             "failing_job" => {
                 return Ok(CallToolResult::error(vec![ContentBlock::text(
                     "failed as asked",
