@@ -122,7 +122,10 @@ async fn r230_discover_is_answered_from_a_session(pair: Pair) {
 async fn r245_discover_is_the_servers(pair: Pair) {
     let gateway = Gateway::start(pair).await;
     let opened = gateway.caller().await.opened;
-    assert_eq!(opened["supportedVersions"], json!([rpc::MODERN]));
+    // What is served here, of which the server does one itself (protocol notes 1.2).
+    let bridged = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+    let served: Vec<&str> = [rpc::MODERN].into_iter().chain(bridged).collect();
+    assert_eq!(opened["supportedVersions"], json!(served));
     assert_eq!(opened["capabilities"]["resources"]["subscribe"], true);
     assert_eq!(
         opened["_meta"][rpc::SERVER_INFO]["name"],
