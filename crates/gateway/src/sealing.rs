@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use thinpipe_proto::bridge::shape::is_round_method;
 use thinpipe_proto::header::MediaType;
-use thinpipe_proto::rpc::{Kind, Message, Object, quoted, string};
+use thinpipe_proto::rpc::{Message, Object, quoted, string};
 use thinpipe_proto::session::Principal;
 use thinpipe_proto::sse::{self, Decoder, Event, Item};
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::upstream::UpstreamResponse;
 use thinpipe_transport::{ByteBudget, Reserved};
 
+use crate::clock::unix_now;
 use crate::failure::{Failure, Reason};
 use crate::seal::{self, Scope, Seals};
 
@@ -83,18 +84,20 @@ impl Sealing {
     /// request with an error, since the call cannot go on: without a state it would begin anew, and with the
     /// server's own another principal could go on.
     pub(crate) fn seal(&self, response: &Message) -> Option<Bytes> {
-        if response.kind() != Kind::Response {
-            return None;
-        }
-        let mut whole = Object::parse(response.source()).ok()?;
-        let mut result = whole.object("result")?;
-        let state = result.get(STATE).cloned()?;
+        let result = response.result()?;
+        let Ok(mut result) = Object::parse(&result) else {
+            // A member is there twice, and it may be the state.
+            return may_have_state(&result).then(|| self.unreadable(response));
+        };
+        let state = result.get(STATE).filter(|state| &***state != b"null")?;
+        let Some(state) = string(state) else {
+            return Some(self.unreadable(response));
+        };
         let mut content = unix_now()
             .saturating_add(AGE.as_secs())
             .to_be_bytes()
             .to_vec();
-        // What is no text is none that could be given back.
-        content.extend_from_slice(string(&state)?.as_bytes());
+        content.extend_from_slice(state.as_bytes());
         match self.seals.seal(self.scope(), &content) {
             Ok(sealed) => result.set(STATE, quoted(&sealed)),
             Err(error) => {
@@ -108,8 +111,18 @@ impl Sealing {
                 return Some(failure.message(response.id(), upstream));
             }
         }
-        whole.set("result", result.into_bytes());
-        Some(whole.into_bytes())
+        Some(response.with_result(&result.into_bytes()))
+    }
+
+    /// In the place of a result of which nobody can tell what is in it: it would pass with the server's own state.
+    fn unreadable(&self, response: &Message) -> Bytes {
+        let upstream = &*self.upstream;
+        let text = format!("{upstream} answered with a result that cannot be taken apart");
+        tracing::warn!(
+            upstream,
+            "a result with a requestState cannot be taken apart"
+        );
+        Failure::new(Reason::Invalid, text).message(response.id(), upstream)
     }
 
     /// The same for a response as it comes over HTTP. One that is no event stream is read whole; an event
@@ -193,8 +206,8 @@ impl Sealing {
 
     fn write(&self, event: &Event, out: &mut Vec<u8>) {
         let sealed = event.data.clone().and_then(|data| {
-            // Most events are none of these, and are not read.
-            memchr::memmem::find(&data, STATE.as_bytes())?;
+            // Most events have none, and are not read.
+            let data = Some(data).filter(|data| may_have_state(data))?;
             self.seal(&Message::parse(data).ok()?)
         });
         let Some(sealed) = sealed else {
@@ -268,9 +281,10 @@ impl BodyStream for SealedEvents {
     }
 }
 
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
+/// Whether the member that holds it may be in a text, perhaps written with escapes.
+fn may_have_state(text: &[u8]) -> bool {
+    let has = |part: &[u8]| memchr::memmem::find(text, part).is_some();
+    has(STATE.as_bytes()) || has(b"\\u")
 }
 
 #[cfg(test)]

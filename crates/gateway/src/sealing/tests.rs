@@ -60,6 +60,32 @@ fn o19_a_state_is_its_principals_own() {
     }
 }
 
+/// 5.5, O19: the server's own state reaches nobody, however it is written.
+#[test]
+fn o19_a_state_that_cannot_be_sealed_is_not_shown() {
+    let alice = sealing("alice");
+    for result in [
+        r#"{"resultType":"input_required","requestState":"raw","requestState":"raw"}"#,
+        r#"{"resultType":"input_required","requestState":["raw"]}"#,
+        r#"{"resultType":"input_required","request\u0053tate":7,"x":"raw"}"#,
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+        let refused = alice.seal(&message(&text)).unwrap();
+        let refused: serde_json::Value = serde_json::from_slice(&refused).unwrap();
+        assert_eq!(refused["id"], 1);
+        assert_eq!(refused["error"]["data"]["reason"], "upstream_invalid");
+        assert!(!refused.to_string().contains("raw"), "{refused}");
+    }
+    let escaped = r#"{"jsonrpc":"2.0","id":1,"result":{"request\u0053tate":"raw"}}"#;
+    let events = read(&format!("data: {escaped}\n\n"), 7, 1 << 20).unwrap();
+    assert!(!events.contains("raw"), "{events}");
+    // What has none is the client's to judge.
+    let twice = r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#;
+    assert_eq!(alice.seal(&message(twice)), None);
+    let none = r#"{"jsonrpc":"2.0","id":1,"result":{"requestState":null}}"#;
+    assert_eq!(alice.seal(&message(none)), None);
+}
+
 /// R234: a state that could not be taken back is not given out: the client hears it at once.
 #[test]
 fn r234_a_state_that_is_too_long_is_an_error() {
