@@ -28,7 +28,7 @@ pub(super) fn mend_of(path: &str, message: &str) -> Option<&'static str> {
         }
         "interceptors" if list => "each interceptor is a table: `[{ type = \"sanitize\" }]`",
         _ if list => "write a list, as in `[\"a\", \"b\"]`",
-        _ if quoted && message.starts_with("expected `true` or `false`") => {
+        _ if message.starts_with("expected `true` or `false`") => {
             "write `true` or `false` without quotes"
         }
         _ if quoted && message.starts_with("expected a whole number") => {

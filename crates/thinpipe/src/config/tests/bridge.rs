@@ -310,6 +310,11 @@ fn i2_values_of_the_wrong_kind_are_answered_with_what_to_write() {
             "write `true` or `false` without quotes",
         ),
         (
+            "seal_state = 1",
+            "seal_state: expected `true` or `false`, found a number",
+            "write `true` or `false` without quotes",
+        ),
+        (
             "session_pool = 8",
             "session_pool: expected a table, found a number",
             "write a table, as in `{ max = 8 }`",
