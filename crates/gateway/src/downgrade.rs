@@ -283,7 +283,7 @@ impl Downgrade {
         let content = self.seals.open(self.scope(post), &sealed);
         let state = content.and_then(|content| State::from_bytes(&content));
         let state = state.ok_or(Refusal::Stale)?;
-        if state.digest != post.digest(self.name()) || state.expires <= unix_now() {
+        if Some(state.digest) != post.digest(self.name()) || state.expires <= unix_now() {
             return Err(Refusal::Stale);
         }
         // Numbers of sessions begin anew with each process.
@@ -322,7 +322,7 @@ impl Downgrade {
         let state = State {
             owner: self.boot,
             session,
-            digest: post.digest(self.name()),
+            digest: post.digest(self.name()).ok_or(NotSealed)?,
             expires: unix_now().saturating_add(self.settings.bridge.parked.age.as_secs()),
             waits,
         };

@@ -36,8 +36,9 @@ pub(super) struct Post {
     pub(super) kind: Kind,
     /// The headers of its own that go to the server with its request, where that has headers.
     pub(super) headers: HeaderMap,
-    /// The request as it came, and what it says: of most requests nobody wants to know.
-    message: Message,
+    /// The request as it came, and what it says: of most nobody wants to know. A listen, which may last for days
+    /// and never waits for its client's input, keeps neither.
+    message: Option<Message>,
     digest: OnceLock<Digest>,
     queue: Mutex<Queue>,
     room: Notify,
@@ -114,17 +115,17 @@ impl Post {
             place,
             kind,
             headers,
-            message,
+            message: Some(message).filter(|_| kind != Kind::Listen),
             digest: OnceLock::new(),
             queue: Mutex::default(),
             room: Notify::new(),
         })
     }
 
-    /// What the request says to this upstream.
-    pub(super) fn digest(&self, upstream: &str) -> Digest {
-        let of = || Digest::of(upstream, &self.message);
-        *self.digest.get_or_init(of)
+    /// What the request says to this upstream; `None`: it is a listen.
+    pub(super) fn digest(&self, upstream: &str) -> Option<Digest> {
+        let message = self.message.as_ref()?;
+        Some(*self.digest.get_or_init(|| Digest::of(upstream, message)))
     }
 
     /// Whether it asks what everybody may know, and would have a session for that alone. A header that nobody
