@@ -53,6 +53,8 @@ pub(super) struct Calls {
     own: HeaderMap,
     /// How much of what is said about each request, or about none, is not delivered yet.
     undelivered: HashMap<Option<RequestId>, usize>,
+    /// Notifications found no room, and were dropped.
+    has_dropped: bool,
 }
 
 /// What is next about calls.
@@ -98,6 +100,7 @@ impl Machine {
             headers: HashMap::new(),
             own,
             undelivered: HashMap::new(),
+            has_dropped: false,
         };
         Self::Upgrading(Box::new(machine), Box::new(calls))
     }
@@ -331,7 +334,7 @@ impl Calls {
 
     /// A message for the client, which may take its time: it counts against the budget for as long as it is
     /// anywhere. They are made here, so that what they were made of does not count for them.
-    fn kept(&self, mut delivery: Delivery) -> Kept {
+    fn kept(&mut self, mut delivery: Delivery) -> Kept {
         let error = match self.budget.hold(delivery.message.clone()) {
             Ok(message) => {
                 delivery.message = message;
@@ -348,8 +351,11 @@ impl Calls {
                 Kept::Here(delivery)
             }
             Nature::ChangeNotice | Nature::Log | Nature::Notification => {
-                let upstream = &*self.upstream;
-                tracing::warn!(upstream, %error, "a notification is dropped");
+                // Said once: there may be many of them.
+                if !std::mem::replace(&mut self.has_dropped, true) {
+                    let upstream = &*self.upstream;
+                    tracing::warn!(upstream, %error, "notifications of a session are dropped");
+                }
                 Kept::Dropped
             }
         }
