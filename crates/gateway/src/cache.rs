@@ -11,8 +11,7 @@ mod tap;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -25,8 +24,10 @@ use thinpipe_proto::session::Principal;
 use thinpipe_proto::shown::Shown;
 use thinpipe_transport::ByteBudget;
 
+use crate::clock::now;
 use crate::config::CacheConfig;
 use crate::interceptor::{Chain, Direction, MessageContext, Outcome};
+use crate::sync::lock;
 
 pub(crate) use server::Remembering;
 pub(crate) use tap::tap;
@@ -408,12 +409,4 @@ fn makes_no_difference(name: &HeaderName) -> bool {
             | "mcp-name"
             | "mcp-session-id"
     )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::classify::{Served, is_read_only_method};
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Answers;
+use crate::clock::now;
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::downgrade::Downgrade;
 use crate::failure::Failure;
@@ -470,10 +470,6 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
         | Inbound::Message(message, _) => message.id().filter(|_| message.kind() == Kind::Request),
         _ => None,
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// Chance for jitter only: if the system gives none, the delay is merely not spread.

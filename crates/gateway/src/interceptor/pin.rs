@@ -3,7 +3,7 @@
 mod definition;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_proto::rpc::{Kind, Message, code};
@@ -14,6 +14,7 @@ use super::json::{self, Edit, Value};
 use super::{
     Action, Direction, Interceptor, Interest, MAX_NAME_SHOWN, MessageContext, Methods, Rejection,
 };
+use crate::sync::lock;
 use definition::Hash;
 
 pub use definition::definition_hash;
@@ -151,7 +152,7 @@ impl Pin {
 
     /// Compares a definition with its pin; pins it if it has none.
     fn judge(&self, name: Hash, hash: Option<Hash>) -> Finding {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         let room = seen.len() < MAX_PINS + self.configured.len();
         let configured = self.configured.get(&name).copied();
         if configured.is_none() && self.on_unknown == OnUnknown::Refuse {
@@ -215,7 +216,7 @@ impl Pin {
         if self.on_unknown == OnUnknown::Refuse && !self.configured.contains_key(&name) {
             return Some("tool_unknown");
         }
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = lock(&self.seen);
         let known = seen.get(&name)?;
         let changed = known.last != Some(known.pinned);
         (changed && self.on_change == OnChange::Refuse).then_some("tool_changed")

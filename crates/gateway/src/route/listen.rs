@@ -7,7 +7,8 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::{Incoming, Relayed, Route, now};
+use super::{Incoming, Relayed, Route};
+use crate::clock::now;
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::relay::Purpose;

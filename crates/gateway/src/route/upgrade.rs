@@ -17,7 +17,8 @@ use thinpipe_transport::server::event_buffer::EventBufferConfig;
 use thinpipe_transport::server::{Answer, Session, SessionSlot};
 
 use super::sessionless::settle_alone;
-use super::{Incoming, Route, now, random};
+use super::{Incoming, Route, random};
+use crate::clock::now;
 use crate::config::Resume;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::MessageContext;
