@@ -30,6 +30,7 @@ use thinpipe_proto::bridge::downgrade::{
 };
 use thinpipe_proto::bridge::shape::Responses;
 use thinpipe_proto::rpc::{Message, response};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::pipe::Pipe;
@@ -86,6 +87,8 @@ pub(crate) struct Settings {
     pub(crate) clients: Clients,
     /// How long a request may stay without progress.
     pub(crate) idle: Duration,
+    /// For what waits until clients take it.
+    pub(crate) budget: ByteBudget,
 }
 
 /// One server with sessions, as clients of 2026-07-28 use it.
@@ -239,8 +242,11 @@ impl Downgrade {
             client.clone(),
             place,
             kind,
-            headers.clone(),
-            message.clone(),
+            (headers.clone(), message.clone()),
+            (
+                Arc::clone(&self.settings.upstream),
+                self.settings.budget.clone(),
+            ),
         ))
     }
 
@@ -283,7 +289,7 @@ impl Downgrade {
         let content = self.seals.open(self.scope(post), &sealed);
         let state = content.and_then(|content| State::from_bytes(&content));
         let state = state.ok_or(Refusal::Stale)?;
-        if Some(state.digest) != post.digest(self.name()) || state.expires <= unix_now() {
+        if Some(state.digest) != post.digest() || state.expires <= unix_now() {
             return Err(Refusal::Stale);
         }
         // Numbers of sessions begin anew with each process.
@@ -322,7 +328,7 @@ impl Downgrade {
         let state = State {
             owner: self.boot,
             session,
-            digest: post.digest(self.name()).ok_or(NotSealed)?,
+            digest: post.digest().ok_or(NotSealed)?,
             expires: unix_now().saturating_add(self.settings.bridge.parked.age.as_secs()),
             waits,
         };

@@ -100,7 +100,7 @@ impl Route {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let program = server.program(&spec, &tasks, &stop, &buffered);
         let health = Arc::new(Health::new(spec.health));
-        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop)?;
+        let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop, &buffered)?;
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Ok(Self {

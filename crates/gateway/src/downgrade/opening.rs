@@ -121,6 +121,7 @@ impl Downgrade {
             bridge,
             clients,
             idle,
+            ..
         } = &self.settings;
         Config {
             upstream: upstream.to_string(),

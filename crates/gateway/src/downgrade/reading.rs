@@ -196,6 +196,11 @@ impl Reading {
                 return Some(Next::Last(last));
             }
             Item::Last(last) => self.judge_last(last),
+            Item::Refused(last) => {
+                self.note_failure(&last);
+                self.stage = Stage::Withheld;
+                return Some(Next::Last(last));
+            }
             Item::Again(request) => {
                 let (owner, post) = (Arc::clone(&self.owner), Arc::clone(&self.post));
                 let shared = Arc::clone(&self.shared);

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, member, string};
+use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::pipe::Pipe;
@@ -36,6 +37,7 @@ pub(super) fn of(
     seals: Arc<Seals>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
+    buffered: &ByteBudget,
 ) -> Result<Arc<Downgrade>, NotSealed> {
     let mut bridge = spec.bridge.clone();
     if let Reached::Stdio(program) = &spec.reached {
@@ -47,6 +49,7 @@ pub(super) fn of(
         bridge,
         clients: spec.clients,
         idle: spec.request_timeout(),
+        budget: buffered.clone(),
     };
     Downgrade::new(settings, seals, tasks.clone(), stop.clone())
 }

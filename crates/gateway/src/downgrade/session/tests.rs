@@ -1,5 +1,6 @@
 use thinpipe_proto::bridge::downgrade::{Channel, Request};
 use thinpipe_proto::session::Principal;
+use thinpipe_transport::ByteBudget;
 use tokio_util::task::TaskTracker;
 
 use super::super::place::Place;
@@ -17,6 +18,7 @@ fn session() -> Arc<Session> {
         bridge: BridgeConfig::default(),
         clients: Clients::Any,
         idle: Duration::from_secs(60),
+        budget: ByteBudget::default(),
     };
     let seals = Arc::new(Seals::new(&[]).unwrap());
     let stop = CancellationToken::new();
@@ -53,8 +55,8 @@ fn ask(session: &Session, number: u64) -> Arc<Post> {
         client,
         place(&request),
         Kind::Plain,
-        HeaderMap::new(),
-        request.clone(),
+        (HeaderMap::new(), request.clone()),
+        ("up".into(), session.shared.settings.budget.clone()),
     );
     let exchange = ExchangeId(number.into());
     let asked = session.request(Request::new(exchange, post.id, request), &post);
