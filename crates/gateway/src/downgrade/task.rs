@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::downgrade::{Channel, End, Lifetime, WriteFailure, Written};
 use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::upstream::UpstreamError;
 use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver, PipeSender};
 use tokio_util::sync::CancellationToken;
 
@@ -324,6 +325,7 @@ fn failure(error: &PipeError) -> WriteFailure {
             WriteFailure::Unauthorized
         }
         PipeError::Refused { .. } => WriteFailure::Refused,
+        PipeError::Upstream(UpstreamError::Exhausted { .. }) => WriteFailure::Overloaded,
         error if error.is_undelivered() => WriteFailure::Undelivered,
         _ => WriteFailure::Unknown,
     }

@@ -120,10 +120,11 @@ fn what_was_not_delivered_is_written_once_more() {
     );
     let failed = own_error("1", -32603, "no", "upstream_unavailable");
     assert_eq!(session.actions(), [format!("1 502: {failed}")]);
-    for (failure, reason) in [
-        (WriteFailure::Unknown, "upstream_stream_lost"),
-        (WriteFailure::Unauthorized, "upstream_auth"),
-        (WriteFailure::Refused, "upstream_refused"),
+    for (failure, status, reason) in [
+        (WriteFailure::Overloaded, 503, "upstream_overloaded"),
+        (WriteFailure::Unknown, 502, "upstream_stream_lost"),
+        (WriteFailure::Unauthorized, 502, "upstream_auth"),
+        (WriteFailure::Refused, 502, "upstream_refused"),
     ] {
         let mut session = Session::pipe();
         session.asks(1, &call("1"));
@@ -131,7 +132,7 @@ fn what_was_not_delivered_is_written_once_more() {
             .machine
             .write_failed(session.call(2), failure, "no", session.now);
         let failed = own_error("1", -32603, "no", reason);
-        assert_eq!(session.actions(), [format!("1 502: {failed}")]);
+        assert_eq!(session.actions(), [format!("1 {status}: {failed}")]);
     }
 }
 

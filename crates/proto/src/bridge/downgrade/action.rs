@@ -256,6 +256,8 @@ pub enum WriteFailure {
     SessionGone,
     /// The upstream certainly did not get it.
     Undelivered,
+    /// All connections to the upstream are taken: it certainly did not get it.
+    Overloaded,
     /// Nobody knows whether it runs.
     Unknown,
     /// The upstream wants credentials that the gateway does not have (HTTP 401, 403).

@@ -146,12 +146,13 @@ impl Downgrading {
         text: &str,
         now: Instant,
     ) {
-        let did_not_run = match failure {
+        let is_run_again = match failure {
             WriteFailure::SessionGone | WriteFailure::Undelivered => true,
             WriteFailure::Unknown => self.may_repeat(id),
-            WriteFailure::Unauthorized | WriteFailure::Refused => false,
+            // There was a wait for a connection already.
+            WriteFailure::Overloaded | WriteFailure::Unauthorized | WriteFailure::Refused => false,
         };
-        if did_not_run && let Some(request) = self.take_original(id) {
+        if is_run_again && let Some(request) = self.take_original(id) {
             match failure {
                 WriteFailure::SessionGone => self.give_away(id, request),
                 _ => self.write_again(id, request),
@@ -161,6 +162,7 @@ impl Downgrading {
         let (status, reason) = match failure {
             WriteFailure::SessionGone => (502, SESSION_LOST),
             WriteFailure::Undelivered => (502, "upstream_unavailable"),
+            WriteFailure::Overloaded => (503, "upstream_overloaded"),
             WriteFailure::Unknown => (502, LOST),
             WriteFailure::Unauthorized => (502, "upstream_auth"),
             WriteFailure::Refused => (502, "upstream_refused"),
