@@ -33,7 +33,7 @@ use thinpipe_proto::rpc::{Message, response};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
-use thinpipe_transport::upstream::pipe::Pipe;
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +69,12 @@ pub(crate) trait Owner: Send + Sync {
 
     /// The server has answered `initialize` with this result.
     fn opened(&self, result: &Bytes);
+
+    /// The server has answered `initialize` with this error: what is to be said of that beside it, if anything.
+    fn refused(&self, answer: &Message) -> Option<String>;
+
+    /// The same of an answer without one, of a server that has a stream for each request.
+    fn not_taken(&self, error: &PipeError) -> Option<String>;
 
     /// It was reached, perhaps, but no session was opened.
     fn never_opened(&self);

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::rpc::{self, Message, RequestId};
 use thinpipe_proto::session::EventId;
@@ -108,6 +109,11 @@ pub(crate) struct Broken {
 pub(crate) trait Edit: Send + Sync {
     /// The message, as it is or changed; `None`: nobody gets to see it.
     fn edit(&self, message: Message) -> Option<Message>;
+
+    /// The failure in the place of a refusal with this status that is no message.
+    fn not_read(&self, _status: StatusCode, failure: Failure) -> Failure {
+        failure
+    }
 }
 
 /// The parts of a relay that do not depend on whether events are read.

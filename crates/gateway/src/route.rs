@@ -73,6 +73,8 @@ pub struct Route {
     chain: Chain,
     health: Arc<Health>,
     era: Era,
+    /// Of a server that speaks against its pin.
+    told: pinned::Told,
     counters: Counters,
     latencies: Latencies,
     sessions: OnceLock<SessionManager>,
@@ -110,6 +112,7 @@ impl Route {
             chain,
             health,
             era: Era::new(pin),
+            told: pinned::Told::default(),
             counters: Counters::default(),
             latencies: Latencies::default(),
             sessions: OnceLock::new(),
@@ -256,7 +259,6 @@ impl Route {
         id: Option<&RequestId>,
         begun: &Begun,
     ) -> Answer {
-        let answered = self.doubting_pin(answered, begun.class);
         let answer = answered.unwrap_or_else(|failure| self.failed(&failure, id));
         self.begins(begun, &answer);
         answer

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::downgrade::{Channel, End, Lifetime, WriteFailure, Written};
+use thinpipe_proto::rpc::{Message, member};
+use thinpipe_proto::shown::Shown;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::upstream::UpstreamError;
 use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver, PipeSender};
@@ -16,6 +18,9 @@ use crate::cache::TOOLS_CHANGED;
 use crate::clock::until;
 use crate::failure::{Failure, Reason, with_causes};
 use crate::pipe::Posts;
+
+/// Bytes of a refusal of `initialize` that are said again.
+const MAX_SAID: usize = 400;
 
 /// A client that takes nothing of a session that it has not for itself, while something waits for it, loses
 /// its answer after this. Others wait for it no longer.
@@ -107,6 +112,10 @@ impl Session {
                 Ok(Incoming::Message { message, via }) => {
                     if message.method() == Some(TOOLS_CHANGED) {
                         owner.tools_changed();
+                    }
+                    if !is_open && let Some(text) = refusal(owner, &message) {
+                        self.lose(&text);
+                        continue;
                     }
                     for post in self.heard(&message, via.as_ref()) {
                         let patience = (!self.is_own()).then_some(STALL);
@@ -230,7 +239,10 @@ impl Session {
         let Err(error) = result else {
             return;
         };
-        let text = with_causes(&error);
+        let mut text = with_causes(&error);
+        if self.channel() == Channel::Streams && !self.lock().is_negotiated() {
+            text.push_str(&owner.not_taken(&error).unwrap_or_default());
+        }
         if is_fatal(&error, self.channel()) {
             // What is read of the end of a child, its status, says more.
             let heard = tokio::time::timeout(LAST_READ, self.over.cancelled()).await;
@@ -306,6 +318,17 @@ impl Session {
         }
         self.shared.ended();
     }
+}
+
+/// Why there is no session, if more is to be said of that than the server says.
+fn refusal(owner: &dyn Owner, answer: &Message) -> Option<String> {
+    let doubt = owner.refused(answer)?;
+    let said = answer.error().and_then(|error| member(&error, "message"));
+    let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
+    let said = Shown::new(&said, MAX_SAID);
+    Some(format!(
+        "the upstream refused to initialize a session: {said}{doubt}"
+    ))
 }
 
 /// Whether a message that was not taken is the end of the session.

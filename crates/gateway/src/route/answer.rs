@@ -264,6 +264,10 @@ impl Route {
                 _ => Err(failure),
             };
         }
+        let failure = match &line.edit {
+            Some(edit) => edit.not_read(status, failure),
+            None => failure,
+        };
         if status == StatusCode::NOT_FOUND && !line.purpose.is_resumable() {
             self.era().contradicted();
         }

@@ -13,6 +13,8 @@ use thinpipe_transport::Reserved;
 use thinpipe_transport::body::{BodyStream, BoxFuture, Filled};
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
+use super::multiplex::DISCOVER;
+use super::pinned::{Seems, is_denial};
 use super::{Route, body_failure};
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -60,7 +62,15 @@ impl OverHttp {
             failure: self.route.unsent(&error),
             undelivered: error.is_unsent(),
         })?;
-        self.answered(response, id).await
+        let denies = message.method() == Some(DISCOVER) && is_denial(response.status);
+        let answered = self.answered(response, id).await;
+        answered.map_err(|error| match denies {
+            true => CallError {
+                failure: self.route.doubted(error.failure, Seems::Other),
+                ..error
+            },
+            false => error,
+        })
     }
 
     /// What a response holds: a stream, one message, or nothing that is MCP.

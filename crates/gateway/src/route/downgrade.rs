@@ -10,12 +10,13 @@ use thinpipe_proto::rpc::{Message, member, string};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
-use thinpipe_transport::upstream::pipe::Pipe;
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::Speaks;
 use thinpipe_transport::upstream::streamable;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::pinned::{Question, Seems, denies};
 use super::server::Server;
 use super::stateless::rejected_stateless;
 use super::{Incoming, Route};
@@ -169,6 +170,15 @@ impl Owner for Route {
         let version = version.as_ref().and_then(|version| string(version));
         let revision = version.and_then(|version| Revision::from_bytes(version.as_bytes()));
         self.program_said(children, revision.map(Spoken::Sessions));
+    }
+
+    fn refused(&self, answer: &Message) -> Option<String> {
+        self.doubt(Question::Initialize.refused(answer)?)
+    }
+
+    fn not_taken(&self, error: &PipeError) -> Option<String> {
+        let doubt = || self.doubt(Seems::Other);
+        denies(error).then(doubt).flatten()
     }
 
     fn never_opened(&self) {

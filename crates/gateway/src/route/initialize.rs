@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
-use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{self, Message, code};
 use thinpipe_proto::session::UpstreamSessionId;
@@ -12,12 +11,14 @@ use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::opening::{capabilities, declared, negotiated};
+use super::pinned::{Question, Seems};
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, answer};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext};
+use crate::relay::Line;
 use crate::session::{SessionState, attachment_of};
 
 impl Route {
@@ -85,6 +86,7 @@ impl Route {
         context.revision = revision.unwrap_or(context.revision);
         unused.context.revision = context.revision;
         let declared = declared(&opening.message);
+        let opening = opening.heard(|message| self.heard(message, Question::Initialize));
         let judged = self
             .judge_opening(opening, context, session_id.clone())
             .await;
@@ -163,13 +165,16 @@ impl Route {
         message: &Message,
     ) -> Result<Answer, Failure> {
         if response.status == StatusCode::NOT_FOUND {
-            return Err(self.nothing_there());
+            return Err(self.doubted(self.nothing_there(), Seems::Other));
         }
-        if self.is_pinned() && !self.reads() && response.media_type == MediaType::Json {
-            // It may say that the pin is wrong.
-            return self.relay_refusal(response, context).await;
+        // It may say that the pin is wrong.
+        if let Some(denied) = self.denied(&response) {
+            return Err(denied);
         }
-        let line = self.line(None, super::purpose_of(message));
+        let line = Line {
+            edit: self.refusing(),
+            ..self.line(None, super::purpose_of(message))
+        };
         self.relay(response, line, context).await
     }
 

@@ -32,6 +32,19 @@ pub(super) struct Opening {
     events: Option<Replayed>,
 }
 
+impl Opening {
+    /// With another message in the place of one that is all there is.
+    pub(super) fn heard(self, heard: impl FnOnce(Message) -> Message) -> Self {
+        match self.events {
+            None => Self {
+                message: heard(self.message),
+                events: None,
+            },
+            Some(_) => self,
+        }
+    }
+}
+
 /// The same after the interceptors had their say, if they have one.
 pub(super) enum Judged {
     /// The body of an answer in JSON, which is the upstream's own (if it is to be shown) or an error.

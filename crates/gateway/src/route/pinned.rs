@@ -1,242 +1,228 @@
 //! Servers of which the configuration says what they speak (`era`): nobody asks them, so that whoever meets
-//! one that speaks something else is told where that was said.
+//! one that speaks something else is told where that was said. What tells is how a server answers
+//! `initialize` and `server/discover`, and nothing else: other errors have other causes.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
 use thinpipe_proto::bridge::shape::error_code;
+use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::{Binding, Revision};
-use thinpipe_proto::rpc::{Message, code, elements, member, splice, string};
-use thinpipe_transport::body::Body;
-use thinpipe_transport::server::{Answer, Content};
+use thinpipe_proto::rpc::{Kind, Message, code, elements, member, splice, string};
+use thinpipe_transport::upstream::UpstreamResponse;
+use thinpipe_transport::upstream::pipe::PipeError;
 
 use super::Route;
-use super::multiplex::DISCOVER;
+use super::server::spoken;
+use crate::clock::now;
 use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
-use crate::stats::MethodClass;
+use crate::pipe::Spoken;
+use crate::relay::Edit;
+use crate::sync::lock;
 
-/// How it is said that a server answered `initialize` and opened no session.
-const REFUSALS: [&str; 4] = [
-    "refused to initialize a session",
-    "refused a message with status",
-    "opened no event stream, but answered with status",
-    "does not begin with an endpoint",
-];
+/// The log is not told again before this, however many clients come.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
-/// What the configuration says that a server speaks.
-#[derive(Clone, Copy)]
-struct Pin {
-    /// The value of `era`.
-    era: &'static str,
-    is_modern: bool,
+/// When the log was last told that a server speaks against its pin.
+#[derive(Debug, Default)]
+pub(super) struct Told(Mutex<Option<Instant>>);
+
+impl Told {
+    /// Whether it is time to tell it. Now it counts as told.
+    fn is_due(&self) -> bool {
+        let (mut last, now) = (lock(&self.0), now());
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= TOLD_AGAIN);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
 }
 
 /// What the answer of a server says against its pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seems {
+pub(super) enum Seems {
     Modern,
     Sessions,
     /// What was expected is not there.
     Other,
 }
 
-impl Pin {
-    fn of(spec: &UpstreamSpec) -> Option<Self> {
-        let (era, is_modern) = match &spec.reached {
-            Reached::Http(http) => match http.pin? {
-                Binding::HttpSse => ("http+sse", false),
-                Binding::Sessions => ("streamable", false),
-                Binding::Stateless => ("stateless", true),
-            },
-            Reached::Stdio(program) => match program.pin? {
-                ProgramEra::Legacy => ("legacy", false),
-                ProgramEra::Modern => ("modern", true),
-            },
-        };
-        Some(Self { era, is_modern })
-    }
+/// What a server was asked that tells what it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    Initialize,
+    Discover,
+}
 
-    /// What is added to the text of an error.
-    fn doubt(self, seems: Seems) -> String {
-        let says = match self.era {
-            "http+sse" => "speaks HTTP+SSE",
-            "stateless" | "modern" => "speaks 2026-07-28",
-            _ => "has sessions (up to 2025-11-25)",
-        };
-        let seems = match seems {
-            Seems::Modern => "it seems to speak 2026-07-28",
-            Seems::Sessions => "it seems to have sessions (up to 2025-11-25)",
-            Seems::Other => "it does not seem to",
-        };
-        format!(
-            "; the setting `era = \"{}\"` says that this server {says}, but {seems}: without the \
-             setting it is asked, and `thinpipe doctor` tells what it speaks",
-            self.era
-        )
-    }
-
-    /// What a whole answer with an error says against it, if anything.
-    fn contradicted(self, status: StatusCode, body: &Bytes, class: MethodClass) -> Option<Seems> {
-        let (opens, discovers) = (is(class, "initialize"), is(class, DISCOVER));
-        if status.is_success() && !opens && !discovers {
+impl Question {
+    /// What the server seems to speak that answers with this error; `None`: it may well be what it was taken for.
+    pub(super) fn refused(self, answer: &Message) -> Option<Seems> {
+        if answer.kind() != Kind::ErrorResponse {
             return None;
         }
-        let message = Message::parse(body.clone()).ok();
-        let error = message.as_ref().and_then(Message::error);
-        let Some(error) = error else {
-            // A server of another kind, or none.
-            let is_denied = matches!(status.as_u16(), 400 | 404 | 405 | 406 | 415 | 422);
-            return is_denied.then_some(Seems::Other);
-        };
-        let number = error_code(&error)?;
-        if let Some(named) = named(&error, number) {
-            return (named != self.is_modern).then_some(if named {
-                Seems::Modern
-            } else {
-                Seems::Sessions
-            });
-        }
-        if is_ours(&error) {
-            return was_refused(&error).then_some(Seems::Other);
-        }
-        match (self.is_modern, number) {
-            (true, code::METHOD_NOT_FOUND) => discovers.then_some(Seems::Sessions),
-            (true, code::SERVER_ERROR | code::INVALID_REQUEST) => {
-                speaks_of_sessions(&error).then_some(Seems::Sessions)
+        let error = answer.error()?;
+        match (self, error_code(&error)?) {
+            // No others give these.
+            (Self::Initialize, code::HEADER_MISMATCH | code::MISSING_CAPABILITY) => {
+                Some(Seems::Modern)
             }
-            (false, code::METHOD_NOT_FOUND) => opens.then_some(Seems::Modern),
+            (Self::Initialize, _) => {
+                (spoken(answer.source()) == Some(Spoken::Stateless)).then_some(Seems::Modern)
+            }
+            (Self::Discover, code::UNSUPPORTED_VERSION) => {
+                names_sessions_only(&error).then_some(Seems::Sessions)
+            }
+            // It is unknown, or comes in no session.
             (
-                false,
-                code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION,
-            ) => Some(Seems::Modern),
-            _ => None,
+                Self::Discover,
+                code::METHOD_NOT_FOUND | code::INVALID_REQUEST | code::SERVER_ERROR,
+            ) => Some(Seems::Sessions),
+            (Self::Discover, _) => None,
         }
     }
+}
+
+/// What is added to the text of an error, if the server is pinned.
+fn doubt(spec: &UpstreamSpec, seems: Seems) -> Option<String> {
+    let era = match &spec.reached {
+        Reached::Http(http) => match http.pin? {
+            Binding::HttpSse => "http+sse",
+            Binding::Sessions => "streamable",
+            Binding::Stateless => "stateless",
+        },
+        Reached::Stdio(program) => match program.pin? {
+            ProgramEra::Legacy => "legacy",
+            ProgramEra::Modern => "modern",
+        },
+    };
+    let says = match era {
+        "http+sse" => "speaks HTTP+SSE",
+        "stateless" | "modern" => "speaks 2026-07-28",
+        _ => "has sessions (up to 2025-11-25)",
+    };
+    let seems = match seems {
+        Seems::Modern => "it seems to speak 2026-07-28",
+        Seems::Sessions => "it seems to have sessions (up to 2025-11-25)",
+        Seems::Other => "it does not seem to",
+    };
+    Some(format!(
+        "; the setting `era = \"{era}\"` says that this server {says}, but {seems}: without the \
+         setting it is asked, and `thinpipe doctor` tells what it speaks"
+    ))
 }
 
 impl Route {
-    /// An answer as it is, or, if it speaks against what the configuration says of the server, with a word of
-    /// that in its error.
-    pub(super) fn doubting_pin(
-        &self,
-        answered: Result<Answer, Failure>,
-        class: MethodClass,
-    ) -> Result<Answer, Failure> {
-        // What is passed on unread is believed by its type.
-        let is_told = |answer: &Answer| match answer.body {
-            Body::Stream(_) => matches!(answer.content, Content::Other(_)),
-            Body::Full(_) | Body::Empty => answer.content != Content::EventStream,
-        };
-        match (answered, Pin::of(&self.spec)) {
-            (Err(mut failure), Some(pin)) if is_opposing(failure.reason, class) => {
-                let seems = match (failure.reason, pin.is_modern) {
-                    (Reason::Binding, true) => Seems::Sessions,
-                    (Reason::Binding, false) => Seems::Modern,
-                    _ => Seems::Other,
-                };
-                failure.text.push_str(&pin.doubt(seems));
-                Err(failure)
-            }
-            (Ok(answer), Some(pin)) if is_told(&answer) => self.doubting(answer, pin, class),
-            (answered, _) => answered,
-        }
-    }
-
-    fn doubting(
-        &self,
-        mut answer: Answer,
-        pin: Pin,
-        class: MethodClass,
-    ) -> Result<Answer, Failure> {
-        let body = match &answer.body {
-            Body::Full(body) => body.clone(),
-            Body::Empty | Body::Stream(_) => Bytes::new(),
-        };
-        let Some(seems) = pin.contradicted(answer.status, &body, class) else {
-            return Ok(answer);
-        };
-        let doubt = pin.doubt(seems);
-        let amended = amended(&body, &doubt);
-        if amended.is_none() && (is(class, "initialize") || is(class, DISCOVER)) {
-            let text = format!(
-                "{} answers {} and no MCP message{doubt}",
-                self.name(),
-                answer.status
+    /// The server has spoken against its pin: what is to be said of that beside its error. `None`: it has no
+    /// pin.
+    pub(super) fn doubt(&self, seems: Seems) -> Option<String> {
+        let doubt = doubt(&self.spec, seems)?;
+        if self.told.is_due() {
+            tracing::warn!(
+                upstream = self.name(),
+                url = self.url(),
+                "the server speaks against the configuration{doubt}"
             );
-            return Err(Failure::new(Reason::Binding, text));
         }
-        tracing::warn!(
-            upstream = self.name(),
-            url = self.url(),
-            status = answer.status.as_u16(),
-            "an answer speaks against the configuration{doubt}"
-        );
-        // R245: else it passes as it is.
-        if let Some(amended) = amended {
-            answer.body = amended.into();
+        Some(doubt)
+    }
+
+    /// A failure that the server's answer led to, which speaks against its pin.
+    pub(super) fn doubted(&self, mut failure: Failure, seems: Seems) -> Failure {
+        failure
+            .text
+            .push_str(&self.doubt(seems).unwrap_or_default());
+        failure
+    }
+
+    /// A failure of opening its session that came of this.
+    pub(super) fn not_opened(&self, error: &PipeError) -> Failure {
+        let failure = Failure::from(error);
+        match denies(error) {
+            true => self.doubted(failure, Seems::Other),
+            false => failure,
         }
-        Ok(answer)
+    }
+
+    /// What the server has answered to this, as it is or, if it speaks against the pin, with a word of that in its
+    /// error.
+    pub(super) fn heard(&self, answer: Message, to: Question) -> Message {
+        let seems = to.refused(&answer);
+        let doubt = seems.and_then(|seems| self.doubt(seems));
+        let amended = doubt.and_then(|doubt| amended(&answer, &doubt));
+        let amended = amended.and_then(|amended| Message::parse(amended).ok());
+        amended.unwrap_or(answer)
+    }
+
+    /// The failure of an exchange in which a server that is pinned was asked what tells what it speaks, and this
+    /// came back, which is no MCP message; `None`: that says nothing against the pin.
+    pub(super) fn denied(&self, response: &UpstreamResponse) -> Option<Failure> {
+        let (status, media_type) = (response.status, response.media_type);
+        if !self.is_pinned() || media_type == MediaType::Json || !is_denial(status) {
+            return None;
+        }
+        let text = format!("{} answers {status} and no MCP message", self.name());
+        Some(self.doubted(Failure::new(Reason::Binding, text), Seems::Other))
+    }
+
+    /// The same of what looked like one, and cannot be read.
+    pub(super) fn not_read(&self, status: StatusCode, failure: Failure) -> Failure {
+        match is_denial(status) {
+            true => self.doubted(failure, Seems::Other),
+            false => failure,
+        }
+    }
+
+    /// What looks at the refusal of `initialize`, if the server is pinned.
+    pub(super) fn refusing(self: &Arc<Self>) -> Option<Arc<dyn Edit>> {
+        self.is_pinned()
+            .then(|| Arc::new(Refusing(Arc::clone(self))) as _)
     }
 }
 
-fn is(class: MethodClass, method: &str) -> bool {
-    class == MethodClass::of(Some(method))
+/// See [`Route::refusing`].
+struct Refusing(Arc<Route>);
+
+impl Edit for Refusing {
+    fn edit(&self, message: Message) -> Option<Message> {
+        Some(self.0.heard(message, Question::Initialize))
+    }
+
+    fn not_read(&self, status: StatusCode, failure: Failure) -> Failure {
+        self.0.not_read(status, failure)
+    }
 }
 
-/// Failures that a server of another kind than was expected leads to.
-fn is_opposing(reason: Reason, class: MethodClass) -> bool {
-    let begins = is(class, "initialize") || is(class, DISCOVER);
-    match reason {
-        Reason::Invalid | Reason::NotFound | Reason::Binding => true,
-        // Some programs end over a first message that they do not know.
-        Reason::StreamLost => begins,
+/// Whether a status says that there is nothing of the kind that was asked for. A server that is down, busy or
+/// wants to know who asks says nothing of what it speaks.
+pub(super) fn is_denial(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 404 | 405 | 406 | 415 | 422)
+}
+
+/// Whether a server that answers so has no such sessions.
+pub(super) fn denies(error: &PipeError) -> bool {
+    match error {
+        PipeError::NotAStream { status, .. } => status.is_success() || is_denial(*status),
+        PipeError::Refused { status, .. } => is_denial(*status),
+        PipeError::NotAnEndpoint { .. } => true,
         _ => false,
     }
 }
 
-/// Whether a refusal names revisions of one era only: `true` if that is 2026-07-28 or later.
-fn named(error: &Bytes, number: i32) -> Option<bool> {
-    if number != code::UNSUPPORTED_VERSION {
-        return None;
-    }
-    let listed = member(&member(error, "data")?, "supported")?;
+/// Whether a refusal of a revision names some, and none without sessions.
+fn names_sessions_only(error: &Bytes) -> bool {
+    let listed = member(error, "data").and_then(|data| member(&data, "supported"));
+    let listed = listed.and_then(|listed| elements(&listed).ok());
     let known = |version: &Bytes| Revision::from_bytes(string(version)?.as_bytes());
-    let revisions: Vec<_> = elements(&listed).ok()?.iter().filter_map(known).collect();
-    let modern = revisions.iter().filter(|it| it.is_modern()).count();
-    let is_of_one = !revisions.is_empty() && (modern == 0 || modern == revisions.len());
-    is_of_one.then_some(modern > 0)
-}
-
-/// Whether the gateway itself says it.
-fn is_ours(error: &Bytes) -> bool {
-    let data = member(error, "data");
-    data.is_some_and(|data| {
-        member(&data, "reason").is_some() && member(&data, "upstream").is_some()
-    })
-}
-
-/// Whether it says that the server answered, and did not open a session: one that is down says nothing of what
-/// it speaks.
-fn was_refused(error: &Bytes) -> bool {
-    let text = member(error, "message");
-    let text = text.as_ref().and_then(|text| string(text));
-    text.is_some_and(|text| REFUSALS.iter().any(|refusal| text.contains(refusal)))
-}
-
-/// Whether it is about what no server of 2026-07-28 has: "Missing session ID", "Server not initialized", as those
-/// that have sessions say in so many words.
-fn speaks_of_sessions(error: &Bytes) -> bool {
-    let text = member(error, "message");
-    let text = text.as_ref().and_then(|text| string(text));
-    text.is_some_and(|text| {
-        let text = text.to_ascii_lowercase();
-        text.contains("session") || text.contains("initiali")
-    })
+    let revisions: Vec<_> = listed.iter().flatten().filter_map(known).collect();
+    !revisions.is_empty() && !revisions.iter().any(|revision| revision.is_modern())
 }
 
 /// A message with more at the end of its error's text; `None`: it has no such text.
-fn amended(body: &Bytes, more: &str) -> Option<Bytes> {
-    let message = Message::parse(body.clone()).ok()?;
+fn amended(message: &Message, more: &str) -> Option<Bytes> {
     let text = member(&message.error()?, "message")?;
     let amended = format!("{}{more}", string(&text)?);
     let amended = serde_json::to_vec(&amended).ok()?;
@@ -247,129 +233,53 @@ fn amended(body: &Bytes, more: &str) -> Option<Bytes> {
 mod tests {
     use super::*;
 
-    const STATELESS: Pin = Pin {
-        era: "stateless",
-        is_modern: true,
-    };
-    const SESSIONS: Pin = Pin {
-        era: "streamable",
-        is_modern: false,
-    };
-
-    fn error(code: i32, data: &str) -> Bytes {
+    fn error(code: i32, data: &str) -> Message {
         let text = format!(
             r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":"no \"m\"","data":{data}}}}}"#
         );
-        text.into()
+        Message::parse(text.into()).unwrap()
     }
 
     #[test]
     fn answers_of_another_kind_of_server_are_told_from_errors() {
-        let [call, discover, initialize] =
-            ["tools/call", DISCOVER, "initialize"].map(|method| MethodClass::of(Some(method)));
-        let session = |code| {
-            let text = String::from_utf8(error(code, "null").to_vec()).unwrap();
-            Bytes::from(text.replace("no", "Missing Session ID"))
-        };
+        use Question::{Discover, Initialize};
         let named = |versions: &str| error(-32022, &format!(r#"{{"supported":[{versions}]}}"#));
-        let ours = |text: &str| {
-            let error = error(
-                -32603,
-                r#"{"reason":"upstream_unavailable","upstream":"u"}"#,
-            );
-            let text = String::from_utf8(error.to_vec())
-                .unwrap()
-                .replace("no", text);
-            Bytes::from(text)
-        };
-        for (pin, class, status, body, seems) in [
-            (STATELESS, call, 400, session(-32000), Some(Seems::Sessions)),
-            (STATELESS, call, 400, session(-32600), Some(Seems::Sessions)),
-            (STATELESS, call, 200, error(-32602, "null"), None),
-            (STATELESS, call, 400, error(-32000, "null"), None),
-            (STATELESS, call, 404, error(-32601, "null"), None),
-            (
-                STATELESS,
-                discover,
-                404,
-                error(-32601, "null"),
-                Some(Seems::Sessions),
-            ),
-            (
-                STATELESS,
-                call,
-                400,
-                named("\"2025-06-18\""),
-                Some(Seems::Sessions),
-            ),
-            (STATELESS, call, 400, named("\"2026-07-28\""), None),
-            (
-                STATELESS,
-                call,
-                422,
-                Bytes::from("expect initialize"),
-                Some(Seems::Other),
-            ),
-            (STATELESS, call, 502, Bytes::from("<html>"), None),
-            (
-                STATELESS,
-                call,
-                200,
-                Bytes::from(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
-                None,
-            ),
-            (
-                SESSIONS,
-                initialize,
-                400,
-                named("\"2026-07-28\""),
-                Some(Seems::Modern),
-            ),
-            (
-                SESSIONS,
-                initialize,
-                400,
-                named("\"2026-07-28\",\"2025-06-18\""),
-                Some(Seems::Modern),
-            ),
-            (
-                SESSIONS,
-                initialize,
-                400,
-                error(-32020, "null"),
-                Some(Seems::Modern),
-            ),
-            (
-                SESSIONS,
-                initialize,
-                200,
-                error(-32601, "null"),
-                Some(Seems::Modern),
-            ),
-            (SESSIONS, call, 200, error(-32601, "null"), None),
-            (SESSIONS, call, 400, error(-32000, "null"), None),
-            (
-                SESSIONS,
-                call,
-                502,
-                ours("u refused a message with status 404"),
-                Some(Seems::Other),
-            ),
-            (SESSIONS, call, 502, ours("connection refused"), None),
+        for (asked, answer, seems) in [
+            (Discover, error(-32000, "null"), Some(Seems::Sessions)),
+            (Discover, error(-32600, "null"), Some(Seems::Sessions)),
+            (Discover, error(-32601, "null"), Some(Seems::Sessions)),
+            (Discover, error(-32602, "null"), None),
+            (Discover, error(-32603, "null"), None),
+            (Discover, error(-32020, "null"), None),
+            (Discover, named("\"2025-06-18\""), Some(Seems::Sessions)),
+            (Discover, named("\"2026-07-28\""), None),
+            (Discover, named("\"2026-07-28\",\"2025-06-18\""), None),
+            (Discover, named(""), None),
+            (Initialize, named("\"2026-07-28\""), Some(Seems::Modern)),
+            (Initialize, named("\"2025-06-18\""), None),
+            (Initialize, error(-32020, "null"), Some(Seems::Modern)),
+            (Initialize, error(-32601, "null"), Some(Seems::Modern)),
+            (Initialize, error(-32000, "null"), None),
+            (Initialize, error(-32602, "null"), None),
         ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            let found = pin.contradicted(status, &body, class);
-            assert_eq!(found, seems, "{} {status} {body:?}", pin.era);
+            let source = answer.source();
+            assert_eq!(asked.refused(&answer), seems, "{asked:?} {source:?}");
         }
     }
 
     /// What the server says stays as it was, code, data and all.
     #[test]
     fn an_error_gets_a_word_more() {
-        let body = error(-32000, r#"{"a":1.0}"#);
-        let amended = amended(&body, "; \"more\"").unwrap();
+        let amended = amended(&error(-32000, r#"{"a":1.0}"#), "; \"more\"").unwrap();
         let expected = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no \"m\"; \"more\"","data":{"a":1.0}}}"#;
         assert_eq!(amended, expected);
-        assert_eq!(super::amended(&Bytes::from("<html>"), "x"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_is_told_once_in_a_while() {
+        let told = Told::default();
+        assert_eq!([told.is_due(), told.is_due()], [true, false]);
+        tokio::time::advance(TOLD_AGAIN).await;
+        assert_eq!([told.is_due(), told.is_due()], [true, false]);
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::calls::OverHttp;
 use super::initialize::is_unknown_here;
 use super::opening::negotiated;
+use super::pinned::Seems;
 use super::{Incoming, Route};
 use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
@@ -274,7 +275,7 @@ impl Route {
             if matches!(error, PipeError::Upstream(_)) {
                 self.health.suspect();
             }
-            Failure::from(&error)
+            self.not_opened(&error)
         })
     }
 
@@ -370,7 +371,8 @@ impl Route {
                         "{} has no initialize: it speaks 2026-07-28 without sessions only",
                         self.name()
                     );
-                    return Err(Failure::new(Reason::Binding, text).into());
+                    let failure = Failure::new(Reason::Binding, text);
+                    return Err(self.doubted(failure, Seems::Modern).into());
                 }
             }
             (Err(_), Some(End::UpstreamLost(_) | End::InitializeUnanswered)) => {

@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 
 use super::Route;
 use super::multiplex::DISCOVER;
+use super::pinned::Question;
+use crate::failure::Failure;
 use crate::relay::Edit;
 
 /// The request, as far as it says what of the answer is shown.
@@ -55,9 +58,17 @@ impl Edit for Shown {
             }
             Kind::Notification => Some(message),
             Kind::Response | Kind::ErrorResponse if self.names_versions => {
-                Some(self.route.with_versions(message))
+                let message = self.route.with_versions(message);
+                Some(self.route.heard(message, Question::Discover))
             }
             Kind::Response | Kind::ErrorResponse => Some(message),
+        }
+    }
+
+    fn not_read(&self, status: StatusCode, failure: Failure) -> Failure {
+        match self.names_versions {
+            true => self.route.not_read(status, failure),
+            false => failure,
         }
     }
 }

@@ -10,7 +10,7 @@ use thinpipe_proto::session::Principal;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
-use super::multiplex::purpose_of;
+use super::multiplex::{DISCOVER, purpose_of};
 use super::send::posted;
 use super::{Incoming, Route, body_failure};
 use crate::cache::{Asked, tap};
@@ -65,6 +65,11 @@ impl Route {
         let response = self
             .send_stateless(call, &context, &message, &received)
             .await?;
+        if message.method() == Some(DISCOVER)
+            && let Some(denied) = self.denied(&response)
+        {
+            return Err(denied);
+        }
         let is_refused_call =
             response.status == StatusCode::BAD_REQUEST && message.method() == Some("tools/call");
         let response = match asked {

@@ -16,6 +16,7 @@ use thinpipe_transport::server::conversation::{Conversation, ConversationConfig}
 use thinpipe_transport::server::event_buffer::EventBufferConfig;
 use thinpipe_transport::server::{Answer, Session, SessionSlot};
 
+use super::pinned::Question;
 use super::sessionless::settle_alone;
 use super::{Incoming, Route, random};
 use crate::clock::now;
@@ -85,10 +86,14 @@ impl Route {
         let answer = asked.map_err(|error: crate::modern::CallError| error.failure)?;
         let result = answer.as_ref().and_then(Message::result);
         result.ok_or_else(|| {
-            let error = answer.and_then(|answer| answer.error()).unwrap_or_default();
+            let error = answer.as_ref().and_then(Message::error).unwrap_or_default();
             let error = String::from_utf8_lossy(&error);
             let text = format!("{} refuses server/discover: {error}", self.name());
-            Failure::new(Reason::Invalid, text)
+            let failure = Failure::new(Reason::Invalid, text);
+            match answer.and_then(|answer| Question::Discover.refused(&answer)) {
+                Some(seems) => self.doubted(failure, seems),
+                None => failure,
+            }
         })
     }
 

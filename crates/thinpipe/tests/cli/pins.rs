@@ -1,7 +1,7 @@
 //! Servers that speak something else than the configuration says, or something else than they did.
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Client, Era, Upstream, rpc};
+use thinpipe_testkit::{Client, Era, Script, Upstream, rpc};
 
 use crate::support::{Gateway, Sample, temporary};
 
@@ -59,11 +59,141 @@ async fn k1_a_wrong_pin_is_named_where_it_hurts() {
                 assert!(text.contains(word), "{speaks:?} {era}: {error}");
             }
         }
-        let said = gateway.program.said_until(&setting);
+        if !["stateless", "modern"].contains(&era) {
+            // The session that it needs is not opened, whatever is asked first.
+            let client = Client::new(&gateway.url);
+            let call = rpc::modern_call(1, "echo");
+            let error = client.post_modern(&call).await.answer().await;
+            let text = error["error"]["message"].as_str().unwrap_or_default();
+            assert!(text.contains(&setting), "{speaks:?} {era}: {error}");
+        }
+        let (_, said) = stopped(gateway).await;
         let warned = said
             .lines()
-            .any(|line| line.contains(" WARN ") && line.contains(&setting));
-        assert!(warned, "{said}");
+            .filter(|line| line.contains(" WARN ") && line.contains(AGAINST));
+        let warned: Vec<_> = warned.collect();
+        assert!(
+            warned.len() == 1 && warned[0].contains(&setting),
+            "once, however many clients: {said}"
+        );
+    }
+}
+
+/// How the log says that a server speaks against its pin.
+const AGAINST: &str = "speaks against the configuration";
+
+/// What the gateway has said. What it ends at the server runs here.
+async fn stopped(gateway: Gateway) -> (usize, String) {
+    let stopping = tokio::task::spawn_blocking(|| told(gateway));
+    stopping.await.unwrap()
+}
+
+/// Everything that clients and log were told, where the server is what its `era` says.
+async fn with_a_right_pin(era: &str, speaks: Era, ask: impl AsyncFnOnce(&Upstream, &str)) {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| {
+        behaviour.era = speaks;
+        behaviour.full = true;
+        behaviour.standalone = false;
+    });
+    let gateway = in_front(&format!("url = \"{}\"\nera = \"{era}\"", upstream.url()));
+    ask(&upstream, &gateway.url).await;
+    let (_, said) = stopped(gateway).await;
+    let blames = said.contains(AGAINST) || said.contains("era = ");
+    assert!(!blames, "{era}: {said}");
+}
+
+/// The error that a client of 2026-07-28 gets for this call.
+async fn refused(client: &Client, call: &rpc::Modern, headers: &[(&str, &str)]) -> (u16, Value) {
+    let posting = headers
+        .iter()
+        .fold(client.post_modern(call), |posting, (name, value)| {
+            posting.header(name, value)
+        });
+    let mut response = posting.await;
+    let error = response.answer().await["error"].clone();
+    let text = error["message"].as_str().unwrap_or_default();
+    assert!(!text.is_empty() && !text.contains("era = "), "{error}");
+    (response.status, error)
+}
+
+/// K1, R124: what is wrong with a call is not laid to a setting, whoever refuses it.
+#[tokio::test]
+async fn k1_a_wrong_header_speaks_against_no_pin() {
+    for (era, speaks) in [
+        ("stateless", Era::Stateless),
+        ("stateless", Era::Both),
+        ("streamable", Era::Sessions),
+    ] {
+        with_a_right_pin(era, speaks, async |_, url| {
+            let client = Client::new(url);
+            let list = rpc::modern(1, "tools/list", json!({}));
+            client.post_modern(&list).await.answer().await;
+            let params = json!({"name": "region", "arguments": {"region": "eu"}});
+            let call = rpc::modern(2, "tools/call", params);
+            let wrong = [("Mcp-Param-Region", "us")];
+            let (status, error) = refused(&client, &call, &wrong).await;
+            assert_eq!((status, error["code"].as_i64()), (400, Some(-32020)));
+        })
+        .await;
+    }
+}
+
+/// K1, R237: neither is what a client cannot be asked for, nor that its call is redirected.
+#[tokio::test]
+async fn k1_a_refused_call_speaks_against_no_pin() {
+    with_a_right_pin("streamable", Era::Sessions, async |upstream, url| {
+        let client = Client::new(url);
+        let forms = rpc::modern_call(1, "needs_url").declaring(&json!({"elicitation": {}}));
+        let (status, error) = refused(&client, &forms, &[]).await;
+        assert_eq!((status, error["code"].as_i64()), (400, Some(-32021)));
+        let elsewhere = Script::status(307).header("Location", "http://127.0.0.1:1/mcp");
+        upstream.on("tools/call", elsewhere);
+        let mut client = Client::new(url);
+        client.initialize("2025-11-25").await;
+        let answer = client.post(rpc::call(2, "echo")).await.answer().await;
+        let text = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(!text.is_empty() && !text.contains("era = "), "{answer}");
+    })
+    .await;
+}
+
+/// K1: a server of sessions need have no standalone stream.
+#[tokio::test]
+async fn k1_a_server_without_a_standalone_stream_speaks_against_no_pin() {
+    with_a_right_pin("streamable", Era::Sessions, async |_, url| {
+        let mut client = Client::new(url);
+        client.initialize("2025-11-25").await;
+        assert_eq!(client.get().await.status, 405);
+    })
+    .await;
+}
+
+/// R245: what a server says of sessions in its own errors stays what it said.
+#[tokio::test]
+async fn r245_errors_of_a_pinned_server_keep_their_text() {
+    for (era, speaks) in [("stateless", Era::Stateless), ("streamable", Era::Sessions)] {
+        with_a_right_pin(era, speaks, async |upstream, url| {
+            let mut client = Client::new(url);
+            if speaks == Era::Sessions {
+                client.initialize("2025-11-25").await;
+            }
+            for (code, text) in [
+                (-32000, "no session with the database"),
+                (-32600, "the tool is not initialized"),
+                (-32601, "Method not found"),
+            ] {
+                upstream.on("tools/call", Script::error(400, code, text));
+                let mut response = match speaks {
+                    Era::Sessions => client.post(rpc::call(2, "echo")).await,
+                    _ => client.post_modern(&rpc::modern_call(2, "echo")).await,
+                };
+                let error = response.answer().await["error"].clone();
+                assert_eq!(response.status, 400, "{error}");
+                assert_eq!(error, json!({"code": code, "message": text}));
+            }
+        })
+        .await;
     }
 }
 
@@ -113,9 +243,7 @@ async fn k1_what_is_found_out_later_is_said() {
             };
             assert!(answer["result"].is_object(), "{answer}");
         }
-        // Its session is ended at the server, which runs here.
-        let stopping = tokio::task::spawn_blocking(|| told(gateway));
-        let (times, said) = stopping.await.unwrap();
+        let (times, said) = stopped(gateway).await;
         assert_eq!(times, 1, "{said}");
         let speaks = if is_modern {
             "stateless"
