@@ -332,7 +332,7 @@ impl Route {
             None => self.ask_once().await,
         };
         if let Ok(verdict) = &found {
-            self.era().news.are(&describe(verdict));
+            self.era().news.are(&verdict.speaks);
         }
         found.map_err(|failure| failure.text)
     }
@@ -366,7 +366,7 @@ impl Route {
         if let Ok(verdict) = found.as_ref()
             && self.upstream().is_some()
         {
-            self.tell_spoken(&describe(verdict));
+            self.tell_spoken(verdict);
         }
         found
     }
