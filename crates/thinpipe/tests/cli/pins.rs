@@ -85,7 +85,7 @@ const AGAINST: &str = "speaks against the configuration";
 /// What the gateway has said. What it ends at the server runs here.
 async fn stopped(gateway: Gateway) -> (usize, String) {
     let stopping = tokio::task::spawn_blocking(|| told(gateway));
-    stopping.await.unwrap()
+    stopping.await.expect("it stops")
 }
 
 /// Everything that clients and log were told, where the server is what its `era` says.
@@ -94,7 +94,6 @@ async fn with_a_right_pin(era: &str, speaks: Era, ask: impl AsyncFnOnce(&Upstrea
     upstream.set(|behaviour| {
         behaviour.era = speaks;
         behaviour.full = true;
-        behaviour.standalone = false;
     });
     let gateway = in_front(&format!("url = \"{}\"\nera = \"{era}\"", upstream.url()));
     ask(&upstream, &gateway.url).await;
@@ -161,7 +160,9 @@ async fn k1_a_refused_call_speaks_against_no_pin() {
 /// K1: a server of sessions need have no standalone stream.
 #[tokio::test]
 async fn k1_a_server_without_a_standalone_stream_speaks_against_no_pin() {
-    with_a_right_pin("streamable", Era::Sessions, async |_, url| {
+    with_a_right_pin("streamable", Era::Sessions, async |upstream, url| {
+        // Without a word, as most do it.
+        upstream.on("GET", Script::status(405).header("Allow", "POST, DELETE"));
         let mut client = Client::new(url);
         client.initialize("2025-11-25").await;
         assert_eq!(client.get().await.status, 405);
@@ -252,6 +253,36 @@ async fn k1_what_is_found_out_later_is_said() {
         };
         let line = said.lines().find(|line| line.contains(ANSWERED)).unwrap();
         assert!(line.contains(" INFO ") && line.contains(speaks), "{line}");
+    }
+}
+
+/// K1: it is said once too where clients of both eras come, whoever is first; what is not known of the server's
+/// sessions is no reason to say it again.
+#[tokio::test]
+async fn k1_what_it_speaks_is_said_once_to_clients_of_both_eras() {
+    let upstream = Upstream::start().await;
+    upstream.set(|behaviour| behaviour.era = Era::Sessions);
+    let reached = format!(
+        "url = \"{}\"\nhealth = {{ interval = \"0s\" }}",
+        upstream.url()
+    );
+    let initialize = rpc::initialize(1, "2025-11-25");
+    let discover = rpc::modern(1, "server/discover", json!({}));
+    for order in [[false, true], [true, false]] {
+        upstream.die().await;
+        let gateway = in_front(&reached);
+        gateway.program.said_until("whatever it turns out to speak");
+        upstream.come_back();
+        let client = Client::new(&gateway.url);
+        for is_modern in order {
+            let answer = match is_modern {
+                true => client.post_modern(&discover).await.answer().await,
+                false => client.post(&initialize).await.answer().await,
+            };
+            assert!(answer["result"].is_object(), "{answer}");
+        }
+        let (times, said) = stopped(gateway).await;
+        assert_eq!(times, 1, "{order:?}: {said}");
     }
 }
 
