@@ -76,8 +76,9 @@ pub(crate) trait Owner: Send + Sync {
     /// The same of an answer without one, of a server that has a stream for each request.
     fn not_taken(&self, error: &PipeError) -> Option<String>;
 
-    /// It was reached, perhaps, but no session was opened.
-    fn never_opened(&self);
+    /// No session was opened. `had_pipe`: there was a way to the server, and it said nothing of use on it;
+    /// otherwise whoever [was to open](Self::open) one has said why there is none.
+    fn never_opened(&self, had_pipe: bool);
 
     /// No connection could be made.
     fn suspect(&self);

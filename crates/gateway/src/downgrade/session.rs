@@ -191,6 +191,11 @@ impl Session {
         let _ = self.sender.set(sender);
     }
 
+    /// Whether the server was ever reached.
+    pub(super) fn had_pipe(&self) -> bool {
+        self.sender.get().is_some()
+    }
+
     /// It cannot be reached: everybody who waits hears why.
     pub(super) fn not_opened(&self, failure: &Failure) {
         let (status, reason) = (failure.status().as_u16(), failure.reason.as_str());

@@ -314,7 +314,7 @@ impl Session {
         }
         if !was_open && matches!(end, Some(End::NotInitialized(_) | End::UpstreamLost(_))) {
             self.shared.undiscover();
-            owner.never_opened();
+            owner.never_opened(self.had_pipe());
         }
         self.shared.ended();
     }

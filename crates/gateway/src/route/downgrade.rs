@@ -181,10 +181,12 @@ impl Owner for Route {
         denies(error).then(doubt).flatten()
     }
 
-    fn never_opened(&self) {
+    fn never_opened(&self, had_pipe: bool) {
         match &self.server {
-            Server::Stdio(children) => children.start_failed(),
-            // It may speak something else by now.
+            // A start that fails counts by itself; a lack of room and a pause are none.
+            Server::Stdio(children) if had_pipe => children.start_failed(),
+            Server::Stdio(_) => {}
+            // It may speak something else by now, and not be reached for that reason.
             Server::Http(_) => self.era().contradicted_sessions(),
         }
     }
@@ -197,3 +199,6 @@ impl Owner for Route {
         self.answers.tools_changed();
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests;
