@@ -91,6 +91,8 @@ pub(crate) trait Owner: Send + Sync {
 pub(crate) struct Settings {
     pub(crate) upstream: Arc<str>,
     pub(crate) bridge: BridgeConfig,
+    /// The setting that bounds the sessions of all.
+    pub(crate) total_key: &'static str,
     pub(crate) clients: Clients,
     /// How long a request may stay without progress.
     pub(crate) idle: Duration,

@@ -84,14 +84,19 @@ impl Downgrade {
         if post.place.lifetime == Lifetime::Shared {
             return format!("the session with {name}, which all clients share, takes no more");
         }
+        let (max, total) = (pool.max, pool.total);
+        // Who may have all there are reaches what bounds all.
+        let text = if bound == Bound::Total || max >= total {
+            let key = self.settings.total_key;
+            format!("all {total} sessions with {name} are in use (`{key}`)")
+        } else {
+            format!(
+                "all {max} sessions with {name} that one principal may have are in use (`session_pool.max`)"
+            )
+        };
         if bound == Bound::Total {
-            let total = pool.total;
-            return format!("all {total} sessions with {name} are in use (`session_pool.total`)");
+            return text;
         }
-        let max = pool.max;
-        let text = format!(
-            "all {max} sessions with {name} that one principal may have are in use (`session_pool.max`)"
-        );
         match self.parked.count_of(&post.client) {
             // Where all messages come in one row, a question is told from others by its session alone.
             waiting @ 1.. if post.place.channel == Channel::Pipe => format!(

@@ -1,6 +1,7 @@
 //! Servers that are child processes: how many there are, and when another may be started.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use thinpipe_proto::bridge::Sharing;
 use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
+use tokio::sync::Notify;
 
 use super::UpstreamSession;
 use crate::clock::now;
@@ -30,6 +32,8 @@ pub(crate) struct Children {
     starts: Mutex<Starts>,
     /// One that was started to be asked what it speaks, for whoever wants one next.
     spare: Mutex<Option<(Pipe, Instant)>>,
+    /// There is a spare one.
+    kept: Notify,
     speaks: Mutex<Option<Spoken>>,
     /// `None`: each client session has its own.
     shared: Option<SharedSessions>,
@@ -91,7 +95,9 @@ impl NotStarted {
         match self {
             Self::Failed(error) => Failure::from(&error),
             Self::Full { limit } => {
-                let text = format!("{name} runs for all the {limit} clients it may");
+                let text = format!(
+                    "{name} runs for all the {limit} clients it may (`process.max_children`)"
+                );
                 Failure::new(Reason::Overloaded, text)
             }
             Self::Pausing(pause) => {
@@ -109,6 +115,7 @@ impl Children {
             limit,
             starts: Mutex::default(),
             spare: Mutex::default(),
+            kept: Notify::new(),
             speaks: Mutex::default(),
             shared: is_shared.then(SharedSessions::default),
         }
@@ -140,10 +147,37 @@ impl Children {
         })
     }
 
+    /// The same. Where as many run as may, it waits for one of them to have ended, and no longer than so long:
+    /// a session that has ended for another's sake leaves a process that takes its time.
+    ///
+    /// # Errors
+    /// [`NotStarted`].
+    pub(crate) async fn start_within(&self, wait: Duration) -> Result<Pipe, NotStarted> {
+        let starting = async {
+            loop {
+                let mut kept = pin!(self.kept.notified());
+                // Registered before looking, or what is kept in between would be missed.
+                kept.as_mut().enable();
+                match self.start() {
+                    Err(NotStarted::Full { .. }) => {}
+                    started => return started,
+                }
+                tokio::select! {
+                    // Cancel-safe, both: whether there is room is looked at anew.
+                    () = self.upstream.fewer_than(self.limit) => {}
+                    () = kept => {}
+                }
+            }
+        };
+        let started = tokio::time::timeout(wait, starting).await;
+        started.unwrap_or(Err(NotStarted::Full { limit: self.limit }))
+    }
+
     /// Keeps one that was asked what it speaks and nothing else, for a while: it was asked for somebody's
     /// sake (protocol notes 1.4, "same child").
     pub(crate) fn keep(&self, pipe: Pipe) {
         *lock(&self.spare) = Some((pipe, now()));
+        self.kept.notify_waiters();
     }
 
     /// One that was kept in vain is not kept any longer.

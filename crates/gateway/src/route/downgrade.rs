@@ -41,13 +41,18 @@ pub(super) fn of(
     buffered: &ByteBudget,
 ) -> Result<Arc<Downgrade>, NotSealed> {
     let mut bridge = spec.bridge.clone();
-    if let Reached::Stdio(program) = &spec.reached {
+    let mut total_key = "session_pool.total";
+    if let Reached::Stdio(program) = &spec.reached
+        && program.max_children <= bridge.pool.total
+    {
         // Each session is a process: one that nobody uses makes room for one that is wanted.
-        bridge.pool.total = bridge.pool.total.min(program.max_children);
+        bridge.pool.total = program.max_children;
+        total_key = "process.max_children";
     }
     let settings = Settings {
         upstream: Arc::clone(spec.name()),
         bridge,
+        total_key,
         clients: spec.clients,
         idle: spec.request_timeout(),
         budget: buffered.clone(),
@@ -133,7 +138,8 @@ impl Owner for Route {
         Box::pin(async move {
             let upstream = match &self.server {
                 Server::Stdio(children) => {
-                    let started = children.start();
+                    // One that ends for this one's sake may take as long as it took to find it.
+                    let started = children.start_within(self.spec.bridge.pool.wait).await;
                     return started.map_err(|not| not.into_failure(self.name()));
                 }
                 Server::Http(upstream) => upstream,

@@ -6,6 +6,7 @@
 #[path = "../pipes/front.rs"]
 mod front;
 
+mod children;
 mod draining;
 mod errors;
 mod figures;

@@ -343,7 +343,7 @@ struct Rule {
     keys: &'static [&'static str],
 }
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     Rule {
         holds: |raw| matches!(raw.era, Some(RawEra::Stateless | RawEra::Modern)),
         why: "a server of 2026-07-28 has no sessions, asks within its answers, and says itself how long these may be kept",
@@ -403,9 +403,14 @@ const RULES: [Rule; 12] = [
         keys: &[
             "session_pool.max",
             "session_pool.total",
-            "session_pool.wait",
             "session_pool.roots",
         ],
+    },
+    Rule {
+        // A program may have to wait for a process to have ended.
+        holds: |raw| raw.sessions == Some(RawSharing::PerClient) && raw.command.is_none(),
+        why: "with `sessions = \"per_client\"` nobody shares",
+        keys: &["session_pool.wait"],
     },
     Rule {
         holds: |raw| raw.sessions == Some(RawSharing::Shared),

@@ -11,12 +11,13 @@ mod lines;
 mod output;
 mod rate;
 
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::process::Command;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,6 +59,8 @@ struct Shared {
     tasks: TaskTracker,
     stop: CancellationToken,
     counters: Counters,
+    /// One child runs less.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +89,7 @@ impl StdioUpstream {
                 tasks,
                 stop,
                 counters: Counters::default(),
+                ended: Notify::new(),
             }),
         }
     }
@@ -106,6 +110,20 @@ impl StdioUpstream {
             exited: counters.exited.load(Ordering::Relaxed),
             killed: counters.killed.load(Ordering::Relaxed),
             noise: counters.noise.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until fewer than `limit` children run. One that is being ended runs until it has ended. Dropping
+    /// the future changes nothing.
+    pub async fn fewer_than(&self, limit: usize) {
+        loop {
+            let mut ended = pin!(self.shared.ended.notified());
+            // Registered before looking, or what ends in between would be missed.
+            ended.as_mut().enable();
+            if self.stats().running < limit {
+                return;
+            }
+            ended.await;
         }
     }
 

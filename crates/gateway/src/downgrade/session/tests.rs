@@ -16,6 +16,7 @@ fn session() -> Arc<Session> {
     let settings = Settings {
         upstream: "up".into(),
         bridge: BridgeConfig::default(),
+        total_key: "session_pool.total",
         clients: Clients::Any,
         idle: Duration::from_secs(60),
         budget: ByteBudget::default(),

@@ -372,6 +372,21 @@ fn how_long_sessions_stay_can_be_said_where_nobody_shares() {
     );
 }
 
+/// A request may have to wait for a process to have ended, whoever it was of; at a URL it has nothing to wait for.
+#[test]
+fn how_long_a_request_waits_for_a_program_can_be_said_where_nobody_shares() {
+    let lines = "sessions = \"per_client\"\nsession_pool = { wait = \"9s\" }\n";
+    let program = format!("[[upstreams]]\ncommand = \"sh\"\n{lines}");
+    assert_eq!(only(&program).bridge.pool.wait, Duration::from_secs(9));
+    let shown = toml(&program).unwrap().to_toml().unwrap();
+    assert!(shown.contains("wait = \"9s\""), "{shown}");
+    upstream_says(
+        lines,
+        "upstreams[0].session_pool.wait: `session_pool.wait` means nothing here: with `sessions = \"per_client\"` nobody shares",
+        "remove it",
+    );
+}
+
 /// O19: the state is sealed where clients are told apart here and the server sees the gateway alone.
 #[test]
 fn o19_state_is_sealed_where_there_are_principals() {

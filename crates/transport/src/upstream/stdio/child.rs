@@ -280,6 +280,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.counters.exited.fetch_add(1, Ordering::Relaxed);
         self.0.counters.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended.notify_waiters();
     }
 }
 

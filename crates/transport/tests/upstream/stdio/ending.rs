@@ -116,6 +116,26 @@ async fn the_end_of_the_input_comes_first() {
     }
 }
 
+/// Whoever waits for room gets it when a child has ended, not when it is told to.
+#[tokio::test]
+async fn there_is_room_when_a_child_has_ended() {
+    let scripted = scripted("serve", |_| {});
+    let (first, _second) = (scripted.spawn(), scripted.spawn());
+    scripted.upstream.fewer_than(3).await;
+    let mut room = std::pin::pin!(scripted.upstream.fewer_than(2));
+    tokio::select! {
+        biased;
+        () = &mut room => panic!("two run"),
+        () = std::future::ready(()) => {}
+    }
+    drop(first);
+    room.await;
+    let StdioStats {
+        running, exited, ..
+    } = scripted.upstream.stats();
+    assert_eq!((running, exited), (1, 1));
+}
+
 /// SIGTERM comes next, to the whole group.
 #[tokio::test]
 async fn sigterm_comes_second() {
