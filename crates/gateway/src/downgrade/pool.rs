@@ -127,7 +127,9 @@ impl<S: Pooled> Pool<S> {
         open: &impl Fn() -> Arc<S>,
     ) -> Result<Result<Arc<S>, NoSession<E>>, Bound> {
         let mut holders = self.lock();
-        let entries = holders.each.entry(place.holder.clone()).or_default();
+        // One that has no session is not noted before it gets one.
+        let mut none = Vec::new();
+        let entries = holders.each.get_mut(&place.holder).unwrap_or(&mut none);
         entries.retain(|entry| !entry.session.is_over());
         let fits = |entry: &Entry<S>| place.is_any || entry.declared == place.declared;
         let preferred = entries.iter().position(|e| fits(e) && first(&e.session));
@@ -399,6 +401,21 @@ mod tests {
         sessions[0].users.store(0, Ordering::Relaxed);
         setup.take(&place("a", "3")).await.unwrap();
         assert_eq!(setup.pool.count(), 4);
+    }
+
+    /// T15: who is refused leaves nothing behind.
+    #[tokio::test(start_paused = true)]
+    async fn who_gets_no_session_is_not_noted() {
+        let setup = Setup::new(1);
+        for declared in ["1", "2"] {
+            setup.take(&place("a", declared)).await.unwrap();
+            setup.take(&place("b", declared)).await.unwrap();
+        }
+        for name in ["c", "d", "e"] {
+            let full = setup.take(&place(name, "{}")).await;
+            assert_eq!(full.err(), Some(NoSession::Full(Bound::Total)));
+        }
+        assert_eq!(setup.pool.lock().each.len(), 2);
     }
 
     /// One that is over is not offered anything, and takes no place.
