@@ -380,6 +380,12 @@ impl Downgrade {
         self.pool.freed();
     }
 
+    /// How often those who wait for a session were told to look.
+    #[cfg(test)]
+    fn freed_count(&self) -> u64 {
+        self.pool.changes()
+    }
+
     fn ended(&self) {
         self.pool.ended();
     }

@@ -191,6 +191,11 @@ impl<S: Pooled> Pool<S> {
         self.freed.notify_waiters();
     }
 
+    #[cfg(test)]
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// A session is over.
     pub(super) fn ended(&self) {
         let mut holders = self.lock();

@@ -73,6 +73,7 @@ struct Before {
     writes: usize,
     exchanges: usize,
     listens: usize,
+    calls: usize,
 }
 
 impl Session {
@@ -317,12 +318,16 @@ impl Session {
         let writes = state.writes.len() > before.writes;
         let is_over = state.end.is_some();
         let is_finished = state.machine.is_finished();
-        let has_less = state.machine.exchanges() < before.exchanges
-            || state.machine.listens() < before.listens;
+        // What the machine asks for itself keeps a session from being idle, and a call that was cancelled and
+        // may be running keeps it from taking others.
+        let mut has_less = state.machine.exchanges() < before.exchanges
+            || state.machine.listens() < before.listens
+            || state.machine.calls() < before.calls;
         let due = state.machine.poll_timeout();
         let mut is_earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
         let idle = state.machine.is_idle().then(now);
         if idle.is_some() != state.idle_since.is_some() {
+            has_less |= idle.is_some();
             state.idle_since = idle;
             is_earlier = true;
         }
@@ -374,6 +379,7 @@ impl State {
             writes: self.writes.len(),
             exchanges: self.machine.exchanges(),
             listens: self.machine.listens(),
+            calls: self.machine.calls(),
         }
     }
 

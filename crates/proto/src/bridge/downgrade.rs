@@ -402,6 +402,13 @@ impl Downgrading {
         self.listens.len()
     }
 
+    /// How many requests the server has not answered, those of the machine's own and cancelled ones that may be
+    /// running still included.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     /// What was dropped so far.
     #[must_use]
     pub fn dropped(&self) -> Dropped {

@@ -11,8 +11,19 @@ use crate::config::{BridgeConfig, Clients};
 use crate::pipe::owed::MAX_OWED;
 use crate::seal::Seals;
 
+const OPENED: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25",
+    "capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}"#;
+
 /// A session over a pipe that a server has opened, with nobody who writes to it.
 fn session() -> Arc<Session> {
+    let session = unopened();
+    session.heard(&message(OPENED), None);
+    while session.next_write().is_some() {}
+    session
+}
+
+/// One that the server has not answered yet.
+fn unopened() -> Arc<Session> {
     let settings = Settings {
         upstream: "up".into(),
         bridge: BridgeConfig::default(),
@@ -26,12 +37,7 @@ fn session() -> Arc<Session> {
     let shared = Downgrade::new(settings, seals, TaskTracker::new(), stop).unwrap();
     let place = place(&message(CALL));
     let machine = Downgrading::new(shared.config(&place));
-    let session = Arc::new(Session::new(SessionKey(1), shared, machine));
-    let opened = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25",
-        "capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}"#;
-    session.heard(&message(opened), None);
-    while session.next_write().is_some() {}
-    session
+    Arc::new(Session::new(SessionKey(1), shared, machine))
 }
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}"#;
@@ -85,6 +91,29 @@ async fn what_is_cancelled_before_it_is_written_is_never_written() {
     let told = written(&session);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("notifications/cancelled"), "{told:?}");
+}
+
+/// 5.4.1: who waits for a session hears of one that nobody uses any more, also when that is so because of what
+/// the gateway itself had asked, and of one whose cancelled call has ended.
+#[tokio::test]
+async fn whoever_waits_hears_of_a_session_that_has_nothing_to_do() {
+    // Opened by itself, for a client that has left.
+    let opening = unopened();
+    let freed = opening.shared.freed_count();
+    opening.heard(&message(OPENED), None);
+    assert!(opening.lock().machine.is_idle());
+    assert!(opening.shared.freed_count() > freed);
+
+    // Cancelled: idle, but it takes no call beside one that may be running.
+    let session = session();
+    let post = ask(&session, 1);
+    let call: serde_json::Value = serde_json::from_str(&written(&session)[0]).unwrap();
+    session.detach(post.id);
+    written(&session);
+    let freed = session.shared.freed_count();
+    let ended = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, call["id"]);
+    session.heard(&message(&ended), None);
+    assert!(session.shared.freed_count() > freed);
 }
 
 /// Memory: a server that asks on and takes no answer is not read any more; what clients ask does not count.
