@@ -27,6 +27,7 @@ mod program;
 mod quantity;
 mod raw;
 mod settings;
+mod shares;
 mod sse;
 mod state_keys;
 mod substitute;

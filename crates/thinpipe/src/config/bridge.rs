@@ -152,40 +152,6 @@ pub(super) fn suggest_clients(problem: Problem, word: &str, expected: &[&str]) -
 }
 
 impl Build {
-    /// No principal can have more than there are for all; where nothing is said of one, it has as many.
-    fn shares_fit(&mut self, raw: &RawUpstream, bridge: &mut BridgeConfig, path: &Path) {
-        let (pool, parked) = (&mut bridge.pool, &mut bridge.parked);
-        let is_written = raw.session_pool.max.is_some();
-        let at = path.key("session_pool").key("max");
-        self.share_fits(
-            &mut pool.max,
-            pool.total,
-            is_written,
-            at,
-            "session_pool.total",
-        );
-        let is_written = raw.parked.per_principal.is_some();
-        let at = path.key("parked").key("per_principal");
-        self.share_fits(
-            &mut parked.per_principal,
-            parked.total,
-            is_written,
-            at,
-            "parked.max",
-        );
-    }
-
-    fn share_fits(&mut self, one: &mut usize, all: usize, is_written: bool, at: Path, key: &str) {
-        if *one <= all {
-            return;
-        }
-        let message = format!("{one} of one principal is more than the {all} of all clients");
-        *one = all;
-        if is_written {
-            self.add(Problem::at(at, message).mend(format!("raise `{key}`, or lower this")));
-        }
-    }
-
     /// What a server at a URL is said to speak.
     pub(super) fn era_of_url(&mut self, raw: &RawUpstream, path: &Path) -> Option<Binding> {
         let found = raw.era.unwrap_or(RawEra::Auto).of_url();
@@ -230,12 +196,13 @@ impl Build {
     }
 
     /// How clients of another era are connected. `authenticates`: clients have tokens, so that they can be
-    /// told apart here while the server sees the gateway alone.
+    /// told apart here while the server sees the gateway alone. `processes`: how many of a program may run.
     pub(super) fn bridge(
         &mut self,
         raw: &RawUpstream,
         path: &Path,
         authenticates: bool,
+        processes: Option<usize>,
     ) -> BridgeConfig {
         for Idle { key, why } in idle_keys(raw) {
             let message = format!("`{key}` means nothing here: {why}");
@@ -266,6 +233,9 @@ impl Build {
         raw.session_pool.apply(self, &at, &mut bridge.pool);
         let at = path.key("parked");
         raw.parked.apply(self, &at, &mut bridge.parked);
+        if let Some(limit) = processes {
+            self.processes_suffice(raw, &mut bridge.pool, limit, path);
+        }
         self.shares_fit(raw, &mut bridge, path);
         raw.cache.apply(self, &path.key("cache"), &mut bridge.cache);
         bridge

@@ -144,7 +144,11 @@ impl Build {
             _ => self.sse_paths(paths, &base, sse, common.legacy, path),
         };
         spec.clients = self.clients(&raw, path, common.legacy);
-        spec.bridge = self.bridge(&raw, path, common.authenticates);
+        let processes = match &spec.reached {
+            Reached::Stdio(program) => Some(program.max_children),
+            Reached::Http(_) => None,
+        };
+        spec.bridge = self.bridge(&raw, path, common.authenticates, processes);
         spec.session_lost = match raw.session_lost {
             Some(RawSessionLost::Reestablish) => SessionLost::Reestablish,
             Some(RawSessionLost::End) | None => SessionLost::End,

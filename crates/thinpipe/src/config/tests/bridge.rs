@@ -359,6 +359,28 @@ fn no_principal_has_more_than_all() {
     ));
 }
 
+/// Each session of a program is a process: more than may run there cannot be.
+#[test]
+fn no_program_has_more_sessions_than_processes() {
+    let program = "[[upstreams]]\ncommand = \"sh\"\nprocess = { max_children = 4 }\n";
+    for (key, also) in [("max", ""), ("total", ""), ("max", ", total = 4")] {
+        let problems = toml(&format!("{program}session_pool = {{ {key} = 5{also} }}\n"));
+        let said = problems.unwrap_err().to_string();
+        for part in [
+            &format!("upstreams[0].session_pool.{key}: 5 sessions are more than the 4 processes"),
+            "raise `process.max_children`, or lower this",
+            "4",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(said.matches("more than").count(), 1, "{said}");
+    }
+    for line in ["", "session_pool = { max = 4, total = 4 }\n"] {
+        let pool = only(&format!("{program}{line}")).bridge.pool;
+        assert_eq!((pool.max, pool.total), (4, 4), "{line}");
+    }
+}
+
 /// `idle` counts where nobody shares, too: it says how long what was discovered is kept.
 #[test]
 fn how_long_sessions_stay_can_be_said_where_nobody_shares() {
