@@ -206,5 +206,5 @@ impl Owner for Route {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;
