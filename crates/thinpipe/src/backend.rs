@@ -14,7 +14,7 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig};
 use thinpipe_transport::upstream::Upstream;
 
-use crate::crossing::{Server as Reaches, spoken};
+use crate::crossing::{Server as Reaches, may_have_sessions, spoken};
 use crate::figures::Figure;
 
 /// Whatever answers the requests that the server takes.
@@ -176,16 +176,20 @@ async fn asked(route: &Route) -> Found {
         return of_program(route, program.pin);
     }
     match route.probe().await {
-        Ok(verdict) => Found {
-            text: match route.is_pinned() {
+        Ok(verdict) => {
+            let (speaks, described) = (spoken(&verdict), describe(&verdict));
+            let text = match route.is_pinned() {
                 true => format!(
-                    "is spoken to in {}, as its `era` says; it was not asked, as `thinpipe doctor` does",
-                    describe(&verdict)
+                    "is spoken to in {described}, as its `era` says; it was not asked, as `thinpipe doctor` does"
                 ),
-                false => format!("speaks {}", describe(&verdict)),
-            },
-            speaks: spoken(&verdict),
-        },
+                // To try would be to open a session.
+                false if may_have_sessions(route.spec(), &speaks) => format!(
+                    "speaks {described}; it names no sessions but may have them, which `thinpipe doctor` tries"
+                ),
+                false => format!("speaks {described}"),
+            };
+            Found { text, speaks }
+        }
         Err(error) => {
             let url = route.url().unwrap_or_default();
             Found {

@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use thinpipe_gateway::{BridgeConfig, Clients, Mrtr, RequestSession, Sharing, UpstreamSpec};
+use thinpipe_gateway::{
+    BridgeConfig, Clients, Mrtr, Reached, RequestSession, Sharing, UpstreamSpec,
+};
 use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_transport::server::LegacyMode;
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
@@ -273,6 +275,13 @@ pub(crate) fn service(spec: &UpstreamSpec, front: Front, speaks: &[Server]) -> S
     text
 }
 
+/// Whether it is open if a server of 2026-07-28 at a URL has sessions: some have, and do not name them in
+/// `server/discover`. The first client with a session tries.
+pub(crate) fn may_have_sessions(spec: &UpstreamSpec, speaks: &[Server]) -> bool {
+    let is_asked = matches!(&spec.reached, Reached::Http(http) if http.pin.is_none());
+    is_asked && speaks == [Server::Stateless]
+}
+
 fn how(client: Client, spec: &UpstreamSpec, has_principals: bool, speaks: &[Server]) -> String {
     let Some(server) = client.reaches(speaks) else {
         return client.to_string();
@@ -284,6 +293,9 @@ fn how(client: Client, spec: &UpstreamSpec, has_principals: bool, speaks: &[Serv
         bridge: &spec.bridge,
         has_principals,
     };
+    if client == Client::Sessions && may_have_sessions(spec, speaks) {
+        return format!("{client} (as it is if the server has sessions, else bridged)");
+    }
     match (crossing.way(), crossing.terms()) {
         (Way::Passed, _) => format!("{client} (as it is)"),
         (Way::Bridged, None) => format!("{client} (bridged)"),

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use thinpipe_proto::revision::Binding;
+
 use super::*;
 use crate::config::{Manner, Settings, for_url};
 
@@ -199,6 +201,16 @@ fn the_start_says_who_is_served_and_who_is_not() {
         said.ends_with("2026-07-28 (bridged: sessions by principal and capabilities)"),
         "{said}"
     );
+    // Some servers of 2026-07-28 have sessions and do not say so; what is pinned is not tried.
+    let said = service(&spec, front, &both[..1]);
+    let open = "Streamable HTTP with sessions (as it is if the server has sessions, else bridged), 2026-07-28 (as it is)";
+    assert!(said.ends_with(open), "{said}");
+    if let Reached::Http(http) = &mut spec.reached {
+        http.pin = Some(Binding::Stateless);
+    }
+    let said = service(&spec, front, &both[..1]);
+    let pinned = "Streamable HTTP with sessions (bridged), 2026-07-28 (as it is)";
+    assert!(said.ends_with(pinned), "{said}");
     spec.clients = Clients::Legacy;
     spec.sse = None;
     let said = service(&spec, front, &[]);
