@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
-use thinpipe_gateway::Reached;
+use thinpipe_gateway::{ProgramEra, Reached};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::PipeError;
@@ -140,16 +140,16 @@ async fn over_stdio(target: &str, config: StdioConfig) -> Observations {
     let mut seen = nothing_yet(target);
     match pipe::child(config).await {
         Err(error) => seen.identity = Err(unusable(&error)),
-        Ok((verdict, stdio, offer)) => {
-            seen.transport = Transport::Stdio(stdio);
-            match offer {
+        Ok(child) => {
+            seen.transport = Transport::Stdio(child.stdio);
+            match child.offer {
                 Ok((capabilities, lists)) => {
                     seen.note_capabilities(&capabilities);
                     seen.lists = lists;
-                    seen.identity = Ok(Identity {
-                        bindings: Vec::new(),
-                        ..identity(&verdict)
-                    });
+                    seen.identity = Ok(program(&child.verdict, child.session.as_ref()));
+                    if let Some((_, capabilities)) = &child.session {
+                        seen.note_capabilities(capabilities);
+                    }
                 }
                 Err(text) => {
                     let why = Why::Program;
@@ -286,6 +286,25 @@ fn identity(verdict: &Verdict) -> Identity {
             identity.bindings.extend(legacy.map(|_| Binding::Sessions));
         }
     }
+    identity
+}
+
+/// A program, and the session that it opened though it speaks 2026-07-28.
+fn program(verdict: &Verdict, session: Option<&pipe::Session>) -> Identity {
+    let is_modern = verdict.modern().is_some();
+    let has_sessions = !is_modern || session.is_some();
+    let modern = is_modern.then_some(ProgramEra::Modern);
+    let mut identity = Identity {
+        bindings: Vec::new(),
+        eras: modern
+            .into_iter()
+            .chain(has_sessions.then_some(ProgramEra::Legacy))
+            .collect(),
+        ..identity(verdict)
+    };
+    let found = session.and_then(|(revision, _)| *revision);
+    let found = found.filter(|revision| !identity.revisions.contains(revision));
+    identity.revisions.extend(found);
     identity
 }
 

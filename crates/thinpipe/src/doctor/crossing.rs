@@ -1,9 +1,9 @@
 //! What clients of each transport will get of a server through the gateway. Pure.
 
 use serde_json::Value;
-use thinpipe_gateway::BridgeConfig;
+use thinpipe_gateway::{BridgeConfig, ProgramEra};
 use thinpipe_proto::bridge::capabilities::TASKS_EXTENSION;
-use thinpipe_proto::revision::{Binding, Revision};
+use thinpipe_proto::revision::Binding;
 
 use super::observation::{Identity, Observations, Stream, Transport};
 use super::pin::Pin;
@@ -56,12 +56,11 @@ pub(super) fn servers(identity: &Identity) -> Vec<Server> {
         });
         return servers.collect();
     }
-    let is_modern = |revision: &Revision| revision.is_modern();
-    let modern = identity.revisions.iter().any(is_modern);
-    vec![match modern {
-        true => Server::ModernProgram,
-        false => Server::LegacyProgram,
-    }]
+    let servers = identity.eras.iter().map(|era| match era {
+        ProgramEra::Legacy => Server::LegacyProgram,
+        ProgramEra::Modern => Server::ModernProgram,
+    });
+    servers.collect()
 }
 
 fn features(seen: &Observations) -> Features {
@@ -93,6 +92,7 @@ fn features(seen: &Observations) -> Features {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use thinpipe_proto::revision::Revision;
 
     use super::super::observation::{Sessions, Unusable, Why};
     use super::*;
@@ -103,6 +103,11 @@ mod tests {
             identity: Ok(Identity {
                 bindings: bindings.to_vec(),
                 revisions: vec![revision],
+                eras: match (bindings, revision.is_modern()) {
+                    ([], true) => vec![ProgramEra::Modern],
+                    ([], false) => vec![ProgramEra::Legacy],
+                    _ => Vec::new(),
+                },
                 ..Identity::default()
             }),
             capabilities: serde_json::Map::new(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use thinpipe_gateway::ProgramEra;
 use thinpipe_proto::revision::{Binding, Revision};
 
 use super::list::Lists;
@@ -51,6 +52,8 @@ pub(crate) struct Identity {
     pub(crate) version: Option<String>,
     /// How its messages are framed over HTTP; empty: stdio.
     pub(crate) bindings: Vec<Binding>,
+    /// Eras of a program, the newest first; empty: it is none.
+    pub(crate) eras: Vec<ProgramEra>,
     /// Revisions it serves, as far as it says so, newest first.
     pub(crate) revisions: Vec<Revision>,
 }

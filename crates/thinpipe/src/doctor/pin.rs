@@ -34,20 +34,9 @@ impl Pin {
     /// Whether the server is as it says; `None`: it cannot be used anyhow.
     pub(crate) fn judged(self, seen: &Observations) -> Option<Finding> {
         let identity = seen.identity.as_ref().ok()?;
-        let names_sessions = identity.revisions.iter().any(|it| !it.is_modern());
-        let is_right = servers(identity).contains(&self.server)
-            || (self.server == Server::LegacyProgram && names_sessions);
-        let (level, text, mend) = match self.server {
-            _ if is_right => (Level::Fine, format!("it speaks what {self} says"), None),
-            // Some have sessions and do not say so.
-            Server::LegacyProgram => (
-                Level::Warning,
-                format!(
-                    "it speaks 2026-07-28, names no revision with sessions, and {self} has it used in sessions"
-                ),
-                Some("leave `era` out, unless you know that it has sessions"),
-            ),
-            _ => (
+        let (level, text, mend) = match servers(identity).contains(&self.server) {
+            true => (Level::Fine, format!("it speaks what {self} says"), None),
+            false => (
                 Level::Failure,
                 format!("it does not speak what {self} says, so that clients get errors"),
                 Some("leave `era` out, so that the gateway asks, or set what the server speaks"),

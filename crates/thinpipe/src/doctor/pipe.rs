@@ -24,7 +24,25 @@ use super::wire::{PATIENCE, meta, result_of, with_causes};
 const START: Duration = Duration::from_secs(60);
 
 /// What a child spoke, and what was seen of it.
-pub(super) type Child = (Verdict, Stdio, Result<Offer, String>);
+pub(super) struct Child {
+    pub(super) verdict: Verdict,
+    pub(super) stdio: Stdio,
+    pub(super) offer: Result<Offer, String>,
+    /// What one of 2026-07-28 answers who asks it for a session; `None`: it has none.
+    pub(super) session: Option<Session>,
+}
+
+/// A session of a child: its revision, if it is a known one, and the server's capabilities.
+pub(super) type Session = (Option<Revision>, Value);
+
+/// What came of looking at a child.
+#[derive(Default)]
+struct Look {
+    first_answer: Option<Duration>,
+    offer: Option<Result<Offer, String>>,
+    session: Option<Session>,
+}
+
 /// The capabilities of a server, and its lists.
 pub(super) type Offer = (Value, Lists);
 
@@ -48,21 +66,47 @@ pub(super) async fn child(config: StdioConfig) -> Result<Child, ProbeError> {
     tasks.close();
     tasks.wait().await;
     let took = asked_to_leave.elapsed();
-    let (verdict, (first_answer, offer)) = match (verdict?, looked) {
-        (verdict, Some(looked)) => (verdict, looked),
-        (verdict, None) => (verdict, (None, Ok((Value::Null, Lists::new())))),
-    };
+    let verdict = verdict?;
+    let look = looked.unwrap_or_default();
     let stats = upstream.stats();
     let seen = Stdio {
         died_on_discover,
-        first_answer,
+        first_answer: look.first_answer,
         noise: stats.noise,
         left_after: (stats.killed == 0 && took < grace).then_some(took),
     };
-    Ok((verdict, seen, offer))
+    Ok(Child {
+        verdict,
+        stdio: seen,
+        offer: look
+            .offer
+            .unwrap_or_else(|| Ok((Value::Null, Lists::new()))),
+        session: look.session,
+    })
 }
 
-async fn look(
+async fn look(upstream: &StdioUpstream, verdict: &Verdict) -> Look {
+    let (first_answer, offer) = look_at_lists(upstream, verdict).await;
+    let session = match verdict.modern() {
+        // A program may serve sessions and not say so, as those of the official SDKs do, and the gateway
+        // tries it for clients that have some.
+        Some(_) => session(upstream).await,
+        None => None,
+    };
+    Look {
+        first_answer,
+        offer: Some(offer),
+        session,
+    }
+}
+
+/// What a child answers who asks for a session; one of its own, as one child is of one era.
+async fn session(upstream: &StdioUpstream) -> Option<Session> {
+    let mut talk = Talk::new(upstream.spawn().ok()?);
+    talk.initialize(PATIENCE).await.ok()
+}
+
+async fn look_at_lists(
     upstream: &StdioUpstream,
     verdict: &Verdict,
 ) -> (Option<Duration>, Result<Offer, String>) {
@@ -74,7 +118,7 @@ async fn look(
     };
     let opened = match verdict.modern().and_then(<[_]>::first) {
         Some(revision) => talk.discover(*revision).await,
-        None => talk.initialize().await,
+        None => talk.initialize(START).await.map(|(_, offered)| offered),
     };
     match opened {
         Ok(capabilities) => {
@@ -92,10 +136,10 @@ async fn look(
 /// If it cannot be used.
 pub(super) async fn http_sse(upstream: &Upstream) -> Result<(HttpSse, Offer), String> {
     let mut first = Talk::new(open(upstream).await.map_err(|error| with_causes(&error))?);
-    let capabilities = first.initialize().await?;
+    let (_, capabilities) = first.initialize(START).await?;
     let lists = first.lists(&capabilities).await;
     let second = match open(upstream).await {
-        Ok(pipe) => Talk::new(pipe).initialize().await.is_ok(),
+        Ok(pipe) => Talk::new(pipe).initialize(START).await.is_ok(),
         Err(_) => false,
     };
     // A server with one transport for all gives the first client's answers to the second.
@@ -136,20 +180,21 @@ impl Talk {
         }
     }
 
-    /// Opens the session; the server's capabilities.
-    async fn initialize(&mut self) -> Result<Value, String> {
+    /// Opens the session.
+    async fn initialize(&mut self, patience: Duration) -> Result<Session, String> {
         let message = initialize(0, Revision::NEWEST_LEGACY);
         let params = message["params"].clone();
-        let result = self.ask("initialize", params, START).await?;
+        let result = self.ask("initialize", params, patience).await?;
         let named = result["protocolVersion"].as_str().unwrap_or_default();
-        if let Some(revision) = Revision::from_bytes(named.as_bytes()) {
+        let revision = Revision::from_bytes(named.as_bytes());
+        if let Some(revision) = revision {
             self.pipe.sender.negotiated(revision);
         }
         let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
         let initialized = Bytes::from(initialized.to_string());
         let sent = self.pipe.sender.send(initialized).await;
         sent.map_err(|error| with_causes(&error))?;
-        Ok(result["capabilities"].clone())
+        Ok((revision, result["capabilities"].clone()))
     }
 
     /// Asks for the server's capabilities without a session.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use thinpipe_gateway::ProgramEra;
 use thinpipe_proto::shown::Shown;
 
 use super::crossing::Served;
@@ -165,7 +166,16 @@ fn bindings(identity: &Identity) -> Vec<String> {
 }
 
 fn spoken(identity: &Identity) -> String {
-    bindings(identity).join(" and ")
+    let spoken = bindings(identity).join(" and ");
+    let eras = identity.eras.iter().map(|era| match era {
+        ProgramEra::Legacy => "in sessions",
+        ProgramEra::Modern => "without sessions (2026-07-28)",
+    });
+    let eras: Vec<_> = eras.collect();
+    match eras.as_slice() {
+        [] => spoken,
+        eras => format!("{spoken}, {}", eras.join(" and ")),
+    }
 }
 
 fn word(level: Level) -> &'static str {

@@ -144,8 +144,18 @@ async fn what_each_client_will_get_of_a_program_is_told() {
             "{report:#}"
         );
     }
+    // One of both eras is started in that of each client, as the gateway does.
     let upstream = Upstream::start().await;
     upstream.set(|behaviour| behaviour.full = true);
+    let [program, argument] = upstream.program();
+    let (done, report) = doctor(&["--", &program, &argument]).await;
+    assert_eq!(done.code, 0, "{report:#}");
+    for (of, what) in [
+        ("sessions", "roots-list-changed"),
+        ("stateless", "state-between-requests"),
+    ] {
+        assert!(!client(&report, of).1.contains(&what), "{report:#}");
+    }
     let (done, report) = doctor(&[&upstream.sse_url()]).await;
     assert_eq!(done.code, 0, "{report:#}");
     assert_eq!(client(&report, "sessions").0, "bridged");
@@ -215,7 +225,9 @@ async fn k1_a_pin_is_held_against_a_program() {
         (Era::Sessions, "legacy", "ok"),
         (Era::Sessions, "modern", "failure"),
         (Era::Stateless, "modern", "ok"),
-        (Era::Stateless, "legacy", "warning"),
+        (Era::Stateless, "legacy", "failure"),
+        (Era::Both, "legacy", "ok"),
+        (Era::Both, "modern", "ok"),
     ] {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| behaviour.era = speaks);
