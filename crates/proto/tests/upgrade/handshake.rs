@@ -94,14 +94,7 @@ fn r218_the_log_level_goes_with_every_request() {
 fn r218_without_logging_there_is_no_level() {
     let mut session = Session::with(NEWEST, json!({}), json!({}), |_| {});
     let set = session.asks(2, "logging/setLevel", json!({"level": "info"}));
-    assert_eq!(
-        set,
-        [error(
-            json!(2),
-            -32601,
-            "logging/setLevel is not served here"
-        )]
-    );
+    assert_eq!(set, [not_served(json!(2), "logging/setLevel")]);
 }
 
 /// R224, invariant 10: what is declared is what the client declared, and no revision's future.
@@ -143,10 +136,9 @@ fn r247_methods_of_tasks_and_of_2026_07_28_are_not_served() {
         .into_iter()
         .chain(["server/discover", "subscriptions/listen"])
     {
-        let text = format!("{method} is not served here");
         assert_eq!(
             session.asks(1, method, json!({})),
-            [error(json!(1), -32601, &text)]
+            [not_served(json!(1), method)]
         );
     }
 }

@@ -306,8 +306,18 @@ fn error(id: Value, code: i32, message: &str) -> String {
 
 /// An error of the gateway's own.
 fn own_error(id: Value, message: &str, reason: &str) -> String {
+    gateways_error(id, -32603, message, reason)
+}
+
+/// A method that is not served is refused by the gateway, and says so.
+fn not_served(id: Value, method: &str) -> String {
+    let message = format!("{method} is not served here");
+    gateways_error(id, -32601, &message, "method_not_found")
+}
+
+fn gateways_error(id: Value, code: i32, message: &str, reason: &str) -> String {
     let data = json!({"reason": reason, "upstream": "u"});
-    let error = json!({"code": -32603, "message": message, "data": data});
+    let error = json!({"code": code, "message": message, "data": data});
     format!(
         "{id}!: {}",
         json!({"jsonrpc": "2.0", "id": id, "error": error})

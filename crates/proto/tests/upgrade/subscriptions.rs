@@ -87,8 +87,10 @@ fn r220_a_subscription_may_be_refused() {
 #[test]
 fn r220_a_server_without_subscriptions_has_none() {
     let mut session = Session::with(NEWEST, json!({}), json!({"resources": {}}), |_| {});
-    let text = "resources/subscribe is not served here";
-    assert_eq!(session.subscribes(1, "a"), [error(json!(1), -32601, text)]);
+    assert_eq!(
+        session.subscribes(1, "a"),
+        [not_served(json!(1), "resources/subscribe")]
+    );
 }
 
 /// R221, invariant 19: another subscription is another listen, and no notice of the first is lost or doubled.

@@ -14,7 +14,7 @@ use crate::bridge::notice::cancelled_of;
 use crate::bridge::progress::{Progress, token_of};
 use crate::bridge::refused::{Refused, gateway_error};
 use crate::bridge::upstream::EMPTY;
-use crate::rpc::{Message, RequestId, code, error_response, response};
+use crate::rpc::{Message, RequestId, code, response};
 
 impl Upgrading {
     pub(super) fn client_request(
@@ -102,7 +102,8 @@ impl Upgrading {
     pub(super) fn unknown_method(&mut self, id: &RequestId, method: &str) {
         let shown: String = method.chars().take(64).collect();
         let text = format!("{shown} is not served here");
-        let answer = error_response(Some(id), code::METHOD_NOT_FOUND, &text, None);
+        let (code, reason) = (code::METHOD_NOT_FOUND, "method_not_found");
+        let answer = gateway_error(id, code, &text, reason, &self.config.upstream);
         self.answer(id.clone(), answer);
     }
 
