@@ -86,7 +86,9 @@ impl Refusal {
             .map(|revision| format!("\"{revision}\""))
             .collect();
         let (supported, requested) = (supported.join(","), rpc::quoted(requested));
-        let data = format!("{{\"supported\":[{supported}],\"requested\":{requested}}}");
+        let data = format!(
+            r#"{{"supported":[{supported}],"requested":{requested},"reason":"unsupported_version"}}"#
+        );
         let message = "this protocol version is not served here";
         Self {
             data: Some(data),

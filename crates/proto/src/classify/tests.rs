@@ -233,11 +233,12 @@ fn row_13_a_modern_only_endpoint_names_what_it_serves() {
         (refusal.status, refusal.code),
         (400, code::UNSUPPORTED_VERSION)
     );
-    let data = r#"{"supported":["2026-07-28"],"requested":"2025-11-25"}"#;
+    let data =
+        r#"{"supported":["2026-07-28"],"requested":"2025-11-25","reason":"unsupported_version"}"#;
     assert_eq!(refusal.data.as_deref(), Some(data));
     assert_eq!(refusal.id, Some(RequestId::from_integer(7)));
     let refusal = post(&request("initialize", "{}"), &[], MODERN).unwrap_err();
-    let data = r#"{"supported":["2026-07-28"],"requested":""}"#;
+    let data = r#"{"supported":["2026-07-28"],"requested":"","reason":"unsupported_version"}"#;
     assert_eq!(refusal.data.as_deref(), Some(data));
 }
 

@@ -271,6 +271,16 @@ async fn r017_modern_only_mode() {
         serde_json::json!(["2026-07-28"])
     );
     assert_eq!(error["data"]["requested"], "2025-11-25");
+    assert_eq!(error["data"]["reason"], "unsupported_version");
+    // One of HTTP+SSE, which has no path here, learns it too.
+    let mut connection = Connection::open(running.address).await;
+    connection
+        .send("GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    let mut response = connection.response().await;
+    assert_eq!(response.status, 404);
+    let text = response.json().await["error"]["message"].to_string();
+    assert!(text.contains("for clients of 2026-07-28 only"), "{text}");
 }
 
 /// A path nobody serves says which ones are.

@@ -77,7 +77,9 @@ fn row_11_other_claims_are_unsupported() {
             (400, code::UNSUPPORTED_VERSION)
         );
         let supported = r#"["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]"#;
-        let data = format!(r#"{{"supported":{supported},"requested":"{claim}"}}"#);
+        let data = format!(
+            r#"{{"supported":{supported},"requested":"{claim}","reason":"unsupported_version"}}"#
+        );
         assert_eq!(refusal.data, Some(data));
         assert_eq!(refusal.id, Some(RequestId::from_integer(7)));
         assert_eq!(
@@ -112,7 +114,7 @@ fn row_11_a_claim_is_a_string() {
 fn row_11_where_2026_07_28_is_not_served_it_is_unsupported() {
     let refusal = post(&list(), &[VERSION_MODERN], LEGACY).unwrap_err();
     assert_eq!(refusal.code, code::UNSUPPORTED_VERSION);
-    let data = r#"{"supported":["2025-11-25","2025-06-18","2025-03-26","2024-11-05"],"requested":"2026-07-28"}"#;
+    let data = r#"{"supported":["2025-11-25","2025-06-18","2025-03-26","2024-11-05"],"requested":"2026-07-28","reason":"unsupported_version"}"#;
     assert_eq!(refusal.data.as_deref(), Some(data));
     let unclaimed = request("tools/list", "{}");
     assert_eq!(

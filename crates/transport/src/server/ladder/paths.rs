@@ -1,8 +1,9 @@
 //! The paths that clients may want, as they see them: for those who came to a wrong one.
 
 use http::StatusCode;
+use thinpipe_proto::revision::Revision;
 
-use super::{authenticate, refuse};
+use super::{authenticate, refuse, served_at};
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
 use crate::server::sse::{Half, SseMount};
@@ -38,10 +39,17 @@ pub(super) fn no_such_path(shared: &Shared, head: &RequestHead) -> Answer {
         .filter_map(|(path, route)| match route {
             Route::Sse(_, Half::Messages) => None,
             Route::Sse(mount, Half::Stream) => Some(mount.seen(path)),
-            Route::Mcp(endpoint) => Some(match beside(shared, endpoint) {
-                Some(mount) => mount.seen(path),
-                None => path.clone(),
-            }),
+            Route::Mcp(endpoint) => {
+                let seen = match beside(shared, endpoint) {
+                    Some(mount) => mount.seen(path),
+                    None => path.clone(),
+                };
+                // Clients of HTTP+SSE look for their own path where there is none.
+                Some(match served_at(shared, endpoint).legacy {
+                    true => seen,
+                    false => format!("{seen} (for clients of {} only)", Revision::NEWEST),
+                })
+            }
             Route::Page(_) => Some(path.clone()),
         })
         .collect();
