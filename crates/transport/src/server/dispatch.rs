@@ -315,8 +315,7 @@ async fn initialize(
         _ => None,
     };
     if live.is_some() {
-        let text = "this session is initialized already";
-        return Err(invalid(message.id(), text));
+        return Err(initialized_already(message.id()));
     }
     let handler = Arc::clone(&envelope.endpoint.handler);
     let endpoint = Arc::clone(&envelope.endpoint.name);
@@ -411,6 +410,13 @@ pub(crate) fn legacy_revision(
 ) -> Result<Revision, Answer> {
     let negotiated = session.map(|s| s.revision());
     classify::legacy_revision(headers, negotiated).map_err(|r: Refusal| Answer::refused(&r))
+}
+
+/// A second `initialize` of one session.
+pub(crate) fn initialized_already(id: Option<&RequestId>) -> Answer {
+    let text = "this session is initialized already";
+    let (status, data) = (StatusCode::BAD_REQUEST, reason!("initialized"));
+    Answer::error(status, id, code::INVALID_REQUEST, text, Some(data))
 }
 
 pub(crate) fn invalid(id: Option<&RequestId>, text: &str) -> Answer {

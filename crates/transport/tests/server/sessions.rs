@@ -100,7 +100,9 @@ async fn r072_second_initialize_is_refused() {
     let client = running.client("2025-11-25").await;
     let mut again = client.post(rpc::initialize(2, "2025-11-25")).await;
     assert_eq!(again.status, 400);
-    assert_eq!(again.json().await["error"]["code"], -32600);
+    let error = &again.json().await["error"];
+    assert_eq!(error["code"], -32600);
+    assert_eq!(error["data"]["reason"], "initialized");
     assert_eq!(client.post(call(3, "echo")).await.status, 200);
 }
 

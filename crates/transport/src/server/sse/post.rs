@@ -18,7 +18,9 @@ use tokio::sync::oneshot;
 use super::SseMount;
 use super::writer::{StreamWriter, pump};
 use crate::body::{Body, BoxFuture};
-use crate::server::dispatch::{Answering, Envelope, begin, invalid, unknown_session};
+use crate::server::dispatch::{
+    Answering, Envelope, begin, initialized_already, invalid, unknown_session,
+};
 use crate::server::exchange::{Answer, Content, Exchange, Inbound};
 use crate::server::permit::Permit;
 use crate::server::reply::Holds;
@@ -148,7 +150,7 @@ fn initialize(
 ) -> Result<Asked, Answer> {
     ladder::check_initialize(&message)?;
     let slot = SessionSlot::of_stream(shared.sessions.clone(), of);
-    let slot = slot.ok_or_else(|| invalid(message.id(), "this session is initialized already"))?;
+    let slot = slot.ok_or_else(|| initialized_already(message.id()))?;
     let inbound = Inbound::Initialize(message, slot);
     let exchange = envelope.exchange(inbound, Revision::NEWEST_LEGACY);
     let future = Arc::clone(&envelope.endpoint.handler).handle(exchange);
