@@ -77,6 +77,55 @@ fn b5_metrics_count_and_are_safe_to_scrape() {
     assert_eq!(status["upstreams"][0]["path"], "/mcp");
 }
 
+/// B5: every metric has its line in the book, those of a server at a URL and those of a program.
+#[test]
+fn b5_every_metric_is_in_the_book() {
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/operations.md");
+    let book = std::fs::read_to_string(book).expect("the page");
+    let rows = book.lines().filter_map(|line| {
+        let (names, _) = line.strip_prefix("| `thinpipe_")?.split_once(" |")?;
+        Some(names)
+    });
+    // `thinpipe_upstream_a_total{label}`, `_b_total`
+    let known: BTreeSet<String> = rows
+        .flat_map(|names| {
+            let of_server = names.starts_with("upstream_");
+            names.split("`, `_").map(move |name| {
+                let name = name.trim_end_matches('`');
+                let name = name.split('{').next().unwrap_or_default();
+                match of_server && !name.starts_with("upstream_") {
+                    true => format!("thinpipe_upstream_{name}"),
+                    false => format!("thinpipe_{name}"),
+                }
+            })
+        })
+        .collect();
+
+    let sample = Sample::start();
+    let http = format!("url = \"{}\"", sample.url);
+    for reached in [&*http, "command = \"true\""] {
+        let config = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[[upstreams]]\nname = \"files\"\n{reached}\ninterceptors = [{{ type = \"log\" }}]\n"
+        );
+        let file = temporary("book.toml", &config);
+        let gateway = Gateway::start(&["serve", "--config", file.path()], &[]);
+        gateway.post(&count_to(1));
+        let body = gateway.admin("/metrics").body;
+        let samples = body.lines().filter(|line| !line.starts_with('#'));
+        let mut seen = 0;
+        for line in samples {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            let name = ["_bucket", "_count", "_sum"]
+                .iter()
+                .find_map(|part| name.strip_suffix(part))
+                .unwrap_or(name);
+            assert!(known.contains(name), "{name} is not in {known:#?}");
+            seen += 1;
+        }
+        assert!(seen > 30, "{body}");
+    }
+}
+
 /// B5, I4: exchanges are counted and timed by method; what clients make up is one method.
 #[test]
 fn b5_exchanges_are_counted_by_method() {

@@ -49,9 +49,7 @@ fn clients_that_are_not_let_in_are_told_what_there_is() {
             (&supported, &json!(requested))
         );
         // Whoever reads the log is told why, too.
-        gateway
-            .program
-            .said_until("reason=\"this protocol version is not served here\"");
+        gateway.program.said_until("reason=\"unsupported_version\"");
         let answer = gateway.post(admitted);
         assert_eq!(answer.status, 200, "{clients}: {}", answer.body);
         let said = gateway
