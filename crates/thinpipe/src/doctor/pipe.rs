@@ -90,7 +90,7 @@ async fn look(upstream: &StdioUpstream, verdict: &Verdict) -> Look {
     let session = match verdict.modern() {
         // A program may serve sessions and not say so, as those of the official SDKs do, and the gateway
         // tries it for clients that have some.
-        Some(_) => session(upstream).await,
+        Some(_) => session(upstream, first_answer).await,
         None => None,
     };
     Look {
@@ -101,9 +101,11 @@ async fn look(upstream: &StdioUpstream, verdict: &Verdict) -> Look {
 }
 
 /// What a child answers who asks for a session; one of its own, as one child is of one era.
-async fn session(upstream: &StdioUpstream) -> Option<Session> {
+async fn session(upstream: &StdioUpstream, first_answer: Option<Duration>) -> Option<Session> {
     let mut talk = Talk::new(upstream.spawn().ok()?);
-    talk.initialize(PATIENCE).await.ok()
+    // It starts as slowly as before.
+    let patience = first_answer.unwrap_or_default() + PATIENCE;
+    talk.initialize(patience).await.ok()
 }
 
 async fn look_at_lists(
