@@ -109,7 +109,13 @@ pub(crate) fn load(
 ) -> anyhow::Result<Loaded> {
     use anyhow::Context as _;
 
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    use crate::Mendable;
+
+    let bytes = std::fs::read(path).with_context(|| Mendable {
+        what: format!("cannot read {}", path.display()),
+        mend: "is it the path of a file that this user may read? It is that after `--config`, or after `check`"
+            .to_owned(),
+    })?;
     let text = String::from_utf8(bytes)
         .ok()
         .with_context(|| format!("{} is not UTF-8 text", path.display()))?;

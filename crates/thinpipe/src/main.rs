@@ -22,6 +22,7 @@ mod signals;
 mod sse_clients;
 mod workers;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -143,10 +144,30 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// What went wrong, and what to do about it.
+#[derive(Debug)]
+pub(crate) struct Mendable {
+    /// What went wrong. Its cause follows.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) mend: String,
+}
+
+impl fmt::Display for Mendable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
 fn report(error: &anyhow::Error) {
     // What is wrong with a configuration says "error" itself, once for each.
     match error.downcast_ref::<config::Problems>() {
         Some(problems) => eprintln!("{problems}"),
-        None => eprintln!("error: {error:#}"),
+        None => {
+            eprintln!("error: {error:#}");
+            if let Some(Mendable { mend, .. }) = error.downcast_ref() {
+                eprintln!("  = help: {mend}");
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::Mendable;
 use crate::admin::Admin;
 use crate::announce::Announcer;
 use crate::backend::{self, Backend};
@@ -78,14 +79,13 @@ impl Running {
             config.gateway.clone(),
             log::exchanges(&config.log),
         )?;
-        let listener = bind(config.listen).with_context(|| cannot_listen(config.listen))?;
+        let listener = bind(config.listen)
+            .with_context(|| cannot_listen(config.listen, "", "`--listen ADDRESS` (`listen`)"))?;
         let listen = listener.local_addr()?;
         let admin = match config.admin {
             Some(address) => Some(bind(address).with_context(|| {
-                format!(
-                    "{} for the admin side (`--admin off` does without)",
-                    cannot_listen(address)
-                )
+                let other = "`--admin ADDRESS` (`admin`), or do without by `--admin off`";
+                cannot_listen(address, " for the admin side", other)
             })?),
             None => None,
         };
@@ -241,6 +241,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn cannot_listen(address: SocketAddr) -> String {
-    format!("cannot listen on {address}")
+fn cannot_listen(address: SocketAddr, side: &str, other: &str) -> Mendable {
+    Mendable {
+        what: format!("cannot listen on {address}{side}"),
+        mend: format!(
+            "end what listens there, which may be another thinpipe, or take another address: {other}"
+        ),
+    }
 }

@@ -66,6 +66,7 @@ fn a_file_that_is_not_there_is_named() {
         "{}",
         done.stderr
     );
+    assert!(done.stderr.contains("\n  = help: "), "{}", done.stderr);
 }
 
 #[test]
@@ -156,6 +157,12 @@ fn an_address_that_is_taken_is_named() {
     assert!(
         done.stderr
             .contains(&format!("error: cannot listen on {address}: ")),
+        "{}",
+        done.stderr
+    );
+    let mend = done.stderr.split_once("\n  = help: ");
+    assert!(
+        mend.is_some_and(|(_, mend)| mend.contains("`--listen ADDRESS`")),
         "{}",
         done.stderr
     );
