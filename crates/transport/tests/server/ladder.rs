@@ -273,13 +273,7 @@ async fn r017_modern_only_mode() {
     assert_eq!(error["data"]["requested"], "2025-11-25");
     assert_eq!(error["data"]["reason"], "unsupported_version");
     // One of HTTP+SSE, which has no path here, learns it too.
-    let mut connection = Connection::open(running.address).await;
-    connection
-        .send("GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await;
-    let mut response = connection.response().await;
-    assert_eq!(response.status, 404);
-    let text = response.json().await["error"]["message"].to_string();
+    let text = not_found(running.address, "/sse").await;
     assert!(text.contains("for clients of 2026-07-28 only"), "{text}");
 }
 
@@ -287,18 +281,18 @@ async fn r017_modern_only_mode() {
 #[tokio::test]
 async fn an_unknown_path_names_the_known_ones() {
     let running = start(config()).await;
-    let mut connection = Connection::open(running.address).await;
-    connection
-        .send("GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await;
+    let text = not_found(running.address, "/nope").await;
+    assert!(text.contains("/mcp"), "{text}");
+}
+
+/// What a GET of a path that nobody serves is told.
+async fn not_found(address: std::net::SocketAddr, path: &str) -> String {
+    let mut connection = Connection::open(address).await;
+    let get = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    connection.send(get).await;
     let mut response = connection.response().await;
     assert_eq!(response.status, 404);
-    assert!(
-        response.json().await["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("/mcp")
-    );
+    response.json().await["error"]["message"].to_string()
 }
 
 /// I3: requests that smuggle, tear or garble get a clean refusal and a closed connection.
