@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Uri};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::body::{Body, BodyError};
-use thinpipe_transport::server::{Answer, Content};
+use thinpipe_transport::body::BodyError;
 use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Speaks, Verdict};
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio::sync::Notify;
@@ -20,9 +19,13 @@ use crate::failure::{Failure, Reason, with_causes};
 use crate::headers;
 use crate::pipe::Spoken;
 use crate::route::{Asked, Route, modern, verdict_of};
+use crate::sync::lock;
 
+mod contradiction;
 mod news;
 
+use contradiction::Contradictions;
+pub(crate) use contradiction::{denies_revision, is_of_sessions, is_refusal};
 use news::News;
 
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
@@ -83,6 +86,8 @@ impl Health {
         let Err(cause) = checked else {
             self.failures.store(0, Ordering::Relaxed);
             if self.down.swap(false, Ordering::Relaxed) {
+                // It may be another one by now: a new version, or an old one again.
+                route.era().forget();
                 tracing::info!(upstream, "the upstream answers again");
             }
             return;
@@ -223,6 +228,7 @@ pub(crate) struct Era {
     ended: AtomicU64,
     /// A program did not answer the last one in time.
     silent: AtomicBool,
+    contradictions: Contradictions,
     news: News,
 }
 
@@ -257,11 +263,16 @@ impl Era {
             .map(|(verdict, _)| Arc::clone(verdict))
     }
 
-    /// The server does not know the endpoint of a stateless request: if that was thought to be there,
-    /// the next request asks anew. True for a server that was replaced by an older one.
+    /// It may be another server by now: the next request asks anew.
+    pub(crate) fn forget(&self) {
+        lock(&self.verdict).take();
+    }
+
+    /// The server has answered a stateless request as none of 2026-07-28 does: if it was thought to be one, the
+    /// next request asks anew. True for a server that was replaced by an older one.
     pub(crate) fn contradicted(&self) {
-        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        known.take_if(|(verdict, _)| verdict.modern().is_some());
+        let mut known = lock(&self.verdict);
+        known.take_if(|(verdict, _)| verdict.modern().is_some() && self.contradictions.counts());
     }
 
     /// No session can be opened where there were some: the next request asks anew.
@@ -431,17 +442,6 @@ fn reason_of(error: &ProbeError) -> Reason {
         }
         _ => Reason::Unavailable,
     }
-}
-
-/// Whether this answer to a stateless request denies its endpoint: 404 that no MCP server gives, since
-/// theirs have a JSON-RPC error. Bodies that are still to come are believed by their type.
-pub(crate) fn denies_endpoint(answer: &Answer) -> bool {
-    answer.status == StatusCode::NOT_FOUND
-        && match (&answer.content, &answer.body) {
-            (_, Body::Full(body)) => Message::parse(body.clone()).is_err(),
-            (_, Body::Empty) => true,
-            (content, Body::Stream(_)) => *content != Content::Json,
-        }
 }
 
 /// An address without user and query.

@@ -5,7 +5,10 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use http::StatusCode;
 use thinpipe_transport::ByteBudget;
+use thinpipe_transport::body::Body;
+use thinpipe_transport::server::{Answer, Content};
 use thinpipe_transport::upstream::UpstreamConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -201,29 +204,108 @@ const LEGACY: Speaks = Speaks::Legacy {
     revision: Revision::NEWEST_LEGACY,
 };
 
-/// K1: 404 without JSON-RPC contradicts a modern verdict, and no other.
+/// K1, 1.5: what no server of 2026-07-28 answers contradicts a modern verdict, and no other.
 #[test]
 fn k1_a_contradicted_verdict_falls() {
-    let not_found = |content, body: &'static str| {
+    let answer = |status, content, body: &'static str| {
         let body = Body::Full(bytes::Bytes::from_static(body.as_bytes()));
-        Answer::new(StatusCode::NOT_FOUND, content, body)
+        Answer::new(StatusCode::from_u16(status).unwrap(), content, body)
     };
-    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such method"}}"#;
-    assert!(!denies_endpoint(&not_found(Content::Json, error)));
-    assert!(denies_endpoint(&not_found(Content::Json, "{}")));
-    assert!(denies_endpoint(&not_found(Content::Other(None), "nothing")));
-    assert!(!denies_endpoint(&Answer::accepted()));
+    let denies = |status, body| denies_revision(&answer(status, Content::Json, body));
+    for (status, body, expected) in [
+        (
+            404,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such method"}}"#,
+            false,
+        ),
+        (404, "{}", true),
+        // The servers of the TypeScript SDK, of the Python SDK, and of others.
+        (
+            400,
+            r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}"#,
+            true,
+        ),
+        (
+            400,
+            r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#,
+            true,
+        ),
+        (422, "Unexpected message, expect initialize request", true),
+        (405, "", true),
+        (
+            400,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"what?"}}"#,
+            false,
+        ),
+        (
+            400,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32020,"message":"what?"}}"#,
+            false,
+        ),
+        (
+            200,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"what?"}}"#,
+            false,
+        ),
+        (401, "who?", false),
+        (429, "later", false),
+        (502, "gone", false),
+    ] {
+        assert_eq!(denies(status, body), expected, "{status} {body}");
+    }
+    assert!(denies_revision(&answer(
+        404,
+        Content::Other(None),
+        "nothing"
+    )));
+    assert!(!denies_revision(&Answer::accepted()));
 
     let era = Era::default();
     era.learn(verdict(LEGACY));
     era.contradicted();
     assert!(era.known().is_some());
-    era.learn(verdict(Speaks::Modern {
-        revisions: vec![Revision::NEWEST],
-        legacy: None,
-    }));
+    era.learn(verdict(modern()));
     era.contradicted();
     assert!(era.known().is_none());
+}
+
+/// K1: a client that has its requests answered so does not make the gateway ask for each of them.
+#[tokio::test(start_paused = true)]
+async fn k1_contradictions_in_a_row_count_once() {
+    let era = Era::default();
+    for _ in 0..3 {
+        era.learn(verdict(modern()));
+        era.contradicted();
+        assert!(era.known().is_none());
+        for _ in 0..9 {
+            era.learn(verdict(modern()));
+            tokio::time::advance(contradiction::BETWEEN / 10).await;
+            era.contradicted();
+            assert!(era.known().is_some());
+        }
+        tokio::time::advance(contradiction::BETWEEN / 10).await;
+    }
+}
+
+/// B5, K1: a server that was down may be another one when it answers again, of whatever revision.
+#[tokio::test]
+async fn k1_a_server_that_comes_back_is_asked_anew() {
+    for speaks in [LEGACY, modern()] {
+        let route = route(NOWHERE, |spec| spec.health.failures = 2);
+        route.era().learn(verdict(speaks));
+        for (checked, is_known) in [
+            (Ok(()), true),
+            (Err("gone".to_owned()), true),
+            // It was not down yet.
+            (Ok(()), true),
+            (Err("gone".to_owned()), true),
+            (Err("gone".to_owned()), true),
+            (Ok(()), false),
+        ] {
+            route.health().record(checked, &route);
+            assert_eq!(route.era().known().is_some(), is_known);
+        }
+    }
 }
 
 /// 1.3: what the configuration says is not asked, and answers do not change it.

@@ -16,6 +16,7 @@ use super::{Relayed, Route};
 use crate::cache::narrowed;
 use crate::failure::{Failure, Reason};
 use crate::headers;
+use crate::health::is_refusal;
 use crate::interceptor::{Carrier, Direction, MessageContext, Outcome};
 use crate::relay::inspect::InspectEvents;
 use crate::relay::pass::PassEvents;
@@ -268,7 +269,7 @@ impl Route {
             Some(edit) => edit.not_read(status, failure),
             None => failure,
         };
-        if status == StatusCode::NOT_FOUND && !line.purpose.is_resumable() {
+        if is_refusal(status) && !line.purpose.is_resumable() {
             self.era().contradicted();
         }
         self.stats().failed();

@@ -18,6 +18,7 @@ use super::pinned::{Seems, is_denial};
 use super::{Route, body_failure};
 use crate::failure::{Failure, Reason};
 use crate::headers;
+use crate::health::{is_of_sessions, is_refusal};
 use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
 use crate::relay::source::into_stream;
 
@@ -127,6 +128,9 @@ impl OverHttp {
             }
             Err(_) => return Err(self.no_answer(status)),
         };
+        if is_of_sessions(status, &message) {
+            self.route.era().contradicted();
+        }
         match message.kind() {
             Kind::Response | Kind::ErrorResponse if message.id() == Some(id) => Ok(message),
             Kind::ErrorResponse if !status.is_success() || message.id().is_none() => {
@@ -141,8 +145,8 @@ impl OverHttp {
     /// The failure of an answer without a JSON-RPC message.
     fn no_answer(&self, status: StatusCode) -> Failure {
         let name = self.route.name();
-        if status == StatusCode::NOT_FOUND {
-            // No server of 2026-07-28 has this endpoint: what is known of it is asked anew.
+        if is_refusal(status) {
+            // No server of 2026-07-28 answers so: what is known of it is asked anew.
             self.route.era().contradicted();
         }
         let reason = match status.as_u16() {

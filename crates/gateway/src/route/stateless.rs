@@ -17,7 +17,7 @@ use crate::cache::{Asked, tap};
 use crate::downgrade::Refusal;
 use crate::failure::{Failure, Reason};
 use crate::headers;
-use crate::health::denies_endpoint;
+use crate::health::denies_revision;
 use crate::interceptor::{MessageContext, Rejection};
 use crate::relay::inspect::rejection_message;
 use crate::relay::{Line, Purpose};
@@ -95,7 +95,7 @@ impl Route {
         } else {
             self.relay(response, line, context).await?
         };
-        if denies_endpoint(&answer) {
+        if denies_revision(&answer) {
             self.era.contradicted();
         }
         Ok(answer)

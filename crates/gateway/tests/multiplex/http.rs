@@ -3,7 +3,7 @@
 use serde_json::json;
 use thinpipe_gateway::{HttpUpstream, Reached};
 use thinpipe_proto::revision::Binding;
-use thinpipe_testkit::{Script, Upstream, rpc};
+use thinpipe_testkit::{Era, Script, Upstream, rpc};
 use thinpipe_transport::upstream::UpstreamConfig;
 
 use crate::front::{Front, SERVED, call};
@@ -60,6 +60,40 @@ async fn r245_what_passes_is_not_changed() {
     front.ask(&rpc::modern(1, "tools/call", state)).await;
     let seen = upstream.record().last("tools/call").unwrap().clone();
     assert_eq!(seen.json()["params"]["requestState"], "s/=+");
+}
+
+/// K1, 1.5: a server that is replaced by an older one is found out, whatever it says to what it does not know,
+/// by clients of both eras.
+#[tokio::test]
+async fn k1_a_server_that_goes_back_to_sessions_is_asked_anew() {
+    let not_initialized = r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}"#;
+    for (content, body) in [
+        ("application/json", not_initialized),
+        ("text/plain", "Missing session ID"),
+    ] {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| behaviour.era = Era::Stateless);
+        let mut reached = at(&upstream);
+        if let Reached::Http(http) = &mut reached {
+            http.pin = None;
+        }
+        let front = Front::start(reached).await;
+        assert_eq!(front.ask(&call(1, 1)).await.status, 200);
+        upstream.set(|behaviour| behaviour.era = Era::Sessions);
+        let script = Script::status(400).content_type(content);
+        upstream.once("tools/call", script.whole(body));
+        let mut refused = front.ask(&call(2, 2)).await;
+        assert_eq!(refused.status, 400);
+        assert_eq!(refused.read_to_end().await, body);
+        let mut answered = front.ask(&call(3, 3)).await;
+        let answer = answered.json().await;
+        assert_eq!(
+            (answered.status, &answer["id"]),
+            (200, &json!(3)),
+            "{answer}"
+        );
+        assert!(upstream.requests("tools/call")[2].session().is_some());
+    }
 }
 
 /// K5, R004: a description and a refusal name what is served here, as the gateway's own refusal does.
