@@ -258,6 +258,10 @@ impl Session {
         tracing::warn!(upstream, error = text, "a message was not taken");
         let is_timeout = Failure::from(&error).reason == Reason::Timeout;
         match written {
+            // What it says to initialize it says of its endpoint, and clients with sessions are told the same.
+            Written::Request(_) if is_denied(&error) && !self.lock().is_negotiated() => {
+                self.not_opened(&Failure::from(&error));
+            }
             // It may be running: the deadline decides, which tells the server too.
             Written::Request(_) if is_timeout && !error.is_undelivered() => {}
             Written::Request(call) => self.write_failed(call, failure(&error), &text),
@@ -339,6 +343,11 @@ fn is_fatal(error: &PipeError, channel: Channel) -> bool {
         PipeError::Refused { status, .. } => status.as_u16() == 404 && channel == Channel::Pipe,
         _ => true,
     }
+}
+
+/// Whether a server has refused a message for what it is.
+fn is_denied(error: &PipeError) -> bool {
+    matches!(error, PipeError::Refused { status, .. } if status.is_client_error())
 }
 
 fn failure(error: &PipeError) -> WriteFailure {
