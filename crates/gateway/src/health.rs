@@ -21,6 +21,7 @@ use crate::pipe::Spoken;
 use crate::route::{Asked, Route, modern, verdict_of};
 use crate::sync::lock;
 
+mod asking;
 mod contradiction;
 mod news;
 
@@ -263,9 +264,20 @@ impl Era {
             .map(|(verdict, _)| Arc::clone(verdict))
     }
 
+    /// Whether the configuration says it.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
     /// It may be another server by now: the next request asks anew.
     pub(crate) fn forget(&self) {
         lock(&self.verdict).take();
+    }
+
+    /// The program that spoke 2026-07-28 is gone: the next start of it is asked. One with sessions says what it
+    /// speaks at each start, by its answer to `initialize`.
+    pub(crate) fn forget_stateless(&self) {
+        lock(&self.verdict).take_if(|(verdict, _)| verdict.modern().is_some());
     }
 
     /// The server has answered a stateless request as none of 2026-07-28 does: if it was thought to be one, the
@@ -352,7 +364,7 @@ impl Route {
     /// [`probe`](Self::probe) says what is believed.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
-        self.era().pinned.is_some()
+        self.era().is_pinned()
     }
 
     /// Where the upstream is, for people: without what may be a credential, user and query. `None` for
@@ -379,23 +391,6 @@ impl Route {
         {
             self.tell_spoken(verdict);
         }
-        found
-    }
-
-    async fn ask_once(&self) -> Found {
-        let era = self.era();
-        let before = era.ended.load(Ordering::Acquire);
-        let mut last = era.probing.lock().await;
-        // Whoever waited for an asking takes what came of it, a failure too: else everybody would wait
-        // for a silent server in turn.
-        if era.ended.load(Ordering::Acquire) != before
-            && let Some(found) = &*last
-        {
-            return found.clone();
-        }
-        let found = self.ask_what_it_speaks().await;
-        *last = Some(found.clone());
-        era.ended.fetch_add(1, Ordering::Release);
         found
     }
 

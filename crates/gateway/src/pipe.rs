@@ -45,7 +45,7 @@ use crate::sync::{found, lock};
 
 use machine::{Machine, Next, Writes};
 
-pub(crate) use children::{Children, SharedSessions, Spoken};
+pub(crate) use children::{Children, NotStarted, SharedSessions, Spoken};
 pub(crate) use draining::Draining;
 pub(crate) use member::{Attachment, Member, Place};
 pub(crate) use posts::Posts;

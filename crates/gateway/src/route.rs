@@ -61,7 +61,7 @@ mod versions;
 use answer::body_failure;
 use intercept::Intercepted;
 use piped::piped;
-pub(crate) use probing::{Asked, modern, verdict_of};
+pub(crate) use probing::{Asked, ask_child, modern, verdict_of};
 use server::Server;
 
 /// One upstream, and everything that is the same for all its exchanges.
@@ -72,7 +72,7 @@ pub struct Route {
     program: Option<Arc<Program>>,
     chain: Chain,
     health: Arc<Health>,
-    era: Era,
+    era: Arc<Era>,
     /// Of a server that speaks against its pin.
     told: pinned::Told,
     counters: Counters,
@@ -100,7 +100,8 @@ impl Route {
         seals: Arc<Seals>,
     ) -> Result<Self, NotSealed> {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
-        let program = server.program(&spec, &tasks, &stop, &buffered);
+        let era = Arc::new(Era::new(pin));
+        let program = server.program(&spec, &tasks, &stop, &buffered, &era);
         let health = Arc::new(Health::new(spec.health));
         let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop, &buffered)?;
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
@@ -111,7 +112,7 @@ impl Route {
             program,
             chain,
             health,
-            era: Era::new(pin),
+            era,
             told: pinned::Told::default(),
             counters: Counters::default(),
             latencies: Latencies::default(),

@@ -25,6 +25,7 @@ use super::queue::Queue;
 use super::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
 use crate::clock::now;
 use crate::failure::{Failure, Reason};
+use crate::health::Era;
 use crate::pipe::Children;
 use crate::sync::lock;
 
@@ -35,6 +36,7 @@ const IDLE: Duration = Duration::from_secs(300);
 pub(crate) struct Program {
     name: Arc<str>,
     children: Arc<Children>,
+    era: Arc<Era>,
     budget: ByteBudget,
     /// How long a request may be silent, and the program may take nothing.
     idle: Duration,
@@ -79,7 +81,7 @@ impl Program {
     /// One of which nothing runs yet. Its task is one of `tasks`, and ends with `stop`.
     /// `one_anonymous`: all clients without a name are one principal.
     pub(crate) fn new(
-        (name, children): (Arc<str>, Arc<Children>),
+        (name, children, era): (Arc<str>, Arc<Children>, Arc<Era>),
         idle: Duration,
         (tasks, stop): (TaskTracker, CancellationToken),
         budget: ByteBudget,
@@ -98,6 +100,7 @@ impl Program {
         Self {
             name,
             children,
+            era,
             budget,
             idle,
             tasks,

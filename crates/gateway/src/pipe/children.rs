@@ -180,12 +180,12 @@ impl Children {
         self.kept.notify_waiters();
     }
 
-    /// One that was kept in vain is not kept any longer.
-    pub(crate) fn prune(&self) {
+    /// One that was kept in vain is not kept any longer. Whether there was one.
+    pub(crate) fn prune(&self) -> bool {
         let is_old = |(pipe, since): &mut (Pipe, Instant)| {
             pipe.sender.is_closed() || now().saturating_duration_since(*since) > SPARE_AGE
         };
-        lock(&self.spare).take_if(is_old);
+        lock(&self.spare).take_if(is_old).is_some()
     }
 
     /// A child ended before it had answered `initialize`.
@@ -197,6 +197,14 @@ impl Children {
     pub(crate) fn start_succeeded(&self, speaks: Option<Spoken>) -> bool {
         *lock(&self.starts) = Starts::default();
         speaks.is_some_and(|speaks| lock(&self.speaks).replace(speaks) != Some(speaks))
+    }
+
+    /// The same; what it speaks is logged, when that is news.
+    pub(crate) fn answered(&self, name: &str, speaks: Option<Spoken>) {
+        let is_news = self.start_succeeded(speaks);
+        if let Some(speaks) = speaks.filter(|_| is_news) {
+            tracing::info!(upstream = name, %speaks, "a program has answered");
+        }
     }
 
     /// What the last answer said; `None`: there was none yet.

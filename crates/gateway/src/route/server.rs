@@ -28,6 +28,7 @@ use super::{Incoming, Route};
 use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
 use crate::headers;
+use crate::health::Era;
 use crate::interceptor::MessageContext;
 use crate::modern::ModernServer;
 use crate::modern::stdio::Program;
@@ -71,12 +72,17 @@ impl Server {
         tasks: &TaskTracker,
         stop: &CancellationToken,
         buffered: &ByteBudget,
+        era: &Arc<Era>,
     ) -> Option<Arc<Program>> {
         let (Self::Stdio(children), Reached::Stdio(reached)) = (self, &spec.reached) else {
             return None;
         };
         Some(Arc::new(Program::new(
-            (Arc::clone(spec.name()), Arc::clone(children)),
+            (
+                Arc::clone(spec.name()),
+                Arc::clone(children),
+                Arc::clone(era),
+            ),
             reached.request_timeout,
             (tasks.clone(), stop.child_token()),
             buffered.clone(),
@@ -142,7 +148,11 @@ impl Route {
     pub(crate) fn prune(&self) {
         match &self.server {
             Server::Http(upstream) => upstream.prune(),
-            Server::Stdio(children) => children.prune(),
+            Server::Stdio(_) => {
+                if let Some(program) = &self.program {
+                    program.age();
+                }
+            }
         }
     }
 
@@ -385,16 +395,8 @@ impl Route {
 
     /// A program has answered `initialize`, and by that said what it speaks; `None`: not that.
     pub(super) fn program_said(&self, children: &Children, speaks: Option<Spoken>) {
-        self.tell_program(children, speaks);
+        children.answered(self.name(), speaks);
         self.era().said(speaks);
-    }
-
-    /// Logs what a program speaks, when that is news.
-    pub(super) fn tell_program(&self, children: &Children, speaks: Option<Spoken>) {
-        let is_news = children.start_succeeded(speaks);
-        if let Some(speaks) = speaks.filter(|_| is_news) {
-            tracing::info!(upstream = self.name(), %speaks, "a program has answered");
-        }
     }
 
     /// Attaches a client session of this principal and gives its `initialize`; what comes back is the answer of the

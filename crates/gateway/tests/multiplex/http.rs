@@ -96,6 +96,30 @@ async fn k1_a_server_that_goes_back_to_sessions_is_asked_anew() {
     }
 }
 
+/// R193: that nothing is at the URL has one name, whoever asks.
+#[tokio::test]
+async fn r193_a_url_without_an_endpoint_has_one_name() {
+    let upstream = Upstream::start().await;
+    let nothing = Script::status(404).content_type("text/plain");
+    upstream.on("initialize", nothing.whole("no such path"));
+    let mut reached = at(&upstream);
+    if let Reached::Http(http) = &mut reached {
+        http.pin = Some(Binding::Sessions);
+    }
+    let front = Front::start(reached).await;
+    let modern = front.ask(&call(1, 1)).await;
+    let legacy = front.client.post(rpc::initialize(1, "2025-11-25")).await;
+    for mut response in [modern, legacy] {
+        let answer = response.json().await;
+        let reason = &answer["error"]["data"]["reason"];
+        assert_eq!(
+            (response.status, reason),
+            (502, &json!("upstream_not_found")),
+            "{answer}"
+        );
+    }
+}
+
 /// K5, R004: a description and a refusal name what is served here, as the gateway's own refusal does.
 #[tokio::test]
 async fn k5_revisions_are_narrowed() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thinpipe_testkit::rpc;
 
-use crate::front::{Front, call};
+use crate::front::{Front, call, listen};
 use crate::scripted::{Scripted, Speaker};
 
 /// The answer to `initialize` of a program that has sessions.
@@ -95,6 +95,63 @@ async fn r033_a_client_with_a_session_does_not_wait_for_a_question() {
     let result = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}});
     speaker.answer(&heard, result).await;
     assert_eq!(legacy.response().await.json().await["id"], 1);
+}
+
+/// K1, 1.5: what a program speaks is its own at each start. One that comes back with sessions is spoken to in
+/// sessions, and one that comes back without, without.
+#[tokio::test]
+async fn k1_a_program_is_asked_at_each_of_its_starts() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.unknown()).await;
+    for id in 1..=2 {
+        let connection = front.send(&call(id, id)).await;
+        let mut speaker = program.process_started().await;
+        let asked = speaker.hears("server/discover").await;
+        speaker.answer(&asked, discovered()).await;
+        is_called(&mut speaker).await;
+        assert_eq!(connection.response().await.json().await["id"], id);
+        speaker.die();
+        front.children_run(0).await;
+    }
+    let connection = front.send(&call(3, 3)).await;
+    let mut speaker = program.process_started().await;
+    let asked = speaker.hears("server/discover").await;
+    speaker.refuse(&asked, -32601, json!(null)).await;
+    speaks_in_a_session(&mut speaker).await;
+    let answer = connection.response().await.json().await;
+    assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    let speaks = front.route().program_speaks().unwrap();
+    assert!(speaks.contains("2025-06-18"), "{speaks}");
+}
+
+/// The same where nobody but a listen wants it back: the program is asked before the listen goes on, and a call
+/// that comes meanwhile waits for what it says.
+#[tokio::test]
+async fn k1_a_program_is_asked_before_a_listen_goes_on() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.unknown()).await;
+    let listening = front
+        .send(&listen(1, &json!({"toolsListChanged": true})))
+        .await;
+    let mut speaker = program.process_started().await;
+    let asked = speaker.hears("server/discover").await;
+    speaker.answer(&asked, discovered()).await;
+    let heard = speaker.hears("subscriptions/listen").await;
+    speaker.acknowledge(&heard).await;
+    let listening = listening.response().await;
+    assert_eq!(listening.status, 200);
+    speaker.die();
+    let mut speaker = program.process_started().await;
+    let asked = speaker.hears("server/discover").await;
+    let connection = front.send(&call(2, 2)).await;
+    speaker.refuse(&asked, -32601, json!(null)).await;
+    speaks_in_a_session(&mut speaker).await;
+    assert_eq!(connection.response().await.json().await["id"], 2);
+    assert_eq!(front.route().children().unwrap().spawned, 2);
+}
+
+fn discovered() -> Value {
+    json!({"supportedVersions": ["2026-07-28"], "capabilities": {}})
 }
 
 /// What is pinned is not asked.

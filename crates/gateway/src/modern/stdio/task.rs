@@ -9,11 +9,19 @@ use thinpipe_transport::upstream::pipe::{Pipe, PipeReceiver, PipeSender};
 
 use super::{Program, Runs};
 use crate::clock::{now, until};
-use crate::failure::with_causes;
-use crate::pipe::Spoken;
+use crate::failure::{Failure, with_causes};
+use crate::pipe::{NotStarted, Spoken};
+use crate::route::{Asked, ask_child};
 
 /// How long the end of a program that takes nothing more may take to be read.
 const LAST_READ: Duration = Duration::from_secs(1);
+
+/// After this a program is started again that had another era at its last start. Nobody waits for it but listens
+/// that an earlier one has acknowledged: calls go by what it speaks now.
+const OTHER_ERA: Duration = Duration::from_secs(60);
+
+/// The same of one that did not say what it speaks: it may have had an accident.
+const SHORTLY: Duration = Duration::from_secs(1);
 
 /// How the service of a program has ended.
 enum Ended {
@@ -45,6 +53,8 @@ impl Program {
             let reason = self.serve(pipe).await;
             tracing::info!(upstream = %self.name, reason, "a program has ended");
             let mut state = self.lock();
+            // The next one may be another program (protocol notes 1.4).
+            self.era.forget_stateless();
             state.program = Runs::No;
             state.machine.upstream_lost(&reason);
             self.settle(state);
@@ -57,7 +67,7 @@ impl Program {
             while !std::mem::take(&mut self.lock().to_start) {
                 self.to_start.notified().await;
             }
-            match self.children.start() {
+            match self.start().await {
                 Ok(pipe) => {
                     let mut state = self.lock();
                     state.program = Runs::Yes;
@@ -65,15 +75,74 @@ impl Program {
                     self.settle(state);
                     return pipe;
                 }
-                Err(not_started) => {
-                    let pause = not_started.pause();
+                Err((failure, pause)) => {
                     let mut state = self.lock();
-                    state.not_started = Some(not_started.into_failure(&self.name));
+                    state.not_started = Some(failure);
                     state.machine.start_failed(now() + pause);
                     self.settle(state);
                 }
             }
         }
+    }
+
+    /// Starts the program, and asks it what it speaks, unless the configuration says that or somebody has just
+    /// asked it: it may be another one than the last time (protocol notes 1.4).
+    async fn start(&self) -> Result<Pipe, (Failure, Duration)> {
+        let not_started = |not: NotStarted| {
+            let pause = not.pause();
+            (not.into_failure(&self.name), pause)
+        };
+        if self.era.is_pinned() {
+            return self.children.start().map_err(not_started);
+        }
+        let asking = self.era.asking().await;
+        self.age();
+        if let Some(verdict) = self.era.known() {
+            return match verdict.modern() {
+                Some(_) => self.children.start().map_err(not_started),
+                None => Err((self.other_era(), OTHER_ERA)),
+            };
+        }
+        let pipe = self.children.start().map_err(not_started)?;
+        let asked = ask_child(&self.children, pipe, &self.name, self.idle).await;
+        let (asked, pipe) = asked.map_err(|failure| (failure, SHORTLY))?;
+        let (serves, pause) = match &asked {
+            Asked::Answered(verdict) => (verdict.modern().is_some(), OTHER_ERA),
+            Asked::Silent(_) => {
+                self.children.start_failed();
+                (false, SHORTLY)
+            }
+        };
+        let pipe = match pipe {
+            // For whoever waits for the verdict.
+            Some(pipe) if !serves => {
+                self.children.keep(pipe);
+                None
+            }
+            pipe => pipe,
+        };
+        asking.heard(asked);
+        match pipe {
+            Some(pipe) => Ok(pipe),
+            // That one was asked for a session too, which is nobody's.
+            None if serves => self.children.start().map_err(not_started),
+            None => Err((self.other_era(), pause)),
+        }
+    }
+
+    /// A child that was asked and not used does not stand for the next one.
+    pub(crate) fn age(&self) {
+        if self.children.prune() {
+            self.era.forget_stateless();
+        }
+    }
+
+    fn other_era(&self) -> Failure {
+        let text = format!(
+            "{} did not say at its last start that it speaks 2026-07-28; the call was not sent",
+            self.name
+        );
+        Failure::restarting(text, SHORTLY)
     }
 
     /// Serves a program to its end; says why it is over.
