@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::multiplex::{Action, Fault, Limits, Multiplexing, Nature};
 use thinpipe_proto::bridge::{CallId, DEFAULT_CAP, Refused};
-use thinpipe_proto::rpc::Message;
+use thinpipe_proto::rpc::{Message, member};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use tokio::sync::Notify;
@@ -184,7 +184,9 @@ impl Program {
                         let text = format!("{error}; the call may have run");
                         Failure::new(Reason::BufferFull, text)
                     });
-                    state.deliver(call, held.and_then(parsed), nature);
+                    let message = held.and_then(parsed);
+                    let message = message.and_then(|message| self.of_its_era(message));
+                    state.deliver(call, message, nature);
                 }
                 Action::Fail {
                     call,
@@ -203,6 +205,23 @@ impl Program {
             }
         }
         self.notify(state);
+    }
+
+    /// A message as the program is configured to speak. One that is not configured has said itself what it
+    /// speaks; one that is was not asked, and some with sessions answer calls without one.
+    fn of_its_era(&self, message: Message) -> Result<Message, Failure> {
+        if !self.era.is_pinned() {
+            return Ok(message);
+        }
+        let result = message.result();
+        if result.is_none_or(|result| member(&result, "resultType").is_some()) {
+            return Ok(message);
+        }
+        let text = format!(
+            "{} gives a result without `resultType`, as none of 2026-07-28 does; the call has run",
+            self.name
+        );
+        Err(Failure::new(Reason::Invalid, text))
     }
 
     /// Wakes whom what has happened concerns.

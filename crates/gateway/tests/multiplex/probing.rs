@@ -166,6 +166,27 @@ async fn k1_a_pinned_program_is_not_asked() {
     assert!(!program.is_started_again().await);
 }
 
+/// R142: a program with sessions that is configured as one of 2026-07-28 may answer calls all the same. Its client
+/// is told what is wrong, and that the call has run.
+#[tokio::test]
+async fn r142_a_result_of_another_era_names_the_setting() {
+    let program = Scripted::start().await;
+    let front = Front::start(program.modern()).await;
+    let connection = front.send(&call(1, 1)).await;
+    let mut speaker = program.process_started().await;
+    let heard = speaker.hears("tools/call").await;
+    let result = json!({"jsonrpc": "2.0", "id": heard["id"], "result": {"content": []}});
+    speaker.say(result).await;
+    let mut response = connection.response().await;
+    let error = response.json().await["error"].clone();
+    assert_eq!(response.status, 502);
+    assert_eq!(error["data"]["reason"], "upstream_invalid", "{error}");
+    let text = error["message"].as_str().unwrap();
+    for said in ["resultType", "the call has run", "`era = \"modern\"`"] {
+        assert!(text.contains(said), "{text}");
+    }
+}
+
 /// R216, C24: a program that has no `initialize` says so when a client with a session comes. It is no failed
 /// start, and the client is served all the same; the next one without that question.
 #[tokio::test]
