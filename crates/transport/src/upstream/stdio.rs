@@ -2,7 +2,7 @@
 //!
 //! Each session has a child of its own, in a process group of its own, and one task that writes to it,
 //! logs what it says on its standard error, waits for it and ends it. Reading needs no task: whoever
-//! takes the messages reads them.
+//! takes the messages reads them. What the child says when nobody does any more, that task throws away.
 
 mod child;
 mod config;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::process::Command;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -159,9 +159,12 @@ impl StdioUpstream {
         let over = shared.stop.child_token();
         let (input, lines) = mpsc::channel(child::MAX_WAITING);
         let (exit, exited) = watch::channel(None);
+        let (back, unread) = oneshot::channel();
         let supervisor = Supervisor::new(Arc::clone(shared), child, group, exit, over.clone());
-        shared.tasks.spawn(supervisor.run(stdin, lines, stderr));
-        let output = Output::new(Arc::clone(shared), stdout, exited);
+        shared
+            .tasks
+            .spawn(supervisor.run((stdin, lines), unread, stderr));
+        let output = Output::new(Arc::clone(shared), (stdout, back), exited);
         Ok(Pipe::stdio(upstream(), Input::new(input), output, over))
     }
 }

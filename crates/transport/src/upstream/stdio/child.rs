@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use memchr::memchr2;
 use thinpipe_proto::shown::Shown;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -116,15 +116,15 @@ impl Supervisor {
     /// Serves the child until it has ended. When the session is over it is made to end.
     pub(super) async fn run(
         mut self,
-        stdin: ChildStdin,
-        lines: mpsc::Receiver<Line>,
+        (stdin, lines): (ChildStdin, mpsc::Receiver<Line>),
+        unread: oneshot::Receiver<ChildStdout>,
         stderr: ChildStderr,
     ) {
         let upstream = Arc::clone(&self.shared.config.name);
         let over = self.over.clone();
         let mut log = Log::new(Arc::clone(&upstream), stderr);
         let serving = async {
-            tokio::join!(write(stdin, lines, &over), log.run());
+            tokio::join!(write(stdin, lines, &over), discard(unread), log.run());
             future::pending::<()>().await;
         };
         let status = tokio::select! {
@@ -191,6 +191,17 @@ async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Line>, over: &Ca
         () = over.cancelled() => {}
         // What is cut off here is the last line of a session that is over.
         () = writing => {}
+    }
+}
+
+/// Reads and throws away what the child writes when nobody takes its messages any more. Were its output
+/// closed, writing would fail, and what it does in order to end would be cut off. It ends with the child, who
+/// has no more than its graces.
+async fn discard(unread: oneshot::Receiver<ChildStdout>) {
+    if let Ok(mut stdout) = unread.await
+        && let Err(error) = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await
+    {
+        tracing::debug!(%error, "the rest of the standard output of a child cannot be read");
     }
 }
 

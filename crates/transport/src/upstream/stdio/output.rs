@@ -11,7 +11,7 @@ use bytes::Bytes;
 use thinpipe_proto::rpc::Payload;
 use thinpipe_proto::shown::Shown;
 use tokio::process::ChildStdout;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
@@ -29,7 +29,10 @@ const EXIT_GRACE: Duration = Duration::from_millis(100);
 /// The reading end of a child's standard output.
 pub(in crate::upstream) struct Output {
     shared: Arc<Shared>,
-    stdout: ChildStdout,
+    /// `None`: it was given back.
+    stdout: Option<ChildStdout>,
+    /// Gives it back to the child's task, which keeps it open until the child has ended.
+    back: Option<oneshot::Sender<ChildStdout>>,
     lines: Lines,
     room: Reserved,
     /// How the child ended, once it has.
@@ -44,14 +47,15 @@ pub(in crate::upstream) struct Output {
 impl Output {
     pub(super) fn new(
         shared: Arc<Shared>,
-        stdout: ChildStdout,
+        (stdout, back): (ChildStdout, oneshot::Sender<ChildStdout>),
         exit: watch::Receiver<Option<ExitStatus>>,
     ) -> Self {
         Self {
             lines: Lines::new(shared.config.max_message),
             room: shared.budget.empty(),
             shared,
-            stdout,
+            stdout: Some(stdout),
+            back: Some(back),
             exit,
             has_exited: false,
             noise: 0,
@@ -160,6 +164,9 @@ impl Output {
     /// Reads once. 0: nothing more will come.
     async fn fill(&mut self) -> io::Result<usize> {
         let Self { stdout, lines, .. } = self;
+        let Some(stdout) = stdout else {
+            return Ok(0); // Unreachable: it is given back on drop.
+        };
         let mut read = async || {
             poll_fn(|cx| {
                 poll_read_scratch(stdout, cx, READ_SIZE, |bytes| {
@@ -206,5 +213,9 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.tell_left_out();
+        if let (Some(back), Some(stdout)) = (self.back.take(), self.stdout.take()) {
+            // Without that task the child has ended, and it is closed here.
+            drop(back.send(stdout));
+        }
     }
 }

@@ -8,6 +8,7 @@ use thinpipe_transport::upstream::pipe::PipeError;
 use thinpipe_transport::upstream::stdio::StdioStats;
 
 use super::{Scripted, bytes, last, next, scripted};
+use crate::log::Log;
 
 /// Announces the process ids of the script and of a process that it has started.
 const ANNOUNCE: &str = r#"sleep 1000 & printf '{"jsonrpc":"2.0","method":"%s %s"}\n' $$ $!"#;
@@ -134,6 +135,31 @@ async fn there_is_room_when_a_child_has_ended() {
         running, exited, ..
     } = scripted.upstream.stats();
     assert_eq!((running, exited), (1, 1));
+}
+
+/// What it writes when its input has ended is taken, more than a pipe holds, so that it ends in order: with
+/// EPIPE or SIGPIPE it would not come to its last line.
+#[tokio::test]
+async fn what_is_written_after_the_end_of_the_input_can_be_written() {
+    let (log, _logging) = Log::of("thinpipe::stderr");
+    let script = "serve; head -c 300000 /dev/zero && printf bye && echo 'ended in order' >&2";
+    let scripted = scripted(script, |config| {
+        config.stdin_grace = Duration::from_secs(600);
+    });
+    for is_closed in [false, true] {
+        let pipe = scripted.spawn();
+        if is_closed {
+            pipe.sender.close();
+        }
+        drop(pipe.receiver);
+        scripted.ended().await;
+        let lines = std::mem::take(&mut *log.lines());
+        assert!(
+            lines.concat().contains("message=ended in order;"),
+            "{lines:?}"
+        );
+    }
+    assert_eq!(scripted.upstream.stats().killed, 0);
 }
 
 /// SIGTERM comes next, to the whole group.
