@@ -183,7 +183,7 @@ impl Downgrade {
         asked: Asked,
     ) -> Result<(Arc<Post>, Option<Arc<Session>>), Refusal> {
         // Looked at before anything else of a retry (protocol notes 5.4.2).
-        let responses = Responses::of(&asked.message).map_err(|_| Refusal::InvalidResponses)?;
+        let responses = Responses::of(&asked.message)?;
         let (message, first) = match has_pages(&asked) {
             true => cursor::opened(self, &asked.client.principal, &asked.message)?,
             false => (asked.message.clone(), None),
@@ -199,8 +199,7 @@ impl Downgrade {
             Some((session, Waits::Parked(ticket))) => {
                 let session = session.and_then(|session| self.session(session));
                 let session = session.ok_or(Refusal::Stale)?;
-                let retried = session.retry(ticket, &message, &post);
-                retried.map_err(|_| Refusal::Stale)?;
+                session.retry(ticket, &message, &post)?;
                 return Ok((post, Some(session)));
             }
             Some((session, Waits::Rerun(elicitations))) => {

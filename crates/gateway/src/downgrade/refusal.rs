@@ -1,7 +1,8 @@
 //! Requests that the server never sees.
 
 use http::StatusCode;
-use thinpipe_proto::bridge::downgrade::Refused;
+use thinpipe_proto::bridge::downgrade::{Refused, RetryError};
+use thinpipe_proto::bridge::shape::InvalidResponses;
 use thinpipe_proto::rpc::{Message, code, error_response, response};
 use thinpipe_transport::server::{Answer, Content};
 
@@ -14,7 +15,8 @@ pub(crate) enum Refusal {
     Stale,
     /// What it waits for was kept by a process that has ended.
     Lost,
-    InvalidResponses,
+    /// What it answers is no answer. What it gives back is good for the next one.
+    InvalidAnswers(String),
     InvalidCursor,
     InvalidCapabilities(String),
     /// The client did not do what comes before the call.
@@ -29,6 +31,21 @@ impl From<Failure> for Refusal {
     }
 }
 
+impl From<InvalidResponses> for Refusal {
+    fn from(invalid: InvalidResponses) -> Self {
+        Self::InvalidAnswers(invalid.to_string())
+    }
+}
+
+impl From<RetryError> for Refusal {
+    fn from(error: RetryError) -> Self {
+        match error {
+            RetryError::Stale => Self::Stale,
+            RetryError::Unanswered(why) => Self::InvalidAnswers(why.to_string()),
+        }
+    }
+}
+
 impl Refusal {
     /// The answer to the request.
     pub(crate) fn answer(self, request: &Message, upstream: &str) -> Result<Answer, Failure> {
@@ -37,7 +54,7 @@ impl Refusal {
             |text: &str| Answer::error(StatusCode::OK, id, code::INVALID_PARAMS, text, None);
         Ok(match self {
             Self::Stale => invalid("requestState invalid or expired"),
-            Self::InvalidResponses => invalid("\"inputResponses\" is an object of objects"),
+            Self::InvalidAnswers(text) => invalid(&text),
             Self::InvalidCursor => invalid("the cursor is not valid here; begin the list anew"),
             Self::InvalidCapabilities(text) => Answer {
                 status: StatusCode::BAD_REQUEST,

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use thinpipe_proto::bridge::CallId;
 use thinpipe_proto::bridge::downgrade::{
     Action, AnswerId, AttachmentId, Downgrading, End, ExchangeId, Listening, Refused, Request,
-    Stale, Ticket, WriteFailure, Written,
+    RetryError, Ticket, WriteFailure, Written,
 };
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId, member, string};
@@ -123,13 +123,13 @@ impl Session {
     /// A client comes back with what its call waits for.
     ///
     /// # Errors
-    /// [`Stale`]: nothing waits for it here. Nothing has changed.
+    /// [`RetryError`]. Nothing has changed.
     pub(super) fn retry(
         &self,
         ticket: Ticket,
         message: &Message,
         post: &Arc<Post>,
-    ) -> Result<(), Stale> {
+    ) -> Result<(), RetryError> {
         self.take(post, |state| {
             state.answering = Some(post.headers.clone());
             state.machine.retry(ticket, post.id, message, now())

@@ -47,9 +47,27 @@ async fn r234_states_that_are_not_valid_change_nothing() {
         let elsewhere = request(5, "tools/call", params);
         refused(&ask(&alice, &retry(5, &elsewhere, &first, &answers)).await);
 
-        let malformed = retry(6, &call, &first, &json!({"k1": 7}));
-        let answer = ask(&alice, &malformed).await;
+        let wrong = [
+            json!(7),
+            json!({}),
+            json!({"action": "nope"}),
+            json!({"action": "accept", "content": "x"}),
+        ];
+        for wrong in wrong {
+            let malformed = retry(6, &call, &first, &json!({"k1": wrong}));
+            let answer = ask(&alice, &malformed).await;
+            assert_eq!(answer["error"]["code"], -32602, "{way:?} {answer}");
+            let text = answer["error"]["message"].as_str().unwrap();
+            assert!(text.contains("k1"), "{way:?} {text}");
+        }
+        let params = json!({"name": "ask", "arguments": {}, "requestState": 5});
+        let answer = ask(&alice, &request(7, "tools/call", params)).await;
         assert_eq!(answer["error"]["code"], -32602, "{way:?} {answer}");
+        let text = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            text.starts_with("\"requestState\" is a string"),
+            "{way:?} {text}"
+        );
 
         let done = ask(&alice, &valid).await;
         assert_eq!(done["result"]["resultType"], "complete", "{way:?} {done}");

@@ -65,7 +65,7 @@ pub use config::{
     SETTING_AGE, STREAM_WAIT,
 };
 pub use elicitation::{UrlAnswers, url_answers};
-pub use refused::{Refused, Stale};
+pub use refused::{Refused, RetryError, Unanswered};
 
 /// One session of a server that has sessions, and the requests and listens of modern clients on it.
 ///
@@ -214,14 +214,14 @@ impl Downgrading {
     /// ([`Responses::of`](crate::bridge::shape::Responses::of)). If the ticket is current, the exchange goes on with this POST.
     ///
     /// # Errors
-    /// [`Stale`] if nothing waits for it; nothing has changed then.
+    /// [`RetryError`]; nothing has changed then.
     pub fn retry(
         &mut self,
         ticket: Ticket,
         attachment: AttachmentId,
         message: &Message,
         now: Instant,
-    ) -> Result<(), Stale> {
+    ) -> Result<(), RetryError> {
         self.take_retry(ticket, attachment, message, now)?;
         self.settle(now);
         Ok(())

@@ -1,6 +1,7 @@
 //! The shape of results, errors and requests in each era (protocol notes 5.1, "Result shaping", 5.3.2, 5.4.1
 //! and, as far as tasks are off, 5.6).
 
+mod answer;
 mod error;
 mod result;
 mod round;
@@ -11,6 +12,7 @@ mod tests;
 
 use crate::rpc::MessageError;
 
+pub(in crate::bridge) use answer::Asked;
 pub use error::{ModernError, error_code, error_to_legacy, error_to_modern, modern_status};
 pub(in crate::bridge) use result::array;
 pub use result::{Caching, CachingScope, ResultType, result_to_legacy, result_to_modern};

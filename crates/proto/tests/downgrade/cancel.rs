@@ -139,7 +139,7 @@ fn nothing_is_idle_while_a_client_is_asked() {
     session.handed_out(1);
     assert_eq!(session.at(1000 * SECOND), [""; 0]);
     session
-        .retries(1, 1, 2, &retry("8", r#"{"k1":{}}"#))
+        .retries(1, 1, 2, &retry("8", r#"{"k1":{"action":"cancel"}}"#))
         .unwrap();
     assert_eq!(session.at(1009 * SECOND), [""; 0]);
     assert_eq!(session.at(1011 * SECOND).len(), 2, "ten seconds were left");
@@ -180,7 +180,7 @@ fn r249_progress_goes_to_whose_request_it_is() {
     session.hears(&elicit("1"));
     session.collects();
     assert_eq!(session.hears(&progress(2, 6)), [""; 0], "nobody has it");
-    let params = r#","inputResponses":{"k1":{}}"#;
+    let params = r#","inputResponses":{"k1":{"action":"cancel"}}"#;
     session
         .retries(1, 1, 3, &modern("9", "tools/call", params, ALL, token))
         .unwrap();

@@ -55,7 +55,7 @@ fn r241_what_is_lost_while_parked_is_an_error_for_the_retry() {
     let lines = session.actions();
     assert_eq!(lines.len(), 2, "refused and cancelled: {lines:?}");
     let lines = session
-        .retries(1, 1, 2, &retry("8", r#"{"k1":{}}"#))
+        .retries(1, 1, 2, &retry("8", r#"{"k1":{"action":"cancel"}}"#))
         .unwrap();
     assert!(lines[1].starts_with("2 502: ") && lines[1].contains("upstream_stream_lost"));
 }
@@ -144,13 +144,16 @@ fn an_answer_is_written_once_more_or_the_call_is_lost() {
     session.hears(&elicit("1"));
     session.collects();
     session
-        .retries(1, 1, 2, &retry("8", r#"{"k1":{}}"#))
+        .retries(1, 1, 2, &retry("8", r#"{"k1":{"action":"cancel"}}"#))
         .unwrap();
     let (answer, message) = session.answers.remove(0);
     session
         .machine
         .answer_failed(answer, message, true, session.now);
-    assert_eq!(session.actions(), [up(&result("1", "{}"))]);
+    assert_eq!(
+        session.actions(),
+        [up(&result("1", r#"{"action":"cancel"}"#))]
+    );
     let (answer, message) = session.answers.remove(0);
     session
         .machine

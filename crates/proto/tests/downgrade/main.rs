@@ -19,7 +19,7 @@ use bytes::Bytes;
 use thinpipe_proto::bridge::CallId;
 use thinpipe_proto::bridge::downgrade::{
     Action, AttachmentId, Channel, Config, Content, Downgrading, ExchangeId, Lifetime, Limits,
-    Refused, Request, Stale, Ticket, Written,
+    Refused, Request, RetryError, Ticket, Written,
 };
 use thinpipe_proto::bridge::shape::Caching;
 use thinpipe_proto::revision::Revision;
@@ -130,7 +130,7 @@ impl Session {
         round: u8,
         post: u64,
         text: &str,
-    ) -> Result<Vec<String>, Stale> {
+    ) -> Result<Vec<String>, RetryError> {
         let ticket = ticket(exchange, round);
         let retried = self
             .machine

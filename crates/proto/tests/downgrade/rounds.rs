@@ -166,11 +166,14 @@ fn what_a_retry_leaves_out_is_asked_again() {
         [format!("2 asks 1/2: {}", asks("8", &shown))]
     );
     let lines = session
-        .retries(1, 2, 3, &retry("9", r#"{"k2":{"x":2}}"#))
+        .retries(1, 2, 3, &retry("9", r#"{"k2":{"action":"accept","x":2}}"#))
         .unwrap();
     assert_eq!(
         lines,
-        ["unparked 1".to_owned(), up(&result("2", r#"{"x":2}"#))]
+        [
+            "unparked 1".to_owned(),
+            up(&result("2", r#"{"action":"accept","x":2}"#))
+        ]
     );
     assert!(session.collects()[0].contains(r#"{"k1":{"#));
 }
@@ -180,17 +183,59 @@ fn what_a_retry_leaves_out_is_asked_again() {
 fn r234_stale_retries_change_nothing() {
     let mut session = Session::pipe();
     asked(&mut session, &elicit("1"));
-    let answer = retry("8", r#"{"k1":{}}"#);
+    let answer = retry("8", r#"{"k1":{"action":"cancel"}}"#);
     for (exchange, round) in [(1, 2), (1, 0), (2, 1)] {
-        assert_eq!(session.retries(exchange, round, 9, &answer), Err(Stale));
+        assert_eq!(
+            session.retries(exchange, round, 9, &answer),
+            Err(RetryError::Stale)
+        );
     }
     session.retries(1, 1, 2, &answer).unwrap();
-    assert_eq!(session.retries(1, 1, 3, &answer), Err(Stale));
+    assert_eq!(session.retries(1, 1, 3, &answer), Err(RetryError::Stale));
     assert_eq!(session.leaves(3), [""; 0]);
     assert_eq!(session.leaves(1), [""; 0]);
     let lines = session.hears(&result("2", "{}"));
     assert_eq!(lines, [format!("2 200: {}", complete("8", ""))]);
-    assert_eq!(session.retries(1, 1, 4, &answer), Err(Stale));
+    assert_eq!(session.retries(1, 1, 4, &answer), Err(RetryError::Stale));
+}
+
+/// R234: an answer that cannot be the result of what was asked is told with its key, and the call waits on;
+/// what an answer may have besides passes.
+#[test]
+fn r234_what_is_no_answer_leaves_the_state_good() {
+    let mut session = Session::pipe();
+    session.asks(1, &call("1"));
+    session.hears(&elicit("1"));
+    session.hears(&request(
+        "2",
+        "sampling/createMessage",
+        r#"{"messages":[]}"#,
+    ));
+    session.hears(&request("3", "roots/list", "{}"));
+    session.collects();
+    let wrong = [
+        ("k1", r#"{"k1":{"action":"nope"}}"#),
+        ("k1", r#"{"k1":{}}"#),
+        ("k1", r#"{"k1":{"action":"accept","content":"x"}}"#),
+        ("k2", r#"{"k1":{"action":"accept"},"k2":{"role":"user"}}"#),
+        ("k3", r#"{"k3":{"roots":{}}}"#),
+    ];
+    for (key, answers) in wrong {
+        match session.retries(1, 1, 2, &retry("8", answers)) {
+            Err(RetryError::Unanswered(error)) => assert_eq!(error.key, key, "{error}"),
+            other => panic!("{answers}: {other:?}"),
+        }
+        assert_eq!(session.leaves(2), [""; 0], "{answers}");
+    }
+    let sampled = r#"{"role":"assistant","content":{"type":"text","text":"t"},"x":1}"#;
+    let answers = format!(r#"{{"k1":{{"action":"decline"}},"k2":{sampled},"k3":{{"roots":[]}}}}"#);
+    let lines = session.retries(1, 1, 2, &retry("8", &answers)).unwrap();
+    let answered = [
+        up(&result("1", r#"{"action":"decline"}"#)),
+        up(&result("2", sampled)),
+        up(&result("3", r#"{"roots":[]}"#)),
+    ];
+    assert_eq!(lines[1..], answered);
 }
 
 /// The winner's disconnect cancels the call.
@@ -199,7 +244,7 @@ fn r238_the_post_that_carries_it_cancels() {
     let mut session = Session::pipe();
     asked(&mut session, &elicit("1"));
     session
-        .retries(1, 1, 2, &retry("8", r#"{"k1":{}}"#))
+        .retries(1, 1, 2, &retry("8", r#"{"k1":{"action":"cancel"}}"#))
         .unwrap();
     let cancel = cancelled("2", "the client closed its request");
     assert_eq!(session.leaves(2), [up(&cancel)]);
@@ -214,11 +259,11 @@ fn an_outcome_is_held_for_the_retry() {
     assert_eq!(lines, [up(&error("1", -32603, "the request is over"))]);
     let late = up(&error("5", -32603, "no client request in progress"));
     assert_eq!(session.hears(&elicit("5")), [late]);
-    let answer = retry("8", r#"{"k1":{}}"#);
+    let answer = retry("8", r#"{"k1":{"action":"cancel"}}"#);
     let lines = session.retries(1, 1, 2, &answer).unwrap();
     let outcome = format!("2 200: {}", complete("8", r#""content":[],"#));
     assert_eq!(lines, ["unparked 1".to_owned(), outcome]);
-    assert_eq!(session.retries(1, 1, 3, &answer), Err(Stale));
+    assert_eq!(session.retries(1, 1, 3, &answer), Err(RetryError::Stale));
     assert!(session.machine.is_idle());
 }
 
@@ -264,7 +309,7 @@ fn rounds_are_bounded() {
     for round in 1..=10_u8 {
         session.hears(&elicit(&round.to_string()));
         assert_eq!(session.collects().len(), 1);
-        let answers = format!(r#"{{"k{round}":{{}}}}"#);
+        let answers = format!(r#"{{"k{round}":{{"action":"decline"}}}}"#);
         let post = u64::from(round) + 1;
         session
             .retries(1, round, post, &retry("8", &answers))
@@ -290,7 +335,7 @@ fn a_retry_declares_for_itself() {
     let mut session = Session::pipe();
     asked(&mut session, &elicit("1"));
     session.hears(&request("2", "roots/list", "{}"));
-    let params = r#","inputResponses":{"k1":{}}"#;
+    let params = r#","inputResponses":{"k1":{"action":"cancel"}}"#;
     let narrow = modern("8", "tools/call", params, r#"{"elicitation":{}}"#, "");
     let lines = session.retries(1, 1, 2, &narrow).unwrap();
     let refused = error(
@@ -302,7 +347,7 @@ fn a_retry_declares_for_itself() {
         lines,
         [
             "unparked 1".to_owned(),
-            up(&result("1", "{}")),
+            up(&result("1", r#"{"action":"cancel"}"#)),
             up(&refused)
         ]
     );
@@ -350,7 +395,10 @@ fn r238_closing_while_parked_cancels_nothing_and_expiry_does() {
             "unparked 1".to_owned(),
         ]
     );
-    assert_eq!(session.retries(1, 1, 2, &retry("8", "{}")), Err(Stale));
+    assert_eq!(
+        session.retries(1, 1, 2, &retry("8", "{}")),
+        Err(RetryError::Stale)
+    );
 }
 
 /// One request that may be asked at a time on a pipe, parked ones included; others share freely.

@@ -54,7 +54,7 @@ fn r247_a_task_asks_its_client() {
         session.collects(),
         [format!("1 asks 1/1: {}", asks("1", shown))]
     );
-    let params = r#","inputResponses":{"k1":{}}"#;
+    let params = r#","inputResponses":{"k1":{"action":"cancel"}}"#;
     let with_token = modern("8", "tools/call", params, ALL, r#","progressToken":"x""#);
     session.retries(1, 1, 3, &with_token).unwrap();
     let progress = |token: &str, related: &str| {

@@ -188,6 +188,9 @@ fn stale_retry(world: &mut World, a: u8, b: u8, c: u8) {
     retry_with(world, mark, round, b, c, valid);
 }
 
+/// What makes an object the answer to whatever was asked.
+const ANY: &str = r#""action":"accept","role":"user","content":{},"roots":[]"#;
+
 /// Answers some of what was asked, with keys that name nothing among them.
 fn retry_with(world: &mut World, mark: usize, round: u8, b: u8, c: u8, valid: bool) {
     let declared = usize::from(b / 16) % DECLARED.len();
@@ -204,7 +207,7 @@ fn retry_with(world: &mut World, mark: usize, round: u8, b: u8, c: u8, valid: bo
             1 => answers.push(format!(
                 r#""{key}":{{"method":"m","result":{{"n":{number}}}}}"#
             )),
-            _ => answers.push(format!(r#""{key}":{{"n":{number}}}"#)),
+            _ => answers.push(format!(r#""{key}":{{"n":{number},{ANY}}}"#)),
         }
     }
     // A key may have been used for a question that was never shown after all.

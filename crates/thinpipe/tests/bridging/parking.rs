@@ -177,7 +177,13 @@ async fn r234_malformed_answers_leave_the_state_good(pair: Pair) {
     let mut caller = gateway.caller().await;
     let asked = until_asked(&mut caller, "ask").await;
     let state = &asked["requestState"];
-    for wrong in [json!([]), json!({key_of(&asked): "4A"}), json!("4A")] {
+    let no_action = json!({key_of(&asked): {"action": "nope"}});
+    for wrong in [
+        json!([]),
+        json!({key_of(&asked): "4A"}),
+        json!("4A"),
+        no_action,
+    ] {
         let refused = caller
             .answer("wrong", "tools/call", retry("ask", state, wrong))
             .await;

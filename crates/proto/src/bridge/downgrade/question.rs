@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::bridge::capabilities::Undeclared;
 use crate::bridge::downgrade::MAX_QUESTIONS;
 use crate::bridge::downgrade::ability::Abilities;
-use crate::bridge::shape::{InputRequest, Responses};
+use crate::bridge::downgrade::refused::Unanswered;
+use crate::bridge::shape::{Asked, InputRequest, Responses};
 use crate::rpc::{Message, RequestId, member};
 
 /// A server request that was put to a client, or will be.
@@ -17,6 +18,7 @@ pub(super) struct Question {
     key: String,
     /// `None`: it was shown, and is too large to be kept.
     input: Option<InputRequest>,
+    kind: Asked,
     /// What a client needs to be asked this.
     pub(super) needed: Abilities,
     shown: bool,
@@ -46,6 +48,7 @@ impl Question {
         Ok(Self {
             id,
             key,
+            kind: Asked::of(&input.method),
             input: Some(input),
             needed,
             shown: false,
@@ -56,6 +59,14 @@ impl Question {
         let input = self.input.as_ref();
         let params = input.and_then(|input| input.params.as_ref());
         params.map_or(0, Bytes::len) + self.id.as_json().len()
+    }
+
+    /// What a retry answers to it, if it was shown. What a client wraps (`{method, result}`) is no answer.
+    fn answer_in<'a>(&self, retry: &'a Responses) -> Option<&'a Bytes> {
+        let is_wrapped =
+            |value: &Bytes| member(value, "method").is_some() && member(value, "result").is_some();
+        let answer = retry.get(&self.key).filter(|_| self.shown);
+        answer.filter(|answer| !is_wrapped(answer))
     }
 }
 
@@ -107,22 +118,33 @@ impl Questions {
         shown
     }
 
-    /// Takes out the ones that a retry answers, with the answers. The others stay: what a client wraps
-    /// (`{method, result}`) is no answer.
+    /// The answers of a retry.
+    ///
+    /// # Errors
+    /// The first that cannot be the result of what was asked.
+    pub(super) fn check(&self, retry: &Responses) -> Result<(), Unanswered> {
+        for question in &self.open {
+            if let Some(answer) = question.answer_in(retry)
+                && let Err(why) = question.kind.check(answer)
+            {
+                let key = question.key.clone();
+                return Err(Unanswered { key, why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out the ones that a retry answers, with the answers. The others stay.
     pub(super) fn take_answered(&mut self, retry: &Responses) -> Vec<(RequestId, Bytes)> {
-        let is_wrapped =
-            |value: &Bytes| member(value, "method").is_some() && member(value, "result").is_some();
         let mut answered = Vec::new();
-        self.open.retain(|question| {
-            let answer = retry.get(&question.key).filter(|_| question.shown);
-            match answer.filter(|answer| !is_wrapped(answer)) {
+        self.open
+            .retain(|question| match question.answer_in(retry) {
                 Some(answer) => {
                     answered.push((question.id.clone(), answer.clone()));
                     false
                 }
                 None => true,
-            }
-        });
+            });
         answered
     }
 

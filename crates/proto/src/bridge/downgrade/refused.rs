@@ -115,9 +115,23 @@ impl From<Unusable> for Refused {
     }
 }
 
-/// A retry that finds nothing that waits for it: its exchange is gone, was answered by another retry, or
-/// is in another round. Nothing has changed. The client gets `-32602`, "requestState invalid or
-/// expired".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("requestState invalid or expired")]
-pub struct Stale;
+/// Why a retry was not taken. Nothing has changed, and the client gets `-32602` with this text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RetryError {
+    /// Nothing waits for it: its exchange is gone, was answered by another retry, or is in another round.
+    #[error("requestState invalid or expired")]
+    Stale,
+    /// What it answers is no answer. The call waits on: the next retry with the same state may answer.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+}
+
+/// An answer that cannot be the result of what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the answer to \"{key}\" in \"inputResponses\" cannot be taken: {why}")]
+pub struct Unanswered {
+    /// The key of the question.
+    pub key: String,
+    /// What an answer has to be, for people.
+    pub why: &'static str,
+}

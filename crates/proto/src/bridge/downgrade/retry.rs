@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bridge::downgrade::exchange::{Client, Exchange, Parked, Running, State};
 use crate::bridge::downgrade::question::Questions;
 use crate::bridge::downgrade::{
-    Action, AnswerId, Attached, AttachmentId, Downgrading, ExchangeId, Stale, Ticket, Written,
+    Action, AnswerId, Attached, AttachmentId, Downgrading, ExchangeId, RetryError, Ticket, Written,
 };
 use crate::bridge::progress::Progress;
 use crate::bridge::shape::Responses;
@@ -18,16 +18,22 @@ impl Downgrading {
         attachment: AttachmentId,
         message: &Message,
         now: Instant,
-    ) -> Result<(), Stale> {
+    ) -> Result<(), RetryError> {
         let id = ticket.exchange;
         let current = self
             .exchanges
             .get(&id)
-            .is_some_and(|exchange| exchange.rounds == ticket.round && exchange.state.is_parked());
+            .filter(|exchange| exchange.rounds == ticket.round && exchange.state.is_parked())
+            .ok_or(RetryError::Stale)?;
+        // The caller has refused what is malformed.
+        let responses = Responses::of(message).unwrap_or_default();
+        if let Some(questions) = current.state.questions() {
+            questions.check(&responses)?;
+        }
         // With an id or token that cannot be kept, it is no retry that could be served.
-        let client = self.client_of(attachment, message).map_err(|_| Stale);
-        let client = client.ok().filter(|_| current).ok_or(Stale)?;
-        let exchange = self.exchanges.remove(&id).ok_or(Stale)?;
+        let client = self.client_of(attachment, message);
+        let client = client.map_err(|_| RetryError::Stale)?;
+        let exchange = self.exchanges.remove(&id).ok_or(RetryError::Stale)?;
         self.actions.push_back(Action::Unparked(id));
         let Exchange { state, .. } = exchange;
         let exchange = Exchange {
@@ -41,7 +47,7 @@ impl Downgrading {
                     parked,
                     running,
                     questions,
-                } => self.go_on((id, client), (parked, running, questions), message, now),
+                } => self.go_on((id, client), (parked, running, questions), &responses, now),
                 other => other,
             },
             ..exchange
@@ -58,15 +64,13 @@ impl Downgrading {
         &mut self,
         (id, mut client): (ExchangeId, Client),
         (parked, running, mut questions): (Parked, Running, Questions),
-        message: &Message,
+        responses: &Responses,
         now: Instant,
     ) -> State {
         // The message that asked has arrived, whether or not its socket said so yet.
         self.forget_attachment(parked.attachment());
         client.progress = resumed(client.progress, parked.into_progress());
-        // The caller has refused what is malformed.
-        let responses = Responses::of(message).unwrap_or_default();
-        for (question, answer) in questions.take_answered(&responses) {
+        for (question, answer) in questions.take_answered(responses) {
             let message = response(&question, &answer);
             let again = false;
             let written = Written::Answer(AnswerId {

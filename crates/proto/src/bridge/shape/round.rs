@@ -241,13 +241,13 @@ pub struct Responses {
 #[non_exhaustive]
 pub enum InvalidResponses {
     /// `inputResponses` is no object, or names a key twice.
-    #[error("inputResponses is no object: {0}")]
+    #[error("\"inputResponses\" is an object of objects: {0}")]
     Unreadable(#[from] MessageError),
     /// An answer is no object.
-    #[error("the answer to {0:?} is no object")]
+    #[error("\"inputResponses\" is an object of objects, and {0:?} in it is none")]
     Answer(String),
     /// The state is no string.
-    #[error("requestState is no string")]
+    #[error("\"requestState\" is a string, the one that came with the questions")]
     State,
 }
 
