@@ -37,7 +37,7 @@ pub enum InvalidEnvelope {
     #[error("the revision {0:?} is not known")]
     UnknownRevision(String),
     /// It wants log messages of no known level (R136).
-    #[error("no such log level: {0}")]
+    #[error("no such log level: {0}; there are {names}", names = LogLevel::NAMES)]
     UnknownLevel(String),
 }
 

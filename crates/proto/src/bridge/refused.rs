@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::bridge::envelope::LogLevel;
 use crate::rpc::{Message, Object, RequestId, code, error_response, quoted};
 
 /// `data.reason` of what a server says that means nothing, or cannot be translated (protocol notes 4.7).
@@ -60,6 +61,12 @@ pub enum Refused {
     #[error("invalid parameter \"{parameter}\"")]
     InvalidParameter {
         /// Its name.
+        parameter: &'static str,
+    },
+    /// A level that is none.
+    #[error("invalid parameter \"{parameter}\": it is one of {}", LogLevel::NAMES)]
+    UnknownLevel {
+        /// The name of the parameter.
         parameter: &'static str,
     },
     /// The upstream session has as many requests in flight as it may have: try later.
@@ -125,7 +132,7 @@ impl Refused {
             Self::IdInUse | Self::TooLong { .. } | Self::NotInitialized | Self::Initialized => {
                 code::INVALID_REQUEST
             }
-            Self::InvalidParameter { .. } => code::INVALID_PARAMS,
+            Self::InvalidParameter { .. } | Self::UnknownLevel { .. } => code::INVALID_PARAMS,
             Self::NotShareable => code::METHOD_NOT_FOUND,
             Self::TooManyInFlight { .. }
             | Self::TooManyOfOne { .. }
@@ -142,7 +149,7 @@ impl Refused {
             Self::Over => "session_over",
             Self::IdInUse => "id_in_use",
             Self::TooLong { .. } => "id_too_long",
-            Self::InvalidParameter { .. } => INVALID_PARAMETER,
+            Self::InvalidParameter { .. } | Self::UnknownLevel { .. } => INVALID_PARAMETER,
             Self::TooManyInFlight { .. } | Self::TooManyOfOne { .. } => "too_many_in_flight",
             Self::TooManySubscriptions { .. } => "too_many_subscriptions",
             Self::NotInitialized => "not_initialized",

@@ -97,7 +97,7 @@ impl Reframing {
                     .and_then(|level| LogLevel::from_name(&level))
                     .is_none()
                 {
-                    return Err(Refused::InvalidParameter { parameter: "level" });
+                    return Err(Refused::UnknownLevel { parameter: "level" });
                 }
                 self.answer_here(member, message, EMPTY);
             }

@@ -337,6 +337,7 @@ fn levels_are_answered_here() {
     assert_eq!(pipe.says(2, &level("1", "debug")), [empty(2, "1")]);
     let unknown = pipe.tries(2, &level("5", "loud")).unwrap_err();
     assert_eq!(unknown.code(), -32602);
+    assert!(unknown.to_string().contains("critical"), "{unknown}");
 }
 
 /// Row "upstream session lost": all attached.

@@ -45,6 +45,18 @@ fn r240_the_level_is_set_before_the_request() {
     assert_eq!(session.machine.dropped().logs, 3);
 }
 
+/// A level that is none is answered with those that there are.
+#[test]
+fn a_level_that_is_none_is_answered_with_the_levels() {
+    let mut session = Session::pipe();
+    let refused = session.tries(1, &wants("1", "loud")).unwrap_err();
+    assert_eq!(refused.code(), -32602);
+    let text = refused.to_string();
+    for level in ["logLevel", "debug", "notice", "emergency"] {
+        assert!(text.contains(level), "{text}");
+    }
+}
+
 /// A request that asked for none gets none, and a server without logging is not asked.
 #[test]
 fn r240_who_did_not_ask_gets_none() {

@@ -86,7 +86,11 @@ fn r218_the_log_level_goes_with_every_request() {
     );
 
     let odd = request(json!(4), "logging/setLevel", json!({"level": "loud"}));
-    assert_eq!(session.tries(odd).unwrap_err().code(), -32602);
+    let refused = session.tries(odd).unwrap_err();
+    assert_eq!(refused.code(), -32602);
+    let levels =
+        "\"level\": it is one of debug, info, notice, warning, error, critical, alert, emergency";
+    assert!(refused.to_string().contains(levels), "{refused}");
 }
 
 /// R218: a server that does not log has no level to set.

@@ -85,7 +85,5 @@ pub(super) fn asked(request: &Message) -> Result<Option<LogLevel>, Refused> {
     let named = request.meta_text(meta_key::LOG_LEVEL);
     let level = named.and_then(|named| LogLevel::from_name(&named));
     let parameter = meta_key::LOG_LEVEL;
-    level
-        .map(Some)
-        .ok_or(Refused::InvalidParameter { parameter })
+    level.map(Some).ok_or(Refused::UnknownLevel { parameter })
 }

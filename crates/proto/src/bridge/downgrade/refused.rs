@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::bridge::capabilities::TASKS_EXTENSION;
+use crate::bridge::envelope::LogLevel;
 use crate::bridge::refused::{INVALID_PARAMETER, Unusable, gateway_data, gateway_error};
 use crate::rpc::{Message, code, error_response};
 
@@ -42,6 +43,12 @@ pub enum Refused {
         /// Its name.
         parameter: &'static str,
     },
+    /// A level that is none.
+    #[error("invalid parameter \"{parameter}\": it is one of {}", LogLevel::NAMES)]
+    UnknownLevel {
+        /// The name of the parameter.
+        parameter: &'static str,
+    },
     /// A listen names tasks, and its client has not declared that it knows what they are (protocol notes 2.3.7).
     #[error("\"taskIds\" needs the client capability extensions.io.modelcontextprotocol/tasks")]
     TasksUndeclared,
@@ -53,7 +60,7 @@ impl Refused {
     pub fn code(&self) -> i32 {
         match self {
             Self::TooLong { .. } => code::INVALID_REQUEST,
-            Self::InvalidParameter { .. } => code::INVALID_PARAMS,
+            Self::InvalidParameter { .. } | Self::UnknownLevel { .. } => code::INVALID_PARAMS,
             Self::TasksUndeclared => code::MISSING_CAPABILITY,
             Self::Over
             | Self::Busy
@@ -67,7 +74,9 @@ impl Refused {
     pub fn status(&self) -> u16 {
         match self {
             Self::TooLong { .. } | Self::TasksUndeclared => 400,
-            Self::InvalidParameter { .. } | Self::TooManyListens { .. } => 200,
+            Self::InvalidParameter { .. }
+            | Self::UnknownLevel { .. }
+            | Self::TooManyListens { .. } => 200,
             Self::Over | Self::Busy | Self::TooManyInFlight { .. } => 503,
         }
     }
@@ -81,7 +90,7 @@ impl Refused {
             Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::TooManyListens { .. } => "too_many_listens",
             Self::TooLong { .. } => "id_too_long",
-            Self::InvalidParameter { .. } => INVALID_PARAMETER,
+            Self::InvalidParameter { .. } | Self::UnknownLevel { .. } => INVALID_PARAMETER,
             Self::TasksUndeclared => "capability_missing",
         }
     }

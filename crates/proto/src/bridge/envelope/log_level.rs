@@ -37,6 +37,10 @@ impl LogLevel {
         Self::Emergency,
     ];
 
+    /// The names of all, for people.
+    pub(crate) const NAMES: &str =
+        "debug, info, notice, warning, error, critical, alert, emergency";
+
     /// Its name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -91,6 +95,8 @@ mod tests {
             assert_eq!(LogLevel::from_name(level.as_str()), Some(level));
             assert_eq!(LogLevel::from_number(level as u8), Some(level));
         }
+        let names = LogLevel::ALL.map(LogLevel::as_str);
+        assert_eq!(LogLevel::NAMES, names.join(", "));
         assert_eq!(LogLevel::from_name("Info"), None);
         assert_eq!(LogLevel::from_number(8), None);
     }

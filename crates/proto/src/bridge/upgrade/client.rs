@@ -88,7 +88,7 @@ impl Upgrading {
         let level = level.and_then(|level| LogLevel::from_name(&level));
         let parameter = "level";
         self.session
-            .set_level(level.ok_or(Refused::InvalidParameter { parameter })?);
+            .set_level(level.ok_or(Refused::UnknownLevel { parameter })?);
         self.answer_here(id, EMPTY);
         Ok(())
     }
