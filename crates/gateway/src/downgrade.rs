@@ -313,13 +313,19 @@ impl Downgrade {
         self.parked.count() > 0
     }
 
-    fn park(&self, client: &Client) -> Option<ParkedPlace> {
-        self.parked.take(client)
+    fn park(&self, client: &Client) -> Result<ParkedPlace, Failure> {
+        let full = |full: parked::Full| Failure::new(Reason::TooManyParked, full.to_string());
+        self.parked.take(client).map_err(full)
     }
 
-    /// What a client gives back to its call that waits; `None`: it cannot wait.
-    fn parked_state(&self, session: SessionKey, post: &Post, ticket: Ticket) -> Option<String> {
-        self.sealed(session, post, Waits::Parked(ticket)).ok()
+    /// What a client gives back to its call that waits.
+    fn parked_state(
+        &self,
+        session: SessionKey,
+        post: &Post,
+        ticket: Ticket,
+    ) -> Result<String, Failure> {
+        Ok(self.sealed(session, post, Waits::Parked(ticket))?)
     }
 
     /// What a client gives back to run its call again.

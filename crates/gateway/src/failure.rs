@@ -59,6 +59,8 @@ pub(crate) enum Reason {
     StateTooLong,
     /// An argument of a call has to be repeated in a header, and cannot be.
     InvalidParameter,
+    /// As many calls wait for their clients as may: this client is not asked.
+    TooManyParked,
     /// A server asks for so much that is refused that its refusals cannot be sent as fast.
     TooManyRequests,
 }
@@ -86,6 +88,7 @@ impl Reason {
             Self::UnknownEvent => "event_not_found",
             Self::StateTooLong => "state_too_long",
             Self::InvalidParameter => "invalid_parameter",
+            Self::TooManyParked => "too_many_parked",
             Self::TooManyRequests => "too_many_server_requests",
         }
     }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::downgrade::{
-    AttachmentId, Content, Delivery, ExchangeId, InputRequired, UrlRequired,
+    AttachmentId, Content, Delivery, ExchangeId, InputRequired, Ticket, UrlRequired,
 };
 
 use super::cursor;
+use super::parked::ParkedPlace;
 use super::post::{Item, Kind, Last};
 use super::session::{Session, State};
 use crate::clock::now;
+use crate::failure::{Failure, Reason};
 
 impl State {
     pub(super) fn deliver(&mut self, delivery: Delivery, session: &Session) {
@@ -40,21 +42,36 @@ impl State {
     /// The client is asked, and its call waits; if it may not wait, the server hears so.
     fn ask(&mut self, attachment: AttachmentId, required: &InputRequired, session: &Session) {
         let ticket = required.ticket;
-        let post = self.posts.get(&attachment).cloned();
-        let asked = post.and_then(|post| {
-            let place = match self.parked.remove(&ticket.exchange) {
-                Some(place) => place,
-                None => session.shared.park(&post.client)?,
-            };
-            let state = session.shared.parked_state(session.key, &post, ticket)?;
-            Some((place, state))
-        });
-        let Some((place, state)) = asked else {
-            return self.machine.unparkable(ticket, now());
+        match self.park(attachment, ticket, session) {
+            Ok((place, state)) => {
+                self.parked.insert(ticket.exchange, place);
+                let message = required.message(&state);
+                self.answer(attachment, message, 200, Some(ticket.exchange));
+            }
+            Err(failure) => {
+                let (upstream, reason) = (session.shared.name(), failure.reason.as_str());
+                let error = &failure.text;
+                tracing::warn!(upstream, reason, error, "a client is not asked");
+                self.machine.unparkable(ticket, reason, error, now());
+            }
+        }
+    }
+
+    /// A place for a call that is to wait, and what its client gets to come back with.
+    fn park(
+        &mut self,
+        attachment: AttachmentId,
+        ticket: Ticket,
+        session: &Session,
+    ) -> Result<(ParkedPlace, String), Failure> {
+        let left = || Failure::new(Reason::StreamLost, "the client has left");
+        let post = self.posts.get(&attachment).ok_or_else(left)?;
+        let place = match self.parked.remove(&ticket.exchange) {
+            Some(place) => place,
+            None => session.shared.park(&post.client)?,
         };
-        self.parked.insert(ticket.exchange, place);
-        let message = required.message(&state);
-        self.answer(attachment, message, 200, Some(ticket.exchange));
+        let state = session.shared.parked_state(session.key, post, ticket)?;
+        Ok((place, state))
     }
 
     /// The client has to visit pages before its call runs.

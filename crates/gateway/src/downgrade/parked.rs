@@ -1,6 +1,7 @@
 //! How many calls wait for their clients.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
@@ -30,6 +31,15 @@ enum Who {
     Address(Option<IpAddr>),
 }
 
+/// As many calls wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// In all.
+    Total(usize),
+    /// Of those that are counted together.
+    Own(usize),
+}
+
 /// A place for a call that waits, given back on drop.
 #[derive(Debug)]
 pub(super) struct ParkedPlace {
@@ -56,18 +66,35 @@ impl Parked {
         counts.each.get(&Who::of(client)).copied().unwrap_or(0)
     }
 
-    /// `None`: as many wait as may.
-    pub(super) fn take(self: &Arc<Self>, client: &Client) -> Option<ParkedPlace> {
+    /// # Errors
+    /// [`Full`]: as many wait as may.
+    pub(super) fn take(self: &Arc<Self>, client: &Client) -> Result<ParkedPlace, Full> {
         let who = Who::of(client);
         let mut counts = lock(&self.counts);
         let own = counts.each.get(&who).copied().unwrap_or_default();
-        if counts.total >= self.limits.total || own >= self.limits.per_principal {
-            return None;
+        if own >= self.limits.per_principal {
+            return Err(Full::Own(self.limits.per_principal));
+        }
+        if counts.total >= self.limits.total {
+            return Err(Full::Total(self.limits.total));
         }
         counts.total += 1;
         counts.each.insert(who.clone(), own + 1);
         let parked = Arc::clone(self);
-        Some(ParkedPlace { parked, who })
+        Ok(ParkedPlace { parked, who })
+    }
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limit, of, setting) = match self {
+            Self::Total(limit) => (limit, "all clients", "max"),
+            Self::Own(limit) => (limit, "one principal", "per_principal"),
+        };
+        write!(
+            f,
+            "the client cannot be asked: as many calls of {of} wait for an answer as may ({limit}, `upstreams.parked.{setting}`)"
+        )
     }
 }
 
@@ -118,14 +145,16 @@ mod tests {
             client(None, 2),
         ];
         let mut taken: Vec<_> = clients.iter().map(|c| parked.take(c).unwrap()).collect();
-        assert!(parked.take(&clients[0]).is_none());
+        assert_eq!(parked.take(&clients[0]).unwrap_err(), Full::Own(2));
         assert!(
-            parked.take(&client(Some("b"), 1)).is_some(),
+            parked.take(&client(Some("b"), 1)).is_ok(),
             "given back at once"
         );
         taken.push(parked.take(&clients[2]).unwrap());
-        assert!(parked.take(&client(Some("b"), 1)).is_none(), "five in all");
-        assert!(parked.take(&clients[3]).is_none());
+        let full = parked.take(&client(Some("b"), 1)).unwrap_err();
+        assert_eq!(full, Full::Total(5), "five in all");
+        assert!(full.to_string().contains("(5, `upstreams.parked.max`)"));
+        assert_eq!(parked.take(&clients[3]).unwrap_err(), full);
         drop(taken);
         assert_eq!(parked.counts.lock().unwrap().each.len(), 0);
         assert_eq!(parked.counts.lock().unwrap().total, 0);

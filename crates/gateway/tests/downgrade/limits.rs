@@ -8,6 +8,7 @@ use thinpipe_testkit::{Client, Event, Script, rpc};
 use thinpipe_transport::upstream::stdio::StdioConfig;
 
 use crate::front::{Front, tokens};
+use crate::log::Log;
 use crate::place::{
     ALICE, BOB, Place, WAYS, Way, accepted, answers, ask, asked, call, listen, request, retry,
 };
@@ -88,6 +89,7 @@ async fn the_sessions_of_all_principals_are_bounded() {
 /// makes room.
 #[tokio::test]
 async fn r233_parked_calls_are_bounded() {
+    let (log, _logging) = Log::start();
     let place = Place::with(
         Way::Sessions,
         |_| {},
@@ -101,6 +103,16 @@ async fn r233_parked_calls_are_bounded() {
     assert_eq!(done["result"]["resultType"], "complete", "{done}");
     let seat = &done["result"]["structuredContent"]["answers"]["seat"];
     assert_eq!(seat["code"], -32603, "{done}");
+    assert_eq!(seat["data"]["reason"], "too_many_parked", "{done}");
+    let text = seat["message"].as_str().unwrap();
+    assert!(
+        text.contains("(1, `upstreams.parked.per_principal`)"),
+        "{text}"
+    );
+    let warned = log.lines();
+    let warned = warned.iter().filter(|line| line.contains("WARN"));
+    let warned: Vec<_> = warned.filter(|line| line.contains(text)).collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
     asked(&place.client(BOB), &call(1, "ask")).await;
     let again = retry(3, &parked, &first, &answers(&first, &accepted()));
     assert_eq!(

@@ -14,6 +14,7 @@ mod headers;
 mod leaving;
 mod limits;
 mod listens;
+mod log;
 mod logs;
 mod params;
 mod place;

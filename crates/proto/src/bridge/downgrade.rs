@@ -245,10 +245,11 @@ impl Downgrading {
         self.settle(now);
     }
 
-    /// An [`InputRequired`] was not given to the client, as no more exchanges may be parked: the server
-    /// gets errors for what it asked, and the exchange goes on with the same POST.
-    pub fn unparkable(&mut self, ticket: Ticket, now: Instant) {
-        self.refuse_round(ticket, now);
+    /// An [`InputRequired`] was not given to the client, as no more exchanges may be parked, or for another
+    /// `reason` (a stable word for `data.reason`; `text` is for people): the server gets errors that say so
+    /// for what it asked, and the exchange goes on with the same POST.
+    pub fn unparkable(&mut self, ticket: Ticket, reason: &str, text: &str, now: Instant) {
+        self.refuse_round(ticket, (reason, text), now);
         self.settle(now);
     }
 

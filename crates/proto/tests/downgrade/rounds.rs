@@ -361,8 +361,11 @@ fn a_retry_declares_for_itself() {
 fn what_cannot_be_parked_is_refused_and_goes_on() {
     let mut session = Session::pipe();
     asked(&mut session, &elicit("1"));
-    session.machine.unparkable(ticket(1, 1), session.now);
-    let refused = error("1", -32603, "too many clients are being asked");
+    let text = "all wait";
+    session
+        .machine
+        .unparkable(ticket(1, 1), "too_many_parked", text, session.now);
+    let refused = own_error("1", -32603, text, "too_many_parked");
     assert_eq!(session.actions(), [up(&refused), "unparked 1".to_owned()]);
     let lines = session.hears(&result("2", "{}"));
     assert_eq!(lines, [format!("1 200: {}", complete("7", ""))]);

@@ -82,7 +82,7 @@ fn unparked_rounds(world: &mut World) {
     world.parked -= 1;
     let ticket = super::steps::ticket(mark, round);
     world.step.retried = Some(mark);
-    world.machine.unparkable(ticket, world.now);
+    world.machine.unparkable(ticket, "r", "text", world.now);
     let mut told = false;
     while let Some(action) = world.machine.poll_action() {
         match action {

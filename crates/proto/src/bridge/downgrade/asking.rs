@@ -14,6 +14,7 @@ use crate::bridge::downgrade::{
     MAX_ROUNDS, Ticket,
 };
 use crate::bridge::limits::MAX_KEPT;
+use crate::bridge::refused::gateway_error;
 use crate::bridge::upstream::EMPTY;
 use crate::rpc::{Message, RequestId, code, error_response, response};
 
@@ -258,7 +259,12 @@ impl Downgrading {
     }
 
     /// A round cannot be shown: its exchange goes on with its POST.
-    pub(super) fn refuse_round(&mut self, ticket: Ticket, now: Instant) {
+    pub(super) fn refuse_round(
+        &mut self,
+        ticket: Ticket,
+        (reason, text): (&str, &str),
+        now: Instant,
+    ) {
         let id = ticket.exchange;
         let Some(mut exchange) = self.exchanges.remove(&id) else {
             return;
@@ -275,7 +281,12 @@ impl Downgrading {
                 mut questions,
             } if is_it => {
                 exchange.rounds -= 1;
-                self.refuse_all(&mut questions, "too many clients are being asked");
+                for question in questions.take_all() {
+                    let (id, code) = (&question.id, code::INTERNAL_ERROR);
+                    // The server may give it to its client, who is to know whose word it is.
+                    let answer = gateway_error(id, code, text, reason, &self.config.upstream);
+                    self.tell_upstream(answer);
+                }
                 self.unpark(id);
                 State::Active { client, running }
             }
