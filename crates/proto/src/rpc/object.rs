@@ -57,7 +57,7 @@ impl Object {
     /// The object in a text. Its members are slices of the text.
     ///
     /// # Errors
-    /// As [`members`].
+    /// As [`members`](crate::rpc::members).
     pub fn parse(text: &Bytes) -> Result<Self, MessageError> {
         let found = unique_members(text)?;
         Ok(Self::with_members(text.clone(), text, &found))
