@@ -218,7 +218,9 @@ impl Program {
             return Ok(message);
         }
         let text = format!(
-            "{} gives a result without `resultType`, as none of 2026-07-28 does; the call has run",
+            "{} gives a result without `resultType`, as none of 2026-07-28 does; the call has run; the setting \
+             `era = \"modern\"` says that this server speaks 2026-07-28, but it seems to have sessions (up to \
+             2025-11-25): without the setting it is asked, and `thinpipe doctor` tells what it speaks",
             self.name
         );
         Err(Failure::new(Reason::Invalid, text))
