@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use thinpipe_gateway::UpstreamSpec;
-use thinpipe_gateway::interceptor::InterceptorConfig;
 use thinpipe_testkit::{Script, rpc};
 
 use super::{Front, nothing};
+use crate::hiding::hide;
 
 /// Calls `region`; the status, and the code of the error if it is one.
 async fn region(front: &Front, argument: Value, headers: &[&str]) -> (u16, Option<i64>) {
@@ -67,14 +67,7 @@ async fn r126_headers_that_no_schema_names_pass() {
 /// Protocol notes 4.2: known ones are rebuilt if arguments were changed on the way.
 #[tokio::test]
 async fn headers_of_known_tools_follow_a_change_of_the_arguments() {
-    let redact = |spec: &mut UpstreamSpec| {
-        let redact = json!({
-            "type": "redact",
-            "rules": [{"pointer": "/params/arguments/region", "replace": "hidden"}],
-        });
-        let redact: InterceptorConfig = serde_json::from_value(redact).unwrap();
-        spec.interceptors.push(redact);
-    };
+    let redact = |spec: &mut UpstreamSpec| hide(spec, "/params/arguments/region");
     let front = Front::with("public", &[], redact).await;
     front.ask("tools/list", nothing()).await;
     assert_eq!(
@@ -89,14 +82,7 @@ async fn headers_of_known_tools_follow_a_change_of_the_arguments() {
 /// then, and not sent without its headers.
 #[tokio::test]
 async fn r140_a_call_whose_headers_cannot_be_rebuilt_is_refused() {
-    let redact = |spec: &mut UpstreamSpec| {
-        let redact = json!({
-            "type": "redact",
-            "rules": [{"pointer": "/params/arguments/other", "replace": "hidden"}],
-        });
-        let redact: InterceptorConfig = serde_json::from_value(redact).unwrap();
-        spec.interceptors.push(redact);
-    };
+    let redact = |spec: &mut UpstreamSpec| hide(spec, "/params/arguments/other");
     let front = Front::with("public", &[], redact).await;
     front.ask("tools/list", nothing()).await;
     let call = |number: i64| {

@@ -6,6 +6,8 @@
 #[expect(dead_code, reason = "it serves other tests too")]
 #[path = "../pipes/front.rs"]
 mod gateway;
+#[path = "../pipes/hiding.rs"]
+mod hiding;
 
 mod answers;
 mod headers;

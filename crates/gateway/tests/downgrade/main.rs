@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "it serves other tests too")]
 #[path = "../pipes/front.rs"]
 mod front;
+#[path = "../pipes/hiding.rs"]
+mod hiding;
 
 mod children;
 mod draining;

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 use thinpipe_gateway::UpstreamSpec;
-use thinpipe_gateway::interceptor::InterceptorConfig;
 use thinpipe_testkit::Client;
 
+use crate::hiding::hide;
 use crate::place::{ALICE, BOB, Place, WAYS, ask, listen, request};
 
 /// Calls `region` with an argument and headers; the status, and the code of the error if it is one.
@@ -95,14 +95,7 @@ async fn r124_each_principal_knows_the_tools_it_was_shown() {
 /// to the server.
 #[tokio::test]
 async fn r124_what_counts_is_what_the_client_says() {
-    let redact = |spec: &mut UpstreamSpec| {
-        let redact = json!({
-            "type": "redact",
-            "rules": [{"pointer": "/params/arguments/region", "replace": "hidden"}],
-        });
-        let redact: InterceptorConfig = serde_json::from_value(redact).unwrap();
-        spec.interceptors.push(redact);
-    };
+    let redact = |spec: &mut UpstreamSpec| hide(spec, "/params/arguments/region");
     for way in WAYS {
         let place = Place::with(way, |_| {}, redact).await;
         let client = place.client(ALICE);
