@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::rpc::scan::{Refused, Scanner};
+use crate::rpc::scan::{Refused, Scanner, Text};
 use crate::rpc::{RequestId, text};
 
 /// Tells, from the beginning of a message, whether it is a response (`Some(true)`), a request or
@@ -23,10 +23,7 @@ pub fn peek_is_response(prefix: &[u8]) -> Option<bool> {
     let mut verdict = None;
     // What ends the walk is the verdict, or the end of the prefix.
     let _ = scanner.object(|scanner, name| {
-        let written = name.span.of(scanner.text());
-        let is = |word: &[u8]| {
-            written == word || name.escaped && text::decoded(written).eq(word.iter().copied())
-        };
+        let is = |word| is_named(scanner, name, word);
         if is(b"method") {
             verdict = Some(false);
         } else if is(b"result") || is(b"error") {
@@ -54,10 +51,7 @@ pub fn peek_request(message: &[u8]) -> Option<(RequestId, Cow<'_, str>)> {
     let (mut id, mut method) = (None, None);
     // What ends the walk is that both are known, or the end of the message.
     let _ = scanner.object(|scanner, name| {
-        let written = name.span.of(scanner.text());
-        let is = |word: &[u8]| {
-            written == word || name.escaped && text::decoded(written).eq(word.iter().copied())
-        };
+        let is = |word| is_named(scanner, name, word);
         let (is_id, is_method) = (is(b"id"), is(b"method"));
         let value = scanner.value(1)?.of(scanner.text());
         if is_id {
@@ -71,4 +65,9 @@ pub fn peek_request(message: &[u8]) -> Option<(RequestId, Cow<'_, str>)> {
         Ok(())
     });
     id.zip(method)
+}
+
+fn is_named(scanner: &Scanner<'_>, name: Text, word: &[u8]) -> bool {
+    let written = name.span.of(scanner.text());
+    written == word || name.escaped && text::decoded(written).eq(word.iter().copied())
 }
