@@ -169,6 +169,12 @@ impl Failure {
         Self::new(reason, with_causes(error) + "; the call may have run")
     }
 
+    /// A message has to be held, and there is no room for it.
+    pub(crate) fn no_room(error: &dyn std::error::Error) -> Self {
+        let text = format!("{error}; the call may have run");
+        Self::new(Reason::BufferFull, text)
+    }
+
     /// The HTTP status of its answer.
     pub(crate) fn status(&self) -> StatusCode {
         self.reason.status()

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::place::Place;
 use super::state::Digest;
 use crate::cache::is_known_by_principal;
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 use crate::sync::{found, lock};
 
 /// Messages that wait for one client. Beyond, its upstream session is not read.
@@ -240,8 +240,7 @@ impl Post {
             Item::Last(last) => Some(match self.budget.hold(last.message) {
                 Ok(message) => Item::Last(Last { message, ..last }),
                 Err(error) => {
-                    let text = format!("{error}; the call may have run");
-                    let failure = Failure::new(Reason::BufferFull, text);
+                    let failure = Failure::no_room(&error);
                     Item::Refused(Last {
                         message: failure.message(Some(&self.request), &self.upstream),
                         status: failure.status().as_u16(),

@@ -17,7 +17,7 @@ use thinpipe_transport::ByteBudget;
 use super::owed::is_too_much_owed;
 use super::{Step, Write};
 use crate::clock::now;
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 
 /// Messages of clients that wait to be written. Beyond, their handlers wait.
 const MAX_WAITING: usize = 64;
@@ -342,8 +342,7 @@ impl Calls {
             }
             Err(error) => error,
         };
-        let text = format!("{error}; the call may have run");
-        let failure = Failure::new(Reason::BufferFull, text);
+        let failure = Failure::no_room(&error);
         match delivery.nature {
             Nature::Request(question) => Kept::NotAsked(question, failure),
             Nature::Response => {

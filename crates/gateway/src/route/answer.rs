@@ -381,10 +381,7 @@ pub(crate) fn body_failure(error: &BodyError) -> Failure {
     let reason = match error {
         BodyError::TooLarge { .. } => Reason::TooLarge,
         error if error.is_timeout() => Reason::Timeout,
-        BodyError::NoRoom(_) => {
-            let text = format!("{error}; the call may have run");
-            return Failure::new(Reason::BufferFull, text);
-        }
+        BodyError::NoRoom(_) => return Failure::no_room(error),
         _ => Reason::StreamLost,
     };
     Failure::new(reason, crate::failure::with_causes(error))

@@ -246,12 +246,7 @@ impl Events {
 
     fn make_room(&mut self) -> Result<(), Failure> {
         let room = self.room.resize(self.decoder.pending());
-        room.map_err(|error| {
-            Failure::new(
-                Reason::BufferFull,
-                format!("{error}; the call may have run"),
-            )
-        })
+        room.map_err(|error| Failure::no_room(&error))
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Failure>> {
