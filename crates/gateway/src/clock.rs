@@ -1,7 +1,10 @@
 //! What time it is, and waiting for a time.
 
 use std::future;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::sync::lock;
 
 /// As the runtime has it, whose clock a test may stop.
 pub(crate) fn now() -> Instant {
@@ -14,10 +17,39 @@ pub(crate) fn unix_now() -> u64 {
     since.unwrap_or_default().as_secs()
 }
 
+/// Something that is done once in a time at the most.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    /// Whether it was not done for so long. If so, it counts as done now.
+    pub(crate) fn is_due(&self, every: Duration) -> bool {
+        let (mut last, now) = (lock(&self.0), now());
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= every);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
 /// Until this is due; `None`: nothing ever is.
 pub(crate) async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_seldom_is_done_once_in_a_while() {
+        let (told, every) = (Seldom::default(), Duration::from_secs(600));
+        assert_eq!([told.is_due(every), told.is_due(every)], [true, false]);
+        tokio::time::advance(every).await;
+        assert_eq!([told.is_due(every), told.is_due(every)], [true, false]);
     }
 }

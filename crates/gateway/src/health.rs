@@ -1,7 +1,7 @@
 //! What is known of an upstream without asking it: whether it answers, and which revisions it speaks.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Uri};
@@ -14,6 +14,7 @@ use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamRespo
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Seldom, now};
 use crate::config::HealthConfig;
 use crate::failure::{Failure, Reason, with_causes};
 use crate::headers;
@@ -25,7 +26,6 @@ mod asking;
 mod contradiction;
 mod news;
 
-use contradiction::Contradictions;
 pub(crate) use contradiction::{denies_revision, is_of_sessions, is_refusal};
 use news::News;
 
@@ -78,8 +78,7 @@ impl Health {
 
     /// Why the last check failed, on one line. It names the upstream, not its address.
     pub(crate) fn cause(&self) -> String {
-        let cause = self.cause.lock();
-        cause.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.cause).clone()
     }
 
     fn record(&self, checked: Result<(), String>, route: &Route) {
@@ -94,7 +93,7 @@ impl Health {
             return;
         };
         // Before it is down, so that nobody reads of it without its cause.
-        let mut last = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.cause);
         last.clone_from(&cause);
         drop(last);
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -229,7 +228,8 @@ pub(crate) struct Era {
     ended: AtomicU64,
     /// A program did not answer the last one in time.
     silent: AtomicBool,
-    contradictions: Contradictions,
+    /// A verdict falls over an answer.
+    contradicted: Seldom,
     news: News,
 }
 
@@ -255,8 +255,8 @@ impl Era {
         if let Some(pinned) = &self.pinned {
             return Some(Arc::clone(pinned));
         }
-        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = tokio::time::Instant::now().into_std();
+        let verdict = lock(&self.verdict);
+        let now = now();
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < VERDICT_LIFETIME;
         verdict
             .as_ref()
@@ -284,18 +284,20 @@ impl Era {
     /// next request asks anew. True for a server that was replaced by an older one.
     pub(crate) fn contradicted(&self) {
         let mut known = lock(&self.verdict);
-        known.take_if(|(verdict, _)| verdict.modern().is_some() && self.contradictions.counts());
+        known.take_if(|(verdict, _)| {
+            verdict.modern().is_some() && self.contradicted.is_due(contradiction::BETWEEN)
+        });
     }
 
     /// No session can be opened where there were some: the next request asks anew.
     pub(crate) fn contradicted_sessions(&self) {
-        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.verdict);
         known.take_if(|(verdict, _)| verdict.modern().is_none());
     }
 
     /// There is no stream of HTTP+SSE where there was one: the next session asks anew.
     pub(crate) fn contradicted_stream(&self) {
-        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.verdict);
         known.take_if(|(verdict, _)| matches!(verdict.speaks, Speaks::HttpSse { .. }));
     }
 
@@ -336,8 +338,8 @@ impl Era {
     fn learn(&self, verdict: Verdict) -> Arc<Verdict> {
         let verdict = Arc::new(verdict);
         self.refuses_initialize.store(false, Ordering::Release);
-        let now = tokio::time::Instant::now().into_std();
-        let mut known = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        let mut known = lock(&self.verdict);
         *known = Some((Arc::clone(&verdict), now));
         verdict
     }

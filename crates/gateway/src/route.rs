@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Answers;
-use crate::clock::now;
+use crate::clock::{Seldom, now};
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::downgrade::Downgrade;
 use crate::failure::Failure;
@@ -60,6 +60,7 @@ mod versions;
 
 use answer::body_failure;
 use intercept::Intercepted;
+pub(crate) use pinned::{Seems, against_pin};
 use piped::piped;
 pub(crate) use probing::{Asked, ask_child, modern, verdict_of};
 use server::Server;
@@ -74,7 +75,7 @@ pub struct Route {
     health: Arc<Health>,
     era: Arc<Era>,
     /// Of a server that speaks against its pin.
-    told: pinned::Told,
+    told: Seldom,
     counters: Counters,
     latencies: Latencies,
     sessions: OnceLock<SessionManager>,
@@ -113,7 +114,7 @@ impl Route {
             chain,
             health,
             era,
-            told: pinned::Told::default(),
+            told: Seldom::default(),
             counters: Counters::default(),
             latencies: Latencies::default(),
             sessions: OnceLock::new(),
@@ -478,4 +479,16 @@ fn request_id(inbound: &Inbound) -> Option<&RequestId> {
 /// Chance for jitter only: if the system gives none, the delay is merely not spread.
 fn random() -> u64 {
     getrandom::u64().unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+impl Route {
+    /// The route of one upstream that belongs to no gateway.
+    pub(crate) fn alone(spec: UpstreamSpec) -> Arc<Self> {
+        let chain = Chain::build(&[], Vec::new(), &spec.chain).expect("a chain");
+        let seals = Arc::new(Seals::new(&[]).expect("random numbers"));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let route = Self::new(spec, chain, tasks, stop, ByteBudget::default(), seals);
+        Arc::new(route.expect("random numbers"))
+    }
 }

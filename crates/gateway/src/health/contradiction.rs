@@ -1,7 +1,6 @@
 //! Answers that no server of 2026-07-28 gives, and how often they make the gateway ask anew.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use thinpipe_proto::bridge::shape::error_code;
@@ -9,29 +8,9 @@ use thinpipe_proto::rpc::{Kind, Message, code};
 use thinpipe_transport::body::Body;
 use thinpipe_transport::server::{Answer, Content};
 
-use crate::clock::now;
-use crate::sync::lock;
-
 /// A verdict falls once in this time over an answer: what a client sends may be what is answered so, and must
 /// not cost the server a probe for each request.
 pub(super) const BETWEEN: Duration = Duration::from_secs(10);
-
-/// When a verdict fell last over an answer.
-#[derive(Debug, Default)]
-pub(super) struct Contradictions(Mutex<Option<Instant>>);
-
-impl Contradictions {
-    /// Whether one counts now. If so, the next ones do not.
-    pub(super) fn counts(&self) -> bool {
-        let mut last = lock(&self.0);
-        let now = now();
-        let counts = last.is_none_or(|last| now.saturating_duration_since(last) >= BETWEEN);
-        if counts {
-            *last = Some(now);
-        }
-        counts
-    }
-}
 
 /// Whether this answer to a stateless request denies that there is a server of 2026-07-28 (protocol notes 1.3 and
 /// 1.5, "non-modern 4xx"). Bodies that are still to come are believed by their type.

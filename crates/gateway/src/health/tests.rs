@@ -6,18 +6,14 @@
 use std::sync::atomic::AtomicUsize;
 
 use http::StatusCode;
-use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::Body;
 use thinpipe_transport::server::{Answer, Content};
 use thinpipe_transport::upstream::UpstreamConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::{Reached, UpstreamSpec};
-use crate::interceptor::Chain;
-use crate::seal::Seals;
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1/mcp";
@@ -26,16 +22,7 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
     let client = UpstreamConfig::new("up".into(), url.parse().unwrap());
     let mut spec = UpstreamSpec::new("/mcp", client);
     change(&mut spec);
-    let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
-    let route = Route::new(
-        spec,
-        chain,
-        TaskTracker::new(),
-        CancellationToken::new(),
-        ByteBudget::default(),
-        Arc::new(Seals::new(&[]).unwrap()),
-    );
-    Arc::new(route.unwrap())
+    Route::alone(spec)
 }
 
 /// A server that gives every request this answer (none: it is silent) and counts the requests.

@@ -27,6 +27,7 @@ use crate::clock::now;
 use crate::failure::{Failure, Reason};
 use crate::health::Era;
 use crate::pipe::Children;
+use crate::route::{Seems, against_pin};
 use crate::sync::lock;
 
 /// How long a program is kept for the next call.
@@ -180,10 +181,8 @@ impl Program {
                     message,
                     nature,
                 } => {
-                    let held = self.budget.hold(message).map_err(|error| {
-                        let text = format!("{error}; the call may have run");
-                        Failure::new(Reason::BufferFull, text)
-                    });
+                    let held = self.budget.hold(message);
+                    let held = held.map_err(|error| Failure::no_room(&error));
                     let message = held.and_then(parsed);
                     let message = message.and_then(|message| self.of_its_era(message));
                     state.deliver(call, message, nature);
@@ -218,10 +217,9 @@ impl Program {
             return Ok(message);
         }
         let text = format!(
-            "{} gives a result without `resultType`, as none of 2026-07-28 does; the call has run; the setting \
-             `era = \"modern\"` says that this server speaks 2026-07-28, but it seems to have sessions (up to \
-             2025-11-25): without the setting it is asked, and `thinpipe doctor` tells what it speaks",
-            self.name
+            "{} gives a result without `resultType`, as none of 2026-07-28 does; the call has run{}",
+            self.name,
+            against_pin("modern", Seems::Sessions)
         );
         Err(Failure::new(Reason::Invalid, text))
     }

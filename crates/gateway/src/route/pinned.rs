@@ -2,8 +2,8 @@
 //! one that speaks something else is told where that was said. What tells is how a server answers
 //! `initialize` and `server/discover`, and nothing else: other errors have other causes.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -16,35 +16,17 @@ use thinpipe_transport::upstream::pipe::PipeError;
 
 use super::Route;
 use super::server::spoken;
-use crate::clock::now;
 use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
 use crate::pipe::Spoken;
 use crate::relay::Edit;
-use crate::sync::lock;
 
 /// The log is not told again before this, however many clients come.
 const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
-/// When the log was last told that a server speaks against its pin.
-#[derive(Debug, Default)]
-pub(super) struct Told(Mutex<Option<Instant>>);
-
-impl Told {
-    /// Whether it is time to tell it. Now it counts as told.
-    fn is_due(&self) -> bool {
-        let (mut last, now) = (lock(&self.0), now());
-        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= TOLD_AGAIN);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
-}
-
 /// What the answer of a server says against its pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seems {
+pub(crate) enum Seems {
     Modern,
     Sessions,
     /// What was expected is not there.
@@ -99,6 +81,11 @@ fn doubt(spec: &UpstreamSpec, seems: Seems) -> Option<String> {
             ProgramEra::Modern => "modern",
         },
     };
+    Some(against_pin(era, seems))
+}
+
+/// What the configuration says of a server, and what that seems to speak.
+pub(crate) fn against_pin(era: &str, seems: Seems) -> String {
     let says = match era {
         "http+sse" => "speaks HTTP+SSE",
         "stateless" | "modern" => "speaks 2026-07-28",
@@ -109,10 +96,10 @@ fn doubt(spec: &UpstreamSpec, seems: Seems) -> Option<String> {
         Seems::Sessions => "it seems to have sessions (up to 2025-11-25)",
         Seems::Other => "it does not seem to",
     };
-    Some(format!(
+    format!(
         "; the setting `era = \"{era}\"` says that this server {says}, but {seems}: without the \
          setting it is asked, and `thinpipe doctor` tells what it speaks"
-    ))
+    )
 }
 
 impl Route {
@@ -120,7 +107,7 @@ impl Route {
     /// pin.
     pub(super) fn doubt(&self, seems: Seems) -> Option<String> {
         let doubt = doubt(&self.spec, seems)?;
-        if self.told.is_due() {
+        if self.told.is_due(TOLD_AGAIN) {
             tracing::warn!(
                 upstream = self.name(),
                 url = self.url(),
@@ -273,13 +260,5 @@ mod tests {
         let amended = amended(&error(-32000, r#"{"a":1.0}"#), "; \"more\"").unwrap();
         let expected = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no \"m\"; \"more\"","data":{"a":1.0}}}"#;
         assert_eq!(amended, expected);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_log_is_told_once_in_a_while() {
-        let told = Told::default();
-        assert_eq!([told.is_due(), told.is_due()], [true, false]);
-        tokio::time::advance(TOLD_AGAIN).await;
-        assert_eq!([told.is_due(), told.is_due()], [true, false]);
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::UpstreamSpec;
-use crate::interceptor::{Carrier, Chain, ChainConfig, Direction, MessageContext};
+use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer};
 use crate::pipe::{Attachment, Draining, Place};
 use crate::route::Route;
@@ -59,13 +59,9 @@ impl Drop for Saying {
     }
 }
 
-fn route() -> Route {
+fn route() -> Arc<Route> {
     let client = UpstreamConfig::new("u".into(), "http://127.0.0.1:9/mcp".parse().unwrap());
-    let chain = Chain::build(&[], Vec::new(), &ChainConfig::default()).expect("a chain");
-    let seals = Arc::new(crate::seal::Seals::new(&[]).unwrap());
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let spec = UpstreamSpec::new("/mcp", client);
-    Route::new(spec, chain, tasks, stop, ByteBudget::default(), seals).unwrap()
+    Route::alone(UpstreamSpec::new("/mcp", client))
 }
 
 /// A session over Streamable HTTP, and whether its call was closed.
@@ -85,7 +81,7 @@ fn begin() -> (Attachment, Arc<Conversation>, Arc<AtomicBool>) {
     let attachment = session.attach_initialized().expect("the first");
     let server = Arc::new(Endless::default());
     let closed = Arc::clone(&server.closed);
-    let owner = Arc::new(route());
+    let owner = route();
     let tasks = TaskTracker::new();
     tasks.spawn(session.run_calls(
         server,

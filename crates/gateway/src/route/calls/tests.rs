@@ -5,23 +5,15 @@ use serde_json::{Value, json};
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 use thinpipe_testkit::{Cut, Event, Gate, Outcome, Script, Upstream, rpc};
-use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::UpstreamConfig;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::UpstreamSpec;
-use crate::interceptor::{Chain, ChainConfig};
 
 fn server_at(url: &str) -> Arc<dyn ModernServer> {
     let client = UpstreamConfig::new("u".into(), url.parse().expect("a URL"));
-    let spec = UpstreamSpec::new("/mcp", client);
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let chain = Chain::build(&[], Vec::new(), &ChainConfig::default()).expect("a chain");
-    let seals = Arc::new(crate::seal::Seals::new(&[]).unwrap());
-    let route = Route::new(spec, chain, tasks, stop, ByteBudget::default(), seals).unwrap();
-    Arc::new(OverHttp::new(Arc::new(route)))
+    let route = Route::alone(UpstreamSpec::new("/mcp", client));
+    Arc::new(OverHttp::new(route))
 }
 
 /// A call of a tool, under the id `"a"` and with the token `"t"`.

@@ -21,16 +21,7 @@ fn route(process: StdioConfig) -> Arc<Route> {
     child.pin = Some(ProgramEra::Legacy);
     let mut spec = UpstreamSpec::new("/mcp", Reached::Stdio(child));
     spec.bridge.pool.wait = Duration::ZERO;
-    let chain = Chain::build(&[], Vec::new(), &spec.chain).unwrap();
-    let route = Route::new(
-        spec,
-        chain,
-        TaskTracker::new(),
-        CancellationToken::new(),
-        ByteBudget::default(),
-        Arc::new(Seals::new(&[]).unwrap()),
-    );
-    Arc::new(route.unwrap())
+    Route::alone(spec)
 }
 
 fn script(script: &str) -> StdioConfig {
