@@ -1,6 +1,6 @@
 //! The upstream sessions that requests share: which one a request runs on, and when another one is opened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -222,19 +222,30 @@ impl<S: Pooled> Holders<S> {
     /// Ends the least recently used session that nobody uses, of this holder or of all; one that is over
     /// makes room, too. `false`: there is none.
     fn close_idle(&mut self, of: Option<&Option<Principal>>) -> bool {
-        let each = self.each.iter();
-        let each = each.filter(|(holder, _)| of.is_none_or(|of| of == *holder));
-        let mut oldest: Vec<_> = each.flat_map(|(_, entries)| entries).collect();
-        oldest.sort_unstable_by_key(|entry| entry.used);
-        let mut sessions = oldest.into_iter().map(|entry| &entry.session);
-        let closed = sessions.find(|session| session.is_over() || session.close_if_idle());
-        let Some(closed) = closed.cloned() else {
+        let each: Vec<_> = match of {
+            Some(holder) => self.each.get_key_value(holder).into_iter().collect(),
+            None => self.each.iter().collect(),
+        };
+        let each = each.into_iter();
+        let mut oldest: Vec<_> = each
+            .flat_map(|(holder, entries)| entries.iter().map(move |entry| (holder, entry)))
+            .collect();
+        oldest.sort_unstable_by_key(|(_, entry)| entry.used);
+        let closed = oldest.into_iter().find(|(_, entry)| {
+            let session = &entry.session;
+            session.is_over() || session.close_if_idle()
+        });
+        let Some((holder, entry)) = closed else {
             return false;
         };
-        self.each.retain(|_, entries| {
-            entries.retain(|entry| !Arc::ptr_eq(&entry.session, &closed));
-            !entries.is_empty()
-        });
+        let (holder, closed) = (holder.clone(), Arc::clone(&entry.session));
+        if let hash_map::Entry::Occupied(mut own) = self.each.entry(holder) {
+            own.get_mut()
+                .retain(|entry| !Arc::ptr_eq(&entry.session, &closed));
+            if own.get().is_empty() {
+                own.remove();
+            }
+        }
         true
     }
 }
