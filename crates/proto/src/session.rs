@@ -81,6 +81,11 @@ identifier! {
     /// The session id an upstream server issued; never shown to a client.
     UpstreamSessionId
 }
+identifier! {
+    /// One running gateway process. A process that starts again is another node, so that nothing meant for
+    /// the one before reaches it.
+    NodeId
+}
 /// An SSE event id that a `Last-Event-ID` header can carry back.
 ///
 /// WHATWG HTML allows nearly any text as an id, spaces and other scripts included, and a header nearly
@@ -129,13 +134,25 @@ impl SessionId {
     /// Makes an id of 128 random bits: 32 hexadecimal digits.
     #[must_use]
     pub fn from_random(random: [u8; 16]) -> Self {
-        let mut text = String::with_capacity(32);
-        for byte in random {
-            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        }
-        Self(Bytes::from(text))
+        Self(hexadecimal(&random))
     }
+}
+
+impl NodeId {
+    /// Makes an id of 96 random bits: 24 hexadecimal digits.
+    #[must_use]
+    pub fn from_random(random: [u8; 12]) -> Self {
+        Self(hexadecimal(&random))
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> Bytes {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+    }
+    Bytes::from(text)
 }
 
 /// Who makes a request, as authentication found out. Another principal's session does not exist.
@@ -219,6 +236,7 @@ mod tests {
         let types = [
             TypeId::of::<SessionId>(),
             TypeId::of::<UpstreamSessionId>(),
+            TypeId::of::<NodeId>(),
             TypeId::of::<StreamId>(),
             TypeId::of::<EventId>(),
             TypeId::of::<Principal>(),

@@ -36,6 +36,7 @@ pub fn sample(n: u8) -> SessionRecord {
         revision: Revision::V2025_11_25,
         initialize_params: Bytes::from_static(br#"{"protocolVersion":"2025-11-25"}"#),
         attachment: Bytes::from(format!("up-{n}")),
+        owner: None,
         created_ms: 1_700_000_000_000 + u64::from(n),
     }
 }

@@ -1,12 +1,16 @@
-//! Where sessions are kept.
+//! What nodes share: sessions ([`SessionStore`]), the history of streams that can be resumed ([`EventLog`])
+//! and a way to reach each other ([`Inbox`]).
 //!
-//! This crate holds no message, no cursor and no socket: a [`SessionRecord`] is what another process
-//! would need to go on with a session, and nothing else. It does not decide when a session ends.
+//! This crate decides nothing: not when a session ends, not who owns it, not what a message means. A
+//! [`SessionRecord`] is what another process would need to go on with a session, and holds no message and no
+//! cursor.
 //!
-//! [`SessionStore`] is the trait, [`MemoryStore`] the embedded default. [`conformance`] is the one
-//! suite of behaviour that every store must show.
+//! [`MemoryStore`] is the embedded default. [`conformance`] is the one suite of behaviour that every store must
+//! show.
 
 pub mod conformance;
+mod event_log;
+mod inbox;
 mod memory;
 mod record;
 
@@ -16,6 +20,8 @@ use std::time::Duration;
 
 use thinpipe_proto::session::SessionId;
 
+pub use event_log::{EventLog, LogEntry, LogError, LogLimits, LogPage, StreamHead, StreamKey};
+pub use inbox::{DeliverError, Inbox};
 pub use memory::MemoryStore;
 pub use record::{SessionRecord, Version};
 
@@ -83,7 +89,8 @@ pub trait SessionStore: Send + Sync + 'static {
         expected: Version,
     ) -> BoxFuture<'a, Result<Version, StoreError>>;
 
-    /// Sets the expiry to `ttl` from now.
+    /// Lets the record live for `ttl` from now at least: of several nodes that use a session, none shortens what
+    /// another has promised.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if the record is gone.

@@ -142,7 +142,7 @@ impl SessionStore for MemoryStore {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         let expires = (self.now)() + ttl;
         ready(self.with_live(id, |entry| {
-            entry.expires = expires;
+            entry.expires = entry.expires.max(expires);
             Ok(())
         }))
     }

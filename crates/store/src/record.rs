@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use thinpipe_proto::revision::{Binding, Revision};
-use thinpipe_proto::session::{Principal, SessionId};
+use thinpipe_proto::session::{NodeId, Principal, SessionId};
 
 /// How often a record has been written; for compare-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,9 @@ pub struct SessionRecord {
     /// What the endpoint's handler needs besides to go on with the session. Only it knows what that
     /// means: for a gateway it is the server's own session id, and never shown to the client.
     pub attachment: Bytes,
+    /// The node that holds what of the session cannot be anywhere else: an HTTP+SSE stream, a child process, the
+    /// queues of a bridge. `None`: any node serves any request of it.
+    pub owner: Option<NodeId>,
     /// Milliseconds since the Unix epoch when it was opened.
     pub created_ms: u64,
 }
@@ -42,6 +45,7 @@ impl fmt::Debug for SessionRecord {
             .field("endpoint", &self.endpoint)
             .field("binding", &self.binding)
             .field("revision", &self.revision)
+            .field("owner", &self.owner)
             .field("created_ms", &self.created_ms)
             .finish_non_exhaustive()
     }

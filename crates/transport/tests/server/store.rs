@@ -154,6 +154,7 @@ async fn f4_no_message_is_stored() {
         revision,
         initialize_params,
         attachment,
+        owner: _,
         created_ms: _,
     } = stored.expect("a record").0;
     assert_eq!(
@@ -201,6 +202,7 @@ async fn left_behind(store: &Counting, attachment: &'static str) -> SessionRecor
         revision: Revision::NEWEST_LEGACY,
         initialize_params: "{}".into(),
         attachment: attachment.into(),
+        owner: None,
         created_ms: 0,
     };
     let ttl = Duration::from_secs(60);

@@ -183,6 +183,7 @@ impl Template {
             // Copied, or a session would keep the whole body that they came in.
             initialize_params: Bytes::copy_from_slice(&self.negotiated.initialize_params),
             attachment: self.negotiated.attachment,
+            owner: None,
             created_ms: unix_ms(),
         };
         manager.store().create(&record, manager.ttl()).await?;
