@@ -26,6 +26,7 @@ use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
 use crate::modern::stdio::Program;
+use crate::pipe::Joined;
 use crate::relay::{Line, Owner, Purpose};
 use crate::seal::{NotSealed, Seals};
 use crate::session::{short, upstream_session};
@@ -37,6 +38,7 @@ mod cancelled;
 mod downgrade;
 mod initialize;
 mod intercept;
+mod joining;
 mod kept;
 mod listen;
 mod multiplex;
@@ -86,6 +88,8 @@ pub struct Route {
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
     seals: Arc<Seals>,
+    /// Sessions of the server that several clients with sessions use, if they do.
+    joined: Option<Joined>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -105,6 +109,7 @@ impl Route {
         let program = server.program(&spec, &tasks, &stop, &buffered, &era);
         let health = Arc::new(Health::new(spec.health));
         let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop, &buffered)?;
+        let joined = joining::joined(&spec);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Ok(Self {
@@ -123,6 +128,7 @@ impl Route {
             buffered,
             downgrade,
             seals,
+            joined,
             answers,
             log: OnceLock::new(),
         })
