@@ -4,6 +4,7 @@
 //! which upstream a message goes to, lets interceptors see it, and relays the answer by the cheapest
 //! way that is right.
 
+mod attachment;
 mod cache;
 mod clock;
 mod config;

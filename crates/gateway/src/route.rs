@@ -4,9 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use thinpipe_proto::classify::{Served, is_read_only_method};
-use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
@@ -16,6 +16,7 @@ use thinpipe_transport::upstream::UpstreamRequest;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::attachment::{attached, upstream_session};
 use crate::cache::Answers;
 use crate::clock::{Seldom, now};
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
@@ -29,13 +30,14 @@ use crate::modern::stdio::Program;
 use crate::pipe::Joined;
 use crate::relay::{Line, Owner, Purpose};
 use crate::seal::{NotSealed, Seals};
-use crate::session::{short, upstream_session};
+use crate::session::short;
 use crate::stats::{Counters, Latencies};
 
 mod answer;
 mod calls;
 mod cancelled;
 mod downgrade;
+mod incoming;
 mod initialize;
 mod intercept;
 mod joining;
@@ -62,6 +64,8 @@ mod upgrade;
 mod versions;
 
 use answer::body_failure;
+pub(crate) use incoming::Incoming;
+use incoming::{goes_on, purpose_of, request_id, session_of};
 use intercept::Intercepted;
 pub(crate) use pinned::{Seems, against_pin};
 use piped::piped;
@@ -199,6 +203,13 @@ impl Route {
         self.counters.exchange();
         let begun = Begun::new(&exchange, self.log.get().is_some());
         let id = request_id(&exchange.inbound).cloned();
+        if let Some(session) = session_of(&exchange.inbound).filter(|s| attached(s).is_err()) {
+            let session = Arc::clone(session);
+            return Box::pin(async move {
+                let gone = self.unknown_here(&session).await;
+                self.finished(Err(gone), id.as_ref(), &begun)
+            });
+        }
         if !self.health.is_healthy() && !goes_on(&exchange.inbound) {
             self.counters.failed();
             let answer = Failure::unhealthy(id.as_ref(), self.name(), &self.health.cause());
@@ -442,45 +453,6 @@ impl fmt::Debug for Route {
 pub(crate) enum Relayed {
     Now(Result<Answer, Failure>),
     Later(BoxFuture<Result<Answer, Failure>>),
-}
-
-/// Everything of an exchange but its message.
-#[derive(Clone)]
-pub(crate) struct Incoming {
-    pub(crate) revision: thinpipe_proto::revision::Revision,
-    pub(crate) principal: thinpipe_proto::session::Principal,
-    /// Where it comes from, if that is known.
-    pub(crate) address: Option<std::net::IpAddr>,
-    /// Those that may reach an upstream.
-    pub(crate) headers: HeaderMap,
-}
-
-fn purpose_of(message: &Message) -> Purpose {
-    match message.id().filter(|_| message.kind() == Kind::Request) {
-        Some(id) => Purpose::Request(id.clone()),
-        None => Purpose::Unasked,
-    }
-}
-
-/// Whether it needs no server that can be reached anew: the end of a session, or what goes over a pipe,
-/// which says itself when it is broken.
-fn goes_on(inbound: &Inbound) -> bool {
-    match inbound {
-        Inbound::Terminate(_) => true,
-        Inbound::Message(_, Some(session)) | Inbound::Listen(session, _) => {
-            piped(session).is_some()
-        }
-        _ => false,
-    }
-}
-
-fn request_id(inbound: &Inbound) -> Option<&RequestId> {
-    match inbound {
-        Inbound::Stateless(message)
-        | Inbound::Initialize(message, _)
-        | Inbound::Message(message, _) => message.id().filter(|_| message.kind() == Kind::Request),
-        _ => None,
-    }
 }
 
 /// Chance for jitter only: if the system gives none, the delay is merely not spread.

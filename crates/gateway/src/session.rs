@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
-use thinpipe_proto::session::{StreamId, UpstreamSessionId};
+use thinpipe_proto::session::StreamId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::Contention;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::attachment::Read;
 use crate::interceptor::{Chain, Direction, MessageContext};
 use crate::pipe::Attachment;
 use crate::sync::lock;
@@ -35,6 +36,8 @@ const MAX_SETUP: usize = 128 << 10;
 /// The gateway's part of a session.
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
+    /// What was read of the record.
+    pub(crate) read: Read,
     streams: Mutex<Streams>,
     /// The client's requests, for responses that come on another stream.
     calls: Mutex<Calls>,
@@ -69,12 +72,6 @@ struct Live {
     ids: Mutex<VecDeque<u64>>,
 }
 
-/// The server's own id of a session: what the gateway attaches to the record, and all of it. The
-/// transport below knows the client's id alone (F7).
-pub(crate) fn upstream_session(session: &Session) -> Option<UpstreamSessionId> {
-    UpstreamSessionId::from_bytes(session.attachment()).ok()
-}
-
 /// Whether the server of a session of HTTP+SSE said in its answer to `initialize` that it may log: then the
 /// gateway may send a log message there as well.
 pub(crate) fn declares_logging(session: &Session) -> bool {
@@ -97,11 +94,6 @@ pub(crate) fn note_asked(
     {
         lock(&state.asked).remember(id, call);
     }
-}
-
-/// What [`upstream_session`] reads; empty for a server that issued no id.
-pub(crate) fn attachment_of(id: Option<&UpstreamSessionId>) -> Bytes {
-    id.map(|id| id.as_bytes().clone()).unwrap_or_default()
 }
 
 /// Requests that gave the upstream's session its state.

@@ -19,6 +19,7 @@
 //! - [`deprecation`]: what clients of HTTP+SSE are told, when, and how often.
 //! - [`duration`]: durations in configuration files.
 //! - [`shown`]: text of peers, as logs and errors may show it.
+//! - [`tunnel`]: what nodes say to each other about requests that another of them answers.
 
 pub mod access;
 pub mod backoff;
@@ -35,3 +36,4 @@ pub mod rpc;
 pub mod session;
 pub mod shown;
 pub mod sse;
+pub mod tunnel;

@@ -92,10 +92,20 @@ pub enum LogError {
     /// Its last event is there already.
     #[error("the stream is finished")]
     Finished,
+    /// The session has [`MAX_STREAMS`] streams that are not finished.
+    #[error("the session has too many streams that are not finished")]
+    Full,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Streams that are kept of one session. The one that was finished first goes first.
+pub const MAX_STREAMS: usize = 1_000;
+
+/// How long a stream is kept that nobody finishes, since it was last opened, read or appended to: longer than a
+/// session lives without being used. It is what is left of a session that nobody could [`forget`](EventLog::forget).
+pub const UNFINISHED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The bounded history of streams, kept only so that they can be resumed. All operations are atomic for one
 /// stream.
@@ -104,7 +114,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// of its newest event, 0 for a new one. The request of a stream that is there stays.
     ///
     /// # Errors
-    /// [`LogError::Finished`], [`LogError::Store`].
+    /// [`LogError::Finished`], [`LogError::Full`], [`LogError::Store`].
     fn open<'a>(
         &'a self,
         key: &'a StreamKey,
@@ -114,8 +124,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// Appends events whose numbers follow on the newest.
     ///
     /// # Errors
-    /// [`LogError::Unknown`], [`LogError::Moved`] if `owner` is not the stream's, [`LogError::Finished`],
-    /// [`LogError::Evicted`] if the numbers do not follow, [`LogError::Store`].
+    /// [`LogError::Unknown`], [`LogError::Moved`] if `owner` is not the stream's, [`LogError::Finished`] (also if
+    /// one follows on the last of them), [`LogError::Evicted`] if the numbers do not follow, [`LogError::Store`].
+    /// Then none of them is appended.
     fn append<'a>(
         &'a self,
         key: &'a StreamKey,

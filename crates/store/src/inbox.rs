@@ -22,6 +22,15 @@ pub enum DeliverError {
     Store(#[from] StoreError),
 }
 
+/// Messages that wait for a node.
+pub const MAX_WAITING: usize = 10_000;
+
+/// Bytes that wait for a node; a single message may not be larger either.
+pub const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// How long what waits for a node is kept after it died, to be taken back.
+pub const KEPT_AFTER_DEATH: Duration = Duration::from_secs(60);
+
 /// Messages between nodes, and which nodes there are.
 ///
 /// Messages of one sender arrive in order, each at most once: it is taken off the inbox before anybody sees
@@ -56,8 +65,8 @@ pub trait Inbox: Send + Sync + 'static {
         message: Bytes,
     ) -> BoxFuture<'a, Result<(), DeliverError>>;
 
-    /// Takes back a message that nobody has taken; `true`: nobody will get it. Works for dead nodes as long
-    /// as their inbox is kept.
+    /// Takes back a message that nobody has taken; `true`: nobody will get it. Works for dead nodes for
+    /// [`KEPT_AFTER_DEATH`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -68,7 +77,7 @@ pub trait Inbox: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Takes up to `limit` messages, and waits up to `wait` for the first. Only the node itself calls it, and
-    /// one call at a time.
+    /// one call at a time. What is on its way to a call that is dropped is lost.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

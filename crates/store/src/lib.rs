@@ -5,8 +5,8 @@
 //! [`SessionRecord`] is what another process would need to go on with a session, and holds no message and no
 //! cursor.
 //!
-//! [`MemoryStore`] is the embedded default. [`conformance`] is the one suite of behaviour that every store must
-//! show.
+//! [`MemoryStore`] is the embedded default; [`MemoryLog`] and [`MemoryInbox`] are for several gateways in one
+//! process. [`conformance`] has the suites of behaviour that each of them must show, wherever it is kept.
 
 pub mod conformance;
 mod event_log;
@@ -20,9 +20,12 @@ use std::time::Duration;
 
 use thinpipe_proto::session::SessionId;
 
-pub use event_log::{EventLog, LogEntry, LogError, LogLimits, LogPage, StreamHead, StreamKey};
-pub use inbox::{DeliverError, Inbox};
-pub use memory::MemoryStore;
+pub use event_log::{
+    EventLog, LogEntry, LogError, LogLimits, LogPage, MAX_STREAMS, StreamHead, StreamKey,
+    UNFINISHED_FOR,
+};
+pub use inbox::{DeliverError, Inbox, KEPT_AFTER_DEATH, MAX_WAITING, MAX_WAITING_BYTES};
+pub use memory::{MemoryInbox, MemoryLog, MemoryStore};
 pub use record::{SessionRecord, Version};
 
 /// A boxed future that can move between threads.

@@ -1,4 +1,4 @@
-//! The peers that Thinpipe's tests talk to, over real sockets.
+//! The peers that Thinpipe's tests talk to, over real sockets and over a network in memory.
 //!
 //! It does **not** use any of Thinpipe's own code: its HTTP/1.1 and its event streams are hand-kept, so
 //! that they prove the gateway's, and it can send what no well-behaved library would. It is not
@@ -9,13 +9,15 @@
 //! - [`SseUpstream`]: a server of the old transport that gets things wrong; [`stdio_server`]: scripts that are servers.
 //! - [`Client`]: an MCP client that sends exactly what a test wants, and sees what came, and when.
 //! - [`Gate`]: where a script waits until the test goes on. No test needs to sleep.
+//! - [`network`]: a network in memory that loses, delays and cuts as a seed says, for whole worlds on a paused clock.
 //! - [`rpc`]: messages of every revision; [`samples`]: event streams that show the rules of the standard.
 //! - [`Process`]: a built binary with what it writes; [`Usage`] and [`assert_returns_to_baseline`]: what it
 //!   holds, and whether it gives it back.
 //! - [`scenarios`]: what a gateway must do, one function each, for any gateway that has a URL.
 //!
 //! Everything that waits panics after [`DEADLINE`] and says what it waited for and where. Use it in
-//! runtimes with real time: a paused clock would jump over the deadlines.
+//! runtimes with real time: a paused clock would jump over the deadlines. Only [`network`] has none, and wants
+//! the clock paused.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -54,6 +56,7 @@ mod client;
 mod deadline;
 mod event;
 mod gate;
+pub mod network;
 mod process;
 pub mod rpc;
 pub mod samples;

@@ -42,7 +42,7 @@ pub mod streamable;
 mod tls;
 
 pub use config::UpstreamConfig;
-pub use connect::{Connect, port};
+pub use connect::{Connect, Connector, port};
 pub use error::UpstreamError;
 pub use message::{UpstreamRequest, UpstreamResponse};
 #[cfg(feature = "tls")]
@@ -97,7 +97,10 @@ impl Upstream {
     /// An upstream that has no connection yet.
     #[must_use]
     pub fn new(config: UpstreamConfig) -> Self {
-        let connector = connect::by_scheme(&config.url, config.http2);
+        let connector = match &config.connector {
+            Some(connector) => Arc::clone(&connector.0),
+            None => connect::by_scheme(&config.url, config.http2),
+        };
         Self::build(config, connector)
     }
 

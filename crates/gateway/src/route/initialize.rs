@@ -14,12 +14,13 @@ use super::opening::{capabilities, declared, negotiated};
 use super::pinned::{Question, Seems};
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, answer};
+use crate::attachment::Attached;
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext};
 use crate::relay::Line;
-use crate::session::{SessionState, attachment_of};
+use crate::session::SessionState;
 
 impl Route {
     pub(super) async fn initialize(
@@ -97,7 +98,7 @@ impl Route {
                 let negotiated = Negotiated {
                     revision,
                     initialize_params: message.params().unwrap_or_default(),
-                    attachment: attachment_of(session_id.as_ref()),
+                    attachment: Attached::to(session_id).encode(),
                 };
                 let session = self.open_session(slot, negotiated, &declared).await?;
                 self.has_sessions();

@@ -8,11 +8,12 @@ use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::{Incoming, Relayed, Route};
+use crate::attachment::upstream_session;
 use crate::clock::now;
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::relay::Purpose;
-use crate::session::{Contended, LiveStream, SessionState, upstream_session};
+use crate::session::{Contended, LiveStream, SessionState};
 
 impl Route {
     /// GET: the standalone stream, or another stream of the session after an event.

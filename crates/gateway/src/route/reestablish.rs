@@ -14,9 +14,10 @@ use super::Route;
 use super::answer::body_failure;
 use super::opening::{capabilities, declared, negotiated};
 use super::send::posted;
+use crate::attachment::{Attached, upstream_session};
 use crate::failure::{Failure, Reason};
 use crate::headers;
-use crate::session::{SessionState, attachment_of, upstream_session};
+use crate::session::SessionState;
 
 pub(super) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
@@ -152,7 +153,7 @@ impl Route {
             .sessions()
             .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
         let stored = sessions
-            .set_attachment(session, attachment_of(id.as_ref()))
+            .set_attachment(session, Attached::to(id).encode())
             .await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         state.queue_notices(refresh_notices(answer));

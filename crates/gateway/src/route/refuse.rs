@@ -11,10 +11,11 @@ use thinpipe_transport::server::Session;
 
 use super::Route;
 use super::send::posted;
+use crate::attachment::upstream_session;
 use crate::failure::{Failure, Reason, with_causes};
 use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext};
-use crate::session::{MAX_REFUSALS, Origin, upstream_session};
+use crate::session::{MAX_REFUSALS, Origin};
 
 /// How long a refusal is tried to be sent while the upstream cannot be reached or has no connection free.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,12 +14,13 @@ use thinpipe_transport::upstream::UpstreamResponse;
 use super::reestablish::Own;
 use super::send::bodiless;
 use super::{Incoming, Route};
+use crate::attachment::upstream_session;
 use crate::config::SessionLost;
 use crate::failure::Failure;
 use crate::headers;
 use crate::relay::source::into_stream;
 use crate::relay::{Broken, Resumed};
-use crate::session::{SessionState, upstream_session};
+use crate::session::SessionState;
 
 impl Route {
     /// Opens a GET stream at the upstream for a client.

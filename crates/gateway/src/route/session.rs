@@ -16,12 +16,13 @@ use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 use super::piped::piped;
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, purpose_of};
+use crate::attachment::upstream_session;
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext, Rejection};
 use crate::relay::inspect::rejection_message;
-use crate::session::{Call, SessionState, upstream_session};
+use crate::session::{Call, SessionState};
 
 /// How long the cancellations of a client that left may take before its session is ended all the same.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -55,6 +56,14 @@ impl Route {
         }
         self.end_session(&session, SessionEnd::UpstreamGone).await;
         Err(Failure::session_gone())
+    }
+
+    /// Nobody can tell what the session was to its server: to its client it has ended.
+    pub(super) async fn unknown_here(&self, session: &Arc<Session>) -> Failure {
+        let upstream = self.name();
+        tracing::warn!(session = ?session.id(), upstream, "a session's attachment cannot be read");
+        self.end_session(session, SessionEnd::UpstreamGone).await;
+        Failure::session_gone()
     }
 
     /// 404 from an upstream that has no session which could be gone. To the client it would mean that its

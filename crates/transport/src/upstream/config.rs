@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 
+use super::connect::Connector;
+
 /// How to reach a server, and for how long to wait.
 #[derive(Debug, Clone)]
 pub struct UpstreamConfig {
@@ -40,6 +42,8 @@ pub struct UpstreamConfig {
     pub rotate_after: Duration,
     /// Headers added to every request: the upstream's own credentials.
     pub headers: HeaderMap,
+    /// How connections are made. `None`, the default: by the scheme of the URL, TCP or TLS over it.
+    pub connector: Option<Connector>,
 }
 
 impl UpstreamConfig {
@@ -62,6 +66,7 @@ impl UpstreamConfig {
             rotate_after_requests: 10_000,
             rotate_after: Duration::from_secs(300),
             headers: HeaderMap::new(),
+            connector: None,
         }
     }
 }

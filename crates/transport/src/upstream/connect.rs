@@ -1,5 +1,6 @@
 //! Making a connection: TCP by default, anything else through [`Connect`].
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -22,6 +23,25 @@ where
 {
     fn connect(&self, url: &Uri) -> BoxFuture<io::Result<Box<dyn Io>>> {
         self(url)
+    }
+}
+
+/// A way to make connections, to be told with an upstream: see
+/// [`UpstreamConfig::connector`](super::UpstreamConfig::connector).
+#[derive(Clone)]
+pub struct Connector(pub(super) Arc<dyn Connect>);
+
+impl Connector {
+    /// Connections are made by `connect`.
+    #[must_use]
+    pub fn new(connect: impl Connect) -> Self {
+        Self(Arc::new(connect))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
     }
 }
 

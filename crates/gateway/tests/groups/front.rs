@@ -1,0 +1,47 @@
+//! A gateway with one upstream.
+
+use thinpipe_gateway::{Gateway, GatewayConfig, UpstreamSpec};
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_testkit::Client;
+use thinpipe_transport::server::{Server, ServerConfig};
+use tokio::net::TcpListener;
+
+/// A gateway in front of one upstream.
+pub(crate) struct Front {
+    pub(crate) url: String,
+    pub(crate) server: Server,
+}
+
+impl Front {
+    pub(crate) async fn start(spec: UpstreamSpec) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}{}", listener.local_addr().unwrap(), spec.path);
+        let access = AccessPolicy {
+            loopback: true,
+            ..AccessPolicy::default()
+        };
+        let builder = Server::builder(ServerConfig {
+            access,
+            ..ServerConfig::default()
+        });
+        let config = GatewayConfig {
+            upstreams: vec![spec],
+            deprecation: DeprecationConfig::default(),
+            state_keys: Vec::new(),
+        };
+        let gateway = Gateway::new(config, builder.buffered()).unwrap();
+        let server = gateway.mount(builder).build();
+        gateway.start(&server);
+        let accepting = server.clone();
+        server.spawn(async move { accepting.serve(listener).await.unwrap() });
+        Self { url, server }
+    }
+
+    /// A client that has initialized.
+    pub(crate) async fn client(&self) -> Client {
+        let mut client = Client::new(&self.url);
+        client.initialize("2025-11-25").await;
+        client
+    }
+}
