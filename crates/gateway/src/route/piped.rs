@@ -77,6 +77,7 @@ impl Route {
             revision,
             initialize_params: message.params().unwrap_or_default(),
             attachment: Bytes::new(),
+            held: true,
         };
         let declared = declared(&answer);
         let session = self.open_session(slot, negotiated, &declared).await?;

@@ -120,6 +120,7 @@ impl<H: MessageHandler> Service<H> {
             revision,
             initialize_params: message.params().unwrap_or_default(),
             attachment: Bytes::new(),
+            held: true,
         };
         match slot.open(negotiated).await {
             Ok(session) => {

@@ -84,7 +84,28 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
-    /// A session has ended, for whatever reason; called once for each that was opened.
+    /// A node that held a session is gone; this one has its record now and is asked to go on with it. `true`: it
+    /// goes on here. `false`: it has ended, nothing is kept of it, and its end is not told.
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
+        let _ = session;
+        Box::pin(std::future::ready(false))
+    }
+
+    /// Whether a session that is held here ([`Negotiated::held`](super::Negotiated::held)) could be
+    /// [adopted](Self::adopt) by another node now, when this one shuts down. If not, it ends.
+    fn can_hand_over(&self, session: &Session) -> bool {
+        let _ = session;
+        false
+    }
+
+    /// The standalone stream of a session that any node serves has been opened on another one: the one here is to
+    /// end, as it would if it had been opened here again.
+    fn listened_elsewhere(&self, session: &Session) {
+        let _ = session;
+    }
+
+    /// A session has ended, for whatever reason; called once for each that was opened or adopted, or taken up
+    /// from its record.
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         let _ = (session, why);
         Box::pin(std::future::ready(()))

@@ -62,6 +62,7 @@ impl Sample {
                     revision,
                     initialize_params,
                     attachment: Bytes::from_static(b"the handler's own"),
+                    held: false,
                 });
                 let session = match opened.await {
                     Ok(session) => session,

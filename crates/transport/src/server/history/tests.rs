@@ -55,6 +55,7 @@ impl Sweeping {
             revision: Revision::V2025_11_25,
             initialize_params: "{}".into(),
             attachment: Bytes::new(),
+            held: false,
         });
         let session = opened.await.unwrap();
         let config = ConversationConfig {
