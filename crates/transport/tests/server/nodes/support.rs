@@ -38,6 +38,8 @@ pub(crate) struct Way {
     is_cut: AtomicBool,
     /// Messages stay in its inbox.
     is_deaf: AtomicBool,
+    /// They do by now.
+    hears_nothing: AtomicBool,
 }
 
 impl Default for Shelf {
@@ -51,6 +53,16 @@ impl Default for Shelf {
 }
 
 impl Shelf {
+    /// For tests whose time is paused.
+    pub(crate) fn on_tokios_clock() -> Self {
+        let now = || tokio::time::Instant::now().into_std();
+        Self {
+            sessions: Arc::new(MemoryStore::with_clock(now)),
+            inbox: Arc::new(MemoryInbox::with_clock(now)),
+            log: Arc::new(MemoryLog::with_clock(LogLimits::default(), now)),
+        }
+    }
+
     /// So many nodes whose handlers hold their sessions.
     pub(crate) async fn holding<const N: usize>(&self) -> [Node; N] {
         let nodes = self.passing().await;
@@ -79,6 +91,7 @@ impl Shelf {
             shelf: self.clone(),
             is_cut: AtomicBool::new(false),
             is_deaf: AtomicBool::new(false),
+            hears_nothing: AtomicBool::new(false),
         });
         let server = Server::builder(config)
             .endpoint("/mcp", "sample", Arc::clone(&handler))
@@ -169,8 +182,12 @@ impl Node {
     }
 
     /// It takes nothing from its inbox any more.
-    pub(crate) fn deafen(&self) {
+    pub(crate) async fn deafen(&self) {
         self.way.is_deaf.store(true, Ordering::SeqCst);
+        until("it hears nothing any more", || {
+            self.way.hears_nothing.load(Ordering::SeqCst)
+        })
+        .await;
     }
 
     /// Nothing is open any more.
@@ -334,6 +351,7 @@ impl Inbox for Way {
                         return Ok(taken);
                     }
                 } else {
+                    self.hears_nothing.store(true, Ordering::SeqCst);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 if tokio::time::Instant::now() >= until {
