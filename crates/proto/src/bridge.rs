@@ -1,7 +1,7 @@
 //! Bridges between bindings, one state machine per pair, without I/O.
 //!
 //! [`Reframing`] is the one for a legacy client in front of a legacy server whose session is a pipe of
-//! messages, HTTP+SSE or stdio (protocol notes 5.2, group A). Both sides speak one revision, so a
+//! messages (protocol notes 5.2, group A), and for several such clients on one session of a server (5.2.1). Both sides speak one revision, so a
 //! message changes nothing but ids and tokens; every other byte stays as it came.
 //!
 //! [`upgrade::Upgrading`] is the one for a legacy client in front of a server of 2026-07-28 (5.3, group B).
@@ -21,7 +21,9 @@ mod clock;
 pub mod downgrade;
 mod ending;
 pub mod envelope;
+mod gap;
 mod handshake;
+mod levels;
 mod limits;
 mod member;
 pub mod multiplex;
@@ -31,6 +33,7 @@ mod question;
 mod refused;
 pub mod shape;
 mod shared;
+mod tasks;
 pub mod tools;
 mod topics;
 pub mod upgrade;
@@ -46,6 +49,7 @@ use crate::rpc::{Kind, Message, RequestId};
 use crate::session::Principal;
 
 use call::{Call, Calls, Owner, Stage};
+use gap::Notices;
 use member::Member;
 use progress::TOKEN_IN_META;
 use question::Questions;
@@ -56,7 +60,7 @@ pub use handshake::without_capabilities;
 pub use limits::{
     CANCELLED_AGE, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_ANSWER, DEFAULT_CAP, DEFAULT_IDLE,
     DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
-    EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, Sharing, share,
+    EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, MAX_TASKS, Sharing, share,
 };
 pub(crate) use notice::concerns;
 pub use notice::{cancelled, cancelled_of};
@@ -107,6 +111,8 @@ pub struct Reframing {
     questions: Questions,
     /// What several client sessions have in common, if there may be several.
     shared: Option<Shared>,
+    /// Of which changes the upstream tells.
+    notices: Notices,
     over: bool,
     /// No timer is due before; `None`: there is none.
     wake: Option<Instant>,
@@ -120,7 +126,7 @@ impl Reframing {
     pub fn new(config: Config) -> Self {
         let shared = match config.sharing {
             Sharing::PerClient => None,
-            Sharing::Shared => Some(Shared::default()),
+            Sharing::Pooled | Sharing::Shared => Some(Shared::default()),
         };
         Self {
             config,
@@ -128,6 +134,7 @@ impl Reframing {
             calls: Calls::default(),
             questions: Questions::default(),
             shared,
+            notices: Notices::default(),
             over: false,
             wake: None,
             actions: VecDeque::new(),
@@ -143,12 +150,15 @@ impl Reframing {
         if self.over {
             return Err(AttachError::Over);
         }
+        if self.config.sharing == Sharing::Pooled && (self.is_murky() || self.has_late()) {
+            return Err(AttachError::Settling);
+        }
         if self.members.contains_key(&member) {
             return Err(AttachError::Attached);
         }
         let limit = match self.config.sharing {
             Sharing::PerClient => 1,
-            Sharing::Shared => self.config.limits.members,
+            Sharing::Pooled | Sharing::Shared => self.config.limits.members,
         };
         if self.members.len() >= limit {
             return Err(AttachError::Full { limit });
@@ -168,7 +178,9 @@ impl Reframing {
         principal: &Principal,
     ) -> Result<(), AttachError> {
         let name = match principal {
-            Principal::Named(name) if self.shared.is_some() => Some(Arc::clone(name)),
+            Principal::Named(name) if self.config.sharing == Sharing::Shared => {
+                Some(Arc::clone(name))
+            }
             _ => None,
         };
         let limit = share(self.config.limits.members);
@@ -228,16 +240,30 @@ impl Reframing {
         }
     }
 
-    /// A message of the upstream.
+    /// A message of the upstream that did not come on the stream of a request.
     pub fn upstream(&mut self, message: &Message, now: Instant) {
+        self.upstream_on(None, message, now);
+    }
+
+    /// The same, of one that came on the stream of the request `via`, over whatever connection.
+    pub fn upstream_on(&mut self, via: Option<CallId>, message: &Message, now: Instant) {
         if self.over {
             return;
         }
         self.forget_timer();
         match message.kind() {
-            Kind::Request => self.upstream_request(message, now),
-            Kind::Notification => self.upstream_notification(message, now),
+            Kind::Request => self.upstream_request(message, via, now),
+            Kind::Notification => self.upstream_notification(message, via, now),
             Kind::Response | Kind::ErrorResponse => self.upstream_response(message, now),
+        }
+    }
+
+    /// What the upstream said outside of any request was lost for a while: clients are told that whatever
+    /// changes may have changed. The subscriptions of a client that has the session for itself are not known
+    /// here.
+    pub fn gap(&mut self) {
+        if !self.over {
+            self.tell_gap();
         }
     }
 

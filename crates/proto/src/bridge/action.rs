@@ -51,6 +51,8 @@ pub enum Action {
         /// The client's own id.
         request: RequestId,
     },
+    /// Nobody waits for anything about a request any more: its stream, where it has one, may be closed.
+    Release(CallId),
     /// The upstream session is over: close the connection or the child, and end the client sessions
     /// that are still attached. The last action there is.
     Close(End),
@@ -100,7 +102,7 @@ pub enum Nature {
 pub enum End {
     /// Its only client session was detached.
     ClientLeft,
-    /// It was shared, and no client session has used it for a while.
+    /// Several may use it, and no client session does: none has for a while, or none may any more.
     Idle,
     /// The upstream is gone; the text is the one given to
     /// [`Reframing::upstream_lost`](super::Reframing::upstream_lost).

@@ -1,18 +1,16 @@
 //! Which request a message of the upstream belongs to (protocol notes 5.1, "Association").
 
-use crate::bridge::action::CallId;
+use crate::bridge::action::{CallId, MemberId};
+use crate::bridge::downgrade::Channel;
 use crate::bridge::shape::RELATED_TASK;
-use crate::bridge::{Nature, Reframing};
+use crate::bridge::{Nature, Reframing, Sharing};
 use crate::rpc::{Message, RequestId, member, string};
 
 impl Reframing {
-    /// The request that a server request or notification belongs to, if that can be told without
-    /// guessing: progress and cancellations are told by token and id instead. A finished request
-    /// associates with nothing.
-    ///
-    /// Not for shared sessions: tasks are not shared, and of the only request nobody knows whether it
-    /// is the one that is meant.
-    pub(super) fn associate(&self, message: &Message) -> Option<CallId> {
+    /// The request that a server request or notification belongs to, which came on the stream of `via`, if
+    /// that can be told without guessing: progress and cancellations are told by token and id instead. A
+    /// finished request associates with nothing.
+    pub(super) fn associate(&self, message: &Message, via: Option<CallId>) -> Option<CallId> {
         if let Some(task) = related_task(message) {
             // What names a task is not about another request, if only that one is open.
             let mut open = self.calls.open();
@@ -20,7 +18,45 @@ impl Reframing {
                 .find(|(_, call)| call.task.as_deref() == Some(&task))
                 .map(|(id, _)| id);
         }
-        self.calls.only()
+        match (self.config.channel, self.config.sharing) {
+            (Channel::Streams, _) => via.filter(|id| self.calls.get(*id).is_some()),
+            // Of the only request nobody knows whether it is the one that is meant.
+            (Channel::Pipe, Sharing::Shared) => None,
+            (Channel::Pipe, _) if self.is_murky() => None,
+            (Channel::Pipe, _) => self.calls.only(),
+        }
+    }
+
+    /// Whether a message came on the stream of a request that was cancelled: it is for nobody any more.
+    pub(super) fn is_too_late(&self, via: Option<CallId>) -> bool {
+        via.is_some_and(|via| self.calls.is_cancelled(via))
+    }
+
+    /// The client session that a message is for, which belongs to no open request.
+    pub(super) fn only_member(&self, message: &Message) -> Option<MemberId> {
+        if let Some(shared) = &self.shared
+            && let Some(task) = related_task(message)
+        {
+            return shared.tasks.get(&task).copied();
+        }
+        let mut members = self.members.keys().copied();
+        let only = members.next().filter(|_| members.next().is_none());
+        match self.config.sharing {
+            Sharing::PerClient => only,
+            // What a cancelled request asks for may be for the client that left.
+            Sharing::Pooled => only.filter(|_| !self.is_murky() && !self.has_late()),
+            Sharing::Shared => None,
+        }
+    }
+
+    /// Whether a request that was cancelled may be asking still, in a row with the others.
+    pub(super) fn has_late(&self) -> bool {
+        self.config.channel == Channel::Pipe && self.calls.has_cancelled()
+    }
+
+    /// Whether one was never answered, so that nobody can say whether it still does.
+    pub(super) fn is_murky(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.is_murky)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::bridge::action::{CallId, MemberId};
 use crate::bridge::clock::Clock;
+use crate::bridge::envelope::LogLevel;
 use crate::bridge::progress::Progress;
 use crate::rpc::{Message, RequestId};
 
@@ -28,6 +29,19 @@ pub(super) enum Purpose {
     Subscribe(String),
     /// On a shared session: the end of one.
     Unsubscribe(String),
+    /// On a shared session: its client wants log lines from this level on.
+    Level(LogLevel),
+}
+
+/// What an answer says about tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Tells {
+    #[default]
+    Nothing,
+    /// One that was made.
+    Made,
+    /// Which there are.
+    All,
 }
 
 /// A request that is open.
@@ -42,6 +56,8 @@ pub(super) struct Call {
     pub(super) progress: Option<Progress>,
     /// The task that it asks the result of.
     pub(super) task: Option<String>,
+    /// On a shared session: what its answer says about tasks.
+    pub(super) tells: Tells,
     pub(super) clock: Clock,
 }
 
@@ -168,15 +184,28 @@ impl Calls {
         }
     }
 
-    /// Forgets the cancelled requests that no answer is expected to any more.
-    pub(super) fn forget_expired(&mut self, now: Instant) {
+    /// Whether the upstream was told to stop this request, and may not have stopped yet.
+    pub(super) fn is_cancelled(&self, id: CallId) -> bool {
+        matches!(self.entries.get(&id), Some(Entry::Cancelled { .. }))
+    }
+
+    /// Whether there is any such request.
+    pub(super) fn has_cancelled(&self) -> bool {
+        let mut entries = self.entries.values();
+        entries.any(|entry| matches!(entry, Entry::Cancelled { .. }))
+    }
+
+    /// Forgets the cancelled requests that no answer is expected to any more, and says which.
+    pub(super) fn forget_expired(&mut self, now: Instant) -> Vec<CallId> {
         let expired = self.entries.iter().filter_map(|(id, entry)| match entry {
             Entry::Cancelled { until, .. } if *until <= now => Some(*id),
             _ => None,
         });
-        for id in expired.collect::<Vec<_>>() {
-            self.forget_cancelled(id);
+        let expired: Vec<_> = expired.collect();
+        for id in &expired {
+            self.forget_cancelled(*id);
         }
+        expired
     }
 
     /// Ids of the open requests that `wanted` picks, oldest first.

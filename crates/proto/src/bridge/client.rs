@@ -86,6 +86,7 @@ impl Reframing {
             stage: Stage::Waiting(message.clone()),
             progress,
             task,
+            tells: self.tells(message),
             clock,
         });
         if let (Some(owner), Some(known)) = (owner, self.members.get_mut(&member)) {

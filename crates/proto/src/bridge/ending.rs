@@ -8,13 +8,14 @@ use crate::bridge::action::{Action, CallId, End, MemberId, Nature};
 use crate::bridge::call::{Owner, Purpose, Stage};
 use crate::bridge::client::cancellation;
 use crate::bridge::clock::after;
+use crate::bridge::downgrade::Channel;
 use crate::bridge::limits::CANCELLED_AGE;
 use crate::bridge::notice::cancelled;
 use crate::bridge::question::Question;
 use crate::bridge::refused::gateway_error;
 use crate::bridge::shared::Outcome;
 use crate::bridge::upstream::EMPTY;
-use crate::bridge::{Message, Reframing};
+use crate::bridge::{Message, Reframing, Sharing};
 use crate::rpc::{code, error_response, response};
 
 /// `data.reason` of requests whose upstream went (protocol notes 4.7).
@@ -128,10 +129,37 @@ impl Reframing {
         }
         self.members.remove(&member);
         if self.shared.is_some() {
+            self.forget_tasks(member);
             self.unsubscribe_all(member, now);
+            self.close_if_murky();
         } else {
             self.close(End::ClientLeft);
         }
+    }
+
+    /// Nobody may use it any more, and nobody does.
+    fn close_if_murky(&mut self) {
+        let is_murky = self.shared.as_ref().is_some_and(|shared| shared.is_murky);
+        if is_murky && self.members.is_empty() {
+            self.end("nobody uses it", End::Idle);
+        }
+    }
+
+    /// Cancelled requests of which no answer is expected any more.
+    fn forget_cancelled(&mut self, now: Instant) {
+        let expired = self.calls.forget_expired(now);
+        if expired.is_empty() {
+            return;
+        }
+        if self.config.channel == Channel::Streams {
+            let released = expired.into_iter().map(Action::Release);
+            self.actions.extend(released);
+        } else if self.config.sharing == Sharing::Pooled
+            && let Some(shared) = &mut self.shared
+        {
+            shared.is_murky = true;
+        }
+        self.close_if_murky();
     }
 
     /// Writing a request failed.
@@ -165,7 +193,7 @@ impl Reframing {
 
     /// Does what is due.
     pub(super) fn expire(&mut self, now: Instant) {
-        self.calls.forget_expired(now);
+        self.forget_cancelled(now);
         while let Some(question) = self.questions.take(|q| q.due <= now) {
             self.withdraw(&question, "the client did not answer in time", now);
         }

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use crate::bridge::action::{CallId, End, MemberId};
 use crate::bridge::association::CAPABILITIES;
 use crate::bridge::call::Purpose;
+use crate::bridge::capabilities::Declared;
 use crate::bridge::client::check_length;
+use crate::bridge::downgrade::Channel;
+use crate::bridge::gap::Notices;
 use crate::bridge::member::declared_in;
-use crate::bridge::{Reframing, Refused};
+use crate::bridge::{Reframing, Refused, Sharing};
 use crate::classify::Served;
 use crate::revision::Revision;
-use crate::rpc::{
-    Kind, Message, code, error_response, member, members, quoted, response, splice, string,
-};
+use crate::rpc::{Kind, Message, code, error_response, member, quoted, response, splice, string};
 
 /// The handshake of a shared session, which is done once.
 #[derive(Debug, Default)]
@@ -66,10 +67,16 @@ impl Reframing {
         let wanted = message.param_str("protocolVersion");
         let wanted = wanted.ok_or_else(|| invalid("protocolVersion"))?;
         check_length(wanted.len())?;
+        if !self.config.declares_nothing() {
+            let declared = declared_in(message)?;
+            if let Some(known) = self.members.get_mut(&member) {
+                known.declared = Some(declared);
+            }
+        }
         match self.shared.as_ref().map(|shared| &shared.handshake) {
             None => Err(Refused::Over),
             Some(Handshake::Open) => {
-                let edited = Message::parse(without_capabilities(message));
+                let edited = Message::parse(self.declaring(message, &wanted));
                 let edited = edited.map_err(|_| invalid(CAPABILITIES))?;
                 let call = self.open(member, &edited, Purpose::Initialize, now)?;
                 self.set_handshake(Handshake::Running {
@@ -102,6 +109,21 @@ impl Reframing {
         }
     }
 
+    /// `initialize` as the upstream gets it: in the name of all who may come.
+    fn declaring(&self, message: &Message, wanted: &str) -> Bytes {
+        match (self.config.sharing, self.config.channel) {
+            (Sharing::Shared, Channel::Streams) => {
+                let revision = Revision::from_bytes(wanted.as_bytes());
+                let revision = revision.unwrap_or(Revision::NEWEST_LEGACY);
+                let all = Declared::parse(&Bytes::from_static(ON_STREAMS));
+                let all = all.map(|all| all.to_modern(revision)).unwrap_or_default();
+                with_capabilities(message, &all)
+            }
+            (Sharing::Shared, Channel::Pipe) => without_capabilities(message),
+            _ => message.source().clone(),
+        }
+    }
+
     fn handshake(&mut self) -> Option<&mut Handshake> {
         self.shared.as_mut().map(|shared| &mut shared.handshake)
     }
@@ -116,13 +138,17 @@ impl Reframing {
         if names_unknown_revision(message) {
             return self.refuse_revision();
         }
+        self.notices = Notices::of(message);
         let Some(handshake) = self.handshake() else {
             return self.relay_response(id, message);
         };
         let Handshake::Running { asked, waiting } = std::mem::take(handshake) else {
             return self.relay_response(id, message);
         };
-        let result = message.result().map(|result| without_tasks(&result));
+        // Keeps no part of the upstream's message.
+        let result = message
+            .result()
+            .map(|result| Bytes::copy_from_slice(&result));
         for call in std::iter::once(id).chain(waiting) {
             match &result {
                 None => self.relay_response(call, message),
@@ -200,33 +226,20 @@ impl Reframing {
 /// could tell which client a server request is for (protocol notes 5.2.1).
 #[must_use]
 pub fn without_capabilities(initialize: &Message) -> Bytes {
+    with_capabilities(initialize, b"{}")
+}
+
+fn with_capabilities(initialize: &Message, capabilities: &[u8]) -> Bytes {
     let source = initialize.source();
     let declared = initialize.param(CAPABILITIES);
     declared
-        .and_then(|declared| splice(source, &declared, b"{}"))
+        .and_then(|declared| splice(source, &declared, capabilities))
         .unwrap_or_else(|| source.clone())
 }
 
-/// The result of `initialize` without the capability to run tasks, which belong to one client. Keeps
-/// no part of the upstream's message.
-fn without_tasks(result: &Bytes) -> Bytes {
-    shorter(result).unwrap_or_else(|| Bytes::copy_from_slice(result))
-}
-
-fn shorter(result: &Bytes) -> Option<Bytes> {
-    let capabilities = member(result, CAPABILITIES)?;
-    let all = members(&capabilities).ok()?;
-    let kept: Vec<String> = all
-        .iter()
-        .filter(|(name, _)| name != "tasks")
-        .map(|(name, value)| format!("{}:{}", quoted(name), String::from_utf8_lossy(value)))
-        .collect();
-    if kept.len() == all.len() {
-        return None;
-    }
-    let kept = format!("{{{}}}", kept.join(","));
-    splice(result, &capabilities, kept.as_bytes())
-}
+/// What is declared in the name of all where each answer comes with its request. Not roots, whose answer
+/// outlives the call.
+const ON_STREAMS: &[u8] = br#"{"sampling":{},"elicitation":{"form":{},"url":{}}}"#;
 
 /// Whether an answer to `initialize` names a revision that is none, or has no `initialize`.
 pub(super) fn names_unknown_revision(answer: &Message) -> bool {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::bridge::downgrade::Channel;
+
 /// [`Limits::idle`] unless configured.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 /// [`Limits::cap`] unless configured.
@@ -27,6 +29,9 @@ pub const MAX_EARLY_CANCELS: usize = 32;
 /// How long a cancelled request is taken to be running still, if the upstream does not answer it.
 /// Most servers never do. Until then it counts as in flight.
 pub const CANCELLED_AGE: Duration = Duration::from_secs(30);
+/// The most tasks of one client session that are remembered where several use the upstream session; the oldest
+/// is forgotten first.
+pub const MAX_TASKS: usize = 256;
 /// The longest id, progress token, task id or resource URI that is kept, in bytes of JSON text. It
 /// bounds what one message makes the tables grow by.
 pub const MAX_KEPT: usize = 4096;
@@ -44,8 +49,11 @@ pub enum Sharing {
     /// One client session, for its whole life.
     #[default]
     PerClient,
-    /// Several client sessions, of whichever principals; for servers that keep no client state. The
-    /// server cannot ask them anything, since it would not be known whom it means.
+    /// Several client sessions of one principal that declare the same capabilities. What cannot be tied to one
+    /// of them is told to all or asked of nobody.
+    Pooled,
+    /// Several client sessions, of whichever principals; for servers that keep no client state. Where all
+    /// messages come in one row the server cannot ask them anything, since it would not be known whom it means.
     Shared,
 }
 
@@ -94,6 +102,16 @@ pub struct Config {
     pub upstream: String,
     /// Who uses the session.
     pub sharing: Sharing,
+    /// How the upstream's messages come.
+    pub channel: Channel,
     /// Its bounds.
     pub limits: Limits,
+}
+
+impl Config {
+    /// Whether nobody can be asked for anything, since nobody could tell who is meant: all that the upstream
+    /// says comes in one row, for whichever principals.
+    pub(super) fn declares_nothing(&self) -> bool {
+        self.sharing == Sharing::Shared && self.channel == Channel::Pipe
+    }
 }

@@ -11,6 +11,7 @@ use crate::bridge::action::CallId;
 use crate::bridge::association::CAPABILITIES;
 use crate::bridge::capabilities::{Declared, Undeclared};
 use crate::bridge::clock::after;
+use crate::bridge::envelope::LogLevel;
 use crate::bridge::limits::{EARLY_CANCEL_AGE, MAX_EARLY_CANCELS};
 use crate::rpc::{Message, RequestId};
 
@@ -23,9 +24,12 @@ pub(super) struct Member {
     /// `initialize` was answered. Kept on shared sessions only.
     pub(super) ready: bool,
     pub(super) early: EarlyCancels,
-    /// What it has declared it can be asked for, if it has. Not kept on shared sessions, whose members are
-    /// not asked for anything.
+    /// What it has declared it can be asked for, if it has. Not kept where nobody is asked for anything.
     pub(super) declared: Option<Declared>,
+    /// The level from which on it wants log lines, if it has said so. Kept where several use the session.
+    pub(super) level: Option<LogLevel>,
+    /// Its tasks, the oldest first. Kept where several use the session.
+    pub(super) tasks: VecDeque<String>,
 }
 
 impl Member {

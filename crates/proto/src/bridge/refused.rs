@@ -27,6 +27,10 @@ pub enum AttachError {
         /// How many it may have.
         limit: usize,
     },
+    /// A request that was cancelled may be running still: what the upstream says for its sake would be taken
+    /// for a newcomer's. Use another upstream session.
+    #[error("a cancelled request may be running still")]
+    Settling,
     /// One principal has as many client sessions on the upstream session as it may have, so that something is
     /// left for others.
     #[error(
@@ -101,9 +105,6 @@ pub enum Refused {
     /// with: open another one.
     #[error("the upstream session was opened with another revision")]
     OtherRevision,
-    /// What several client sessions cannot do on one upstream session (tasks).
-    #[error("this cannot be done on an upstream session that several clients share")]
-    NotShareable,
 }
 
 /// Why something that a client says cannot be kept. Each machine has its own words for a refusal, and all of
@@ -133,7 +134,6 @@ impl Refused {
                 code::INVALID_REQUEST
             }
             Self::InvalidParameter { .. } | Self::UnknownLevel { .. } => code::INVALID_PARAMS,
-            Self::NotShareable => code::METHOD_NOT_FOUND,
             Self::TooManyInFlight { .. }
             | Self::TooManyOfOne { .. }
             | Self::TooManySubscriptions { .. }
@@ -156,7 +156,6 @@ impl Refused {
             Self::Initialized => "initialized",
             Self::InvalidUpstream => INVALID,
             Self::OtherRevision => "other_revision",
-            Self::NotShareable => "not_shareable",
         }
     }
 

@@ -1,18 +1,19 @@
 //! What several client sessions have in common on one upstream session (protocol notes 5.2.1): one
-//! handshake, one subscription per resource.
+//! handshake, one subscription per resource, one log level.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::bridge::action::{CallId, MemberId, Nature};
-use crate::bridge::association::is_list_changed;
+use crate::bridge::association::{is_list_changed, nature_of, related_task};
 use crate::bridge::call::{Owner, Purpose};
-use crate::bridge::envelope::LogLevel;
 use crate::bridge::handshake::Handshake;
+use crate::bridge::levels::Levels;
+use crate::bridge::tasks::TASK_ID;
 use crate::bridge::topics::Topic;
 use crate::bridge::upstream::EMPTY;
-use crate::bridge::{Reframing, Refused, concerns};
-use crate::rpc::{Kind, Message, response};
+use crate::bridge::{Reframing, Refused, Sharing, concerns};
+use crate::rpc::{Kind, Message, RequestId, response};
 
 /// State of a shared session.
 #[derive(Debug, Default)]
@@ -20,6 +21,12 @@ pub(super) struct Shared {
     pub(super) handshake: Handshake,
     /// By URI. There are no more than subscriptions and requests in flight.
     pub(super) topics: BTreeMap<String, Topic>,
+    pub(super) levels: Levels,
+    /// Whose tasks there are. No more than [`MAX_TASKS`](super::MAX_TASKS) of each client session.
+    pub(super) tasks: HashMap<String, MemberId>,
+    /// A cancelled request was never answered, and all messages come in one row: nobody can say whether one
+    /// is for its sake.
+    pub(super) is_murky: bool,
 }
 
 /// Requests about one thing, of which the upstream sees one at a time. Waiting ones count as in flight.
@@ -69,6 +76,7 @@ impl Shared {
                     topic.turns.over(id);
                 }
             }
+            Purpose::Level(_) => self.levels.turns.over(id),
         }
     }
 }
@@ -86,25 +94,12 @@ impl Reframing {
             "ping" => self.answer_here(member, message, EMPTY),
             "initialize" => return self.shared_initialize(member, message, now),
             _ if !ready => return Err(Refused::NotInitialized),
-            _ if method.starts_with("tasks/") || message.param("task").is_some() => {
-                return Err(Refused::NotShareable);
-            }
-            "logging/setLevel" => {
-                // The lines of a server that several share can be tied to none of them and reach nobody
-                // (5.2.1), whatever the level.
-                let level = message.param_text("level");
-                if level
-                    .and_then(|level| LogLevel::from_name(&level))
-                    .is_none()
-                {
-                    return Err(Refused::UnknownLevel { parameter: "level" });
-                }
-                self.answer_here(member, message, EMPTY);
-            }
+            "logging/setLevel" => return self.shared_level(member, message, now),
             "resources/subscribe" | "resources/unsubscribe" => {
                 return self.shared_subscription(member, message, now);
             }
             _ => {
+                self.check_task(member, message)?;
                 let call = self.open(member, message, Purpose::Plain, now)?;
                 self.write(call);
             }
@@ -130,8 +125,10 @@ impl Reframing {
     pub(super) fn shared_notification(&mut self, member: MemberId, message: &Message) {
         let passes = match message.method() {
             Some("notifications/initialized") => self.is_first_initialized(member),
-            // Roots are not declared, and no task of a client is known upstream.
-            Some("notifications/roots/list_changed" | "notifications/tasks/status") => false,
+            // Roots are declared where all clients are of one principal.
+            Some("notifications/roots/list_changed") => self.config.sharing == Sharing::Pooled,
+            // No task of a client is known upstream, or it is not known whose it is.
+            Some("notifications/tasks/status") => self.only_member(message) == Some(member),
             _ => true,
         };
         if passes {
@@ -141,11 +138,11 @@ impl Reframing {
         }
     }
 
-    /// A notification of a shared upstream: to all whom it concerns, or to nobody.
-    pub(super) fn fan_out(&mut self, method: &str, message: &Message) {
+    /// A notification of a shared upstream, which came on the stream of `via`: to all whom it concerns, or to
+    /// nobody.
+    pub(super) fn fan_out(&mut self, method: &str, message: &Message, via: Option<CallId>) {
         let concerned: Vec<MemberId> = if is_list_changed(method) {
-            let ready = self.members.iter().filter(|(_, known)| known.ready);
-            ready.map(|(member, _)| *member).collect()
+            self.ready_members()
         } else if method == "notifications/resources/updated" {
             let uri = message.param_str("uri").unwrap_or_default();
             let topics = self.shared.iter().flat_map(|shared| &shared.topics);
@@ -155,13 +152,57 @@ impl Reframing {
             let members: BTreeSet<MemberId> = members.collect();
             members.into_iter().collect()
         } else {
-            self.dropped.notifications += 1;
-            return;
+            return self.tell(method, message, via);
         };
         for member in concerned {
             let message = message.source().clone();
             self.deliver(member, None, message, Nature::ChangeNotice);
         }
+    }
+
+    /// A notification that is not about a change: to the client that it is for; if nobody can tell and all are
+    /// of one principal, to all of them.
+    fn tell(&mut self, method: &str, message: &Message, via: Option<CallId>) {
+        let related = self.associate(message, via);
+        let owner = related.and_then(|call| self.calls.get(call)?.owner.clone());
+        let told: Vec<(MemberId, Option<RequestId>)> = match (owner, self.task_owner(message)) {
+            _ if self.is_too_late(via) => Vec::new(),
+            (Some(owner), _) => vec![(owner.member, Some(owner.request))],
+            (None, Some(owner)) => owner.into_iter().map(|member| (member, None)).collect(),
+            (None, None) if self.config.sharing == Sharing::Pooled && related.is_none() => {
+                let all = self.ready_members().into_iter();
+                all.map(|member| (member, None)).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let nature = nature_of(method);
+        let is_admitted = |member: MemberId| nature != Nature::Log || self.admits(member, message);
+        let told: Vec<_> = told
+            .into_iter()
+            .filter(|(member, _)| is_admitted(*member))
+            .collect();
+        if told.is_empty() {
+            self.dropped.notifications += 1;
+        }
+        for (member, request) in told {
+            let message = message.source().clone();
+            self.deliver(member, request, message, nature.clone());
+        }
+    }
+
+    /// Whose the task is that a notification is about, if it is about one; `Some(None)`: nobody's here.
+    fn task_owner(&self, message: &Message) -> Option<Option<MemberId>> {
+        let task = match message.method() {
+            Some("notifications/tasks/status") => message.param_str(TASK_ID),
+            _ => related_task(message),
+        };
+        let owner = |task: String| self.shared.as_ref()?.tasks.get(&task).copied();
+        task.map(owner)
+    }
+
+    fn ready_members(&self) -> Vec<MemberId> {
+        let ready = self.members.iter().filter(|(_, known)| known.ready);
+        ready.map(|(member, _)| *member).collect()
     }
 
     /// The upstream answered a request that had its turn.
@@ -201,6 +242,14 @@ impl Reframing {
                     topic.settle(purpose, member, outcome);
                 }
                 self.run_topic(uri, now);
+            }
+            Purpose::Level(level) => {
+                shared.levels.turns.over(id);
+                shared.levels.settle(outcome);
+                if let (Some(member), Outcome::Done) = (member, outcome) {
+                    self.note_level(member, *level);
+                }
+                self.run_levels();
             }
         }
     }

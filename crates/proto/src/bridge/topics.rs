@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::bridge::action::{Action, MemberId};
-use crate::bridge::call::{Call, Purpose, Stage};
+use crate::bridge::call::{Call, Purpose, Stage, Tells};
 use crate::bridge::client::uri_of;
 use crate::bridge::clock::Clock;
 use crate::bridge::shared::{Outcome, Turns};
@@ -160,6 +160,7 @@ impl Reframing {
             stage: Stage::Written,
             progress: None,
             task: None,
+            tells: Tells::Nothing,
             clock,
         });
         topic.turns.running = Some(id);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::bridge::Reframing;
-use crate::bridge::action::{MemberId, Nature};
+use crate::bridge::action::{CallId, MemberId, Nature};
 use crate::bridge::association::{call_of, nature_of};
 use crate::bridge::call::{Owner, Purpose, Stage};
 use crate::bridge::clock::after;
@@ -14,6 +14,14 @@ use crate::bridge::notice::cancelled_of;
 use crate::bridge::progress::{Progress, token_of};
 use crate::bridge::question::{Holds, Question};
 use crate::rpc::{Message, RequestId, code, error_response, response};
+
+/// A server request that a client is asked.
+struct Asked {
+    member: MemberId,
+    id: RequestId,
+    related: Option<CallId>,
+    is_ping: bool,
+}
 
 /// The result of `ping`, and of other requests that have none to speak of.
 pub(super) const EMPTY: &[u8] = b"{}";
@@ -32,21 +40,30 @@ impl Reframing {
         match call.purpose {
             Purpose::Plain => self.relay_response(id, message),
             Purpose::Initialize => self.initialize_answered(id, message),
-            Purpose::Subscribe(_) | Purpose::Unsubscribe(_) => {
+            Purpose::Subscribe(_) | Purpose::Unsubscribe(_) | Purpose::Level(_) => {
                 self.turn_answered(id, message, now);
             }
         }
     }
 
     /// Gives a client the upstream's answer.
-    pub(super) fn relay_response(&mut self, id: super::CallId, message: &Message) {
-        if let Some(owner) = self.take_call(id).and_then(|call| call.owner) {
+    pub(super) fn relay_response(&mut self, id: CallId, message: &Message) {
+        let Some(call) = self.take_call(id) else {
+            return;
+        };
+        if let Some(owner) = call.owner {
             let answer = message.with_id(&owner.request);
+            let answer = self.read_tasks(call.tells, owner.member, message, answer);
             self.answer(owner, answer);
         }
     }
 
-    pub(super) fn upstream_request(&mut self, message: &Message, now: Instant) {
+    pub(super) fn upstream_request(
+        &mut self,
+        message: &Message,
+        via: Option<CallId>,
+        now: Instant,
+    ) {
         let (Some(id), Some(method)) = (message.id(), message.method()) else {
             return; // Unreachable: a request has both.
         };
@@ -55,27 +72,49 @@ impl Reframing {
             self.dropped.server_requests += 1;
             return;
         }
-        match self.who_answers(id, message) {
-            Ok(member) => self.ask(member, message, id.clone(), method == "ping", now),
+        let related = self.associate(message, via);
+        match self.who_answers(id, message, (related, via)) {
+            Ok(member) => {
+                let asked = Asked {
+                    member,
+                    id: id.clone(),
+                    related,
+                    is_ping: method == "ping",
+                };
+                self.ask(asked, message, now);
+            }
             Err(answer) => self.tell_upstream(answer),
         }
     }
 
     /// Who answers a server request; if nobody, what the upstream is told (protocol notes 5.1,
     /// "Refusing a server request").
-    fn who_answers(&self, id: &RequestId, message: &Message) -> Result<MemberId, Bytes> {
-        if self.shared.is_some() {
-            return Err(match message.method() {
-                Some("ping") => response(id, EMPTY),
-                _ => {
-                    let text = "no client capability is declared on a shared session";
-                    error_response(Some(id), code::METHOD_NOT_FOUND, text, None)
-                }
-            });
+    fn who_answers(
+        &self,
+        id: &RequestId,
+        message: &Message,
+        (related, via): (Option<CallId>, Option<CallId>),
+    ) -> Result<MemberId, Bytes> {
+        if self.shared.is_some() && message.method() == Some("ping") {
+            return Err(response(id, EMPTY));
+        }
+        if self.config.declares_nothing() {
+            let text = "no client capability is declared on a shared session";
+            return Err(error_response(Some(id), code::METHOD_NOT_FOUND, text, None));
         }
         let refused = |text| Err(error_response(Some(id), code::INTERNAL_ERROR, text, None));
-        let Some((&member, known)) = self.members.first_key_value() else {
-            return refused("there is no client to ask");
+        if self.is_too_late(via) {
+            return refused("the request it belongs to was cancelled");
+        }
+        let member = match related.and_then(|call| self.calls.get(call)) {
+            Some(call) => call.owner.as_ref().map(|owner| owner.member),
+            None => self.only_member(message),
+        };
+        let Some((member, known)) = member.and_then(|id| Some((id, self.members.get(&id)?))) else {
+            return refused(match self.shared {
+                Some(_) => "it cannot be told which of several clients is asked",
+                None => "there is no client to ask",
+            });
         };
         if let Err(undeclared) = known.allows(message) {
             let (code, text) = (undeclared.code(), undeclared.to_string());
@@ -90,19 +129,19 @@ impl Reframing {
         Ok(member)
     }
 
-    fn ask(
-        &mut self,
-        member: MemberId,
-        message: &Message,
-        id: RequestId,
-        is_ping: bool,
-        now: Instant,
-    ) {
-        let related = self.associate(message);
+    fn ask(&mut self, asked: Asked, message: &Message, now: Instant) {
+        let Asked {
+            member,
+            id,
+            related,
+            is_ping,
+        } = asked;
         let holds = match related {
             // Nobody has to think about a ping.
             _ if is_ping => Holds::Nothing,
             Some(call) => Holds::Call(call),
+            // On a stream of its own, or of somebody's many, it is about none of them.
+            None if self.shared.is_some() => Holds::Nothing,
             None => Holds::Below(self.calls.next_id()),
         };
         self.hold(holds, now);
@@ -153,16 +192,22 @@ impl Reframing {
         }
     }
 
-    pub(super) fn upstream_notification(&mut self, message: &Message, now: Instant) {
+    pub(super) fn upstream_notification(
+        &mut self,
+        message: &Message,
+        via: Option<CallId>,
+        now: Instant,
+    ) {
         let Some(method) = message.method() else {
             return; // Unreachable: a notification has one.
         };
         match method {
             "notifications/progress" => self.upstream_progress(message, now),
             "notifications/cancelled" => self.upstream_cancels(message, now),
-            _ if self.shared.is_some() => self.fan_out(method, message),
+            _ if self.shared.is_some() => self.fan_out(method, message, via),
+            _ if self.is_too_late(via) => self.dropped.notifications += 1,
             _ => {
-                let related = self.associate(message);
+                let related = self.associate(message, via);
                 let related = related.and_then(|call| self.request_of(call));
                 match self.members.first_key_value() {
                     Some((&member, _)) => {

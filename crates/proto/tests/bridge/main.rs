@@ -5,15 +5,20 @@
 mod cancel;
 mod deadline;
 mod declared;
+mod levels;
 mod per_client;
+mod pooled;
 mod shared;
+mod streams;
+mod tasks;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::bridge::{
-    Action, Config, Limits, MemberId, Nature, Reframing, Refused, Sharing,
+    Action, CallId, Config, Limits, MemberId, Nature, Reframing, Refused, Sharing,
 };
 use thinpipe_proto::rpc::{Message, RequestId};
 
@@ -34,9 +39,14 @@ struct Pipe {
 
 impl Pipe {
     fn new(sharing: Sharing, limits: Limits, members: u64) -> Self {
+        Self::over(Channel::Pipe, sharing, limits, members)
+    }
+
+    fn over(channel: Channel, sharing: Sharing, limits: Limits, members: u64) -> Self {
         let mut machine = Reframing::new(Config {
             upstream: "u".to_owned(),
             sharing,
+            channel,
             limits,
         });
         for member in 1..=members {
@@ -74,6 +84,23 @@ impl Pipe {
         pipe
     }
 
+    /// A session of so many members of one principal, all of them initialized with these capabilities. The
+    /// handshake took id 1 upstream.
+    fn pooled(channel: Channel, members: u64, capabilities: &str) -> Self {
+        Self::many(channel, Sharing::Pooled, members, capabilities)
+    }
+
+    fn many(channel: Channel, sharing: Sharing, members: u64, capabilities: &str) -> Self {
+        let mut pipe = Self::over(channel, sharing, Limits::default(), members);
+        for member in 1..=members {
+            pipe.says(member, &initialize("\"i\"", capabilities));
+            if member == 1 {
+                pipe.hears(&initialized(1, "{}"));
+            }
+        }
+        pipe
+    }
+
     /// A client's message, which is taken.
     fn says(&mut self, member: u64, text: &str) -> Vec<String> {
         self.tries(member, text).expect("taken")
@@ -89,6 +116,13 @@ impl Pipe {
     /// A message of the upstream.
     fn hears(&mut self, text: &str) -> Vec<String> {
         self.machine.upstream(&parse(text), self.now);
+        self.actions()
+    }
+
+    /// A message of the upstream on the stream of this request.
+    fn hears_on(&mut self, via: &str, text: &str) -> Vec<String> {
+        let via = CallId::from_request_id(&id_of(via));
+        self.machine.upstream_on(via, &parse(text), self.now);
         self.actions()
     }
 
@@ -135,6 +169,7 @@ fn line(action: &Action) -> String {
             format!("{}/{related}{last}: {message}", delivery.member.0)
         }
         Action::Finish { member, request } => format!("finish {}/{}", member.0, id(request)),
+        Action::Release(call) => format!("release {}", id(&call.to_request_id())),
         Action::Close(end) => format!("close {end:?}"),
     }
 }

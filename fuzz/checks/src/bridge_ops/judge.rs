@@ -17,6 +17,7 @@ pub(super) fn judge(world: &mut World) {
             Action::Write { message, call } => written(world, &message, call),
             Action::Deliver(delivery) => delivered(world, &delivery),
             Action::Finish { member, request } => finished(world, member.0, &request),
+            Action::Release(call) => panic!("{call:?} has no stream of its own"),
             Action::Close(end) => closed(world, &end),
         }
     }

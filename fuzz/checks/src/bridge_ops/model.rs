@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::bridge::{
     CANCELLED_AGE, CallId, Config, EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MemberId,
     Reframing, Sharing,
@@ -133,6 +134,7 @@ impl World {
         let machine = Reframing::new(Config {
             upstream: "u".to_owned(),
             sharing,
+            channel: Channel::Pipe,
             limits,
         });
         let mut world = Self {

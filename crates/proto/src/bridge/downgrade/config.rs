@@ -48,10 +48,11 @@ pub const MAX_PAGES: usize = 100;
 pub const MAX_PAGED: usize = 16 << 20;
 
 /// How the messages of the upstream come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Channel {
     /// All of them in one row: HTTP+SSE, stdio. What they belong to has to be told from what is open,
     /// and so at most one request at a time may be asked for input.
+    #[default]
     Pipe,
     /// On the stream of the request they belong to, or on a standing one: Streamable HTTP.
     Streams,
