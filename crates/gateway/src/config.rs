@@ -48,7 +48,8 @@ pub struct UpstreamSpec {
     /// What happens when it does not know its session any more. One over stdio or HTTP+SSE ends with what
     /// carries it, and its clients' sessions always end with it.
     pub session_lost: SessionLost,
-    /// Who resumes a stream that broke. Servers over stdio or HTTP+SSE have no event ids to resume by.
+    /// Who resumes a stream that broke. Servers over stdio or HTTP+SSE have no event ids to resume by: their
+    /// clients' streams are resumed by the gateway, or not at all.
     pub resume: Resume,
     /// Whether it is told who requests come from.
     pub forwarded: Forwarded,
@@ -158,6 +159,9 @@ pub enum Resume {
     /// The upstream, by its own event ids, which pass through to the client.
     #[default]
     Upstream,
+    /// The gateway, which gives events ids of its own and keeps them for a while. It does so for servers of every
+    /// kind, those that cannot resume among them.
+    Log,
     /// Nobody: a broken stream is an error.
     Off,
 }
@@ -222,6 +226,13 @@ impl UpstreamSpec {
             Reached::Http(http) => &http.client.name,
             Reached::Stdio(child) => &child.process.name,
         }
+    }
+
+    /// Whether a client that has a session has it by messages, over whatever transport: they are not passed as
+    /// they are.
+    pub(crate) fn holds_sessions(&self) -> bool {
+        let shares = self.bridge.pipe_sharing() != thinpipe_proto::bridge::Sharing::PerClient;
+        shares || self.resume == Resume::Log
     }
 
     /// How long a request may take without an answer or a sign of life.

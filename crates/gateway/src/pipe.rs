@@ -1,5 +1,6 @@
-//! Upstream sessions that are a pipe of messages, a child process or an HTTP+SSE connection, and the
-//! client sessions in front of them; and sessions that their server, one of 2026-07-28, knows nothing of.
+//! Upstream sessions that are a pipe of messages, a child process, an HTTP+SSE connection or a session of
+//! Streamable HTTP, and the client sessions in front of them; and sessions that their server, one of
+//! 2026-07-28, knows nothing of.
 //!
 //! What becomes of a message [`Reframing`] decides, or [`Upgrading`]; here is what they need: one task for
 //! an upstream session reads it, writes to it (or calls), delivers and keeps the time. Its state is behind
@@ -9,48 +10,52 @@ mod calls;
 mod children;
 mod delivery;
 mod draining;
+mod joined;
 mod lanes;
+mod listening;
 mod machine;
 mod member;
 pub(crate) mod owed;
 mod posts;
 mod presence;
+mod state;
 mod task;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::bridge::upgrade::Upgrading;
-use thinpipe_proto::bridge::{
-    AttachError, CallId, Config, Delivery, End, MemberId, Reframing, Refused, Sharing,
-};
+use thinpipe_proto::bridge::{AttachError, CallId, Config, End, MemberId, Reframing, Refused};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Session;
-use thinpipe_transport::upstream::pipe::PipeSender;
+use thinpipe_transport::upstream::pipe::{PipeError, PipeSender};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
+use crate::failure::Failure;
 use crate::interceptor::Chain;
 use crate::stats::Counters;
 use crate::sync::{found, lock};
 
-use machine::{Machine, Next, Writes};
+use machine::{Machine, Writes};
+use state::{State, Step, Write};
 
-pub(crate) use children::{Children, NotStarted, SharedSessions, Spoken};
+pub(crate) use children::{Children, NotStarted, Spoken};
 pub(crate) use draining::Draining;
+pub(crate) use joined::{Joined, JoinedBounds, JoinedKey};
 pub(crate) use member::{Attachment, Member, Place};
 pub(crate) use posts::Posts;
 pub(crate) use presence::{Presence, Watched};
-pub(crate) use task::AT_ONCE;
 
 /// How long a handler waits for room: as long as a request may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,6 +76,10 @@ pub(crate) trait Owner: Send + Sync {
     /// A server that was held to be one of 2026-07-28 does not act as one.
     fn doubt(&self);
 
+    /// A server that was held to be one of Streamable HTTP did not take `initialize`. Says what is to be said of
+    /// that beside its error.
+    fn not_taken(&self, error: &PipeError) -> Option<String>;
+
     /// Whether it still is one of 2026-07-28, as far as can be found out.
     fn is_modern(self: Arc<Self>) -> BoxFuture<bool>;
 
@@ -82,7 +91,7 @@ pub(crate) trait Owner: Send + Sync {
 pub(crate) struct UpstreamSession {
     state: Mutex<State>,
     up: Up,
-    is_shared: bool,
+    manner: Manner,
     /// There is something to write.
     to_write: Notify,
     /// There is room for what clients say.
@@ -91,52 +100,36 @@ pub(crate) struct UpstreamSession {
     to_deliver: Notify,
     /// All deliveries are out.
     delivered: Notify,
+    /// The server's standalone stream is to be opened.
+    to_listen: Notify,
     /// Something is due earlier than the timer knows, or a client has left a stream with a question on it.
     timer: Arc<Notify>,
     over: CancellationToken,
 }
 
+/// How an upstream session is used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Several client sessions may use it.
+    pub(crate) is_shared: bool,
+    /// Its clients' streams can be resumed.
+    pub(crate) is_resumable: bool,
+    /// How long it is kept for a client, if several may use it.
+    pub(crate) idle: Duration,
+}
+
 /// How messages go up.
 enum Up {
-    Pipe(PipeSender),
-    /// Each request is a call; with or without headers.
-    Calls {
+    Pipe {
         has_headers: bool,
+        channel: Channel,
+        /// Set while it is open.
+        sender: Mutex<Option<PipeSender>>,
+        /// Why it could not be opened.
+        not_opened: OnceLock<Failure>,
     },
-}
-
-struct State {
-    machine: Machine,
-    /// What one message made the machine say: the next one is read when this is out.
-    deliveries: VecDeque<Step>,
-    is_delivering: bool,
-    /// Whether the client of calls can be told what belongs to no request.
-    is_listening: bool,
-    /// Calls whose client has left their stream, and since when. No more than are open.
-    left: HashMap<RequestId, Instant>,
-    members: HashMap<MemberId, Arc<Member>>,
-    next_member: u64,
-    /// What the timer waits for.
-    armed: Option<Instant>,
-    /// Since when a shared session has no client.
-    idle_since: Option<Instant>,
-    end: Option<End>,
-}
-
-/// A message on its way up.
-struct Write {
-    message: Bytes,
-    call: Option<CallId>,
-    /// Those of the client's message that it is, where messages have headers.
-    headers: Option<HeaderMap>,
-    /// The server itself has brought it about.
-    is_owed: bool,
-}
-
-/// What is next on the way down.
-enum Step {
-    Deliver(Delivery),
-    Finish(MemberId, RequestId),
+    /// Each request is a call; with or without headers.
+    Calls { has_headers: bool },
 }
 
 /// A client's message was not taken.
@@ -148,11 +141,16 @@ pub(crate) enum NotSent {
 }
 
 impl UpstreamSession {
-    /// One in which nothing was said yet.
-    pub(crate) fn new(sender: PipeSender, config: Config) -> Arc<Self> {
-        let is_shared = config.sharing == Sharing::Shared;
+    /// One in which nothing was said yet, and whose pipe need not be open yet.
+    pub(crate) fn new(config: Config, has_headers: bool, manner: Manner) -> Arc<Self> {
+        let up = Up::Pipe {
+            has_headers,
+            channel: config.channel,
+            sender: Mutex::default(),
+            not_opened: OnceLock::new(),
+        };
         let machine = Machine::Reframing(Box::new(Reframing::new(config)), Writes::default());
-        Self::over(machine, Up::Pipe(sender), is_shared)
+        Self::over(machine, up, manner)
     }
 
     /// One whose server has none: it is called. `own` are the headers of what the gateway itself asks,
@@ -164,15 +162,22 @@ impl UpstreamSession {
     ) -> Arc<Self> {
         let has_headers = own.is_some();
         let machine = Machine::called(machine, own.unwrap_or_default(), (upstream, budget));
-        Self::over(machine, Up::Calls { has_headers }, false)
+        let manner = Manner {
+            is_shared: false,
+            is_resumable: true,
+            idle: Duration::MAX,
+        };
+        Self::over(machine, Up::Calls { has_headers }, manner)
     }
 
-    fn over(machine: Machine, up: Up, is_shared: bool) -> Arc<Self> {
+    fn over(machine: Machine, up: Up, manner: Manner) -> Arc<Self> {
         let state = State {
             machine,
             deliveries: VecDeque::new(),
             is_delivering: false,
             is_listening: false,
+            wants_stream: false,
+            released: Vec::new(),
             left: HashMap::new(),
             members: HashMap::new(),
             next_member: 0,
@@ -183,11 +188,12 @@ impl UpstreamSession {
         Arc::new(Self {
             state: Mutex::new(state),
             up,
-            is_shared,
+            manner,
             to_write: Notify::new(),
             room: Notify::new(),
             to_deliver: Notify::new(),
             delivered: Notify::new(),
+            to_listen: Notify::new(),
             timer: Arc::new(Notify::new()),
             over: CancellationToken::new(),
         })
@@ -287,13 +293,15 @@ impl UpstreamSession {
     }
 
     /// Wakes whom what was queued concerns.
-    fn notify(&self, state: MutexGuard<'_, State>, writes_before: usize) {
+    fn notify(&self, mut state: MutexGuard<'_, State>, writes_before: usize) {
         let writes = state.machine.waiting() > writes_before;
         let delivers = !state.deliveries.is_empty();
         let is_over = state.end.is_some();
         let due = state.machine.poll_timeout();
         let is_earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
+        let released = std::mem::take(&mut state.released);
         drop(state);
+        self.let_go(&released);
         if writes || is_over {
             self.to_write.notify_one();
         }
@@ -314,7 +322,7 @@ impl UpstreamSession {
         let mut state = self.lock();
         state.machine.detach(member, now());
         state.members.remove(&member);
-        if self.is_shared && state.members.is_empty() {
+        if self.manner.is_shared && state.members.is_empty() {
             state.idle_since = Some(now());
             self.timer.notify_one();
         }
@@ -329,7 +337,7 @@ impl UpstreamSession {
     /// Whether its messages have headers.
     pub(crate) fn has_headers(&self) -> bool {
         match &self.up {
-            Up::Pipe(sender) => sender.has_headers(),
+            Up::Pipe { has_headers, .. } => *has_headers,
             Up::Calls { has_headers } => *has_headers,
         }
     }
@@ -339,11 +347,66 @@ impl UpstreamSession {
         matches!(self.up, Up::Calls { .. })
     }
 
-    /// Later POSTs of HTTP+SSE name the revision.
+    /// Whether each request has a stream of its own at the server, with sessions there.
+    fn has_streams(&self) -> bool {
+        matches!(
+            self.up,
+            Up::Pipe {
+                channel: Channel::Streams,
+                ..
+            }
+        )
+    }
+
+    /// Later POSTs name the revision.
     pub(crate) fn negotiated(&self, revision: Revision) {
-        if let Up::Pipe(sender) = &self.up {
+        if let Some(sender) = self.sender() {
             sender.negotiated(revision);
         }
+    }
+
+    /// What its messages go up by, while it is open.
+    fn sender(&self) -> Option<PipeSender> {
+        match &self.up {
+            Up::Pipe { sender, .. } => lock(sender).clone(),
+            Up::Calls { .. } => None,
+        }
+    }
+
+    /// Why it was never open, if it could not be opened.
+    pub(crate) fn not_opened(&self) -> Option<&Failure> {
+        match &self.up {
+            Up::Pipe { not_opened, .. } => not_opened.get(),
+            Up::Calls { .. } => None,
+        }
+    }
+
+    /// The streams of these requests need not be read any more.
+    fn let_go(&self, released: &[CallId]) {
+        if let Some(sender) = self.sender().filter(|_| !released.is_empty()) {
+            released
+                .iter()
+                .for_each(|call| sender.let_go(&call.to_request_id()));
+        }
+    }
+
+    /// Since when no client session uses it, if none does and it lives.
+    fn idle_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.idle_since.filter(|_| state.end.is_none())
+    }
+
+    /// Ends it if no client session uses it: another one needs its place. Whether it did.
+    fn close_if_idle(&self) -> bool {
+        let mut state = self.lock();
+        if !state.members.is_empty() || state.end.is_some() {
+            return false;
+        }
+        if let Some((machine, _)) = state.machine.reframing() {
+            machine.close_idle();
+        }
+        self.settle(state);
+        true
     }
 
     /// Why it is over, if it is.
@@ -357,50 +420,6 @@ impl UpstreamSession {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
-    }
-}
-
-impl Step {
-    /// The client's request that it is about.
-    fn related(&self) -> Option<&RequestId> {
-        match self {
-            Self::Deliver(delivery) => delivery.related.as_ref(),
-            Self::Finish(_, request) => Some(request),
-        }
-    }
-
-    /// The client's request that is over with it.
-    fn ends(&self) -> Option<&RequestId> {
-        match self {
-            Self::Deliver(delivery) if !delivery.is_last() => None,
-            _ => self.related(),
-        }
-    }
-
-    fn member(&self) -> MemberId {
-        match self {
-            Self::Deliver(delivery) => delivery.member,
-            Self::Finish(member, _) => *member,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Deliver(delivery) => delivery.message.len(),
-            Self::Finish(..) => 0,
-        }
-    }
-}
-
-impl State {
-    fn take_actions(&mut self) {
-        while let Some(next) = self.machine.next() {
-            match next {
-                Next::Nothing | Next::Up => {}
-                Next::Down(step) => self.deliveries.push_back(step),
-                Next::Over(end) => self.end = Some(end),
-            }
-        }
     }
 }
 

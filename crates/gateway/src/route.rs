@@ -27,6 +27,7 @@ use crate::health::{Era, Health};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
 use crate::modern::stdio::Program;
+use crate::pipe::Joined;
 use crate::relay::{Line, Owner, Purpose};
 use crate::seal::{NotSealed, Seals};
 use crate::session::short;
@@ -39,6 +40,7 @@ mod downgrade;
 mod incoming;
 mod initialize;
 mod intercept;
+mod joining;
 mod kept;
 mod listen;
 mod multiplex;
@@ -90,6 +92,8 @@ pub struct Route {
     /// How clients of 2026-07-28 use a server with sessions.
     downgrade: Arc<Downgrade>,
     seals: Arc<Seals>,
+    /// Sessions of the server that several clients with sessions use, if they do.
+    joined: Option<Joined>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -109,6 +113,7 @@ impl Route {
         let program = server.program(&spec, &tasks, &stop, &buffered, &era);
         let health = Arc::new(Health::new(spec.health));
         let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop, &buffered)?;
+        let joined = joining::joined(&spec);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
         let answers = Arc::new(Answers::new(cache, name, buffered.clone()));
         Ok(Self {
@@ -127,6 +132,7 @@ impl Route {
             buffered,
             downgrade,
             seals,
+            joined,
             answers,
             log: OnceLock::new(),
         })

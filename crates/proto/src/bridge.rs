@@ -56,6 +56,7 @@ use question::Questions;
 use shared::Shared;
 
 pub use action::{Action, CallId, Delivery, Dropped, End, MemberId, Nature};
+pub use gap::resource_updated;
 pub use handshake::without_capabilities;
 pub use limits::{
     CANCELLED_AGE, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_ANSWER, DEFAULT_CAP, DEFAULT_IDLE,
@@ -280,6 +281,13 @@ impl Reframing {
     /// stable word of protocol notes 4.7) and `text`. Does nothing if it is not open any more.
     pub fn write_failed(&mut self, call: CallId, reason: &str, text: &str, now: Instant) {
         self.fail_call(call, reason, text, now);
+    }
+
+    /// Whether this request is `initialize`, and open.
+    #[must_use]
+    pub fn is_initialize(&self, call: CallId) -> bool {
+        let call = self.calls.get(call);
+        call.is_some_and(|call| call.purpose == call::Purpose::Initialize)
     }
 
     /// The upstream is gone, for a reason that people will read. What is in flight is answered with an

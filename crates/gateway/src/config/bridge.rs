@@ -34,11 +34,12 @@ pub enum Sharing {
     /// One client: each session of a client has its own, and each request of 2026-07-28 opens one and
     /// ends it.
     PerClient,
-    /// The requests of 2026-07-28 of one principal that declare the same capabilities; those without a
-    /// principal are of one, too. Clients that have sessions have one each.
+    /// The requests of 2026-07-28 of one principal that declare the same capabilities; and the clients that have
+    /// sessions, of one principal, that declare the same and ask for the same revision. Those without a principal
+    /// are of one, too.
     Pooled,
-    /// Everybody, for servers that keep no client state. Clients that have sessions share a program only:
-    /// at a URL, each has its own.
+    /// Everybody, for servers that keep no client state: the requests of 2026-07-28, and the clients that have
+    /// sessions and ask for the same revision.
     Shared,
 }
 
@@ -63,7 +64,8 @@ pub enum Mrtr {
     Off,
 }
 
-/// Upstream sessions that requests of 2026-07-28 share (protocol notes 5.4.1).
+/// Upstream sessions that several use: the requests of 2026-07-28, and, where [`Sharing`] says so, the clients that
+/// have sessions. The bounds hold for either kind (protocol notes 5.2.1 and 5.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolConfig {
     /// The most of one principal. Default: 8.
@@ -75,6 +77,9 @@ pub struct PoolConfig {
     pub idle: Duration,
     /// How long a request waits for one where none is idle. Default: 5 s. Then 503 with `Retry-After`.
     pub wait: Duration,
+    /// The most client sessions on one of them. Default: 1,024. Beyond, 503 with `Retry-After`, or another one if
+    /// all are of one principal.
+    pub clients: usize,
     /// Whether roots are declared to the server. What a client's roots lead to stays with the session,
     /// which clients of one principal share. Default: no.
     pub roots: bool,
@@ -87,6 +92,7 @@ impl Default for PoolConfig {
             total: 10_000,
             idle: Duration::from_secs(5 * 60),
             wait: Duration::from_secs(5),
+            clients: bridge::DEFAULT_MEMBERS,
             roots: false,
         }
     }
@@ -183,7 +189,8 @@ impl BridgeConfig {
     pub(crate) fn pipe_sharing(&self) -> bridge::Sharing {
         match self.sessions {
             Some(Sharing::Shared) => bridge::Sharing::Shared,
-            Some(Sharing::PerClient | Sharing::Pooled) | None => bridge::Sharing::PerClient,
+            Some(Sharing::Pooled) => bridge::Sharing::Pooled,
+            Some(Sharing::PerClient) | None => bridge::Sharing::PerClient,
         }
     }
 }

@@ -2,16 +2,14 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, Weak};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use thinpipe_proto::bridge::Sharing;
 use thinpipe_proto::revision::Revision;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
 use tokio::sync::Notify;
 
-use super::UpstreamSession;
 use crate::clock::now;
 use crate::failure::{Failure, Reason};
 use crate::sync::lock;
@@ -35,13 +33,7 @@ pub(crate) struct Children {
     /// There is a spare one.
     kept: Notify,
     speaks: Mutex<Option<Spoken>>,
-    /// `None`: each client session has its own.
-    shared: Option<SharedSessions>,
 }
-
-/// The upstream sessions of a server that all clients share.
-#[derive(Default)]
-pub(crate) struct SharedSessions(Mutex<Vec<Weak<UpstreamSession>>>);
 
 /// What a program speaks, by its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +100,7 @@ impl NotStarted {
 }
 
 impl Children {
-    pub(crate) fn new(upstream: StdioUpstream, sharing: Sharing, limit: usize) -> Self {
-        let is_shared = sharing == Sharing::Shared;
+    pub(crate) fn new(upstream: StdioUpstream, limit: usize) -> Self {
         Self {
             upstream,
             limit,
@@ -117,7 +108,6 @@ impl Children {
             spare: Mutex::default(),
             kept: Notify::new(),
             speaks: Mutex::default(),
-            shared: is_shared.then(SharedSessions::default),
         }
     }
 
@@ -217,19 +207,8 @@ impl Children {
         lock(&self.starts).failed
     }
 
-    /// The sessions that all clients share, if they do.
-    pub(crate) fn shared(&self) -> Option<&SharedSessions> {
-        self.shared.as_ref()
-    }
-
     pub(crate) fn stats(&self) -> StdioStats {
         self.upstream.stats()
-    }
-}
-
-impl SharedSessions {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Weak<UpstreamSession>>> {
-        lock(&self.0)
     }
 }
 

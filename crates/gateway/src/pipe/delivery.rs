@@ -24,10 +24,10 @@ const STALL: Duration = Duration::from_secs(5);
 impl UpstreamSession {
     /// Delivers until the session is over and all is delivered.
     pub(super) async fn deliver(&self, owner: &Arc<dyn Owner>) {
-        if self.is_shared {
+        if self.manner.is_shared {
             return self.deliver_to_each(owner, Step::member).await;
         }
-        if self.is_of_calls() {
+        if self.is_of_calls() || self.has_streams() {
             // Each call has a stream of its own on either side; but over HTTP+SSE there is one for all.
             let lane = |step: &Step| step.related().filter(|_| !self.is_over_sse(step)).cloned();
             return self.deliver_to_each(owner, lane).await;
@@ -128,7 +128,7 @@ impl UpstreamSession {
     async fn place<'a>(&self, member: &'a Member) -> Option<&'a Place> {
         let place = member.place();
         // Others do not wait for one that begins.
-        if place.initialized() || self.is_shared || member.is_opening() {
+        if place.initialized() || self.manner.is_shared || member.is_opening() {
             return place.get();
         }
         tokio::select! {
@@ -208,7 +208,7 @@ impl UpstreamSession {
 
     async fn respond(&self, owner: &Arc<dyn Owner>, place: &Place, outlet: Outlet, message: Bytes) {
         let responding = outlet.respond(message);
-        if !self.is_shared {
+        if !self.manner.is_shared {
             // An error says that the client has left, which loses nothing: it cannot come back for it.
             if responding.await.is_err() {
                 tracing::debug!(
@@ -244,13 +244,13 @@ impl UpstreamSession {
             // Outside of a session there is nobody to ask.
             return self.undelivered(delivery);
         }
-        let is_late = self.is_shared && message.kind() == Kind::Notification;
+        let is_late = self.manner.is_shared && message.kind() == Kind::Notification;
         if is_late && related.is_some_and(|request| !member.is_answering(request)) {
             // Its stream was lost while this waited for it.
             return;
         }
         let saying = place.conversation.say(message, related);
-        let said = if self.is_shared {
+        let said = if self.manner.is_shared {
             match timeout(STALL, saying).await {
                 Ok(said) => said,
                 Err(_) => {

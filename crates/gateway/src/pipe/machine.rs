@@ -82,6 +82,8 @@ pub(super) enum Next {
     Up,
     /// It goes to a client.
     Down(Step),
+    /// The stream of this request need not be read any more.
+    Released(CallId),
     /// The session is over.
     Over(End),
 }
@@ -234,6 +236,7 @@ impl Machine {
                 Action::Write { message, call } => writes.push(message, call),
                 Action::Deliver(delivery) => Next::Down(Step::Deliver(delivery)),
                 Action::Finish { member, request } => Next::Down(Step::Finish(member, request)),
+                Action::Release(call) => Next::Released(call),
                 Action::Close(end) => {
                     if !matches!(end, End::ClientLeft) {
                         *writes = Writes::default();

@@ -231,6 +231,11 @@ impl Attachment {
         self.upstream.look_for_stream(&self.member);
     }
 
+    /// Whether all that is said to the client is said on one stream.
+    pub(crate) fn is_over_sse(&self) -> bool {
+        self.member.place.get().is_some_and(Place::is_over_sse)
+    }
+
     /// Held by a stream of the client, which it has opened now: tells the session when it is dropped.
     pub(crate) fn watched(&self, stream: Watched) -> Presence {
         Presence::new(Arc::clone(&self.upstream), Arc::clone(&self.member), stream)

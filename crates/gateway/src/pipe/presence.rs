@@ -1,4 +1,4 @@
-//! Which of a client's streams it reads, for sessions whose server is called.
+//! Which of a client's streams it reads, for sessions whose server is called or whose streams can be resumed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ impl Drop for Presence {
             Watched::Standalone => self.upstream.look_for_stream(&self.member),
             Watched::Resumed => {
                 self.upstream.look_for_stream(&self.member);
-                self.upstream.came_back();
+                self.upstream.came_back(&self.member);
             }
             Watched::Answer(request) => self.upstream.left(&self.member, request),
         }
@@ -83,19 +83,21 @@ impl UpstreamSession {
 
     /// The client has left the answer to a request, to which it may come back.
     fn left(&self, member: &Member, request: &RequestId) {
-        if !self.is_of_calls() || !member.is_answering(request) {
+        if !self.manner.is_resumable || !member.is_answering(request) {
             return;
         }
-        self.lock().left.insert(request.clone(), now());
+        let left = (member.id(), request.clone());
+        self.lock().left.insert(left, now());
         self.timer.notify_one();
     }
 
     /// It left a stream that it had come back to; nobody says of which request. All of them go on from here.
-    fn came_back(&self) {
+    fn came_back(&self, member: &Member) {
         let now = now();
-        for since in self.lock().left.values_mut() {
-            *since = now;
-        }
+        let mut state = self.lock();
+        let left = state.left.iter_mut();
+        let own = left.filter(|((of, _), _)| *of == member.id());
+        own.for_each(|(_, since)| *since = now);
     }
 }
 
@@ -107,18 +109,16 @@ impl super::State {
 
     /// Gives up the calls whose client did not come back.
     pub(super) fn give_up_left(&mut self, now: Instant) {
-        let Some(member) = self.members.values().next().cloned() else {
-            self.left.clear();
-            return;
-        };
         let mut gone = Vec::new();
-        self.left.retain(|request, since| {
-            if !member.is_answering(request) {
+        let members = &self.members;
+        self.left.retain(|(id, request), since| {
+            let member = members.get(id);
+            let Some(member) = member.filter(|member| member.is_answering(request)) else {
                 return false;
-            }
+            };
             if *since + RETENTION <= now {
                 if member.is_unattended(request) {
-                    gone.push(request.clone());
+                    gone.push((*id, request.clone()));
                     return false;
                 }
                 // It came back, and says so when it leaves again.
@@ -126,8 +126,8 @@ impl super::State {
             }
             true
         });
-        for request in gone {
-            self.machine.abandon(member.id(), &request, now);
+        for (member, request) in gone {
+            self.machine.abandon(member, &request, now);
         }
     }
 }

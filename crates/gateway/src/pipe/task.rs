@@ -1,4 +1,4 @@
-//! The task of an upstream session: reading, writing, delivering, keeping the time.
+//! The task of an upstream session: opening it, reading, writing, delivering, keeping the time.
 
 use std::future;
 use std::sync::Arc;
@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::{CallId, Dropped, End};
 use thinpipe_proto::rpc::Message;
-use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeReceiver, PipeSender};
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver, PipeSender};
 use tokio_util::sync::CancellationToken;
 
 use super::posts::Posts;
-use super::{Owner, UpstreamSession, Write};
+use super::{Owner, Up, UpstreamSession, Write};
 use crate::clock::{now, until};
 use crate::failure::{Failure, Reason, with_causes};
+use crate::sync::lock;
 
 /// POSTs of HTTP+SSE that are on their way at one time.
-pub(crate) const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 16;
 
 /// How long the end of a server that takes nothing more may take to be read.
 const LAST_READ: Duration = Duration::from_secs(1);
@@ -23,35 +25,65 @@ const LAST_READ: Duration = Duration::from_secs(1);
 /// Cancellations, the last that a session says, may take so long to be written.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// How long a shared session is kept for a client.
-const IDLE: Duration = Duration::from_secs(300);
-
 /// A message that is done: the request that it is, and whether the server has it.
 type Sent = (Option<CallId>, Result<(), PipeError>);
 
 impl UpstreamSession {
-    /// Serves the session to its end, with at most `at_once` messages on their way up.
+    /// Serves the session to its end. Clients may use it while it is being opened.
     pub(crate) async fn run(
         self: Arc<Self>,
-        pipe: Pipe,
-        at_once: usize,
+        opening: BoxFuture<Result<Pipe, Failure>>,
         owner: Arc<dyn Owner>,
         stop: CancellationToken,
     ) {
-        let Pipe { sender, receiver } = pipe;
         let flow = async {
-            tokio::select! {
-                // None of them goes on after this: the session is over, and with it what they hold.
-                () = self.write(&sender, at_once, &*owner) => {}
-                () = self.read(receiver) => {}
-                () = self.keep_time() => {}
-                () = self.farewell() => {}
-                () = stop.cancelled() => self.lose("the gateway shuts down"),
+            let opened = tokio::select! {
+                // Dropped half-way it leaves nothing behind.
+                opened = opening => opened,
+                // Cancel-safe: waiting for a token changes nothing.
+                () = self.over.cancelled() => return,
+                // Cancel-safe: time goes by all the same. It never ends.
+                () = self.keep_time() => return,
+                // Cancel-safe: waiting for a token changes nothing.
+                () = stop.cancelled() => return self.lose("the gateway shuts down"),
+            };
+            match opened {
+                Ok(pipe) => self.live(pipe, &*owner, &stop).await,
+                Err(failure) => self.never_open(failure),
             }
-            sender.close();
         };
         tokio::join!(flow, self.deliver(&owner));
         self.finish(&owner).await;
+    }
+
+    async fn live(&self, pipe: Pipe, owner: &dyn Owner, stop: &CancellationToken) {
+        let Pipe { sender, receiver } = pipe;
+        self.opened(sender.clone());
+        tokio::select! {
+            // None of them goes on after this: the session is over, and with it what they hold.
+            () = self.write(&sender, owner) => {}
+            () = self.read(receiver) => {}
+            () = self.listen(&sender) => {}
+            () = self.keep_time() => {}
+            () = self.farewell() => {}
+            () = stop.cancelled() => self.lose("the gateway shuts down"),
+        }
+        sender.close();
+    }
+
+    fn opened(&self, sender: PipeSender) {
+        if let Up::Pipe { sender: kept, .. } = &self.up {
+            *lock(kept) = Some(sender);
+        }
+    }
+
+    fn never_open(&self, failure: Failure) {
+        let reason = failure.text.clone();
+        if let Up::Pipe { not_opened, .. } = &self.up {
+            // There is one attempt.
+            let _ = not_opened.set(failure);
+        }
+        self.lose(&reason);
     }
 
     /// Until the session is over and what was to be written had its time.
@@ -65,8 +97,8 @@ impl UpstreamSession {
     async fn read(&self, mut receiver: PipeReceiver) {
         loop {
             self.may_read().await;
-            match receiver.next().await {
-                Some(Ok(message)) => self.heard_on_pipe(&message),
+            match receiver.receive().await {
+                Some(Ok(incoming)) => self.received(incoming),
                 Some(Err(error)) => self.lose(&with_causes(&error)),
                 None => {
                     self.lose("its session was closed");
@@ -77,11 +109,32 @@ impl UpstreamSession {
         }
     }
 
-    /// Gives the machine what the server said.
-    fn heard_on_pipe(&self, message: &Message) {
+    fn received(&self, incoming: Incoming) {
+        match incoming {
+            Incoming::Message { message, via } => {
+                let via = via.as_ref().and_then(CallId::from_request_id);
+                self.heard_on_pipe(via, &message);
+            }
+            Incoming::Lost { request, error } => {
+                if let Some(call) = CallId::from_request_id(&request) {
+                    let failure = Failure::from(&error);
+                    self.fail(call, failure.reason.as_str(), &failure.text);
+                }
+            }
+            Incoming::Gap => self.told_gap(),
+            Incoming::Deaf { error } => {
+                let error = with_causes(&error);
+                tracing::warn!(error, "a standalone stream has ended for good");
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives the machine what the server said on the stream of this request, or on none.
+    fn heard_on_pipe(&self, via: Option<CallId>, message: &Message) {
         let mut state = self.lock();
         if let Some((machine, _)) = state.machine.reframing() {
-            machine.upstream(message, now());
+            machine.upstream_on(via, message, now());
         }
         let before = state.machine.waiting();
         state.take_actions();
@@ -105,8 +158,13 @@ impl UpstreamSession {
     }
 
     /// Writes until the session is over and nothing is left to be written.
-    async fn write(&self, sender: &PipeSender, at_once: usize, owner: &dyn Owner) {
-        let mut posts = Posts::new(at_once);
+    async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
+        let mut posts = Posts::new(match (sender.has_streams(), sender.has_headers()) {
+            // The machine bounds how many requests there are, which are answered here.
+            (true, _) => usize::MAX,
+            (false, true) => AT_ONCE,
+            (false, false) => 1,
+        });
         loop {
             tokio::select! {
                 // Cancel-safe: a message is taken when it is returned.
@@ -172,8 +230,10 @@ impl UpstreamSession {
         let upstream = &**owner.name();
         match error {
             // Without its session an HTTP+SSE server has nothing to say.
-            PipeError::Refused { status, .. } if status.as_u16() == 404 => return true,
-            PipeError::Upstream(_) | PipeError::Refused { .. } => {}
+            PipeError::Refused { status, .. } if status.as_u16() == 404 && !self.has_streams() => {
+                return true;
+            }
+            PipeError::Upstream(_) | PipeError::Refused { .. } | PipeError::Full { .. } => {}
             // It may be over already, and then it stays so.
             _ => return true,
         }
@@ -189,14 +249,28 @@ impl UpstreamSession {
         }
         tracing::warn!(upstream, error = text, "a message was not taken");
         if let Some(call) = call {
-            let reason = failure.reason.as_str();
-            self.feed(|machine, now| {
-                if let Some((machine, _)) = machine.reframing() {
-                    machine.write_failed(call, reason, text, now);
-                }
-            });
+            let is_opening = self.has_streams() && self.is_opening(call);
+            let doubt = is_opening.then(|| owner.not_taken(error)).flatten();
+            let text = format!("{text}{}", doubt.unwrap_or_default());
+            self.fail(call, failure.reason.as_str(), &text);
         }
         false
+    }
+
+    /// A request got no answer, and the session lives on.
+    fn fail(&self, call: CallId, reason: &str, text: &str) {
+        self.feed(|machine, now| {
+            if let Some((machine, _)) = machine.reframing() {
+                machine.write_failed(call, reason, text, now);
+            }
+        });
+    }
+
+    /// Whether this request is `initialize`.
+    fn is_opening(&self, call: CallId) -> bool {
+        let mut state = self.lock();
+        let machine = state.machine.reframing();
+        machine.is_some_and(|(machine, _)| machine.is_initialize(call))
     }
 
     pub(super) async fn keep_time(&self) {
@@ -214,7 +288,7 @@ impl UpstreamSession {
     /// When something is due.
     fn arm(&self) -> Option<Instant> {
         let mut state = self.lock();
-        let idle = state.idle_since.map(|since| since + IDLE);
+        let idle = state.idle_until(self.manner.idle);
         let members = state.members.values();
         let held = members.filter_map(|member| member.place().get()?.conversation.deadline());
         let due = held.chain(idle);
@@ -238,7 +312,8 @@ impl UpstreamSession {
                 state.machine.undeliverable(member.id(), &request, now);
             }
         }
-        if state.idle_since.is_some_and(|since| since + IDLE <= now)
+        let idle = state.idle_until(self.manner.idle);
+        if idle.is_some_and(|until| until <= now)
             && let Some((machine, _)) = state.machine.reframing()
         {
             machine.close_idle();
@@ -287,8 +362,10 @@ fn begin(
         headers,
         ..
     } = write;
+    // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
+    let orders = !(sender.has_streams() && call.is_some());
     let sending = async move { sender.send_with(message, headers).await };
-    posts.begin(call, sending, true);
+    posts.begin(call, sending, orders);
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Answer;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::Speaks;
-use thinpipe_transport::upstream::streamable;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -156,14 +155,7 @@ impl Owner for Route {
             if known.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. })) {
                 return self.open_sse(upstream, headers).await;
             }
-            let (limit, budget) = (self.max_message(), self.buffered());
-            Ok(streamable::open(
-                upstream,
-                headers,
-                limit,
-                budget,
-                &self.tasks,
-            ))
+            Ok(self.open_streamable(upstream, headers))
         })
     }
 

@@ -37,7 +37,7 @@ impl Route {
                 return Ok(Answer::json(body));
             }
         };
-        if self.is_pipe().await {
+        if self.holds_sessions().await {
             return self.initialize_piped(call, context, message, slot).await;
         }
         if self.era().is_modern_only() {

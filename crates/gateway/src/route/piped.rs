@@ -11,9 +11,12 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BoxFuture};
 use thinpipe_transport::server::conversation::ListenError;
 use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
+use thinpipe_transport::upstream::pipe::PipeError;
 
 use super::answer::with_headers;
+use super::initialize::is_unknown_here;
 use super::opening::{declared, negotiated};
+use super::pinned::{Seems, denies};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
@@ -31,7 +34,7 @@ impl Route {
         message: Message,
         slot: SessionSlot,
     ) -> Result<Answer, Failure> {
-        let again = (self.upstream().is_none()).then(|| (call.clone(), message.clone()));
+        let again = (call.clone(), message.clone());
         let message = capped(message);
         let opened = tokio::select! {
             // Dropped half-way it leaves nothing behind: what it has opened ends with its attachment.
@@ -39,10 +42,8 @@ impl Route {
             // Cancel-safe: a session that has ended stays so.
             () = slot.abandoned() => return Ok(Answer::cancelled()),
         };
-        if let (Err(_), Some((call, message))) = (&opened, again)
-            && self.era().is_modern_only()
-        {
-            // The program has refused `initialize`, and by that said what it is.
+        if self.is_refused_for_good(&opened).await {
+            let (call, message) = again;
             let upgraded = self.initialize_upgraded(call, context, message, slot);
             return Box::pin(upgraded).await;
         }
@@ -50,6 +51,18 @@ impl Route {
         let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
         self.begin_piped((attachment, answer), context, message, slot)
             .await
+    }
+
+    /// Whether the server has refused `initialize`, and by that said what it is: one of 2026-07-28 alone.
+    async fn is_refused_for_good(&self, opened: &Result<(Attachment, Bytes), Failure>) -> bool {
+        match opened {
+            Err(_) => self.upstream().is_none() && self.era().is_modern_only(),
+            Ok((_, answer)) => {
+                let answer = Message::parse(answer.clone());
+                let is_unknown = answer.is_ok_and(|answer| is_unknown_here(&answer));
+                is_unknown && self.upstream().is_some() && self.turns_out_modern_only().await
+            }
+        }
     }
 
     /// Opens a session with this answer to `initialize`, on an upstream session that has given it.
@@ -237,7 +250,14 @@ impl Route {
             .upstream()
             .send(attachment.member().id(), message, headers);
         match sent.await {
-            Ok(()) => Ok(Answer::accepted()),
+            Ok(()) => {
+                let is_begun = message.method() == Some("notifications/initialized");
+                if is_begun && attachment.is_over_sse() {
+                    // It has its stream, and hears on it what belongs to no request.
+                    attachment.upstream().wants_stream();
+                }
+                Ok(Answer::accepted())
+            }
             Err(not_sent) => self.not_sent(not_sent, message),
         }
     }
@@ -287,6 +307,7 @@ impl Route {
         }
         match place.conversation.listen(last) {
             Ok(answer) => {
+                attachment.upstream().wants_stream();
                 let draining = Draining::of(None, Arc::clone(self.spec.name()));
                 let stream = match last {
                     Some(_) => Watched::Resumed,
@@ -334,6 +355,15 @@ impl pipe::Owner for Route {
 
     fn doubt(&self) {
         self.era.contradicted();
+    }
+
+    fn not_taken(&self, error: &PipeError) -> Option<String> {
+        if !denies(error) {
+            return None;
+        }
+        // It may speak something else by now: the next client has it asked.
+        self.era().contradicted_sessions();
+        self.doubt(Seems::Other)
     }
 
     fn is_modern(self: Arc<Self>) -> BoxFuture<bool> {

@@ -6,12 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use thinpipe_proto::bridge::{
-    AttachError, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, End, Limits, Refused, Sharing,
-};
+use thinpipe_proto::bridge::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, Limits};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::Message;
-use thinpipe_proto::session::Principal;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
@@ -20,11 +17,10 @@ use thinpipe_transport::upstream::{Upstream, sse};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Route;
 use super::calls::OverHttp;
 use super::initialize::is_unknown_here;
 use super::opening::negotiated;
-use super::pinned::Seems;
-use super::{Incoming, Route};
 use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
 use crate::headers;
@@ -32,9 +28,7 @@ use crate::health::Era;
 use crate::interceptor::MessageContext;
 use crate::modern::ModernServer;
 use crate::modern::stdio::Program;
-use crate::pipe::{
-    AT_ONCE, Attachment, Children, NotSent, Owner, SharedSessions, Spoken, UpstreamSession,
-};
+use crate::pipe::{Children, Spoken};
 
 /// How a server is reached.
 pub(super) enum Server {
@@ -60,8 +54,7 @@ impl Server {
         };
         let (process, budget) = (reached.process.clone(), buffered.clone());
         let upstream = StdioUpstream::new(process, budget, tasks.clone(), stop.child_token());
-        let (sharing, limit) = (spec.bridge.pipe_sharing(), reached.max_children);
-        let children = Arc::new(Children::new(upstream, sharing, limit));
+        let children = Arc::new(Children::new(upstream, reached.max_children));
         (Self::Stdio(children), reached.pin.map(binding_of))
     }
 
@@ -88,19 +81,6 @@ impl Server {
             buffered.clone(),
             spec.bridge.one_anonymous(),
         )))
-    }
-}
-
-/// An upstream session that did not open.
-enum NotOpened {
-    /// Another one has to be tried: this one is over, or of another revision.
-    Elsewhere,
-    Failed(Failure),
-}
-
-impl From<Failure> for NotOpened {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
     }
 }
 
@@ -202,42 +182,27 @@ impl Route {
         }
     }
 
-    /// The same; the server is asked.
+    /// Whether a client that begins a session gets one that is a pipe, as its server has no other or the
+    /// configuration says so.
+    pub(super) async fn holds_sessions(&self) -> bool {
+        if self.is_pipe().await {
+            return true;
+        }
+        if !self.spec.holds_sessions() || self.upstream().is_none() {
+            return false;
+        }
+        if self.era().known().is_none() {
+            // What it speaks decides how it is opened. One that cannot be asked is taken for one with sessions, and
+            // opening that will tell.
+            let _ = self.find_out().await;
+        }
+        !self.era().is_modern_only()
+    }
+
+    /// The same as [`is_pipe`](Self::is_pipe); the server is asked.
     pub(super) async fn turns_out_a_pipe(&self) -> bool {
         let verdict = self.find_out().await;
         verdict.is_ok_and(|verdict| speaks_sse(&verdict))
-    }
-
-    /// Opens an upstream session with this `initialize`, or lets it join one, and gives the answer.
-    pub(super) async fn open_piped(
-        self: &Arc<Self>,
-        call: Incoming,
-        context: &MessageContext,
-        message: &Message,
-    ) -> Result<(Attachment, Bytes), Failure> {
-        let principal = call.principal.clone();
-        let asked = (&principal, message);
-        let opened = match &self.server {
-            Server::Http(upstream) => {
-                let pipe = self.open_stream(upstream, call, context).await?;
-                let session = self.begin(pipe, Sharing::PerClient, AT_ONCE);
-                self.ask_initialize(&session, asked).await
-            }
-            Server::Stdio(children) => match children.shared() {
-                Some(shared) => self.join(children, shared, asked).await,
-                None => {
-                    let session = self.start(children, Sharing::PerClient)?;
-                    self.ask_started(children, &session, asked).await
-                }
-            },
-        };
-        opened.map_err(|not_opened| match not_opened {
-            NotOpened::Failed(failure) => failure,
-            NotOpened::Elsewhere => {
-                let text = format!("{} ended its session over initialize", self.name());
-                Failure::new(Reason::StreamLost, text)
-            }
-        })
     }
 
     /// Headers of a client's request that reach a server of HTTP+SSE; interceptors have their say about them.
@@ -257,18 +222,8 @@ impl Route {
         Ok(headers)
     }
 
-    /// HTTP+SSE: GET of the stream. Its headers go with what the gateway itself says in the session, too.
-    async fn open_stream(
-        &self,
-        upstream: &Upstream,
-        call: Incoming,
-        context: &MessageContext,
-    ) -> Result<Pipe, Failure> {
-        let headers = self.headers_over_sse(call.headers, context)?;
-        self.open_sse(upstream, headers).await
-    }
-
-    /// The same, with headers that are complete.
+    /// HTTP+SSE: GET of the stream, with headers that are complete. They go with what the gateway itself says in
+    /// the session, too.
     pub(super) async fn open_sse(
         &self,
         upstream: &Upstream,
@@ -289,157 +244,10 @@ impl Route {
         })
     }
 
-    /// Joins a session that all clients share; the first client starts it.
-    async fn join(
-        self: &Arc<Self>,
-        children: &Children,
-        shared: &SharedSessions,
-        asked: (&Principal, &Message),
-    ) -> Result<(Attachment, Bytes), NotOpened> {
-        let (running, is_new) = self.joinable(children, shared)?;
-        for session in &running {
-            let answered = if is_new {
-                self.ask_started(children, session, asked).await
-            } else {
-                self.ask_initialize(session, asked).await
-            };
-            match answered {
-                Err(NotOpened::Elsewhere) => {}
-                answered => return answered,
-            }
-        }
-        // One for another revision: there are no more of them than revisions.
-        let session = self.start(children, Sharing::Shared)?;
-        shared.lock().push(Arc::downgrade(&session));
-        self.ask_started(children, &session, asked).await
-    }
-
-    /// The sessions that clients may join, at least one; `true`: it is a new one. Clients that come at
-    /// the same time start one together.
-    fn joinable(
-        self: &Arc<Self>,
-        children: &Children,
-        shared: &SharedSessions,
-    ) -> Result<(Vec<Arc<UpstreamSession>>, bool), Failure> {
-        let mut shared = shared.lock();
-        let running = shared.iter().filter_map(std::sync::Weak::upgrade);
-        let running: Vec<_> = running.filter(|session| session.end().is_none()).collect();
-        let is_new = running.is_empty();
-        let running = match is_new {
-            true => vec![self.start(children, Sharing::Shared)?],
-            false => running,
-        };
-        *shared = running.iter().map(Arc::downgrade).collect();
-        Ok((running, is_new))
-    }
-
-    fn start(
-        self: &Arc<Self>,
-        children: &Children,
-        sharing: Sharing,
-    ) -> Result<Arc<UpstreamSession>, Failure> {
-        let pipe = children
-            .start()
-            .map_err(|not| not.into_failure(self.name()))?;
-        Ok(self.begin(pipe, sharing, 1))
-    }
-
-    /// Begins an upstream session over a pipe that is open.
-    fn begin(
-        self: &Arc<Self>,
-        pipe: Pipe,
-        sharing: Sharing,
-        at_once: usize,
-    ) -> Arc<UpstreamSession> {
-        let config = Config {
-            upstream: self.name().to_owned(),
-            sharing,
-            limits: self.session_limits(),
-        };
-        self.stats().session_opened();
-        let session = UpstreamSession::new(pipe.sender.clone(), config);
-        let owner: Arc<dyn Owner> = Arc::clone(self) as _;
-        let running = Arc::clone(&session).run(pipe, at_once, owner, self.stop.clone());
-        self.tasks.spawn(running);
-        session
-    }
-
-    /// As [`ask_initialize`](Self::ask_initialize), of a child that was started for this.
-    async fn ask_started(
-        &self,
-        children: &Children,
-        session: &Arc<UpstreamSession>,
-        asked: (&Principal, &Message),
-    ) -> Result<(Attachment, Bytes), NotOpened> {
-        let answered = self.ask_initialize(session, asked).await;
-        match (&answered, session.end()) {
-            (Ok((_, answer)), _) => {
-                let speaks = spoken(answer);
-                self.program_said(children, speaks);
-                if speaks == Some(Spoken::Stateless) {
-                    let text = format!(
-                        "{} has no initialize: it speaks 2026-07-28 without sessions only",
-                        self.name()
-                    );
-                    let failure = Failure::new(Reason::Binding, text);
-                    return Err(self.doubted(failure, Seems::Modern).into());
-                }
-            }
-            (Err(_), Some(End::UpstreamLost(_) | End::InitializeUnanswered)) => {
-                children.start_failed();
-            }
-            (Err(_), _) => {}
-        }
-        answered
-    }
-
     /// A program has answered `initialize`, and by that said what it speaks; `None`: not that.
     pub(super) fn program_said(&self, children: &Children, speaks: Option<Spoken>) {
         children.answered(self.name(), speaks);
         self.era().said(speaks);
-    }
-
-    /// Attaches a client session of this principal and gives its `initialize`; what comes back is the answer of the
-    /// server, or the machine's.
-    async fn ask_initialize(
-        &self,
-        session: &Arc<UpstreamSession>,
-        (principal, message): (&Principal, &Message),
-    ) -> Result<(Attachment, Bytes), NotOpened> {
-        let Some(id) = message.id() else {
-            return Err(Failure::new(Reason::Invalid, "initialize without an id").into());
-        };
-        let (attachment, answer) = session.attach(id, principal).map_err(|error| match error {
-            AttachError::Over => NotOpened::Elsewhere,
-            error => Failure::new(Reason::Overloaded, error.to_string()).into(),
-        })?;
-        match session.send(attachment.member().id(), message, None).await {
-            Ok(()) => {}
-            Err(NotSent::Refused(Refused::Over | Refused::OtherRevision)) => {
-                return Err(NotOpened::Elsewhere);
-            }
-            Err(NotSent::Refused(refused)) => {
-                let answer = refused.answer(message, self.name());
-                let failure = || Failure::new(Reason::Invalid, refused.to_string());
-                return Ok((attachment, answer.ok_or_else(failure)?));
-            }
-            Err(NotSent::Stuck) => {
-                let text = format!("{} does not take what it is sent", self.name());
-                return Err(Failure::new(Reason::Timeout, text).into());
-            }
-        }
-        let answer = answer.await;
-        let failure = match (session.end(), answer) {
-            (Some(End::UpstreamLost(reason)), _) => {
-                Failure::new(Reason::StreamLost, format!("initialize failed: {reason}"))
-            }
-            (Some(End::InitializeUnanswered), _) => {
-                Failure::new(Reason::Timeout, "initialize was not answered in time")
-            }
-            (_, Ok(answer)) => return Ok((attachment, answer)),
-            (_, Err(_)) => Failure::session_gone(),
-        };
-        Err(failure.into())
     }
 }
 

@@ -125,14 +125,19 @@ impl Route {
     }
 
     /// What is said in a session, and how it can be come back to: to a stream of calls it can, although
-    /// their server knows of no such thing (R229).
+    /// their server knows of no such thing (R229), and to any other if the gateway keeps a log of it.
     pub(super) fn conversation_of(
         &self,
         attachment: &Attachment,
         session: &Session,
     ) -> Arc<Conversation> {
         let mut config = ConversationConfig::default();
-        if attachment.upstream().is_of_calls() && self.spec().resume != Resume::Off {
+        let is_resumable = match self.spec().resume {
+            Resume::Upstream => attachment.upstream().is_of_calls(),
+            Resume::Log => true,
+            Resume::Off => false,
+        };
+        if is_resumable {
             config.buffer = EventBufferConfig::resumable();
         }
         match session.outlet() {

@@ -49,7 +49,7 @@ impl Reframing {
         let topics = self.shared.iter().flat_map(|shared| &shared.topics);
         let updates: Vec<(MemberId, Bytes)> = topics
             .flat_map(|(uri, topic)| {
-                let updated = updated(uri);
+                let updated = resource_updated(uri);
                 let subscribers = topic.subscribers.iter();
                 subscribers.map(move |member| (*member, updated.clone()))
             })
@@ -65,7 +65,8 @@ fn list_changed(list: &str) -> Bytes {
 }
 
 /// `notifications/resources/updated` of this resource.
-pub(super) fn updated(uri: &str) -> Bytes {
+#[must_use]
+pub fn resource_updated(uri: &str) -> Bytes {
     let uri = quoted(uri);
     format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":{uri}}}}}"#

@@ -1,11 +1,10 @@
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use thinpipe_proto::bridge::{Config, Reframing, Sharing};
+use thinpipe_proto::bridge::{Config, Sharing};
 
 use super::*;
-use crate::pipe::Up;
-use crate::pipe::machine::{Machine, Writes};
+use crate::pipe::Manner;
 use crate::pipe::owed::MAX_OWED;
 
 /// A session that several clients share, with nobody who writes to its server.
@@ -14,8 +13,12 @@ fn session() -> Arc<UpstreamSession> {
         sharing: Sharing::Shared,
         ..Config::default()
     };
-    let machine = Machine::Reframing(Box::new(Reframing::new(config)), Writes::default());
-    UpstreamSession::over(machine, Up::Calls { has_headers: false }, true)
+    let manner = Manner {
+        is_shared: true,
+        is_resumable: false,
+        idle: Duration::MAX,
+    };
+    UpstreamSession::new(config, false, manner)
 }
 
 fn ping(id: &str) -> Message {
@@ -34,7 +37,7 @@ fn a_server_that_takes_no_answers_is_not_read() {
     let session = session();
     for _ in 0..MAX_OWED {
         assert!(is_done(session.may_read()));
-        session.heard_on_pipe(&ping("p"));
+        session.heard_on_pipe(None, &ping("p"));
     }
     let mut reading = pin!(session.may_read());
     let mut cx = Context::from_waker(Waker::noop());
@@ -48,7 +51,7 @@ fn a_server_that_takes_no_answers_is_not_read() {
 #[test]
 fn long_answers_count_by_their_length() {
     let session = session();
-    session.heard_on_pipe(&ping(&"p".repeat(1 << 20)));
+    session.heard_on_pipe(None, &ping(&"p".repeat(1 << 20)));
     assert!(!is_done(session.may_read()));
     assert!(is_done(session.next_write()));
     assert!(is_done(session.may_read()));

@@ -1,0 +1,102 @@
+//! What an upstream session keeps: its machine, its clients, and what waits to be delivered.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use thinpipe_proto::bridge::{CallId, Delivery, End, MemberId};
+use thinpipe_proto::rpc::RequestId;
+
+use super::Member;
+use super::machine::{Machine, Next};
+
+/// The changing part of one.
+pub(super) struct State {
+    pub(super) machine: Machine,
+    /// What one message made the machine say: the next one is read when this is out.
+    pub(super) deliveries: VecDeque<Step>,
+    pub(super) is_delivering: bool,
+    /// Whether the client of calls can be told what belongs to no request.
+    pub(super) is_listening: bool,
+    /// Whether the server's standalone stream is wanted.
+    pub(super) wants_stream: bool,
+    /// Calls whose client has left their stream, and since when. No more than are open.
+    pub(super) left: HashMap<(MemberId, RequestId), Instant>,
+    /// Requests whose streams nobody reads any more.
+    pub(super) released: Vec<CallId>,
+    pub(super) members: HashMap<MemberId, Arc<Member>>,
+    pub(super) next_member: u64,
+    /// What the timer waits for.
+    pub(super) armed: Option<Instant>,
+    /// Since when a shared session has no client.
+    pub(super) idle_since: Option<Instant>,
+    pub(super) end: Option<End>,
+}
+
+/// A message on its way up.
+pub(super) struct Write {
+    pub(super) message: Bytes,
+    pub(super) call: Option<CallId>,
+    /// Those of the client's message that it is, where messages have headers.
+    pub(super) headers: Option<HeaderMap>,
+    /// The server itself has brought it about.
+    pub(super) is_owed: bool,
+}
+
+/// What is next on the way down.
+pub(super) enum Step {
+    Deliver(Delivery),
+    Finish(MemberId, RequestId),
+}
+
+impl Step {
+    /// The client's request that it is about.
+    pub(super) fn related(&self) -> Option<&RequestId> {
+        match self {
+            Self::Deliver(delivery) => delivery.related.as_ref(),
+            Self::Finish(_, request) => Some(request),
+        }
+    }
+
+    /// The client's request that is over with it.
+    pub(super) fn ends(&self) -> Option<&RequestId> {
+        match self {
+            Self::Deliver(delivery) if !delivery.is_last() => None,
+            _ => self.related(),
+        }
+    }
+
+    pub(super) fn member(&self) -> MemberId {
+        match self {
+            Self::Deliver(delivery) => delivery.member,
+            Self::Finish(member, _) => *member,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Deliver(delivery) => delivery.message.len(),
+            Self::Finish(..) => 0,
+        }
+    }
+}
+
+impl State {
+    /// Until when it is kept though nobody uses it, if nobody does.
+    pub(super) fn idle_until(&self, idle: Duration) -> Option<Instant> {
+        self.idle_since?.checked_add(idle)
+    }
+
+    pub(super) fn take_actions(&mut self) {
+        while let Some(next) = self.machine.next() {
+            match next {
+                Next::Nothing | Next::Up => {}
+                Next::Down(step) => self.deliveries.push_back(step),
+                Next::Released(call) => self.released.push(call),
+                Next::Over(end) => self.end = Some(end),
+            }
+        }
+    }
+}
