@@ -8,6 +8,8 @@ mod draining;
 mod front;
 mod http_sse;
 mod interceptors;
+mod joint;
+
 mod limits;
 mod matrix;
 mod relay;
