@@ -18,6 +18,7 @@ mod member;
 pub(crate) mod owed;
 mod posts;
 mod presence;
+mod reopening;
 mod state;
 mod task;
 
@@ -37,7 +38,7 @@ use thinpipe_proto::session::Principal;
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::Session;
-use thinpipe_transport::upstream::pipe::{PipeError, PipeSender};
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeSender};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +81,10 @@ pub(crate) trait Owner: Send + Sync {
     /// that beside its error.
     fn not_taken(&self, error: &PipeError) -> Option<String>;
 
+    /// Opens the server's session anew for this client session, which does not notice: what it was set up with is
+    /// set up again.
+    fn reopen(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Result<Pipe, Failure>>;
+
     /// Whether it still is one of 2026-07-28, as far as can be found out.
     fn is_modern(self: Arc<Self>) -> BoxFuture<bool>;
 
@@ -102,6 +107,8 @@ pub(crate) struct UpstreamSession {
     delivered: Notify,
     /// The server's standalone stream is to be opened.
     to_listen: Notify,
+    /// The server has forgotten the session, which is to be opened again.
+    lost: Notify,
     /// Something is due earlier than the timer knows, or a client has left a stream with a question on it.
     timer: Arc<Notify>,
     over: CancellationToken,
@@ -114,6 +121,8 @@ pub(crate) struct Manner {
     pub(crate) is_shared: bool,
     /// Its clients' streams can be resumed.
     pub(crate) is_resumable: bool,
+    /// It is opened again if its server forgets it.
+    pub(crate) reopens: bool,
     /// How long it is kept for a client, if several may use it.
     pub(crate) idle: Duration,
 }
@@ -165,6 +174,7 @@ impl UpstreamSession {
         let manner = Manner {
             is_shared: false,
             is_resumable: true,
+            reopens: false,
             idle: Duration::MAX,
         };
         Self::over(machine, Up::Calls { has_headers }, manner)
@@ -177,6 +187,8 @@ impl UpstreamSession {
             is_delivering: false,
             is_listening: false,
             wants_stream: false,
+            listens: false,
+            forgotten: None,
             released: Vec::new(),
             left: HashMap::new(),
             members: HashMap::new(),
@@ -194,6 +206,7 @@ impl UpstreamSession {
             to_deliver: Notify::new(),
             delivered: Notify::new(),
             to_listen: Notify::new(),
+            lost: Notify::new(),
             timer: Arc::new(Notify::new()),
             over: CancellationToken::new(),
         })

@@ -51,6 +51,7 @@ mod piped;
 mod probing;
 mod reestablish;
 mod refuse;
+mod reopening;
 mod resume;
 mod send;
 mod server;

@@ -14,7 +14,9 @@ impl UpstreamSession {
     /// A client can be told what belongs to no request: the server is heard out.
     pub(crate) fn wants_stream(&self) {
         if self.has_streams() {
-            self.lock().wants_stream = true;
+            let mut state = self.lock();
+            (state.wants_stream, state.listens) = (true, true);
+            drop(state);
             self.to_listen.notify_one();
         }
     }
@@ -44,7 +46,7 @@ impl UpstreamSession {
             let error = match sender.listen().await {
                 Ok(_) => return Ok(()),
                 Err(error @ PipeError::SessionLost { .. }) => {
-                    self.lose("the server has forgotten the session");
+                    self.broke(&error, None);
                     return Err(error);
                 }
                 Err(error) => error,

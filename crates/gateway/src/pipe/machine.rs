@@ -282,6 +282,12 @@ impl Writes {
         Next::Up
     }
 
+    /// One that was taken and not written goes first.
+    pub(super) fn put_back(&mut self, write: Write) {
+        self.bytes += write.message.len();
+        self.queue.push_front(write);
+    }
+
     /// The one at this place, if it is there.
     pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Write> {
         self.queue.get_mut(at)

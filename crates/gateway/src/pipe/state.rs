@@ -22,6 +22,10 @@ pub(super) struct State {
     pub(super) is_listening: bool,
     /// Whether the server's standalone stream is wanted.
     pub(super) wants_stream: bool,
+    /// Whether it ever was.
+    pub(super) listens: bool,
+    /// The server has forgotten the session, which is to be opened again, with this message if there is one.
+    pub(super) forgotten: Option<Option<Write>>,
     /// Calls whose client has left their stream, and since when. No more than are open.
     pub(super) left: HashMap<(MemberId, RequestId), Instant>,
     /// Requests whose streams nobody reads any more.
@@ -36,6 +40,7 @@ pub(super) struct State {
 }
 
 /// A message on its way up.
+#[derive(Clone)]
 pub(super) struct Write {
     pub(super) message: Bytes,
     pub(super) call: Option<CallId>,

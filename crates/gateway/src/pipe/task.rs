@@ -25,8 +25,16 @@ const LAST_READ: Duration = Duration::from_secs(1);
 /// Cancellations, the last that a session says, may take so long to be written.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// A message that is done: the request that it is, and whether the server has it.
-type Sent = (Option<CallId>, Result<(), PipeError>);
+/// A message on its way.
+struct Sending {
+    /// The request that it is.
+    call: Option<CallId>,
+    /// It, if it may have to be sent again.
+    unsent: Option<Write>,
+}
+
+/// A message that is done, and whether the server has it.
+type Sent = (Sending, Result<(), PipeError>);
 
 impl UpstreamSession {
     /// Serves the session to its end. Clients may use it while it is being opened.
@@ -37,23 +45,46 @@ impl UpstreamSession {
         stop: CancellationToken,
     ) {
         let flow = async {
-            let opened = tokio::select! {
-                // Dropped half-way it leaves nothing behind.
-                opened = opening => opened,
-                // Cancel-safe: waiting for a token changes nothing.
-                () = self.over.cancelled() => return,
-                // Cancel-safe: time goes by all the same. It never ends.
-                () = self.keep_time() => return,
-                // Cancel-safe: waiting for a token changes nothing.
-                () = stop.cancelled() => return self.lose("the gateway shuts down"),
-            };
-            match opened {
-                Ok(pipe) => self.live(pipe, &*owner, &stop).await,
-                Err(failure) => self.never_open(failure),
+            let mut opened = self.open(opening, &stop).await;
+            loop {
+                match opened {
+                    Some(Ok(pipe)) => self.live(pipe, &*owner, &stop).await,
+                    Some(Err(failure)) => return self.never_open(failure),
+                    None => return,
+                }
+                let Some(reopening) = self.reopening(&owner) else {
+                    return;
+                };
+                opened = self.open(reopening, &stop).await;
+                if matches!(opened, Some(Ok(_))) {
+                    owner.stats().reestablished();
+                    self.reopened();
+                }
             }
         };
         tokio::join!(flow, self.deliver(&owner));
         self.finish(&owner).await;
+    }
+
+    /// `None`: the session is over before it is open.
+    async fn open(
+        &self,
+        opening: BoxFuture<Result<Pipe, Failure>>,
+        stop: &CancellationToken,
+    ) -> Option<Result<Pipe, Failure>> {
+        tokio::select! {
+            // Dropped half-way it leaves nothing behind.
+            opened = opening => Some(opened),
+            // Cancel-safe: waiting for a token changes nothing.
+            () = self.over.cancelled() => None,
+            // Cancel-safe: time goes by all the same. It never ends.
+            () = self.keep_time() => None,
+            // Cancel-safe: waiting for a token changes nothing.
+            () = stop.cancelled() => {
+                self.lose("the gateway shuts down");
+                None
+            }
+        }
     }
 
     async fn live(&self, pipe: Pipe, owner: &dyn Owner, stop: &CancellationToken) {
@@ -66,6 +97,7 @@ impl UpstreamSession {
             () = self.listen(&sender) => {}
             () = self.keep_time() => {}
             () = self.farewell() => {}
+            () = self.lost.notified() => {}
             () = stop.cancelled() => self.lose("the gateway shuts down"),
         }
         sender.close();
@@ -77,6 +109,7 @@ impl UpstreamSession {
         }
     }
 
+    /// It could not be opened, or not be opened again.
     fn never_open(&self, failure: Failure) {
         let reason = failure.text.clone();
         if let Up::Pipe { not_opened, .. } = &self.up {
@@ -99,7 +132,7 @@ impl UpstreamSession {
             self.may_read().await;
             match receiver.receive().await {
                 Some(Ok(incoming)) => self.received(incoming),
-                Some(Err(error)) => self.lose(&with_causes(&error)),
+                Some(Err(error)) => self.broke(&error, None),
                 None => {
                     self.lose("its session was closed");
                     // The others end in their own time.
@@ -169,7 +202,7 @@ impl UpstreamSession {
             tokio::select! {
                 // Cancel-safe: a message is taken when it is returned.
                 write = self.next_write(), if posts.has_room() => match write {
-                    Some(write) => begin(&mut posts, sender.clone(), write),
+                    Some(write) => self.begin(&mut posts, sender.clone(), write),
                     None => break,
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
@@ -210,11 +243,31 @@ impl UpstreamSession {
         }
     }
 
+    fn begin(
+        &self,
+        posts: &mut Posts<Sending, Result<(), PipeError>>,
+        sender: PipeSender,
+        write: Write,
+    ) {
+        let call = write.call;
+        let unsent = self.manner.reopens.then(|| write.clone());
+        let Write {
+            message, headers, ..
+        } = write;
+        // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
+        let orders = !(sender.has_streams() && call.is_some());
+        let sending = async move { sender.send_with(message, headers).await };
+        posts.begin(Sending { call, unsent }, sending, orders);
+    }
+
     /// A message was taken by the server, or not.
     async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
-        let Some((call, Err(error))) = sent else {
+        let Some((Sending { call, unsent }, Err(error))) = sent else {
             return;
         };
+        if matches!(error, PipeError::SessionLost { .. }) {
+            return self.broke(&error, unsent);
+        }
         if self.is_fatal(call, &error, owner) {
             // What is read of the end of a child, its status, says more.
             let reason = with_causes(&error);
@@ -349,23 +402,6 @@ impl UpstreamSession {
             }
         }
     }
-}
-
-fn begin(
-    posts: &mut Posts<Option<CallId>, Result<(), PipeError>>,
-    sender: PipeSender,
-    write: Write,
-) {
-    let Write {
-        message,
-        call,
-        headers,
-        ..
-    } = write;
-    // A request of Streamable HTTP is ordered by nothing; `notifications/initialized` comes before them.
-    let orders = !(sender.has_streams() && call.is_some());
-    let sending = async move { sender.send_with(message, headers).await };
-    posts.begin(call, sending, orders);
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use thinpipe_transport::upstream::{Upstream, streamable};
 use super::pinned::Seems;
 use super::server::{Server, spoken};
 use super::{Incoming, Route};
-use crate::config::{Reached, Resume, UpstreamSpec};
+use crate::config::{Reached, Resume, SessionLost, UpstreamSpec};
 use crate::downgrade;
 use crate::failure::{Failure, Reason};
 use crate::interceptor::MessageContext;
@@ -206,6 +206,9 @@ impl Route {
         let manner = Manner {
             is_shared: sharing != Sharing::PerClient,
             is_resumable: resume == Resume::Log,
+            reopens: sharing == Sharing::PerClient
+                && self.spec.session_lost == SessionLost::Reestablish
+                && channel == Channel::Streams,
             idle: bridge.pool.idle,
         };
         self.stats().session_opened();

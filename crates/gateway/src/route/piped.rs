@@ -11,7 +11,7 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::body::{Body, BoxFuture};
 use thinpipe_transport::server::conversation::ListenError;
 use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
-use thinpipe_transport::upstream::pipe::PipeError;
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 
 use super::answer::with_headers;
 use super::initialize::is_unknown_here;
@@ -188,6 +188,10 @@ impl Route {
             }
         };
         let headers = self.headers_of(call, attachment, &context)?;
+        if let Some(state) = session.state(SessionState::default) {
+            // For whoever opens the server's session anew.
+            state.note_setup(&message);
+        }
         match message.id().filter(|_| message.kind() == Kind::Request) {
             None => self.send_unasked(attachment, &message, headers).await,
             Some(id) => {
@@ -364,6 +368,10 @@ impl pipe::Owner for Route {
         // It may speak something else by now: the next client has it asked.
         self.era().contradicted_sessions();
         self.doubt(Seems::Other)
+    }
+
+    fn reopen(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Result<Pipe, Failure>> {
+        Box::pin(async move { self.reopen_pipe(&session).await })
     }
 
     fn is_modern(self: Arc<Self>) -> BoxFuture<bool> {

@@ -194,7 +194,7 @@ impl Route {
     }
 }
 
-fn too_late() -> Failure {
+pub(super) fn too_late() -> Failure {
     let text = "the server took longer over the session than it may over a request";
     Failure::new(Reason::Timeout, text)
 }

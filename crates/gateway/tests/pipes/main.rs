@@ -9,8 +9,9 @@ mod front;
 mod http_sse;
 mod interceptors;
 mod joint;
-
 mod limits;
+mod log;
+
 mod matrix;
 mod relay;
 mod server;

@@ -16,6 +16,7 @@ fn session() -> Arc<UpstreamSession> {
     let manner = Manner {
         is_shared: true,
         is_resumable: false,
+        reopens: false,
         idle: Duration::MAX,
     };
     UpstreamSession::new(config, false, manner)

@@ -1,0 +1,68 @@
+//! A session that its server has forgotten is opened anew, for a client that does not notice (protocol notes 5.2,
+//! row "upstream 404 on session").
+
+use std::sync::Arc;
+
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
+
+use super::state::Write;
+use super::{Owner, UpstreamSession};
+use crate::failure::{Failure, with_causes};
+
+impl UpstreamSession {
+    /// The session is gone, and this message, if there is one, did not run. It is opened again if that may be and
+    /// nothing else is in flight.
+    pub(super) fn broke(&self, error: &PipeError, unsent: Option<Write>) {
+        let is_forgotten = matches!(error, PipeError::SessionLost { .. });
+        if !(is_forgotten && self.manner.reopens) {
+            return self.lose(&with_causes(error));
+        }
+        let own = usize::from(unsent.as_ref().is_some_and(|unsent| unsent.call.is_some()));
+        let mut state = self.lock();
+        let in_flight = state
+            .machine
+            .reframing()
+            .map(|(machine, _)| machine.in_flight());
+        if in_flight.is_some_and(|in_flight| in_flight <= own) && state.forgotten.is_none() {
+            state.forgotten = Some(unsent);
+            drop(state);
+            return self.lost.notify_one();
+        }
+        drop(state);
+        self.lose(&with_causes(error));
+    }
+
+    /// What opens it again, if it is to be.
+    pub(super) fn reopening(
+        &self,
+        owner: &Arc<dyn Owner>,
+    ) -> Option<BoxFuture<Result<Pipe, Failure>>> {
+        let mut state = self.lock();
+        let unsent = state.forgotten.take()?;
+        if let (Some(write), Some((_, writes))) = (unsent, state.machine.reframing()) {
+            writes.put_back(write);
+        }
+        let members = state.members.values();
+        let mut sessions = members.filter_map(|member| member.place().get()?.session.upgrade());
+        let session = sessions.next();
+        drop(sessions);
+        drop(state);
+        match session {
+            Some(session) => Some(Arc::clone(owner).reopen(session)),
+            None => {
+                self.lose("its server has forgotten it");
+                None
+            }
+        }
+    }
+
+    /// It goes on where it was, but for what was said meanwhile.
+    pub(super) fn reopened(&self) {
+        let listens = self.lock().listens;
+        if listens {
+            self.wants_stream();
+        }
+        self.told_gap();
+    }
+}
