@@ -200,12 +200,14 @@ async fn a_lost_session_is_opened_anew_if_nothing_is_in_flight() {
     assert_eq!(joint.upstream.subscriptions(&sessions[0]), ["file:///a"]);
     // It reads again what may have changed.
     let mut changed = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         changed.push(stream.next_message().await["method"].take());
     }
     changed.sort_by_key(ToString::to_string);
-    let expected =
-        ["prompts", "resources", "tools"].map(|l| format!("notifications/{l}/list_changed"));
+    let lists = ["prompts", "resources", "tools"];
+    let lists = lists.map(|list| format!("notifications/{list}/list_changed"));
+    let mut expected = lists.to_vec();
+    expected.insert(2, "notifications/resources/updated".to_owned());
     assert_eq!(changed, expected);
     let levels = joint.upstream.requests("logging/setLevel");
     assert_eq!(levels.len(), 2);
