@@ -63,6 +63,8 @@ pub(crate) enum Reason {
     TooManyParked,
     /// A server asks for so much that is refused that its refusals cannot be sent as fast.
     TooManyRequests,
+    /// What nodes share cannot be reached.
+    StoreUnavailable,
 }
 
 impl Reason {
@@ -90,6 +92,7 @@ impl Reason {
             Self::InvalidParameter => "invalid_parameter",
             Self::TooManyParked => "too_many_parked",
             Self::TooManyRequests => "too_many_server_requests",
+            Self::StoreUnavailable => "session_store_unavailable",
         }
     }
 
@@ -106,7 +109,7 @@ impl Reason {
     fn status(self) -> StatusCode {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::Restarting | Self::ShuttingDown => {
+            Self::Overloaded | Self::Restarting | Self::ShuttingDown | Self::StoreUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Binding | Self::UnknownEvent => StatusCode::BAD_REQUEST,

@@ -266,7 +266,7 @@ impl Route {
             Inbound::Initialize(message, slot) => self.initialize(call, message, slot).await,
             Inbound::Message(message, session) => self.in_session(call, message, session).await,
             Inbound::Listen(session, last) if piped(&session).is_some() => {
-                self.listen_piped(&session, last.as_ref())
+                self.listen_piped(&session, last.as_ref()).await
             }
             Inbound::Listen(session, last) => self.listen(call, session, last).await,
             Inbound::Terminate(session) => self.terminate(call, session).await,

@@ -34,6 +34,7 @@ pub mod conversation;
 mod deprecation;
 mod dispatch;
 pub mod event_buffer;
+pub mod event_log;
 mod exchange;
 mod head;
 mod history;

@@ -19,6 +19,7 @@ use super::stream::StreamSession;
 use super::{Session, SessionEnd, SessionError, lock};
 use crate::io::now;
 use crate::server::Handler;
+use crate::server::event_log::LogWriter;
 use crate::server::history::{History, MAX_HISTORY};
 use crate::server::nodes::Nodes;
 
@@ -155,6 +156,13 @@ impl SessionManager {
             live,
             max: self.inner.limits.max,
         }
+    }
+
+    /// Has what can be resumed in sessions written to a log, too, so that other nodes have it when this one is gone. For
+    /// streams of sessions that are opened or taken up from now on; only the first call counts, and `false` is
+    /// any other.
+    pub fn log_to(&self, writer: LogWriter) -> bool {
+        self.inner.history.log_to(writer)
     }
 
     /// All live sessions, in no order.
