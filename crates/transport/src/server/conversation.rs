@@ -167,6 +167,17 @@ impl Conversation {
         Self::build(config, primes, None, (history, log))
     }
 
+    /// That of a session of 2025-11-25 with a log.
+    #[cfg(test)]
+    pub(in crate::server) fn logged(
+        config: ConversationConfig,
+        writer: super::event_log::LogWriter,
+        session: thinpipe_proto::session::SessionId,
+    ) -> Arc<Self> {
+        let log = Log::new(writer, session);
+        Self::build(config, true, None, (None, Some(log)))
+    }
+
     /// That of a session over HTTP+SSE, whose stream this is. All goes on it, responses too; the requests are
     /// answered [`Answer::on_stream`](crate::server::Answer::on_stream).
     #[must_use]

@@ -24,7 +24,9 @@ impl Conversation {
         if !self.config.resumes() {
             return Err(ListenError::UnknownEvent);
         }
-        self.bring_in(stream, sequence).await?;
+        if !self.bring_in(stream, sequence).await? {
+            return Ok(nothing_left());
+        }
         self.resume(id, stream, sequence)
     }
 
@@ -52,9 +54,7 @@ impl Conversation {
         let buffer = inner.buffer_of(stream).ok_or(ListenError::UnknownEvent)?;
         let is_standalone = buffer.stream() == STANDALONE;
         if !is_standalone && buffer.is_closed() && buffer.last() == sequence {
-            // Nothing more will come. An empty stream would be asked for again and again.
-            let content = Content::Other(None);
-            return Ok(Answer::new(StatusCode::NO_CONTENT, content, Body::Empty));
+            return Ok(nothing_left());
         }
         let reader = buffer.reader_after(sequence);
         let reader = reader.map_err(|_| ListenError::UnknownEvent)?;
@@ -71,4 +71,10 @@ impl Conversation {
             None => reader,
         }
     }
+}
+
+/// Nothing more will come. An empty stream would be asked for again and again.
+fn nothing_left() -> Answer {
+    let content = Content::Other(None);
+    Answer::new(StatusCode::NO_CONTENT, content, Body::Empty)
 }

@@ -104,21 +104,26 @@ impl Conversation {
     }
 
     /// Sees to it that a stream can be read after an event of it here, if only the log of other nodes has it. Of the
-    /// standalone stream, which goes on here, what came before is read from there.
+    /// standalone stream, which goes on here, what came before is read from there. `false`: it has ended there, and
+    /// nothing comes after that event.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub(super) async fn bring_in(&self, stream: StreamId, after: u64) -> Result<(), ListenError> {
+    pub(super) async fn bring_in(&self, stream: StreamId, after: u64) -> Result<bool, ListenError> {
         let Some(log) = &self.log else {
-            return Ok(());
+            return Ok(true);
         };
         if stream == STANDALONE {
-            return self.bring_in_standalone(log, after).await;
+            self.bring_in_standalone(log, after).await?;
+            return Ok(true);
         }
         if self.lock().has(stream, after) {
-            return Ok(());
+            return Ok(true);
         }
         let replayed = replay(&log.writer, &log.key(stream), after).await?;
+        if replayed.entries.is_empty() {
+            return Ok(false);
+        }
         let charge = charge(self.history.as_ref());
         let config = self.config.buffer;
         let (entries, newest) = (replayed.entries, replayed.newest);
@@ -130,7 +135,7 @@ impl Conversation {
         if !inner.closed {
             inner.finished.push((stream, now()));
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn bring_in_standalone(&self, log: &Log, after: u64) -> Result<(), ListenError> {

@@ -73,6 +73,8 @@ pub(crate) enum Step {
     Append(Vec<LogEntry>),
     /// Say that it has ended without a response.
     Mark,
+    /// Give up: what the log lacks is not here any more either.
+    GiveUp,
 }
 
 impl Progress {
@@ -145,7 +147,7 @@ impl State {
             return Some(Step::Open);
         }
         if self.log.stored < self.next - 1 {
-            return self.batch().map(Step::Append);
+            return Some(self.batch().map_or(Step::GiveUp, Step::Append));
         }
         self.log.is_unmarked(self.closed).then_some(Step::Mark)
     }
@@ -300,15 +302,8 @@ impl EventBuffer {
     /// What its writer has to do. `None`: nothing, until it is told again.
     pub(crate) fn step(&self) -> Option<Step> {
         let mut state = self.lock();
-        let is_lacking = state.log.is_open && state.log.stored < state.next - 1;
         let step = state.step();
         state.log.is_queued = step.is_some();
-        let is_broken = is_lacking && step.is_none();
-        drop(state);
-        if is_broken {
-            // What the log lacks is not here any more either.
-            self.end_log();
-        }
         step
     }
 

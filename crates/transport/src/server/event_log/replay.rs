@@ -78,7 +78,9 @@ pub(in crate::server) async fn earlier(
 ) -> Result<Vec<LogEntry>, Lost> {
     let read = tokio::time::timeout(PATIENCE, whole(writer, key, after));
     let mut page = read.await.map_err(|_| Lost::Unavailable)??;
-    page.entries.retain(|entry| entry.sequence < before);
+    let is_event = |entry: &LogEntry| entry.message != END;
+    page.entries
+        .retain(|entry| entry.sequence < before && is_event(entry));
     Ok(page.entries)
 }
 

@@ -63,16 +63,17 @@ async fn act(
         }
         Step::Append(entries) => {
             let appended = log.append(key, &shared.node, entries).await;
-            match appended {
-                Err(LogError::Evicted | LogError::Finished)
-                    if again && is_there(shared, logged, entries).await? => {}
-                appended => appended?,
-            }
-            let counts = &shared.counts;
-            counts.appends.fetch_add(1, Ordering::Relaxed);
-            let events = entries.len() as u64;
-            counts.events.fetch_add(events, Ordering::Relaxed);
-            if let Some(last) = entries.last() {
+            let count = match appended {
+                Ok(()) => entries.len(),
+                Err(error @ (LogError::Evicted | LogError::Finished)) if again => {
+                    there(shared, logged, entries).await?.ok_or(error)?
+                }
+                Err(error) => return Err(error),
+            };
+            shared.counts.appends.fetch_add(1, Ordering::Relaxed);
+            let events = &shared.counts.events;
+            events.fetch_add(count as u64, Ordering::Relaxed);
+            if let Some(last) = entries.get(count - 1) {
                 buffer.stored(last.sequence);
             }
         }
@@ -80,24 +81,28 @@ async fn act(
             Ok(_) | Err(LogError::Finished | LogError::Unknown) => buffer.marked(),
             Err(error) => return Err(error),
         },
+        Step::GiveUp => return Err(LogError::Evicted),
     }
     Ok(())
 }
 
-/// Whether an append whose answer was lost was done.
-async fn is_there(
+/// How many of these the log has, after an append whose answer was lost: perhaps fewer, if others have come since.
+/// `None`: none of them, or others in their place.
+async fn there(
     shared: &Shared,
     logged: &Logged,
     entries: &[LogEntry],
-) -> Result<bool, LogError> {
-    let Some(before) = entries.first().map(|first| first.sequence - 1) else {
-        return Ok(true);
+) -> Result<Option<usize>, LogError> {
+    let before = entries.first().map_or(0, |first| first.sequence - 1);
+    let page = match shared.log.read(&logged.key, before, entries.len()).await {
+        Ok(page) => page,
+        Err(LogError::Store(error)) => return Err(error.into()),
+        Err(_) => return Ok(None),
     };
-    match shared.log.read(&logged.key, before, entries.len()).await {
-        Ok(page) => Ok(page.head.owner == shared.node && page.entries == entries),
-        Err(LogError::Store(error)) => Err(error.into()),
-        Err(_) => Ok(false),
-    }
+    let mut pairs = page.entries.iter().zip(entries);
+    let is_same = pairs.all(|(there, here)| there.message == here.message);
+    let is_ours = is_same && page.head.owner == shared.node;
+    Ok(Some(page.entries.len()).filter(|count| is_ours && *count > 0))
 }
 
 /// The log has refused a step.
