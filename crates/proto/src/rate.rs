@@ -10,8 +10,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-#[cfg(test)]
-mod tests;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 /// So many messages in such a time, of which some may come at once.
 ///
@@ -37,6 +37,17 @@ pub enum Refused {
     For(Duration),
     /// There are more of them than may ever come at once.
     Forever,
+}
+
+impl Refused {
+    /// How long there is to wait.
+    #[must_use]
+    pub fn wait(self) -> Duration {
+        match self {
+            Self::For(wait) => wait,
+            Self::Forever => Duration::MAX,
+        }
+    }
 }
 
 /// The longest period. Whatever is counted fits far into 128 bits.
@@ -148,6 +159,36 @@ impl fmt::Display for Rate {
             true => Ok(()),
             false => write!(f, " burst {}", self.burst),
         }
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Takes text only: a bare number would leave its time to be guessed.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Rate;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a number of messages and a time, such as \"100/s\", \"30/min\", \"1/90s\" or \"30/min burst 5\"",
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
+        let invalid = |_| E::invalid_value(de::Unexpected::Str(text), &self);
+        text.parse().map_err(invalid)
     }
 }
 

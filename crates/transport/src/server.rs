@@ -56,7 +56,7 @@ pub use broadcast::{NotSent, SseBroadcaster};
 pub use builder::ServerBuilder;
 pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use deprecation::DeprecationObserver;
-pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
+pub use exchange::{Answer, Content, Exchange, Handler, Inbound, Posted};
 pub use inventory::ClientInventory;
 pub use nodes::{ForwardError, Nodes, SharedStores, Stores};
 pub use page::{Figures, PageAccess};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_gateway::interceptor::{ChainConfig, InterceptorConfig};
+use thinpipe_proto::rate::Rate;
 
 use super::bridge::{RawClients, RawEra, RawLogLevel, RawMrtr, RawSharing};
 use super::clients::RawMcpServer;
@@ -123,6 +124,9 @@ pub(crate) struct RawToken {
     pub(crate) principal: String,
     /// The token.
     pub(crate) token: String,
+    /// The tier of the principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tier: Option<String>,
 }
 
 /// One of `[[state_keys]]`.
@@ -180,6 +184,9 @@ pub(crate) struct RawUpstream {
     pub(crate) session_lost: Option<RawSessionLost>,
     /// Who resumes a stream that broke.
     pub(crate) resume: Option<RawResume>,
+    /// How many messages all clients together may send to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<Rate>,
     /// Whether it is told who requests come from.
     pub(crate) forwarded: Option<RawForwarded>,
     /// Bytes of a message that interceptors read.

@@ -157,6 +157,7 @@ impl Build {
             Some(RawResume::Off) => Resume::Off,
             Some(RawResume::Upstream) | None => Resume::Upstream,
         };
+        spec.rate = raw.rate;
         spec.forwarded = match raw.forwarded {
             Some(RawForwarded::Append) => Forwarded::Append,
             Some(RawForwarded::Off) | None => Forwarded::Off,

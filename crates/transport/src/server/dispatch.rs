@@ -21,6 +21,7 @@ use crate::server::reply::{Asked, Holds};
 use crate::server::session::{InFlight, Located, NotBegun, Session, SessionEnd};
 use crate::server::{Endpoint, Shared, batch, ladder, sse};
 
+pub(crate) mod admission;
 mod answering;
 mod lookup;
 mod tunnel;
@@ -142,6 +143,7 @@ pub(crate) fn dispatch(
             Answer::refused_message(refusal, revision)
         }),
     };
+    let class = class.and_then(|class| admission::ask(&envelope, &class).map(|()| class));
     let refused = match class {
         Ok(Class::Message(message)) => match live_session(shared, &envelope) {
             Some(session) => {

@@ -1,6 +1,10 @@
-use proptest::prelude::*;
+//! C23: rates, and how much of them is used up.
 
-use super::*;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use thinpipe_proto::rate::{Bucket, InvalidRate, Rate, Refused};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANO: Duration = Duration::from_nanos(1);
