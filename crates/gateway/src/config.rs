@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thinpipe_proto::bridge::DEFAULT_IDLE;
 use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_proto::rate::Rate;
 use thinpipe_proto::revision::Binding;
 use thinpipe_transport::server::SseConfig;
 use thinpipe_transport::upstream::UpstreamConfig;
@@ -14,11 +15,13 @@ use crate::interceptor::{ChainConfig, InterceptorConfig};
 
 mod bridge;
 mod key;
+mod rate;
 
 pub use bridge::{
     BridgeConfig, CacheConfig, Clients, Mrtr, ParkedConfig, PoolConfig, RequestSession, Sharing,
 };
 pub use key::{InvalidStateKey, StateKey};
+pub use rate::{Anonymous, RateLimits};
 
 /// A whole gateway.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct GatewayConfig {
     /// Keys of what clients keep for the gateway and give back: the first one seals, all of them open.
     /// None: one is drawn at the start, so that nothing sealed before opens any more.
     pub state_keys: Vec<StateKey>,
+    /// How many messages clients may send.
+    pub rates: RateLimits,
 }
 
 /// One server behind the gateway.
@@ -48,6 +53,8 @@ pub struct UpstreamSpec {
     /// What happens when it does not know its session any more. One over stdio or HTTP+SSE ends with what
     /// carries it, and its clients' sessions always end with it.
     pub session_lost: SessionLost,
+    /// How many messages all clients together may send to it. `None`, the default: as many as they like.
+    pub rate: Option<Rate>,
     /// Who resumes a stream that broke. Servers over stdio or HTTP+SSE have no event ids to resume by: their
     /// clients' streams are resumed by the gateway, or not at all.
     pub resume: Resume,
@@ -209,6 +216,7 @@ impl UpstreamSpec {
             reached: reached.into(),
             bridge: BridgeConfig::default(),
             session_lost: SessionLost::default(),
+            rate: None,
             resume: Resume::default(),
             forwarded: Forwarded::default(),
             health: HealthConfig::default(),

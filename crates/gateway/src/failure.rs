@@ -63,6 +63,10 @@ pub(crate) enum Reason {
     TooManyParked,
     /// A server asks for so much that is refused that its refusals cannot be sent as fast.
     TooManyRequests,
+    /// What nodes share cannot be reached.
+    StoreUnavailable,
+    /// There were too many messages in their time.
+    RateLimited,
 }
 
 impl Reason {
@@ -90,6 +94,8 @@ impl Reason {
             Self::InvalidParameter => "invalid_parameter",
             Self::TooManyParked => "too_many_parked",
             Self::TooManyRequests => "too_many_server_requests",
+            Self::StoreUnavailable => "session_store_unavailable",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -106,7 +112,7 @@ impl Reason {
     fn status(self) -> StatusCode {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::Restarting | Self::ShuttingDown => {
+            Self::Overloaded | Self::Restarting | Self::ShuttingDown | Self::StoreUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Binding | Self::UnknownEvent => StatusCode::BAD_REQUEST,
@@ -114,6 +120,7 @@ impl Reason {
             Self::SessionGone => StatusCode::NOT_FOUND,
             Self::Contended => StatusCode::CONFLICT,
             Self::InvalidParameter => StatusCode::OK,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -141,9 +148,16 @@ impl Failure {
     /// The upstream may be tried again after this.
     pub(crate) fn restarting(text: impl AsRef<str>, pause: Duration) -> Self {
         Self {
-            // Never too early.
-            retry_after: pause.as_secs() + u64::from(pause.subsec_nanos() > 0),
+            retry_after: whole_seconds(pause),
             ..Self::new(Reason::Restarting, text)
+        }
+    }
+
+    /// A client may come again after this.
+    pub(crate) fn rate_limited(text: impl AsRef<str>, wait: Duration) -> Self {
+        Self {
+            retry_after: whole_seconds(wait),
+            ..Self::new(Reason::RateLimited, text)
         }
     }
 
@@ -192,7 +206,7 @@ impl Failure {
         let status = self.reason.status();
         let code = self.reason.code();
         let mut answer = Answer::error(status, id, code, &self.text, Some(&data));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status.as_u16(), 429 | 503) {
             let value = HeaderValue::from(self.retry_after);
             answer.headers.insert(http::header::RETRY_AFTER, value);
         }
@@ -243,8 +257,18 @@ impl Failure {
     }
 
     fn data(&self, upstream: &str) -> String {
-        serde_json::json!({ "reason": self.reason.as_str(), "upstream": upstream }).to_string()
+        let mut data = serde_json::json!({ "reason": self.reason.as_str(), "upstream": upstream });
+        if self.reason == Reason::RateLimited {
+            // Clients whose SDK shows them no headers are to know it, too.
+            data["retry_after"] = self.retry_after.into();
+        }
+        data.to_string()
     }
+}
+
+/// Rounded up: never too early.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 impl From<&UpstreamError> for Failure {

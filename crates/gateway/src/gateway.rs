@@ -12,10 +12,12 @@ use thinpipe_transport::server::{
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock::now;
 use crate::config::{GatewayConfig, UpstreamSpec};
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
+use crate::rate::Rates;
 use crate::route::Route;
 use crate::seal::Seals;
 use crate::session::declares_logging;
@@ -92,6 +94,7 @@ impl Gateway {
         let stop = CancellationToken::new();
         let seals = Seals::new(&config.state_keys).map_err(|_| GatewayError::Random)?;
         let seals = Arc::new(seals);
+        let rates = Arc::new(Rates::new(config.rates, now()));
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
         let mut observers = Vec::with_capacity(config.upstreams.len());
@@ -116,6 +119,7 @@ impl Gateway {
                 upstream: spec.name().to_string(),
                 source,
             })?;
+            let limiter = rates.limiter(spec.rate, now());
             observers.push(observer(&spec, &config.deprecation, &clients)?);
             let route = Route::new(
                 spec,
@@ -124,6 +128,7 @@ impl Gateway {
                 stop.clone(),
                 buffered.clone(),
                 Arc::clone(&seals),
+                limiter,
             );
             routes.push(Arc::new(route.map_err(|_| GatewayError::Random)?));
         }

@@ -17,6 +17,7 @@ pub mod interceptor;
 mod log;
 mod modern;
 mod pipe;
+mod rate;
 mod relay;
 mod route;
 mod seal;
@@ -26,9 +27,10 @@ mod stats;
 mod sync;
 
 pub use config::{
-    BridgeConfig, CacheConfig, ChildUpstream, Clients, Forwarded, GatewayConfig, HealthConfig,
-    HttpUpstream, InvalidStateKey, Mrtr, ParkedConfig, PoolConfig, ProgramEra, Reached,
-    RequestSession, Resume, SessionLost, Sharing, SsePaths, StateKey, UpstreamSpec,
+    Anonymous, BridgeConfig, CacheConfig, ChildUpstream, Clients, Forwarded, GatewayConfig,
+    HealthConfig, HttpUpstream, InvalidStateKey, Mrtr, ParkedConfig, PoolConfig, ProgramEra,
+    RateLimits, Reached, RequestSession, Resume, SessionLost, Sharing, SsePaths, StateKey,
+    UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;

@@ -10,7 +10,7 @@ use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
-    Answer, Exchange, Handler, Inbound, Session, SessionEnd, SessionManager,
+    Answer, Exchange, Handler, Inbound, Posted, Session, SessionEnd, SessionManager,
 };
 use thinpipe_transport::upstream::UpstreamRequest;
 use tokio_util::sync::CancellationToken;
@@ -28,11 +28,13 @@ use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
 use crate::modern::stdio::Program;
 use crate::pipe::Joined;
+use crate::rate::Limiter;
 use crate::relay::{Line, Owner, Purpose};
 use crate::seal::{NotSealed, Seals};
 use crate::session::short;
 use crate::stats::{Counters, Latencies};
 
+mod admission;
 mod answer;
 mod calls;
 mod cancelled;
@@ -95,6 +97,8 @@ pub struct Route {
     seals: Arc<Seals>,
     /// Sessions of the server that several clients with sessions use, if they do.
     joined: Option<Joined>,
+    /// `None`: messages are not counted.
+    limiter: Option<Limiter>,
     /// What a server of 2026-07-28 has said that may be said again.
     answers: Arc<Answers>,
     log: OnceLock<Arc<dyn ExchangeLog>>,
@@ -108,6 +112,7 @@ impl Route {
         stop: CancellationToken,
         buffered: ByteBudget,
         seals: Arc<Seals>,
+        limiter: Option<Limiter>,
     ) -> Result<Self, NotSealed> {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let era = Arc::new(Era::new(pin));
@@ -134,6 +139,7 @@ impl Route {
             downgrade,
             seals,
             joined,
+            limiter,
             answers,
             log: OnceLock::new(),
         })
@@ -266,7 +272,7 @@ impl Route {
             Inbound::Initialize(message, slot) => self.initialize(call, message, slot).await,
             Inbound::Message(message, session) => self.in_session(call, message, session).await,
             Inbound::Listen(session, last) if piped(&session).is_some() => {
-                self.listen_piped(&session, last.as_ref())
+                self.listen_piped(&session, last.as_ref()).await
             }
             Inbound::Listen(session, last) => self.listen(call, session, last).await,
             Inbound::Terminate(session) => self.terminate(call, session).await,
@@ -427,6 +433,10 @@ impl Handler for Route {
         self.answer(exchange)
     }
 
+    fn admits(&self, posted: &Posted<'_>) -> Result<(), Answer> {
+        self.admitted(posted)
+    }
+
     fn serves(&self) -> Served {
         self.spec.clients.served()
     }
@@ -467,7 +477,9 @@ impl Route {
         let chain = Chain::build(&[], Vec::new(), &spec.chain).expect("a chain");
         let seals = Arc::new(Seals::new(&[]).expect("random numbers"));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let route = Self::new(spec, chain, tasks, stop, ByteBudget::default(), seals);
+        let rates = Arc::new(crate::rate::Rates::new(Default::default(), now()));
+        let (limiter, buffered) = (rates.limiter(spec.rate, now()), ByteBudget::default());
+        let route = Self::new(spec, chain, tasks, stop, buffered, seals, limiter);
         Arc::new(route.expect("random numbers"))
     }
 }

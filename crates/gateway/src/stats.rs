@@ -14,6 +14,7 @@ pub(crate) struct Counters {
     passed: AtomicU64,
     inspected: AtomicU64,
     failed: AtomicU64,
+    rate_limited: AtomicU64,
     resumed: AtomicU64,
     lost: AtomicU64,
     sessions_opened: AtomicU64,
@@ -32,6 +33,8 @@ pub struct RouteStats {
     pub inspected: u64,
     /// Exchanges answered with an error of the gateway's own.
     pub failed: u64,
+    /// Messages refused because there were too many in their time.
+    pub rate_limited: u64,
     /// Times an upstream's stream was resumed (attempts count once).
     pub streams_resumed: u64,
     /// Streams that ended before their response and could not be resumed.
@@ -65,6 +68,10 @@ impl Counters {
         add(&self.failed);
     }
 
+    pub(crate) fn rate_limited(&self, messages: u64) {
+        self.rate_limited.fetch_add(messages, Ordering::Relaxed);
+    }
+
     pub(crate) fn resumed(&self) {
         add(&self.resumed);
     }
@@ -93,6 +100,7 @@ impl Counters {
             passed: get(&self.passed),
             inspected: get(&self.inspected),
             failed: get(&self.failed),
+            rate_limited: get(&self.rate_limited),
             streams_resumed: get(&self.resumed),
             streams_lost: get(&self.lost),
             sessions_opened: get(&self.sessions_opened),
@@ -116,7 +124,7 @@ mod tests {
     /// I4: there is no room in them for a lock.
     #[test]
     fn i4_counters_are_nothing_but_atomics() {
-        assert_eq!(size_of::<Counters>(), 9 * size_of::<AtomicU64>());
+        assert_eq!(size_of::<Counters>(), 10 * size_of::<AtomicU64>());
         assert_eq!(size_of::<Latencies>(), size_of::<Box<[AtomicU64]>>());
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use serde_json::json;
-use thinpipe_gateway::{Gateway, GatewayConfig, SsePaths, UpstreamSpec};
+use thinpipe_gateway::{Gateway, GatewayConfig, RateLimits, SsePaths, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_testkit::{Script, SseClient, Upstream, rpc};
 use thinpipe_transport::server::{Server, ServerConfig, SseConfig};
@@ -31,6 +31,7 @@ async fn client_of(upstream: &Upstream) -> (Server, SseClient) {
         upstreams: vec![spec],
         deprecation: Default::default(),
         state_keys: Vec::new(),
+        rates: RateLimits::default(),
     };
     let gateway = Gateway::new(config, builder.buffered()).unwrap();
     let server = gateway.mount(builder).build();

@@ -13,7 +13,9 @@
 //! - [`forwarded`]: who a request comes from, when proxies stand in between.
 //! - [`session`]: typed identifiers.
 //! - [`probe`]: which revisions a server speaks, found out by asking.
+//! - [`rate`]: how many messages in how much time, and how much of that is used up.
 //! - [`backoff`]: delays between reconnections, as a pure function.
+//! - [`balance`]: which of several replicas of a server is asked.
 //! - [`bridge`]: between a client and a server whose messages are framed differently.
 //! - [`cache`]: answers that may be given again, for as long as their server says.
 //! - [`deprecation`]: what clients of HTTP+SSE are told, when, and how often.
@@ -23,6 +25,7 @@
 
 pub mod access;
 pub mod backoff;
+pub mod balance;
 pub mod bridge;
 pub mod cache;
 pub mod classify;
@@ -31,6 +34,7 @@ pub mod duration;
 pub mod forwarded;
 pub mod header;
 pub mod probe;
+pub mod rate;
 pub mod revision;
 pub mod rpc;
 pub mod session;

@@ -144,6 +144,18 @@ impl NodeId {
     pub fn from_random(random: [u8; 12]) -> Self {
         Self(hexadecimal(&random))
     }
+
+    /// No node: whom a session belongs to that one node has given up and no other has taken yet.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self(Bytes::from_static(b"-"))
+    }
+
+    /// Whether it is no node.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.0 == "-"
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> Bytes {

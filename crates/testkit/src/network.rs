@@ -232,7 +232,10 @@ impl Network {
         if let Some((left, fault)) = &mut link.doom {
             let count = bytes.len() as u64;
             if *left < count {
-                bytes.truncate(usize::try_from(*left).unwrap_or_default());
+                // What only stalls goes on in one piece when it is healed.
+                if matches!(fault, Fault::Reset | Fault::End) {
+                    bytes.truncate(usize::try_from(*left).unwrap_or_default());
+                }
                 struck = Some(*fault);
                 link.doom = None;
             } else {

@@ -98,6 +98,11 @@ impl Backend for Gateway {
                     route_stats.failed,
                 ),
                 Figure::counter(
+                    "rate_limited",
+                    "Messages refused because there were too many in their time",
+                    route_stats.rate_limited,
+                ),
+                Figure::counter(
                     "streams_resumed",
                     "Upstream streams that were resumed",
                     route_stats.streams_resumed,

@@ -25,6 +25,7 @@ mod kinds;
 mod problem;
 mod program;
 mod quantity;
+mod rate;
 mod raw;
 mod settings;
 mod shares;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use thinpipe_gateway::{
-    BridgeConfig, Clients, Mrtr, Reached, RequestSession, Sharing, UpstreamSpec,
+    BridgeConfig, Clients, Mrtr, Reached, RequestSession, Resume, Sharing, UpstreamSpec,
 };
 use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_transport::server::LegacyMode;
@@ -105,6 +105,8 @@ pub(crate) struct Crossing<'a> {
     pub(crate) server: Server,
     pub(crate) features: Features,
     pub(crate) bridge: &'a BridgeConfig,
+    /// Who resumes streams.
+    pub(crate) resume: Resume,
     /// Clients have tokens, and so can be told apart.
     pub(crate) has_principals: bool,
 }
@@ -191,18 +193,17 @@ impl Server {
     pub(crate) fn is_modern(self) -> bool {
         matches!(self, Self::Stateless | Self::ModernProgram)
     }
-
-    /// Whether it is a child process.
-    pub(crate) fn is_program(self) -> bool {
-        matches!(self, Self::LegacyProgram | Self::ModernProgram)
-    }
 }
 
 impl Crossing<'_> {
     /// How its messages cross.
     pub(crate) fn way(&self) -> Way {
         match (self.client, self.server) {
-            (Client::Sessions, Server::Sessions) | (Client::Stateless, Server::Stateless) => {
+            (Client::Stateless, Server::Stateless) => Way::Passed,
+            // Ids of the gateway's own, or a session that others use too, take more than passing.
+            (Client::Sessions, Server::Sessions)
+                if !self.clients_share() && self.resume != Resume::Log =>
+            {
                 Way::Passed
             }
             _ => Way::Bridged,
@@ -226,6 +227,14 @@ impl Crossing<'_> {
 
     fn request_session(&self) -> RequestSession {
         self.bridge.request_session(self.has_principals)
+    }
+
+    /// Whether clients that have sessions may have one of the server together.
+    fn clients_share(&self) -> bool {
+        matches!(
+            self.bridge.sessions,
+            Some(Sharing::Pooled | Sharing::Shared)
+        )
     }
 
     fn is_shared(&self) -> bool {
@@ -291,9 +300,15 @@ fn how(client: Client, spec: &UpstreamSpec, has_principals: bool, speaks: &[Serv
         server,
         features: Features::ALL,
         bridge: &spec.bridge,
+        resume: spec.resume,
         has_principals,
     };
-    if client == Client::Sessions && may_have_sessions(spec, speaks) {
+    let as_it_is = Crossing {
+        server: Server::Sessions,
+        ..crossing
+    };
+    let passes = as_it_is.way() == Way::Passed;
+    if client == Client::Sessions && may_have_sessions(spec, speaks) && passes {
         return format!("{client} (as it is if the server has sessions, else bridged)");
     }
     match (crossing.way(), crossing.terms()) {

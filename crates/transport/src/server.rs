@@ -1,7 +1,6 @@
 //! The server side: Streamable HTTP with sessions (2025-03-26 to 2025-11-25) and stateless (2026-07-28) on
 //! one endpoint, and HTTP+SSE (2024-11-05) on two, over HTTP/1.1 and HTTP/2 (prior knowledge).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use thinpipe_proto::classify::Served;
-use thinpipe_store::{MemoryStore, SessionStore};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,11 +28,13 @@ macro_rules! reason {
 
 mod batch;
 mod broadcast;
+mod builder;
 mod config;
 pub mod conversation;
 mod deprecation;
 mod dispatch;
 pub mod event_buffer;
+pub mod event_log;
 mod exchange;
 mod head;
 mod history;
@@ -43,18 +43,22 @@ mod http2;
 mod inventory;
 mod ladder;
 mod mounted;
+mod nodes;
 mod page;
 mod permit;
 mod reply;
 mod service;
 mod session;
+mod shutdown;
 mod sse;
 
 pub use broadcast::{NotSent, SseBroadcaster};
+pub use builder::ServerBuilder;
 pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use deprecation::DeprecationObserver;
-pub use exchange::{Answer, Content, Exchange, Handler, Inbound};
+pub use exchange::{Answer, Content, Exchange, Handler, Inbound, Posted};
 pub use inventory::ClientInventory;
+pub use nodes::{ForwardError, Nodes, SharedStores, Stores};
 pub use page::{Figures, PageAccess};
 pub use permit::ServerStats;
 pub use service::{McpService, ServiceBody};
@@ -72,15 +76,9 @@ pub use sse::{
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 << 10;
 
-/// For clients to read the last words, when the time for draining is over.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
 /// A connection that comes as the server stops is there for a request: it has so long to make it, and
 /// to be told that there is no service any more.
 const FIRST_WORDS: Duration = Duration::from_millis(200);
-
-/// For handlers and the store to be told that all sessions ended, at shutdown.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A server of MCP endpoints. Cheap to clone; every clone is the same server.
 #[derive(Clone)]
@@ -125,6 +123,8 @@ pub(crate) struct Shared {
     pub(crate) buffered: ByteBudget,
     pub(crate) counters: Counters,
     pub(crate) tasks: TaskTracker,
+    /// `None`: no other node uses the store.
+    pub(crate) nodes: Option<Nodes>,
     /// No new work; `is_draining` is the same for those who only look, at the price of a load.
     pub(crate) draining: CancellationToken,
     /// Draining, and nothing runs any more that a client could still have to say something to.
@@ -134,102 +134,10 @@ pub(crate) struct Shared {
     is_draining: AtomicBool,
 }
 
-/// Builds a [`Server`].
-#[must_use]
-pub struct ServerBuilder {
-    config: ServerConfig,
-    routes: HashMap<String, Route>,
-    store: Arc<dyn SessionStore>,
-    buffered: ByteBudget,
-    when_built: Vec<mounted::Attach>,
-}
-
-impl ServerBuilder {
-    /// Serves `handler` at `path`; `name` tells endpoints apart in logs and in the session store.
-    pub fn endpoint(
-        mut self,
-        path: impl Into<String>,
-        name: impl Into<Arc<str>>,
-        handler: Arc<dyn Handler>,
-    ) -> Self {
-        let endpoint = Endpoint {
-            name: name.into(),
-            handler,
-        };
-        let route = Route::Mcp(Arc::new(endpoint));
-        self.routes.insert(path.into(), route);
-        self
-    }
-
-    /// Keeps sessions in this store instead of in memory.
-    pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
-        self.store = store;
-        self
-    }
-
-    /// What is held whole comes out of this budget, [`Limits::max_buffered`]: for handlers that have
-    /// to hold something whole too.
-    #[must_use]
-    pub fn buffered(&self) -> &ByteBudget {
-        &self.buffered
-    }
-
-    /// The server; it serves nothing until it is given connections. Must be called inside a tokio
-    /// runtime that lives as long as the server, since the sweep of sessions runs there.
-    #[must_use]
-    pub fn build(self) -> Server {
-        let tasks = TaskTracker::new();
-        let limits = self.config.limits;
-        let sessions = SessionManager::new(self.store, self.config.sessions, tasks.clone());
-        let draining = CancellationToken::new();
-        sessions.start_sweeping(draining.clone());
-        let legacy = self.config.legacy == LegacyMode::Served;
-        let mut routes = self.routes.values();
-        let has_sse = routes.any(|route| matches!(route, Route::Sse(..)));
-        let shared = Shared {
-            served: Served {
-                legacy,
-                modern: true,
-            },
-            routes: self.routes.into_iter().collect(),
-            has_sse,
-            broadcaster: SseBroadcaster::default(),
-            sessions,
-            connections: Budget::new(limits.max_connections),
-            requests: Budget::new(limits.max_requests),
-            late_requests: Budget::new(limits.max_requests),
-            acceptors: Budget::new(usize::MAX),
-            streams: Budget::new(limits.max_streams),
-            detached: Budget::new(limits.max_detached),
-            buffered: self.buffered,
-            counters: Counters::default(),
-            tasks,
-            draining,
-            quiet: CancellationToken::new(),
-            forced: CancellationToken::new(),
-            is_draining: AtomicBool::new(false),
-            config: self.config,
-        };
-        let server = Server {
-            shared: Arc::new(shared),
-        };
-        for attach in self.when_built {
-            attach(&server);
-        }
-        server
-    }
-}
-
 impl Server {
     /// Begins a server.
     pub fn builder(config: ServerConfig) -> ServerBuilder {
-        ServerBuilder {
-            buffered: ByteBudget::new(config.limits.max_buffered),
-            config,
-            routes: HashMap::new(),
-            store: Arc::new(MemoryStore::new()),
-            when_built: Vec::new(),
-        }
+        ServerBuilder::new(config)
     }
 
     /// Accepts and serves connections until the server has shut down as far as [`Acceptor::closing`]
@@ -319,6 +227,12 @@ impl Server {
         &self.shared.sessions
     }
 
+    /// This server among the others that use its store; `None`: there are none.
+    #[must_use]
+    pub fn nodes(&self) -> Option<&Nodes> {
+        self.shared.nodes.as_ref()
+    }
+
     /// Cancelled when the server begins to shut down.
     #[must_use]
     pub fn draining(&self) -> &CancellationToken {
@@ -329,72 +243,6 @@ impl Server {
     #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.shared.stats()
-    }
-
-    /// Shuts down: takes no new work, lets what runs end within [`Limits::drain`], ends the rest
-    /// with an error in band, and returns when every task is done.
-    ///
-    /// While calls run, connections are kept and accepted: a call may wait for an answer of its client,
-    /// which may come on any connection. Once none runs, connections close, and
-    /// [acceptors](Acceptor::closing) stop.
-    ///
-    /// That takes no longer than
-    /// [`Limits::drain`] and a few seconds: handlers that are told of the end of sessions
-    /// ([`Handler::session_ended`]) are cut off after 5 s, clients that do not read are left.
-    pub async fn shut_down(&self) {
-        self.shared.is_draining.store(true, Ordering::Release);
-        self.shared.draining.cancel();
-        self.shared.tasks.close();
-        let drained = tokio::time::timeout(self.shared.config.limits.drain, self.idle()).await;
-        if drained.is_err() {
-            tracing::warn!("time for draining is over; ending what still runs");
-            self.shared.forced.cancel();
-            self.shared.quiet.cancel();
-            let rest = self.shared.config.limits.write_stall.min(LAST_WORDS);
-            if tokio::time::timeout(rest, self.idle()).await.is_err() {
-                tracing::warn!("some clients do not read; leaving them");
-            }
-        }
-        let sessions = self.sessions();
-        // Side by side: a store or an upstream that hangs must not keep the other sessions from it.
-        for session in sessions.list() {
-            let shared = Arc::clone(&self.shared);
-            let end = async move { shared.end_session(&session, SessionEnd::ShutDown).await };
-            sessions.spawn(end);
-        }
-        let tasks = &self.shared.tasks;
-        if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_ok() {
-            return;
-        }
-        sessions.cut_off();
-        if tokio::time::timeout(LAST_WORDS, tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(tasks = tasks.len(), "some tasks do not end; leaving them");
-        }
-    }
-
-    /// Until no connection is open or accepted and no detached answer runs. Connections that wait for
-    /// a request are let go once nothing runs: until then a running call may need what comes on them.
-    async fn idle(&self) {
-        let shared = &self.shared;
-        let mut tick = tokio::time::interval(Duration::from_millis(10));
-        loop {
-            if !shared.is_busy() {
-                shared.quiet.cancel();
-            }
-            // In this order: a connection that is handed over counts here before it does not there.
-            if shared.acceptors.used() == 0
-                && shared.connections.used() == 0
-                && shared.detached.used() == 0
-                // What came over connections that are not ours.
-                && !shared.is_busy()
-            {
-                return;
-            }
-            tick.tick().await;
-        }
     }
 }
 

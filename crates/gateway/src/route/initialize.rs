@@ -99,6 +99,7 @@ impl Route {
                     revision,
                     initialize_params: message.params().unwrap_or_default(),
                     attachment: Attached::to(session_id).encode(),
+                    held: false,
                 };
                 let session = self.open_session(slot, negotiated, &declared).await?;
                 self.has_sessions();

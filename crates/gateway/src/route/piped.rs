@@ -90,6 +90,7 @@ impl Route {
             revision,
             initialize_params: message.params().unwrap_or_default(),
             attachment: Bytes::new(),
+            held: true,
         };
         let declared = declared(&answer);
         let session = self.open_session(slot, negotiated, &declared).await?;
@@ -294,7 +295,7 @@ impl Route {
     }
 
     /// GET: the session's standalone stream, or one that goes on after an event, where any is kept.
-    pub(super) fn listen_piped(
+    pub(super) async fn listen_piped(
         &self,
         session: &Session,
         last: Option<&EventId>,
@@ -308,7 +309,7 @@ impl Route {
             // All there is to say is said on its stream in any case.
             return Ok(Answer::on_stream());
         }
-        match place.conversation.listen(last) {
+        match place.conversation.listen(last).await {
             Ok(answer) => {
                 attachment.upstream().wants_stream();
                 let draining = Draining::of(None, Arc::clone(self.spec.name()));
@@ -323,6 +324,9 @@ impl Route {
             Err(ListenError::UnknownEvent) => {
                 let text = "what came after this event is not kept; the session goes on without it";
                 Err(Failure::new(Reason::UnknownEvent, text))
+            }
+            Err(error @ ListenError::Unavailable) => {
+                Err(Failure::new(Reason::StoreUnavailable, error.to_string()))
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use thinpipe_gateway::interceptor::Interceptor;
-use thinpipe_gateway::{Gateway, GatewayConfig, Reached, Route, SsePaths, StateKey, UpstreamSpec};
+use thinpipe_gateway::{
+    Gateway, GatewayConfig, RateLimits, Reached, Route, SsePaths, StateKey, UpstreamSpec,
+};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_transport::server::{AccessToken, Server, ServerConfig, SseConfig};
@@ -63,6 +65,7 @@ impl Front {
             upstreams: vec![spec],
             deprecation: DeprecationConfig::default(),
             state_keys,
+            rates: RateLimits::default(),
         };
         let access = AccessPolicy {
             loopback: true,

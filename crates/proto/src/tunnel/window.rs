@@ -108,6 +108,12 @@ impl ReceiveWindow {
         self.consumed.bytes += bytes as u64;
     }
 
+    /// What has been passed on.
+    #[must_use]
+    pub fn consumed(&self) -> Progress {
+        self.consumed
+    }
+
     /// What to acknowledge, if it is time for that: a quarter of the window has been passed on since.
     #[must_use]
     pub fn poll_acknowledge(&mut self) -> Option<Progress> {

@@ -313,7 +313,7 @@ struct Rule {
     keys: &'static [&'static str],
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 15] = [
     Rule {
         holds: |raw| matches!(raw.era, Some(RawEra::Stateless | RawEra::Modern)),
         why: "a server of 2026-07-28 has no sessions, asks within its answers, and says itself how long these may be kept",
@@ -339,18 +339,34 @@ const RULES: [Rule; 13] = [
     Rule {
         holds: |raw| raw.clients == Some(RawClients::Legacy),
         why: "it is for clients of 2026-07-28, and `clients` lets none of them in",
-        keys: &["mrtr", "list_ttl", "seal_state", "session_pool", "parked"],
+        keys: &[
+            "mrtr",
+            "list_ttl",
+            "seal_state",
+            "session_pool.roots",
+            "parked",
+        ],
+    },
+    Rule {
+        holds: |raw| raw.clients == Some(RawClients::Legacy) && !raw.clients_share(),
+        why: "clients that have sessions share none, and `clients` lets no others in",
+        keys: &["session_pool"],
+    },
+    Rule {
+        holds: |raw| !raw.clients_share(),
+        why: "only with `sessions = \"pooled\"` or `\"shared\"` several clients have one session",
+        keys: &["session_pool.clients"],
+    },
+    Rule {
+        // They are told at once.
+        holds: |raw| raw.clients == Some(RawClients::Legacy) && raw.command.is_none(),
+        why: "no client that has sessions waits for one, and `clients` lets no others in",
+        keys: &["session_pool.wait"],
     },
     Rule {
         holds: |raw| raw.era == Some(RawEra::Stateless),
         why: "a server of 2026-07-28 has no sessions that could be lost",
         keys: &["session_lost"],
-    },
-    Rule {
-        // A program is one process for each client or for all, whatever the clients speak.
-        holds: |raw| raw.clients == Some(RawClients::Legacy) && raw.command.is_none(),
-        why: "clients that have sessions have one each at a URL, and `clients` lets no others in",
-        keys: &["sessions"],
     },
     Rule {
         holds: |raw| raw.cache.enabled == Some(false),
@@ -394,6 +410,13 @@ const RULES: [Rule; 13] = [
     },
 ];
 
+impl RawUpstream {
+    /// Whether several clients that have sessions may have one together.
+    fn clients_share(&self) -> bool {
+        matches!(self.sessions, Some(RawSharing::Pooled | RawSharing::Shared))
+    }
+}
+
 fn idle_keys(raw: &RawUpstream) -> Vec<Idle> {
     let rules = RULES.iter().filter(|rule| (rule.holds)(raw));
     let mut idle: Vec<Idle> = Vec::new();
@@ -436,6 +459,7 @@ keys! {
     "session_pool.max" at session_pool.max;
     "session_pool.total" at session_pool.total;
     "session_pool.wait" at session_pool.wait;
+    "session_pool.clients" at session_pool.clients;
     "session_pool.roots" at session_pool.roots;
     "session_lost" at session_lost;
     "cache.max_entries" at cache.max_entries;

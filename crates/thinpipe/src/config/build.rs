@@ -47,7 +47,7 @@ impl Build {
             sessions: self.sessions(&raw.sessions),
             access,
             trusted_proxies: self.trusted_proxies(raw.trusted_proxies, raw.forwarded_header),
-            tokens: self.tokens(raw.tokens),
+            tokens: self.tokens(&raw.tokens),
             allow_sessionless: raw.allow_sessionless.unwrap_or(false),
             legacy: match raw.legacy {
                 Some(RawLegacy::Refused) => LegacyMode::Refused,
@@ -58,6 +58,7 @@ impl Build {
         let sse = sse.filter(|_| server.legacy == LegacyMode::Served);
         let deprecation = self.deprecation(&raw.sse.deprecation);
         let state_keys = self.state_keys(raw.state_keys);
+        let rates = self.rates(raw.limits, &raw.tokens);
         let common = Common {
             sse,
             authenticates: !server.tokens.is_empty(),
@@ -78,6 +79,7 @@ impl Build {
                 upstreams,
                 deprecation,
                 state_keys,
+                rates,
             },
         }
     }
@@ -292,10 +294,10 @@ impl Build {
         proxies
     }
 
-    fn tokens(&mut self, raw: Vec<RawToken>) -> Vec<AccessToken> {
+    fn tokens(&mut self, raw: &[RawToken]) -> Vec<AccessToken> {
         let list = Path::default().key("tokens");
         let mut tokens: Vec<AccessToken> = Vec::with_capacity(raw.len());
-        for (index, entry) in raw.into_iter().enumerate() {
+        for (index, entry) in raw.iter().enumerate() {
             let path = list.index(index);
             if entry.principal.trim().is_empty() {
                 let problem = Problem::at(path.key("principal"), "the name is empty");
@@ -311,8 +313,8 @@ impl Build {
                 self.add(problem.mend("give everybody a token of their own"));
             }
             tokens.push(AccessToken {
-                principal: entry.principal,
-                token: entry.token,
+                principal: entry.principal.clone(),
+                token: entry.token.clone(),
             });
         }
         tokens

@@ -22,7 +22,7 @@ use super::tables::{
     Quantity, RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts,
 };
 use super::tree::{Node, Path, Value};
-use super::{Config, clients};
+use super::{Config, clients, rate};
 
 /// What stands for a secret.
 /// It is refused when it is read again.
@@ -86,7 +86,10 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
             format: Some(config.log.format),
             level: Some(config.log.level.clone()),
         },
-        limits: RawLimits::shown(&config.server.limits),
+        limits: rate::shown(
+            &config.gateway.rates,
+            RawLimits::shown(&config.server.limits),
+        ),
         sessions: RawSessions::shown(&config.server.sessions),
         sse: RawSse::shown(&config.gateway.upstreams, &config.gateway.deprecation),
         interceptors: Vec::new(),
@@ -116,6 +119,7 @@ fn tokens(config: &Config, tree: &Node) -> Vec<RawToken> {
                 "principal",
                 token.principal.clone(),
             ),
+            tier: config.gateway.rates.tier_of.get(&token.principal).cloned(),
             token: hidden(tree.at(&list.index(index).key("token"))),
         })
         .collect()
@@ -153,12 +157,16 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
         path: Some(plain(written, "path", spec.path.clone())),
         sse_path: sse.map(|sse| plain(written, "sse_path", sse.stream.clone())),
         messages_path: sse.map(|sse| plain(written, "messages_path", sse.messages.clone())),
+        rate: spec.rate,
         max_message: Some(Quantity::write(spec.max_message)),
         chain: Some(spec.chain.clone()),
         interceptors: Vec::new(),
         interceptors_shown: written.and_then(interceptors_of),
         ..raw
     };
+    if spec.resume == Resume::Log {
+        raw.resume = Some(RawResume::Log);
+    }
     bridge::show(spec.clients, &spec.bridge, &mut raw);
     raw
 }
@@ -180,6 +188,7 @@ fn at_url(spec: &UpstreamSpec, http: &HttpUpstream, written: Option<&Node>) -> R
         }),
         resume: Some(match spec.resume {
             Resume::Upstream => RawResume::Upstream,
+            Resume::Log => RawResume::Log,
             Resume::Off => RawResume::Off,
         }),
         forwarded: Some(match spec.forwarded {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_gateway::interceptor::{ChainConfig, InterceptorConfig};
+use thinpipe_proto::rate::Rate;
 
 use super::bridge::{RawClients, RawEra, RawLogLevel, RawMrtr, RawSharing};
 use super::clients::RawMcpServer;
@@ -123,6 +124,9 @@ pub(crate) struct RawToken {
     pub(crate) principal: String,
     /// The token.
     pub(crate) token: String,
+    /// The tier of the principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tier: Option<String>,
 }
 
 /// One of `[[state_keys]]`.
@@ -180,6 +184,9 @@ pub(crate) struct RawUpstream {
     pub(crate) session_lost: Option<RawSessionLost>,
     /// Who resumes a stream that broke.
     pub(crate) resume: Option<RawResume>,
+    /// How many messages all clients together may send to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<Rate>,
     /// Whether it is told who requests come from.
     pub(crate) forwarded: Option<RawForwarded>,
     /// Bytes of a message that interceptors read.
@@ -238,6 +245,7 @@ pub(crate) enum RawSessionLost {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RawResume {
     Upstream,
+    Log,
     Off,
 }
 
@@ -262,11 +270,11 @@ impl RawUpstream {
     }
 
     /// Keys that are written and mean nothing to a server of HTTP+SSE: its session is its one stream, which
-    /// cannot be resumed, and all its answers come there.
+    /// only the gateway can resume, and all its answers come there.
     pub(super) fn keys_of_streamable(&self) -> Vec<&'static str> {
         written([
             ("session_lost", self.session_lost.is_some()),
-            ("resume", self.resume.is_some()),
+            ("resume", self.resumes_by_server()),
             ("max_passed_body", self.max_passed_body.is_some()),
         ])
     }
@@ -278,12 +286,19 @@ impl RawUpstream {
             ("http2", self.http2.is_some()),
             ("forwarded", self.forwarded.is_some()),
             ("session_lost", self.session_lost.is_some()),
-            ("resume", self.resume.is_some()),
+            ("resume", self.resumes_by_server()),
             ("max_passed_body", self.max_passed_body.is_some()),
             ("timeouts", !self.timeouts.is_empty()),
             ("pool", !self.pool.is_empty()),
             ("health", !self.health.is_empty()),
         ])
+    }
+}
+
+impl RawUpstream {
+    /// Whether it is said what the server's own ids of events are good for.
+    fn resumes_by_server(&self) -> bool {
+        matches!(self.resume, Some(RawResume::Upstream | RawResume::Off))
     }
 }
 

@@ -1,17 +1,20 @@
 //! Tables of numbers, sizes and durations: what each key is called, what it may be, and where it goes.
 //! Reading, checking and showing them follow from that.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_gateway::{CacheConfig, ChildUpstream, HealthConfig, ParkedConfig, PoolConfig};
 use thinpipe_proto::bridge::DEFAULT_ABSOLUTE_CAP;
+use thinpipe_proto::rate::Rate;
 use thinpipe_transport::server::{Limits, SessionLimits};
 use thinpipe_transport::upstream::UpstreamConfig;
 
 use super::build::Build;
 use super::quantity::{Period, Size};
+use super::rate::RawRateKey;
 use super::tree::Path;
 
 const MILLION: u64 = 1_000_000;
@@ -25,16 +28,18 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// `KEY: TYPE in LOW, HIGH` is a key of the file, and the field of that name where it goes; `as FIELD`
-/// names another field (`as INNER.FIELD` one further in), `or VALUE` what is allowed beside the range.
+/// names another field (`as INNER.FIELD` one further in), `or VALUE` what is allowed beside the range. Keys of
+/// other kinds follow in `and { KEY: TYPE; }`: they are read here, and put and shown elsewhere.
 macro_rules! table {
     ($(#[$doc:meta])* $raw:ident is $target:ty {
         $( $key:ident: $kind:ident in $low:expr, $high:expr $(, or $also:expr)? $(, as $field:ident $(. $inner:ident)*)?; )*
-    }) => {
+    } $(and { $( $(#[$other_attribute:meta])* $other:ident: $other_type:ty; )* })?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub(crate) struct $raw {
             $( pub(crate) $key: Option<$kind>, )*
+            $($( $(#[$other_attribute])* pub(crate) $other: $other_type, )*)?
         }
 
         impl $raw {
@@ -53,12 +58,15 @@ macro_rules! table {
 
             /// Whether nothing is written.
             pub(super) fn is_empty(&self) -> bool {
-                $( self.$key.is_none() && )* true
+                $( self.$key.is_none() && )* $($( self.$other == Default::default() && )*)? true
             }
 
             /// What is in effect, as it is written.
             pub(super) fn shown(target: &$target) -> Self {
-                Self { $( $key: Some($kind::write(table!(@place target $key $($field $($inner)*)?))), )* }
+                Self {
+                    $( $key: Some($kind::write(table!(@place target $key $($field $($inner)*)?))), )*
+                    $($( $other: Default::default(), )*)?
+                }
             }
         }
     };
@@ -88,6 +96,15 @@ table! {
         drain: Period in Duration::ZERO, HOUR;
         max_detached: Number in 0, MILLION;
         detached_timeout: Period in SHORTEST, HOUR;
+    } and {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate: Option<Rate>;
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate_total: Option<Rate>;
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate_key: Option<RawRateKey>;
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        tiers: BTreeMap<String, Rate>;
     }
 }
 
@@ -152,6 +169,7 @@ table! {
         total: Number in 1, MILLION;
         idle: Period in SHORTEST, DAY;
         wait: Period in Duration::ZERO, HOUR;
+        clients: Number in 1, MILLION;
         roots: Flag in false, true;
     }
 }

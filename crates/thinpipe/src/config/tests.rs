@@ -10,6 +10,7 @@ mod bounds;
 mod bridge;
 mod docs;
 mod messages;
+mod rate;
 mod secrets;
 mod shares;
 mod sse;

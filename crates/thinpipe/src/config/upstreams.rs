@@ -155,8 +155,10 @@ impl Build {
         };
         spec.resume = match raw.resume {
             Some(RawResume::Off) => Resume::Off,
+            Some(RawResume::Log) => Resume::Log,
             Some(RawResume::Upstream) | None => Resume::Upstream,
         };
+        spec.rate = raw.rate;
         spec.forwarded = match raw.forwarded {
             Some(RawForwarded::Append) => Forwarded::Append,
             Some(RawForwarded::Off) | None => Forwarded::Off,

@@ -26,7 +26,8 @@ pub(crate) const LOST: [Lost; 18] = [
         text: "log messages that belong to no one request are dropped",
         holds: |it| {
             let program = it.server == Server::ModernProgram;
-            it.features.logging && (it.goes_down() || program)
+            let shared = it.is_shared() && !it.server.is_modern();
+            it.features.logging && (it.goes_down() || program || shared)
         },
     },
     Lost {
@@ -44,11 +45,7 @@ pub(crate) const LOST: [Lost; 18] = [
         text: "the server can ask nothing, as it would not be known whom",
         holds: |it| {
             // Over Streamable HTTP the stream of a call says whom a question means.
-            let one = match it.client {
-                Client::Stateless => it.server != Server::Sessions,
-                Client::HttpSse | Client::Sessions => it.server.is_program(),
-            };
-            it.is_shared() && !it.server.is_modern() && one
+            it.is_shared() && !it.server.is_modern() && it.server != Server::Sessions
         },
     },
     Lost {
@@ -56,7 +53,9 @@ pub(crate) const LOST: [Lost; 18] = [
         text: "what the server asks while no tool, prompt or resource is being worked on gets an error",
         holds: |it| {
             let asks = !it.is_shared() || it.server == Server::Sessions;
-            it.goes_down() && it.bridge.mrtr == Mrtr::On && asks
+            let down = it.goes_down() && it.bridge.mrtr == Mrtr::On;
+            let shared = it.is_shared() && it.server == Server::Sessions;
+            (down || shared) && asks
         },
     },
     Lost {
@@ -96,7 +95,9 @@ pub(crate) const LOST: [Lost; 18] = [
                 RequestSession::Pooled => !it.bridge.pool.roots,
                 RequestSession::Shared => it.server == Server::Sessions,
             };
-            it.goes_down() && it.bridge.mrtr == Mrtr::On && lacks
+            let down = it.goes_down() && it.bridge.mrtr == Mrtr::On && lacks;
+            let is_legacy = it.client != Client::Stateless;
+            down || (is_legacy && it.is_shared() && it.server == Server::Sessions)
         },
     },
     Lost {

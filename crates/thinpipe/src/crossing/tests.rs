@@ -29,6 +29,7 @@ fn keys(client: Client, server: Server, bridge: &BridgeConfig, has_principals: b
         server,
         features: Features::ALL,
         bridge,
+        resume: Resume::Upstream,
         has_principals,
     };
     crossing.lost().into_iter().map(|lost| lost.key).collect()
@@ -47,6 +48,7 @@ fn two_pairs_of_fifteen_pass() {
                 server,
                 features,
                 bridge,
+                resume: Resume::Upstream,
                 has_principals,
             };
             crossing.way() == Way::Passed
@@ -56,6 +58,35 @@ fn two_pairs_of_fifteen_pass() {
         passed.collect::<Vec<_>>(),
         [Server::Sessions, Server::Stateless]
     );
+}
+
+/// 5.2.1: what several use, or what the gateway keeps a log of, is not passed.
+#[test]
+fn sessions_that_are_held_do_not_pass() {
+    let way = |sessions, resume| {
+        let bridge = BridgeConfig {
+            sessions,
+            ..BridgeConfig::default()
+        };
+        let crossing = Crossing {
+            client: Client::Sessions,
+            server: Server::Sessions,
+            features: Features::ALL,
+            bridge: &bridge,
+            resume,
+            has_principals: true,
+        };
+        crossing.way()
+    };
+    for (sessions, resume, expected) in [
+        (None, Resume::Off, Way::Passed),
+        (Some(Sharing::PerClient), Resume::Upstream, Way::Passed),
+        (Some(Sharing::Pooled), Resume::Upstream, Way::Bridged),
+        (Some(Sharing::Shared), Resume::Upstream, Way::Bridged),
+        (None, Resume::Log, Way::Bridged),
+    ] {
+        assert_eq!(way(sessions, resume), expected, "{sessions:?} {resume:?}");
+    }
 }
 
 /// A client is given what is nearest to it of what a server speaks.
@@ -168,6 +199,7 @@ fn every_thing_that_cannot_cross_has_its_page() {
                     server,
                     features,
                     bridge,
+                    resume: Resume::Upstream,
                     has_principals,
                 };
                 seen.extend(crossing.lost().into_iter().map(|lost| lost.key));

@@ -1,7 +1,7 @@
 //! What clients of each transport will get of a server through the gateway. Pure.
 
 use serde_json::Value;
-use thinpipe_gateway::{BridgeConfig, ProgramEra};
+use thinpipe_gateway::{BridgeConfig, ProgramEra, Resume};
 use thinpipe_proto::bridge::capabilities::TASKS_EXTENSION;
 use thinpipe_proto::revision::Binding;
 
@@ -35,6 +35,7 @@ pub(crate) fn clients(seen: &Observations, pin: Option<Pin>) -> Vec<Served> {
             server: client.reaches(&speaks)?,
             features,
             bridge: &bridge,
+            resume: Resume::default(),
             has_principals: false,
         };
         Some(Served {

@@ -12,6 +12,7 @@ mod isolation;
 mod opening;
 mod process;
 mod proxies;
+mod rates;
 mod reestablish;
 mod refusals;
 mod scenarios;

@@ -86,6 +86,7 @@ fn negotiated() -> Negotiated {
         revision: Revision::NEWEST_LEGACY,
         initialize_params: Bytes::from_static(b"{}"),
         attachment: Bytes::new(),
+        held: false,
     }
 }
 

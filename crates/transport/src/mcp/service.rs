@@ -97,7 +97,7 @@ impl<H: MessageHandler> Service<H> {
                     // There is one stream for everything, and it is open.
                     return Answer::on_stream();
                 }
-                let listening = state.conversation.listen(last.as_ref());
+                let listening = state.conversation.listen(last.as_ref()).await;
                 listening.unwrap_or_else(not_listening)
             }
             Inbound::Terminate(_) => Answer::new(StatusCode::OK, Content::Other(None), Body::Empty),
@@ -120,6 +120,7 @@ impl<H: MessageHandler> Service<H> {
             revision,
             initialize_params: message.params().unwrap_or_default(),
             attachment: Bytes::new(),
+            held: true,
         };
         match slot.open(negotiated).await {
             Ok(session) => {
@@ -388,14 +389,20 @@ fn not_listening(error: ListenError) -> Answer {
     let (status, reason) = match error {
         ListenError::Contended => (StatusCode::CONFLICT, r#"{"reason":"stream_contended"}"#),
         ListenError::UnknownEvent => (StatusCode::BAD_REQUEST, r#"{"reason":"unknown_event"}"#),
+        ListenError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, NO_STORE),
     };
-    Answer::error(
+    let mut answer = Answer::error(
         status,
         None,
         code::SERVER_ERROR,
         &error.to_string(),
         Some(reason),
-    )
+    );
+    if error == ListenError::Unavailable {
+        let second = http::HeaderValue::from_static("1");
+        answer.headers.insert(http::header::RETRY_AFTER, second);
+    }
+    answer
 }
 
 /// Another handler keeps something else in this session.
@@ -408,6 +415,8 @@ fn foreign_session(id: Option<&RequestId>) -> Answer {
 }
 
 const NO_SESSION: &str = r#"{"reason":"session_unavailable"}"#;
+
+const NO_STORE: &str = r#"{"reason":"session_store_unavailable"}"#;
 
 #[cfg(test)]
 mod tests;

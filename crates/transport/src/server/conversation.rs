@@ -24,6 +24,7 @@ mod contention;
 mod exchange;
 mod held;
 mod listen;
+mod logged;
 pub(crate) mod notice;
 
 pub use ask::Unanswered;
@@ -33,6 +34,7 @@ pub use exchange::{First, Inlet, Outlet};
 use ask::{Asked, is_for_the_client};
 use exchange::Stream;
 use held::Held;
+use logged::{Log, buffer};
 
 /// The standalone stream is one logical stream for as long as the session lives.
 const STANDALONE: StreamId = StreamId(0);
@@ -53,6 +55,9 @@ pub struct ConversationConfig {
     pub finished_for: Duration,
     /// Bytes of finished streams that a session keeps. Default: 8 MiB; the oldest go first.
     pub max_finished: usize,
+    /// How long a client is asked to wait before it comes back to a stream that ended under it, where streams can
+    /// be ended so: if they can be gone on with on another node (2025-11-25). Default: 1 s.
+    pub retry: Duration,
 }
 
 impl Default for ConversationConfig {
@@ -64,6 +69,7 @@ impl Default for ConversationConfig {
             max_asked: 1_000,
             finished_for: Duration::from_secs(60),
             max_finished: 8 << 20,
+            retry: Duration::from_secs(1),
         }
     }
 }
@@ -94,17 +100,23 @@ pub enum ListenError {
     /// What came after this event cannot be given (400; never 404, which would end the session).
     #[error("the stream cannot be resumed after this event")]
     UnknownEvent,
+    /// The log in which other nodes keep their streams does not answer (503): later it may.
+    #[error("the log of streams does not answer")]
+    Unavailable,
 }
 
 /// The streams of one session.
 pub struct Conversation {
     config: ConversationConfig,
-    primes: bool,
+    /// Event streams have a priming event, with this `retry`.
+    primes: Option<Option<Duration>>,
     only: Option<Only>,
     inner: Mutex<Inner>,
     asked: Asked,
     /// What looks after what its streams keep.
     history: Option<Registered>,
+    /// Where they are written for other nodes.
+    log: Option<Log>,
     on_held: OnceLock<Arc<Notify>>,
 }
 
@@ -137,16 +149,33 @@ impl Conversation {
     /// That of a session over Streamable HTTP of this revision.
     #[must_use]
     pub fn new(config: ConversationConfig, revision: Revision) -> Arc<Self> {
-        Self::build(config, revision.primes_streams(), None, None)
+        Self::build(config, revision.primes_streams(), None, (None, None))
     }
 
     /// That of this session over Streamable HTTP. What its streams keep is swept with the session, and counts
     /// together with what those of other sessions of the same [`SessionManager`](crate::server::SessionManager)
-    /// keep: 256 MiB, of which the oldest goes first.
+    /// keep: 256 MiB, of which the oldest goes first. If that manager has a [log](crate::server::SessionManager::log_to), they are
+    /// written to it, and streams of nodes that are gone are read from it.
     #[must_use]
     pub fn in_session(config: ConversationConfig, session: &Session) -> Arc<Self> {
         let history = config.resumes().then(|| session.history().clone());
-        Self::build(config, session.revision().primes_streams(), None, history)
+        let log = history.as_ref().and_then(|history| {
+            let writer = history.log()?.clone();
+            Some(Log::new(writer, session.id().clone()))
+        });
+        let primes = session.revision().primes_streams();
+        Self::build(config, primes, None, (history, log))
+    }
+
+    /// That of a session of 2025-11-25 with a log.
+    #[cfg(test)]
+    pub(in crate::server) fn logged(
+        config: ConversationConfig,
+        writer: super::event_log::LogWriter,
+        session: thinpipe_proto::session::SessionId,
+    ) -> Arc<Self> {
+        let log = Log::new(writer, session);
+        Self::build(config, true, None, (None, Some(log)))
     }
 
     /// That of a session over HTTP+SSE, whose stream this is. All goes on it, responses too; the requests are
@@ -154,7 +183,7 @@ impl Conversation {
     #[must_use]
     pub fn over(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
         let (stream, answers) = (only, false);
-        Self::build(config, false, Some(Only { stream, answers }), None)
+        Self::build(config, false, Some(Only { stream, answers }), (None, None))
     }
 
     /// The same, but for responses: they are what requests are answered with, and the server side puts them on
@@ -162,14 +191,14 @@ impl Conversation {
     #[must_use]
     pub fn beside(config: ConversationConfig, only: EventBuffer) -> Arc<Self> {
         let (stream, answers) = (only, true);
-        Self::build(config, false, Some(Only { stream, answers }), None)
+        Self::build(config, false, Some(Only { stream, answers }), (None, None))
     }
 
     fn build(
         config: ConversationConfig,
         primes: bool,
         only: Option<Only>,
-        history: Option<History>,
+        (history, log): (Option<History>, Option<Log>),
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| {
             let history = history.map(|history| history.register(this));
@@ -178,7 +207,7 @@ impl Conversation {
                 next: 1,
                 open: BTreeMap::new(),
                 finished: Vec::new(),
-                standalone: EventBuffer::charged(config.buffer, STANDALONE, charge),
+                standalone: buffer(log.as_ref(), config.buffer, STANDALONE, None, charge),
                 contention: Contention::default(),
                 held: Held::default(),
                 closed: false,
@@ -186,10 +215,11 @@ impl Conversation {
             Self {
                 asked: Asked::new(config.max_asked),
                 config,
-                primes: primes && config.resumes(),
+                primes: (primes && config.resumes()).then(|| log.is_some().then_some(config.retry)),
                 only,
                 inner: Mutex::new(inner),
                 history,
+                log,
                 on_held: OnceLock::new(),
             }
         })
@@ -201,10 +231,9 @@ impl Conversation {
             return exchange::over(request, only);
         }
         let mut inner = self.lock();
-        let id = StreamId(inner.next);
-        inner.next += 1;
+        let (id, log) = inner.number(self.log.as_ref());
         let charge = charge(self.history.as_ref());
-        let buffer = EventBuffer::charged(self.config.buffer, id, charge);
+        let buffer = buffer(log, self.config.buffer, id, Some(request), charge);
         if inner.closed {
             buffer.close();
         }
@@ -319,10 +348,15 @@ impl Conversation {
         self.lock().held.withdraw(id)
     }
 
-    /// Ends all streams behind what was said, and every wait for an answer of the client.
+    /// Ends all streams behind what was said, and every wait for an answer of the client. Nobody will come back to
+    /// them: what a log has of them is forgotten, unless the session was [handed over](Self::hand_over).
     pub fn close(&self) {
+        self.end_streams(false);
+    }
+
+    fn end_streams(&self, are_handed_over: bool) {
         let mut inner = self.lock();
-        inner.closed = true;
+        let was_closed = std::mem::replace(&mut inner.closed, true);
         inner.held = Held::default();
         inner.standalone.close();
         for stream in inner.open.values() {
@@ -330,6 +364,9 @@ impl Conversation {
         }
         drop(inner);
         self.asked.close();
+        if !was_closed && !are_handed_over {
+            self.forget_log();
+        }
     }
 
     /// Forgets what is older than it is to be kept.
@@ -409,12 +446,11 @@ impl Inner {
         if id == STANDALONE {
             return Some(self.standalone.clone());
         }
-        let open = self.open.get(&id);
-        let finished = || {
-            let mut finished = self.finished.iter().map(|(stream, _)| stream);
-            finished.find(|stream| stream.id() == id)
-        };
-        Some(open.or_else(finished)?.buffer().clone())
+        let finished = self.finished.iter().map(|(stream, _)| stream);
+        let mut streams = self.open.values().chain(finished).map(|s| s.buffer());
+        let found = streams.find(|buffer| buffer.is_known_as(id));
+        let found = found.or_else(|| Some(&self.standalone).filter(|s| s.is_known_as(id)));
+        found.cloned()
     }
 
     fn flush_standalone(&mut self) {

@@ -15,19 +15,23 @@ use crate::body::BoxFuture;
 use crate::io::now;
 use crate::server::exchange::{Answer, Exchange, Inbound};
 use crate::server::head::RequestHead;
-use crate::server::ladder::{Admitted, Refused, Requester, Step, busy};
+use crate::server::ladder::{Admitted, Posted, Refused, Requester, Step, busy};
 use crate::server::permit::{Permit, add};
 use crate::server::reply::{Asked, Holds};
-use crate::server::session::{InFlight, NotBegun, Session, SessionEnd};
+use crate::server::session::{InFlight, Located, NotBegun, Session, SessionEnd};
 use crate::server::{Endpoint, Shared, batch, ladder, sse};
 
+pub(crate) mod admission;
 mod answering;
 mod lookup;
+mod tunnel;
 
 pub(crate) use answering::{Answering, left_behind};
 pub(crate) use lookup::{session_failed, unknown_session};
 
-use lookup::{find, header_id, live_session, required_session, session_of};
+pub(crate) use tunnel::tunnelled;
+
+use lookup::{Place, header_id, live_session, locate, place_of};
 
 /// Everything about a request but its message.
 pub(crate) struct Envelope {
@@ -38,6 +42,8 @@ pub(crate) struct Envelope {
     pub(crate) forwarded_for: Vec<std::net::IpAddr>,
     /// For the log, if it is refused.
     pub(crate) requester: Requester,
+    /// Another node has sent it here: it is not sent on.
+    pub(crate) is_tunnelled: bool,
 }
 
 impl Envelope {
@@ -118,11 +124,15 @@ pub(crate) fn dispatch(
         forwarded_for,
         headers: head.headers,
         peer: head.peer,
+        is_tunnelled: false,
     };
     let class = match step {
         Step::OpenStream(mount) => return Ok(sse::open(shared, envelope, mount, permit)),
         Step::PostToStream(mount, of) => {
-            let posted = sse::post(shared, envelope, &mount, &of, body, permit);
+            let posted = match of {
+                Posted::Here(of) => sse::post(shared, envelope, &mount, &of, body, permit),
+                Posted::Elsewhere(id) => tunnel::post(shared, envelope, id, body, permit),
+            };
             return Ok(Dispatched::Now(posted));
         }
         Step::Bodiless(class) => Ok(class),
@@ -133,6 +143,7 @@ pub(crate) fn dispatch(
             Answer::refused_message(refusal, revision)
         }),
     };
+    let class = class.and_then(|class| admission::ask(&envelope, &class).map(|()| class));
     let refused = match class {
         Ok(Class::Message(message)) => match live_session(shared, &envelope) {
             Some(session) => {
@@ -159,19 +170,34 @@ pub(crate) fn dispatch(
 )]
 fn later(shared: &Arc<Shared>, envelope: Envelope, class: Class, permit: Permit) -> Dispatched {
     let shared = Arc::clone(shared);
-    let asked = match &class {
+    let asked = asked_by(&class);
+    let from = envelope.requester.clone();
+    Dispatched::Later(Box::pin(async move {
+        let prepared = match prepare(&shared, envelope, class).await {
+            Ok(Planned::Here(prepared)) => Ok(prepared),
+            Err(refusal) => Err(refusal),
+            Ok(Planned::Elsewhere(asking)) => {
+                let holds = Holds {
+                    request: Some(permit),
+                    asked,
+                    ..Holds::default()
+                };
+                return Answering::elsewhere(&shared, asking, holds);
+            }
+        };
+        start(&shared, prepared, permit, asked, &from)
+    }))
+}
+
+fn asked_by(class: &Class) -> Asked {
+    match class {
         Class::Stateless(message)
         | Class::StatelessNotification(message)
         | Class::Initialize(message)
         | Class::Message(message) => Asked::Call(message.id().cloned()),
         Class::Batch(_) => Asked::Call(None),
         Class::Listen | Class::Terminate => Asked::Safe,
-    };
-    let from = envelope.requester.clone();
-    Dispatched::Later(Box::pin(async move {
-        let prepared = prepare(&shared, envelope, class).await;
-        start(&shared, prepared, permit, asked, &from)
-    }))
+    }
 }
 
 fn start(
@@ -208,15 +234,17 @@ pub(crate) struct Prepared {
     runs_on: bool,
 }
 
+/// Who answers.
+enum Planned {
+    Here(Prepared),
+    /// Another node, as far as is known.
+    Elsewhere(BoxFuture<Result<Answer, Box<Prepared>>>),
+}
+
 impl Prepared {
     fn done(answer: Answer) -> Self {
         let future = Box::pin(std::future::ready(answer));
-        Self {
-            future,
-            session: None,
-            running: None,
-            runs_on: false,
-        }
+        Self::cancellable(future, None)
     }
 
     /// A future of a session, which runs to its end even when the client leaves.
@@ -259,49 +287,70 @@ async fn prepare(
     shared: &Arc<Shared>,
     envelope: Envelope,
     class: Class,
-) -> Result<Prepared, Answer> {
+) -> Result<Planned, Answer> {
     let handler = Arc::clone(&envelope.endpoint.handler);
-    match class {
+    let prepared = match class {
         Class::Stateless(message) => {
             if message.method() == Some("subscriptions/listen") {
                 room_for_stream(shared, message.id())?;
             }
             let inbound = Inbound::Stateless(message);
             let exchange = envelope.into_exchange(inbound, Revision::NEWEST);
-            Ok(Prepared::cancellable(handler.handle(exchange), None))
+            Prepared::cancellable(handler.handle(exchange), None)
         }
         Class::StatelessNotification(message) => {
             let inbound = Inbound::StatelessNotification(message);
             let exchange = envelope.into_exchange(inbound, Revision::NEWEST);
-            Ok(Prepared::cancellable(handler.handle(exchange), None))
+            Prepared::cancellable(handler.handle(exchange), None)
         }
-        Class::Initialize(message) => initialize(shared, envelope, message).await,
-        Class::Message(message) => {
-            let session = session_of(shared, &envelope, message.id()).await?;
-            in_session(shared, envelope, message, session)
-        }
-        Class::Batch(messages) => {
-            let session = session_of(shared, &envelope, None).await?;
-            batch::prepare(shared, envelope, messages, session)
-        }
-        Class::Listen => listen(shared, envelope).await,
-        Class::Terminate => {
-            let session = required_session(shared, &envelope).await?;
-            let revision = legacy_revision(&envelope.headers, Some(&session))?;
-            let exchange =
-                envelope.into_exchange(Inbound::Terminate(Arc::clone(&session)), revision);
-            let ending = Arc::clone(&session);
-            let shared = Arc::clone(shared);
-            let future = Box::pin(async move {
-                let answer = handler.handle(exchange).await;
-                if answer.status != StatusCode::METHOD_NOT_ALLOWED {
-                    shared.end_session(&ending, SessionEnd::Deleted).await;
+        Class::Initialize(message) => initialize(shared, envelope, message).await?,
+        Class::Message(_) | Class::Batch(_) | Class::Listen | Class::Terminate => {
+            match place_of(shared, &envelope, &class).await? {
+                Place::Here(session) => prepare_here(shared, envelope, class, session)?,
+                Place::Elsewhere(node) => {
+                    let asking = tunnel::through(shared, envelope, class, node);
+                    return Ok(Planned::Elsewhere(asking));
                 }
-                answer
-            });
-            Ok(Prepared::in_session(future, None))
+            }
         }
+    };
+    Ok(Planned::Here(prepared))
+}
+
+/// What comes in a session that is live here, or in none.
+fn prepare_here(
+    shared: &Arc<Shared>,
+    envelope: Envelope,
+    class: Class,
+    session: Option<Arc<Session>>,
+) -> Result<Prepared, Answer> {
+    match (class, session) {
+        (Class::Message(message), session) => in_session(shared, envelope, message, session),
+        (Class::Batch(messages), session) => batch::prepare(shared, envelope, messages, session),
+        (Class::Terminate, Some(session)) => terminate(shared, envelope, &session),
+        (Class::Listen, Some(session)) => listen(shared, envelope, session),
+        _ => Err(unknown_session(None)),
     }
+}
+
+fn terminate(
+    shared: &Arc<Shared>,
+    envelope: Envelope,
+    session: &Arc<Session>,
+) -> Result<Prepared, Answer> {
+    let revision = legacy_revision(&envelope.headers, Some(session))?;
+    let handler = Arc::clone(&envelope.endpoint.handler);
+    let exchange = envelope.into_exchange(Inbound::Terminate(Arc::clone(session)), revision);
+    let ending = Arc::clone(session);
+    let shared = Arc::clone(shared);
+    let future = Box::pin(async move {
+        let answer = handler.handle(exchange).await;
+        if answer.status != StatusCode::METHOD_NOT_ALLOWED {
+            shared.end_session(&ending, SessionEnd::Deleted).await;
+        }
+        answer
+    });
+    Ok(Prepared::in_session(future, None))
 }
 
 async fn initialize(
@@ -310,11 +359,11 @@ async fn initialize(
     message: Message,
 ) -> Result<Prepared, Answer> {
     ladder::check_initialize(&message)?;
-    let live = match header_id(&envelope.headers) {
-        Some(Ok(id)) => find(shared, &envelope, &id).await?,
-        _ => None,
+    let located = match header_id(&envelope.headers) {
+        Some(Ok(id)) => locate(shared, &envelope, &id, None).await?,
+        _ => Located::Nowhere,
     };
-    if live.is_some() {
+    if !matches!(located, Located::Nowhere) {
         return Err(initialized_already(message.id()));
     }
     let handler = Arc::clone(&envelope.endpoint.handler);
@@ -384,8 +433,11 @@ pub(crate) fn room_for_stream(shared: &Shared, id: Option<&RequestId>) -> Result
     Err(busy(id, "too many event streams are open", Some(limit)))
 }
 
-async fn listen(shared: &Arc<Shared>, envelope: Envelope) -> Result<Prepared, Answer> {
-    let session = required_session(shared, &envelope).await?;
+fn listen(
+    shared: &Arc<Shared>,
+    envelope: Envelope,
+    session: Arc<Session>,
+) -> Result<Prepared, Answer> {
     let revision = legacy_revision(&envelope.headers, Some(&session))?;
     let last = match envelope.headers.get(LAST_EVENT_ID) {
         None => None,

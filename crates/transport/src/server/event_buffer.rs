@@ -17,10 +17,13 @@ use tokio::sync::Notify;
 use super::history::Charge;
 use crate::io::now;
 
+mod logged;
 mod reader;
 mod state;
 
+pub(crate) use logged::{END, Logged, Step};
 pub use reader::EventReader;
+pub(crate) use reader::Priming;
 
 use state::State;
 
@@ -97,7 +100,9 @@ struct Shared {
     config: EventBufferConfig,
     stream: StreamId,
     state: Mutex<State>,
+    /// There may be room, or the log has come on.
     room: Notify,
+    log: Option<Box<Logged>>,
 }
 
 impl EventBuffer {
@@ -109,12 +114,22 @@ impl EventBuffer {
 
     /// The same, of which what it holds is charged here.
     pub(super) fn charged(config: EventBufferConfig, stream: StreamId, charge: Charge) -> Self {
+        Self::build(config, stream, charge, None)
+    }
+
+    fn build(
+        config: EventBufferConfig,
+        stream: StreamId,
+        charge: Charge,
+        log: Option<Box<Logged>>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 config,
                 stream,
                 state: Mutex::new(State::new(charge)),
                 room: Notify::new(),
+                log,
             }),
         }
     }
@@ -145,20 +160,16 @@ impl EventBuffer {
     /// read, it says nothing new and is not added. Notices do not count against
     /// [`max_events`](EventBufferConfig::max_events), but against [`MAX_NOTICES`].
     pub(crate) async fn put(&self, key: Option<&str>, message: Bytes) -> Result<(), Closed> {
-        loop {
-            let mut room = std::pin::pin!(self.shared.room.notified());
-            // Registered before looking, or room that is made in between would be missed.
-            room.as_mut().enable();
-            match self.try_put(key, message.clone()) {
-                Ok(()) => return Ok(()),
-                Err(NotPushed::Closed(closed)) => return Err(closed),
-                Err(NotPushed::Full) => room.await,
-            }
-        }
+        self.wait_for_room(|| self.try_put(key, message.clone()))
+            .await
     }
 
     /// As [`try_push`](Self::try_push), and with a key as [`put`](Self::put).
     pub(crate) fn try_put(&self, key: Option<&str>, message: Bytes) -> Result<(), NotPushed> {
+        self.try_add(key, message, false)
+    }
+
+    fn try_add(&self, key: Option<&str>, message: Bytes, is_last: bool) -> Result<(), NotPushed> {
         let config = &self.shared.config;
         let mut state = self.lock();
         if state.closed {
@@ -172,19 +183,29 @@ impl EventBuffer {
             return Err(NotPushed::Full);
         }
         state.append(key, message, now());
+        if is_last {
+            state.answer();
+        }
+        self.let_go(state);
+        Ok(())
+    }
+
+    /// Wakes the reader, and tells the writer of the log, of what has changed.
+    fn let_go(&self, mut state: MutexGuard<'_, State>) {
+        let is_due = state.queue();
         let waker = state.waker.take();
         drop(state);
+        if is_due {
+            self.tell_writer();
+        }
         wake(waker);
-        Ok(())
     }
 
     /// Takes no more messages. A reader still gets those that are there, and is at its end then.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let waker = state.waker.take();
-        drop(state);
-        wake(waker);
+        self.let_go(state);
         self.shared.room.notify_waiters();
     }
 
@@ -225,12 +246,9 @@ impl EventBuffer {
 
     /// Reads what has not been read yet, and goes on with what comes. A reader there was before is over.
     pub fn reader(&self) -> EventReader {
-        let mut state = self.lock();
-        let at = state.first() + state.read as u64 - 1;
-        let (generation, old) = state.attach();
-        drop(state);
-        wake(old);
-        EventReader::new(self.clone(), generation, at)
+        let state = self.lock();
+        let at = state.position();
+        self.attach(state, at)
     }
 
     /// Reads what came after the event with this sequence number (0: from the beginning).
@@ -246,10 +264,19 @@ impl EventBuffer {
         }
         let position = usize::try_from(sequence + 1 - first).map_err(|_| Evicted)?;
         state.rewind(position);
-        let (generation, old) = state.attach();
-        drop(state);
-        wake(old);
-        Ok(EventReader::new(self.clone(), generation, sequence))
+        Ok(self.attach(state, sequence))
+    }
+
+    fn attach(&self, mut state: MutexGuard<'_, State>, at: u64) -> EventReader {
+        let generation = state.attach();
+        self.let_go(state);
+        EventReader::new(self.clone(), generation, at)
+    }
+
+    /// Its reader will not come: what is said from here on may push out what was.
+    pub(crate) fn leave(&self) {
+        self.lock().leave();
+        self.changed();
     }
 
     /// Drops what is older than it is kept for; `true` if nothing is left and no more will come.

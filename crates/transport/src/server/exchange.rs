@@ -62,6 +62,19 @@ pub enum Inbound {
     Terminate(Arc<Session>),
 }
 
+/// What a client has posted, before anything of it is handed over.
+#[derive(Debug)]
+pub struct Posted<'a> {
+    /// Who sent it.
+    pub principal: &'a Principal,
+    /// Address of the client, if it is known.
+    pub client: Option<IpAddr>,
+    /// Id of the request, if it is one and no batch.
+    pub id: Option<&'a RequestId>,
+    /// How many requests and notifications it holds: one, or those of a batch. Never zero.
+    pub messages: usize,
+}
+
 /// The code that answers exchanges: a gateway, or an MCP server.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one exchange.
@@ -69,6 +82,17 @@ pub trait Handler: Send + Sync + 'static {
     /// In a session the future is run to its end even when the client leaves, since leaving is not
     /// cancelling; outside of one (2026-07-28) it is dropped then, since leaving is.
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer>;
+
+    /// Whether more messages may come from a client now. It is asked once for each POST with a request or a
+    /// notification, before a session is looked for, and not for what clients answer. A batch comes in whole or
+    /// not at all. Everything may, unless it says otherwise.
+    ///
+    /// # Errors
+    /// The answer to the POST, also over HTTP+SSE: nothing of it is handed over.
+    fn admits(&self, posted: &Posted<'_>) -> Result<(), Answer> {
+        let _ = posted;
+        Ok(())
+    }
 
     /// Which clients its endpoint of Streamable HTTP takes, of those that the server takes. Others are
     /// told what there is (protocol notes 1.2), and get no further. All of them, unless it says
@@ -84,7 +108,28 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
-    /// A session has ended, for whatever reason; called once for each that was opened.
+    /// A node that held a session is gone; this one has its record now and is asked to go on with it. `true`: it
+    /// goes on here. `false`: it has ended, nothing is kept of it, and its end is not told.
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
+        let _ = session;
+        Box::pin(std::future::ready(false))
+    }
+
+    /// Whether a session that is held here ([`Negotiated::held`](super::Negotiated::held)) could be
+    /// [adopted](Self::adopt) by another node now, when this one shuts down. If not, it ends.
+    fn can_hand_over(&self, session: &Session) -> bool {
+        let _ = session;
+        false
+    }
+
+    /// The standalone stream of a session that any node serves has been opened on another one: the one here is to
+    /// end, as it would if it had been opened here again.
+    fn listened_elsewhere(&self, session: &Session) {
+        let _ = session;
+    }
+
+    /// A session has ended, for whatever reason; called once for each that was opened or adopted, or taken up
+    /// from its record.
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         let _ = (session, why);
         Box::pin(std::future::ready(()))

@@ -5,12 +5,13 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 use super::conversation::Conversation;
 use super::event_buffer::EventBuffer;
+use super::event_log::LogWriter;
 
 /// Bytes of messages that streams keep together.
 pub(crate) const MAX_HISTORY: usize = 256 << 20;
@@ -33,6 +34,8 @@ struct Shared {
     /// There is.
     over: Notify,
     kept: Mutex<Kept>,
+    /// Where the same is written for other nodes.
+    log: OnceLock<LogWriter>,
 }
 
 #[derive(Default)]
@@ -50,8 +53,19 @@ impl History {
                 due: AtomicUsize::new(limit),
                 over: Notify::new(),
                 kept: Mutex::default(),
+                log: OnceLock::new(),
             }),
         }
+    }
+
+    /// Has streams that begin from now on written to this log too. Only the first call counts.
+    pub(crate) fn log_to(&self, writer: LogWriter) -> bool {
+        self.shared.log.set(writer).is_ok()
+    }
+
+    /// Where streams are written for other nodes, if they are.
+    pub(super) fn log(&self) -> Option<&LogWriter> {
+        self.shared.log.get()
     }
 
     /// Bytes that are kept now.

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use thinpipe_proto::classify::{self, Class, Served};
 use thinpipe_proto::header::{Accept, MediaType, PARAM_PREFIX, SESSION_ID};
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
-use thinpipe_proto::session::Principal;
+use thinpipe_proto::session::{Principal, SessionId};
 
 use crate::body::Body;
 use crate::server::exchange::{Answer, Content};
@@ -45,8 +45,17 @@ pub(crate) enum Step {
     Bodiless(Class),
     /// HTTP+SSE: GET.
     OpenStream(Arc<SseMount>),
-    /// HTTP+SSE: POST to a session whose stream is open; the body has to be read.
-    PostToStream(Arc<SseMount>, StreamSession),
+    /// HTTP+SSE: POST to a session; the body has to be read.
+    PostToStream(Arc<SseMount>, Posted),
+}
+
+/// The stream that a client of HTTP+SSE posts to.
+#[derive(Debug)]
+pub(crate) enum Posted {
+    /// It is open here.
+    Here(StreamSession),
+    /// It may be open on another node.
+    Elsewhere(SessionId),
 }
 
 /// What is known without the body.
@@ -97,8 +106,10 @@ pub(crate) fn refuse_new_work(
 }
 
 fn has_calls(shared: &Shared, admitted: &Admitted, head: &RequestHead) -> bool {
-    if let Step::PostToStream(_, of) = &admitted.step {
-        return of.session.in_flight() > 0;
+    match &admitted.step {
+        Step::PostToStream(_, Posted::Here(of)) => return of.session.in_flight() > 0,
+        Step::PostToStream(_, Posted::Elsewhere(_)) => return false,
+        Step::OpenStream(_) | Step::ReadBody | Step::Bodiless(_) => {}
     }
     let Some(id) = head.headers.get(SESSION_ID) else {
         return false;
@@ -114,7 +125,6 @@ fn new_work(
     head: &RequestHead,
     body: &Bytes,
 ) -> Option<Answer> {
-    let is_request = |message: &Message| message.kind() == Kind::Request;
     let class = match &admitted.step {
         Step::Bodiless(class) => class.clone(),
         Step::OpenStream(_) => return Some(shutting_down(None)),
@@ -129,11 +139,16 @@ fn new_work(
             classify::classify_post(payload, &head.headers, served).ok()?
         }
     };
-    match &class {
+    new_work_of(&class, &admitted.endpoint)
+}
+
+/// The refusal of a request, if it would begin something.
+pub(crate) fn new_work_of(class: &Class, endpoint: &Endpoint) -> Option<Answer> {
+    let is_request = |message: &Message| message.kind() == Kind::Request;
+    match class {
         // It goes on with what has begun.
         Class::Stateless(message)
-            if message.param("requestState").is_some()
-                && admitted.endpoint.handler.awaits_clients() =>
+            if message.param("requestState").is_some() && endpoint.handler.awaits_clients() =>
         {
             None
         }

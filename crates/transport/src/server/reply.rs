@@ -44,7 +44,6 @@ pub(crate) enum ReplyBody {
 
 /// What a running reply holds on to, for as long as it runs.
 #[derive(Debug, Default)]
-#[expect(dead_code, reason = "guards: what matters is when they are dropped")]
 pub(crate) struct Holds {
     /// Its place among the requests; given back when an event stream begins.
     pub(crate) request: Option<Permit>,
@@ -169,6 +168,11 @@ impl Reply {
         );
     }
 
+    /// What the body is.
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
     /// Length of the body, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match &self.body {
@@ -232,6 +236,17 @@ impl Running {
             holds,
             _stream: stream,
         }
+    }
+
+    /// Without comments: whoever passes it on to the client keeps that connection alive.
+    pub(crate) fn without_keep_alive(mut self: Box<Self>) -> Box<Self> {
+        self.is_events = false;
+        self
+    }
+
+    /// As [`BodyStream::at_boundary`].
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.at_boundary())
     }
 
     /// As [`BodyStream::poll_fill`], with keep-alive comments and shutdown joined in.

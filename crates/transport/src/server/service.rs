@@ -188,7 +188,7 @@ where
 }
 
 /// The reply; when the time for draining is over, an error in its place.
-async fn in_time(shared: &Shared, mut answering: Answering) -> Reply {
+pub(crate) async fn in_time(shared: &Shared, mut answering: Answering) -> Reply {
     tokio::select! {
         // Cancel-safe: it is only borrowed, and goes on below.
         reply = &mut answering => return reply,

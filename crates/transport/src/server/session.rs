@@ -14,6 +14,7 @@ use thinpipe_store::{SessionRecord, StoreError, Version};
 use tokio_util::sync::CancellationToken;
 
 pub use manager::{SessionLimits, SessionManager, SessionStats};
+pub(crate) use ownership::{Located, Seeker};
 pub use slot::SessionSlot;
 
 use crate::io::now;
@@ -23,8 +24,10 @@ use crate::server::history::History;
 use stream::SessionStream;
 
 mod manager;
+mod ownership;
 mod slot;
 pub(crate) mod stream;
+mod sweeping;
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,9 @@ pub enum SessionEnd {
     ShutDown,
     /// The stream of a session of HTTP+SSE is gone, and the session with it.
     Disconnected,
+    /// Only this process has let go of it. It lives on in the store, for other nodes and for whoever comes back:
+    /// what is kept of it here goes, and nobody else is told.
+    Forgotten,
 }
 
 /// Why a session cannot be had.
@@ -161,6 +167,17 @@ impl Session {
         self.stream.as_deref()
     }
 
+    /// Who answers in it.
+    pub(crate) fn handler(&self) -> &Arc<dyn Handler> {
+        &self.owner
+    }
+
+    /// Whether it lives in one process, of several that use its store.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        lock(&self.record).0.owner.is_some()
+    }
+
     /// What streams of all sessions keep.
     pub(crate) fn history(&self) -> &History {
         &self.history
@@ -240,13 +257,16 @@ impl Session {
         running.iter().map(|running| running.id.clone()).collect()
     }
 
-    /// Remembers that the client has cancelled a request: nobody waits for its answer any more. Does nothing if it
-    /// is not running.
-    pub fn note_cancelled(&self, id: &RequestId) {
+    /// Remembers that the client has cancelled a request: nobody waits for its answer any more. `false`: it is not
+    /// running here. Requests of a session that any node serves may run on another one
+    /// ([`SessionManager::note_cancelled`]).
+    pub fn note_cancelled(&self, id: &RequestId) -> bool {
         let mut running = lock(&self.in_flight);
-        if let Some(running) = running.iter_mut().find(|running| running.id == *id) {
+        let running = running.iter_mut().find(|running| running.id == *id);
+        running.is_some_and(|running| {
             running.is_cancelled = true;
-        }
+            true
+        })
     }
 
     /// Whether this request is running and its client has cancelled it, as far as
@@ -365,6 +385,10 @@ pub struct Negotiated {
     pub initialize_params: Bytes,
     /// What the handler stores with the session, for whoever goes on with it elsewhere; may be empty.
     pub attachment: Bytes,
+    /// The session lives in this process: its handler keeps what cannot be had from the record (a conversation,
+    /// a child process). Of several nodes that use one store, the others send what comes for it here. `false`:
+    /// whatever node is asked goes on with it.
+    pub held: bool,
 }
 
 impl fmt::Debug for Negotiated {

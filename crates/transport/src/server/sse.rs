@@ -30,7 +30,7 @@ mod writer;
 
 pub use config::{EventCapacity, Heartbeat, InvalidSetting, PublicBase, SseConfig};
 
-pub(crate) use admit::admit;
+pub(crate) use admit::{admit, not_up_yet};
 pub(crate) use open::open;
 pub(crate) use post::post;
 

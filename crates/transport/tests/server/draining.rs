@@ -322,6 +322,7 @@ async fn c22_hanging_upstreams_do_not_hold_up_the_end() {
             revision: Revision::NEWEST_LEGACY,
             initialize_params: "{}".into(),
             attachment: Bytes::new(),
+            held: false,
         };
         let opened = slot.await.expect("there is room").open(negotiated).await;
         opened.expect("memory does not fail");

@@ -10,6 +10,7 @@ mod ladder;
 mod lifetime;
 mod limits;
 mod migration;
+mod nodes;
 mod sessions;
 mod sse;
 mod store;

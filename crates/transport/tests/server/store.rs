@@ -299,6 +299,7 @@ async fn b6_a_full_table_is_looked_through_once_a_second() {
             revision: Revision::NEWEST_LEGACY,
             initialize_params: "{}".into(),
             attachment: Bytes::new(),
+            held: false,
         });
         opened.await.expect("memory does not fail");
     }

@@ -37,6 +37,14 @@ pub(crate) struct Sample {
     /// DELETE is answered 405.
     pub(crate) keeps_sessions: AtomicBool,
     pub(crate) streams: Mutex<Vec<mpsc::Sender<Bytes>>>,
+    /// Sessions live in one process.
+    pub(crate) holds: AtomicBool,
+    /// Sessions of nodes that are gone go on here.
+    pub(crate) adopts: AtomicBool,
+    /// How many were asked for.
+    pub(crate) adopted: AtomicUsize,
+    /// Sessions were opened on another node for listening.
+    pub(crate) outlistened: AtomicUsize,
 }
 
 impl Sample {
@@ -62,6 +70,7 @@ impl Sample {
                     revision,
                     initialize_params,
                     attachment: Bytes::from_static(b"the handler's own"),
+                    held: self.holds.load(Ordering::SeqCst),
                 });
                 let session = match opened.await {
                     Ok(session) => session,
@@ -158,6 +167,19 @@ impl Sample {
 impl Handler for Sample {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         Box::pin(self.answer(exchange))
+    }
+
+    fn adopt(self: Arc<Self>, _: Arc<Session>) -> BoxFuture<bool> {
+        self.adopted.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(self.adopts.load(Ordering::SeqCst)))
+    }
+
+    fn can_hand_over(&self, _: &Session) -> bool {
+        self.adopts.load(Ordering::SeqCst)
+    }
+
+    fn listened_elsewhere(&self, _: &Session) {
+        self.outlistened.fetch_add(1, Ordering::SeqCst);
     }
 
     fn session_ended(self: Arc<Self>, _: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

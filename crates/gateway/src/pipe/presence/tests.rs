@@ -152,7 +152,7 @@ async fn r229_a_client_that_comes_back_keeps_its_call() {
     drop(ask(&attachment).await);
     tokio::time::sleep(RETENTION / 2).await;
     let last = EventId::from_bytes(Bytes::from_static(b"1-0")).unwrap();
-    let resumed = conversation.listen(Some(&last)).expect("it is kept");
+    let resumed = conversation.listen(Some(&last)).await.expect("it is kept");
     let presence = attachment.watched(Watched::Resumed);
     let resumed = Draining::of(None, "u".into())
         .watched(presence)

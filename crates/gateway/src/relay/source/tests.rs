@@ -130,6 +130,7 @@ async fn session() -> Arc<Session> {
         revision: Revision::NEWEST_LEGACY,
         initialize_params: Bytes::new(),
         attachment: Bytes::new(),
+        held: false,
     };
     let slot = slot.await.expect("there is room");
     slot.open(negotiated).await.expect("memory does not fail")

@@ -30,7 +30,7 @@ sessions = "pooled"
 list_ttl = "9s"
 log_level = "notice"
 seal_state = true
-session_pool = { max = 2, total = 11, idle = "3s", wait = "4s", roots = true }
+session_pool = { max = 2, total = 11, idle = "3s", wait = "4s", clients = 5, roots = true }
 parked = { per_principal = 5, max = 6, age = "7s" }
 cache = { enabled = true, max_entries = 8, max_bytes = "9 KiB" }
 "#;
@@ -43,6 +43,7 @@ cache = { enabled = true, max_entries = 8, max_bytes = "9 KiB" }
             total: 11,
             idle: seconds(3),
             wait: seconds(4),
+            clients: 5,
             roots: true,
         },
         parked: ParkedConfig {
@@ -97,6 +98,8 @@ fn either_side_can_be_pinned() {
             "era = \"modern\"",
             "era = \"legacy\"",
             "clients = \"legacy\"",
+            "clients = \"legacy\"\nsessions = \"pooled\"",
+            "resume = \"log\"",
             "clients = \"modern\"",
             "mrtr = \"off\"",
             "sessions = \"per_client\"",
@@ -203,9 +206,21 @@ fn what_means_nothing_beside_the_rest_is_refused() {
         ),
         (
             "clients = \"legacy\"",
-            "sessions = \"pooled\"",
-            "sessions",
-            "clients that have sessions have one each at a URL, and `clients` lets no others in",
+            "session_pool = { max = 2 }",
+            "session_pool",
+            "clients that have sessions share none, and `clients` lets no others in",
+        ),
+        (
+            "clients = \"legacy\"\nsessions = \"pooled\"",
+            "session_pool = { wait = \"2s\" }",
+            "session_pool.wait",
+            "no client that has sessions waits for one, and `clients` lets no others in",
+        ),
+        (
+            "",
+            "session_pool = { clients = 2 }",
+            "session_pool.clients",
+            "only with `sessions = \"pooled\"` or `\"shared\"` several clients have one session",
         ),
         (
             "",

@@ -99,6 +99,7 @@ fn i5_the_reference_gives_the_real_defaults() {
     };
     let at_url = effective(ONE);
     let by_command = effective("[[upstreams]]\ncommand = \"npx\"\n");
+    let pooled = effective(&format!("{ONE}sessions = \"pooled\"\n"));
     let mut compared = 0;
     for (key, cell) in documented() {
         let Some(default) = cell
@@ -112,6 +113,8 @@ fn i5_the_reference_gives_the_real_defaults() {
         }
         // What only servers on stdio have stands in theirs.
         let value = lookup(&at_url, &key).or_else(|| lookup(&by_command, &key));
+        // What only clients that share have, where they do.
+        let value = value.or_else(|| lookup(&pooled, &key));
         let value = value.unwrap_or_else(|| panic!("{key} has no default"));
         assert_eq!(default, value.to_string(), "default of {key}");
         compared += 1;

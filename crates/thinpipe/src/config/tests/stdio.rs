@@ -3,6 +3,7 @@
 use thinpipe_gateway::{ChildUpstream, Reached, Sharing};
 use thinpipe_proto::revision::Binding;
 
+use super::bridge::only;
 use super::messages::{upstream_says, wrong};
 use super::*;
 
@@ -172,6 +173,18 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
             &format!("era = \"http+sse\"\n{line}"),
             &message,
             "remove it",
+        );
+    }
+    // The gateway's own log is for servers of every kind.
+    for server in [
+        "url = \"http://h/sse\"\nera = \"http+sse\"",
+        "command = \"npx\"",
+    ] {
+        let text = format!("[[upstreams]]\n{server}\nresume = \"log\"\n");
+        assert_eq!(
+            only(&text).resume,
+            thinpipe_gateway::Resume::Log,
+            "{server}"
         );
     }
     wrong(

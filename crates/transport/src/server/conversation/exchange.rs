@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::StreamId;
-use thinpipe_proto::sse;
 use tokio::sync::oneshot;
 
 use super::{Conversation, ConversationConfig, Only};
 use crate::server::event_buffer::{
-    Closed, EventBuffer, EventBufferConfig, EventReader, NotPushed, event_id,
+    Closed, EventBuffer, EventBufferConfig, EventReader, NotPushed, Priming,
 };
 use crate::server::exchange::Answer;
 
@@ -37,6 +36,16 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// That of a request whose node is gone.
+    pub(super) fn restored(request: RequestId, buffer: EventBuffer) -> Self {
+        Self {
+            request,
+            buffer,
+            first: Mutex::new(None),
+            streaming: AtomicBool::new(true),
+        }
+    }
+
     pub(super) fn id(&self) -> StreamId {
         self.buffer.stream()
     }
@@ -150,12 +159,7 @@ impl Outlet {
             retention: Duration::ZERO,
             ..config.buffer
         };
-        let (stream, inlet) = pair(
-            request,
-            EventBuffer::new(buffer, StreamId(1)),
-            config,
-            false,
-        );
+        let (stream, inlet) = pair(request, EventBuffer::new(buffer, StreamId(1)), config, None);
         (Self::new(stream, None), inlet)
     }
 
@@ -188,7 +192,7 @@ impl Outlet {
             To::Own(stream, _) => match stream.begin(First::Response(message.clone())) {
                 Begun::Now => Ok(()),
                 Begun::Unheard => Err(Closed),
-                Begun::Before => stream.buffer.push(message).await,
+                Begun::Before => stream.buffer.finish(message).await,
             },
             To::Shared(shared) => shared.respond(message).await,
         };
@@ -266,7 +270,8 @@ pub struct Inlet {
     /// Where questions are asked that nobody has read here.
     conversation: Option<Arc<Conversation>>,
     commit_after: Duration,
-    primes: bool,
+    /// Its events have a priming one before them, with this `retry`.
+    primes: Option<Option<Duration>>,
 }
 
 impl Inlet {
@@ -298,8 +303,8 @@ impl Inlet {
         let stream = self.stream.take()?;
         let buffer = stream.buffer().clone();
         let mut reader = buffer.reader();
-        if self.primes {
-            reader = primed(reader, buffer.stream());
+        if let Some(retry) = self.primes {
+            reader = reader.primed(Priming { id: None, retry });
         }
         if !buffer.keeps() {
             let conversation = self.conversation.take();
@@ -336,8 +341,7 @@ impl Drop for Inlet {
             return;
         };
         if stream.buffer().keeps() {
-            // Its reader has come and gone: what is said from here on may push out what was.
-            drop(stream.buffer().reader());
+            stream.buffer().leave();
         } else {
             leave(stream.buffer(), self.conversation.as_deref());
         }
@@ -352,20 +356,12 @@ fn leave(buffer: &EventBuffer, conversation: Option<&Conversation>) {
     }
 }
 
-/// The same, with an event before it that has no data and says where the stream stands (2025-11-25).
-pub(super) fn primed(reader: EventReader, stream: StreamId) -> EventReader {
-    let id = event_id(stream, reader.position());
-    let mut event = BytesMut::new();
-    sse::encode(&mut event, None, Some(id.as_bytes()), None, Some(b""));
-    reader.with_prefix(event.freeze())
-}
-
 /// Both ends of the answer to a request, over this buffer.
 pub(super) fn pair(
     request: &RequestId,
     buffer: EventBuffer,
     config: &ConversationConfig,
-    primes: bool,
+    primes: Option<Option<Duration>>,
 ) -> (Arc<Stream>, Inlet) {
     let (sender, first) = oneshot::channel();
     let stream = Arc::new(Stream {
@@ -401,7 +397,7 @@ pub(super) fn over(request: &RequestId, only: &Only) -> (Outlet, Inlet) {
         stream: None,
         conversation: None,
         commit_after: Duration::ZERO,
-        primes: false,
+        primes: None,
     };
     (outlet, inlet)
 }

@@ -102,7 +102,7 @@ async fn a_cancelled_request_gets_an_empty_stream() {
 #[tokio::test]
 async fn b20_a_message_goes_on_exactly_one_stream() {
     let conversation = plain();
-    let mut alone = stream_of(conversation.listen(None).unwrap());
+    let mut alone = stream_of(conversation.listen(None).await.unwrap());
     let (outlet, inlet) = conversation.begin(&id(1));
     let about = notice("notifications/message");
     assert_eq!(
@@ -141,7 +141,7 @@ async fn without_a_stream_questions_wait_and_notices_are_kept_once() {
     let (outlet, inlet) = conversation.begin(&id(5));
     outlet.respond("{}".into()).await.unwrap();
     assert_eq!(rest(stream_of(inlet.answer().await)).await.len(), 2);
-    let mut alone = stream_of(conversation.listen(None).unwrap());
+    let mut alone = stream_of(conversation.listen(None).await.unwrap());
     assert_eq!(next(&mut alone).await.len(), 1, "three changes are one");
     drop(alone);
 
@@ -163,7 +163,7 @@ async fn t5_a_storm_of_changes_costs_one_slot_a_uri() {
     for conversation in [plain(), resumable()] {
         // Those that wait for a stream, and those that wait on it.
         conversation.try_say(&updated(0), None).unwrap();
-        let mut alone = stream_of(conversation.listen(None).unwrap());
+        let mut alone = stream_of(conversation.listen(None).await.unwrap());
         for n in (0..1_000).chain(0..1_000) {
             let said = conversation.try_say(&updated(n), None);
             assert_eq!(said, Ok(Said::Delivered));
@@ -239,7 +239,7 @@ async fn a_question_finds_a_stream_that_is_read() {
 #[tokio::test(start_paused = true)]
 async fn b8_answers_are_correlated() {
     let conversation = plain();
-    let mut alone = stream_of(conversation.listen(None).unwrap());
+    let mut alone = stream_of(conversation.listen(None).await.unwrap());
     let wait = Duration::from_secs(5);
     let answer = message(r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[]}}"#);
     let asking = conversation.ask("roots/list", b"{}", None, wait);
@@ -283,7 +283,7 @@ async fn b8_a_question_whose_asker_is_dropped_is_taken_back() {
     for _ in 0..100 {
         drop(ask(None));
     }
-    let mut alone = stream_of(conversation.listen(None).unwrap());
+    let mut alone = stream_of(conversation.listen(None).await.unwrap());
     assert_eq!(conversation.say(&question(7), None).await, Said::Delivered);
     assert!(
         next(&mut alone).await[0].contains("roots/list"),
@@ -350,20 +350,22 @@ async fn r113_streams_are_resumed_each_by_itself() {
     outlet.notify("2".into()).await.unwrap();
     outlet.respond("3".into()).await.unwrap();
 
-    let resume = |text: &str| {
+    let resume = async |text: &str| {
         let id = EventId::from_bytes(Bytes::copy_from_slice(text.as_bytes())).unwrap();
-        conversation.listen(Some(&id))
+        conversation.listen(Some(&id)).await
     };
-    assert_eq!(rest(stream_of(resume("1-1").unwrap())).await, ["2", "3"]);
-    assert_eq!(resume("1-3").unwrap().status, StatusCode::NO_CONTENT);
+    let resumed = resume("1-1").await.unwrap();
+    assert_eq!(rest(stream_of(resumed)).await, ["2", "3"]);
+    let finished = resume("1-3").await.unwrap();
+    assert_eq!(finished.status, StatusCode::NO_CONTENT);
     for unknown in ["1-4", "2-0", "0-1", "x", "1-01"] {
         assert_eq!(
-            resume(unknown).unwrap_err(),
+            resume(unknown).await.unwrap_err(),
             ListenError::UnknownEvent,
             "{unknown}"
         );
     }
-    let mut alone = stream_of(resume("0-0").unwrap());
+    let mut alone = stream_of(resume("0-0").await.unwrap());
     conversation.say(&question(1), None).await;
     assert_eq!(next(&mut alone).await, [""; 0]);
     assert!(next(&mut alone).await[0].contains("roots/list"));
@@ -378,10 +380,10 @@ async fn r114_finished_streams_are_forgotten() {
     outlet.respond("2".into()).await.unwrap();
     drop(inlet);
     let last = EventId::from_bytes("1-1".into()).unwrap();
-    assert!(conversation.listen(Some(&last)).is_ok());
+    assert!(conversation.listen(Some(&last)).await.is_ok());
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(
-        conversation.listen(Some(&last)).unwrap_err(),
+        conversation.listen(Some(&last)).await.unwrap_err(),
         ListenError::UnknownEvent
     );
 }
@@ -390,17 +392,17 @@ async fn r114_finished_streams_are_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn r111_standalone_streams_replace_each_other_three_times() {
     let conversation = plain();
-    let mut open = vec![stream_of(conversation.listen(None).unwrap())];
+    let mut open = vec![stream_of(conversation.listen(None).await.unwrap())];
     for _ in 0..3 {
-        open.push(stream_of(conversation.listen(None).unwrap()));
+        open.push(stream_of(conversation.listen(None).await.unwrap()));
         assert!(rest(open.remove(0)).await.is_empty());
     }
     assert_eq!(
-        conversation.listen(None).unwrap_err(),
+        conversation.listen(None).await.unwrap_err(),
         ListenError::Contended
     );
     tokio::time::advance(Duration::from_secs(10)).await;
-    conversation.listen(None).unwrap();
+    conversation.listen(None).await.unwrap();
 }
 
 /// A10, protocol notes 5.9 (21): over HTTP+SSE all is on the one stream, in order.
@@ -463,14 +465,14 @@ async fn a_full_stream_is_told_of_at_once() {
 #[tokio::test]
 async fn c26_a_stream_that_is_taken_away_loses_nothing() {
     let conversation = plain();
-    let mut first = stream_of(conversation.listen(None).unwrap());
+    let mut first = stream_of(conversation.listen(None).await.unwrap());
     conversation.say(&question(1), None).await;
     next(&mut first).await;
     conversation.say(&question(2), None).await;
     conversation.end_standalone();
     assert_eq!(rest(first).await, Vec::<String>::new());
     assert_eq!(conversation.say(&question(3), None).await, Said::Held);
-    let mut second = stream_of(conversation.listen(None).unwrap());
+    let mut second = stream_of(conversation.listen(None).await.unwrap());
     let asked = next(&mut second).await;
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert!(asked[0].contains(r#""id":2"#) && asked[1].contains(r#""id":3"#));

@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 
 use http::StatusCode;
 
+use super::Prepared;
 use crate::body::{Body, BoxFuture};
 use crate::server::exchange::Answer;
 use crate::server::reply::{Holds, Reply};
-use crate::server::session::SessionEnd;
+use crate::server::session::{Session, SessionEnd};
 use crate::server::{Shared, ladder};
 
 /// A request on its way to its answer.
@@ -20,6 +21,8 @@ use crate::server::{Shared, ladder};
 pub(crate) struct Answering {
     shared: Arc<Shared>,
     future: Option<BoxFuture<Answer>>,
+    /// Another node is asked first. It may turn out that the answer is given here.
+    elsewhere: Option<BoxFuture<Result<Answer, Box<Prepared>>>>,
     holds: Holds,
     runs_on: bool,
 }
@@ -35,8 +38,48 @@ impl Answering {
         Self {
             shared: Arc::clone(shared),
             future: Some(future),
+            elsewhere: None,
             holds,
             runs_on: false,
+        }
+    }
+
+    /// An answer of another node, or of this one if that is dead. When its client leaves, the other node is told
+    /// so, and does as it would for a client of its own.
+    pub(crate) fn elsewhere(
+        shared: &Arc<Shared>,
+        asking: BoxFuture<Result<Answer, Box<Prepared>>>,
+        holds: Holds,
+    ) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            future: None,
+            elsewhere: Some(asking),
+            holds,
+            runs_on: false,
+        }
+    }
+
+    /// `Ready` with an answer of another node, or when it has turned out that it is given here.
+    fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+        let Some(asking) = &mut self.elsewhere else {
+            return Poll::Ready(None);
+        };
+        let asked = match asking.as_mut().poll(cx) {
+            Poll::Ready(asked) => asked,
+            Poll::Pending if self.shared.is_forced() => Ok(self.holds.cut_off()),
+            Poll::Pending => return Poll::Pending,
+        };
+        self.elsewhere = None;
+        match asked {
+            Ok(answer) => Poll::Ready(Some(answer)),
+            Err(prepared) => {
+                self.holds.activity = prepared.session.as_ref().map(Session::enter);
+                self.holds.running = prepared.running;
+                self.runs_on = prepared.runs_on;
+                self.future = Some(prepared.future);
+                Poll::Ready(None)
+            }
         }
     }
 
@@ -52,6 +95,10 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         let this = &mut *self;
+        if let Some(answer) = std::task::ready!(this.poll_elsewhere(cx)) {
+            let holds = std::mem::take(&mut this.holds);
+            return Poll::Ready(Reply::new(&this.shared, answer, holds));
+        }
         let answer = match &mut this.future {
             Some(future) => match future.as_mut().poll(cx) {
                 Poll::Ready(answer) => answer,

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use thinpipe_proto::classify::Class;
 use thinpipe_proto::header::SESSION_ID;
 use thinpipe_proto::rpc::{RequestId, code};
-use thinpipe_proto::session::SessionId;
+use thinpipe_proto::session::{NodeId, SessionId};
 
 use super::Envelope;
 use crate::server::Shared;
 use crate::server::exchange::Answer;
 use crate::server::ladder;
-use crate::server::session::{Session, SessionError};
+use crate::server::session::{Located, Seeker, Session, SessionError};
 
 pub(super) fn live_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<Session>> {
     let id = ladder::only(&envelope.headers, &SESSION_ID)?;
@@ -23,49 +24,56 @@ pub(super) fn live_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<S
         .live(id.as_bytes(), &envelope.principal, name)
 }
 
-/// The session of a message; `None`: it names none, and may.
-pub(super) async fn session_of(
+/// Where a request is answered.
+pub(super) enum Place {
+    /// Here, in this session; `None`: it names none, and may.
+    Here(Option<Arc<Session>>),
+    Elsewhere(NodeId),
+}
+
+/// Where the session of a request is.
+pub(super) async fn place_of(
     shared: &Arc<Shared>,
     envelope: &Envelope,
-    id: Option<&RequestId>,
-) -> Result<Option<Arc<Session>>, Answer> {
-    match named(shared, envelope, id).await {
-        None if shared.config.allow_sessionless => Ok(None),
-        None => {
-            let text = "Mcp-Session-Id is missing; send initialize first";
-            Err(no_session_named(id, text))
-        }
-        Some(found) => found.map(Some),
+    class: &Class,
+) -> Result<Place, Answer> {
+    let id = match class {
+        Class::Message(message) => message.id(),
+        _ => None,
+    };
+    let located = match header_id(&envelope.headers) {
+        None => return unnamed(shared, envelope, class, id),
+        Some(Err(())) => Located::Nowhere,
+        Some(Ok(session)) => locate(shared, envelope, &session, None).await?,
+    };
+    match located {
+        Located::Here(session) => Ok(Place::Here(Some(session))),
+        Located::Elsewhere(node) if !envelope.is_tunnelled => Ok(Place::Elsewhere(node)),
+        Located::Elsewhere(_) | Located::Nowhere => Err(unknown_session(id)),
     }
 }
 
-pub(super) async fn required_session(
-    shared: &Arc<Shared>,
+/// A request that names no session.
+fn unnamed(
+    shared: &Shared,
     envelope: &Envelope,
-) -> Result<Arc<Session>, Answer> {
-    let found = named(shared, envelope, None).await;
-    found.unwrap_or_else(|| {
+    class: &Class,
+    id: Option<&RequestId>,
+) -> Result<Place, Answer> {
+    if matches!(class, Class::Listen | Class::Terminate) {
         let mut text = "Mcp-Session-Id is missing".to_owned();
         if let Some(path) = ladder::paths::event_stream(shared, &envelope.endpoint) {
             // A client of HTTP+SSE begins with a GET, and was given the wrong address.
             text.push_str("; HTTP+SSE is at ");
             text.push_str(&path);
         }
-        Err(no_session_named(None, &text))
-    })
-}
-
-/// The session that the header names; `None`: it names none.
-async fn named(
-    shared: &Arc<Shared>,
-    envelope: &Envelope,
-    id: Option<&RequestId>,
-) -> Option<Result<Arc<Session>, Answer>> {
-    let found = match header_id(&envelope.headers)? {
-        Ok(session) => find(shared, envelope, &session).await,
-        Err(()) => Ok(None),
-    };
-    Some(found.and_then(|session| session.ok_or_else(|| unknown_session(id))))
+        return Err(no_session_named(None, &text));
+    }
+    if shared.config.allow_sessionless {
+        return Ok(Place::Here(None));
+    }
+    let text = "Mcp-Session-Id is missing; send initialize first";
+    Err(no_session_named(id, text))
 }
 
 fn no_session_named(id: Option<&RequestId>, text: &str) -> Answer {
@@ -73,17 +81,24 @@ fn no_session_named(id: Option<&RequestId>, text: &str) -> Answer {
     Answer::error(status, id, code::SERVER_ERROR, text, Some(data))
 }
 
-pub(super) async fn find(
+/// Where a session is. One that belonged to `dead` is taken over.
+pub(super) async fn locate(
     shared: &Arc<Shared>,
     envelope: &Envelope,
     id: &SessionId,
-) -> Result<Option<Arc<Session>>, Answer> {
-    let endpoint = &envelope.endpoint;
-    let found = shared
-        .sessions
-        .find(id, &envelope.principal, &endpoint.name, &endpoint.handler)
-        .await;
-    found.map_err(|error| session_failed(&error, None))
+    dead: Option<&NodeId>,
+) -> Result<Located, Answer> {
+    let located = shared.sessions.locate(id, seeker(envelope), dead).await;
+    located.map_err(|error| session_failed(&error, None))
+}
+
+/// Who looks for a session.
+pub(super) fn seeker(envelope: &Envelope) -> Seeker<'_> {
+    Seeker {
+        principal: &envelope.principal,
+        endpoint: &envelope.endpoint.name,
+        handler: &envelope.endpoint.handler,
+    }
 }
 
 /// The session id in the header: `Err` if it cannot be one of ours (repeated, malformed).

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 
-use super::{EventBuffer, Shared, event_id};
+use super::logged::Progress;
+use super::{EventBuffer, Shared};
 use crate::body::{BodyError, BodyStream, Filled};
 
 /// Bytes that one poll of a reader appends before others have their turn.
@@ -19,6 +22,8 @@ pub struct EventReader {
     generation: u64,
     /// Sequence number of the last event that was read.
     at: u64,
+    /// Comes before everything else, once there is an id for it.
+    priming: Option<Priming>,
     /// Encoded and not handed out yet: what comes before the first message, the rest of a large one.
     pending: Bytes,
     /// `pending` begins inside an event.
@@ -27,12 +32,22 @@ pub struct EventReader {
     on_end: Option<Box<dyn FnOnce() + Send>>,
 }
 
+/// An event without data that says where a stream stands (2025-11-25).
+#[derive(Debug)]
+pub(crate) struct Priming {
+    /// The id that the client has named; `None`: that of the last event that was read.
+    pub(crate) id: Option<EventId>,
+    /// How long a client waits that was cut off.
+    pub(crate) retry: Option<Duration>,
+}
+
 impl EventReader {
     pub(super) fn new(buffer: EventBuffer, generation: u64, at: u64) -> Self {
         Self {
             buffer,
             generation,
             at,
+            priming: None,
             pending: Bytes::new(),
             is_inside: false,
             on_end: None,
@@ -43,6 +58,13 @@ impl EventReader {
     #[must_use]
     pub fn with_prefix(mut self, prefix: Bytes) -> Self {
         self.pending = prefix;
+        self
+    }
+
+    /// The same, with an event before it that has no data and says where the stream stands.
+    #[must_use]
+    pub(crate) fn primed(mut self, priming: Priming) -> Self {
+        self.priming = Some(priming);
         self
     }
 
@@ -86,12 +108,28 @@ impl BodyStream for EventReader {
         if state.reader != self.generation {
             return Poll::Ready(Ok(Filled::End));
         }
+        if !state.log.may_begin() {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        // The numbers of a stream that another node had before are known only now.
+        self.at = state.position();
         let mut events = BytesMut::new();
+        let event_id = |log: &Progress, at| super::event_id(log.stream_of(*stream, at), at);
+        if let Some(Priming { id: named, retry }) = self.priming.take() {
+            let own = || Bytes::from(event_id(&state.log, self.at));
+            let id = named.map_or_else(own, |named| named.as_bytes().clone());
+            sse::encode(&mut events, None, Some(&id), retry, Some(b""));
+            self.pending = events.freeze();
+            drop(state);
+            self.hand_out(out);
+            return Poll::Ready(Ok(Filled::More));
+        }
         while events.len() < GULP
             && let Some(message) = state.take(config)
         {
             self.at += 1;
-            let id = (!config.retention.is_zero()).then(|| event_id(*stream, self.at));
+            let id = (!config.retention.is_zero()).then(|| event_id(&state.log, self.at));
             let id = id.as_ref().map(String::as_bytes);
             sse::encode(&mut events, Some(b"message"), id, None, Some(&message));
         }
@@ -102,7 +140,7 @@ impl BodyStream for EventReader {
             self.hand_out(out);
             return Poll::Ready(Ok(Filled::More));
         }
-        if state.closed {
+        if state.closed && state.is_read() {
             return Poll::Ready(Ok(Filled::End));
         }
         state.waker = Some(cx.waker().clone());

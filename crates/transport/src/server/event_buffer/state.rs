@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::logged::Progress;
 use super::{EventBufferConfig, MAX_NOTICE_BYTES, MAX_NOTICES};
 use crate::ByteBudget;
 use crate::io::now;
@@ -34,6 +35,8 @@ pub(super) struct State {
     begun: bool,
     pub(super) waker: Option<Waker>,
     pub(super) closed: bool,
+    /// How far the log has come, if there is one.
+    pub(super) log: Progress,
 }
 
 /// How much has not been read.
@@ -61,7 +64,7 @@ impl Waiting {
 }
 
 pub(super) struct Entry {
-    message: Bytes,
+    pub(super) message: Bytes,
     /// Of a change notice.
     key: Option<Arc<str>>,
     at: Instant,
@@ -98,7 +101,7 @@ impl State {
     /// oldest of the rest: its client will be told that they are gone.
     pub(super) fn make_room(&mut self, config: &EventBufferConfig, length: usize) {
         let keeps = !config.retention.is_zero();
-        while (self.read > 0 || (keeps && self.was_left() && !self.entries.is_empty()))
+        while (self.read > 0 || (keeps && self.was_left() && self.may_drop_oldest()))
             && (self.entries.len() >= config.max_events
                 || self.charge.bytes() + length > config.max_bytes)
         {
@@ -123,9 +126,14 @@ impl State {
         self.begun && !self.attached
     }
 
+    /// Whether there is an oldest entry that is not about to be stored.
+    fn may_drop_oldest(&self) -> bool {
+        !self.entries.is_empty() && !self.log.holds(self.first())
+    }
+
     /// Since when the oldest entry is there, if nobody is about to read it.
     pub(super) fn oldest_evictable(&self) -> Option<Instant> {
-        let is_kept = self.read > 0 || self.was_left();
+        let is_kept = self.read > 0 || (self.was_left() && self.may_drop_oldest());
         self.entries.front().filter(|_| is_kept).map(|e| e.at)
     }
 
@@ -138,7 +146,7 @@ impl State {
 
     pub(super) fn evict_old(&mut self, config: &EventBufferConfig) {
         let now = now();
-        while self.read > 0 || !self.attached {
+        while self.read > 0 || (!self.attached && self.may_drop_oldest()) {
             let is_old = self
                 .entries
                 .front()
@@ -147,6 +155,33 @@ impl State {
                 return;
             }
             self.drop_oldest();
+        }
+    }
+
+    /// Takes back what comes after this event, which nobody has read.
+    pub(super) fn truncate(&mut self, newest: u64) {
+        while self.next - 1 > newest
+            && let Some(entry) = self.entries.pop_back()
+        {
+            self.next -= 1;
+            self.charge.subtract(entry.message.len());
+            self.settle(entry.message.len(), entry.key.as_deref(), self.next);
+        }
+    }
+
+    /// Puts an event before all others. It counts as read.
+    pub(super) fn put_back(&mut self, message: Bytes, at: Instant) {
+        self.charge.add(message.len());
+        let key = None;
+        self.entries.push_front(Entry { message, key, at });
+        self.read += 1;
+    }
+
+    /// The numbers of all entries rise by this.
+    pub(super) fn renumber(&mut self, by: u64) {
+        self.next += by;
+        for sequence in self.unread_notices.values_mut() {
+            *sequence += by;
         }
     }
 
@@ -180,16 +215,32 @@ impl State {
         self.entries = entries;
     }
 
-    pub(super) fn attach(&mut self) -> (u64, Option<Waker>) {
+    /// Gives the number of a new reader, in whose place any other is over.
+    pub(super) fn attach(&mut self) -> u64 {
         self.reader += 1;
         self.attached = true;
         self.begun = true;
-        (self.reader, self.waker.take())
+        self.reader
     }
 
-    /// The next message that has not been read.
+    /// Its reader has come and gone.
+    pub(super) fn leave(&mut self) {
+        self.reader += 1;
+        self.attached = false;
+        self.begun = true;
+    }
+
+    /// Sequence number of the last entry that was read.
+    pub(super) fn position(&self) -> u64 {
+        self.first() + self.read as u64 - 1
+    }
+
+    /// The next message that has not been read, if it may be.
     pub(super) fn take(&mut self, config: &EventBufferConfig) -> Option<Bytes> {
-        let sequence = self.first() + self.read as u64;
+        let sequence = self.position() + 1;
+        if sequence > self.log.readable() {
+            return None;
+        }
         let entry = self.entries.get_mut(self.read)?;
         let (message, key) = (entry.message.clone(), entry.key.clone());
         if !config.retention.is_zero() && message.len() > ByteBudget::FREE {
@@ -202,6 +253,11 @@ impl State {
             self.drop_oldest();
         }
         Some(message)
+    }
+
+    /// Whether all there is has been read.
+    pub(super) fn is_read(&self) -> bool {
+        self.read == self.entries.len()
     }
 
     /// Takes out all that has not been read.

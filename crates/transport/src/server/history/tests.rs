@@ -55,6 +55,7 @@ impl Sweeping {
             revision: Revision::V2025_11_25,
             initialize_params: "{}".into(),
             attachment: Bytes::new(),
+            held: false,
         });
         let session = opened.await.unwrap();
         let config = ConversationConfig {
@@ -85,9 +86,9 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     panic!("{what}");
 }
 
-fn resume(conversation: &Conversation, after: &'static str) -> Result<Answer, ListenError> {
+async fn resume(conversation: &Conversation, after: &'static str) -> Result<Answer, ListenError> {
     let id = EventId::from_bytes(Bytes::from_static(after.as_bytes())).unwrap();
-    conversation.listen(Some(&id))
+    conversation.listen(Some(&id)).await
 }
 
 /// B12, R114, T2: what a quiet session keeps goes by the clock, though nobody does anything in it: finished
@@ -129,9 +130,9 @@ async fn b12_the_process_keeps_no_more_than_its_budget() {
     let history = sessions[0].0.history();
     until("room is made", || history.used() <= MAX_HISTORY).await;
     assert!(history.used() > MAX_HISTORY / 10 * 9, "{}", history.used());
-    let refused = resume(&sessions[0].1, "1-0").unwrap_err();
+    let refused = resume(&sessions[0].1, "1-0").await.unwrap_err();
     assert_eq!(refused, ListenError::UnknownEvent);
-    resume(&sessions[43].1, "6-0").unwrap();
+    resume(&sessions[43].1, "6-0").await.unwrap();
 
     // What is there no more counts no more.
     let kept = sessions.pop().unwrap().0;
@@ -160,7 +161,7 @@ async fn a7_sessions_share_no_lock_on_the_way_of_a_message() {
     let delivering = std::thread::spawn(move || {
         let live = sessions.live(found.id().as_bytes(), found.principal(), found.endpoint());
         let question = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.into());
-        let _listening = conversation.listen(None).unwrap();
+        let _listening = poll_once(conversation.listen(None)).unwrap().unwrap();
         let said = conversation.try_say(&question.unwrap(), None);
         let (outlet, inlet) = conversation.begin(&RequestId::from_integer(1));
         let noted = poll_once(outlet.notify("{}".into()));

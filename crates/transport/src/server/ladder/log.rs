@@ -36,6 +36,26 @@ impl Requester {
             client: trail.first().copied(),
         }
     }
+
+    /// Whose request another node has sent here.
+    pub(crate) fn tunnelled(
+        method: Method,
+        path: Bytes,
+        peer: Option<SocketAddr>,
+        trail: &[IpAddr],
+    ) -> Self {
+        Self {
+            method,
+            path,
+            peer,
+            client: trail.first().copied(),
+        }
+    }
+
+    /// The path it came to.
+    pub(crate) fn path(&self) -> &Bytes {
+        &self.path
+    }
 }
 
 /// Tells of a refusal whose request was read as far as its head, or not so far.

@@ -1,26 +1,27 @@
 //! The table of live sessions, over a [`SessionStore`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::session::{Principal, SessionId};
-use thinpipe_store::{SessionStore, StoreError};
+use thinpipe_proto::tunnel::News;
+use thinpipe_store::SessionStore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ownership::Taking;
 use super::slot::{Place, SessionSlot};
 use super::stream::StreamSession;
 use super::{Session, SessionEnd, SessionError, lock};
 use crate::io::now;
 use crate::server::Handler;
+use crate::server::event_log::LogWriter;
 use crate::server::history::{History, MAX_HISTORY};
-
-/// How often room is made at most while every place is taken, in ms.
-const ROOM_EVERY_MS: u64 = 1000;
+use crate::server::nodes::Nodes;
 
 /// How many sessions there may be and how long they last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,19 +75,23 @@ pub struct SessionStats {
 /// Opens, finds and ends sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct SessionManager {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Arc<dyn SessionStore>,
-    live: papaya::HashMap<SessionId, Arc<Session>>,
-    limits: SessionLimits,
-    places: Arc<AtomicUsize>,
-    epoch: Instant,
+pub(super) struct Inner {
+    pub(super) store: Arc<dyn SessionStore>,
+    pub(super) live: papaya::HashMap<SessionId, Arc<Session>>,
+    pub(super) limits: SessionLimits,
+    pub(super) places: Arc<AtomicUsize>,
+    pub(super) epoch: Instant,
     /// From when on room may be made again, in ms after `epoch`.
-    room_at_ms: AtomicU64,
-    tasks: TaskTracker,
-    history: History,
+    pub(super) room_at_ms: AtomicU64,
+    pub(super) tasks: TaskTracker,
+    pub(super) history: History,
+    /// `None`: no other node uses the store.
+    pub(super) nodes: Option<Nodes>,
+    /// Sessions that are being taken over from another node.
+    pub(super) taking: Taking,
     /// Nobody is told of the end of sessions any more.
     cut_off: CancellationToken,
 }
@@ -108,6 +113,16 @@ impl SessionManager {
     /// A manager over a store. Tasks it starts (telling handlers that sessions ended) run on `tasks`.
     #[must_use]
     pub fn new(store: Arc<dyn SessionStore>, limits: SessionLimits, tasks: TaskTracker) -> Self {
+        Self::among(None, store, limits, tasks)
+    }
+
+    /// The same, over a store that other nodes use too.
+    pub(crate) fn among(
+        nodes: Option<Nodes>,
+        store: Arc<dyn SessionStore>,
+        limits: SessionLimits,
+        tasks: TaskTracker,
+    ) -> Self {
         let places = Arc::new(AtomicUsize::new(0));
         let live = papaya::HashMap::new();
         Self {
@@ -120,6 +135,8 @@ impl SessionManager {
                 room_at_ms: AtomicU64::new(0),
                 tasks,
                 history: History::new(MAX_HISTORY),
+                nodes,
+                taking: Taking::default(),
                 cut_off: CancellationToken::new(),
             }),
         }
@@ -139,6 +156,13 @@ impl SessionManager {
             live,
             max: self.inner.limits.max,
         }
+    }
+
+    /// Has what can be resumed in sessions written to a log, too, so that other nodes have it when this one is gone. For
+    /// streams of sessions that are opened or taken up from now on; only the first call counts, and `false` is
+    /// any other.
+    pub fn log_to(&self, writer: LogWriter) -> bool {
+        self.inner.history.log_to(writer)
     }
 
     /// All live sessions, in no order.
@@ -206,29 +230,6 @@ impl SessionManager {
         belongs(&session, Binding::Sessions, principal, endpoint).then_some(session)
     }
 
-    /// The session with this id, if it belongs to this principal and endpoint; anything else, and one
-    /// of HTTP+SSE, is a session that does not exist. One that is only in the store is taken up.
-    ///
-    /// # Errors
-    /// [`SessionError::Store`], [`SessionError::Full`].
-    pub async fn find(
-        &self,
-        id: &SessionId,
-        principal: &Principal,
-        endpoint: &Arc<str>,
-        owner: &Arc<dyn Handler>,
-    ) -> Result<Option<Arc<Session>>, SessionError> {
-        let live = self.inner.live.pin().get(id).cloned();
-        let session = match live {
-            Some(session) => session,
-            None => match self.take_up(id, endpoint, owner).await? {
-                Some(session) => session,
-                None => return Ok(None),
-            },
-        };
-        Ok(belongs(&session, Binding::Sessions, principal, endpoint).then_some(session))
-    }
-
     /// Ends a session: its streams close, its record goes, its handler is told. Only the first call
     /// does anything.
     ///
@@ -236,14 +237,27 @@ impl SessionManager {
     /// [`SessionError::Store`] if the record could not be deleted; the session has ended here all
     /// the same.
     pub async fn end(&self, session: &Arc<Session>, why: SessionEnd) -> Result<(), SessionError> {
-        if session.ended.swap(true, Ordering::AcqRel) {
+        let Some(_leaving) = self.close(session, why) else {
             return Ok(());
+        };
+        self.inner.store.delete(session.id()).await?;
+        // One that is held is held by one node only.
+        if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
+            nodes.tell(News::Ended(session.id().clone()));
         }
-        // It stays in the table, where nobody gets it any more, until its record is gone: else
-        // whoever asks for it meanwhile would take the record up again.
-        let _leaving = Leaving {
+        Ok(())
+    }
+
+    /// Ends a session on this node; `None`: it has ended. It stays in the table, where nobody gets it any more,
+    /// until what is given back is dropped: until its record is gone, or else whoever asks for it meanwhile would
+    /// take the record up again.
+    pub(super) fn close(&self, session: &Arc<Session>, why: SessionEnd) -> Option<Leaving<'_>> {
+        if session.ended.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let leaving = Leaving {
             inner: &self.inner,
-            id: session.id(),
+            id: session.id().clone(),
         };
         // Its stream takes nothing more before what runs for it is dropped.
         let was_open = session.stream().is_none_or(|stream| stream.end(why));
@@ -253,8 +267,7 @@ impl SessionManager {
             let told = Arc::clone(&session.owner).session_ended(Arc::clone(session), why);
             self.spawn(told);
         }
-        self.inner.store.delete(session.id()).await?;
-        Ok(())
+        Some(leaving)
     }
 
     /// Runs a task that [`cut_off`](Self::cut_off) may drop.
@@ -276,7 +289,8 @@ impl SessionManager {
     /// Stores something else with a session than its handler did when it was opened.
     ///
     /// # Errors
-    /// [`SessionError::Store`].
+    /// [`SessionError::Store`]; [`StoreError::Conflict`](thinpipe_store::StoreError::Conflict) in it if another
+    /// node has changed the record meanwhile: [`refresh`](Self::refresh) reads it again.
     pub async fn set_attachment(
         &self,
         session: &Session,
@@ -286,121 +300,17 @@ impl SessionManager {
         record.attachment = attachment;
         let version = self.inner.store.update(&record, version).await?;
         *lock(&session.record) = (record, version);
+        if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
+            nodes.tell(News::Changed(session.id().clone()));
+        }
         Ok(())
     }
 
-    /// Ends what has been idle for too long or is too old, and keeps the records of the others alive. Of
-    /// streams that can be resumed it forgets what was kept for long enough.
-    pub async fn sweep(&self) {
-        self.inner.history.sweep();
-        let now = now();
-        for session in self.list() {
-            let done = if self.has_expired(&session, now) {
-                self.end(&session, SessionEnd::Expired).await
-            } else {
-                self.keep(&session, session.idle_for(now)).await
-            };
-            note_failure(&session, done);
-        }
+    pub(super) fn nodes(&self) -> Option<&Nodes> {
+        self.inner.nodes.as_ref()
     }
 
-    /// Ends what has expired, if nobody did within the last second. A pass over a full table costs
-    /// milliseconds, and whoever is refused asks again.
-    async fn make_room(&self) {
-        let inner = &self.inner;
-        let now = now();
-        let since = now.saturating_duration_since(inner.epoch).as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
-        let due = inner.room_at_ms.load(Ordering::Relaxed);
-        let next = since.saturating_add(ROOM_EVERY_MS);
-        let swap = |from| {
-            let relaxed = Ordering::Relaxed;
-            inner
-                .room_at_ms
-                .compare_exchange(from, next, relaxed, relaxed)
-        };
-        if since < due || swap(due).is_err() {
-            return;
-        }
-        let expired: Vec<_> = {
-            let live = inner.live.pin();
-            let expired = live.values().filter(|s| self.has_expired(s, now));
-            expired.cloned().collect()
-        };
-        for session in expired {
-            // Each one that ends makes the others' time longer.
-            if self.has_expired(&session, now) {
-                note_failure(&session, self.end(&session, SessionEnd::Expired).await);
-            }
-        }
-    }
-
-    fn has_expired(&self, session: &Session, now: Instant) -> bool {
-        let limits = &self.inner.limits;
-        let used = self.inner.places.load(Ordering::Relaxed);
-        session.idle_for(now).is_some_and(|idle| {
-            idle >= limits.idle_under_pressure(used) || session.age(now) >= limits.age
-        })
-    }
-
-    /// Sweeps at the configured interval until `stop` is cancelled or the manager is dropped.
-    pub fn start_sweeping(&self, stop: CancellationToken) {
-        let weak = Arc::downgrade(&self.inner);
-        let every = self.inner.limits.sweep;
-        let history = self.inner.history.clone();
-        self.inner.tasks.spawn(async move {
-            // Cancel-safe: a sweep that is cut off is made up for by whoever ends the sessions.
-            let sweeping = sweep_loop(weak, every, history);
-            let _ = stop.run_until_cancelled(sweeping).await;
-        });
-    }
-
-    async fn keep(
-        &self,
-        session: &Arc<Session>,
-        idle: Option<Duration>,
-    ) -> Result<(), SessionError> {
-        let left = self
-            .inner
-            .limits
-            .idle
-            .saturating_sub(idle.unwrap_or_default())
-            + 2 * self.inner.limits.sweep;
-        match self.inner.store.touch(session.id(), left).await {
-            // Somebody else ended it.
-            Err(StoreError::NotFound) => self.end(session, SessionEnd::Deleted).await,
-            other => Ok(other?),
-        }
-    }
-
-    async fn take_up(
-        &self,
-        id: &SessionId,
-        endpoint: &Arc<str>,
-        owner: &Arc<dyn Handler>,
-    ) -> Result<Option<Arc<Session>>, SessionError> {
-        let Some((record, version)) = self.inner.store.get(id).await? else {
-            return Ok(None);
-        };
-        // The stream of a session of HTTP+SSE is where it was opened.
-        if record.endpoint != **endpoint || record.binding != Binding::Sessions {
-            return Ok(None);
-        }
-        let place = self.place().ok_or(SessionError::Full {
-            limit: self.inner.limits.max,
-        })?;
-        let session = Session::new(
-            record,
-            version,
-            Arc::clone(owner),
-            Arc::clone(endpoint),
-            (None, self.inner.history.clone()),
-        );
-        Ok(Some(self.publish(session, place)))
-    }
-
-    pub(super) fn publish(&self, session: Session, place: Place) -> Arc<Session> {
-        let session = Arc::new(session);
+    pub(super) fn publish(&self, session: Arc<Session>, place: Place) -> Arc<Session> {
         let live = self.inner.live.pin();
         match live.try_insert(session.id().clone(), Arc::clone(&session)) {
             Ok(_) => {
@@ -425,7 +335,7 @@ impl SessionManager {
         self.inner.limits.idle + 2 * self.inner.limits.sweep
     }
 
-    fn place(&self) -> Option<Place> {
+    pub(super) fn place(&self) -> Option<Place> {
         let limit = self.inner.limits.max;
         self.inner
             .places
@@ -437,14 +347,8 @@ impl SessionManager {
     }
 }
 
-fn note_failure(session: &Session, done: Result<(), SessionError>) {
-    if let Err(error) = done {
-        tracing::warn!(session = ?session.id(), %error, "sweeping a session failed");
-    }
-}
-
 /// To another principal, or on another endpoint, a session does not exist.
-fn belongs(
+pub(super) fn belongs(
     session: &Session,
     binding: Binding,
     principal: &Principal,
@@ -456,36 +360,15 @@ fn belongs(
         && !session.is_ended()
 }
 
-async fn sweep_loop(manager: Weak<Inner>, every: Duration, history: History) {
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
-    // A late tick is one sweep, not a burst of them.
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            // Cancel-safe: a tick is taken when it is returned.
-            _ = tick.tick() => {}
-            // Cancel-safe: who is not told now is told at the next message that is kept.
-            () = history.overfull() => {
-                history.make_room();
-                continue;
-            }
-        }
-        let Some(inner) = manager.upgrade() else {
-            return;
-        };
-        SessionManager { inner }.sweep().await;
-    }
-}
-
 /// An ended session that is still in the table; dropping it takes it out and gives its place back.
-struct Leaving<'a> {
+pub(super) struct Leaving<'a> {
     inner: &'a Inner,
-    id: &'a SessionId,
+    id: SessionId,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.inner.live.pin().remove(self.id);
+        self.inner.live.pin().remove(&self.id);
         self.inner.places.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -124,7 +124,7 @@ impl SessionSlot {
                     endpoint,
                     (None, manager.history().clone()),
                 );
-                let session = manager.publish(session, place);
+                let session = manager.publish(Arc::new(session), place);
                 session.touch();
                 Ok(session)
             }
@@ -147,13 +147,14 @@ impl SessionSlot {
                 revision: Revision::V2024_11_05,
                 initialize_params: Bytes::new(),
                 attachment: Bytes::new(),
+                held: true,
             },
         };
         let (record, version) = template.store(&manager, &endpoint, principal).await?;
         let stream = Arc::new(stream);
         let own = (Some(Arc::clone(&stream)), manager.history().clone());
         let session = Session::new(record, version, owner, endpoint, own);
-        let session = manager.publish(session, place);
+        let session = manager.publish(Arc::new(session), place);
         session.touch();
         Ok(StreamSession { session, stream })
     }
@@ -174,6 +175,7 @@ impl Template {
     ) -> Result<(SessionRecord, Version), SessionError> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| SessionError::Random)?;
+        let nodes = manager.nodes().filter(|_| self.negotiated.held);
         let record = SessionRecord {
             id: SessionId::from_random(random),
             principal,
@@ -183,7 +185,7 @@ impl Template {
             // Copied, or a session would keep the whole body that they came in.
             initialize_params: Bytes::copy_from_slice(&self.negotiated.initialize_params),
             attachment: self.negotiated.attachment,
-            owner: None,
+            owner: nodes.map(|nodes| nodes.this().clone()),
             created_ms: unix_ms(),
         };
         manager.store().create(&record, manager.ttl()).await?;

@@ -11,8 +11,7 @@ use thinpipe_proto::session::{Principal, SessionId};
 use super::{Half, SseMount};
 use crate::server::exchange::Answer;
 use crate::server::head::RequestHead;
-use crate::server::ladder::{self, Step, unavailable};
-use crate::server::session::stream::StreamSession;
+use crate::server::ladder::{self, Posted, Step, unavailable};
 use crate::server::{Shared, dispatch};
 
 /// Whether it is served at all, method, token, media types and session, in this order.
@@ -87,7 +86,7 @@ fn session_of(
     head: &RequestHead,
     mount: &SseMount,
     principal: &Principal,
-) -> Result<StreamSession, Answer> {
+) -> Result<Posted, Answer> {
     let named = head
         .query
         .as_ref()
@@ -99,14 +98,23 @@ fn session_of(
     })?;
     let name = &mount.endpoint.name;
     let found = shared.sessions.live_stream(id.as_bytes(), principal, name);
-    let session = found.ok_or_else(|| dispatch::unknown_session(None))?;
+    let session = match found {
+        Some(session) => session,
+        // Whether there is such a session is found out when the body is there.
+        None if shared.nodes.is_some() => return Ok(Posted::Elsewhere(id)),
+        None => return Err(dispatch::unknown_session(None)),
+    };
     // Its id is told with the first bytes of the stream, so whoever comes earlier cannot have read them.
     // What is repeated a moment later will pass, and nothing has run: hence 503.
     if !session.stream.is_up() {
-        let text = "the stream of this session is not up yet";
-        return Err(unavailable(None, text, reason!("stream_not_established")));
+        return Err(not_up_yet());
     }
-    Ok(session)
+    Ok(Posted::Here(session))
+}
+
+pub(crate) fn not_up_yet() -> Answer {
+    let text = "the stream of this session is not up yet";
+    unavailable(None, text, reason!("stream_not_established"))
 }
 
 /// The one `sessionId` of a query. Our ids need no escapes, so none are resolved.

@@ -19,7 +19,7 @@ use super::SseMount;
 use super::writer::{StreamWriter, pump};
 use crate::body::{Body, BoxFuture};
 use crate::server::dispatch::{
-    Answering, Envelope, begin, initialized_already, invalid, unknown_session,
+    Answering, Envelope, admission, begin, initialized_already, invalid, unknown_session,
 };
 use crate::server::exchange::{Answer, Content, Exchange, Inbound};
 use crate::server::permit::Permit;
@@ -95,6 +95,7 @@ fn jobs(
         let revision = Some(of.session.revision());
         Answer::refused_message(Refusal::from(error), revision)
     })?;
+    admission::ask_for(envelope, &payload)?;
     let message = match payload {
         Payload::Batch(_) => return batch(shared, envelope, of, payload),
         Payload::Single(message) => message,

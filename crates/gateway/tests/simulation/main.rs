@@ -1,0 +1,51 @@
+//! Gateways, clients and servers in one process, on a network that loses, delays and cuts, and a clock that waits
+//! for nobody (G10, C22): whatever happens, the invariants of protocol notes 5.9 hold, as far as a client or
+//! a server sees them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod caller;
+mod client;
+mod ledger;
+mod node;
+mod seeds;
+mod server;
+mod stateless;
+mod store;
+mod world;
+
+use ledger::Figures;
+use world::Setting;
+
+const CALM: Setting = Setting {
+    gateways: 1,
+    clients: 4,
+    callers: 1,
+    breaks: false,
+    kills: false,
+    loses: false,
+    outages: false,
+};
+
+/// Without faults every call is answered, and nothing is lost.
+#[test]
+fn g10_in_calm_weather_every_call_is_answered() {
+    let figures = seeds::run(CALM, 20);
+    let Figures {
+        calls, told, lost, ..
+    } = figures;
+    assert!(calls > 0 && told == 0 && lost == 0, "{figures:?}");
+}
+
+/// G3, G10; 5.9, 1 and 21: one gateway, connections break.
+#[test]
+fn g10_connections_break() {
+    let setting = Setting {
+        breaks: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 60);
+    assert!(
+        figures.resumed > 0 && figures.answered > figures.told,
+        "{figures:?}"
+    );
+}

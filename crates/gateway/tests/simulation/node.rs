@@ -1,0 +1,189 @@
+//! A gateway as one node of the world.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use thinpipe_gateway::{Gateway, GatewayConfig, HealthConfig, HttpUpstream, UpstreamSpec};
+use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_proto::revision::Binding;
+use thinpipe_store::MemoryStore;
+use thinpipe_testkit::network::{Host, Network, Rng};
+use thinpipe_transport::Io;
+use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::server::{
+    AccessToken, Limits, Server, ServerConfig, ServerStats, SessionLimits,
+};
+use thinpipe_transport::upstream::{Connector, UpstreamConfig};
+
+use crate::ledger::Ledger;
+use crate::store::{Gate, GatedStore, Way};
+
+/// Sessions that nobody uses end after this.
+pub(crate) const IDLE: Duration = Duration::from_secs(40);
+
+/// How often that is looked at.
+pub(crate) const SWEEP: Duration = Duration::from_secs(5);
+
+/// One life of a gateway.
+pub(crate) struct Node {
+    pub(crate) name: String,
+    network: Network,
+    gate: Gate,
+    server: Server,
+    gateway: Gateway,
+}
+
+impl Node {
+    /// Starts a gateway as this node.
+    pub(crate) fn start(network: &Network, name: &str, store: &Arc<MemoryStore>, rng: Rng) -> Self {
+        let host = network.start(name);
+        let gate = Gate::new(rng);
+        let builder = Server::builder(server_config());
+        let config = GatewayConfig {
+            upstreams: vec![
+                spec(&host, "server", "/mcp", Binding::Sessions),
+                spec(&host, "stateless", "/stateless", Binding::Stateless),
+            ],
+            deprecation: DeprecationConfig::default(),
+            state_keys: Vec::new(),
+        };
+        let gateway = Gateway::new(config, builder.buffered()).expect("a gateway");
+        let builder = builder.store(Arc::new(GatedStore {
+            gate: gate.clone(),
+            store: Arc::clone(store),
+        }));
+        let server = gateway.mount(builder).build();
+        gateway.start(&server);
+        accept(&server, &host);
+        Self {
+            name: name.to_owned(),
+            network: network.clone(),
+            gate,
+            server,
+            gateway,
+        }
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        self.server.stats()
+    }
+
+    /// Ends it in the middle of everything. What is left of it reaches nobody any more, and is given to whoever
+    /// waits for its end.
+    pub(crate) fn kill(self) -> impl Future<Output = ()> + Send + 'static {
+        self.network.kill(&self.name);
+        self.gate.set(Way::Dead);
+        async move {
+            self.server.shut_down().await;
+            self.gateway.finish().await;
+        }
+    }
+
+    /// Ends it as SIGTERM does.
+    pub(crate) async fn stop(self) {
+        self.server.shut_down().await;
+        self.gateway.finish().await;
+        self.network.kill(&self.name);
+    }
+}
+
+fn accept(server: &Server, host: &Host) {
+    let (accepting, host) = (server.clone(), host.clone());
+    server.spawn(async move {
+        let listener = host.listen();
+        let acceptor = accepting.acceptor();
+        loop {
+            tokio::select! {
+                biased;
+                // Cancel-safe: nothing is taken from the token.
+                () = acceptor.closing() => return,
+                // Cancel-safe: a connection that was not returned waits on.
+                accepted = listener.accept() => match accepted {
+                    Some((socket, _)) => accepting.spawn(accepting.serve_io(socket, None)),
+                    None => return,
+                },
+            }
+        }
+    });
+}
+
+fn server_config() -> ServerConfig {
+    let token = |name: &str| AccessToken {
+        principal: name.to_owned(),
+        token: name.to_owned(),
+    };
+    ServerConfig {
+        limits: Limits {
+            keep_alive: Duration::from_secs(2),
+            write_stall: Duration::from_secs(10),
+            ..Limits::default()
+        },
+        sessions: SessionLimits {
+            idle: IDLE,
+            sweep: SWEEP,
+            ..SessionLimits::default()
+        },
+        access: AccessPolicy {
+            loopback: true,
+            ..AccessPolicy::default()
+        },
+        tokens: vec![token("alice"), token("bob")],
+        ..ServerConfig::default()
+    }
+}
+
+fn spec(host: &Host, name: &'static str, path: &str, speaks: Binding) -> UpstreamSpec {
+    let url = format!("http://{name}/mcp").parse().expect("a URL");
+    let host = host.clone();
+    let connect = move |_: &Uri| -> BoxFuture<std::io::Result<Box<dyn Io>>> {
+        let host = host.clone();
+        Box::pin(async move { Ok(Box::new(host.connect(name).await?) as Box<dyn Io>) })
+    };
+    let client = UpstreamConfig {
+        connect_timeout: Duration::from_secs(2),
+        first_byte_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(20),
+        stream_idle_timeout: Duration::from_secs(12),
+        connector: Some(Connector::new(connect)),
+        ..UpstreamConfig::new(name.into(), url)
+    };
+    let mut spec = UpstreamSpec::new(
+        path,
+        thinpipe_gateway::Reached::Http(HttpUpstream {
+            client,
+            pin: Some(speaks),
+        }),
+    );
+    spec.health = HealthConfig {
+        interval: Duration::ZERO,
+        ..HealthConfig::default()
+    };
+    spec
+}
+
+/// What a gateway holds when nobody uses it: nothing.
+pub(crate) fn residue(stats: &ServerStats) -> Option<String> {
+    let left = [
+        ("connections", stats.connections_open),
+        ("requests", stats.requests_open),
+        ("streams", stats.streams_open),
+        ("buffered bytes", stats.buffered_bytes),
+        ("sessions", stats.sessions),
+    ];
+    let left: Vec<_> = left.iter().filter(|(_, count)| *count > 0).collect();
+    (!left.is_empty()).then(|| format!("{left:?}"))
+}
+
+/// For the ledger's words about a node.
+pub(crate) fn judge(node: &Node, ledger: &Ledger) {
+    if let Some(left) = residue(&node.stats()) {
+        ledger.violation(format!("{} still holds {left}", node.name));
+    }
+}

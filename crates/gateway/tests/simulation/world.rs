@@ -1,0 +1,325 @@
+//! A whole world: nodes, peers, weather, and the peace after it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use thinpipe_store::{MemoryStore, SessionStore};
+use thinpipe_testkit::network::{Manners, Network, Rng};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::caller::Caller;
+use crate::client::{Client, Member};
+use crate::ledger::{Figures, Ledger};
+use crate::node::{self, Node};
+use crate::server::Server;
+use crate::stateless::StatelessServer;
+use crate::store::Way;
+
+/// How long clients work and things go wrong.
+const STORM: Duration = Duration::from_secs(30);
+
+/// Invariant 4: until every client can work again.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+/// Until everything that was begun has come to its end: longer than any time-out.
+const REST: Duration = Duration::from_secs(120);
+
+/// What there is in a world, and what may happen to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) gateways: usize,
+    pub(crate) clients: usize,
+    pub(crate) callers: usize,
+    /// Connections break.
+    pub(crate) breaks: bool,
+    /// Gateways are killed.
+    pub(crate) kills: bool,
+    /// The server with sessions is killed, and they are gone with it.
+    pub(crate) loses: bool,
+    /// The store fails and is out of reach.
+    pub(crate) outages: bool,
+}
+
+pub(crate) struct World {
+    setting: Setting,
+    rng: Rng,
+    network: Network,
+    ledger: Ledger,
+    store: Arc<MemoryStore>,
+    nodes: Vec<Option<Node>>,
+    server: Arc<Server>,
+    stateless: Arc<StatelessServer>,
+    clients: Vec<Arc<Client>>,
+    callers: Vec<Arc<Caller>>,
+    sessions_last: Arc<AtomicBool>,
+    /// What is left of nodes that were killed.
+    ghosts: JoinSet<()>,
+}
+
+/// What came of a world.
+pub(crate) struct Report {
+    pub(crate) violations: Vec<String>,
+    pub(crate) figures: Figures,
+    pub(crate) trace: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(setting: Setting, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let network = Network::new(rng.next_u64());
+        let ledger = Ledger::new(&network);
+        let clock = || Instant::now().into_std();
+        let store = Arc::new(MemoryStore::with_clock(clock));
+        let names: Vec<_> = (0..setting.gateways).map(gateway).collect();
+        let nodes = names.iter().map(|name| {
+            let node = Node::start(&network, name, &store, rng.fork());
+            Some(node)
+        });
+        let nodes = nodes.collect();
+        let names: Arc<[String]> = names.into();
+        let server = Server::start(&network, "server", &ledger, rng.fork());
+        let stateless = StatelessServer::start(&network, "stateless", &ledger);
+        let sessions_last = Arc::new(AtomicBool::new(true));
+        let mut member = |name: &str, made: &mut dyn FnMut(Member<'_>)| {
+            let token = if name.contains("alice") {
+                "alice"
+            } else {
+                "bob"
+            };
+            made(Member {
+                name,
+                token,
+                host: network.start(name),
+                gateways: Arc::clone(&names),
+                rng: rng.fork(),
+                sessions_last: Arc::clone(&sessions_last),
+            });
+        };
+        let (mut clients, mut callers) = (Vec::new(), Vec::new());
+        for number in 0..setting.clients {
+            let name = format!("<{}{number}>", ["alice", "bob"][number % 2]);
+            member(&name, &mut |it| clients.push(Client::new(it, &ledger)));
+        }
+        for number in 0..setting.callers {
+            let name = format!("<caller of {}{number}>", ["alice", "bob"][number % 2]);
+            member(&name, &mut |it| callers.push(Caller::new(it, &ledger)));
+        }
+        Self {
+            setting,
+            rng,
+            network,
+            ledger,
+            store,
+            nodes,
+            server,
+            stateless,
+            clients,
+            callers,
+            sessions_last,
+            ghosts: JoinSet::new(),
+        }
+    }
+
+    /// Lets it run from its beginning to its end.
+    pub(crate) async fn run(mut self) -> Report {
+        let until = Instant::now() + STORM;
+        let mut peers = JoinSet::new();
+        for client in &self.clients {
+            peers.spawn(Arc::clone(client).run(until));
+        }
+        for caller in &self.callers {
+            peers.spawn(Arc::clone(caller).run(until));
+        }
+        self.storm(until).await;
+        self.clear_up();
+        self.recover().await;
+        let ended = timeout(REST, async { while peers.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            self.ledger
+                .violation("some clients never come to their end");
+        }
+        peers.shutdown().await;
+        self.rest().await;
+        self.end().await;
+        Report {
+            violations: self.ledger.violations(),
+            figures: self.ledger.figures(),
+            trace: self.network.trace(),
+        }
+    }
+
+    async fn storm(&mut self, until: Instant) {
+        while Instant::now() < until {
+            let pause = self.rng.up_to(Duration::from_millis(1500));
+            sleep(pause).await;
+            self.strike();
+        }
+    }
+
+    /// Something goes wrong, or is mended.
+    fn strike(&mut self) {
+        let setting = self.setting;
+        match self.rng.below(100) {
+            0..30 if setting.breaks => self.network.strike_one(),
+            30..45 if setting.breaks => {
+                let manners = Manners {
+                    delay: self.rng.up_to(Duration::from_millis(150)),
+                    doomed: self.rng.below(300),
+                    doomed_within: 1 + self.rng.below(8_000),
+                    refused: self.rng.below(100),
+                };
+                self.network.behave(manners);
+            }
+            45..55 if setting.breaks => {
+                let node = gateway(self.rng.index(self.nodes.len()));
+                let other = ["server", "stateless", &*self.clients[0].name];
+                let other = other[self.rng.index(other.len())];
+                self.network.partition(&node, other);
+            }
+            55..70 => self.network.heal(),
+            70..78 if setting.kills => self.kill(),
+            78..86 => self.start_all(),
+            86..92 if setting.outages => self.fail_store(),
+            92..94 if setting.loses => {
+                self.sessions_last.store(false, Ordering::SeqCst);
+                self.server.kill();
+                let rng = self.rng.fork();
+                self.server = Server::start(&self.network, "server", &self.ledger, rng);
+            }
+            _ => {}
+        }
+    }
+
+    fn kill(&mut self) {
+        let at = self.rng.index(self.nodes.len());
+        if let Some(node) = self.nodes[at].take() {
+            self.ghosts.spawn(node.kill());
+        }
+    }
+
+    fn start_all(&mut self) {
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].is_none() {
+                let rng = self.rng.fork();
+                let node = Node::start(&self.network, &gateway(at), &self.store, rng);
+                self.nodes[at] = Some(node);
+            }
+        }
+    }
+
+    fn fail_store(&mut self) {
+        let at = self.rng.index(self.nodes.len());
+        let failing = self.rng.below(300);
+        let way = match self.rng.per_mille(500) {
+            true => Way::Cut,
+            false => Way::Open,
+        };
+        if let Some(node) = &self.nodes[at] {
+            self.ledger
+                .note(format!("{}: store {way:?}, {failing} fail", node.name));
+            node.gate().set(way);
+            node.gate().fail(failing);
+        }
+    }
+
+    /// Nothing goes wrong any more.
+    fn clear_up(&mut self) {
+        self.network.behave(Manners::default());
+        self.network.heal();
+        self.start_all();
+        for node in self.nodes.iter().flatten() {
+            node.gate().set(Way::Open);
+            node.gate().fail(0);
+        }
+        self.ledger.note("clears up");
+    }
+
+    /// Invariant 4.
+    async fn recover(&self) {
+        let mut recovering = JoinSet::new();
+        for client in self.clients.iter().cloned() {
+            recovering.spawn(async move {
+                while !client.works().await {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+        for caller in self.callers.iter().cloned() {
+            recovering.spawn(async move {
+                while !caller.works().await {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+        let recovered = timeout(RECOVERY, async {
+            while recovering.join_next().await.is_some() {}
+        });
+        if recovered.await.is_err() {
+            let left = recovering.len();
+            self.ledger
+                .violation(format!("{left} clients cannot work after {RECOVERY:?}"));
+        }
+        recovering.shutdown().await;
+    }
+
+    /// Invariant 5: what nobody uses is not there any more.
+    async fn rest(&self) {
+        for client in &self.clients {
+            client.leave().await;
+        }
+        self.ledger.note("rests");
+        sleep(2 * node::IDLE + 4 * node::SWEEP).await;
+        for node in self.nodes.iter().flatten() {
+            node::judge(node, &self.ledger);
+        }
+        match self.store.count().await {
+            Ok(0) => {}
+            count => self
+                .ledger
+                .violation(format!("records in the store: {count:?}")),
+        }
+        let running = self.stateless.running();
+        if running > 0 {
+            self.ledger
+                .violation(format!("{running} calls run for nobody"));
+        }
+        let orphans = self.server.sessions();
+        if orphans > 0 && !self.setting.kills && !self.setting.outages && !self.setting.breaks {
+            self.ledger
+                .violation(format!("{orphans} sessions of the server are left"));
+        }
+    }
+
+    /// Everything is ended, and nothing goes on.
+    async fn end(&mut self) {
+        for node in std::mem::take(&mut self.nodes).into_iter().flatten() {
+            let name = node.name.clone();
+            if timeout(REST, node.stop()).await.is_err() {
+                self.ledger.violation(format!("{name} does not stop"));
+            }
+        }
+        if timeout(REST, async {
+            while self.ghosts.join_next().await.is_some() {}
+        })
+        .await
+        .is_err()
+        {
+            self.ledger.violation("a dead node goes on");
+        }
+        self.ghosts.shutdown().await;
+        self.server.kill();
+        self.stateless.kill();
+        sleep(Duration::from_secs(1)).await;
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        if tasks > 0 {
+            self.ledger.violation(format!("{tasks} tasks are left"));
+        }
+    }
+}
+
+fn gateway(number: usize) -> String {
+    format!("gateway {number}")
+}

@@ -1,0 +1,376 @@
+//! Having another node answer: what was asked, what has come, and what becomes of it when that node dies.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thinpipe_proto::session::NodeId;
+use thinpipe_proto::tunnel::{
+    Broken, ExchangeId, Frame, Head, Part, Piece, Progress, ReceiveWindow, Received, TunnelRequest,
+    encode,
+};
+use thinpipe_store::{DeliverError, StoreError};
+
+use super::Nodes;
+use crate::io::now;
+
+/// After so much silence a node is asked whether an exchange is still there. Doubled each time, up to
+/// [`MAX_SILENCE`].
+const FIRST_SILENCE: Duration = Duration::from_secs(2);
+
+/// The longest silence.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+/// Why another node has not answered.
+#[derive(Debug)]
+pub(crate) enum NotAnswered {
+    /// It is dead, and has not seen the request.
+    Dead,
+    /// It does not hold the session. Nothing has run.
+    NotHere,
+    /// It takes nothing more now. Nothing has run.
+    Busy,
+    /// The store failed before it had the request.
+    Store(StoreError),
+    /// It may have run.
+    Unknown,
+}
+
+/// Exchanges that others answer for this node.
+#[derive(Default)]
+pub(super) struct Exchanges {
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<Slot>>>,
+}
+
+/// What has come of one exchange.
+pub(super) struct Slot {
+    to: NodeId,
+    state: Mutex<State>,
+}
+
+struct State {
+    window: ReceiveWindow,
+    head: Option<Head>,
+    pieces: VecDeque<Piece>,
+    end: Option<End>,
+    reader: Option<Waker>,
+    heard_at: Instant,
+    silence: Duration,
+}
+
+/// Why nothing more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The body is complete.
+    Complete,
+    /// The other node says so.
+    Broken(Broken),
+    /// The other node is dead, or this one is for the others.
+    Dead,
+    /// A piece is missing.
+    Gap,
+}
+
+/// What a body gives next.
+pub(super) enum Next {
+    Piece(Piece, Option<Progress>),
+    End(End),
+}
+
+impl Exchanges {
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
+        // Nothing panics while it is held.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn slot(&self, number: u64) -> Option<Arc<Slot>> {
+        self.lock().get(&number).cloned()
+    }
+
+    /// The exchanges with nodes for which this holds.
+    pub(super) fn with(&self, mut concerns: impl FnMut(&NodeId) -> bool) -> Vec<Arc<Slot>> {
+        let open = self.lock();
+        open.values().filter(|s| concerns(&s.to)).cloned().collect()
+    }
+
+    /// The nodes that are waited for.
+    pub(super) fn awaited(&self) -> Vec<NodeId> {
+        self.lock().values().map(|slot| slot.to.clone()).collect()
+    }
+
+    /// Those of which nothing was heard for too long, with what to say to them.
+    pub(super) fn silent(&self) -> Vec<(u64, NodeId, Progress)> {
+        let now = now();
+        let open = self.lock();
+        let silent = open.iter().filter_map(|(number, slot)| {
+            let mut state = slot.lock();
+            if state.end.is_some() || now < state.heard_at + state.silence {
+                return None;
+            }
+            state.heard_at = now;
+            state.silence = (state.silence * 2).min(MAX_SILENCE);
+            Some((*number, slot.to.clone(), state.window.consumed()))
+        });
+        silent.collect()
+    }
+}
+
+impl Slot {
+    fn new(to: NodeId) -> Self {
+        Self {
+            to,
+            state: Mutex::new(State {
+                window: ReceiveWindow::default(),
+                head: None,
+                pieces: VecDeque::new(),
+                end: None,
+                reader: None,
+                heard_at: now(),
+                silence: FIRST_SILENCE,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it, unless it has ended. What has come before is still given out.
+    pub(super) fn end(&self, end: End) {
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Takes what the other node says.
+    pub(super) fn take(&self, part: Part) {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return;
+        }
+        state.heard_at = now();
+        state.silence = FIRST_SILENCE;
+        let end = state.part(part);
+        drop(state);
+        match end {
+            Some(end) => self.end(end),
+            None => self.wake(),
+        }
+    }
+
+    fn wake(&self) {
+        let reader = self.lock().reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<Head, End>> {
+        let mut state = self.lock();
+        if let Some(head) = state.head.take() {
+            return Poll::Ready(Ok(head));
+        }
+        match state.end {
+            Some(end) => Poll::Ready(Err(end)),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Next> {
+        let mut state = self.lock();
+        if let Some(piece) = state.pieces.pop_front() {
+            state.window.on_consumed(piece.bytes.len());
+            let progress = state.window.poll_acknowledge();
+            return Poll::Ready(Next::Piece(piece, progress));
+        }
+        match state.end {
+            Some(end) => Poll::Ready(Next::End(end)),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl State {
+    /// What the other node says; `Some` if nothing comes after it.
+    fn part(&mut self, part: Part) -> Option<End> {
+        match part {
+            Part::Head(head) => {
+                let mut head = *head;
+                let number = 0;
+                let piece = std::mem::replace(&mut head.piece, nothing());
+                let end = self.piece(number, piece);
+                if self.head.is_none() && end != Some(End::Gap) {
+                    self.head = Some(head);
+                }
+                end
+            }
+            Part::Piece { number, piece } => self.piece(number, piece),
+            Part::Broken(broken) => Some(End::Broken(broken)),
+            Part::Sent(pieces) => self.window.on_sent(pieces).err().map(|_| End::Gap),
+            // What only an asker says.
+            Part::Ask(_) | Part::Acknowledge(_) | Part::Probe(_) | Part::Leave => Some(End::Gap),
+        }
+    }
+
+    fn piece(&mut self, number: u64, piece: Piece) -> Option<End> {
+        match self.window.on_piece(number, piece.bytes.len()) {
+            Ok(Received::Next) => {
+                let is_last = piece.is_last;
+                self.pieces.push_back(piece);
+                is_last.then_some(End::Complete)
+            }
+            Ok(Received::Again) => None,
+            Err(_) => Some(End::Gap),
+        }
+    }
+}
+
+fn nothing() -> Piece {
+    Piece {
+        bytes: Bytes::new(),
+        at_boundary: true,
+        is_last: false,
+    }
+}
+
+/// An exchange that another node answers. Dropped before its end, it tells that node that nobody waits any more.
+pub(crate) struct Asking {
+    nodes: Nodes,
+    number: u64,
+    slot: Arc<Slot>,
+    is_over: bool,
+}
+
+impl Nodes {
+    fn id_of(&self, number: u64) -> ExchangeId {
+        ExchangeId {
+            asker: self.this().clone(),
+            number,
+        }
+    }
+
+    /// Has another node answer a request, and waits for the beginning of the answer.
+    ///
+    /// # Errors
+    /// [`NotAnswered`].
+    pub(crate) async fn ask(
+        &self,
+        to: &NodeId,
+        request: TunnelRequest,
+    ) -> Result<(Head, Asking), NotAnswered> {
+        if self.is_cut_off() {
+            let why = "this node is cut off from the others";
+            return Err(NotAnswered::Store(StoreError::Unavailable(why.into())));
+        }
+        let number = self.inner.asked.next.fetch_add(1, Ordering::Relaxed);
+        let slot = Arc::new(Slot::new(to.clone()));
+        self.inner.asked.lock().insert(number, Arc::clone(&slot));
+        self.inner.pulse.watch();
+        let mut asking = Asking {
+            nodes: self.clone(),
+            number,
+            slot,
+            is_over: false,
+        };
+        let part = Part::Ask(Box::new(request));
+        let message = encode(&Frame::Exchange(self.id_of(number), part));
+        let delivered = self.inner.inbox.deliver(to, message.clone()).await;
+        if let Err(error) = delivered {
+            asking.is_over = true;
+            return Err(self.not_delivered(to, &message, error).await);
+        }
+        match poll_fn(|cx| asking.slot.poll_head(cx)).await {
+            Ok(head) => Ok((head, asking)),
+            Err(end) => {
+                asking.is_over = true;
+                Err(self.not_begun(to, &message, end).await)
+            }
+        }
+    }
+
+    async fn not_delivered(
+        &self,
+        to: &NodeId,
+        message: &Bytes,
+        error: DeliverError,
+    ) -> NotAnswered {
+        match error {
+            DeliverError::Gone => NotAnswered::Dead,
+            DeliverError::Full => NotAnswered::Busy,
+            // It may have been delivered all the same.
+            DeliverError::Store(error) => match self.withdraw(to, message).await {
+                true => NotAnswered::Store(error),
+                false => NotAnswered::Unknown,
+            },
+            _ => NotAnswered::Unknown,
+        }
+    }
+
+    async fn not_begun(&self, to: &NodeId, message: &Bytes, end: End) -> NotAnswered {
+        match end {
+            End::Broken(Broken::NotHere) => NotAnswered::NotHere,
+            End::Broken(Broken::Refused | Broken::Unreadable) => NotAnswered::Busy,
+            End::Dead if self.withdraw(to, message).await => NotAnswered::Dead,
+            End::Complete | End::Broken(_) | End::Dead | End::Gap => NotAnswered::Unknown,
+        }
+    }
+
+    /// Whether a message was taken back, so that nobody will get it.
+    async fn withdraw(&self, to: &NodeId, message: &Bytes) -> bool {
+        match self.inner.inbox.withdraw(to, message).await {
+            Ok(withdrawn) => withdrawn,
+            Err(error) => {
+                tracing::debug!(%error, "whether a request was seen cannot be found out");
+                false
+            }
+        }
+    }
+}
+
+impl Asking {
+    /// The next piece of the body.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let next = std::task::ready!(self.slot.poll_next(cx));
+        match &next {
+            Next::Piece(_, Some(progress)) => self.say(Part::Acknowledge(*progress)),
+            Next::Piece(piece, None) => self.is_over |= piece.is_last,
+            Next::End(_) => {}
+        }
+        Poll::Ready(next)
+    }
+
+    fn say(&self, part: Part) {
+        let (outbox, id) = (&self.nodes.inner.outbox, self.nodes.id_of(self.number));
+        outbox.send(&self.slot.to, id, part);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.nodes.inner.asked.lock().remove(&self.number);
+        let told = matches!(self.slot.lock().end, Some(End::Complete | End::Broken(_)));
+        if !told && !self.is_over {
+            self.say(Part::Leave);
+        }
+    }
+}

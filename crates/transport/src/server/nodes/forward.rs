@@ -1,0 +1,69 @@
+//! A request that its handler sends on: what it goes on with is on another node.
+
+use bytes::Bytes;
+use thinpipe_proto::session::NodeId;
+use thinpipe_proto::tunnel::{Target, TunnelRequest};
+use thinpipe_store::StoreError;
+
+use super::{Nodes, NotAnswered, Tail};
+use crate::body::BoxFuture;
+use crate::server::exchange::{Answer, Exchange, Inbound};
+
+/// Why a request was not answered by another node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// That node is gone, and has not seen it.
+    #[error("the node is gone")]
+    Gone,
+    /// That node takes nothing more now, and has not run it.
+    #[error("the node takes nothing more now")]
+    Busy,
+    /// The store failed before that node had it.
+    #[error(transparent)]
+    Store(StoreError),
+    /// It may have run.
+    #[error("whether the node has run it is not known")]
+    OutcomeUnknown,
+    /// Only a self-describing request (2026-07-28) can be sent on.
+    #[error("only a request outside of sessions can be sent on")]
+    InSession,
+}
+
+impl Nodes {
+    /// Has another node answer a self-describing request (2026-07-28), as if it had come there. Dropping the
+    /// future, or the body of the answer, is the client's leaving, there too.
+    ///
+    /// # Errors
+    /// [`ForwardError`].
+    pub fn forward(
+        &self,
+        to: &NodeId,
+        exchange: Exchange,
+    ) -> BoxFuture<Result<Answer, ForwardError>> {
+        let (nodes, to) = (self.clone(), to.clone());
+        Box::pin(async move {
+            let Inbound::Stateless(message) = exchange.inbound else {
+                return Err(ForwardError::InSession);
+            };
+            let request = TunnelRequest {
+                target: Target::Post,
+                endpoint: exchange.endpoint.to_string(),
+                path: Bytes::new(),
+                principal: exchange.principal,
+                headers: exchange.headers,
+                peer: exchange.peer,
+                forwarded_for: exchange.forwarded_for,
+                body: message.source().clone(),
+            };
+            let tail = Tail::Call(message.id().cloned());
+            match nodes.ask(&to, request).await {
+                Ok((head, asking)) => Ok(Answer::tunnelled(head, asking, tail)),
+                Err(NotAnswered::Dead | NotAnswered::NotHere) => Err(ForwardError::Gone),
+                Err(NotAnswered::Busy) => Err(ForwardError::Busy),
+                Err(NotAnswered::Store(error)) => Err(ForwardError::Store(error)),
+                Err(NotAnswered::Unknown) => Err(ForwardError::OutcomeUnknown),
+            }
+        })
+    }
+}

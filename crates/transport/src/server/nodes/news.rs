@@ -1,0 +1,66 @@
+//! What other nodes say about sessions that may be live here too.
+
+use std::sync::{Arc, Weak};
+
+use thinpipe_proto::tunnel::News;
+use tokio::sync::mpsc;
+
+use crate::server::Shared;
+
+/// News that may wait. One more is dropped: what it says is found in the store too.
+const MAX_WAITING: usize = 4096;
+
+/// Where news wait for the task that heeds them.
+pub(super) struct Told(mpsc::Sender<News>);
+
+/// A queue for news: they may need the store, and what is said about exchanges does not wait for that.
+pub(super) fn queue() -> (Told, mpsc::Receiver<News>) {
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    (Told(sender), receiver)
+}
+
+impl Told {
+    pub(super) fn tell(&self, news: News) {
+        if self.0.try_send(news).is_err() {
+            tracing::warn!("too many news of sessions wait; one is dropped");
+        }
+    }
+}
+
+/// Heeds news until there are none any more.
+pub(super) async fn heed(mut news: mpsc::Receiver<News>, shared: Weak<Shared>) {
+    while let Some(news) = news.recv().await {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        heed_one(&shared, news).await;
+    }
+}
+
+async fn heed_one(shared: &Arc<Shared>, news: News) {
+    let sessions = &shared.sessions;
+    match news {
+        News::Ended(id) => {
+            if let Some(session) = sessions.live_here(&id) {
+                sessions.ended_elsewhere(&session);
+            }
+        }
+        News::Changed(id) => {
+            if let Some(session) = sessions.live_here(&id)
+                && let Err(error) = sessions.refresh(&session).await
+            {
+                tracing::debug!(session = ?id, %error, "a record that was changed cannot be read");
+            }
+        }
+        News::Cancelled(id, request) => {
+            if let Some(session) = sessions.live_here(&id) {
+                session.note_cancelled(&request);
+            }
+        }
+        News::Listening(id, _) => {
+            if let Some(session) = sessions.live_here(&id) {
+                session.handler().listened_elsewhere(&session);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Who waits for another node finds out that it is dead, and does not wait for ever for what was lost.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use thinpipe_proto::rpc::{RequestId, code, error_response};
+use thinpipe_proto::session::NodeId;
+use thinpipe_proto::tunnel::{ExchangeId, Part};
+
+use super::Nodes;
+use super::asking::End;
+use crate::server::exchange::Answer;
+
+/// How often is looked while anything is open.
+const EVERY: Duration = Duration::from_millis(500);
+
+const OUTCOME_UNKNOWN: &str =
+    "the node that ran this is gone, or was not heard of; the call may have run";
+
+/// Watches until it is dropped.
+pub(super) async fn watch(nodes: Nodes) {
+    loop {
+        nodes.has_exchanges().await;
+        tokio::time::sleep(EVERY).await;
+        match nodes.live().await {
+            Ok(live) => nodes.let_go_of(|node| !live.contains(node)),
+            Err(error) => tracing::debug!(%error, "who is alive cannot be found out now"),
+        }
+        for (number, to, progress) in nodes.inner.asked.silent() {
+            let asker = nodes.this().clone();
+            let id = ExchangeId { asker, number };
+            nodes.inner.outbox.send(&to, id, Part::Probe(progress));
+        }
+    }
+}
+
+impl Nodes {
+    async fn has_exchanges(&self) {
+        while self.inner.asked.awaited().is_empty() && self.inner.served.askers().is_empty() {
+            self.inner.pulse.something_to_watch().await;
+        }
+    }
+
+    /// Ends all that is open with these nodes.
+    pub(super) fn let_go_of(&self, mut are_gone: impl FnMut(&NodeId) -> bool) {
+        for slot in self.inner.asked.with(&mut are_gone) {
+            slot.end(End::Dead);
+        }
+        self.inner.served.leave(are_gone);
+    }
+}
+
+/// The answer to a request that another node may have run.
+pub(crate) fn outcome_unknown(id: Option<&RequestId>) -> Answer {
+    let (status, code) = (StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR);
+    let data = Some(reason!("outcome_unknown"));
+    Answer::error(status, id, code, OUTCOME_UNKNOWN, data)
+}
+
+/// The same as a message.
+pub(super) fn outcome_unknown_message(id: Option<&RequestId>) -> Bytes {
+    let data = Some(reason!("outcome_unknown").as_bytes());
+    error_response(id, code::INTERNAL_ERROR, OUTCOME_UNKNOWN, data)
+}
+
+/// What a request gets whose answer had not come when this node had to stop.
+pub(super) fn shutting_down_message(id: &RequestId) -> Bytes {
+    let text = "this server shuts down before the answer came; the call may have run";
+    let data = Some(reason!("shutting_down").as_bytes());
+    error_response(Some(id), code::SERVER_ERROR, text, data)
+}

@@ -1,0 +1,399 @@
+//! Which node has a session: found here, taken up from its record, held by another node, or taken over from one
+//! that is dead (protocol notes 5.8).
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thinpipe_proto::revision::Binding;
+use thinpipe_proto::session::{NodeId, Principal, SessionId};
+use thinpipe_proto::tunnel::News;
+use thinpipe_store::{SessionRecord, StoreError, Version};
+use tokio_util::sync::CancellationToken;
+
+use super::manager::belongs;
+use super::{Session, SessionEnd, SessionError, SessionManager, lock};
+use crate::server::Handler;
+
+/// How often a session is looked for that changes its node just then.
+const ROUNDS: usize = 4;
+
+/// Records read at once after the store was out of reach.
+const PAGE: usize = 100;
+
+/// Where a session is.
+#[derive(Debug)]
+pub(crate) enum Located {
+    /// Here, from now on if it was not before.
+    Here(Arc<Session>),
+    /// On another node.
+    Elsewhere(NodeId),
+    /// There is none, or it is somebody else's.
+    Nowhere,
+}
+
+/// Who looks for a session.
+#[derive(Clone, Copy)]
+pub(crate) struct Seeker<'a> {
+    pub(crate) principal: &'a Principal,
+    pub(crate) endpoint: &'a Arc<str>,
+    pub(crate) handler: &'a Arc<dyn Handler>,
+}
+
+/// Sessions that are being taken over: whoever asks for one meanwhile waits for that.
+#[derive(Default)]
+pub(super) struct Taking {
+    open: Mutex<HashMap<SessionId, CancellationToken>>,
+}
+
+impl Taking {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
+        // Nothing panics while it is held.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, id: &SessionId) -> Option<CancellationToken> {
+        self.lock().get(id).cloned()
+    }
+}
+
+impl SessionManager {
+    /// The session with this id, if it belongs to this principal and endpoint; anything else, and one
+    /// of HTTP+SSE, is a session that does not exist. One that is only in the store is taken up, unless another
+    /// node holds it.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`], [`SessionError::Full`].
+    pub async fn find(
+        &self,
+        id: &SessionId,
+        principal: &Principal,
+        endpoint: &Arc<str>,
+        owner: &Arc<dyn Handler>,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
+        let seeker = Seeker {
+            principal,
+            endpoint,
+            handler: owner,
+        };
+        match self.locate(id, seeker, None).await? {
+            Located::Here(session) => Ok(Some(session)),
+            Located::Elsewhere(_) | Located::Nowhere => Ok(None),
+        }
+    }
+
+    /// Where a session is. One that belonged to `dead` is taken over.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(crate) async fn locate(
+        &self,
+        id: &SessionId,
+        seeker: Seeker<'_>,
+        dead: Option<&NodeId>,
+    ) -> Result<Located, SessionError> {
+        for _ in 0..ROUNDS {
+            if let Some(session) = self.settled(id).await {
+                let is_its = belongs(
+                    &session,
+                    Binding::Sessions,
+                    seeker.principal,
+                    seeker.endpoint,
+                );
+                return Ok(if is_its {
+                    Located::Here(session)
+                } else {
+                    Located::Nowhere
+                });
+            }
+            let Some((record, version)) = self.inner.store.get(id).await? else {
+                return Ok(Located::Nowhere);
+            };
+            // The stream of a session of HTTP+SSE is where it was opened.
+            if !is_of(&record, Binding::Sessions, seeker) {
+                return Ok(Located::Nowhere);
+            }
+            let owner = match (&record.owner, self.nodes()) {
+                (None, _) => return self.take_up(record, version, seeker).await,
+                // Of a time when there were several nodes.
+                (Some(_), None) => return Ok(Located::Nowhere),
+                (Some(owner), Some(_)) => owner,
+            };
+            if self.is_this(owner) {
+                if self.is_settled(id) {
+                    // It has ended here, and its record could not be deleted then.
+                    self.inner.store.delete(id).await?;
+                    return Ok(Located::Nowhere);
+                }
+                continue;
+            }
+            if !owner.is_nobody() && Some(owner) != dead {
+                return Ok(Located::Elsewhere(owner.clone()));
+            }
+            self.take_over(record, version, seeker);
+        }
+        Err(SessionError::Store(StoreError::Conflict))
+    }
+
+    /// The node that has the stream of a session of HTTP+SSE which is not open here.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub(crate) async fn locate_stream(
+        &self,
+        id: &SessionId,
+        seeker: Seeker<'_>,
+    ) -> Result<Option<NodeId>, SessionError> {
+        let found = self.inner.store.get(id).await?;
+        let record = found.map(|(record, _)| record);
+        let record = record.filter(|record| is_of(record, Binding::HttpSse, seeker));
+        let owner = record.and_then(|record| record.owner);
+        Ok(owner.filter(|owner| !self.is_this(owner)))
+    }
+
+    /// Deletes the record of a session of HTTP+SSE whose node is dead, and its stream with it.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub(crate) async fn bury(&self, id: &SessionId) -> Result<(), SessionError> {
+        self.inner.store.delete(id).await?;
+        Ok(())
+    }
+
+    fn is_this(&self, node: &NodeId) -> bool {
+        self.nodes().is_some_and(|nodes| nodes.this() == node)
+    }
+
+    /// The session with this id that is live here, when nobody is taking it over any more.
+    pub(crate) async fn settled(&self, id: &SessionId) -> Option<Arc<Session>> {
+        if let Some(taking) = self.inner.taking.of(id) {
+            taking.cancelled().await;
+        }
+        self.live_here(id)
+    }
+
+    fn is_settled(&self, id: &SessionId) -> bool {
+        self.live_here(id).is_none() && self.inner.taking.of(id).is_none()
+    }
+
+    /// The session with this id that is live here, whosever it is.
+    pub(crate) fn live_here(&self, id: &SessionId) -> Option<Arc<Session>> {
+        self.inner.live.pin().get(id).cloned()
+    }
+
+    async fn take_up(
+        &self,
+        record: SessionRecord,
+        version: Version,
+        seeker: Seeker<'_>,
+    ) -> Result<Located, SessionError> {
+        let place = self.place().ok_or(SessionError::Full {
+            limit: self.inner.limits.max,
+        })?;
+        if self.nodes().is_some() {
+            // Nobody else may do so any more.
+            self.inner.store.touch(&record.id, self.ttl()).await?;
+        }
+        let session = self.session_of(record, version, seeker);
+        let session = self.publish(session, place);
+        Ok(Located::Here(session))
+    }
+
+    fn session_of(
+        &self,
+        record: SessionRecord,
+        version: Version,
+        seeker: Seeker<'_>,
+    ) -> Arc<Session> {
+        Arc::new(Session::new(
+            record,
+            version,
+            Arc::clone(seeker.handler),
+            Arc::clone(seeker.endpoint),
+            (None, self.inner.history.clone()),
+        ))
+    }
+
+    /// Begins to take a session over whose node is gone, unless that has begun. It goes on without the client
+    /// who asked for it: half of it would be worse than none.
+    fn take_over(&self, record: SessionRecord, version: Version, seeker: Seeker<'_>) {
+        let done = CancellationToken::new();
+        let id = record.id.clone();
+        {
+            let mut taking = self.inner.taking.lock();
+            if taking.contains_key(&id) {
+                return;
+            }
+            taking.insert(id.clone(), done.clone());
+        }
+        let taken = Taken {
+            sessions: self.clone(),
+            id,
+            done,
+        };
+        let (sessions, handler) = (self.clone(), Arc::clone(seeker.handler));
+        let (principal, endpoint) = (seeker.principal.clone(), Arc::clone(seeker.endpoint));
+        self.spawn(async move {
+            let _taken = taken;
+            let seeker = Seeker {
+                principal: &principal,
+                endpoint: &endpoint,
+                handler: &handler,
+            };
+            if let Err(error) = sessions.adopt(record, version, seeker).await {
+                tracing::warn!(%error, "a session of a node that is gone cannot be taken over");
+            }
+        });
+    }
+
+    async fn adopt(
+        &self,
+        mut record: SessionRecord,
+        version: Version,
+        seeker: Seeker<'_>,
+    ) -> Result<(), SessionError> {
+        let Some(nodes) = self.nodes() else {
+            return Ok(());
+        };
+        let place = self.place().ok_or(SessionError::Full {
+            limit: self.inner.limits.max,
+        })?;
+        record.owner = Some(nodes.this().clone());
+        let version = match self.inner.store.update(&record, version).await {
+            // Another node was quicker: whoever waits looks again.
+            Err(StoreError::Conflict | StoreError::NotFound) => return Ok(()),
+            version => version?,
+        };
+        self.inner.store.touch(&record.id, self.ttl()).await?;
+        // Who held it may be alive all the same, and only have been out of reach.
+        nodes.tell(News::Changed(record.id.clone()));
+        let session = self.session_of(record, version, seeker);
+        let adopting = Arc::clone(seeker.handler).adopt(Arc::clone(&session));
+        if adopting.await {
+            tracing::info!(session = ?session.id(), "a session goes on here: its node is gone");
+            self.publish(session, place);
+            return Ok(());
+        }
+        tracing::info!(session = ?session.id(), "a session has ended with its node");
+        session.ended.store(true, Ordering::Release);
+        session.closed.cancel();
+        self.inner.store.delete(session.id()).await?;
+        Ok(())
+    }
+
+    /// Reads the record of a session again: another node may have changed it. One that is gone, or that another
+    /// node holds by now, ends here. `false`: it has ended.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub async fn refresh(&self, session: &Arc<Session>) -> Result<bool, SessionError> {
+        let found = self.inner.store.get(session.id()).await?;
+        Ok(self.compare(session, found))
+    }
+
+    fn compare(&self, session: &Arc<Session>, found: Option<(SessionRecord, Version)>) -> bool {
+        let Some((record, version)) = found else {
+            self.ended_elsewhere(session);
+            return false;
+        };
+        let is_here = record
+            .owner
+            .as_ref()
+            .is_none_or(|owner| self.is_this(owner));
+        if !is_here {
+            self.forget(session);
+            return false;
+        }
+        let mut known = lock(&session.record);
+        if version > known.1 {
+            *known = (record, version);
+        }
+        !session.is_ended()
+    }
+
+    /// A session that has ended on another node ends here too.
+    pub(crate) fn ended_elsewhere(&self, session: &Arc<Session>) {
+        drop(self.close(session, SessionEnd::Deleted));
+    }
+
+    /// Lets go of a session on this node only.
+    pub(crate) fn forget(&self, session: &Arc<Session>) {
+        drop(self.close(session, SessionEnd::Forgotten));
+    }
+
+    /// Gives a session that this node holds to whoever needs it next. `false`: it has to end.
+    pub(crate) async fn hand_over(&self, session: &Arc<Session>) -> bool {
+        let may = session.handler().can_hand_over(session);
+        if !may || self.nodes().is_none() {
+            return false;
+        }
+        let (mut record, version) = lock(&session.record).clone();
+        record.owner = Some(NodeId::nobody());
+        match self.inner.store.update(&record, version).await {
+            Ok(_) => {
+                self.forget(session);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(session = ?session.id(), %error, "a session is not handed over");
+                false
+            }
+        }
+    }
+
+    /// Compares all sessions with their records, after the store was out of reach: what others have ended or
+    /// taken meanwhile is let go of.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub(crate) async fn reconcile(&self) -> Result<(), SessionError> {
+        let sessions = self.list();
+        for page in sessions.chunks(PAGE) {
+            let ids: Vec<_> = page.iter().map(|session| session.id().clone()).collect();
+            let found = self.inner.store.get_many(&ids).await?;
+            for (session, found) in page.iter().zip(found) {
+                self.compare(session, found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers that a client has cancelled a request of a session, which may run on any node.
+    pub fn note_cancelled(&self, session: &Session, id: &thinpipe_proto::rpc::RequestId) {
+        if session.note_cancelled(id) {
+            return;
+        }
+        if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
+            nodes.tell(News::Cancelled(session.id().clone(), id.clone()));
+        }
+    }
+
+    /// Tells the other nodes that a session's standalone stream is open here, so that it ends there.
+    pub fn note_listening(&self, session: &Session) {
+        if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
+            let this = nodes.this().clone();
+            nodes.tell(News::Listening(session.id().clone(), this));
+        }
+    }
+}
+
+/// A session that is being taken over; dropping it tells those who wait.
+struct Taken {
+    sessions: SessionManager,
+    id: SessionId,
+    done: CancellationToken,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.sessions.inner.taking.lock().remove(&self.id);
+        self.done.cancel();
+    }
+}
+
+/// To another principal, or on another endpoint, a session does not exist.
+fn is_of(record: &SessionRecord, binding: Binding, seeker: Seeker<'_>) -> bool {
+    record.endpoint == **seeker.endpoint
+        && record.principal == *seeker.principal
+        && record.binding == binding
+}

@@ -1,0 +1,203 @@
+//! What becomes of sessions that nobody uses: swept by the clock, and ended to make room.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use thinpipe_store::StoreError;
+use tokio_util::sync::CancellationToken;
+
+use super::manager::Inner;
+use super::{Session, SessionEnd, SessionError, SessionManager};
+use crate::io::now;
+use crate::server::history::History;
+
+/// How often room is made at most while every place is taken, in ms.
+const ROOM_EVERY_MS: u64 = 1000;
+
+/// What is to become of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It lives on, and its record with it.
+    Keep,
+    /// It ends.
+    End,
+    /// It ends here, and lives on where it is used.
+    Forget,
+    /// Nobody uses it here. What its record says depends on the other nodes.
+    Ask,
+    /// Nobody uses it here, and its record lasts for as long as was promised.
+    Wait,
+}
+
+impl SessionManager {
+    /// Ends what has been idle for too long or is too old, and keeps the records of the others alive. Of
+    /// streams that can be resumed it forgets what was kept for long enough.
+    ///
+    /// A session that any node can serve ends when no node has used it for so long: one that does not use it
+    /// any more only forgets it.
+    pub async fn sweep(&self) {
+        self.inner.history.sweep();
+        let now = now();
+        for session in self.list() {
+            let fate = self.fate(&session, now);
+            let done = self.meet(&session, fate, now).await;
+            let is_out_of_reach =
+                matches!(&done, Err(SessionError::Store(error)) if error.is_transient());
+            note_failure(&session, done);
+            if is_out_of_reach && self.nodes().is_some() {
+                // It would be waited for as often as there are sessions. The next sweep makes up for it.
+                return;
+            }
+        }
+    }
+
+    async fn meet(
+        &self,
+        session: &Arc<Session>,
+        fate: Fate,
+        now: Instant,
+    ) -> Result<(), SessionError> {
+        match fate {
+            Fate::Keep => self.keep(session, session.idle_for(now)).await,
+            Fate::Wait => Ok(()),
+            Fate::End => self.end(session, SessionEnd::Expired).await,
+            Fate::Forget => {
+                self.forget(session);
+                Ok(())
+            }
+            Fate::Ask => {
+                // As long as this node has promised it would be gone by now.
+                if self.inner.store.get(session.id()).await?.is_some() {
+                    self.forget(session);
+                    return Ok(());
+                }
+                self.end(session, SessionEnd::Expired).await
+            }
+        }
+    }
+
+    fn fate(&self, session: &Session, now: Instant) -> Fate {
+        let limits = &self.inner.limits;
+        let Some(idle) = session.idle_for(now) else {
+            return Fate::Keep;
+        };
+        let used = self.inner.places.load(Ordering::Relaxed);
+        let has_expired = idle >= limits.idle_under_pressure(used);
+        if session.age(now) >= limits.age {
+            return Fate::End;
+        }
+        match (has_expired, self.nodes()) {
+            (true, Some(_)) if !session.is_held() => {
+                if idle >= self.ttl() {
+                    Fate::Ask
+                } else if idle < limits.idle {
+                    // Room is short here. Who comes back finds its session all the same.
+                    Fate::Forget
+                } else {
+                    Fate::Wait
+                }
+            }
+            (true, _) => Fate::End,
+            (false, _) => Fate::Keep,
+        }
+    }
+
+    /// Ends what has expired, if nobody did within the last second. A pass over a full table costs
+    /// milliseconds, and whoever is refused asks again.
+    pub(super) async fn make_room(&self) {
+        let inner = &self.inner;
+        let now = now();
+        let since = now.saturating_duration_since(inner.epoch).as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let due = inner.room_at_ms.load(Ordering::Relaxed);
+        let next = since.saturating_add(ROOM_EVERY_MS);
+        let swap = |from| {
+            let relaxed = Ordering::Relaxed;
+            inner
+                .room_at_ms
+                .compare_exchange(from, next, relaxed, relaxed)
+        };
+        if since < due || swap(due).is_err() {
+            return;
+        }
+        let expired: Vec<_> = {
+            let live = inner.live.pin();
+            let expired = live.values().filter(|s| self.gives_way(s, now).is_some());
+            expired.cloned().collect()
+        };
+        for session in expired {
+            // Each one that ends makes the others' time longer.
+            if let Some(fate) = self.gives_way(&session, now) {
+                note_failure(&session, self.meet(&session, fate, now).await);
+            }
+        }
+    }
+
+    /// What has to be done for a session to give its place back; `None`: it keeps it.
+    fn gives_way(&self, session: &Session, now: Instant) -> Option<Fate> {
+        match self.fate(session, now) {
+            Fate::Keep => None,
+            // No place is free: it lives on in the store.
+            Fate::Wait => Some(Fate::Forget),
+            fate => Some(fate),
+        }
+    }
+
+    /// Sweeps at the configured interval until `stop` is cancelled or the manager is dropped.
+    pub fn start_sweeping(&self, stop: CancellationToken) {
+        let weak = Arc::downgrade(&self.inner);
+        let every = self.inner.limits.sweep;
+        let history = self.inner.history.clone();
+        self.inner.tasks.spawn(async move {
+            // Cancel-safe: a sweep that is cut off is made up for by whoever ends the sessions.
+            let sweeping = sweep_loop(weak, every, history);
+            let _ = stop.run_until_cancelled(sweeping).await;
+        });
+    }
+
+    async fn keep(
+        &self,
+        session: &Arc<Session>,
+        idle: Option<Duration>,
+    ) -> Result<(), SessionError> {
+        let left = self
+            .inner
+            .limits
+            .idle
+            .saturating_sub(idle.unwrap_or_default())
+            + 2 * self.inner.limits.sweep;
+        match self.inner.store.touch(session.id(), left).await {
+            // Somebody else ended it.
+            Err(StoreError::NotFound) => self.end(session, SessionEnd::Deleted).await,
+            other => Ok(other?),
+        }
+    }
+}
+
+fn note_failure(session: &Session, done: Result<(), SessionError>) {
+    if let Err(error) = done {
+        tracing::warn!(session = ?session.id(), %error, "sweeping a session failed");
+    }
+}
+
+async fn sweep_loop(manager: Weak<Inner>, every: Duration, history: History) {
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    // A late tick is one sweep, not a burst of them.
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // Cancel-safe: a tick is taken when it is returned.
+            _ = tick.tick() => {}
+            // Cancel-safe: who is not told now is told at the next message that is kept.
+            () = history.overfull() => {
+                history.make_room();
+                continue;
+            }
+        }
+        let Some(inner) = manager.upgrade() else {
+            return;
+        };
+        SessionManager { inner }.sweep().await;
+    }
+}

@@ -1,0 +1,116 @@
+//! The end of a server: what runs ends, what can live on elsewhere does, the rest is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thinpipe_proto::revision::Binding;
+
+use super::{Server, Session, SessionEnd, Shared};
+
+/// For clients to read the last words, when the time for draining is over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// For handlers and the store to be told that all sessions ended, at shutdown.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+impl Server {
+    /// Shuts down: takes no new work, lets what runs end within [`Limits::drain`], ends the rest
+    /// with an error in band, and returns when every task is done.
+    ///
+    /// While calls run, connections are kept and accepted: a call may wait for an answer of its client,
+    /// which may come on any connection. Once none runs, connections close, and
+    /// [acceptors](super::Acceptor::closing) stop.
+    ///
+    /// That takes no longer than
+    /// [`Limits::drain`] and a few seconds: handlers that are told of the end of sessions
+    /// ([`Handler::session_ended`]) are cut off after 5 s, clients that do not read are left.
+    ///
+    /// Of several nodes, this one lets go of the sessions that the others can go on with, and ends the rest.
+    ///
+    /// [`Limits::drain`]: super::Limits::drain
+    /// [`Handler::session_ended`]: super::Handler::session_ended
+    pub async fn shut_down(&self) {
+        self.shared.is_draining.store(true, Ordering::Release);
+        self.shared.draining.cancel();
+        self.shared.tasks.close();
+        let drained = tokio::time::timeout(self.shared.config.limits.drain, self.idle()).await;
+        if drained.is_err() {
+            tracing::warn!("time for draining is over; ending what still runs");
+            self.shared.forced.cancel();
+            self.shared.quiet.cancel();
+            let rest = self.shared.config.limits.write_stall.min(LAST_WORDS);
+            if tokio::time::timeout(rest, self.idle()).await.is_err() {
+                tracing::warn!("some clients do not read; leaving them");
+            }
+        }
+        let sessions = self.sessions();
+        // Side by side: a store or an upstream that hangs must not keep the other sessions from it.
+        for session in sessions.list() {
+            let shared = Arc::clone(&self.shared);
+            sessions.spawn(async move { shared.part_with(&session).await });
+        }
+        self.farewell().await;
+        if let Some(nodes) = &self.shared.nodes
+            && tokio::time::timeout(LAST_WORDS, nodes.stop())
+                .await
+                .is_err()
+        {
+            tracing::warn!("the other nodes could not be told that this one is gone");
+        }
+    }
+
+    /// Until every task is done, or the time for that is over.
+    async fn farewell(&self) {
+        let sessions = self.sessions();
+        let tasks = &self.shared.tasks;
+        if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_ok() {
+            return;
+        }
+        sessions.cut_off();
+        if tokio::time::timeout(LAST_WORDS, tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(tasks = tasks.len(), "some tasks do not end; leaving them");
+        }
+    }
+
+    /// Until no connection is open or accepted and no detached answer runs. Connections that wait for
+    /// a request are let go once nothing runs: until then a running call may need what comes on them.
+    async fn idle(&self) {
+        let shared = &self.shared;
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            if !shared.is_busy() {
+                shared.quiet.cancel();
+            }
+            // In this order: a connection that is handed over counts here before it does not there.
+            if shared.acceptors.used() == 0
+                && shared.connections.used() == 0
+                && shared.detached.used() == 0
+                // What came over connections that are not ours.
+                && !shared.is_busy()
+            {
+                return;
+            }
+            tick.tick().await;
+        }
+    }
+}
+
+impl Shared {
+    /// The end of a session with this process, or only of what this process has of it.
+    async fn part_with(&self, session: &Arc<Session>) {
+        if self.nodes.is_some() {
+            if !session.is_held() {
+                self.sessions.forget(session);
+                return;
+            }
+            if session.binding() == Binding::Sessions && self.sessions.hand_over(session).await {
+                return;
+            }
+        }
+        self.end_session(session, SessionEnd::ShutDown).await;
+    }
+}

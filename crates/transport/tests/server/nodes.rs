@@ -1,0 +1,8 @@
+//! Several servers that share their stores, as processes behind one address do.
+
+mod death;
+mod lifetime;
+mod news;
+mod outage;
+mod support;
+mod tunnel;

@@ -1,0 +1,191 @@
+//! What becomes of exchanges and sessions when a node dies. Two seconds after it counts as dead, three after its last
+//! word, nobody waits for it any more (5.9.25).
+
+use std::sync::atomic::Ordering;
+
+use thinpipe_testkit::{Client, Gate, SseClient};
+
+use super::support::Shelf;
+use crate::support::{call, until};
+
+/// F9: a session goes on at the node that is asked next, if its handler can go on with it.
+#[tokio::test]
+async fn f9_a_session_of_a_dead_node_goes_on_elsewhere() {
+    let shelf = Shelf::default();
+    let [one, other, third] = shelf.holding().await;
+    for node in [&other, &third] {
+        node.sample().adopts.store(true, Ordering::SeqCst);
+    }
+    let client = one.client().await;
+    let session = client.session().unwrap().to_owned();
+    one.cut();
+    shelf.buried(&one).await;
+    // Both are asked at one time: one of them adopts it, the other sends what it gets there.
+    let (here, there) = (other.as_client(&client), third.as_client(&client));
+    let asked = [
+        here.post(call(1, "echo")).send().await,
+        there.post(call(2, "echo")).send().await,
+        here.get().send().await,
+    ];
+    for (connection, status) in asked.into_iter().zip([200, 200, 200]) {
+        assert_eq!(connection.response().await.status, status);
+    }
+    let adopted = [&other, &third].map(|node| node.sample().adopted.load(Ordering::SeqCst));
+    assert_eq!(adopted.iter().sum::<usize>(), 1, "{adopted:?}");
+    let owner = shelf.owner(&session).await.unwrap();
+    assert_eq!(owner == other.name(), adopted[0] == 1);
+    assert!(owner == other.name() || owner == third.name());
+}
+
+/// F9, R070: a session that cannot go on without its node has ended.
+#[tokio::test]
+async fn f9_a_session_that_nobody_adopts_has_ended() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    one.cut();
+    shelf.buried(&one).await;
+    let visitor = other.as_client(&client);
+    let mut gone = visitor.post(call(1, "echo")).await;
+    assert_eq!(gone.status, 404);
+    assert_eq!(
+        gone.json().await["error"]["data"]["reason"],
+        "session_not_found"
+    );
+    assert_eq!(visitor.get().await.status, 404);
+    assert_eq!(shelf.records().await, 0);
+    assert_eq!(other.running.server.stats().sessions, 0);
+    assert!(other.sample().ended.lock().unwrap().is_empty());
+}
+
+/// 5.9.3, 5.9.25: a call that the dead node had taken may have run: it is not run again, and its client is told so.
+/// A notification is owed nothing. A stream that had begun ends with the same error, a GET just ends.
+#[tokio::test]
+async fn f9_what_a_dead_node_had_taken_has_an_unknown_outcome() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let client = one.client().await;
+    let visitor = other.as_client(&client);
+    let gate = Gate::new();
+    *one.sample().gate.lock().unwrap() = gate.clone();
+    let waiting = visitor.post(call(1, "wait")).send().await;
+    gate.reached().await;
+    let mut streaming = visitor.post(call(2, "stream")).await;
+    let mut listening = visitor.get().await;
+    let partial = visitor.post(call(3, "slow body")).await;
+    one.cut();
+
+    let mut unknown = waiting.response().await;
+    assert_eq!(unknown.status, 502);
+    let error = unknown.json().await;
+    assert_eq!(
+        (&error["id"], &error["error"]["code"]),
+        (&1.into(), &(-32603).into())
+    );
+    assert_eq!(error["error"]["data"]["reason"], "outcome_unknown");
+    let last = streaming.next_message().await;
+    assert_eq!(last["id"], 2);
+    assert_eq!(last["error"]["data"]["reason"], "outcome_unknown");
+    assert_eq!(streaming.next_event().await, None);
+    assert_eq!(listening.next_event().await, None);
+    let mut partial = partial;
+    let (_, end) = partial.try_read_to_end().await;
+    assert!(end.is_err(), "half a body is not taken for a whole one");
+
+    // The session itself goes on, and has forgotten nothing that would be in the way.
+    assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
+    assert_eq!(other.sample().begun.load(Ordering::SeqCst), 1);
+    other.is_idle().await;
+}
+
+/// 5.8.2, 5.9.25: what the dead node had not taken did not run, and runs elsewhere.
+#[tokio::test]
+async fn f9_what_a_dead_node_had_not_taken_runs_elsewhere() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let client = one.client().await;
+    one.deafen().await;
+    let waiting = other.as_client(&client).post(call(1, "echo")).send().await;
+    let leaving = other.as_client(&client).post(call(2, "echo")).send().await;
+    until("both wait", || {
+        format!("{:?}", other.running.server.nodes()).contains("asked: 2")
+    })
+    .await;
+    drop(leaving);
+    one.cut();
+    assert_eq!(waiting.response().await.status, 200);
+    let begun = [&one, &other].map(|node| node.sample().begun.load(Ordering::SeqCst));
+    assert_eq!(begun, [0, 1]);
+    other.is_idle().await;
+}
+
+/// A30, F9: a stream of HTTP+SSE ends with its node, and the session with it.
+#[tokio::test]
+async fn a30_a_stream_ends_with_its_node() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.passing().await;
+    let mut client = SseClient::open(&format!("http://{}/sse", one.running.address)).await;
+    client.initialize("2024-11-05").await;
+    let url = format!("http://{}{}", other.running.address, client.endpoint());
+    let post = |message: String| {
+        let request = Client::new(&url).request("POST");
+        request
+            .header("content-type", "application/json")
+            .body(message)
+    };
+    assert_eq!(post(call(7, "echo")).await.status, 202);
+    one.cut();
+    shelf.buried(&one).await;
+    assert_eq!(post(call(8, "echo")).await.status, 404);
+    assert_eq!(shelf.records().await, 0);
+}
+
+/// 5.8.4: the owner sees that the asking node is dead, and drops what it asked as if its client had left.
+#[tokio::test]
+async fn f9_the_owner_lets_go_of_a_dead_nodes_exchanges() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    let stream = other.as_client(&client).post(call(1, "stream")).await;
+    let sender = one.sample().newest_stream();
+    other.cut();
+    sender.closed().await;
+    one.is_idle().await;
+    drop(stream);
+}
+
+/// F9: a process that is killed is a node like any other that is dead: with its runtime everything of it is gone.
+#[tokio::test]
+async fn f9_a_killed_process_is_survived() {
+    let shelf = Shelf::default();
+    let [other] = shelf.holding().await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let process = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let its = shelf.clone();
+    let starting = process.spawn(async move {
+        let [node] = its.holding().await;
+        node
+    });
+    let one = starting.await.unwrap();
+    let client = one.client().await;
+    let visitor = other.as_client(&client);
+    assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
+    let gate = Gate::new();
+    *one.sample().gate.lock().unwrap() = gate.clone();
+    let waiting = visitor.post(call(2, "wait")).send().await;
+    gate.reached().await;
+    process.shutdown_background();
+    let mut unknown = waiting.response().await;
+    assert_eq!(
+        unknown.json().await["error"]["data"]["reason"],
+        "outcome_unknown"
+    );
+    assert_eq!(visitor.post(call(3, "echo")).await.status, 200);
+    assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
+}

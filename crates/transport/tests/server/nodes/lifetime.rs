@@ -1,0 +1,162 @@
+//! How long sessions last that several nodes know, and what is left of them when a node shuts down.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::session::{Principal, SessionId};
+use thinpipe_testkit::Response;
+use thinpipe_transport::server::{
+    Handler, Negotiated, ServerConfig, Session, SessionEnd, SessionLimits,
+};
+
+use super::support::{Node, Shelf};
+use crate::support::{call, config};
+
+const IDLE: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(6);
+/// The shortest time that is left to a session where room is short.
+const PRESSED: Duration = Duration::from_secs(300);
+
+fn limits(idle: Duration) -> ServerConfig {
+    let mut config = config();
+    config.sessions = SessionLimits {
+        idle,
+        sweep: SWEEP,
+        max: 4,
+        ..SessionLimits::default()
+    };
+    config
+}
+
+impl Node {
+    /// A session that any node serves, without a client.
+    async fn open(&self) -> Arc<Session> {
+        let handler = Arc::clone(&self.running.sample) as Arc<dyn Handler>;
+        let sessions = self.running.server.sessions();
+        let slot = sessions.reserve(handler, "sample".into(), Principal::Anonymous);
+        let opened = slot.await.unwrap().open(Negotiated {
+            revision: Revision::NEWEST_LEGACY,
+            initialize_params: "{}".into(),
+            attachment: Bytes::new(),
+            held: false,
+        });
+        opened.await.unwrap()
+    }
+
+    /// The session, as a request here finds it.
+    async fn find(&self, id: &SessionId) -> Option<Arc<Session>> {
+        let handler = Arc::clone(&self.running.sample) as Arc<dyn Handler>;
+        let sessions = self.running.server.sessions();
+        let endpoint = "sample".into();
+        let found = sessions.find(id, &Principal::Anonymous, &endpoint, &handler);
+        found.await.unwrap()
+    }
+
+    fn ended(&self) -> Vec<SessionEnd> {
+        self.sample().ended.lock().unwrap().clone()
+    }
+}
+
+/// F11: a session that nobody uses on one node, but on another, is forgotten there and lives on; one that no node
+/// uses ends once, and it is the last who used it that tells its server.
+#[tokio::test(start_paused = true)]
+async fn f11_a_session_is_idle_when_no_node_uses_it() {
+    let shelf = Shelf::on_tokios_clock();
+    let (one, other) = (
+        shelf.node(limits(IDLE)).await,
+        shelf.node(limits(IDLE)).await,
+    );
+    let id = one.open().await.id().clone();
+    for _ in 0..20 {
+        let session = other.find(&id).await.unwrap();
+        drop(session.enter());
+        drop(session);
+        tokio::time::sleep(IDLE / 10).await;
+    }
+    assert_eq!(one.ended(), [SessionEnd::Forgotten]);
+    assert_eq!((other.ended(), shelf.records().await), (vec![], 1));
+    assert!(one.find(&id).await.is_some(), "it is taken up again");
+    tokio::time::sleep(IDLE + 4 * SWEEP).await;
+    assert_eq!(other.ended(), [SessionEnd::Forgotten]);
+    assert_eq!(one.ended(), [SessionEnd::Forgotten, SessionEnd::Expired]);
+    assert_eq!(shelf.records().await, 0);
+}
+
+/// F11: where room is short, a node forgets what others can serve, and nothing ends.
+#[tokio::test(start_paused = true)]
+async fn f11_room_is_made_by_forgetting() {
+    let shelf = Shelf::on_tokios_clock();
+    // With every place taken, what nobody has used for five minutes gives way.
+    let node = shelf.node(limits(2 * PRESSED)).await;
+    for _ in 0..4 {
+        node.open().await;
+    }
+    tokio::time::sleep(PRESSED).await;
+    node.open().await;
+    node.open().await;
+    assert_eq!(node.ended(), [SessionEnd::Forgotten; 2]);
+    assert_eq!(shelf.records().await, 6);
+}
+
+/// F11, F17: a rolling restart loses no session: what any node serves is only forgotten, what was held is handed
+/// over, and what cannot be ends.
+#[tokio::test]
+async fn f17_a_shutdown_leaves_sessions_to_the_others() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.passing().await;
+    let passed = one.client().await;
+    one.sample().holds.store(true, Ordering::SeqCst);
+    let held = one.client().await;
+    for node in [&one, &other] {
+        node.sample().adopts.store(true, Ordering::SeqCst);
+    }
+    one.running.server.shut_down().await;
+    let ended = [SessionEnd::Forgotten, SessionEnd::Forgotten];
+    assert_eq!(*one.sample().ended.lock().unwrap(), ended);
+    assert_eq!(shelf.records().await, 2);
+    for client in [&passed, &held] {
+        let visitor = other.as_client(client);
+        assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
+    }
+    assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
+}
+
+/// F17: what cannot outlive its process ends with it, and its record goes.
+#[tokio::test]
+async fn f17_what_cannot_be_handed_over_ends() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    one.running.server.shut_down().await;
+    assert_eq!(*one.sample().ended.lock().unwrap(), [SessionEnd::ShutDown]);
+    assert_eq!(shelf.records().await, 0);
+    assert_eq!(
+        other.as_client(&client).post(call(1, "echo")).await.status,
+        404
+    );
+}
+
+/// C22: streams that are carried to another node end as those here do, when either of the two shuts down.
+#[tokio::test]
+async fn c22_streams_between_nodes_end_at_shutdown() {
+    let shelf = Shelf::default();
+    let [one, other, third] = shelf.holding().await;
+    let client = one.client().await;
+    let mut by_other = other.as_client(&client).get().await;
+    let mut by_third = third.as_client(&client).get().await;
+    let listening = one.sample().newest_stream();
+    tokio::join!(other.running.server.shut_down(), ends(&mut by_other));
+    listening.send("data: 1\n\n".into()).await.unwrap();
+    assert_eq!(by_third.next_event().await.unwrap().data.unwrap(), "1");
+    tokio::join!(one.running.server.shut_down(), ends(&mut by_third));
+    third.is_idle().await;
+}
+
+/// The client is told to come back, and the stream ends.
+async fn ends(stream: &mut Response) {
+    assert_eq!(stream.next_event().await.unwrap().retry, Some(1000));
+    assert_eq!(stream.next_event().await, None);
+}

@@ -1,0 +1,371 @@
+//! Nodes in one process, each with a way to its stores that can be cut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_proto::session::{NodeId, SessionId};
+use thinpipe_store::{
+    BoxFuture, DeliverError, Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionRecord,
+    SessionStore, StoreError, Version, Versioned,
+};
+use thinpipe_testkit::{Client, RequestBuilder};
+use thinpipe_transport::server::{
+    Handler, Server, ServerConfig, SharedStores, SseConfig, SseEndpoint, Stores,
+};
+use tokio::net::TcpListener;
+
+use crate::support::{Running, Sample, config, until};
+
+/// What all nodes share.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    pub(crate) sessions: Arc<MemoryStore>,
+    pub(crate) inbox: Arc<MemoryInbox>,
+    log: Arc<MemoryLog>,
+}
+
+/// A node, and its way to the stores.
+pub(crate) struct Node {
+    pub(crate) running: Running,
+    pub(crate) way: Arc<Way>,
+}
+
+/// The stores as one node reaches them, or does not.
+pub(crate) struct Way {
+    shelf: Shelf,
+    is_cut: AtomicBool,
+    /// Messages stay in its inbox.
+    is_deaf: AtomicBool,
+    /// They do by now.
+    hears_nothing: AtomicBool,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self {
+            sessions: Arc::default(),
+            inbox: Arc::default(),
+            log: Arc::new(MemoryLog::new(LogLimits::default())),
+        }
+    }
+}
+
+impl Shelf {
+    /// For tests whose time is paused.
+    pub(crate) fn on_tokios_clock() -> Self {
+        let now = || tokio::time::Instant::now().into_std();
+        Self {
+            sessions: Arc::new(MemoryStore::with_clock(now)),
+            inbox: Arc::new(MemoryInbox::with_clock(now)),
+            log: Arc::new(MemoryLog::with_clock(LogLimits::default(), now)),
+        }
+    }
+
+    /// So many nodes whose handlers hold their sessions.
+    pub(crate) async fn holding<const N: usize>(&self) -> [Node; N] {
+        let nodes = self.passing().await;
+        for node in &nodes {
+            node.running.sample.holds.store(true, Ordering::SeqCst);
+        }
+        nodes
+    }
+
+    /// So many nodes whose sessions any of them serves.
+    pub(crate) async fn passing<const N: usize>(&self) -> [Node; N] {
+        let mut nodes = Vec::new();
+        for _ in 0..N {
+            nodes.push(self.node(config()).await);
+        }
+        nodes.try_into().ok().unwrap()
+    }
+
+    /// A node that is alive for the others.
+    pub(crate) async fn node(&self, config: ServerConfig) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sample = Arc::new(Sample::default());
+        let handler: Arc<dyn Handler> = Arc::clone(&sample) as _;
+        let way = Arc::new(Way {
+            shelf: self.clone(),
+            is_cut: AtomicBool::new(false),
+            is_deaf: AtomicBool::new(false),
+            hears_nothing: AtomicBool::new(false),
+        });
+        let server = Server::builder(config)
+            .endpoint("/mcp", "sample", Arc::clone(&handler))
+            .sse_endpoint(SseEndpoint {
+                sse_path: "/sse".to_owned(),
+                messages_path: "/messages".to_owned(),
+                name: "sample".into(),
+                handler,
+                config: SseConfig::default(),
+                observer: None,
+            })
+            .stores(Stores {
+                sessions: Arc::clone(&way) as _,
+                shared: Some(SharedStores {
+                    log: Arc::clone(&self.log) as _,
+                    inbox: Arc::clone(&way) as _,
+                }),
+            })
+            .build();
+        let accepting = server.clone();
+        server.spawn(async move { accepting.serve(listener).await.expect("accepting goes on") });
+        let node = Node {
+            running: Running {
+                server,
+                sample,
+                address,
+                url: format!("http://{address}/mcp"),
+            },
+            way,
+        };
+        let this = node.name();
+        while !self.inbox.nodes().await.unwrap().contains(&this) {
+            tokio::task::yield_now().await;
+        }
+        node
+    }
+
+    /// How many records there are.
+    pub(crate) async fn records(&self) -> usize {
+        self.sessions.count().await.unwrap()
+    }
+
+    /// Whose a session is.
+    pub(crate) async fn owner(&self, session: &str) -> Option<NodeId> {
+        let id = SessionId::from_bytes(Bytes::copy_from_slice(session.as_bytes())).unwrap();
+        let found = self.sessions.get(&id).await.unwrap();
+        found.and_then(|(record, _)| record.owner)
+    }
+
+    /// Until the others take a node for dead.
+    pub(crate) async fn buried(&self, node: &Node) {
+        let this = node.name();
+        while self.inbox.nodes().await.unwrap().contains(&this) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn name(&self) -> NodeId {
+        self.running.server.nodes().unwrap().this().clone()
+    }
+
+    pub(crate) fn sample(&self) -> &Sample {
+        &self.running.sample
+    }
+
+    /// A client with a session that was opened here.
+    pub(crate) async fn client(&self) -> Client {
+        self.running.client("2025-11-25").await
+    }
+
+    /// A client with the session of another one, whose requests come here.
+    pub(crate) fn as_client(&self, client: &Client) -> Visitor<'_> {
+        Visitor {
+            node: self,
+            session: client.session().unwrap().to_owned(),
+        }
+    }
+
+    /// It can reach nobody, and nobody it: to the others it is dead.
+    pub(crate) fn cut(&self) {
+        self.way.is_cut.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.way.is_cut.store(false, Ordering::SeqCst);
+    }
+
+    /// It takes nothing from its inbox any more.
+    pub(crate) async fn deafen(&self) {
+        self.way.is_deaf.store(true, Ordering::SeqCst);
+        until("it hears nothing any more", || {
+            self.way.hears_nothing.load(Ordering::SeqCst)
+        })
+        .await;
+    }
+
+    /// Nothing is open any more.
+    pub(crate) async fn is_idle(&self) {
+        let nodes = self.running.server.nodes().unwrap().clone();
+        until("nothing is open between nodes", || {
+            format!("{nodes:?}").contains("asked: 0, served: 0")
+        })
+        .await;
+    }
+}
+
+/// A client of another node's session.
+pub(crate) struct Visitor<'a> {
+    node: &'a Node,
+    session: String,
+}
+
+impl Visitor<'_> {
+    fn with_session(&self, request: RequestBuilder) -> RequestBuilder {
+        let request = request.header("mcp-session-id", &self.session);
+        request.header("mcp-protocol-version", "2025-11-25")
+    }
+
+    pub(crate) fn post(&self, message: impl ToString) -> RequestBuilder {
+        self.with_session(self.node.running.stranger().post(message))
+    }
+
+    pub(crate) fn get(&self) -> RequestBuilder {
+        self.with_session(self.node.running.stranger().get())
+    }
+
+    pub(crate) fn delete(&self) -> RequestBuilder {
+        self.with_session(self.node.running.stranger().delete())
+    }
+}
+
+impl Way {
+    fn stores(&self) -> Result<&Shelf, StoreError> {
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("it is cut".into()));
+        }
+        Ok(&self.shelf)
+    }
+}
+
+/// The same call, if the way is not cut.
+macro_rules! through {
+    ($self:ident.$store:ident.$call:ident($($argument:expr),*)) => {
+        match $self.stores() {
+            Ok(shelf) => shelf.$store.$call($($argument),*),
+            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
+        }
+    };
+}
+
+impl SessionStore for Way {
+    fn create<'a>(
+        &'a self,
+        record: &'a SessionRecord,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        through!(self.sessions.create(record, ttl))
+    }
+
+    fn get<'a>(
+        &'a self,
+        id: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
+        through!(self.sessions.get(id))
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        ids: &'a [SessionId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>> {
+        through!(self.sessions.get_many(ids))
+    }
+
+    fn update<'a>(
+        &'a self,
+        record: &'a SessionRecord,
+        expected: Version,
+    ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        through!(self.sessions.update(record, expected))
+    }
+
+    fn touch<'a>(
+        &'a self,
+        id: &'a SessionId,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        through!(self.sessions.touch(id, ttl))
+    }
+
+    fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
+        through!(self.sessions.delete(id))
+    }
+
+    fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
+        through!(self.sessions.count())
+    }
+
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a SessionId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
+        through!(self.sessions.list(after, limit))
+    }
+}
+
+impl Inbox for Way {
+    fn beat<'a>(
+        &'a self,
+        node: &'a NodeId,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        through!(self.inbox.beat(node, ttl))
+    }
+
+    fn leave<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Result<(), StoreError>> {
+        through!(self.inbox.leave(node))
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
+        through!(self.inbox.nodes())
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        to: &'a NodeId,
+        message: Bytes,
+    ) -> BoxFuture<'a, Result<(), DeliverError>> {
+        through!(self.inbox.deliver(to, message))
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        to: &'a NodeId,
+        message: &'a Bytes,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        through!(self.inbox.withdraw(to, message))
+    }
+
+    fn take<'a>(
+        &'a self,
+        node: &'a NodeId,
+        limit: usize,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+        Box::pin(async move {
+            let until = tokio::time::Instant::now() + wait;
+            loop {
+                let shelf = self.stores()?;
+                if !self.is_deaf.load(Ordering::SeqCst) {
+                    // In short turns: the way may be cut at any time.
+                    let turn = wait.min(Duration::from_millis(20));
+                    let taken = shelf.inbox.take(node, limit, turn).await?;
+                    if !taken.is_empty() {
+                        return Ok(taken);
+                    }
+                } else {
+                    self.hears_nothing.store(true, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                if tokio::time::Instant::now() >= until {
+                    return Ok(Vec::new());
+                }
+            }
+        })
+    }
+
+    fn secret<'a>(
+        &'a self,
+        name: &'a str,
+        proposed: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        through!(self.inbox.secret(name, proposed))
+    }
+}
