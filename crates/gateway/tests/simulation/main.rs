@@ -20,6 +20,7 @@ const CALM: Setting = Setting {
     gateways: 1,
     clients: 4,
     callers: 1,
+    holds: false,
     breaks: false,
     kills: false,
     loses: false,
@@ -89,4 +90,29 @@ fn g10_the_server_loses_its_sessions() {
     };
     let figures = seeds::run(setting, 30);
     assert!(figures.lost > 0, "{figures:?}");
+}
+
+/// A30, F8, G10: sessions that one node holds, asked for at any.
+#[test]
+fn a30_sessions_are_held_by_one_node() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 20);
+    assert!(figures.told == 0 && figures.lost == 0, "{figures:?}");
+}
+
+/// G10; 5.9, 1, 3 and 25: a node that holds sessions is killed.
+#[test]
+fn g10_nodes_that_hold_sessions_are_killed() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        breaks: true,
+        kills: true,
+        ..CALM
+    };
+    seeds::run(setting, 30);
 }

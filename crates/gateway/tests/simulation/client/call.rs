@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connections::{Answer, Lost};
 use super::cursor::Cursor;
-use super::{Client, PATH, PATIENCE, Session};
+use super::{Client, PATIENCE, Session};
 
 /// Times that a stream is resumed before its client gives up.
 const MAX_RESUMES: u32 = 100;
@@ -92,7 +92,8 @@ impl Client {
         let call = Call {
             id,
             token,
-            events,
+            // A server that answers with JSON says nothing before.
+            events: if json { 0 } else { events },
             heard: 0,
             cursor: Cursor::default(),
             is_over: false,
@@ -218,7 +219,7 @@ impl Client {
             headers.push("Last-Event-ID", last);
             let sent = self
                 .connections
-                .send(("GET", PATH), headers, "", PATIENCE)
+                .send(("GET", self.path), headers, "", PATIENCE)
                 .await;
             let Ok(answer) = sent else {
                 continue;
