@@ -13,7 +13,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::workspace::{ask, cargo, root, run, target};
 
-/// Node and its packages, Python and its packages, and the test runner.
+/// Node and its packages, Python and its packages, Redis, and the test runner.
 pub(crate) fn all_that_tests_need() -> Outcome {
     let target = target()?;
     let peers = target.join("e2e");
@@ -21,6 +21,8 @@ pub(crate) fn all_that_tests_need() -> Outcome {
     let venv = peers.join("venv");
     python_packages(&venv)?;
     node_packages(&peers.join("node"), &venv)?;
+    // Tests start servers of their own; the service that comes with the package is left alone.
+    debian(&[("redis-server", "redis-server")])?;
     nextest()?;
     Ok(())
 }

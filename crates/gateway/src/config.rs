@@ -14,12 +14,14 @@ use thinpipe_transport::upstream::stdio::StdioConfig;
 use crate::interceptor::{ChainConfig, InterceptorConfig};
 
 mod bridge;
+mod event_log;
 mod key;
 mod rate;
 
 pub use bridge::{
     BridgeConfig, CacheConfig, Clients, Mrtr, ParkedConfig, PoolConfig, RequestSession, Sharing,
 };
+pub use event_log::EventLogLimits;
 pub use key::{InvalidStateKey, StateKey};
 pub use rate::{Anonymous, RateLimits};
 
@@ -58,6 +60,8 @@ pub struct UpstreamSpec {
     /// Who resumes a stream that broke. Servers over stdio or HTTP+SSE have no event ids to resume by: their
     /// clients' streams are resumed by the gateway, or not at all.
     pub resume: Resume,
+    /// What is kept of its streams where their events have ids of the gateway.
+    pub event_log: EventLogLimits,
     /// Whether it is told who requests come from.
     pub forwarded: Forwarded,
     /// How its health is watched.
@@ -218,6 +222,7 @@ impl UpstreamSpec {
             session_lost: SessionLost::default(),
             rate: None,
             resume: Resume::default(),
+            event_log: EventLogLimits::default(),
             forwarded: Forwarded::default(),
             health: HealthConfig::default(),
             interceptors: Vec::new(),

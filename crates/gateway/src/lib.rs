@@ -27,10 +27,10 @@ mod stats;
 mod sync;
 
 pub use config::{
-    Anonymous, BridgeConfig, CacheConfig, ChildUpstream, Clients, Forwarded, GatewayConfig,
-    HealthConfig, HttpUpstream, InvalidStateKey, Mrtr, ParkedConfig, PoolConfig, ProgramEra,
-    RateLimits, Reached, RequestSession, Resume, SessionLost, Sharing, SsePaths, StateKey,
-    UpstreamSpec,
+    Anonymous, BridgeConfig, CacheConfig, ChildUpstream, Clients, EventLogLimits, Forwarded,
+    GatewayConfig, HealthConfig, HttpUpstream, InvalidStateKey, Mrtr, ParkedConfig, PoolConfig,
+    ProgramEra, RateLimits, Reached, RequestSession, Resume, SessionLost, Sharing, SsePaths,
+    StateKey, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
 pub use health::describe;

@@ -4,7 +4,7 @@ mod event_log;
 mod inbox;
 mod sessions;
 
-use std::fmt::Display;
+use std::fmt::Debug;
 use std::future::Future;
 
 use tokio::task::JoinSet;
@@ -28,9 +28,9 @@ async fn all<T: Send + 'static>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn ok<T, E: Display>(result: Result<T, E>, what: &str) -> T {
+fn ok<T, E: Debug>(result: Result<T, E>, what: &str) -> T {
     match result {
         Ok(value) => value,
-        Err(error) => panic!("{what} failed: {error}"),
+        Err(error) => panic!("{what} failed: {error:?}"),
     }
 }

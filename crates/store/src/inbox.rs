@@ -33,8 +33,8 @@ pub const KEPT_AFTER_DEATH: Duration = Duration::from_secs(60);
 
 /// Messages between nodes, and which nodes there are.
 ///
-/// Messages of one sender arrive in order, each at most once: it is taken off the inbox before anybody sees
-/// it, and what is lost in between is lost.
+/// Messages of one sender arrive in order, each at most once: it is taken off the inbox before anybody sees it, and
+/// what a node has taken dies with it.
 pub trait Inbox: Send + Sync + 'static {
     /// Says that this node is alive; it counts as dead when `ttl` has passed without another word.
     ///
@@ -77,7 +77,7 @@ pub trait Inbox: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Takes up to `limit` messages, and waits up to `wait` for the first. Only the node itself calls it, and
-    /// one call at a time. What is on its way to a call that is dropped is lost.
+    /// one call at a time. A call that is dropped or fails loses nothing.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

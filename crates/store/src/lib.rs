@@ -13,6 +13,8 @@ mod event_log;
 mod inbox;
 mod memory;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +29,8 @@ pub use event_log::{
 pub use inbox::{DeliverError, Inbox, KEPT_AFTER_DEATH, MAX_WAITING, MAX_WAITING_BYTES};
 pub use memory::{MemoryInbox, MemoryLog, MemoryStore};
 pub use record::{SessionRecord, Version};
+#[cfg(feature = "redis")]
+pub use redis::{InvalidRedisUrl, RedisConfig, RedisCredentials, RedisKind, RedisStore};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

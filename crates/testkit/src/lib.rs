@@ -13,6 +13,7 @@
 //! - [`rpc`]: messages of every revision; [`samples`]: event streams that show the rules of the standard.
 //! - [`Process`]: a built binary with what it writes; [`Usage`] and [`assert_returns_to_baseline`]: what it
 //!   holds, and whether it gives it back.
+//! - [`Redis`], [`RedisCluster`], [`RedisSentinel`]: servers that a test starts, kills, pauses and starts again.
 //! - [`scenarios`]: what a gateway must do, one function each, for any gateway that has a URL.
 //!
 //! Everything that waits panics after [`DEADLINE`] and says what it waited for and where. Use it in
@@ -58,6 +59,7 @@ mod event;
 mod gate;
 pub mod network;
 mod process;
+mod redis;
 pub mod rpc;
 pub mod samples;
 pub mod scenarios;
@@ -73,6 +75,7 @@ pub use deadline::{DEADLINE, eventually};
 pub use event::{Event, EventReader};
 pub use gate::Gate;
 pub use process::Process;
+pub use redis::{Redis, RedisCluster, RedisReply, RedisSentinel};
 pub use sse_upstream::{SsePost, SseSession, SseState, SseUpstream};
 pub use upstream::{
     Behaviour, Cut, Era, Outcome, Record, Request, Response as UpstreamResponse, Script, Upstream,

@@ -20,6 +20,7 @@ mod clients;
 mod de;
 mod doubt;
 mod effective;
+mod event_log;
 mod format;
 mod kinds;
 mod problem;

@@ -13,7 +13,6 @@ use thinpipe_proto::rpc::{self, Kind, Message, response};
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::conversation::{Conversation, ConversationConfig};
-use thinpipe_transport::server::event_buffer::EventBufferConfig;
 use thinpipe_transport::server::{Answer, Session, SessionSlot};
 
 use super::pinned::Question;
@@ -108,7 +107,7 @@ impl Route {
         let config = Config {
             limits: self.session_limits(),
             headers: has_headers,
-            retention: EventBufferConfig::resumable().retention,
+            retention: self.spec().event_log.age,
             log_level: self.spec().bridge.log_level,
             ..Config::new(self.name(), MemberId(0), seed())
         };
@@ -138,7 +137,7 @@ impl Route {
             Resume::Off => false,
         };
         if is_resumable {
-            config.buffer = EventBufferConfig::resumable();
+            config = self.spec().event_log.conversation();
         }
         match session.outlet() {
             Some(outlet) => Conversation::over(ConversationConfig::default(), outlet),

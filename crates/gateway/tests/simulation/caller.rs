@@ -12,14 +12,13 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::client::{Answer, Connections, Lost, Member};
 use crate::ledger::Ledger;
 
-const PATH: &str = "/stateless";
-
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Caller {
     name: String,
     ledger: Ledger,
     connections: Connections,
+    path: &'static str,
     next: AtomicU64,
 }
 
@@ -31,6 +30,7 @@ impl Caller {
             name: member.name.to_owned(),
             ledger: ledger.clone(),
             connections: Connections::new(member.host, gateways, member.token, rng),
+            path: member.path,
             next: AtomicU64::new(0),
         })
     }
@@ -56,7 +56,7 @@ impl Caller {
         let patience = Duration::from_secs(2);
         let sent = self
             .connections
-            .send(("POST", PATH), headers, body, patience);
+            .send(("POST", self.path), headers, body, patience);
         let Ok(mut answer) = sent.await else {
             return false;
         };
@@ -90,7 +90,7 @@ impl Caller {
         let (headers, body) = (request.headers, request.body);
         let sent = self
             .connections
-            .send(("POST", PATH), headers, body, PATIENCE);
+            .send(("POST", self.path), headers, body, PATIENCE);
         let outcome = match sent.await {
             Ok(answer) => self.hear(&token, id, events, answer).await,
             Err(Lost::Unsent) => Err("not sent".to_owned()),

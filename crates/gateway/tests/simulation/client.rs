@@ -20,9 +20,6 @@ pub(crate) use connections::{Answer, Connections, Lost};
 
 use crate::ledger::Ledger;
 
-/// Path of the endpoint.
-const PATH: &str = "/mcp";
-
 /// For the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,6 +30,7 @@ pub(crate) struct Client {
     pub(crate) name: String,
     ledger: Ledger,
     connections: Connections,
+    path: &'static str,
     next: AtomicU64,
     session: Mutex<Option<Arc<Session>>>,
     /// Whether servers keep their sessions: then nobody else may lose one.
@@ -57,6 +55,8 @@ pub(crate) struct Member<'a> {
     pub(crate) host: Host,
     pub(crate) gateways: Arc<[String]>,
     pub(crate) rng: Rng,
+    /// Of the endpoint.
+    pub(crate) path: &'static str,
     pub(crate) sessions_last: Arc<AtomicBool>,
 }
 
@@ -68,6 +68,7 @@ impl Client {
             name: member.name.to_owned(),
             ledger: ledger.clone(),
             connections: Connections::new(member.host, gateways, member.token, rng),
+            path: member.path,
             next: AtomicU64::new(0),
             session: Mutex::new(None),
             sessions_last: member.sessions_last,
@@ -149,7 +150,7 @@ impl Client {
         let body = rpc::request(self.number(), "initialize", &params);
         let sent = self
             .connections
-            .send(("POST", PATH), Headers::new(), body, PATIENCE);
+            .send(("POST", self.path), Headers::new(), body, PATIENCE);
         let mut answer = sent.await.ok()?;
         let id = answer.headers.get("mcp-session-id").map(str::to_owned);
         let said = answer.json().await.ok()?;
@@ -193,7 +194,7 @@ impl Client {
         let headers = Self::headers(session);
         let sent = self
             .connections
-            .send(("POST", PATH), headers, body, patience);
+            .send(("POST", self.path), headers, body, patience);
         let answer = sent.await?;
         self.look(session, &answer);
         Ok(answer)
@@ -267,7 +268,7 @@ impl Client {
         let headers = Self::headers(session);
         let sent = self
             .connections
-            .send(("DELETE", PATH), headers, "", PATIENCE);
+            .send(("DELETE", self.path), headers, "", PATIENCE);
         if let Ok(answer) = sent.await {
             let is_done = answer.status < 300;
             self.look(session, &answer);

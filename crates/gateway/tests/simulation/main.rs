@@ -20,6 +20,7 @@ const CALM: Setting = Setting {
     gateways: 1,
     clients: 4,
     callers: 1,
+    holds: false,
     breaks: false,
     kills: false,
     loses: false,
@@ -48,4 +49,70 @@ fn g10_connections_break() {
         figures.resumed > 0 && figures.answered > figures.told,
         "{figures:?}"
     );
+}
+
+/// F8, F9, G10; 5.9, 1, 3 and 25: any of three gateways is killed, and sessions go on at the others.
+#[test]
+fn f9_gateways_are_killed() {
+    let setting = Setting {
+        gateways: 3,
+        breaks: true,
+        kills: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 40);
+    assert!(
+        figures.resumed > 0 && figures.answered > figures.told,
+        "{figures:?}"
+    );
+}
+
+/// F17, G10: the store fails and is out of reach.
+#[test]
+fn f17_the_store_fails() {
+    let setting = Setting {
+        gateways: 3,
+        kills: true,
+        outages: true,
+        ..CALM
+    };
+    seeds::run(setting, 40);
+}
+
+/// G10: the server loses its sessions.
+#[test]
+fn g10_the_server_loses_its_sessions() {
+    let setting = Setting {
+        gateways: 2,
+        breaks: true,
+        loses: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 30);
+    assert!(figures.lost > 0, "{figures:?}");
+}
+
+/// A30, F8, G10: sessions that one node holds, asked for at any.
+#[test]
+fn a30_sessions_are_held_by_one_node() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 20);
+    assert!(figures.told == 0 && figures.lost == 0, "{figures:?}");
+}
+
+/// G10; 5.9, 1, 3 and 25: a node that holds sessions is killed.
+#[test]
+fn g10_nodes_that_hold_sessions_are_killed() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        breaks: true,
+        kills: true,
+        ..CALM
+    };
+    seeds::run(setting, 30);
 }

@@ -1,14 +1,14 @@
 //! A gateway as one node of the world.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use thinpipe_gateway::{Gateway, GatewayConfig, HealthConfig, HttpUpstream, UpstreamSpec};
+use thinpipe_gateway::{
+    Gateway, GatewayConfig, HealthConfig, HttpUpstream, RateLimits, Reached, Resume, UpstreamSpec,
+};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
-use thinpipe_store::MemoryStore;
 use thinpipe_testkit::network::{Host, Network, Rng};
 use thinpipe_transport::Io;
 use thinpipe_transport::body::BoxFuture;
@@ -18,7 +18,7 @@ use thinpipe_transport::server::{
 use thinpipe_transport::upstream::{Connector, UpstreamConfig};
 
 use crate::ledger::Ledger;
-use crate::store::{Gate, GatedStore, Way};
+use crate::store::{Gate, Store, Way};
 
 /// Sessions that nobody uses end after this.
 pub(crate) const IDLE: Duration = Duration::from_secs(40);
@@ -37,23 +37,24 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a gateway as this node.
-    pub(crate) fn start(network: &Network, name: &str, store: &Arc<MemoryStore>, rng: Rng) -> Self {
+    pub(crate) fn start(network: &Network, name: &str, store: &Store, rng: Rng) -> Self {
         let host = network.start(name);
         let gate = Gate::new(rng);
         let builder = Server::builder(server_config());
+        let mut logged = spec(&host, "logged", "server", Binding::Sessions);
+        logged.resume = Resume::Log;
         let config = GatewayConfig {
             upstreams: vec![
-                spec(&host, "server", "/mcp", Binding::Sessions),
-                spec(&host, "stateless", "/stateless", Binding::Stateless),
+                spec(&host, "mcp", "server", Binding::Sessions),
+                spec(&host, "stateless", "stateless", Binding::Stateless),
+                logged,
             ],
             deprecation: DeprecationConfig::default(),
             state_keys: Vec::new(),
+            rates: RateLimits::default(),
         };
         let gateway = Gateway::new(config, builder.buffered()).expect("a gateway");
-        let builder = builder.store(Arc::new(GatedStore {
-            gate: gate.clone(),
-            store: Arc::clone(store),
-        }));
+        let builder = builder.stores(store.behind(&gate, true));
         let server = gateway.mount(builder).build();
         gateway.start(&server);
         accept(&server, &host);
@@ -138,12 +139,13 @@ fn server_config() -> ServerConfig {
     }
 }
 
-fn spec(host: &Host, name: &'static str, path: &str, speaks: Binding) -> UpstreamSpec {
-    let url = format!("http://{name}/mcp").parse().expect("a URL");
+/// A server of this name, served at the path of the same name, which is this node.
+fn spec(host: &Host, name: &str, node: &'static str, speaks: Binding) -> UpstreamSpec {
+    let url = format!("http://{node}/mcp").parse().expect("a URL");
     let host = host.clone();
     let connect = move |_: &Uri| -> BoxFuture<std::io::Result<Box<dyn Io>>> {
         let host = host.clone();
-        Box::pin(async move { Ok(Box::new(host.connect(name).await?) as Box<dyn Io>) })
+        Box::pin(async move { Ok(Box::new(host.connect(node).await?) as Box<dyn Io>) })
     };
     let client = UpstreamConfig {
         connect_timeout: Duration::from_secs(2),
@@ -155,8 +157,8 @@ fn spec(host: &Host, name: &'static str, path: &str, speaks: Binding) -> Upstrea
         ..UpstreamConfig::new(name.into(), url)
     };
     let mut spec = UpstreamSpec::new(
-        path,
-        thinpipe_gateway::Reached::Http(HttpUpstream {
+        format!("/{name}"),
+        Reached::Http(HttpUpstream {
             client,
             pin: Some(speaks),
         }),

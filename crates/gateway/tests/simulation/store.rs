@@ -4,9 +4,74 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use thinpipe_proto::session::SessionId;
-use thinpipe_store::{BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version};
+use thinpipe_store::{
+    Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionStore, StoreError,
+};
 use thinpipe_testkit::network::Rng;
+use thinpipe_transport::server::{SharedStores, Stores};
+use tokio::time::Instant;
+
+mod inbox;
+mod log;
+mod sessions;
+
+/// What all nodes share.
+#[derive(Clone)]
+pub(crate) struct Store {
+    sessions: Arc<MemoryStore>,
+    log: Arc<MemoryLog>,
+    inbox: Arc<MemoryInbox>,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        let clock = || Instant::now().into_std();
+        Self {
+            sessions: Arc::new(MemoryStore::with_clock(clock)),
+            log: Arc::new(MemoryLog::with_clock(LogLimits::default(), clock)),
+            inbox: Arc::new(MemoryInbox::with_clock(clock)),
+        }
+    }
+
+    /// The same behind a gate; alone, or with what several nodes need.
+    pub(crate) fn behind(&self, gate: &Gate, is_shared: bool) -> Stores {
+        let sessions = sessions::Gated {
+            gate: gate.clone(),
+            store: Arc::clone(&self.sessions),
+        };
+        let shared = is_shared.then(|| SharedStores {
+            log: Arc::new(log::Gated {
+                gate: gate.clone(),
+                log: Arc::clone(&self.log),
+            }),
+            inbox: Arc::new(inbox::Gated {
+                gate: gate.clone(),
+                inbox: Arc::clone(&self.inbox),
+            }),
+        });
+        Stores {
+            sessions: Arc::new(sessions),
+            shared,
+        }
+    }
+
+    /// What is in it, in words; `None`: nothing.
+    pub(crate) async fn residue(&self) -> Option<String> {
+        let records = self.sessions.count().await.unwrap_or(usize::MAX);
+        // It says nothing but its limits and how much there is.
+        let log = format!("{:?}", self.log);
+        let is_empty = records == 0 && log.contains("sessions: 0, bytes: 0");
+        (!is_empty).then(|| format!("{records} records, {log}"))
+    }
+
+    /// The nodes that count as alive.
+    pub(crate) async fn nodes(&self) -> usize {
+        self.inbox
+            .nodes()
+            .await
+            .map_or(usize::MAX, |nodes| nodes.len())
+    }
+}
 
 /// How long an operation takes at most before it is given up, as with a store across a network.
 const OPERATION: Duration = Duration::from_secs(1);
@@ -102,80 +167,4 @@ impl Gate {
 
 fn unavailable() -> StoreError {
     StoreError::Unavailable(Box::new(io::Error::from(io::ErrorKind::TimedOut)))
-}
-
-/// The store that all nodes share, behind the gate of one.
-pub(crate) struct GatedStore {
-    pub(crate) gate: Gate,
-    pub(crate) store: Arc<MemoryStore>,
-}
-
-type Stored = Option<(SessionRecord, Version)>;
-
-impl SessionStore for GatedStore {
-    fn create<'a>(
-        &'a self,
-        record: &'a SessionRecord,
-        ttl: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(
-            self.gate
-                .pass(async move { self.store.create(record, ttl).await }),
-        )
-    }
-
-    fn get<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<Stored, StoreError>> {
-        Box::pin(self.gate.pass(async move { self.store.get(id).await }))
-    }
-
-    fn get_many<'a>(
-        &'a self,
-        ids: &'a [SessionId],
-    ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>> {
-        Box::pin(
-            self.gate
-                .pass(async move { self.store.get_many(ids).await }),
-        )
-    }
-
-    fn update<'a>(
-        &'a self,
-        record: &'a SessionRecord,
-        expected: Version,
-    ) -> BoxFuture<'a, Result<Version, StoreError>> {
-        Box::pin(
-            self.gate
-                .pass(async move { self.store.update(record, expected).await }),
-        )
-    }
-
-    fn touch<'a>(
-        &'a self,
-        id: &'a SessionId,
-        ttl: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(
-            self.gate
-                .pass(async move { self.store.touch(id, ttl).await }),
-        )
-    }
-
-    fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(self.gate.pass(async move { self.store.delete(id).await }))
-    }
-
-    fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(self.gate.pass(async move { self.store.count().await }))
-    }
-
-    fn list<'a>(
-        &'a self,
-        after: Option<&'a SessionId>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
-        Box::pin(
-            self.gate
-                .pass(async move { self.store.list(after, limit).await }),
-        )
-    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use thinpipe_store::{MemoryStore, SessionStore};
 use thinpipe_testkit::network::{Manners, Network, Rng};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -16,7 +15,16 @@ use crate::ledger::{Figures, Ledger};
 use crate::node::{self, Node};
 use crate::server::Server;
 use crate::stateless::StatelessServer;
-use crate::store::Way;
+use crate::store::{Store, Way};
+
+/// Path of the server whose sessions pass.
+const PASSED: &str = "/mcp";
+
+/// Path of the server whose sessions a gateway holds.
+const HELD: &str = "/logged";
+
+/// Path of the server of 2026-07-28.
+const STATELESS: &str = "/stateless";
 
 /// How long clients work and things go wrong.
 const STORM: Duration = Duration::from_secs(30);
@@ -33,6 +41,8 @@ pub(crate) struct Setting {
     pub(crate) gateways: usize,
     pub(crate) clients: usize,
     pub(crate) callers: usize,
+    /// Every other client uses a server whose sessions a gateway holds.
+    pub(crate) holds: bool,
     /// Connections break.
     pub(crate) breaks: bool,
     /// Gateways are killed.
@@ -48,13 +58,15 @@ pub(crate) struct World {
     rng: Rng,
     network: Network,
     ledger: Ledger,
-    store: Arc<MemoryStore>,
+    store: Store,
     nodes: Vec<Option<Node>>,
     server: Arc<Server>,
     stateless: Arc<StatelessServer>,
     clients: Vec<Arc<Client>>,
     callers: Vec<Arc<Caller>>,
+    /// The servers keep their sessions.
     sessions_last: Arc<AtomicBool>,
+    held_last: Arc<AtomicBool>,
     /// What is left of nodes that were killed.
     ghosts: JoinSet<()>,
 }
@@ -71,8 +83,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let network = Network::new(rng.next_u64());
         let ledger = Ledger::new(&network);
-        let clock = || Instant::now().into_std();
-        let store = Arc::new(MemoryStore::with_clock(clock));
+        let store = Store::new();
         let names: Vec<_> = (0..setting.gateways).map(gateway).collect();
         let nodes = names.iter().map(|name| {
             let node = Node::start(&network, name, &store, rng.fork());
@@ -83,7 +94,9 @@ impl World {
         let server = Server::start(&network, "server", &ledger, rng.fork());
         let stateless = StatelessServer::start(&network, "stateless", &ledger);
         let sessions_last = Arc::new(AtomicBool::new(true));
-        let mut member = |name: &str, made: &mut dyn FnMut(Member<'_>)| {
+        // What is held goes with who holds it.
+        let held_last = Arc::new(AtomicBool::new(!setting.kills && !setting.outages));
+        let mut member = |name: &str, path: &'static str, made: &mut dyn FnMut(Member<'_>)| {
             let token = if name.contains("alice") {
                 "alice"
             } else {
@@ -95,17 +108,29 @@ impl World {
                 host: network.start(name),
                 gateways: Arc::clone(&names),
                 rng: rng.fork(),
-                sessions_last: Arc::clone(&sessions_last),
+                path,
+                sessions_last: match path {
+                    HELD => Arc::clone(&held_last),
+                    _ => Arc::clone(&sessions_last),
+                },
             });
         };
         let (mut clients, mut callers) = (Vec::new(), Vec::new());
         for number in 0..setting.clients {
             let name = format!("<{}{number}>", ["alice", "bob"][number % 2]);
-            member(&name, &mut |it| clients.push(Client::new(it, &ledger)));
+            let path = match setting.holds && number % 4 >= 2 {
+                true => HELD,
+                false => PASSED,
+            };
+            member(&name, path, &mut |it| {
+                clients.push(Client::new(it, &ledger))
+            });
         }
         for number in 0..setting.callers {
             let name = format!("<caller of {}{number}>", ["alice", "bob"][number % 2]);
-            member(&name, &mut |it| callers.push(Caller::new(it, &ledger)));
+            member(&name, STATELESS, &mut |it| {
+                callers.push(Caller::new(it, &ledger))
+            });
         }
         Self {
             setting,
@@ -119,6 +144,7 @@ impl World {
             clients,
             callers,
             sessions_last,
+            held_last,
             ghosts: JoinSet::new(),
         }
     }
@@ -185,6 +211,7 @@ impl World {
             86..92 if setting.outages => self.fail_store(),
             92..94 if setting.loses => {
                 self.sessions_last.store(false, Ordering::SeqCst);
+                self.held_last.store(false, Ordering::SeqCst);
                 self.server.kill();
                 let rng = self.rng.fork();
                 self.server = Server::start(&self.network, "server", &self.ledger, rng);
@@ -275,11 +302,9 @@ impl World {
         for node in self.nodes.iter().flatten() {
             node::judge(node, &self.ledger);
         }
-        match self.store.count().await {
-            Ok(0) => {}
-            count => self
-                .ledger
-                .violation(format!("records in the store: {count:?}")),
+        if let Some(left) = self.store.residue().await {
+            self.ledger
+                .violation(format!("the store still holds {left}"));
         }
         let running = self.stateless.running();
         if running > 0 {
@@ -310,6 +335,11 @@ impl World {
             self.ledger.violation("a dead node goes on");
         }
         self.ghosts.shutdown().await;
+        let nodes = self.store.nodes().await;
+        if nodes > 0 {
+            self.ledger
+                .violation(format!("{nodes} nodes count as alive"));
+        }
         self.server.kill();
         self.stateless.kill();
         sleep(Duration::from_secs(1)).await;

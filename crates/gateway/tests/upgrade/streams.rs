@@ -1,6 +1,7 @@
 //! Streams that their client leaves.
 
 use serde_json::{Value, json};
+use thinpipe_gateway::UpstreamSpec;
 use thinpipe_testkit::{Gate, Outcome, Script, rpc};
 
 use crate::client::{Binding, Caller, able};
@@ -49,6 +50,37 @@ async fn r229_a_dropped_post_can_be_resumed() {
         let mut again = client.resume(&last).await;
         assert_eq!(again.next_message().await["params"]["progress"], 2);
     }
+}
+
+/// F23: how much of a stream is kept is a setting; what has gone is refused, never skipped over.
+#[tokio::test]
+async fn f23_what_is_kept_of_a_stream_is_a_setting() {
+    let keeps = |spec: &mut UpstreamSpec| spec.event_log.max_events = 2;
+    let front = Front::with(keeps, |_| {}).await;
+    let script = (1..=5).fold(Script::events(), |script, done| {
+        script.message(rpc::progress(done, 5))
+    });
+    let script = script.message(rpc::modern_text_result("done"));
+    front.upstream.on("tools/call:echo", script);
+    let caller = Caller::begin(&front, Binding::Streamable).await;
+    let client = caller.streamable();
+    let (events, end) = { client.post(rpc::call(7, "echo")).await }
+        .events_to_end()
+        .await;
+    assert_eq!(end, Ok(()));
+    let ids = events.iter().filter(|event| event.has_message());
+    let ids: Vec<_> = ids.map(|event| event.id.clone().unwrap()).collect();
+    assert_eq!(ids.len(), 6, "{events:?}");
+    let mut refused = client.resume(&ids[2]).await;
+    assert_eq!(refused.status, 400);
+    let error = refused.json().await;
+    assert_eq!(
+        error["error"]["data"]["reason"], "event_not_found",
+        "{error}"
+    );
+    let mut resumed = client.resume(&ids[3]).await;
+    assert_eq!(resumed.next_message().await["params"]["progress"], 5);
+    assert_eq!(resumed.next_message().await["id"], 7);
 }
 
 /// Protocol notes 5.3, row "client stream drops": a question lies in the log, and any POST answers it.

@@ -31,7 +31,7 @@ where
     who_waits_is_woken(&inbox).await;
     one_gets_what_is_taken_back(&inbox).await;
     the_dead_are_taken_back_from(&*inbox, &advance).await;
-    what_waits_is_bounded(&*inbox).await;
+    what_waits_is_bounded(&inbox).await;
     secrets_are_shared(&inbox).await;
 }
 
@@ -208,34 +208,45 @@ where
     ok(inbox.leave(&dead).await, "leave");
 }
 
-async fn what_waits_is_bounded(inbox: &dyn Inbox) {
+async fn what_waits_is_bounded(inbox: &Arc<dyn Inbox>) {
     let node = node(9);
     ok(inbox.beat(&node, LONG).await, "beat");
-    let half = Bytes::from(vec![b'x'; MAX_WAITING_BYTES / 2]);
-    ok(inbox.deliver(&node, half.clone()).await, "deliver");
-    ok(inbox.deliver(&node, half.clone()).await, "deliver");
-    let full = inbox.deliver(&node, message("one byte too many")).await;
+    let large = |n: u8| Bytes::from(vec![n; MAX_WAITING_BYTES / 16]);
+    for n in 0..16 {
+        ok(inbox.deliver(&node, large(n)).await, "deliver");
+    }
+    let full = inbox.deliver(&node, message("too much")).await;
     assert!(matches!(full, Err(DeliverError::Full)), "{full:?}");
-    assert!(
-        ok(inbox.withdraw(&node, &half).await, "withdraw"),
-        "it is there"
-    );
+    let found = ok(inbox.withdraw(&node, &large(7)).await, "withdraw");
+    assert!(found, "it is there");
     ok(
         inbox.deliver(&node, message("small")).await,
         "there is room again",
     );
-    let taken = ok(inbox.take(&node, 9, SHORT).await, "take");
-    assert_eq!(taken.len(), 2);
-    for n in 0..MAX_WAITING {
-        ok(
-            inbox.deliver(&node, message(&n.to_string())).await,
-            "there is room again",
-        );
+    for n in (0..16).filter(|n| *n != 7) {
+        let taken = ok(inbox.take(&node, 1, SHORT).await, "take");
+        assert!(taken == [large(n)], "message {n} in its turn");
     }
+    let taken = ok(inbox.take(&node, 9, SHORT).await, "take");
+    assert_eq!(taken, [message("small")]);
+    ok(inbox.deliver(&node, message("first")).await, "deliver");
+    let senders = all((0..20).map(|sender| {
+        let (inbox, node) = (Arc::clone(inbox), node.clone());
+        async move {
+            // One less of the first sender, since one message is there already.
+            for _ in usize::from(sender == 0)..MAX_WAITING / 20 {
+                ok(
+                    inbox.deliver(&node, message("more")).await,
+                    "there is room again",
+                );
+            }
+        }
+    }));
+    senders.await;
     let full = inbox.deliver(&node, message("one too many")).await;
     assert!(matches!(full, Err(DeliverError::Full)), "{full:?}");
     let taken = ok(inbox.take(&node, 1, SHORT).await, "take");
-    assert_eq!(taken, [message("0")]);
+    assert_eq!(taken, [message("first")]);
     ok(
         inbox.deliver(&node, message("again")).await,
         "there is room again",

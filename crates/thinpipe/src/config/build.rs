@@ -42,9 +42,13 @@ impl Build {
         let log = self.log(raw.log.format, raw.log.level, layers);
         let access = self.access(raw.allow_hosts, raw.allow_origins, layers, &listen);
         let limits = self.limits(&raw.limits);
+        let event_log = self.event_log(&raw.limits.event_log);
         let server = ServerConfig {
             limits,
-            sessions: self.sessions(&raw.sessions),
+            sessions: SessionLimits {
+                max_history: event_log.total_bytes,
+                ..self.sessions(&raw.sessions)
+            },
             access,
             trusted_proxies: self.trusted_proxies(raw.trusted_proxies, raw.forwarded_header),
             tokens: self.tokens(&raw.tokens),
@@ -66,6 +70,7 @@ impl Build {
             interceptors: raw.interceptors,
             chain: raw.chain,
             max_buffered: limits.max_buffered,
+            event_log: event_log.limits,
         };
         let servers = [raw.mcp_servers, raw.servers];
         let upstreams = self.upstreams(raw.upstreams, servers, &common, listen.value);

@@ -22,7 +22,7 @@ use super::tables::{
     Quantity, RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts,
 };
 use super::tree::{Node, Path, Value};
-use super::{Config, clients, rate};
+use super::{Config, clients, event_log, rate};
 
 /// What stands for a secret.
 /// It is refused when it is read again.
@@ -86,10 +86,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
             format: Some(config.log.format),
             level: Some(config.log.level.clone()),
         },
-        limits: rate::shown(
-            &config.gateway.rates,
-            RawLimits::shown(&config.server.limits),
-        ),
+        limits: limits(config),
         sessions: RawSessions::shown(&config.server.sessions),
         sse: RawSse::shown(&config.gateway.upstreams, &config.gateway.deprecation),
         interceptors: Vec::new(),
@@ -107,6 +104,11 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
         mcp_servers: BTreeMap::new(),
         servers: BTreeMap::new(),
     }
+}
+
+fn limits(config: &Config) -> RawLimits {
+    let limits = RawLimits::shown(&config.server.limits);
+    event_log::shown(config, rate::shown(&config.gateway.rates, limits))
 }
 
 fn tokens(config: &Config, tree: &Node) -> Vec<RawToken> {

@@ -74,7 +74,7 @@ pub(super) fn plain(expected: &str) -> &str {
 /// A table with the keys that it needs, where these are few.
 pub(super) fn table_with(keys: &[&str]) -> &'static str {
     match keys {
-        ["principal", "token"] => "a table with `principal` and `token`",
+        ["principal", "token", "tier"] => "a table with `principal` and `token`",
         ["key", "file"] => "a table with `key` or `file`",
         _ => "a table",
     }

@@ -13,6 +13,7 @@ use thinpipe_transport::server::{Limits, SessionLimits};
 use thinpipe_transport::upstream::UpstreamConfig;
 
 use super::build::Build;
+use super::event_log::EventLog;
 use super::quantity::{Period, Size};
 use super::rate::RawRateKey;
 use super::tree::Path;
@@ -105,6 +106,20 @@ table! {
         rate_key: Option<RawRateKey>;
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         tiers: BTreeMap<String, Rate>;
+        #[serde(skip_serializing_if = "RawEventLog::is_empty")]
+        event_log: RawEventLog;
+    }
+}
+
+table! {
+    /// `[limits.event_log]`
+    RawEventLog is EventLog {
+        max_events: Number in 1, MILLION, as limits.max_events;
+        max_bytes: Size in KIB, GIB, as limits.max_bytes;
+        age: Period in SECOND, DAY, as limits.age;
+        finished_for: Period in SECOND, DAY, as limits.finished_for;
+        session_bytes: Size in KIB, GIB, as limits.session_bytes;
+        total_bytes: Size in MIB, KIB * GIB;
     }
 }
 

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
-use thinpipe_gateway::{Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec};
+use thinpipe_gateway::{
+    EventLogLimits, Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec,
+};
 use thinpipe_transport::server::{LegacyMode, SseConfig};
 use thinpipe_transport::upstream::pipe::DEFAULT_MAX_MESSAGE;
 use thinpipe_transport::upstream::{UpstreamConfig, port};
@@ -35,6 +37,8 @@ pub(super) struct Common {
     pub(super) legacy: LegacyMode,
     /// What may be held whole of all of them together.
     pub(super) max_buffered: usize,
+    /// What is kept of streams.
+    pub(super) event_log: EventLogLimits,
 }
 
 /// There is no upstream, although some servers may be `listed`.
@@ -159,6 +163,7 @@ impl Build {
             Some(RawResume::Upstream) | None => Resume::Upstream,
         };
         spec.rate = raw.rate;
+        spec.event_log = common.event_log;
         spec.forwarded = match raw.forwarded {
             Some(RawForwarded::Append) => Forwarded::Append,
             Some(RawForwarded::Off) | None => Forwarded::Off,

@@ -360,6 +360,9 @@ impl Conversation {
         inner.held = Held::default();
         inner.standalone.close();
         for stream in inner.open.values() {
+            if are_handed_over {
+                stream.buffer().leave_unended();
+            }
             stream.close();
         }
         drop(inner);

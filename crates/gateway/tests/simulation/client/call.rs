@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use thinpipe_testkit::rpc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::connections::{Answer, Lost};
 use super::cursor::Cursor;
-use super::{Client, PATH, PATIENCE, Session};
+use super::{Client, PATIENCE, Session};
 
 /// Times that a stream is resumed before its client gives up.
 const MAX_RESUMES: u32 = 100;
+
+/// For how long its client tries: longer than any storm.
+const MAX_TRYING: Duration = Duration::from_secs(60);
 
 /// Before a stream is resumed, if the server does not say.
 const RETRY: u64 = 200;
@@ -89,7 +92,8 @@ impl Client {
         let call = Call {
             id,
             token,
-            events,
+            // A server that answers with JSON says nothing before.
+            events: if json { 0 } else { events },
             heard: 0,
             cursor: Cursor::default(),
             is_over: false,
@@ -208,13 +212,14 @@ impl Client {
         last: &str,
         retry: Option<u64>,
     ) -> Result<Answer, String> {
-        for _ in 0..MAX_RESUMES {
+        let began = Instant::now();
+        while began.elapsed() < MAX_TRYING {
             sleep(Duration::from_millis(retry.unwrap_or(RETRY))).await;
             let mut headers = Self::headers(session);
             headers.push("Last-Event-ID", last);
             let sent = self
                 .connections
-                .send(("GET", PATH), headers, "", PATIENCE)
+                .send(("GET", self.path), headers, "", PATIENCE)
                 .await;
             let Ok(answer) = sent else {
                 continue;

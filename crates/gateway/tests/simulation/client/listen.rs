@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connections::Answer;
 use super::cursor::Cursor;
-use super::{Client, PATH, PATIENCE, Session};
+use super::{Client, PATIENCE, Session};
 
 /// Between two attempts to open it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Client {
             let headers = headers.clone();
             let sent = self
                 .connections
-                .send(("GET", PATH), headers, "", PATIENCE)
+                .send(("GET", self.path), headers, "", PATIENCE)
                 .await;
             if let Ok(answer) = sent {
                 self.look(session, &answer);

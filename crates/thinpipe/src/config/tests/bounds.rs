@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use thinpipe_gateway::EventLogLimits;
 use thinpipe_transport::server::Limits;
 
 use super::messages::{says, upstream_says, wrong};
@@ -29,6 +30,13 @@ keep_alive = "13s"
 drain = "14s"
 max_detached = 15
 detached_timeout = "16s"
+[limits.event_log]
+max_events = 31
+max_bytes = "32 KiB"
+age = "33s"
+finished_for = "30s"
+session_bytes = "34 KiB"
+total_bytes = "35 MiB"
 [[upstreams]]
 url = "http://h/mcp"
 max_message = "1 MiB"
@@ -63,6 +71,15 @@ rotate_after = "27s"
         detached_timeout: seconds(16),
     };
     assert_eq!(config.server.limits, limits);
+    let log = EventLogLimits {
+        max_events: 31,
+        max_bytes: 32 << 10,
+        age: seconds(33),
+        finished_for: seconds(30),
+        session_bytes: 34 << 10,
+    };
+    assert_eq!(config.gateway.upstreams[0].event_log, log);
+    assert_eq!(config.server.sessions.max_history, 35 << 20);
     let client = client(&config.gateway.upstreams[0]);
     let timeouts = [
         client.connect_timeout,
@@ -134,6 +151,16 @@ error: sessions.idle: 48h is longer than a session can grow old (24h)
         "health = { failures = 0 }",
         "upstreams[0].health.failures: 0 is not from 1 to 1000",
         "the default is 2",
+    );
+    wrong(
+        "[limits.event_log]\nage = \"30s\"",
+        "limits.event_log.finished_for: 1m is longer than events are kept (30s)",
+        "make `limits.event_log.age` longer, or `finished_for` shorter",
+    );
+    wrong(
+        "[limits.event_log]\ntotal_bytes = \"4 MiB\"",
+        "limits.event_log.session_bytes: 8 MiB is more than all streams may keep, which is 4 MiB",
+        "raise `limits.event_log.total_bytes`, or lower this",
     );
     wrong(
         "[limits]\nkeep_alive = \"0s\"",

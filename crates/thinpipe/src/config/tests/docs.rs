@@ -14,6 +14,7 @@ fn known_keys() -> BTreeSet<String> {
         ("", "{X}"),
         ("log", "{log: {X}}"),
         ("limits", "{limits: {X}}"),
+        ("limits.event_log", "{limits: {event_log: {X}}}"),
         ("sessions", "{sessions: {X}}"),
         ("sse", "{sse: {X}}"),
         ("sse.deprecation", "{sse: {deprecation: {X}}}"),

@@ -85,9 +85,10 @@ impl Inner {
 }
 
 impl Conversation {
-    /// Leaves the session to another node: what clients read here ends behind what was said, and what a log has of
-    /// its streams stays for those who come back to them there. Requests that are being answered should be over:
-    /// the outcome of others will not be known there.
+    /// Leaves the session to another node, or lets go of it as another node has taken it: what clients read here ends
+    /// behind what was said, and what a log has of its streams stays for those who come back to them there. Requests
+    /// that are being answered should be over: the outcome of others will not be known there. A
+    /// [`close`](Self::close) after it does nothing.
     pub fn hand_over(&self) {
         self.end_streams(true);
     }

@@ -94,7 +94,8 @@ impl Progress {
     /// Which stream an event is of, if it is read now.
     pub(super) fn stream_of(&self, stream: StreamId, sequence: u64) -> StreamId {
         match self.alias {
-            Some(alias) if sequence > self.stored => alias,
+            // The log may have the numbers of another node, which come before these.
+            Some(alias) if sequence > self.stored || !self.is_open => alias,
             _ => stream,
         }
     }
@@ -331,9 +332,19 @@ impl EventBuffer {
         self.lock().log.is_marked = true;
     }
 
+    /// If it ends here without a response, the log is not told: there may be one elsewhere.
+    pub(crate) fn leave_unended(&self) {
+        self.marked();
+    }
+
     /// The log does not answer in time: readers go on without it, until it has caught up.
     pub(crate) fn go_on_behind(&self) {
         self.go_on(Stage::Behind);
+    }
+
+    /// Whether the log has begun it in the name of this node.
+    pub(crate) fn is_in_log(&self) -> bool {
+        self.lock().log.is_open
     }
 
     /// Whether readers go on without the log, and it is to catch up.

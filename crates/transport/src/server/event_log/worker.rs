@@ -240,7 +240,8 @@ impl Worker {
 
 fn written(shared: Arc<Shared>, waiting: Waiting) -> BoxFuture<Done> {
     Box::pin(async move {
-        let outcome = write(&shared, &waiting.buffer, waiting.again).await;
+        let again = waiting.again || waiting.is_behind;
+        let outcome = write(&shared, &waiting.buffer, again).await;
         Done::Written(waiting, outcome)
     })
 }

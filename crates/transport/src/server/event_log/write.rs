@@ -22,7 +22,7 @@ pub(super) enum Outcome {
     Unavailable,
 }
 
-/// Does the next step of a stream. `again`: the log may have done it already.
+/// Does the next step of a stream. `again`: the log may have done it already, or it comes late.
 pub(super) async fn write(shared: &Shared, buffer: &EventBuffer, again: bool) -> Outcome {
     let Some(logged) = buffer.log() else {
         return Outcome::Idle;
@@ -55,6 +55,9 @@ async fn act(
     let (log, key) = (&*shared.log, &logged.key);
     match step {
         Step::Open => {
+            if again && logged.request.is_none() {
+                still_free(shared, logged).await?;
+            }
             let head = StreamHead {
                 owner: shared.node.clone(),
                 request: logged.request.clone(),
@@ -86,6 +89,16 @@ async fn act(
     Ok(())
 }
 
+/// Whoever opens a standalone stream takes it from the node before. Who comes late may be that node itself, cut off
+/// until now, and then another one has the session.
+async fn still_free(shared: &Shared, logged: &Logged) -> Result<(), LogError> {
+    match shared.log.read(&logged.key, 0, 1).await {
+        Ok(page) if page.head.owner != shared.node => Err(LogError::Moved),
+        Ok(_) | Err(LogError::Unknown) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// How many of these the log has, after an append whose answer was lost: perhaps fewer, if others have come since.
 /// `None`: none of them, or others in their place.
 async fn there(
@@ -111,7 +124,7 @@ async fn give_up(shared: &Shared, buffer: &EventBuffer, logged: &Logged, refused
     shared.counts.failures.fetch_add(1, Ordering::Relaxed);
     let is_finite = logged.request.is_some();
     match refused {
-        LogError::Moved => {
+        LogError::Moved if buffer.is_in_log() => {
             tracing::info!(?stream, "another node has taken a stream over");
             buffer.fence();
         }
@@ -122,7 +135,9 @@ async fn give_up(shared: &Shared, buffer: &EventBuffer, logged: &Logged, refused
         _ => {
             tracing::warn!(?stream, %refused, "a stream cannot be resumed on other nodes any more");
             buffer.end_log();
-            end_standalone(shared, logged).await;
+            if buffer.is_in_log() {
+                end_standalone(shared, logged).await;
+            }
         }
     }
 }

@@ -62,8 +62,8 @@ struct Tunnelled {
 impl Tunnelled {
     /// Most answers are whole in their first piece.
     fn into_body(mut self) -> Body {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let Poll::Ready(Next::Piece(piece, _)) = self.asking.poll_next(&mut cx) else {
+        let cx = Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(Next::Piece(piece, _)) = self.asking.poll_next(&cx) else {
             return Body::stream(self);
         };
         if piece.is_last && !self.is_events {

@@ -349,7 +349,7 @@ impl Nodes {
 
 impl Asking {
     /// The next piece of the body.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Next> {
         let next = std::task::ready!(self.slot.poll_next(cx));
         match &next {
             Next::Piece(_, Some(progress)) => self.say(Part::Acknowledge(*progress)),

@@ -34,6 +34,9 @@ pub struct SessionLimits {
     pub age: Duration,
     /// How often ended sessions are looked for. Default: 60 s.
     pub sweep: Duration,
+    /// Bytes of messages that the streams of all sessions together keep for clients that resume. Default: 256 MiB;
+    /// the oldest go first.
+    pub max_history: usize,
 }
 
 impl Default for SessionLimits {
@@ -43,6 +46,7 @@ impl Default for SessionLimits {
             idle: Duration::from_secs(30 * 60),
             age: Duration::from_secs(24 * 3600),
             sweep: Duration::from_secs(60),
+            max_history: MAX_HISTORY,
         }
     }
 }
@@ -134,7 +138,7 @@ impl SessionManager {
                 epoch: now(),
                 room_at_ms: AtomicU64::new(0),
                 tasks,
-                history: History::new(MAX_HISTORY),
+                history: History::new(limits.max_history),
                 nodes,
                 taking: Taking::default(),
                 cut_off: CancellationToken::new(),

@@ -39,7 +39,8 @@ async fn f8_any_node_answers_for_a_session_that_another_holds() {
     let told = visitor.post(r#"{"jsonrpc":"2.0","method":"notifications/x"}"#);
     assert_eq!(told.await.status, 202);
     assert_eq!(other.running.server.stats().sessions, 0);
-    (one.is_idle().await, other.is_idle().await);
+    one.is_idle().await;
+    other.is_idle().await;
 }
 
 /// F8: a body that is larger than what may be on its way comes whole.
@@ -52,7 +53,8 @@ async fn f8_large_answers_are_the_same_bytes() {
     let body = huge.read_to_end().await;
     assert!(body.len() > HUGE && body.len() > LARGE);
     assert_eq!(body, client.post(call(1, "huge")).await.read_to_end().await);
-    (one.is_idle().await, other.is_idle().await);
+    one.is_idle().await;
+    other.is_idle().await;
 }
 
 /// F8, R085: a batch is a batch on the owner too.
@@ -95,7 +97,8 @@ async fn f8_streams_go_through_event_by_event() {
         drop(stream);
         sender.closed().await;
     }
-    (one.is_idle().await, other.is_idle().await);
+    one.is_idle().await;
+    other.is_idle().await;
 }
 
 /// C25: a client that does not read stops the handler on the owner, which goes on when the client does.
@@ -138,7 +141,8 @@ async fn c25_a_slow_reader_stops_the_owner() {
     while let Some(event) = response.next_event().await {
         assert_eq!(event.data.unwrap().len(), EVENT);
     }
-    (one.is_idle().await, other.is_idle().await);
+    one.is_idle().await;
+    other.is_idle().await;
 }
 
 /// R074, 5.9.14: a client that leaves a call on another node cancels nothing: it runs to its end.
@@ -162,7 +166,8 @@ async fn r074_leaving_another_node_cancels_nothing() {
         one.sample().finished.load(Ordering::SeqCst) == 1
     })
     .await;
-    (one.is_idle().await, other.is_idle().await);
+    one.is_idle().await;
+    other.is_idle().await;
 }
 
 /// R098: an id that is in use on the owner is in use on all nodes.
@@ -232,7 +237,8 @@ async fn a30_messages_reach_the_stream_from_any_node() {
     })
     .await;
     assert_eq!(post(call(8, "echo")).await.status, 404);
-    (one.is_idle().await, other.is_idle().await);
+    one.is_idle().await;
+    other.is_idle().await;
 }
 
 /// F10, 5.9.8: another principal's session does not exist on any node, whoever holds it.
@@ -287,5 +293,6 @@ async fn b10_a_thousand_calls_through_another_node() {
     for (id, connection) in waiting {
         assert_eq!(connection.response().await.json().await["id"], id);
     }
-    (one.is_idle().await, other.is_idle().await);
+    one.is_idle().await;
+    other.is_idle().await;
 }

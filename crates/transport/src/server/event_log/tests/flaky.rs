@@ -62,8 +62,9 @@ impl FlakyLog {
     /// What the log has of a stream.
     pub(super) async fn whole(&self, stream: StreamId) -> Vec<LogEntry> {
         let session = session();
-        let page = self.log.read(&StreamKey { session, stream }, 0, usize::MAX);
-        page.await.map_or_else(|_| Vec::new(), |page| page.entries)
+        let key = StreamKey { session, stream };
+        let page = self.log.read(&key, 0, usize::MAX).await;
+        page.map_or_else(|_| Vec::new(), |page| page.entries)
     }
 
     pub(super) fn set(&self, mood: Mood) {

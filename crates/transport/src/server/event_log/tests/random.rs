@@ -70,6 +70,8 @@ impl Reader {
 
 /// A request that is being answered, and its client.
 struct Call {
+    /// Which node answers it.
+    node: u8,
     outlet: Option<Outlet>,
     said: Vec<String>,
     reader: Reader,
@@ -82,7 +84,7 @@ struct Run {
     link: Arc<FlakyLog>,
     node: Node,
     started: u8,
-    lost: Vec<(Node, Arc<FlakyLog>)>,
+    lost: Vec<(Node, u8, Arc<FlakyLog>)>,
     standalone: Reader,
     calls: Vec<Call>,
     number: i64,
@@ -117,6 +119,7 @@ impl Run {
                 self.number += 1;
                 let (outlet, client) = self.node.call(self.number).await;
                 self.calls.push(Call {
+                    node: self.started,
                     outlet: Some(outlet),
                     said: Vec::new(),
                     reader: Reader::new(client),
@@ -133,7 +136,8 @@ impl Run {
                 let mood = moods[self.random.below(4) as usize];
                 self.link.set(mood);
             }
-            18 => tokio::time::sleep(Duration::from_millis(700)).await,
+            18 if self.fails => self.is_back().await,
+            19 => tokio::time::sleep(Duration::from_millis(700)).await,
             _ => settle().await,
         }
     }
@@ -234,29 +238,40 @@ impl Run {
     }
 
     /// The session goes to another node: the one before is killed, or cut off from the log and goes on with
-    /// the clients that it has.
+    /// the clients that it has, until it hears that the session is another's.
     async fn moves(&mut self) {
+        let number = self.started;
         self.started += 1;
         let link = self.shared.link();
         let node = Node::start(self.started, &link);
         let node = std::mem::replace(&mut self.node, node);
         let before = std::mem::replace(&mut self.link, link);
+        // What it has not stored by now it never will.
         before.set(Mood::Away);
-        let is_killed = !self.fails || self.random.below(2) == 0;
-        if is_killed {
+        if !self.fails || self.random.below(2) == 0 {
             self.standalone.client = None;
-            for call in &mut self.calls {
+            for call in self.calls.iter_mut().filter(|call| call.node == number) {
                 call.reader.client = None;
                 call.outlet = None;
             }
-            // What its worker has not sent it never sends.
-            before.set(Mood::Away);
+        } else {
+            self.lost.push((node, number, before));
         }
-        self.lost.push((node, before));
-        if !is_killed && self.random.below(2) == 0 {
-            settle().await;
-            let (_, link) = self.lost.last().unwrap();
-            link.set(Mood::Well);
+    }
+
+    async fn is_back(&mut self) {
+        let count = self.lost.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let at = self.random.below(count) as usize;
+        let (node, number, link) = &self.lost[at];
+        link.set(Mood::Well);
+        if self.random.below(2) == 0 {
+            node.conversation.hand_over();
+            for call in self.calls.iter_mut().filter(|call| call.node == *number) {
+                call.outlet = None;
+            }
         }
     }
 
@@ -333,8 +348,9 @@ fn check_call(call: &Call, fails: bool) {
     let was_refused = !call.reader.refused_at.is_empty() || call.reader.cursor.is_empty();
     assert!(
         is_answered || is_running || (was_refused && fails) || call.reader.cursor.is_empty(),
-        "{seen:?} of {:?}",
-        call.said
+        "{seen:?} of {:?} at {}",
+        call.said,
+        call.reader.cursor
     );
 }
 

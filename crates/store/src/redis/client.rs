@@ -1,0 +1,218 @@
+//! Calls of Redis: each with a deadline, tried again where that does no harm, and held back while Redis is down.
+
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::{Cmd, FromRedisValue, RedisError, Script, ToRedisArgs};
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Leave, Outcome};
+use super::config::RedisConfig;
+use super::connection::{Attempt, Connection, Line};
+use super::failure::{Failure, is_elsewhere, is_lost, is_refused, is_unknown_script};
+
+/// A script that Redis keeps by the hash of its text.
+pub(super) struct Lua {
+    text: &'static str,
+    script: Script,
+}
+
+/// What Redis is asked to do.
+pub(super) struct Call {
+    command: Cmd,
+    script: Option<&'static Lua>,
+    is_repeatable: bool,
+}
+
+/// The way to Redis.
+pub(super) struct Calls {
+    line: Line,
+    breaker: Mutex<Breaker>,
+    timeout: Duration,
+    tries: u32,
+}
+
+impl Lua {
+    /// A script of the folder beside this file, after what all of them share.
+    pub(super) fn new(text: &'static str) -> Self {
+        Self {
+            text,
+            script: Script::new(text),
+        }
+    }
+}
+
+impl Call {
+    /// A command.
+    pub(super) fn command(name: &str, key: impl ToRedisArgs) -> Self {
+        let mut command = redis::cmd(name);
+        command.arg(key);
+        Self {
+            command,
+            script: None,
+            is_repeatable: false,
+        }
+    }
+
+    /// A script that uses these keys, which have one hash tag.
+    pub(super) fn script(script: &'static LazyLock<Lua>, keys: &[String]) -> Self {
+        let mut command = redis::cmd("EVALSHA");
+        command
+            .arg(script.script.get_hash())
+            .arg(keys.len())
+            .arg(keys);
+        Self {
+            command,
+            script: Some(script),
+            is_repeatable: false,
+        }
+    }
+
+    pub(super) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// It may be done twice.
+    pub(super) fn repeatable(mut self) -> Self {
+        self.is_repeatable = true;
+        self
+    }
+
+    /// The same with the text of the script, for a server that does not know it.
+    fn with_text(&self, script: &Lua) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(script.text);
+        for arg in self.command.args_iter().skip(2) {
+            if let redis::Arg::Simple(arg) = arg {
+                command.arg(arg);
+            }
+        }
+        command
+    }
+
+    async fn make<T: FromRedisValue>(&self, connection: &mut Connection) -> Result<T, RedisError> {
+        match (self.command.query_async(connection).await, self.script) {
+            (Err(error), Some(script)) if is_unknown_script(&error) => {
+                self.with_text(script).query_async(connection).await
+            }
+            (result, _) => result,
+        }
+    }
+}
+
+impl Calls {
+    pub(super) fn new(config: &Arc<RedisConfig>) -> Self {
+        Self {
+            line: Line::new(Arc::clone(config)),
+            breaker: Mutex::new(Breaker::new()),
+            timeout: config.operation_timeout,
+            tries: config.tries,
+        }
+    }
+
+    /// Makes a call; it takes no longer than the configured time, all its tries together.
+    pub(super) async fn call<T: FromRedisValue>(&self, call: Call) -> Result<T, Failure> {
+        let leave = self.breaker().admit(Instant::now());
+        let leave = leave.ok_or(Failure::HeldBack)?;
+        let mut pending = Pending {
+            calls: self,
+            leave,
+            outcome: Outcome::Unknown,
+        };
+        let result = self.within_time(&call).await;
+        let is_outage = result.as_ref().is_err_and(Failure::is_outage);
+        pending.outcome = if is_outage {
+            Outcome::Failed
+        } else {
+            Outcome::Answered
+        };
+        result
+    }
+
+    async fn within_time<T: FromRedisValue>(&self, call: &Call) -> Result<T, Failure> {
+        let mut progress = Progress::default();
+        let tries = self.tries(call, &mut progress);
+        if let Ok(result) = tokio::time::timeout(self.timeout, tries).await {
+            return result;
+        }
+        // It may never answer: what is dead without a word looks like this.
+        if let Some(attempt) = progress.waits_for {
+            self.line.give_up(&attempt);
+        }
+        // What failed before says more than that time is up.
+        Err(progress.failure.unwrap_or(Failure::Late(self.timeout)))
+    }
+
+    async fn tries<T: FromRedisValue>(
+        &self,
+        call: &Call,
+        progress: &mut Progress,
+    ) -> Result<T, Failure> {
+        let mut tried = 1;
+        loop {
+            let (failure, is_harmless) = match self.once(call, progress).await {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            if tried >= self.tries || !is_harmless {
+                return Err(failure);
+            }
+            progress.failure = Some(failure);
+            tokio::time::sleep(PAUSE * tried).await;
+            tried += 1;
+        }
+    }
+
+    /// One try, and whether another does no harm after it.
+    async fn once<T: FromRedisValue>(
+        &self,
+        call: &Call,
+        progress: &mut Progress,
+    ) -> Result<T, (Failure, bool)> {
+        let (connection, attempt) = self.line.connection().await;
+        let mut connection = connection.map_err(|error| (Failure::Connect(error), true))?;
+        let is_single = matches!(connection, Connection::Single(_));
+        progress.waits_for = is_single.then(|| attempt.clone());
+        let result = call.make(&mut connection).await;
+        progress.waits_for = None;
+        result.map_err(|error| {
+            if (is_single && is_lost(&error)) || is_elsewhere(&error) {
+                self.line.give_up(&attempt);
+            }
+            let is_harmless = is_refused(&error) || (call.is_repeatable && is_lost(&error));
+            (Failure::Redis(error), is_harmless)
+        })
+    }
+
+    /// A poisoned lock means a panic elsewhere; the state is valid between any two operations.
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a call has come to.
+#[derive(Default)]
+struct Progress {
+    /// Of the try before.
+    failure: Option<Failure>,
+    /// The connection that has not answered yet. A cluster's looks after its nodes by itself.
+    waits_for: Option<Attempt>,
+}
+
+/// Tells the breaker what came of a call, also if nobody waits for it to the end.
+struct Pending<'a> {
+    calls: &'a Calls,
+    leave: Leave,
+    outcome: Outcome,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let mut breaker = self.calls.breaker();
+        breaker.settle(self.leave, self.outcome, Instant::now());
+    }
+}
+
+/// Before the second try; before later ones, as many times as it was tried.
+const PAUSE: Duration = Duration::from_millis(25);

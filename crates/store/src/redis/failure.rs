@@ -1,0 +1,102 @@
+//! What went wrong with Redis, in words that name the mend.
+
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::StoreError;
+
+/// Why Redis did not do what it was asked; the source of a [`StoreError::Unavailable`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("Redis did not answer within {0:?}")]
+    Late(Duration),
+    #[error("Redis has failed several times in a row and is only asked now and then")]
+    HeldBack,
+    #[error("connecting to Redis failed{}", mend(.0))]
+    Connect(#[source] RedisError),
+    #[error("Redis failed{}", mend(.0))]
+    Redis(#[source] RedisError),
+    #[error("what Redis keeps of the session cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        Self::Unavailable(Box::new(failure))
+    }
+}
+
+impl Failure {
+    /// It is the server's state that fails, so that other calls will fare no better.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Late(_) | Self::Connect(_) => true,
+            Self::Redis(error) => is_lost(error) || is_refused(error),
+            Self::HeldBack | Self::Unreadable(_) => false,
+        }
+    }
+}
+
+/// The connection is gone, and what was asked over it may be done.
+pub(super) fn is_lost(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Io | ErrorKind::Parse | ErrorKind::ClusterConnectionNotFound
+    )
+}
+
+/// The server has said that it has not done it, and may do it a little later, or another may.
+pub(super) fn is_refused(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
+    let ErrorKind::Server(kind) = error.kind() else {
+        return false;
+    };
+    matches!(
+        kind,
+        BusyLoading | TryAgain | ClusterDown | MasterDown | ReadOnly | Moved | Ask
+    )
+}
+
+/// Another server than this one takes writes by now.
+pub(super) fn is_elsewhere(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+pub(super) fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// What to do about an error that is not Redis' fault.
+fn mend(error: &RedisError) -> &'static str {
+    let said = error.to_string();
+    match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
+            ": it refuses the user or the password of the URL"
+        }
+        (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
+            ": the user of the URL may not run this command or use this key (ACL)"
+        }
+        (ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::CrossSlot), _) => {
+            ": this is a node of a cluster, for which the URL begins with redis+cluster://"
+        }
+        _ if said.contains("cluster support disabled") => {
+            ": this is no cluster, and the URL of a single server begins with redis://"
+        }
+        _ if said.contains("not point to a sentinel")
+            || said.contains("unknown command 'SENTINEL'") =>
+        {
+            ": this is no sentinel, and the URL of a single server begins with redis://"
+        }
+        _ if said.contains("unknown command 'EVAL") => {
+            ": this is a sentinel, for which the URL begins with redis+sentinel://, or its scripts are turned off"
+        }
+        (ErrorKind::MasterNameNotFoundBySentinel, _) => {
+            ": no sentinel knows the name that stands at the end of the URL"
+        }
+        _ if said.contains("unknown command 'HELLO'") || said.contains("Unknown Redis command") => {
+            ": Redis 6.2 or later is needed"
+        }
+        _ => "",
+    }
+}

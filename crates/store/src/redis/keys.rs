@@ -1,0 +1,159 @@
+//! Names of keys. All keys of one session or node have the same hash tag, so that a cluster keeps them together
+//! and one script may use them.
+
+use thinpipe_proto::session::{NodeId, SessionId, StreamId};
+
+/// The names that begin with one prefix.
+#[derive(Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// The record of a session.
+    pub(super) fn session(&self, id: &SessionId) -> String {
+        self.of_session(id, "session")
+    }
+
+    /// Names of the streams of a session.
+    pub(super) fn streams(&self, id: &SessionId) -> String {
+        self.of_session(id, "streams")
+    }
+
+    /// What the key of every head of a session's streams begins with.
+    pub(super) fn heads(&self, id: &SessionId) -> String {
+        self.of_session(id, "head:")
+    }
+
+    /// What the key of every history of a session's streams begins with.
+    pub(super) fn histories(&self, id: &SessionId) -> String {
+        self.of_session(id, "events:")
+    }
+
+    /// Head, events and list of streams, for scripts about one stream.
+    pub(super) fn stream(&self, session: &SessionId, stream: StreamId) -> [String; 3] {
+        let StreamId(number) = stream;
+        [
+            format!("{}{number}", self.heads(session)),
+            format!("{}{number}", self.histories(session)),
+            self.streams(session),
+        ]
+    }
+
+    /// Life sign and all that is of an inbox, for scripts about one node.
+    pub(super) fn node(&self, id: &NodeId) -> [String; 6] {
+        let (prefix, id) = (&self.prefix, Tag(id.as_str()));
+        ["alive", "inbox", "size", "taken", "seen", "bell"]
+            .map(|name| format!("{prefix}:{id}:{name}"))
+    }
+
+    /// The nodes that are alive.
+    pub(super) fn nodes(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
+    /// A secret that all nodes share.
+    pub(super) fn secret(&self, name: &str) -> String {
+        format!("{}:secret:{name}", self.prefix)
+    }
+
+    /// The sessions of a bucket.
+    pub(super) fn index(&self, bucket: u8) -> String {
+        format!("{}:index:{bucket}", self.prefix)
+    }
+
+    fn of_session(&self, id: &SessionId, name: &str) -> String {
+        format!("{}:{}:{name}", self.prefix, Tag(id.as_str()))
+    }
+}
+
+/// Redis hashes only what is in braces. An id may hold braces itself, and an empty tag is none.
+struct Tag<'a>(&'a str);
+
+impl std::fmt::Display for Tag<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("{")?;
+        for character in self.0.chars() {
+            match character {
+                '}' => f.write_str("%7D")?,
+                '%' => f.write_str("%25")?,
+                other => write!(f, "{other}")?,
+            }
+        }
+        f.write_str("}")
+    }
+}
+
+/// How many parts the index of sessions has.
+pub(super) const BUCKETS: u8 = 64;
+
+/// The part of the index that has an id. Ids of a higher bucket come after all ids of a lower one; ours, which
+/// are hexadecimal digits, are spread evenly.
+pub(super) fn bucket(id: &SessionId) -> u8 {
+    let bytes = id.as_bytes();
+    let second = bytes.get(1).copied().unwrap_or(0);
+    match bytes.first().copied().unwrap_or(0) {
+        ..b'0' => 0,
+        digit @ b'0'..=b'9' => 4 * (digit - b'0') + quarter(second),
+        b':'..b'a' => 4 * 9 + 3,
+        digit @ b'a'..=b'f' => 4 * (digit - b'a' + 10) + quarter(second),
+        _ => BUCKETS - 1,
+    }
+}
+
+fn quarter(byte: u8) -> u8 {
+    match byte {
+        ..b'4' => 0,
+        b'4'..b'8' => 1,
+        b'8'..b'c' => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn id(text: &str) -> SessionId {
+        SessionId::from_bytes(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    /// F16: buckets are in the order of the ids, whatever those are, and ours are spread over all of them.
+    #[test]
+    fn f16_buckets_are_in_the_order_of_ids() {
+        let visible = || 0x21..=0x7e_u8;
+        let pairs = visible().flat_map(|first| visible().map(move |second| [first, second]));
+        let mut texts: Vec<_> = pairs
+            .map(|pair| String::from_utf8(pair.to_vec()).unwrap())
+            .collect();
+        texts.extend(visible().map(|one| char::from(one).to_string()));
+        texts.sort();
+        let buckets: Vec<_> = texts.iter().map(|text| bucket(&id(text))).collect();
+        assert!(buckets.is_sorted());
+        let mut sizes = [0; BUCKETS as usize];
+        for first in 0..=255 {
+            sizes[usize::from(bucket(&SessionId::from_random([first; 16])))] += 1;
+        }
+        assert_eq!(sizes, [4; BUCKETS as usize]);
+    }
+
+    /// Trap 27: one tag for all keys of a session, and none of an id's own making.
+    #[test]
+    fn keys_of_one_session_share_a_tag() {
+        let keys = Keys::new("thinpipe");
+        let session = id("a{}b%");
+        let [head, events, streams] = keys.stream(&session, StreamId(7));
+        assert_eq!(head, "thinpipe:{a{%7Db%25}:head:7");
+        assert_eq!(events, "thinpipe:{a{%7Db%25}:events:7");
+        assert_eq!(streams, "thinpipe:{a{%7Db%25}:streams");
+        assert_eq!(keys.session(&session), "thinpipe:{a{%7Db%25}:session");
+    }
+}

@@ -1,0 +1,61 @@
+//! Sets whose members expire: the sessions that there are, and the nodes that are alive.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::client::{Call, Lua};
+use super::failure::Failure;
+use super::{Id, RedisStore, milliseconds};
+
+static ENLIST: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/enlist.lua")));
+static ENLISTED: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/enlisted.lua")));
+
+impl RedisStore {
+    /// Enters a member for a time.
+    pub(super) async fn enlist(
+        &self,
+        set: String,
+        member: &Bytes,
+        ttl: Duration,
+    ) -> Result<(), Failure> {
+        let enlist = Call::script(&ENLIST, &[set])
+            .arg(&**member)
+            .arg(milliseconds(ttl))
+            .arg("");
+        self.calls.call(enlist.repeatable()).await
+    }
+
+    /// Lets a member that is there stay for a time at least.
+    pub(super) async fn prolong(
+        &self,
+        set: String,
+        member: &Bytes,
+        ttl: Duration,
+    ) -> Result<(), Failure> {
+        let prolong = Call::script(&ENLIST, &[set])
+            .arg(&**member)
+            .arg(milliseconds(ttl))
+            .arg("XX");
+        self.calls.call(prolong.repeatable()).await
+    }
+
+    pub(super) async fn strike(&self, set: String, member: &Bytes) -> Result<(), Failure> {
+        self.calls
+            .call(Call::command("ZREM", set).arg(&**member).repeatable())
+            .await
+    }
+
+    /// The members whose time is not over, in no order.
+    pub(super) async fn enlisted<I: Id>(&self, set: String) -> Result<Vec<I>, Failure> {
+        let members = Call::script(&ENLISTED, &[set]).arg("members").repeatable();
+        let members: Vec<Vec<u8>> = self.calls.call(members).await?;
+        members.into_iter().map(I::read).collect()
+    }
+
+    pub(super) async fn enlisted_count(&self, set: String) -> Result<usize, Failure> {
+        let count = Call::script(&ENLISTED, &[set]).arg("count").repeatable();
+        self.calls.call(count).await
+    }
+}

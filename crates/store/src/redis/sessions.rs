@@ -1,0 +1,182 @@
+//! Records of sessions: a hash each, and an index of their ids in parts, so that they can be counted and listed
+//! without looking through the server.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use thinpipe_proto::session::SessionId;
+
+use super::client::{Call, Lua};
+use super::failure::Failure;
+use super::keys::{BUCKETS, bucket};
+use super::{RedisStore, milliseconds, record};
+use crate::{BoxFuture, SessionRecord, SessionStore, StoreError, Version, Versioned};
+
+static CREATE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/create.lua")));
+static UPDATE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/update.lua")));
+static TOUCH: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/touch.lua")));
+
+/// Records asked for at the same time, of many.
+const RECORDS_AT_ONCE: usize = 64;
+/// Parts of the index that are counted at the same time.
+const COUNTS_AT_ONCE: usize = BUCKETS as usize;
+/// Parts of the index that are read at the same time.
+const PARTS_AT_ONCE: usize = 8;
+
+impl RedisStore {
+    async fn record(&self, id: &SessionId) -> Result<Option<Versioned>, Failure> {
+        let fields = Call::command("HMGET", self.keys.session(id))
+            .arg("record")
+            .arg("version");
+        let fields = self.calls.call(fields.repeatable()).await?;
+        let (Some(text), Some(version)): (Option<Vec<u8>>, Option<u64>) = fields else {
+            return Ok(None);
+        };
+        Ok(Some((record::read(id, &text)?, Version(version))))
+    }
+
+    async fn create_record(&self, record: &SessionRecord, ttl: Duration) -> Result<(), StoreError> {
+        let create = Call::script(&CREATE, &[self.keys.session(&record.id)])
+            .arg(record::written(record)?)
+            .arg(milliseconds(ttl));
+        let is_new: bool = self.calls.call(create).await?;
+        if !is_new {
+            return Err(StoreError::Exists);
+        }
+        // After the record: what is listed is there, and what could not be listed expires.
+        self.enlist(
+            self.keys.index(bucket(&record.id)),
+            record.id.as_bytes(),
+            ttl,
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn touch_record(&self, id: &SessionId, ttl: Duration) -> Result<(), StoreError> {
+        let touch = Call::script(&TOUCH, &[self.keys.session(id)]).arg(milliseconds(ttl));
+        let is_there: bool = self.calls.call(touch.repeatable()).await?;
+        if !is_there {
+            return Err(StoreError::NotFound);
+        }
+        self.prolong(self.keys.index(bucket(id)), id.as_bytes(), ttl)
+            .await?;
+        Ok(())
+    }
+
+    async fn delete_record(&self, id: &SessionId) -> Result<bool, Failure> {
+        let delete = Call::command("DEL", self.keys.session(id));
+        let was_there: bool = self.calls.call(delete).await?;
+        self.strike(self.keys.index(bucket(id)), id.as_bytes())
+            .await?;
+        Ok(was_there)
+    }
+
+    /// The ids of a part of the index that come after one, in ascending order.
+    async fn part(&self, bucket: u8, after: Option<&SessionId>) -> Result<Vec<SessionId>, Failure> {
+        let mut ids = self.enlisted(self.keys.index(bucket)).await?;
+        ids.retain(|id: &SessionId| after.is_none_or(|after| id > after));
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    async fn page(
+        &self,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, Failure> {
+        let first = after.map_or(0, bucket);
+        let parts = stream::iter(first..BUCKETS).map(|bucket| self.part(bucket, after));
+        let mut parts = parts.buffered(PARTS_AT_ONCE);
+        let mut page = Vec::new();
+        while page.len() < limit {
+            let Some(part) = parts.try_next().await? else {
+                break;
+            };
+            page.extend(part.into_iter().take(limit - page.len()));
+        }
+        Ok(page)
+    }
+
+    /// Several calls take no longer together than one may with all its tries.
+    async fn together<T>(
+        &self,
+        calls: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, StoreError> {
+        let time = self.config.operation_timeout * self.config.tries;
+        match tokio::time::timeout(time, calls).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Failure::Late(time).into()),
+        }
+    }
+}
+
+impl SessionStore for RedisStore {
+    fn create<'a>(
+        &'a self,
+        record: &'a SessionRecord,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.create_record(record, ttl))
+    }
+
+    fn get<'a>(
+        &'a self,
+        id: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
+        Box::pin(async move { Ok(self.record(id).await?) })
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        ids: &'a [SessionId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>> {
+        let records = stream::iter(ids).map(|id| self.record(id));
+        Box::pin(self.together(records.buffered(RECORDS_AT_ONCE).try_collect()))
+    }
+
+    fn update<'a>(
+        &'a self,
+        record: &'a SessionRecord,
+        expected: Version,
+    ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        Box::pin(async move {
+            let update = Call::script(&UPDATE, &[self.keys.session(&record.id)])
+                .arg(record::written(record)?)
+                .arg(expected.0);
+            match self.calls.call::<i64>(update).await? {
+                -1 => Err(StoreError::Conflict),
+                0 => Err(StoreError::NotFound),
+                version => Ok(Version(version.unsigned_abs())),
+            }
+        })
+    }
+
+    fn touch<'a>(
+        &'a self,
+        id: &'a SessionId,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.touch_record(id, ttl))
+    }
+
+    fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.delete_record(id).await?) })
+    }
+
+    fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
+        let counts =
+            stream::iter(0..BUCKETS).map(|bucket| self.enlisted_count(self.keys.index(bucket)));
+        let counts = counts.buffer_unordered(COUNTS_AT_ONCE);
+        Box::pin(self.together(counts.try_fold(0, async |sum, count| Ok(sum + count))))
+    }
+
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a SessionId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
+        Box::pin(self.together(self.page(after, limit)))
+    }
+}

@@ -1,0 +1,96 @@
+//! What is said when Redis is not what the configuration says.
+
+use thinpipe_store::{RedisStore, SessionStore, conformance};
+use thinpipe_testkit::{Redis, RedisCluster, RedisSentinel};
+
+use crate::{reason, store};
+
+async fn said(url: &str) -> String {
+    let store = store(url);
+    // Of several sessions, since one may be just where a cluster's node has it.
+    for n in 0..9 {
+        let said = reason(store.get(&conformance::sample(n).id).await);
+        if said != "it works" {
+            return said;
+        }
+    }
+    "it works".to_owned()
+}
+
+/// A13: the password is not shown, and that it is wrong is said.
+#[tokio::test]
+async fn a13_a_wrong_password_is_said_to_be_wrong() {
+    let redis = Redis::start().await;
+    redis
+        .command(&["ACL", "SETUSER", "alice", "on", ">right", "~*", "+@all"])
+        .await;
+    redis
+        .command(&["ACL", "SETUSER", "bob", "on", ">right", "~other:*", "+@all"])
+        .await;
+    let with = |user: &str| format!("redis://{user}@127.0.0.1:{}", redis.port());
+    assert_eq!(said(&with("alice:right")).await, "it works");
+    let wrong = said(&with("alice:hunter2")).await;
+    assert!(
+        wrong.contains("refuses the user or the password"),
+        "{wrong}"
+    );
+    assert!(!wrong.contains("hunter2"), "{wrong}");
+    let forbidden = said(&with("bob:right")).await;
+    assert!(
+        forbidden.contains("may not run this command or use this key"),
+        "{forbidden}"
+    );
+}
+
+#[tokio::test]
+async fn a_url_of_the_wrong_kind_is_answered_with_the_right_one() {
+    let single = Redis::start().await;
+    let cluster = RedisCluster::start().await;
+    let sentinel = RedisSentinel::start().await;
+    let node = said(&cluster.nodes[0].url()).await;
+    assert!(node.contains("begins with redis+cluster://"), "{node}");
+    let no_cluster = said(&single.url().replace("redis:", "redis+cluster:")).await;
+    assert!(
+        no_cluster.contains("of a single server begins with redis://"),
+        "{no_cluster}"
+    );
+    let no_sentinel = said(&format!(
+        "redis+sentinel://127.0.0.1:{}/main",
+        single.port()
+    ))
+    .await;
+    assert!(
+        no_sentinel.contains("of a single server begins with redis://"),
+        "{no_sentinel}"
+    );
+    let unknown = said(&sentinel.url().replace("/main", "/other")).await;
+    assert!(unknown.contains("knows the name"), "{unknown}");
+    let is_sentinel = sentinel
+        .url()
+        .replace("redis+sentinel:", "redis:")
+        .replace("/main", "");
+    let is_sentinel = said(&is_sentinel).await;
+    assert!(
+        is_sentinel.contains("begins with redis+sentinel://"),
+        "{is_sentinel}"
+    );
+}
+
+/// F13: a record of a later release is an error that says so, and not a session that is not there.
+#[tokio::test]
+async fn f13_a_record_of_a_later_release_is_not_taken_for_none() {
+    let redis = Redis::start().await;
+    let store: &RedisStore = &store(&redis.url());
+    let record = conformance::sample(1);
+    let key = format!("thinpipe:{{{}}}:session", record.id.as_str());
+    redis
+        .command(&["HSET", &key, "record", r#"{"v":2}"#, "version", "1"])
+        .await;
+    let said = reason(store.get(&record.id).await);
+    assert!(said.contains("it is of version 2"), "{said}");
+    // Nor is it Redis' fault: others are not held back.
+    for _ in 0..9 {
+        assert!(reason(store.get(&record.id).await).contains("it is of version 2"));
+    }
+    assert_eq!(store.get(&conformance::sample(2).id).await.unwrap(), None);
+}

@@ -1,0 +1,198 @@
+//! What happens while Redis is gone or stands still, and afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_proto::session::{NodeId, StreamId};
+use thinpipe_store::{
+    EventLog, LogEntry, RedisStore, SessionRecord, SessionStore, StoreError, StreamHead, StreamKey,
+    conformance,
+};
+use thinpipe_testkit::{DEADLINE, Redis, RedisCluster, RedisSentinel, eventually};
+use tokio::task::JoinSet;
+
+use crate::{all_of, reason, store};
+
+const TTL: Duration = Duration::from_secs(60);
+
+/// F14, F17: while Redis is gone calls fail, and soon without asking it; when it is back they succeed again by
+/// themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn f14_calls_fail_while_redis_is_gone_and_succeed_when_it_is_back() {
+    let mut redis = Redis::start().await;
+    let store = store(&redis.url());
+    goes_round(&store, 1).await.unwrap();
+    redis.kill().await;
+    for _ in 0..5 {
+        let failed = reason(goes_round(&store, 1).await);
+        assert!(
+            failed.starts_with("the session store is unreachable: "),
+            "{failed}"
+        );
+    }
+    is_held_back(&store).await;
+    redis.restart().await;
+    is_used_again(&store).await;
+}
+
+/// F14: whatever is under way when Redis dies is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn f14_calls_under_way_are_answered_when_redis_dies() {
+    let mut redis = Redis::start().await;
+    let store = store(&redis.url());
+    let mut callers = JoinSet::new();
+    for n in 0..8 {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            let mut calls = 0;
+            while goes_round(&store, n).await.is_ok() {
+                calls += 1;
+            }
+            calls
+        });
+    }
+    eventually("calls under way", async || match store.count().await {
+        Ok(1..) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    redis.kill().await;
+    let ended = tokio::time::timeout(DEADLINE, callers.join_all()).await;
+    ended.expect("no call waits for ever");
+    redis.restart().await;
+    is_used_again(&store).await;
+}
+
+/// F14, F17: a server that stands still costs the first calls their time and later ones nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn f17_a_server_that_stands_still_is_left_alone() {
+    let redis = Redis::start().await;
+    let store = store(&redis.url());
+    goes_round(&store, 1).await.unwrap();
+    redis.pause().await;
+    let mut calls = JoinSet::new();
+    for n in 0..8 {
+        let store = Arc::clone(&store);
+        calls.spawn(async move { reason(store.get(&conformance::sample(n).id).await) });
+    }
+    let reasons = calls.join_all().await;
+    let are_late = reasons
+        .iter()
+        .all(|reason| reason.contains("did not answer within 1s"));
+    assert!(are_late, "{reasons:?}");
+    is_held_back(&store).await;
+    redis.resume().await;
+    is_used_again(&store).await;
+}
+
+/// Scripts are sent again to a server that has forgotten them.
+#[tokio::test]
+async fn scripts_that_are_forgotten_are_sent_again() {
+    let redis = Redis::start().await;
+    let store = store(&redis.url());
+    for _ in 0..2 {
+        goes_round(&store, 1).await.unwrap();
+        redis.command(&["SCRIPT", "FLUSH"]).await;
+    }
+    // Arguments may be of any bytes then, too.
+    let key = StreamKey {
+        session: conformance::sample(1).id,
+        stream: StreamId(0),
+    };
+    let head = StreamHead {
+        owner: NodeId::from_random([1; 12]),
+        request: None,
+    };
+    let entry = LogEntry {
+        sequence: 1,
+        message: Bytes::from_static(b"\x00\xff\r\n"),
+        is_last: false,
+    };
+    store.open(&key, &head).await.unwrap();
+    store
+        .append(&key, &head.owner, std::slice::from_ref(&entry))
+        .await
+        .unwrap();
+    assert_eq!(store.read(&key, 0, 9).await.unwrap().entries, [entry]);
+}
+
+/// A part of a cluster is gone: what the others have is there all the same, and the rest when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_cluster_goes_on() {
+    let mut cluster = RedisCluster::start().await;
+    let store = store(&cluster.url());
+    for n in 0..24 {
+        goes_round(&store, n).await.unwrap();
+        store.create(&conformance::sample(n), TTL).await.unwrap();
+    }
+    cluster.nodes[1].kill().await;
+    let mut found = 0;
+    for n in 0..24 {
+        let id = conformance::sample(n).id;
+        let got = eventually("leave to ask", async || match store.get(&id).await {
+            Err(error) if all_of(&error).contains("only asked now and then") => {
+                Err("not yet".to_owned())
+            }
+            other => Ok(other),
+        });
+        match got.await {
+            Ok(record) => found += usize::from(record.is_some()),
+            Err(error) => assert!(error.is_transient()),
+        }
+    }
+    assert!((8..24).contains(&found), "{found} of 24 are on the others");
+    cluster.nodes[1].restart().await;
+    eventually("all of the cluster", async || {
+        store.count().await.map_err(|error| all_of(&error))
+    })
+    .await;
+    is_used_again(&store).await;
+}
+
+/// Sentinels say who takes writes when the server is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_takes_over() {
+    let mut sentinel = RedisSentinel::start().await;
+    let store = store(&sentinel.url());
+    goes_round(&store, 1).await.unwrap();
+    sentinel.server.kill().await;
+    is_used_again(&store).await;
+}
+
+/// Everything that is done to a session, in turn.
+async fn goes_round(store: &RedisStore, n: u8) -> Result<(), StoreError> {
+    let record: SessionRecord = conformance::sample(n);
+    match store.create(&record, TTL).await {
+        Ok(()) | Err(StoreError::Exists) => {}
+        Err(error) => return Err(error),
+    }
+    store.touch(&record.id, TTL).await?;
+    store.get(&record.id).await?;
+    store.count().await?;
+    store.delete(&record.id).await?;
+    Ok(())
+}
+
+async fn is_held_back(store: &RedisStore) {
+    eventually("calls that are held back", async || {
+        let failed = reason(store.get(&conformance::sample(1).id).await);
+        if failed.contains("only asked now and then") {
+            Ok(())
+        } else {
+            Err(failed)
+        }
+    })
+    .await;
+}
+
+/// Many calls in a row succeed, more than would be let through to see whether Redis is back.
+async fn is_used_again(store: &RedisStore) {
+    eventually("Redis is used again", async || {
+        for n in 0..10 {
+            goes_round(store, n).await.map_err(|error| all_of(&error))?;
+        }
+        Ok(())
+    })
+    .await;
+}
