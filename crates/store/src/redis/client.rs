@@ -113,26 +113,33 @@ impl Calls {
 
     /// Makes a call; it takes no longer than the configured time, all its tries together.
     pub(super) async fn call<T: FromRedisValue>(&self, call: Call) -> Result<T, Failure> {
-        let leave = self.breaker().admit(Instant::now());
-        let leave = leave.ok_or(Failure::HeldBack)?;
-        let mut pending = Pending {
-            calls: self,
-            leave,
-            outcome: Outcome::Unknown,
-        };
-        let result = self.within_time(&call).await;
-        let is_outage = result.as_ref().is_err_and(Failure::is_outage);
-        pending.outcome = if is_outage {
-            Outcome::Failed
-        } else {
-            Outcome::Answered
-        };
-        result
+        self.guarded(self.part(call)).await
     }
 
-    async fn within_time<T: FromRedisValue>(&self, call: &Call) -> Result<T, Failure> {
+    /// Several calls that are one to whoever makes them: they are let through or held back together, and take no
+    /// longer than one.
+    pub(super) async fn together<T>(
+        &self,
+        parts: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        self.guarded(within(self.timeout, parts)).await
+    }
+
+    /// The same of as many calls as there are sessions or parts of the index; they take no longer than one call
+    /// may if each of its tries took all its time.
+    pub(super) async fn many<T, E: From<Failure>>(
+        &self,
+        parts: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, E> {
+        Ok(self
+            .guarded(within(self.timeout * self.tries, parts))
+            .await?)
+    }
+
+    /// Makes a call that is part of another, and takes no longer than the configured time.
+    pub(super) async fn part<T: FromRedisValue>(&self, call: Call) -> Result<T, Failure> {
         let mut progress = Progress::default();
-        let tries = self.tries(call, &mut progress);
+        let tries = self.tries(&call, &mut progress);
         if let Ok(result) = tokio::time::timeout(self.timeout, tries).await {
             return result;
         }
@@ -142,6 +149,27 @@ impl Calls {
         }
         // What failed before says more than that time is up.
         Err(progress.failure.unwrap_or(Failure::Late(self.timeout)))
+    }
+
+    async fn guarded<T>(
+        &self,
+        calls: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let leave = self.breaker().admit(Instant::now());
+        let leave = leave.ok_or(Failure::HeldBack)?;
+        let mut pending = Pending {
+            calls: self,
+            leave,
+            outcome: Outcome::Unknown,
+        };
+        let result = calls.await;
+        let is_outage = result.as_ref().is_err_and(Failure::is_outage);
+        pending.outcome = if is_outage {
+            Outcome::Failed
+        } else {
+            Outcome::Answered
+        };
+        result
     }
 
     async fn tries<T: FromRedisValue>(
@@ -181,7 +209,7 @@ impl Calls {
                 self.line.give_up(&attempt);
             }
             let is_harmless = is_refused(&error) || (call.is_repeatable && is_lost(&error));
-            (Failure::Redis(error), is_harmless)
+            (Failure::of(error), is_harmless)
         })
     }
 
@@ -189,6 +217,14 @@ impl Calls {
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn within<T>(
+    time: Duration,
+    calls: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let result = tokio::time::timeout(time, calls).await;
+    result.unwrap_or(Err(Failure::Late(time)))
 }
 
 /// What a call has come to.

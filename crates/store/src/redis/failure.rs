@@ -17,6 +17,10 @@ pub(super) enum Failure {
     Connect(#[source] RedisError),
     #[error("Redis failed{}", mend(.0))]
     Redis(#[source] RedisError),
+    #[error(
+        "Redis does not know the command {0}: the server is too old (6.2 or later is needed), or has it turned off, or is a sentinel, for which the URL begins with redis+sentinel://"
+    )]
+    UnknownCommand(String),
     #[error("what Redis keeps of the session cannot be read: {0}")]
     Unreadable(String),
 }
@@ -28,12 +32,24 @@ impl From<Failure> for StoreError {
 }
 
 impl Failure {
+    /// What came of a command. An error about one that is unknown repeats its arguments, and those may be ids.
+    pub(super) fn of(error: RedisError) -> Self {
+        let said = error.to_string();
+        let unknown = said
+            .split_once("unknown command '")
+            .and_then(|(_, rest)| rest.split_once('\''));
+        match unknown {
+            Some((command, _)) => Self::UnknownCommand(command.to_owned()),
+            None => Self::Redis(error),
+        }
+    }
+
     /// It is the server's state that fails, so that other calls will fare no better.
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Late(_) | Self::Connect(_) => true,
             Self::Redis(error) => is_lost(error) || is_refused(error),
-            Self::HeldBack | Self::Unreadable(_) => false,
+            Self::HeldBack | Self::UnknownCommand(_) | Self::Unreadable(_) => false,
         }
     }
 }
@@ -88,14 +104,8 @@ fn mend(error: &RedisError) -> &'static str {
         {
             ": this is no sentinel, and the URL of a single server begins with redis://"
         }
-        _ if said.contains("unknown command 'EVAL") => {
-            ": this is a sentinel, for which the URL begins with redis+sentinel://, or its scripts are turned off"
-        }
         (ErrorKind::MasterNameNotFoundBySentinel, _) => {
             ": no sentinel knows the name that stands at the end of the URL"
-        }
-        _ if said.contains("unknown command 'HELLO'") || said.contains("Unknown Redis command") => {
-            ": Redis 6.2 or later is needed"
         }
         _ => "",
     }

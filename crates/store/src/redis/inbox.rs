@@ -53,27 +53,29 @@ pub(super) struct Memory {
 }
 
 impl RedisStore {
+    /// Parts of a call.
     async fn beat_of(&self, node: &NodeId, ttl: Duration) -> Result<(), Failure> {
         let beat = Call::script(&BEAT, &self.keys.node(node))
             .arg(milliseconds(ttl))
             .arg(milliseconds(KEPT_AFTER_DEATH));
-        self.calls.call::<()>(beat.repeatable()).await?;
+        self.calls.part::<()>(beat.repeatable()).await?;
         self.enlist(self.keys.nodes(), node.as_bytes(), ttl).await?;
         let secrets = self.memory().secrets_to_prolong();
         for name in secrets {
             let prolong = Call::command("PEXPIRE", self.keys.secret(&name));
             let prolong = prolong.arg(milliseconds(SECRET_KEPT)).repeatable();
-            self.calls.call::<()>(prolong).await?;
+            self.calls.part::<()>(prolong).await?;
         }
         Ok(())
     }
 
+    /// Parts of a call.
     async fn leave_of(&self, node: &NodeId) -> Result<(), Failure> {
         self.memory().got.remove(node);
         self.strike(self.keys.nodes(), node.as_bytes()).await?;
         let keys = self.keys.node(node);
         self.calls
-            .call(Call::command("DEL", &keys).repeatable())
+            .part(Call::command("DEL", &keys).repeatable())
             .await
     }
 
@@ -159,15 +161,15 @@ impl Inbox for RedisStore {
         node: &'a NodeId,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.beat_of(node, ttl).await?) })
+        Box::pin(async move { Ok(self.calls.together(self.beat_of(node, ttl)).await?) })
     }
 
     fn leave<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.leave_of(node).await?) })
+        Box::pin(async move { Ok(self.calls.together(self.leave_of(node)).await?) })
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
-        Box::pin(async move { Ok(self.enlisted(self.keys.nodes()).await?) })
+        Box::pin(self.calls.many(self.enlisted(self.keys.nodes())))
     }
 
     fn deliver<'a>(

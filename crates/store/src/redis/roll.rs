@@ -13,7 +13,7 @@ static ENLIST: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/e
 static ENLISTED: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/enlisted.lua")));
 
 impl RedisStore {
-    /// Enters a member for a time.
+    /// Part of a call: enters a member for a time.
     pub(super) async fn enlist(
         &self,
         set: String,
@@ -24,10 +24,10 @@ impl RedisStore {
             .arg(&**member)
             .arg(milliseconds(ttl))
             .arg("");
-        self.calls.call(enlist.repeatable()).await
+        self.calls.part(enlist.repeatable()).await
     }
 
-    /// Lets a member that is there stay for a time at least.
+    /// Part of a call: lets a member that is there stay for a time at least.
     pub(super) async fn prolong(
         &self,
         set: String,
@@ -38,24 +38,26 @@ impl RedisStore {
             .arg(&**member)
             .arg(milliseconds(ttl))
             .arg("XX");
-        self.calls.call(prolong.repeatable()).await
+        self.calls.part(prolong.repeatable()).await
     }
 
+    /// Part of a call: takes a member out.
     pub(super) async fn strike(&self, set: String, member: &Bytes) -> Result<(), Failure> {
         self.calls
-            .call(Call::command("ZREM", set).arg(&**member).repeatable())
+            .part(Call::command("ZREM", set).arg(&**member).repeatable())
             .await
     }
 
-    /// The members whose time is not over, in no order.
+    /// Part of a call: the members whose time is not over, in no order.
     pub(super) async fn enlisted<I: Id>(&self, set: String) -> Result<Vec<I>, Failure> {
         let members = Call::script(&ENLISTED, &[set]).arg("members").repeatable();
-        let members: Vec<Vec<u8>> = self.calls.call(members).await?;
+        let members: Vec<Vec<u8>> = self.calls.part(members).await?;
         members.into_iter().map(I::read).collect()
     }
 
+    /// Part of a call: how many members there are whose time is not over.
     pub(super) async fn enlisted_count(&self, set: String) -> Result<usize, Failure> {
         let count = Call::script(&ENLISTED, &[set]).arg("count").repeatable();
-        self.calls.call(count).await
+        self.calls.part(count).await
     }
 }

@@ -25,55 +25,53 @@ const COUNTS_AT_ONCE: usize = BUCKETS as usize;
 const PARTS_AT_ONCE: usize = 8;
 
 impl RedisStore {
+    /// Part of a call.
     async fn record(&self, id: &SessionId) -> Result<Option<Versioned>, Failure> {
         let fields = Call::command("HMGET", self.keys.session(id))
             .arg("record")
             .arg("version");
-        let fields = self.calls.call(fields.repeatable()).await?;
+        let fields = self.calls.part(fields.repeatable()).await?;
         let (Some(text), Some(version)): (Option<Vec<u8>>, Option<u64>) = fields else {
             return Ok(None);
         };
         Ok(Some((record::read(id, &text)?, Version(version))))
     }
 
-    async fn create_record(&self, record: &SessionRecord, ttl: Duration) -> Result<(), StoreError> {
+    /// `false` if the id is taken.
+    async fn create_record(&self, record: &SessionRecord, ttl: Duration) -> Result<bool, Failure> {
         let create = Call::script(&CREATE, &[self.keys.session(&record.id)])
             .arg(record::written(record)?)
             .arg(milliseconds(ttl));
-        let is_new: bool = self.calls.call(create).await?;
-        if !is_new {
-            return Err(StoreError::Exists);
+        let is_new: bool = self.calls.part(create).await?;
+        if is_new {
+            // After the record: what is listed is there, and what could not be listed expires.
+            let index = self.keys.index(bucket(&record.id));
+            self.enlist(index, record.id.as_bytes(), ttl).await?;
         }
-        // After the record: what is listed is there, and what could not be listed expires.
-        self.enlist(
-            self.keys.index(bucket(&record.id)),
-            record.id.as_bytes(),
-            ttl,
-        )
-        .await?;
-        Ok(())
+        Ok(is_new)
     }
 
-    async fn touch_record(&self, id: &SessionId, ttl: Duration) -> Result<(), StoreError> {
+    /// `false` if it is not there.
+    async fn touch_record(&self, id: &SessionId, ttl: Duration) -> Result<bool, Failure> {
         let touch = Call::script(&TOUCH, &[self.keys.session(id)]).arg(milliseconds(ttl));
-        let is_there: bool = self.calls.call(touch.repeatable()).await?;
-        if !is_there {
-            return Err(StoreError::NotFound);
+        let is_there: bool = self.calls.part(touch.repeatable()).await?;
+        if is_there {
+            let index = self.keys.index(bucket(id));
+            self.prolong(index, id.as_bytes(), ttl).await?;
         }
-        self.prolong(self.keys.index(bucket(id)), id.as_bytes(), ttl)
-            .await?;
-        Ok(())
+        Ok(is_there)
     }
 
+    /// `false` if it was not there.
     async fn delete_record(&self, id: &SessionId) -> Result<bool, Failure> {
         let delete = Call::command("DEL", self.keys.session(id));
-        let was_there: bool = self.calls.call(delete).await?;
-        self.strike(self.keys.index(bucket(id)), id.as_bytes())
-            .await?;
+        let was_there: bool = self.calls.part(delete).await?;
+        let index = self.keys.index(bucket(id));
+        self.strike(index, id.as_bytes()).await?;
         Ok(was_there)
     }
 
-    /// The ids of a part of the index that come after one, in ascending order.
+    /// Part of a call: the ids of a part of the index that come after one, in ascending order.
     async fn part(&self, bucket: u8, after: Option<&SessionId>) -> Result<Vec<SessionId>, Failure> {
         let mut ids = self.enlisted(self.keys.index(bucket)).await?;
         ids.retain(|id: &SessionId| after.is_none_or(|after| id > after));
@@ -81,6 +79,7 @@ impl RedisStore {
         Ok(ids)
     }
 
+    /// Parts of a call.
     async fn page(
         &self,
         after: Option<&SessionId>,
@@ -98,18 +97,6 @@ impl RedisStore {
         }
         Ok(page)
     }
-
-    /// Several calls take no longer together than one may with all its tries.
-    async fn together<T>(
-        &self,
-        calls: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, StoreError> {
-        let time = self.config.operation_timeout * self.config.tries;
-        match tokio::time::timeout(time, calls).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Failure::Late(time).into()),
-        }
-    }
 }
 
 impl SessionStore for RedisStore {
@@ -118,14 +105,17 @@ impl SessionStore for RedisStore {
         record: &'a SessionRecord,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.create_record(record, ttl))
+        Box::pin(async move {
+            let created = self.calls.together(self.create_record(record, ttl)).await?;
+            created.then_some(()).ok_or(StoreError::Exists)
+        })
     }
 
     fn get<'a>(
         &'a self,
         id: &'a SessionId,
     ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
-        Box::pin(async move { Ok(self.record(id).await?) })
+        Box::pin(async move { Ok(self.calls.together(self.record(id)).await?) })
     }
 
     fn get_many<'a>(
@@ -133,7 +123,8 @@ impl SessionStore for RedisStore {
         ids: &'a [SessionId],
     ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>> {
         let records = stream::iter(ids).map(|id| self.record(id));
-        Box::pin(self.together(records.buffered(RECORDS_AT_ONCE).try_collect()))
+        let records = records.buffered(RECORDS_AT_ONCE).try_collect();
+        Box::pin(self.calls.many(records))
     }
 
     fn update<'a>(
@@ -158,18 +149,22 @@ impl SessionStore for RedisStore {
         id: &'a SessionId,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.touch_record(id, ttl))
+        Box::pin(async move {
+            let touched = self.calls.together(self.touch_record(id, ttl)).await?;
+            touched.then_some(()).ok_or(StoreError::NotFound)
+        })
     }
 
     fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.delete_record(id).await?) })
+        Box::pin(async move { Ok(self.calls.together(self.delete_record(id)).await?) })
     }
 
     fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
         let counts =
             stream::iter(0..BUCKETS).map(|bucket| self.enlisted_count(self.keys.index(bucket)));
         let counts = counts.buffer_unordered(COUNTS_AT_ONCE);
-        Box::pin(self.together(counts.try_fold(0, async |sum, count| Ok(sum + count))))
+        let sum = counts.try_fold(0, async |sum, count| Ok(sum + count));
+        Box::pin(self.calls.many(sum))
     }
 
     fn list<'a>(
@@ -177,6 +172,6 @@ impl SessionStore for RedisStore {
         after: Option<&'a SessionId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
-        Box::pin(self.together(self.page(after, limit)))
+        Box::pin(self.calls.many(self.page(after, limit)))
     }
 }

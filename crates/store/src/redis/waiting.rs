@@ -40,7 +40,7 @@ impl Waiting {
         let answer = tokio::time::timeout(wait + self.timeout, answer)
             .await
             .map_err(|_| Failure::Late(wait + self.timeout))?;
-        answer.map_err(Failure::Redis)?;
+        answer.map_err(Failure::of)?;
         unanswered.attempt = None;
         Ok(())
     }

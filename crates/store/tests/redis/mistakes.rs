@@ -74,6 +74,8 @@ async fn a_url_of_the_wrong_kind_is_answered_with_the_right_one() {
         is_sentinel.contains("begins with redis+sentinel://"),
         "{is_sentinel}"
     );
+    let id = conformance::sample(0).id;
+    assert!(!is_sentinel.contains(id.as_str()), "ids are not shown");
 }
 
 /// F13: a record of a later release is an error that says so, and not a session that is not there.

@@ -3,7 +3,10 @@
 local limit, max_bytes, got = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local kept = kept(ARGV[4])
 local left = bytes()
-local done = got - (redis.call('GET', seen) or got)
+-- A call that was given up may come after a later one, and knows less.
+local before = tonumber(redis.call('GET', seen) or got)
+got = math.max(got, before)
+local done = got - before
 if done > 0 then
     for _, message in ipairs(redis.call('LRANGE', taken, 0, done - 1)) do
         left = left - #message
@@ -25,11 +28,11 @@ end
 if redis.call('EXISTS', inbox) == 0 then
     redis.call('DEL', bell)
 end
+redis.call('SET', seen, string.format('%.0f', got), 'PX', kept)
 if waiting() == 0 then
-    redis.call('DEL', size, seen)
+    redis.call('DEL', size)
 else
     resize(left, kept)
-    redis.call('SET', seen, ARGV[3], 'PX', kept)
     redis.call('PEXPIRE', taken, kept)
 end
 return messages
