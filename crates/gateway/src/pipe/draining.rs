@@ -93,9 +93,15 @@ impl BodyStream for Drained {
         if !self.stream.at_boundary() {
             return force;
         }
+        let before = out.len();
+        let is_over = self.stream.shut_down(force, out);
         let Some(request) = &self.draining.request else {
             return true;
         };
+        if is_over && out.len() > before {
+            // Its client comes back for the answer, to another node.
+            return true;
+        }
         if force {
             let failure = Failure::new(Reason::ShuttingDown, "the gateway shuts down");
             out.extend_from_slice(&failure.event(request, &self.draining.upstream));

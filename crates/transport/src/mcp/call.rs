@@ -183,6 +183,10 @@ impl BodyStream for Streamed {
         self.events.at_boundary()
     }
 
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        self.events.shut_down(force, out)
+    }
+
     fn abandon(self: Box<Self>) -> Option<BoxFuture<()>> {
         let Self {
             events,

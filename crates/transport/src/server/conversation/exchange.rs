@@ -220,6 +220,20 @@ impl Outlet {
         }
     }
 
+    /// Ends the connection that carries the answer behind what has been said, and lets the client come back for the
+    /// rest after `retry`, so that a long request occupies none (2025-11-25, "Resumability"). Returns whether that
+    /// is possible: the stream has to be resumable, and the session of 2025-11-25.
+    pub fn leave(&self, retry: Duration) -> bool {
+        match &self.to {
+            To::Own(stream, Some(of)) if of.primes.is_some() => {
+                stream.begin(First::Stream);
+                stream.buffer.part(retry);
+                true
+            }
+            To::Own(..) | To::Shared(_) => false,
+        }
+    }
+
     /// Whether a client that leaves the stream can come back to it.
     #[must_use]
     pub fn resumes(&self) -> bool {

@@ -4,7 +4,7 @@
 //! When the log fails, readers go on without it. What they see meanwhile has ids that no log knows, so that
 //! another node refuses them: its own numbers may begin again before them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::session::StreamId;
@@ -140,7 +140,7 @@ impl State {
     }
 
     /// What is to be done for the log.
-    fn step(&mut self) -> Option<Step> {
+    fn step(&self) -> Option<Step> {
         if !matches!(self.log.stage, Stage::Strict | Stage::Behind) {
             return None;
         }
@@ -340,6 +340,13 @@ impl EventBuffer {
     /// The log does not answer in time: readers go on without it, until it has caught up.
     pub(crate) fn go_on_behind(&self) {
         self.go_on(Stage::Behind);
+    }
+
+    /// Has the connection that carries it end behind what there is: the client comes back after `retry`, while more
+    /// may be said. One that has left need not be told.
+    pub(crate) fn part(&self, retry: Duration) {
+        self.lock().part(retry);
+        self.changed();
     }
 
     /// Whether the log has begun it in the name of this node.

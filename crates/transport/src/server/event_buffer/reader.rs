@@ -28,6 +28,8 @@ pub struct EventReader {
     pending: Bytes,
     /// `pending` begins inside an event.
     is_inside: bool,
+    /// The client has an id that it can come back with, and is asked to wait so long before.
+    comes_back: Option<Duration>,
     /// Runs when the reader is dropped.
     on_end: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -50,6 +52,7 @@ impl EventReader {
             priming: None,
             pending: Bytes::new(),
             is_inside: false,
+            comes_back: None,
             on_end: None,
         }
     }
@@ -120,6 +123,7 @@ impl BodyStream for EventReader {
             let own = || Bytes::from(event_id(&state.log, self.at));
             let id = named.map_or_else(own, |named| named.as_bytes().clone());
             sse::encode(&mut events, None, Some(&id), retry, Some(b""));
+            self.comes_back = retry;
             self.pending = events.freeze();
             drop(state);
             self.hand_out(out);
@@ -143,6 +147,11 @@ impl BodyStream for EventReader {
         if state.closed && state.is_read() {
             return Poll::Ready(Ok(Filled::End));
         }
+        if let Some(retry) = state.parting.take() {
+            drop(state);
+            says_retry(retry, out);
+            return Poll::Ready(Ok(Filled::End));
+        }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
     }
@@ -150,6 +159,27 @@ impl BodyStream for EventReader {
     fn at_boundary(&self) -> bool {
         !self.is_inside
     }
+
+    /// A stream that another node can go on with ends, and its client comes back to that one: at once if it is the
+    /// standalone one, which waits for nothing.
+    fn shut_down(&mut self, force: bool, out: &mut Vec<u8>) -> bool {
+        let Some(logged) = self.buffer.log().filter(|_| self.at_boundary()) else {
+            return force;
+        };
+        if !force && logged.request.is_some() {
+            return false;
+        }
+        if let Some(retry) = self.comes_back {
+            says_retry(retry, out);
+        }
+        true
+    }
+}
+
+fn says_retry(retry: Duration, out: &mut Vec<u8>) {
+    let mut event = BytesMut::new();
+    sse::encode(&mut event, None, None, Some(retry), None);
+    out.extend_from_slice(&event);
 }
 
 impl Drop for EventReader {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) attached: bool,
     /// It has had a reader. Until then one is on its way, and nothing may be missing for it.
     begun: bool,
+    /// Its reader is to end when it has read all there is, and its client to come back after this.
+    pub(super) parting: Option<Duration>,
     pub(super) waker: Option<Waker>,
     pub(super) closed: bool,
     /// How far the log has come, if there is one.
@@ -219,8 +221,19 @@ impl State {
     pub(super) fn attach(&mut self) -> u64 {
         self.reader += 1;
         self.attached = true;
+        if self.begun {
+            // Whoever comes back is not sent away again.
+            self.parting = None;
+        }
         self.begun = true;
         self.reader
+    }
+
+    /// Its reader is to end, if it is there or on its way.
+    pub(super) fn part(&mut self, retry: Duration) {
+        if !self.was_left() {
+            self.parting = Some(retry);
+        }
     }
 
     /// Its reader has come and gone.

@@ -11,7 +11,7 @@ use crate::server::event_buffer::EventBufferConfig;
 mod flaky;
 mod random;
 
-use flaky::{FlakyLog, Mood, Node, notice};
+use flaky::{Client, FlakyLog, Mood, Node, notice};
 
 fn log() -> Arc<FlakyLog> {
     FlakyLog::new(LogLimits::default())
@@ -370,4 +370,59 @@ async fn j8_what_waits_is_written_when_the_server_stops() {
         client.reads_all().await;
         assert_eq!(client.seen, ["2"]);
     }
+}
+
+/// R106, J8: when the process stops, streams that another node can go on with end with `retry`, the standalone one at
+/// once, others when there is no more time; a stream that nobody can come back to runs on.
+#[tokio::test(start_paused = true)]
+async fn r106_streams_end_with_retry_when_the_process_stops() {
+    let log = log();
+    let (first, second) = (Node::start(1, &log), Node::start(2, &log));
+    let mut standalone = first.listen().await;
+    let (outlet, mut client) = first.call(1).await;
+    assert!(
+        standalone.asks_to_end(false),
+        "it has no id yet to come back with"
+    );
+    assert_eq!(standalone.retry, None);
+    let mut standalone = first.listen().await;
+    outlet.notify("1".into()).await.unwrap();
+    client.reads(1).await;
+    settle().await;
+    standalone.looks();
+    assert_eq!(
+        standalone.retry.take().as_deref(),
+        Some("1000"),
+        "said beforehand"
+    );
+    assert!(standalone.asks_to_end(false));
+    assert_eq!(standalone.retry.as_deref(), Some("1000"));
+    client.retry = None;
+    assert!(!client.asks_to_end(false));
+    assert_eq!(client.retry, None);
+    assert!(client.asks_to_end(true));
+    assert_eq!(client.retry.as_deref(), Some("1000"));
+
+    first.conversation.hand_over();
+    settle().await;
+    let mut again = second.resumed(&client.cursor).await;
+    again.reads_all().await;
+    assert!(again.seen[0].contains("outcome_unknown"));
+}
+
+/// R106: a server sends its client away after it has an id, with `retry`, and what is said meanwhile waits for it.
+#[tokio::test(start_paused = true)]
+async fn r106_a_client_is_sent_away_and_comes_back() {
+    let log = log();
+    let node = Node::start(1, &log);
+    let (outlet, inlet) = node.begin(1);
+    assert!(outlet.leave(Duration::from_secs(5)));
+    let mut client = Client::reading(inlet.answer().await);
+    client.reads_all().await;
+    assert!(client.cursor.ends_with("-0"));
+    assert_eq!(client.retry.as_deref(), Some("5000"));
+    outlet.respond("1".into()).await.unwrap();
+    let mut again = node.resumed(&client.cursor).await;
+    again.reads_all().await;
+    assert_eq!(again.seen, ["1"]);
 }

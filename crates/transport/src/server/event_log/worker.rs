@@ -226,7 +226,7 @@ impl Worker {
     }
 
     /// What waits is not written any more.
-    fn close(&mut self) {
+    fn close(self) {
         let mut queue = self.shared.queue();
         queue.is_closed = true;
         let late = std::mem::take(&mut queue.waiting);
