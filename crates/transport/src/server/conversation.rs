@@ -14,12 +14,13 @@ use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::StreamId;
 use tokio::sync::Notify;
 
-use super::event_buffer::{EventBuffer, EventBufferConfig, NotPushed};
+use super::event_buffer::{EventBuffer, NotPushed};
 use super::history::{Charge, History, Registered};
 use crate::io::now;
 use crate::server::Session;
 
 mod ask;
+mod config;
 mod contention;
 mod exchange;
 mod held;
@@ -28,6 +29,7 @@ mod logged;
 pub(crate) mod notice;
 
 pub use ask::Unanswered;
+pub use config::ConversationConfig;
 pub use contention::Contention;
 pub use exchange::{First, Inlet, Outlet};
 
@@ -38,47 +40,6 @@ use logged::{Log, buffer};
 
 /// The standalone stream is one logical stream for as long as the session lives.
 const STANDALONE: StreamId = StreamId(0);
-
-/// How a [`Conversation`] behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConversationConfig {
-    /// Each of its streams. With [retention](EventBufferConfig::retention) they can be resumed.
-    pub buffer: EventBufferConfig,
-    /// A request that is not answered after this gets its answer as an event stream, which can be kept
-    /// alive. Default: 15 s.
-    pub commit_after: Duration,
-    /// A server's request for which the client has no stream open waits so long for one. Default: 30 s.
-    pub hold: Duration,
-    /// The server's requests that wait for their answer at one time. Default: 1,000.
-    pub max_asked: usize,
-    /// How long a stream is kept after its response, if it can be resumed. Default: 60 s.
-    pub finished_for: Duration,
-    /// Bytes of finished streams that a session keeps. Default: 8 MiB; the oldest go first.
-    pub max_finished: usize,
-    /// How long a client is asked to wait before it comes back to a stream that ended under it, where streams can
-    /// be ended so: if they can be gone on with on another node (2025-11-25). Default: 1 s.
-    pub retry: Duration,
-}
-
-impl Default for ConversationConfig {
-    fn default() -> Self {
-        Self {
-            buffer: EventBufferConfig::default(),
-            commit_after: Duration::from_secs(15),
-            hold: Duration::from_secs(30),
-            max_asked: 1_000,
-            finished_for: Duration::from_secs(60),
-            max_finished: 8 << 20,
-            retry: Duration::from_secs(1),
-        }
-    }
-}
-
-impl ConversationConfig {
-    fn resumes(&self) -> bool {
-        !self.buffer.retention.is_zero()
-    }
-}
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +162,7 @@ impl Conversation {
         (history, log): (Option<History>, Option<Log>),
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| {
-            let history = history.map(|history| history.register(this));
+            let history = history.map(|history| history.register(this, config.max_kept));
             let charge = charge(history.as_ref());
             let inner = Inner {
                 next: 1,
@@ -382,6 +343,13 @@ impl Conversation {
         }
     }
 
+    /// Evicts the oldest of what its streams keep, if that is too much.
+    pub(super) fn make_room(&self) {
+        if let Some(history) = &self.history {
+            history.make_room(&self.buffers());
+        }
+    }
+
     /// All its streams.
     pub(super) fn buffers(&self) -> Vec<EventBuffer> {
         let inner = self.lock();
@@ -469,7 +437,7 @@ impl Inner {
         self.finished
             .retain(|(stream, at)| is_young(at) && !stream.buffer().sweep());
         let mut bytes: usize = self.finished.iter().map(|(s, _)| s.buffer().bytes()).sum();
-        while bytes > config.max_finished && !self.finished.is_empty() {
+        while bytes > config.max_kept && !self.finished.is_empty() {
             let (oldest, _) = self.finished.remove(0);
             bytes -= oldest.buffer().bytes();
         }

@@ -2,7 +2,7 @@
 //! one budget for the process, of which the oldest goes first (protocol notes 6.3).
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -42,6 +42,26 @@ struct Shared {
 struct Kept {
     next: u64,
     conversations: HashMap<u64, Weak<Conversation>>,
+    /// Those that keep more than one may.
+    overfull: HashSet<u64>,
+}
+
+/// Bytes that one conversation keeps, of all its streams.
+struct Share {
+    number: u64,
+    limit: usize,
+    used: AtomicUsize,
+    /// Room is made when there is more than this.
+    due: AtomicUsize,
+}
+
+impl Share {
+    /// Room was made as far as there was any: some more may be kept before it is made again.
+    fn settle(&self) {
+        let used = self.used.load(Ordering::Relaxed);
+        let due = (used + self.limit / ROOM_PART).max(self.limit);
+        self.due.store(due, Ordering::Relaxed);
+    }
 }
 
 impl History {
@@ -73,23 +93,21 @@ impl History {
         self.shared.used.load(Ordering::Relaxed)
     }
 
-    /// Sweeps and evicts what this conversation keeps, until the guard is dropped.
-    pub(super) fn register(&self, conversation: &Weak<Conversation>) -> Registered {
+    /// Sweeps and evicts what this conversation keeps, `limit` bytes at most, until the guard is dropped.
+    pub(super) fn register(&self, conversation: &Weak<Conversation>, limit: usize) -> Registered {
         let mut kept = self.lock();
         let number = kept.next;
         kept.next += 1;
         kept.conversations.insert(number, Weak::clone(conversation));
+        let share = Share {
+            number,
+            limit,
+            used: AtomicUsize::new(0),
+            due: AtomicUsize::new(limit),
+        };
         Registered {
             history: self.clone(),
-            number,
-        }
-    }
-
-    /// What one buffer takes of it.
-    fn charge(&self) -> Charge {
-        Charge {
-            history: Some(self.clone()),
-            bytes: 0,
+            share: Arc::new(share),
         }
     }
 
@@ -106,31 +124,20 @@ impl History {
         self.shared.over.notified().await;
     }
 
-    /// Evicts the oldest messages if there are too many bytes, whichever stream they are of. What a client is
-    /// about to read stays; its buffer bounds it.
+    /// Evicts the oldest messages of sessions that keep too much, and then of all, whichever stream they are of, if
+    /// they keep too much together. What a client is about to read stays; its buffer bounds it.
     pub(crate) fn make_room(&self) {
+        for conversation in self.overfull_conversations() {
+            conversation.make_room();
+        }
         let Shared { limit, due, .. } = &*self.shared;
         let part = limit / ROOM_PART;
         if self.used() <= *limit {
             return;
         }
         let conversations = self.conversations();
-        let buffers = conversations.iter().flat_map(|c| c.buffers());
-        let buffers: Vec<EventBuffer> = buffers.collect();
-        let oldest = |(number, buffer): (usize, &EventBuffer)| {
-            let at = buffer.oldest_evictable()?;
-            Some(Reverse((at, number)))
-        };
-        let mut oldest: BinaryHeap<_> = buffers.iter().enumerate().filter_map(oldest).collect();
-        let mut evicted = 0_usize;
-        while self.used() > limit - part
-            && let Some(Reverse((_, number))) = oldest.pop()
-        {
-            evicted += 1;
-            if let Some(at) = buffers[number].evict_oldest() {
-                oldest.push(Reverse((at, number)));
-            }
-        }
+        let buffers: Vec<_> = conversations.iter().flat_map(|c| c.buffers()).collect();
+        let evicted = evict(&buffers, || self.used() <= limit - part);
         for conversation in conversations {
             conversation.sweep();
         }
@@ -139,6 +146,13 @@ impl History {
             evicted,
             "streams keep too much; the oldest cannot be resumed any more"
         );
+    }
+
+    fn overfull_conversations(&self) -> Vec<Arc<Conversation>> {
+        let mut kept = self.lock();
+        let overfull = std::mem::take(&mut kept.overfull);
+        let conversations = overfull.iter().filter_map(|n| kept.conversations.get(n));
+        conversations.filter_map(Weak::upgrade).collect()
     }
 
     fn conversations(&self) -> Vec<Arc<Conversation>> {
@@ -151,9 +165,14 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.shared.lock()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
-        let kept = self.shared.kept.lock();
-        kept.unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,29 +185,65 @@ impl fmt::Debug for History {
     }
 }
 
+/// Evicts the oldest messages of these buffers until there is room; tells how many.
+fn evict(buffers: &[EventBuffer], has_room: impl Fn() -> bool) -> usize {
+    let oldest = |(number, buffer): (usize, &EventBuffer)| {
+        let at = buffer.oldest_evictable()?;
+        Some(Reverse((at, number)))
+    };
+    let mut oldest: BinaryHeap<_> = buffers.iter().enumerate().filter_map(oldest).collect();
+    let mut evicted = 0_usize;
+    while !has_room()
+        && let Some(Reverse((_, number))) = oldest.pop()
+    {
+        evicted += 1;
+        if let Some(at) = buffers[number].evict_oldest() {
+            oldest.push(Reverse((at, number)));
+        }
+    }
+    evicted
+}
+
 /// A conversation whose history is looked after.
 pub(super) struct Registered {
     history: History,
-    number: u64,
+    share: Arc<Share>,
 }
 
 impl Registered {
     /// What one of its buffers takes of the history.
     pub(super) fn charge(&self) -> Charge {
-        self.history.charge()
+        Charge {
+            of: Some((self.history.clone(), Arc::clone(&self.share))),
+            bytes: 0,
+        }
+    }
+
+    /// Evicts the oldest of what these buffers, which are all of the conversation, keep, if it is too much.
+    pub(super) fn make_room(&self, buffers: &[EventBuffer]) {
+        let Share { limit, used, .. } = &*self.share;
+        let room = limit - limit / ROOM_PART;
+        let evicted = evict(buffers, || used.load(Ordering::Relaxed) <= room);
+        self.share.settle();
+        tracing::debug!(
+            evicted,
+            "a session keeps too much; its oldest events cannot be resumed after any more"
+        );
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.history.lock().conversations.remove(&self.number);
+        let mut kept = self.history.lock();
+        kept.conversations.remove(&self.share.number);
+        kept.overfull.remove(&self.share.number);
     }
 }
 
 /// The bytes that one buffer holds; those of streams that can be resumed count together.
 #[derive(Default)]
 pub(super) struct Charge {
-    history: Option<History>,
+    of: Option<(History, Arc<Share>)>,
     bytes: usize,
 }
 
@@ -199,18 +254,29 @@ impl Charge {
 
     pub(super) fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
-        if let Some(History { shared }) = &self.history {
-            let used = shared.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            if used > shared.due.load(Ordering::Relaxed) {
-                shared.over.notify_one();
-            }
+        let Some((History { shared }, share)) = &self.of else {
+            return;
+        };
+        let is_over = |used: &AtomicUsize, due: &AtomicUsize| {
+            let used = used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            used > due.load(Ordering::Relaxed)
+        };
+        let share_is_over = is_over(&share.used, &share.due);
+        if share_is_over {
+            // Once, until room was made.
+            share.due.store(usize::MAX, Ordering::Relaxed);
+            shared.lock().overfull.insert(share.number);
+        }
+        if is_over(&shared.used, &shared.due) || share_is_over {
+            shared.over.notify_one();
         }
     }
 
     pub(super) fn subtract(&mut self, bytes: usize) {
         self.bytes -= bytes;
-        if let Some(History { shared }) = &self.history {
+        if let Some((History { shared }, share)) = &self.of {
             shared.used.fetch_sub(bytes, Ordering::Relaxed);
+            share.used.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 }

@@ -112,6 +112,34 @@ async fn b12_a_quiet_session_forgets_by_the_clock() {
     assert!(!open.is_closed(), "the request still runs");
 }
 
+/// B12, F23, requirements Q3: one session keeps 8 MiB, of streams that are open and of others; its oldest goes first,
+/// and a gap is refused.
+#[tokio::test(start_paused = true)]
+async fn b12_a_session_keeps_no_more_than_its_part() {
+    let sweeping = Sweeping::start().await;
+    let (session, conversation) = sweeping.session().await;
+    let (_other, undisturbed) = sweeping.session().await;
+    let mut open = vec![left(&undisturbed, 1, MIB).await];
+    for stream in 1..=12 {
+        let outlet = left(&conversation, stream, MIB).await;
+        if stream % 2 == 0 {
+            open.push(outlet);
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    let used = || session.history().used();
+    until("room is made", || used() <= 9 * MIB).await;
+    assert!(used() > 7 * MIB, "{}", used());
+    for gone in ["1-0", "2-0", "4-0"] {
+        let refused = resume(&conversation, gone).await.unwrap_err();
+        assert_eq!(refused, ListenError::UnknownEvent, "{gone}");
+    }
+    for kept in ["11-0", "12-0"] {
+        resume(&conversation, kept).await.unwrap();
+    }
+    resume(&undisturbed, "1-0").await.unwrap();
+}
+
 /// B12, requirements Q3: all sessions together keep 256 MiB; the oldest goes first, whosever it is, and a gap
 /// is refused.
 #[tokio::test(start_paused = true)]
@@ -196,12 +224,13 @@ fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
 #[tokio::test]
 async fn b12_what_is_being_read_is_not_evicted() {
     let history = History::new(10);
+    let registered = history.register(&Weak::new(), usize::MAX);
     let buffer = |stream| {
         let config = EventBufferConfig::resumable();
         EventBuffer::charged(
             config,
             thinpipe_proto::session::StreamId(stream),
-            history.charge(),
+            registered.charge(),
         )
     };
     let (read, left) = (buffer(1), buffer(2));
