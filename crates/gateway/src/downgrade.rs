@@ -20,7 +20,7 @@ mod task;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,9 +30,10 @@ use thinpipe_proto::bridge::downgrade::{
 };
 use thinpipe_proto::bridge::shape::Responses;
 use thinpipe_proto::rpc::{Message, response};
+use thinpipe_proto::session::{NodeId, Principal};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::Answer;
+use thinpipe_transport::server::{Answer, Nodes};
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -115,6 +116,8 @@ pub(crate) struct Downgrade {
     last: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Set if there are several.
+    nodes: OnceLock<Nodes>,
 }
 
 /// A request of a client, which interceptors have let pass.
@@ -157,6 +160,7 @@ impl Downgrade {
             last: AtomicU64::new(0),
             tasks,
             stop,
+            nodes: OnceLock::new(),
         }))
     }
 
@@ -308,6 +312,30 @@ impl Downgrade {
         }
     }
 
+    /// There are several nodes: what waits for its client here is told of in what they seal.
+    pub(crate) fn among(&self, nodes: Nodes) {
+        // A server is one node for as long as it runs.
+        let _ = self.nodes.set(nodes);
+    }
+
+    /// The other node on which what a request goes on with waits, as its `requestState` says.
+    pub(crate) fn elsewhere(
+        &self,
+        message: &Message,
+        principal: &Principal,
+    ) -> Option<(&Nodes, NodeId)> {
+        let nodes = self.nodes.get()?;
+        let sealed = state::given(&message.param("requestState")?)?;
+        let scope = Scope {
+            kind: seal::Kind::State,
+            upstream: self.name(),
+            principal,
+        };
+        let state = State::from_bytes(&self.seals.open(scope, &sealed)?)?;
+        let node = state.node.filter(|node| node != nodes.this())?;
+        Some((nodes, node))
+    }
+
     /// Whether a call waits for its client to come back.
     pub(crate) fn awaits_clients(&self) -> bool {
         self.parked.count() > 0
@@ -341,6 +369,7 @@ impl Downgrade {
     fn sealed(&self, session: SessionKey, post: &Post, waits: Waits) -> Result<String, NotSealed> {
         let state = State {
             owner: self.boot,
+            node: self.nodes.get().map(|nodes| nodes.this().clone()),
             session,
             digest: post.digest().ok_or(NotSealed)?,
             expires: unix_now().saturating_add(self.settings.bridge.parked.age.as_secs()),

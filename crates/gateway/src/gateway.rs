@@ -7,7 +7,8 @@ use std::time::Duration;
 use thinpipe_proto::deprecation::{DeprecationConfig, EndpointUse, InventoryReport};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::server::{
-    ClientInventory, DeprecationObserver, Handler, Server, ServerBuilder, SseEndpoint, SseObserver,
+    ClientInventory, DeprecationObserver, Handler, Nodes, Server, ServerBuilder, SseEndpoint,
+    SseObserver,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,10 +33,14 @@ pub struct Gateway {
     tasks: TaskTracker,
     /// Ends the upstream sessions.
     stop: CancellationToken,
+    seals: Arc<Seals>,
 }
 
 /// How long an upstream is waited for at the end of the process.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long is waited before a store that failed is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a gateway cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +143,7 @@ impl Gateway {
             clients,
             tasks,
             stop,
+            seals,
         })
     }
 
@@ -173,8 +179,18 @@ impl Gateway {
     /// Begins to watch the upstreams, until the server shuts down. Call it once, with the server the
     /// routes were mounted on.
     pub fn start(&self, server: &Server) {
+        if let Some(nodes) = server.nodes() {
+            server.spawn(share(
+                Arc::clone(&self.seals),
+                nodes.clone(),
+                server.draining().clone(),
+            ));
+        }
         for route in &self.routes {
             route.attach(server.sessions().clone());
+            if let Some(nodes) = server.nodes() {
+                route.among(nodes);
+            }
             // A child process is not started only to see whether it starts.
             if route.upstream().is_some() {
                 let stop = server.draining().clone();
@@ -216,6 +232,18 @@ impl Gateway {
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
+}
+
+/// Has all nodes seal with one key, as soon as the store can be reached.
+async fn share(seals: Arc<Seals>, nodes: Nodes, stop: CancellationToken) {
+    let sharing = async {
+        while let Err(error) = seals.share(&nodes).await {
+            tracing::debug!(%error, "the nodes' common key cannot be read now");
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    // Cancel-safe: what is dropped here is dropped for good.
+    let _ = stop.run_until_cancelled(sharing).await;
 }
 
 /// Who tells the clients of an upstream's HTTP+SSE that it ends, and counts them.

@@ -10,7 +10,7 @@ use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
-    Answer, Exchange, Handler, Inbound, Posted, Session, SessionEnd, SessionManager,
+    Answer, Exchange, Handler, Inbound, Nodes, Posted, Session, SessionEnd, SessionManager,
 };
 use thinpipe_transport::upstream::UpstreamRequest;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,7 @@ mod refuse;
 mod reopening;
 mod resume;
 mod send;
+mod sent_on;
 mod server;
 mod session;
 mod sessionless;
@@ -200,6 +201,11 @@ impl Route {
         // A route is mounted once; a second server would have sessions of its own to end.
         let first = self.sessions.set(sessions).is_ok();
         debug_assert!(first, "a route belongs to one server");
+    }
+
+    /// Its server is one of several nodes.
+    pub(crate) fn among(&self, nodes: &Nodes) {
+        self.downgrade.among(nodes.clone());
     }
 
     /// Answers an exchange. The futures of the common ones, messages in a session and requests of
@@ -430,7 +436,10 @@ impl Route {
 
 impl Handler for Route {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
-        self.answer(exchange)
+        match self.parked_elsewhere(&exchange) {
+            Some(node) => Box::pin(self.send_on(exchange, node)),
+            None => self.answer(exchange),
+        }
     }
 
     fn admits(&self, posted: &Posted<'_>) -> Result<(), Answer> {
@@ -443,6 +452,10 @@ impl Handler for Route {
 
     fn awaits_clients(&self) -> bool {
         self.downgrade.awaits_clients()
+    }
+
+    fn listened_elsewhere(&self, session: &Session) {
+        Self::outlistened(session);
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

@@ -5,12 +5,16 @@
 //! it, not written into it.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest, Sha256};
 use thinpipe_proto::session::Principal;
+use thinpipe_store::StoreError;
+use thinpipe_transport::server::Nodes;
 
 use crate::config::StateKey;
 
@@ -29,6 +33,9 @@ pub(crate) const MAX_CONTENT: usize = 1 << 20;
 /// The longest text that is looked at: there is no longer one.
 const MAX_SEALED: usize = (HEAD + MAX_CONTENT + TAG).div_ceil(3) * 4;
 
+/// Name of the key that nodes share.
+const SECRET: &str = "state-key";
+
 /// What stands after the sealed text: AES-GCM's tag, in bytes.
 const TAG: usize = 16;
 
@@ -36,6 +43,10 @@ const TAG: usize = 16;
 pub(crate) struct Seals {
     /// Never empty.
     keys: Vec<Key>,
+    /// The first of them, if it was drawn.
+    drawn: Option<[u8; StateKey::BYTES]>,
+    /// What all nodes seal with, if they were given no keys.
+    common: OnceLock<Key>,
 }
 
 struct Key {
@@ -74,13 +85,39 @@ impl Seals {
     /// [`NotSealed`].
     pub(crate) fn new(keys: &[StateKey]) -> Result<Self, NotSealed> {
         let mut keys: Vec<_> = keys.iter().map(|key| Key::new(key.as_bytes())).collect();
+        let mut drawn = None;
         if keys.is_empty() {
-            let mut drawn = [0; StateKey::BYTES];
-            getrandom::fill(&mut drawn).map_err(|_| NotSealed)?;
-            keys.push(Key::new(&drawn));
+            let mut key = [0; StateKey::BYTES];
+            getrandom::fill(&mut key).map_err(|_| NotSealed)?;
+            keys.push(Key::new(&key));
+            drawn = Some(key);
         }
         let keys = keys.into_iter().collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        Ok(Self {
+            keys,
+            drawn,
+            common: OnceLock::new(),
+        })
+    }
+
+    /// Seals with the key of all nodes from now on, unless keys were configured: those are common to all nodes as they
+    /// are. What was sealed before opens here only.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing has changed.
+    pub(crate) async fn share(&self, nodes: &Nodes) -> Result<(), StoreError> {
+        let Some(drawn) = self.drawn else {
+            return Ok(());
+        };
+        let proposed = Bytes::copy_from_slice(&drawn);
+        let kept = nodes.secret(SECRET, proposed).await?;
+        let key = <&[u8; StateKey::BYTES]>::try_from(&*kept).map_err(|_| NotSealed);
+        match key.and_then(Key::new) {
+            // The first one stays.
+            Ok(key) => drop(self.common.set(key)),
+            Err(NotSealed) => tracing::warn!("what the store keeps as the nodes' key is none"),
+        }
+        Ok(())
     }
 
     /// Seals content for a scope.
@@ -88,7 +125,8 @@ impl Seals {
     /// # Errors
     /// [`NotSealed`].
     pub(crate) fn seal(&self, scope: Scope<'_>, content: &[u8]) -> Result<String, NotSealed> {
-        let key = self.keys.first().ok_or(NotSealed)?;
+        let own = self.keys.first();
+        let key = self.common.get().or(own).ok_or(NotSealed)?;
         if content.len() > MAX_CONTENT {
             return Err(NotSealed);
         }
@@ -119,7 +157,8 @@ impl Seals {
         if version != VERSION {
             return None;
         }
-        let key = self.keys.iter().find(|key| key.id == *id)?;
+        let mut keys = self.common.get().into_iter().chain(&self.keys);
+        let key = keys.find(|key| key.id == *id)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = text.to_vec();
         let aad = Aad::from(scope.bytes());

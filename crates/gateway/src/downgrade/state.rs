@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use thinpipe_proto::bridge::downgrade::{ExchangeId, Ticket};
 use thinpipe_proto::rpc::{Message, canonical, members, quoted};
+use thinpipe_proto::session::NodeId;
 
 /// A number that every process draws: what another one parked is not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) struct Digest([u8; 32]);
 pub(crate) struct State {
     /// Who keeps it.
     pub(crate) owner: Boot,
+    /// The node where that is, if there are several.
+    pub(crate) node: Option<NodeId>,
     /// Its session there.
     pub(crate) session: SessionKey,
     /// Of which request it is.
@@ -84,6 +87,9 @@ impl State {
         out.extend_from_slice(&self.session.0.to_be_bytes());
         out.extend_from_slice(&self.digest.0);
         out.extend_from_slice(&self.expires.to_be_bytes());
+        let node = self.node.as_ref().map_or(&b""[..], |node| node.as_bytes());
+        out.extend_from_slice(&(node.len() as u64).to_be_bytes());
+        out.extend_from_slice(node);
         match &self.waits {
             Waits::Parked(ticket) => {
                 out.push(ticket.round);
@@ -108,6 +114,11 @@ impl State {
         let session = SessionKey(u64::from_be_bytes(rest.array()?));
         let digest = Digest(rest.array()?);
         let expires = u64::from_be_bytes(rest.array()?);
+        let length = u64::from_be_bytes(rest.array()?);
+        let node = match rest.text(usize::try_from(length).ok()?)? {
+            none if none.is_empty() => None,
+            node => Some(NodeId::from_bytes(node.into()).ok()?),
+        };
         let [round] = rest.array()?;
         let waits = if round == 0 {
             let mut elicitations = Vec::new();
@@ -122,6 +133,7 @@ impl State {
         };
         rest.0.is_empty().then_some(Self {
             owner,
+            node,
             session,
             digest,
             expires,
@@ -223,6 +235,7 @@ mod tests {
         ] {
             let state = State {
                 owner: Boot(7),
+                node: (waits != Waits::Rerun(Vec::new())).then(|| NodeId::from_random([9; 12])),
                 session: SessionKey(3),
                 digest: digest("{}"),
                 expires: 1 << 40,
@@ -230,7 +243,7 @@ mod tests {
             };
             let bytes = state.to_bytes();
             assert_eq!(State::from_bytes(&bytes), Some(state));
-            for end in 0..64 {
+            for end in 0..72 {
                 assert_eq!(State::from_bytes(&bytes[..end]), None);
             }
         }

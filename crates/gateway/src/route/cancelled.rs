@@ -9,15 +9,19 @@ use thinpipe_proto::bridge::cancelled_of;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::body::Body;
-use thinpipe_transport::server::{Answer, Content, Session};
+use thinpipe_transport::server::{Answer, Content, Session, SessionManager};
 
 use crate::failure::{Failure, Reason};
 use crate::relay::source::into_stream;
 
-/// Remembers a cancellation that is on its way to the server.
-pub(super) fn note(session: &Session, message: &Message) {
-    if let Some(id) = cancelled_of(message) {
-        session.note_cancelled(&id);
+/// Remembers a cancellation that is on its way to the server. Of several nodes, the one that runs the request does.
+pub(super) fn note(sessions: Option<&SessionManager>, session: &Session, message: &Message) {
+    match (cancelled_of(message), sessions) {
+        (Some(id), Some(sessions)) => sessions.note_cancelled(session, &id),
+        (Some(id), None) => {
+            session.note_cancelled(&id);
+        }
+        (None, _) => {}
     }
 }
 

@@ -40,7 +40,7 @@ impl Route {
                 }
             }
         };
-        let opening = self.open_listen(&call, &session, last.as_ref(), replaced);
+        let opening = self.open_for(&call, &session, last.as_ref(), replaced);
         let response = match place.as_ref().map(LiveStream::stop_token) {
             None => opening.await?,
             Some(stop) => tokio::select! {
@@ -70,12 +70,43 @@ impl Route {
             let owner = Some(Arc::clone(&session));
             let taken = state.replace_standalone(owner, stop, now()).await;
             let (place, _) = taken.map_err(|Contended| Failure::contended())?;
-            let response = self.open_listen(&call, &session, None, true).await?;
+            let response = self.open_for(&call, &session, None, true).await?;
             return self
                 .relay_listen(response, session, None, Some(place))
                 .await;
         }
         self.relay_listen(response, session, last, place).await
+    }
+
+    /// Opens a stream. Of several nodes, the one that had the standalone stream lets go of it when this one has it,
+    /// or before, if the server allows only one.
+    async fn open_for(
+        &self,
+        call: &Incoming,
+        session: &Session,
+        last: Option<&EventId>,
+        replaces: bool,
+    ) -> Result<UpstreamResponse, Failure> {
+        let response = self.open_listen(call, session, last, replaces).await?;
+        let shared = self.sessions().filter(|sessions| sessions.is_shared());
+        let Some(sessions) = shared.filter(|_| last.is_none()) else {
+            return Ok(response);
+        };
+        let is_taken = response.status == StatusCode::CONFLICT && !replaces;
+        if is_taken || response.status == StatusCode::OK {
+            sessions.note_listening(session);
+        }
+        if is_taken {
+            return self.open_listen(call, session, last, true).await;
+        }
+        Ok(response)
+    }
+
+    /// The standalone stream was opened on another node.
+    pub(super) fn outlistened(session: &Session) {
+        if let Some(state) = session.existing_state::<SessionState>() {
+            state.stop_standalone();
+        }
     }
 
     pub(super) async fn relay_listen(

@@ -37,17 +37,18 @@ impl Route {
         let Some(state) = session.state(SessionState::default) else {
             return false;
         };
-        let lost = upstream_session(session);
+        let (lost, before) = (upstream_session(session), session.attachment());
         let deadline = Instant::now() + self.request_timeout();
         // Whoever has it now is done before this deadline.
         let _one_at_a_time = state.reestablishing.lock().await;
         if session.is_ended() {
             return false;
         }
-        if upstream_session(session) != lost {
+        // Another node may have opened it anew.
+        if self.is_replaced(session, lost.as_ref()).await {
             return true;
         }
-        match self.reopen(session, state, deadline).await {
+        match self.reopen(session, state, (&before, deadline)).await {
             Ok(()) => {
                 if own.is_none() {
                     state.stop_standalone();
@@ -56,9 +57,29 @@ impl Route {
                 tracing::info!(session = ?session.id(), upstream = self.name(), "session reopened");
                 true
             }
+            // At the same time as this one: what came first holds.
+            Err(_) if self.is_replaced(session, lost.as_ref()).await => true,
             Err(failure) => {
                 let error = failure.text;
                 tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
+                false
+            }
+        }
+    }
+
+    /// Whether the session has another upstream session by now than the one that was lost.
+    async fn is_replaced(&self, session: &Arc<Session>, lost: Option<&UpstreamSessionId>) -> bool {
+        let is_another = || upstream_session(session).as_ref() != lost;
+        if is_another() {
+            return true;
+        }
+        let Some(sessions) = self.sessions().filter(|sessions| sessions.is_shared()) else {
+            return false;
+        };
+        match sessions.refresh(session).await {
+            Ok(is_there) => is_there && is_another(),
+            Err(error) => {
+                tracing::debug!(session = ?session.id(), %error, "its record cannot be read");
                 false
             }
         }
@@ -68,7 +89,7 @@ impl Route {
         self: &Arc<Self>,
         session: &Session,
         state: &SessionState,
-        deadline: Instant,
+        (before, deadline): (&Bytes, Instant),
     ) -> Result<(), Failure> {
         if state.setup().is_incomplete {
             let text = "more was set up in the session than is remembered";
@@ -93,7 +114,10 @@ impl Route {
         let id = self.session_id_of(&response)?;
         let set_up = timeout_at(deadline, self.set_up(session, state, id.as_ref(), response)).await;
         let adopted = match set_up.unwrap_or_else(|_| Err(too_late())) {
-            Ok(answer) => self.adopt(session, state, id.clone(), &answer).await,
+            Ok(answer) => {
+                let replaced = (before, id.clone());
+                self.adopt(session, state, replaced, &answer).await
+            }
             Err(failure) => Err(failure),
         };
         if adopted.is_err() {
@@ -146,14 +170,14 @@ impl Route {
         &self,
         session: &Session,
         state: &SessionState,
-        id: Option<UpstreamSessionId>,
+        (before, id): (&Bytes, Option<UpstreamSessionId>),
         answer: &Message,
     ) -> Result<(), Failure> {
         let sessions = self
             .sessions()
             .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
         let stored = sessions
-            .set_attachment(session, Attached::to(id).encode())
+            .replace_attachment(session, before, Attached::to(id).encode())
             .await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         state.queue_notices(refresh_notices(answer));

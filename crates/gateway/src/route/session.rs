@@ -118,14 +118,19 @@ impl Route {
 
     /// The end of a session, as far as its server has to learn of it.
     pub(super) fn ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        // A DELETE has told the upstream already; a session it lost needs no telling.
-        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone);
+        // A DELETE has told the upstream already; a session it lost needs no telling, and one that is only
+        // forgotten here goes on elsewhere.
+        let told = matches!(
+            why,
+            SessionEnd::Deleted | SessionEnd::UpstreamGone | SessionEnd::Forgotten
+        );
         let attachment = piped(&session);
         if let Some(attachment) = attachment {
             attachment.detach();
         }
         let id = upstream_session(&session).filter(|_| !told);
-        let left = session.binding() == Binding::HttpSse && why != SessionEnd::UpstreamGone;
+        let goes_on = matches!(why, SessionEnd::UpstreamGone | SessionEnd::Forgotten);
+        let left = session.binding() == Binding::HttpSse && !goes_on;
         // Over a pipe it is the bridge that cancels.
         let left = left && attachment.is_none();
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
@@ -204,7 +209,7 @@ impl Route {
 
     /// Remembers what later exchanges of the session need to know of this one.
     pub(super) fn note(&self, session: &Arc<Session>, context: &MessageContext, message: &Message) {
-        super::cancelled::note(session, message);
+        super::cancelled::note(self.sessions(), session, message);
         let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
         let reads = self.chain.wants_any(Direction::ToClient);
         if !reestablishes && !reads {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::server::Shared;
+use crate::server::event_log::LogWriter;
 use crate::server::permit::Budget;
 use asking::Exchanges;
 use outbox::Outbox;
@@ -105,6 +106,10 @@ impl Nodes {
     /// Begins to be there for others.
     pub(super) fn start(&self, shared: &Arc<Shared>) {
         let weak = Arc::downgrade(shared);
+        let (log, stop) = (Arc::clone(self.log()), self.inner.stopped.clone());
+        let writer = LogWriter::start(log, self.this().clone(), &self.inner.tasks, stop);
+        // The first writer stays.
+        shared.sessions.log_to(writer);
         self.run(pulse::beat(self.clone(), Weak::clone(&weak)));
         self.run(inbox::read(self.clone(), weak));
         self.run(outbox::write(self.clone()));

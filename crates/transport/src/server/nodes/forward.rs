@@ -1,13 +1,16 @@
 //! A request that its handler sends on: what it goes on with is on another node.
 
 use bytes::Bytes;
+use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::NodeId;
 use thinpipe_proto::tunnel::{Target, TunnelRequest};
 use thinpipe_store::StoreError;
 
-use super::{Nodes, NotAnswered, Tail};
+use super::{Nodes, NotAnswered, Tail, outcome_unknown};
 use crate::body::BoxFuture;
+use crate::server::dispatch::session_failed;
 use crate::server::exchange::{Answer, Exchange, Inbound};
+use crate::server::ladder;
 
 /// Why a request was not answered by another node.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,21 @@ pub enum ForwardError {
     /// Only a self-describing request (2026-07-28) can be sent on.
     #[error("only a request outside of sessions can be sent on")]
     InSession,
+}
+
+impl ForwardError {
+    /// The answer to a request with this id that was not answered for this reason.
+    #[must_use]
+    pub fn answer(self, id: Option<&RequestId>) -> Answer {
+        match self {
+            Self::Store(error) => session_failed(&error.into(), id),
+            Self::Gone | Self::Busy | Self::InSession => {
+                let text = "the node that has to answer this takes nothing now";
+                ladder::busy(id, text, None)
+            }
+            Self::OutcomeUnknown => outcome_unknown(id),
+        }
+    }
 }
 
 impl Nodes {

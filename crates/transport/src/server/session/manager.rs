@@ -9,7 +9,7 @@ use bytes::Bytes;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_proto::tunnel::News;
-use thinpipe_store::SessionStore;
+use thinpipe_store::{SessionStore, StoreError, Versioned};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -300,7 +300,33 @@ impl SessionManager {
         session: &Session,
         attachment: Bytes,
     ) -> Result<(), SessionError> {
-        let (mut record, version) = lock(&session.record).clone();
+        let stored = lock(&session.record).clone();
+        self.attach(session, stored, attachment).await
+    }
+
+    /// The same, if what is stored is still `expected`.
+    ///
+    /// # Errors
+    /// As [`set_attachment`](Self::set_attachment): another node, or another request, was quicker.
+    pub async fn replace_attachment(
+        &self,
+        session: &Session,
+        expected: &Bytes,
+        attachment: Bytes,
+    ) -> Result<(), SessionError> {
+        let stored = lock(&session.record).clone();
+        if stored.0.attachment != expected {
+            return Err(StoreError::Conflict.into());
+        }
+        self.attach(session, stored, attachment).await
+    }
+
+    async fn attach(
+        &self,
+        session: &Session,
+        (mut record, version): Versioned,
+        attachment: Bytes,
+    ) -> Result<(), SessionError> {
         record.attachment = attachment;
         let version = self.inner.store.update(&record, version).await?;
         *lock(&session.record) = (record, version);

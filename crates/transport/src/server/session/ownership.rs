@@ -358,6 +358,12 @@ impl SessionManager {
         Ok(())
     }
 
+    /// Whether other nodes use the store too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.nodes().is_some()
+    }
+
     /// Remembers that a client has cancelled a request of a session, which may run on any node.
     pub fn note_cancelled(&self, session: &Session, id: &thinpipe_proto::rpc::RequestId) {
         if session.note_cancelled(id) {

@@ -1,0 +1,115 @@
+//! Sessions of which nothing lives in a process: any gateway serves them by itself.
+
+use thinpipe_gateway::SessionLost;
+use thinpipe_testkit::{Client, SseClient, eventually, rpc};
+
+use crate::cluster::{ALICE, Cluster};
+
+/// F8, F9, Q1: POST and GET on either node, on one upstream session; and again after the node that opened it has shut
+/// down, which ends nothing.
+#[tokio::test]
+async fn f9_a_session_outlives_the_gateway_that_opened_it() {
+    let cluster = Cluster::start().await;
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let client = one.client().await;
+    let visitor = other.visited_by(&client);
+    assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
+    assert_eq!(visitor.post(rpc::call(3, "echo")).await.status, 200);
+    one.server.shut_down().await;
+    assert_eq!(visitor.post(rpc::call(4, "echo")).await.status, 200);
+    let upstream = &cluster.upstream;
+    assert_eq!(upstream.sessions().len(), 1);
+    assert_eq!(upstream.requests("initialize").len(), 1);
+    assert_eq!(upstream.requests("DELETE").len(), 0);
+}
+
+/// D8: DELETE on one node ends the session on all of them, and at its server once.
+#[tokio::test]
+async fn d8_delete_reaches_the_server_once() {
+    let cluster = Cluster::start().await;
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let client = one.client().await;
+    let visitor = other.visited_by(&client);
+    assert_eq!(visitor.post(rpc::call(3, "echo")).await.status, 200);
+    assert_eq!(visitor.delete().await.status, 200);
+    eventually("it has ended there too", async || {
+        match one.server.stats().sessions {
+            0 => Ok(()),
+            sessions => Err(format!("{sessions} sessions")),
+        }
+    })
+    .await;
+    assert_eq!(client.post(rpc::call(4, "echo")).await.status, 404);
+    assert_eq!(cluster.upstream.requests("DELETE").len(), 1);
+}
+
+/// R101, Q6: a session that its server has lost is opened anew by one node, and the others go on with that.
+#[tokio::test]
+async fn r101_a_session_is_opened_anew_for_all_nodes() {
+    let cluster = Cluster::start().await;
+    let reopens = |spec: &mut thinpipe_gateway::UpstreamSpec| {
+        spec.session_lost = SessionLost::Reestablish;
+    };
+    let (one, other) = (
+        cluster.node_with(reopens).await,
+        cluster.node_with(reopens).await,
+    );
+    let client = one.client().await;
+    let visitor = other.visited_by(&client);
+    assert_eq!(visitor.post(rpc::call(2, "echo")).await.status, 200);
+    for lost in cluster.upstream.sessions() {
+        cluster.upstream.forget(&lost);
+    }
+    // At one time: both find out, and one upstream session is left.
+    let asked = [
+        client.post(rpc::call(3, "echo")).send().await,
+        visitor.post(rpc::call(4, "echo")).send().await,
+    ];
+    for asked in asked {
+        assert_eq!(asked.response().await.status, 200);
+    }
+    assert_eq!(client.post(rpc::call(5, "echo")).await.status, 200);
+    assert_eq!(visitor.post(rpc::call(6, "echo")).await.status, 200);
+    eventually("one session is left", async || {
+        match cluster.upstream.sessions().len() {
+            1 => Ok(()),
+            sessions => Err(format!("{sessions} sessions")),
+        }
+    })
+    .await;
+}
+
+/// R111, 5.8: a standalone stream that is opened on another node takes the place of the one here, also where the
+/// server allows only one.
+#[tokio::test]
+async fn r111_the_newest_standalone_stream_wins_over_all_nodes() {
+    let cluster = Cluster::start().await;
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let client = one.client().await;
+    let mut old = client.get().await;
+    assert!(old.is_stream());
+    let new = other.visited_by(&client).get().await;
+    assert!(new.is_stream());
+    let (_, end) = old.try_read_to_end().await;
+    assert!(end.is_ok(), "{end:?}");
+}
+
+/// A30: a client of HTTP+SSE posts to another node than the one that has its stream.
+#[tokio::test]
+async fn a30_messages_reach_the_gateway_with_the_stream() {
+    let cluster = Cluster::start().await;
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let opening = Client::new(&one.sse).with_token(ALICE);
+    let stream = SseClient::opening(&opening).await;
+    let mut client = SseClient::of(stream, &opening).await;
+    client.initialize("2024-11-05").await;
+    let url = other.sse.replace("/sse", client.endpoint());
+    let posted = Client::new(&url)
+        .with_token(ALICE)
+        .request("POST")
+        .header("content-type", "application/json")
+        .body(rpc::call(7, "echo"))
+        .await;
+    assert_eq!(posted.status, 202);
+    assert_eq!(client.stream.next_message().await["id"], 7);
+}
