@@ -32,6 +32,7 @@ mod settings;
 mod shares;
 mod sse;
 mod state_keys;
+mod store;
 mod substitute;
 mod suggest;
 mod tables;
@@ -46,6 +47,7 @@ pub(crate) use problem::Problems;
 pub(crate) use quantity::Period;
 pub(crate) use raw::LogFormat;
 pub(crate) use settings::{Layers, Settings};
+pub(crate) use store::StoreConfig;
 pub(crate) use suggest::closest;
 
 use build::Build;
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) workers: NonZeroUsize,
     /// Logs.
     pub(crate) log: LogConfig,
+    /// Where sessions are kept.
+    pub(crate) store: StoreConfig,
     /// The server side.
     pub(crate) server: ServerConfig,
     /// The gateway.

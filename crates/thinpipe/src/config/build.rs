@@ -40,6 +40,7 @@ impl Build {
         let admin = self.admin(raw.admin, layers, listen.value);
         let workers = self.workers(raw.workers, layers);
         let log = self.log(raw.log.format, raw.log.level, layers);
+        let store = self.store(raw.store, layers);
         let access = self.access(raw.allow_hosts, raw.allow_origins, layers, &listen);
         let limits = self.limits(&raw.limits);
         let event_log = self.event_log(&raw.limits.event_log);
@@ -79,6 +80,7 @@ impl Build {
             admin,
             workers,
             log,
+            store,
             server,
             gateway: GatewayConfig {
                 upstreams,

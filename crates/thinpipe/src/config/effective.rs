@@ -22,7 +22,7 @@ use super::tables::{
     Quantity, RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts,
 };
 use super::tree::{Node, Path, Value};
-use super::{Config, clients, event_log, rate};
+use super::{Config, clients, event_log, rate, store};
 
 /// What stands for a secret.
 /// It is refused when it is read again.
@@ -82,6 +82,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
             LegacyMode::Served => RawLegacy::Served,
             LegacyMode::Refused => RawLegacy::Refused,
         }),
+        store: Some(store::shown(&config.store, tree)),
         log: RawLog {
             format: Some(config.log.format),
             level: Some(config.log.level.clone()),
@@ -282,7 +283,7 @@ fn entry<'a>(table: &'a Node, name: &str) -> Option<&'a Node> {
 }
 
 /// A secret: as it was written if it came from the environment, otherwise not at all.
-fn hidden(node: Option<&Node>) -> String {
+pub(super) fn hidden(node: Option<&Node>) -> String {
     match node.and_then(template) {
         Some(template) => written_as(template, true),
         None => HIDDEN.to_owned(),
@@ -290,7 +291,7 @@ fn hidden(node: Option<&Node>) -> String {
 }
 
 /// A value that is no secret, unless it came from the environment: then it is shown as it was written.
-fn plain(table: Option<&Node>, key: &str, value: String) -> String {
+pub(super) fn plain(table: Option<&Node>, key: &str, value: String) -> String {
     let node = table.and_then(|table| table.at(&Path::default().key(key)));
     match node.and_then(template) {
         Some(template) => written_as(template, is_secret(key)),
@@ -299,7 +300,7 @@ fn plain(table: Option<&Node>, key: &str, value: String) -> String {
 }
 
 /// What stood in the file, if something was replaced in it.
-fn template(node: &Node) -> Option<&str> {
+pub(super) fn template(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Text(text) => text.template.as_deref(),
         _ => None,
@@ -308,7 +309,7 @@ fn template(node: &Node) -> Option<&str> {
 
 /// A template as it may be shown. A default in a secret is not: without it, the file cannot be served
 /// until the variable is set.
-fn written_as(template: &str, secret: bool) -> String {
+pub(super) fn written_as(template: &str, secret: bool) -> String {
     without_secrets(template, secret, is_secret)
 }
 

@@ -245,7 +245,10 @@ fn hide_secret(line: &str, known: Option<usize>) -> String {
     let mut words = lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let secret = secret || words.any(|word| matches!(word, "env" | "headers"));
     // A URL with a user name, and most likely a password.
-    let secret = secret || (line.contains('@') && (lower.contains("url") || line.contains("://")));
+    let secret = secret || {
+        let names_one = ["url", "store", "://"].iter().any(|it| lower.contains(it));
+        line.contains('@') && names_one
+    };
     let sign = line.find(['=', ':']);
     if let Some(at) = known {
         // Before the secret stands at most its key.

@@ -12,6 +12,7 @@ use super::bridge::{RawClients, RawEra, RawLogLevel, RawMrtr, RawSharing};
 use super::clients::RawMcpServer;
 use super::quantity::{Period, Size};
 use super::sse::RawSse;
+use super::store::RawStore;
 use super::tables::{
     RawCache, RawHealth, RawLimits, RawParked, RawPool, RawProcess, RawSessionPool, RawSessions,
     RawTimeouts,
@@ -39,6 +40,8 @@ pub(crate) struct RawConfig {
     pub(crate) allow_sessionless: Option<bool>,
     /// Whether 2025-03-26 to 2025-11-25 are served.
     pub(crate) legacy: Option<RawLegacy>,
+    /// Where sessions are kept.
+    pub(crate) store: Option<RawStore>,
     /// Logs.
     pub(crate) log: RawLog,
     /// Bounds of the server side.

@@ -24,6 +24,9 @@ pub(crate) struct Settings {
     /// Web origin that may use the gateway from a browser; may be repeated [env: THINPIPE_ALLOW_ORIGIN, comma separated]
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
+    /// Where sessions are kept: "memory", or Redis for several gateways, "redis://HOST:PORT" [default: memory] [env: THINPIPE_STORE]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
     /// Threads that serve connections [default: one for each CPU] [env: THINPIPE_WORKERS]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<String>,
@@ -68,6 +71,7 @@ impl Settings {
             admin: one("THINPIPE_ADMIN"),
             allow_host: many("THINPIPE_ALLOW_HOST"),
             allow_origin: many("THINPIPE_ALLOW_ORIGIN"),
+            store: one("THINPIPE_STORE"),
             workers: one("THINPIPE_WORKERS"),
             log_format: one("THINPIPE_LOG_FORMAT"),
             log_level: one("THINPIPE_LOG"),

@@ -15,6 +15,7 @@ mod secrets;
 mod shares;
 mod sse;
 mod stdio;
+mod store;
 
 /// Reads a text as a file of this name.
 fn load_text(name: &str, text: &str, flags: &Settings) -> Result<Loaded, Problems> {

@@ -113,6 +113,10 @@ impl Node {
                         (None, "tokens") => Some(&["principal"][..]),
                         (None, "state_keys") => Some(&["file"][..]),
                         (None, "headers" | "env") => Some(&[][..]),
+                        // Of a URL with a password no line is shown anyway.
+                        (None, "store") if matches!(value.value, Value::Table(_)) => {
+                            Some(&STORE_WITHOUT_SECRETS[..])
+                        }
                         (None, _) => None,
                     };
                     value.secrets(below, places);
@@ -134,6 +138,20 @@ impl Node {
         }
     }
 }
+
+/// Keys of a store's table that hold no secret.
+const STORE_WITHOUT_SECRETS: [&str; 10] = [
+    "url",
+    "user",
+    "password_file",
+    "sentinel_user",
+    "sentinel_password_file",
+    "ca_file",
+    "prefix",
+    "operation_timeout",
+    "connect_timeout",
+    "tries",
+];
 
 impl Path {
     /// This path and one key more.

@@ -13,6 +13,7 @@ fn known_keys() -> BTreeSet<String> {
     let tables = [
         ("", "{X}"),
         ("log", "{log: {X}}"),
+        ("store", "{store: {X}}"),
         ("limits", "{limits: {X}}"),
         ("limits.event_log", "{limits: {event_log: {X}}}"),
         ("sessions", "{sessions: {X}}"),
@@ -101,6 +102,7 @@ fn i5_the_reference_gives_the_real_defaults() {
     let at_url = effective(ONE);
     let by_command = effective("[[upstreams]]\ncommand = \"npx\"\n");
     let pooled = effective(&format!("{ONE}sessions = \"pooled\"\n"));
+    let in_redis = effective(&format!("store = \"redis://h\"\n{ONE}"));
     let mut compared = 0;
     for (key, cell) in documented() {
         let Some(default) = cell
@@ -116,6 +118,7 @@ fn i5_the_reference_gives_the_real_defaults() {
         let value = lookup(&at_url, &key).or_else(|| lookup(&by_command, &key));
         // What only clients that share have, where they do.
         let value = value.or_else(|| lookup(&pooled, &key));
+        let value = value.or_else(|| lookup(&in_redis, &key));
         let value = value.unwrap_or_else(|| panic!("{key} has no default"));
         assert_eq!(default, value.to_string(), "default of {key}");
         compared += 1;
