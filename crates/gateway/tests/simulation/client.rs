@@ -238,12 +238,12 @@ impl Client {
         let Ok(mut answer) = self.post(session, body, patience).await else {
             return false;
         };
-        let Ok(said) = answer.json().await else {
+        let Ok(said) = answer.only().await else {
             return false;
         };
         self.ledger.heard(&self.name, &said);
         let is_answered = answer.status == 200 && said["result"].is_object();
-        if answer.status == 200 && said["id"] != id {
+        if answer.status == 200 && !said.is_null() && said["id"] != id {
             self.violation(format!("{id} is answered with {said}"));
         }
         if is_answered && said["result"]["_meta"]["for"] != *self.name {

@@ -115,6 +115,7 @@ impl Ledger {
     /// A client has heard this. Invariant 3: nothing of another's is in it.
     pub(crate) fn heard(&self, client: &str, message: &Value) {
         let text = message.to_string();
+        self.network.note(format!("{client} hears {text}"));
         let other = {
             let inner = self.inner();
             let mut others = inner.clients.iter().filter(|name| *name != client);

@@ -44,7 +44,7 @@ fn g10_connections_break() {
         breaks: true,
         ..CALM
     };
-    let figures = seeds::run(setting, 60);
+    let figures = seeds::run(setting, 30);
     assert!(
         figures.resumed > 0 && figures.answered > figures.told,
         "{figures:?}"

@@ -173,6 +173,7 @@ impl Server {
     /// A client's answer to a question. At most one, and for the question that was asked.
     fn answered(&self, session: &Session, message: &Value) {
         let id = message["id"].as_str().unwrap_or_default();
+        self.ledger.note(format!("server is answered {message}"));
         let said = message["result"]["content"]["for"].clone();
         let mut state = session.state.lock().unwrap();
         match state.questions.get_mut(id) {
@@ -331,6 +332,8 @@ impl Session {
 pub(crate) struct Plan {
     pub(crate) id: Value,
     pub(crate) token: String,
+    /// Under which its progress goes.
+    progress: Value,
     pub(crate) events: u64,
     pub(crate) pause: Duration,
     pub(crate) is_json: bool,
@@ -346,6 +349,7 @@ impl Plan {
         Self {
             id: message["id"].clone(),
             token: arguments["token"].as_str().unwrap_or_default().to_owned(),
+            progress: message["params"]["_meta"]["progressToken"].clone(),
             events: number("events").unwrap_or_default(),
             pause: Duration::from_millis(number("pause").unwrap_or_default()),
             is_json: arguments["json"] == true,
@@ -357,7 +361,7 @@ impl Plan {
 
     pub(crate) fn progress(&self, number: u64) -> String {
         let params =
-            json!({"progressToken": self.token, "progress": number, "message": self.token});
+            json!({"progressToken": self.progress, "progress": number, "message": self.token});
         rpc::notification("notifications/progress", &params)
     }
 

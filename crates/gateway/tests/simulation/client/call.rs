@@ -1,5 +1,6 @@
 //! A call, through all connections that carry its answer.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ impl Client {
     pub(super) async fn call(&self, session: &Session) {
         let (mut call, body) = self.plan();
         self.ledger.count(|figures| figures.calls += 1);
-        self.ledger.note(format!("{} is asked", call.token));
+        self.ledger.note(format!("{} is asked: {body}", call.token));
         let sent = loop {
             match self.post(session, body.clone(), PATIENCE).await {
                 // Nobody has heard it.
@@ -55,6 +56,8 @@ impl Client {
         };
         self.ledger.note(format!("{}: {outcome}", call.token));
         self.ledger.count(|figures| match call.is_over {
+            // Its client has ended the session meanwhile, and wants no answer.
+            _ if session.is_ended.load(Ordering::SeqCst) => {}
             true => figures.answered += 1,
             false => figures.told += 1,
         });
@@ -227,6 +230,8 @@ impl Client {
             self.look(session, &answer);
             match answer.status {
                 200 if answer.is_stream() => {
+                    self.ledger
+                        .note(format!("{}: {} resumes", self.name, answer.gateway()));
                     self.ledger.count(|figures| figures.resumed += 1);
                     return Ok(answer);
                 }

@@ -152,6 +152,20 @@ impl Answer {
         self.status == 200 && kind.starts_with("text/event-stream")
     }
 
+    /// The answer to a request that says nothing before: as JSON, or the message of a stream. `null` if it is none.
+    pub(crate) async fn only(&mut self) -> io::Result<Value> {
+        if !self.is_stream() {
+            return self.json().await;
+        }
+        let mut said = Value::Null;
+        while let Some(event) = self.event().await? {
+            if event.has_message() {
+                said = serde_json::from_str(&event.data.unwrap_or_default()).unwrap_or_default();
+            }
+        }
+        Ok(said)
+    }
+
     /// The rest of it, as JSON; `null` if it is none.
     pub(crate) async fn json(&mut self) -> io::Result<Value> {
         let mut body = Vec::new();

@@ -85,6 +85,8 @@ impl Client {
                     continue;
                 }
             };
+            self.ledger
+                .note(format!("{}: event {:?}", self.name, event.id));
             self.ledger.heard(&self.name, &message);
             self.ledger.count(|figures| figures.notices += 1);
             let data = &message["params"]["data"];
