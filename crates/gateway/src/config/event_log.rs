@@ -17,7 +17,7 @@ pub struct EventLogLimits {
     pub age: Duration,
     /// How long a stream is kept after its last event. Default: 60 s.
     pub finished_for: Duration,
-    /// Bytes of the finished streams of a session. Default: 8 MiB.
+    /// Bytes that the streams of a session keep. Default: 8 MiB.
     pub session_bytes: usize,
 }
 
@@ -30,7 +30,7 @@ impl Default for EventLogLimits {
             max_bytes: buffer.max_bytes,
             age: buffer.retention,
             finished_for: streams.finished_for,
-            session_bytes: streams.max_finished,
+            session_bytes: streams.max_kept,
         }
     }
 }
@@ -46,7 +46,7 @@ impl EventLogLimits {
                 retention: self.age,
             },
             finished_for: self.finished_for,
-            max_finished: self.session_bytes,
+            max_kept: self.session_bytes,
             ..streams
         }
     }

@@ -28,6 +28,7 @@ impl Front {
         let config = GatewayConfig {
             upstreams: vec![spec],
             deprecation: DeprecationConfig::default(),
+            rates: thinpipe_gateway::RateLimits::default(),
             state_keys: Vec::new(),
         };
         let gateway = Gateway::new(config, builder.buffered()).unwrap();

@@ -7,6 +7,7 @@ use thinpipe_proto::session::EventId;
 
 use super::*;
 use crate::body::{Body, BodyStream, Filled};
+use crate::server::event_buffer::EventBufferConfig;
 use crate::server::exchange::{Answer, Content};
 
 fn plain() -> Arc<Conversation> {
