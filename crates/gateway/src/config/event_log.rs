@@ -17,7 +17,7 @@ pub struct EventLogLimits {
     pub age: Duration,
     /// How long a stream is kept after its last event. Default: 60 s.
     pub finished_for: Duration,
-    /// Bytes that the streams of a session keep. Default: 8 MiB.
+    /// Bytes of all streams of a session. Default: 8 MiB.
     pub session_bytes: usize,
 }
 

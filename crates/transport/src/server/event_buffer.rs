@@ -21,7 +21,7 @@ mod logged;
 mod reader;
 mod state;
 
-pub(crate) use logged::{END, Logged, Step};
+pub(crate) use logged::{END, Logged, Step, Writer, random_stream};
 pub use reader::EventReader;
 pub(crate) use reader::Priming;
 

@@ -13,13 +13,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thinpipe_proto::session::{NodeId, SessionId, StreamId};
+use thinpipe_proto::session::{NodeId, SessionId};
 use thinpipe_store::EventLog;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::event_buffer::EventBuffer;
+use super::event_buffer::{EventBuffer, Writer};
 use worker::Worker;
 
 mod replay;
@@ -117,11 +117,6 @@ impl LogWriter {
         &self.shared.node
     }
 
-    /// Takes a stream that has something to be written. `false`: nothing is written any more.
-    pub(super) fn take(&self, buffer: &EventBuffer) -> bool {
-        self.tell(|queue| queue.waiting.push(buffer.clone()))
-    }
-
     /// Forgets what is stored of a session that is over.
     pub(super) fn forget(&self, session: SessionId) {
         // Without a worker, what is stored goes by its age.
@@ -140,6 +135,12 @@ impl LogWriter {
     }
 }
 
+impl Writer for LogWriter {
+    fn take(&self, buffer: &EventBuffer) -> bool {
+        self.tell(|queue| queue.waiting.push(buffer.clone()))
+    }
+}
+
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // A poisoned lock means a panic elsewhere; what it guards is valid at every step.
@@ -154,16 +155,6 @@ impl fmt::Debug for LogWriter {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
-}
-
-/// A number of a stream that no other of its session has, on any node: 53 bits, as many as every reader of JSON
-/// keeps. `None`: the system gives no random numbers.
-pub(super) fn random_stream() -> Option<StreamId> {
-    let random = getrandom::u64()
-        .inspect_err(|error| tracing::warn!(%error, "a stream gets no number of its own"))
-        .ok()?;
-    // 0 is the standalone stream.
-    Some(StreamId((random >> 11).max(1)))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use thinpipe_store::StreamKey;
 use super::exchange::Stream;
 use super::{Conversation, Inner, ListenError, STANDALONE, charge};
 use crate::io::now;
-use crate::server::event_buffer::{EventBuffer, EventBufferConfig, Logged};
-use crate::server::event_log::{LogWriter, Lost, earlier, random_stream, replay};
+use crate::server::event_buffer::{EventBuffer, EventBufferConfig, Logged, random_stream};
+use crate::server::event_log::{LogWriter, Lost, earlier, replay};
 use crate::server::history::Charge;
 
 /// Where the streams of one session are written.
@@ -53,7 +53,7 @@ pub(super) fn buffer(
         return EventBuffer::charged(config, stream, charge);
     };
     let logged = Logged {
-        writer: log.writer.clone(),
+        writer: Arc::new(log.writer.clone()),
         key: log.key(stream),
         request: request.map(|id| Bytes::copy_from_slice(id.as_json())),
     };

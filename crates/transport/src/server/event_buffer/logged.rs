@@ -4,6 +4,7 @@
 //! When the log fails, readers go on without it. What they see meanwhile has ids that no log knows, so that
 //! another node refuses them: its own numbers may begin again before them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use thinpipe_store::{LogEntry, StreamKey};
 use super::state::State;
 use super::{Closed, EventBuffer, EventBufferConfig, NotPushed, wake};
 use crate::io::now;
-use crate::server::event_log::{LogWriter, random_stream};
 use crate::server::history::Charge;
 
 /// Events that one append carries.
@@ -22,10 +22,15 @@ const BATCH_EVENTS: usize = 256;
 /// Bytes of messages that one append carries; a single one may be larger.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// Who stores events.
+pub(crate) trait Writer: Send + Sync {
+    /// Takes a buffer that has something to be stored. `false`: nothing is stored any more.
+    fn take(&self, buffer: &EventBuffer) -> bool;
+}
+
 /// Where the events of a buffer are stored.
-#[derive(Debug)]
 pub(crate) struct Logged {
-    pub(crate) writer: LogWriter,
+    pub(crate) writer: Arc<dyn Writer>,
     pub(crate) key: StreamKey,
     /// The request it answers, its id as JSON text.
     pub(crate) request: Option<Bytes>,
@@ -422,3 +427,13 @@ impl State {
 
 /// What no stored message is: the end of a stream that has no response.
 pub(crate) const END: Bytes = Bytes::from_static(b"");
+
+/// A number of a stream that no other of its session has, on any node: 53 bits, as many as every reader of JSON
+/// keeps. `None`: the system gives no random numbers.
+pub(crate) fn random_stream() -> Option<StreamId> {
+    let random = getrandom::u64()
+        .inspect_err(|error| tracing::warn!(%error, "a stream gets no number of its own"))
+        .ok()?;
+    // 0 is the standalone stream.
+    Some(StreamId((random >> 11).max(1)))
+}
