@@ -77,6 +77,11 @@ pub(crate) trait Owner: Send + Sync {
     /// Whether streams that broke are asked for again.
     fn resumes(&self) -> bool;
 
+    /// Whether sessions outlive the process, so that their clients go on at another one.
+    fn outlives_process(&self) -> bool {
+        false
+    }
+
     /// Asks for a stream again after its last event, with growing delays, until it goes on or the
     /// upstream says that it will not.
     fn resume(self: Arc<Self>, stream: Broken) -> BoxFuture<Resumed>;
@@ -267,7 +272,7 @@ impl Line {
     /// A session ends with its process, as long as its record is in memory only, and then nobody can
     /// resume its streams. So a call runs on for as long as it may, whether or not its events have ids, and
     /// in the end is answered with an error: then a cursor would be of no use. Where sessions outlive the
-    /// process, a call with ids is to get the cursor instead, as standalone streams do in any case.
+    /// process, a call with ids gets the cursor instead, as standalone streams do in any case.
     pub(crate) fn shut_down(&self, force: bool, resumable: bool, out: &mut Vec<u8>) -> bool {
         let answers = !matches!(self.purpose, Purpose::Standalone | Purpose::Subscription(_));
         if answers && !force {
@@ -278,9 +283,11 @@ impl Line {
             .as_ref()
             .is_some_and(|s| s.revision().primes_streams());
         let awaited = self.purpose.request().is_some();
-        if resumable && primes && self.purpose.is_resumable() && !awaited && !self.answered {
+        let has_cursor = resumable && primes && self.purpose.is_resumable() && !self.answered;
+        if has_cursor && (!awaited || self.owner.outlives_process()) {
             // The client waits that long before it comes back, here or at another instance.
             out.extend_from_slice(b"retry: 1000\n\n");
+            return true;
         }
         match &self.purpose {
             Purpose::Subscription(id) => out.extend_from_slice(&subscription_end(id)),

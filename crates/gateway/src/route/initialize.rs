@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{self, Message, code};
 use thinpipe_proto::session::UpstreamSessionId;
-use thinpipe_transport::server::{Answer, Negotiated, Session, SessionSlot};
+use thinpipe_transport::server::{Answer, Negotiated, Session, SessionError, SessionSlot};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::opening::{capabilities, declared, negotiated};
@@ -124,8 +124,13 @@ impl Route {
         declared: &[u8],
     ) -> Result<Arc<Session>, Failure> {
         let opened = slot.open(negotiated).await;
-        let session =
-            opened.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))?;
+        let session = opened.map_err(|error| {
+            let reason = match error {
+                SessionError::Store(_) => Reason::StoreUnavailable,
+                _ => Reason::Overloaded,
+            };
+            Failure::new(reason, error.to_string())
+        })?;
         // Only clients of HTTP+SSE are told anything by the gateway itself.
         if session.binding() == Binding::HttpSse
             && capabilities(declared)["logging"].is_object()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::Session;
+use thinpipe_transport::server::{Session, SessionManager};
 
 use super::Route;
 use crate::config::Resume;
@@ -33,6 +33,10 @@ impl Owner for Route {
 
     fn resumes(&self) -> bool {
         self.spec.resume == Resume::Upstream
+    }
+
+    fn outlives_process(&self) -> bool {
+        self.sessions().is_some_and(SessionManager::is_shared)
     }
 
     fn resume(self: Arc<Self>, stream: Broken) -> BoxFuture<Resumed> {

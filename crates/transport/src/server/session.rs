@@ -291,6 +291,11 @@ impl Session {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Whether nothing of it runs and no stream of it is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active.load(Ordering::Relaxed) == 0
+    }
+
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.epoch) + self.age_before
     }

@@ -264,7 +264,32 @@ pub(crate) async fn tunnelled(
         Target::Post | Target::Stream(_) => classify_body(shared, body, &envelope)
             .map_err(|refusal| Answer::refused_message(refusal, None)),
     };
+    if let Ok(class) = &class
+        && shared.is_draining()
+        && gives_up(shared, &envelope, class).await
+    {
+        return Err(Broken::NotHere);
+    }
     Ok(begin(shared, envelope, class, permit).await)
+}
+
+/// Whether this node, which drains, has given a session up to whoever asks for new work in it: nothing of it runs
+/// here any more.
+async fn gives_up(shared: &Arc<Shared>, envelope: &Envelope, class: &Class) -> bool {
+    if ladder::new_work_of(class, &envelope.endpoint).is_none() {
+        return false;
+    }
+    let Some(Ok(id)) = header_id(&envelope.headers) else {
+        return false;
+    };
+    let session = shared.sessions.live_here(&id);
+    let session = session.filter(|session| {
+        session.is_idle() && !session.is_ended() && session.principal() == &envelope.principal
+    });
+    match session {
+        Some(session) => shared.sessions.hand_over(&session).await,
+        None => false,
+    }
 }
 
 async fn begin(

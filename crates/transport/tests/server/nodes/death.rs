@@ -189,3 +189,48 @@ async fn f9_a_killed_process_is_survived() {
     assert_eq!(visitor.post(call(3, "echo")).await.status, 200);
     assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
 }
+
+/// 5.8.2: what is lost between two nodes that are both alive is noticed: a request that did not arrive, or whose answer
+/// did not, has an unknown outcome, and a stream with a gap ends there.
+#[tokio::test]
+async fn f9_what_is_lost_on_the_way_ends_its_own_exchange() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    let visitor = other.as_client(&client);
+    let mut stream = visitor.post(call(9, "stream")).await;
+    let sender = one.sample().newest_stream();
+    let gate = Gate::new();
+    *one.sample().gate.lock().unwrap() = gate.clone();
+
+    other.lose_one();
+    let unheard = visitor.post(call(1, "echo")).send().await;
+    let unanswered = visitor.post(call(2, "wait")).send().await;
+    gate.reached().await;
+    one.lose_one();
+    gate.open();
+    for (id, lost) in [(1, unheard), (2, unanswered)] {
+        let mut lost = lost.response().await;
+        assert_eq!(lost.status, 502);
+        let error = lost.json().await;
+        assert_eq!(
+            (&error["id"], &error["error"]["code"]),
+            (&id.into(), &(-32603).into())
+        );
+        assert_eq!(error["error"]["data"]["reason"], "outcome_unknown");
+    }
+    assert_eq!(one.sample().begun.load(Ordering::SeqCst), 2);
+
+    sender.send("data: {\"n\":1}\n\n".into()).await.unwrap();
+    assert_eq!(stream.next_message().await["n"], 1);
+    one.lose_one();
+    sender.send("data: {\"n\":2}\n\n".into()).await.unwrap();
+    until("it was lost", || !one.is_mute()).await;
+    sender.send("data: {\"n\":3}\n\n".into()).await.unwrap();
+    let last = stream.next_message().await;
+    assert_eq!(last["id"], 9);
+    assert_eq!(last["error"]["data"]["reason"], "outcome_unknown");
+    sender.closed().await;
+    one.is_idle().await;
+    other.is_idle().await;
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::session::{Principal, SessionId};
-use thinpipe_testkit::Response;
+use thinpipe_testkit::{Gate, Response};
 use thinpipe_transport::server::{
     Handler, Negotiated, ServerConfig, Session, SessionEnd, SessionLimits,
 };
@@ -122,6 +122,34 @@ async fn f17_a_shutdown_leaves_sessions_to_the_others() {
         assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
     }
     assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
+}
+
+/// F17, C22: while a node drains, what it holds and nobody uses there goes to whoever asks for it elsewhere; what runs
+/// is finished, and a session with that is not taken away from it.
+#[tokio::test]
+async fn f17_a_node_that_drains_gives_up_sessions_that_are_asked_for() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    for node in [&one, &other] {
+        node.sample().adopts.store(true, Ordering::SeqCst);
+    }
+    let (busy, idle) = (one.client().await, one.client().await);
+    let gate = Gate::new();
+    *one.sample().gate.lock().unwrap() = gate.clone();
+    let running = other.as_client(&busy).post(call(1, "wait")).send().await;
+    gate.reached().await;
+    tokio::join!(one.running.server.shut_down(), async {
+        one.running.server.draining().cancelled().await;
+        let asked = other.as_client(&idle).post(call(2, "echo")).await;
+        assert_eq!(asked.status, 200);
+        let refused = other.as_client(&busy).post(call(3, "echo")).await;
+        assert_eq!(refused.status, 503);
+        gate.open();
+        assert_eq!(running.response().await.status, 200);
+    });
+    let asked = other.as_client(&busy).post(call(3, "echo")).await;
+    assert_eq!(asked.status, 200);
+    assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 2);
 }
 
 /// F17: what cannot outlive its process ends with it, and its record goes.

@@ -40,6 +40,8 @@ pub(crate) struct Way {
     is_deaf: AtomicBool,
     /// They do by now.
     hears_nothing: AtomicBool,
+    /// What it says next is lost.
+    is_mute: AtomicBool,
 }
 
 impl Default for Shelf {
@@ -92,6 +94,7 @@ impl Shelf {
             is_cut: AtomicBool::new(false),
             is_deaf: AtomicBool::new(false),
             hears_nothing: AtomicBool::new(false),
+            is_mute: AtomicBool::new(false),
         });
         let server = Server::builder(config)
             .endpoint("/mcp", "sample", Arc::clone(&handler))
@@ -188,6 +191,16 @@ impl Node {
             self.way.hears_nothing.load(Ordering::SeqCst)
         })
         .await;
+    }
+
+    /// The next message that it sends is lost on the way.
+    pub(crate) fn lose_one(&self) {
+        self.way.is_mute.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is still to be lost.
+    pub(crate) fn is_mute(&self) -> bool {
+        self.way.is_mute.load(Ordering::SeqCst)
     }
 
     /// Nothing is open any more.
@@ -322,6 +335,9 @@ impl Inbox for Way {
         to: &'a NodeId,
         message: Bytes,
     ) -> BoxFuture<'a, Result<(), DeliverError>> {
+        if self.is_mute.swap(false, Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         through!(self.inbox.deliver(to, message))
     }
 
