@@ -12,13 +12,14 @@ use std::{env, fs};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// The names of all targets: the binaries of the package in `fuzz/`.
-const TARGETS: [&str; 6] = [
+const TARGETS: [&str; 7] = [
     "sse_decode",
     "sse_scan",
     "envelope",
     "header",
     "eras",
     "bridge_ops",
+    "tunnel",
 ];
 
 /// What LLVM adds to the code: counters for edges, and the operands of comparisons.

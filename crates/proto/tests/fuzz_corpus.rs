@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use thinpipe_fuzz_checks::{bridge_ops, envelope, eras, header, sse_decode, sse_scan};
+use thinpipe_fuzz_checks::{bridge_ops, envelope, eras, header, sse_decode, sse_scan, tunnel};
 
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -54,4 +54,10 @@ fn r217_corpus_of_eras() {
 #[test]
 fn r249_corpus_of_bridge_ops() {
     replay("bridge_ops", bridge_ops::check);
+}
+
+/// F8.
+#[test]
+fn f8_corpus_of_tunnel() {
+    replay("tunnel", tunnel::check);
 }

@@ -58,7 +58,7 @@ pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use deprecation::DeprecationObserver;
 pub use exchange::{Answer, Content, Exchange, Handler, Inbound, Posted};
 pub use inventory::ClientInventory;
-pub use nodes::{ForwardError, Nodes, SharedStores, Stores};
+pub use nodes::{ForwardError, NodeStats, Nodes, SharedStores, Stores};
 pub use page::{Figures, PageAccess};
 pub use permit::ServerStats;
 pub use service::{McpService, ServiceBody};

@@ -9,6 +9,7 @@ pub mod model;
 pub mod peer;
 pub mod sse_decode;
 pub mod sse_scan;
+pub mod tunnel;
 
 /// Cuts bytes into chunks; the same seed cuts in the same way. Seed 0 cuts after every byte, odd
 /// seeds cut into long chunks.

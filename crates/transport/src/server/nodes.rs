@@ -68,6 +68,18 @@ pub struct Nodes {
     inner: Arc<Inner>,
 }
 
+/// Figures of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Requests that other nodes answer for this one now.
+    pub asked: usize,
+    /// Requests that this node answers for others now.
+    pub served: usize,
+    /// The store could not be reached for so long that the others take this node for dead: it does nothing for
+    /// them, and asks nothing of them.
+    pub is_cut_off: bool,
+}
+
 struct Inner {
     this: NodeId,
     log: Arc<dyn EventLog>,
@@ -170,6 +182,16 @@ impl Nodes {
         self.inner.outbox.tell(news);
     }
 
+    /// Figures of this node; reading them changes nothing.
+    #[must_use]
+    pub fn stats(&self) -> NodeStats {
+        NodeStats {
+            asked: self.inner.asked.len(),
+            served: self.inner.served.len(),
+            is_cut_off: self.is_cut_off(),
+        }
+    }
+
     /// Whether the store could not be reached for so long that the others take this node for dead.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.inner.pulse.is_cut_off()
@@ -180,8 +202,7 @@ impl fmt::Debug for Nodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nodes")
             .field("this", &self.inner.this)
-            .field("asked", &self.inner.asked.len())
-            .field("served", &self.inner.served.len())
+            .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
 }

@@ -102,11 +102,6 @@ impl Exchanges {
         open.values().filter(|s| concerns(&s.to)).cloned().collect()
     }
 
-    /// The nodes that are waited for.
-    pub(super) fn awaited(&self) -> Vec<NodeId> {
-        self.lock().values().map(|slot| slot.to.clone()).collect()
-    }
-
     /// Those of which nothing was heard for too long, with what to say to them.
     pub(super) fn silent(&self) -> Vec<(u64, NodeId, Progress)> {
         let now = now();

@@ -61,11 +61,6 @@ impl Served {
         self.lock().get(id).cloned()
     }
 
-    /// The nodes that wait for something.
-    pub(super) fn askers(&self) -> Vec<NodeId> {
-        self.lock().keys().map(|id| id.asker.clone()).collect()
-    }
-
     /// Lets go of the exchanges of these nodes.
     pub(super) fn leave(&self, mut concerns: impl FnMut(&NodeId) -> bool) {
         for (id, serving) in self.lock().iter() {

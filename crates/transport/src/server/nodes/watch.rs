@@ -37,7 +37,7 @@ pub(super) async fn watch(nodes: Nodes) {
 
 impl Nodes {
     async fn has_exchanges(&self) {
-        while self.inner.asked.awaited().is_empty() && self.inner.served.askers().is_empty() {
+        while self.inner.asked.len() == 0 && self.inner.served.len() == 0 {
             self.inner.pulse.something_to_watch().await;
         }
     }

@@ -110,7 +110,7 @@ async fn f9_what_a_dead_node_had_not_taken_runs_elsewhere() {
     let waiting = other.as_client(&client).post(call(1, "echo")).send().await;
     let leaving = other.as_client(&client).post(call(2, "echo")).send().await;
     until("both wait", || {
-        format!("{:?}", other.running.server.nodes()).contains("asked: 2")
+        other.running.server.nodes().unwrap().stats().asked == 2
     })
     .await;
     drop(leaving);

@@ -207,7 +207,8 @@ impl Node {
     pub(crate) async fn is_idle(&self) {
         let nodes = self.running.server.nodes().unwrap().clone();
         until("nothing is open between nodes", || {
-            format!("{nodes:?}").contains("asked: 0, served: 0")
+            let stats = nodes.stats();
+            (stats.asked, stats.served) == (0, 0)
         })
         .await;
     }
