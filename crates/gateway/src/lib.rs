@@ -13,6 +13,7 @@ mod failure;
 mod gateway;
 mod headers;
 mod health;
+mod held;
 pub mod interceptor;
 mod log;
 mod modern;

@@ -81,6 +81,9 @@ pub(crate) trait Owner: Send + Sync {
     /// that beside its error.
     fn not_taken(&self, error: &PipeError) -> Option<String>;
 
+    /// The server's session is another one by now, or will have to be known by another process.
+    fn moved(self: Arc<Self>, session: Arc<Session>);
+
     /// Opens the server's session anew for this client session, which does not notice: what it was set up with is
     /// set up again.
     fn reopen(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Result<Pipe, Failure>>;
@@ -249,6 +252,31 @@ impl UpstreamSession {
         Ok(Attachment::new(Arc::clone(self), member))
     }
 
+    /// The client session of this principal, which was initialized in another process, goes on with it: it has
+    /// declared this, and its server has offered that.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub(crate) fn attach_resumed(
+        self: &Arc<Self>,
+        principal: &Principal,
+        declared: &Bytes,
+        offered: &Bytes,
+    ) -> Result<Attachment, AttachError> {
+        let mut state = self.lock();
+        let id = MemberId(state.next_member);
+        state.machine.attach(id, principal)?;
+        if let Some((machine, _)) = state.machine.reframing() {
+            machine.resume(id, declared, offered);
+        }
+        state.next_member += 1;
+        state.idle_since = None;
+        let member = Member::initialized(id);
+        state.members.insert(id, Arc::clone(&member));
+        drop(state);
+        Ok(Attachment::new(Arc::clone(self), member))
+    }
+
     /// Gives the machine a message of a client; waits while too many wait to be written. Its `headers` go
     /// up with it, where messages have any.
     ///
@@ -369,6 +397,13 @@ impl UpstreamSession {
                 ..
             }
         )
+    }
+
+    /// Another process goes on with the server's session, unless others use it here.
+    fn leave(&self) {
+        if let Some(sender) = self.sender().filter(|_| !self.manner.is_shared) {
+            sender.leave();
+        }
     }
 
     /// Later POSTs name the revision.

@@ -35,6 +35,7 @@ use crate::session::short;
 use crate::stats::{Counters, Latencies};
 
 mod admission;
+mod adopting;
 mod answer;
 mod calls;
 mod cancelled;
@@ -456,6 +457,14 @@ impl Handler for Route {
 
     fn listened_elsewhere(&self, session: &Session) {
         Self::outlistened(session);
+    }
+
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
+        Box::pin(async move { self.take_over(&session).await })
+    }
+
+    fn can_hand_over(&self, session: &Session) -> bool {
+        self.goes_on_elsewhere(session)
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

@@ -49,6 +49,7 @@ use crate::rpc::{Kind, Message, RequestId};
 use crate::session::Principal;
 
 use call::{Call, Calls, Owner, Stage};
+use capabilities::Declared;
 use gap::Notices;
 use member::Member;
 use progress::TOKEN_IN_META;
@@ -130,9 +131,9 @@ impl Reframing {
             Sharing::Pooled | Sharing::Shared => Some(Shared::default()),
         };
         Self {
-            config,
             members: BTreeMap::new(),
-            calls: Calls::default(),
+            calls: Calls::after(config.ids_after),
+            config,
             questions: Questions::default(),
             shared,
             notices: Notices::default(),
@@ -194,6 +195,16 @@ impl Reframing {
             known.principal = name;
         }
         Ok(())
+    }
+
+    /// Goes on with a client session that was initialized in another process, on the same upstream session or on
+    /// one that is its equal: the client has declared this, and the server has offered that.
+    pub fn resume(&mut self, member: MemberId, declared: &Bytes, offered: &Bytes) {
+        self.notices = Notices::offered(offered);
+        if let Some(known) = self.members.get_mut(&member) {
+            known.declared = Declared::parse(declared).ok();
+            known.ready = true;
+        }
     }
 
     /// A client session is over: its requests are cancelled upstream, the server's requests to it are

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use thinpipe_proto::bridge::MemberId;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::{Conversation, Inlet, Outlet};
 use tokio::sync::{SetOnce, oneshot};
@@ -16,6 +17,7 @@ use tokio::sync::{SetOnce, oneshot};
 use super::UpstreamSession;
 use super::presence::{Presence, Watched};
 use crate::failure::Failure;
+use crate::held::Over;
 use crate::interceptor::MessageContext;
 use crate::session::Call;
 use crate::sync::lock;
@@ -255,6 +257,32 @@ impl Attachment {
     /// A request that was begun and is not sent.
     pub(crate) fn forget(&self, request: &RequestId) {
         self.member.take(request);
+    }
+
+    /// The id that the server has given its session, if it has.
+    pub(crate) fn upstream_id(&self) -> Option<UpstreamSessionId> {
+        self.upstream.sender()?.session()
+    }
+
+    /// How the session reaches its server.
+    pub(crate) fn over(&self) -> Over {
+        if self.upstream.is_of_calls() {
+            Over::Calls
+        } else if self.upstream.has_streams() {
+            Over::Streams
+        } else {
+            Over::Pipe
+        }
+    }
+
+    /// Another process goes on with the client session: its streams end here and can be come back to there, and
+    /// the server is told nothing.
+    pub(crate) fn leave(&self) {
+        if let Some(place) = self.member.place.get() {
+            place.conversation.hand_over();
+        }
+        self.upstream.leave();
+        self.detach();
     }
 
     /// The client session is over: its streams end, what it has asked for is cancelled.

@@ -58,8 +58,25 @@ impl UpstreamSession {
     }
 
     /// It goes on where it was, but for what was said meanwhile.
-    pub(super) fn reopened(&self) {
-        let listens = self.lock().listens;
+    pub(super) fn reopened(&self, owner: &Arc<dyn Owner>) {
+        let (listens, members) = {
+            let state = self.lock();
+            (
+                state.listens,
+                state.members.values().cloned().collect::<Vec<_>>(),
+            )
+        };
+        if let Some(sender) = self.sender() {
+            for member in &members {
+                let session = member
+                    .place()
+                    .get()
+                    .and_then(|place| place.session.upgrade());
+                if let Some(session) = session.filter(|_| sender.session().is_some()) {
+                    Arc::clone(owner).moved(session);
+                }
+            }
+        }
         if listens {
             self.wants_stream();
         }

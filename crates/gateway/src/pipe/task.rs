@@ -56,9 +56,10 @@ impl UpstreamSession {
                     return;
                 };
                 opened = self.open(reopening, &stop).await;
-                if matches!(opened, Some(Ok(_))) {
+                if let Some(Ok(pipe)) = &opened {
                     owner.stats().reestablished();
-                    self.reopened();
+                    self.opened(pipe.sender.clone());
+                    self.reopened(&owner);
                 }
             }
         };

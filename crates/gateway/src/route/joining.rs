@@ -111,7 +111,7 @@ impl Route {
                 }
             }
         };
-        let session = self.begin(Box::pin(ready(Ok(pipe))), channel);
+        let session = self.begin(Box::pin(ready(Ok(pipe))), channel, 0);
         match &self.server {
             Server::Stdio(children) => self.ask_started(children, &session, asked).await,
             Server::Http(_) => self.ask_initialize(&session, asked).await,
@@ -146,7 +146,7 @@ impl Route {
         loop {
             let open = || {
                 let route: Arc<dyn downgrade::Owner> = Arc::clone(self) as _;
-                self.begin(route.open(headers.clone()), channel)
+                self.begin(route.open(headers.clone()), channel, 0)
             };
             let (session, is_new) = joined.next(&key, &tried, open).map_err(|no_place| {
                 let text = format!("{}: {no_place}", self.name());
@@ -186,11 +186,12 @@ impl Route {
         })
     }
 
-    /// Begins an upstream session over a pipe that may be open later.
+    /// Begins an upstream session over a pipe that may be open later, with ids greater than these.
     pub(super) fn begin(
         self: &Arc<Self>,
         opening: BoxFuture<Result<Pipe, Failure>>,
         channel: Channel,
+        ids_after: u64,
     ) -> Arc<UpstreamSession> {
         let (bridge, resume) = (&self.spec.bridge, self.spec.resume);
         let sharing = bridge.pipe_sharing();
@@ -198,6 +199,7 @@ impl Route {
             upstream: self.name().to_owned(),
             sharing,
             channel,
+            ids_after,
             limits: Limits {
                 members: bridge.pool.clients,
                 ..self.session_limits()

@@ -22,7 +22,7 @@ use crate::failure::{Failure, Reason};
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
 use crate::pipe::{self, Attachment, Draining, NotSent, Place, Watched};
 use crate::relay::inspect::rejection_message;
-use crate::session::SessionState;
+use crate::session::{SessionState, Setup};
 use crate::stats::Counters;
 
 impl Route {
@@ -86,15 +86,18 @@ impl Route {
             return Ok(Answer::json(body));
         };
         attachment.upstream().negotiated(revision);
+        let declared = declared(&answer);
         let negotiated = Negotiated {
             revision,
             initialize_params: message.params().unwrap_or_default(),
-            attachment: Bytes::new(),
+            attachment: self.first_attached(&attachment, &declared),
             held: true,
         };
-        let declared = declared(&answer);
         let session = self.open_session(slot, negotiated, &declared).await?;
         let state = session.state(SessionState::default);
+        if let Some(state) = state.filter(|_| self.has_nodes()) {
+            state.note_offered(declared);
+        }
         let Some(attachment) = state.and_then(|state| state.attach(attachment)) else {
             return Err(Failure::session_gone());
         };
@@ -121,7 +124,7 @@ impl Route {
     }
 
     /// From here on the server's messages come to the session, and it ends with the server's.
-    async fn settle(
+    pub(super) async fn settle(
         self: &Arc<Self>,
         attachment: &Attachment,
         session: &Arc<Session>,
@@ -189,8 +192,11 @@ impl Route {
         };
         let headers = self.headers_of(call, attachment, &context)?;
         if let Some(state) = session.state(SessionState::default) {
-            // For whoever opens the server's session anew.
+            // For whoever opens the server's session anew, here or elsewhere.
             state.note_setup(&message);
+            if Setup::is_changed_by(&message) {
+                self.store_facts(&session);
+            }
         }
         match message.id().filter(|_| message.kind() == Kind::Request) {
             None => self.send_unasked(attachment, &message, headers).await,
@@ -371,6 +377,10 @@ impl pipe::Owner for Route {
         // It may speak something else by now: the next client has it asked.
         self.era().contradicted_sessions();
         self.doubt(Seems::Other)
+    }
+
+    fn moved(self: Arc<Self>, session: Arc<Session>) {
+        self.store_facts(&session);
     }
 
     fn reopen(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Result<Pipe, Failure>> {

@@ -225,7 +225,11 @@ pub(super) fn too_late() -> Failure {
 
 /// What a client must read again after its session was opened anew.
 fn refresh_notices(answer: &Message) -> Vec<Bytes> {
-    let capabilities = capabilities(&declared(answer));
+    list_notices(&capabilities(&declared(answer)))
+}
+
+/// Of each list whose changes a server with these capabilities tells of.
+pub(super) fn list_notices(capabilities: &serde_json::Value) -> Vec<Bytes> {
     ["tools", "prompts", "resources"]
         .into_iter()
         .filter(|kind| capabilities[kind]["listChanged"] == true)

@@ -108,7 +108,7 @@ impl Route {
         call: Incoming,
         session: Arc<Session>,
     ) -> Result<Answer, Failure> {
-        if let Some(id) = upstream_session(&session) {
+        if let Some(id) = upstream_session(&session).filter(|_| piped(&session).is_none()) {
             self.delete_upstream(call.headers, &session, &id).await;
         }
         let body = thinpipe_transport::body::Body::Empty;
@@ -118,21 +118,21 @@ impl Route {
 
     /// The end of a session, as far as its server has to learn of it.
     pub(super) fn ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        // A DELETE has told the upstream already; a session it lost needs no telling, and one that is only
-        // forgotten here goes on elsewhere.
-        let told = matches!(
-            why,
-            SessionEnd::Deleted | SessionEnd::UpstreamGone | SessionEnd::Forgotten
-        );
+        // A DELETE has told the upstream already; a session it lost needs no telling, nor does one that goes on
+        // in another process.
+        let goes_on = why == SessionEnd::Forgotten;
+        let told = matches!(why, SessionEnd::Deleted | SessionEnd::UpstreamGone) || goes_on;
         let attachment = piped(&session);
-        if let Some(attachment) = attachment {
-            attachment.detach();
+        match attachment {
+            Some(attachment) if goes_on => attachment.leave(),
+            Some(attachment) => attachment.detach(),
+            None => {}
         }
-        let id = upstream_session(&session).filter(|_| !told);
-        let goes_on = matches!(why, SessionEnd::UpstreamGone | SessionEnd::Forgotten);
-        let left = session.binding() == Binding::HttpSse && !goes_on;
-        // Over a pipe it is the bridge that cancels.
-        let left = left && attachment.is_none();
+        // Over a pipe it is the bridge that cancels, and the pipe that ends the server's session.
+        let is_passed = attachment.is_none();
+        let id = upstream_session(&session).filter(|_| !told && is_passed);
+        let left = session.binding() == Binding::HttpSse && why != SessionEnd::UpstreamGone;
+        let left = left && is_passed && !goes_on;
         tracing::debug!(session = ?session.id(), upstream = self.name(), ?why, "a session ended");
         Box::pin(async move {
             if left {

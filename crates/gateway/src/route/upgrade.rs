@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use thinpipe_proto::bridge::MemberId;
+use thinpipe_proto::bridge::envelope::LogLevel;
 use thinpipe_proto::bridge::upgrade::{self, Config, Handshake, Upgrading};
 use thinpipe_proto::probe::discover_request;
 use thinpipe_proto::revision::Revision;
@@ -60,7 +61,8 @@ impl Route {
         };
         let answer = response(id, &opening.result);
         let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
-        let attachment = self.call_session(opening.handshake, principal, headers)?;
+        let level = self.spec().bridge.log_level;
+        let attachment = self.call_session(opening.handshake, principal, headers, level)?;
         self.begin_piped((attachment, answer), context, message, slot)
             .await
     }
@@ -97,18 +99,19 @@ impl Route {
     }
 
     /// A session whose requests are calls in this principal's name.
-    fn call_session(
+    pub(super) fn call_session(
         self: &Arc<Self>,
         handshake: Handshake,
         principal: Principal,
         headers: HeaderMap,
+        log_level: Option<LogLevel>,
     ) -> Result<Attachment, Failure> {
         let has_headers = self.upstream().is_some();
         let config = Config {
             limits: self.session_limits(),
             headers: has_headers,
             retention: self.spec().event_log.age,
-            log_level: self.spec().bridge.log_level,
+            log_level,
             ..Config::new(self.name(), MemberId(0), seed())
         };
         let machine = Upgrading::new(config, handshake, now());
@@ -165,7 +168,8 @@ impl Route {
             offered: Bytes::from_static(b"{}"),
         };
         let headers = self.headers_over_sse(call.headers, &context)?;
-        let attachment = self.call_session(handshake, call.principal, headers.clone())?;
+        let level = self.spec().bridge.log_level;
+        let attachment = self.call_session(handshake, call.principal, headers.clone(), level)?;
         settle_alone(&attachment, &context);
         self.answer_alone((attachment, context), (id, message), Some(headers))
             .await

@@ -97,6 +97,14 @@ pub(super) struct Calls {
 }
 
 impl Calls {
+    /// A table whose ids come after this one.
+    pub(super) fn after(last: u64) -> Self {
+        Self {
+            last,
+            ..Self::default()
+        }
+    }
+
     /// The id that the next request gets.
     pub(super) fn next_id(&self) -> CallId {
         CallId(self.last + 1)

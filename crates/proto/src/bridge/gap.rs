@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::bridge::action::{MemberId, Nature};
 use crate::bridge::association::CAPABILITIES;
 use crate::bridge::{Reframing, Sharing};
-use crate::rpc::{Message, Object, quoted};
+use crate::rpc::{Message, Object, member, quoted};
 
 /// The lists whose changes a server tells of, as it said in its answer to `initialize`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,12 +16,17 @@ pub(super) struct Notices {
 impl Notices {
     /// Those of an answer to `initialize`.
     pub(super) fn of(answer: &Message) -> Self {
-        let result = answer
+        let offered = answer
             .result()
-            .and_then(|result| Object::parse(&result).ok());
-        let declared = result.and_then(|result| result.object(CAPABILITIES));
+            .and_then(|result| member(&result, CAPABILITIES));
+        Self::offered(&offered.unwrap_or_default())
+    }
+
+    /// Those of a server's capabilities.
+    pub(super) fn offered(capabilities: &Bytes) -> Self {
+        let offered = Object::parse(capabilities).unwrap_or_default();
         let tells = |name: &str| {
-            let list = declared.as_ref().and_then(|declared| declared.object(name));
+            let list = offered.object(name);
             list.is_some_and(|list| list.get("listChanged").is_some_and(|tells| tells == "true"))
         };
         Self {

@@ -104,6 +104,9 @@ pub struct Config {
     pub sharing: Sharing,
     /// How the upstream's messages come.
     pub channel: Channel,
+    /// Ids of requests are greater than this: another process has used others on the same upstream session. 0,
+    /// the default: none has. No more than 2^52, so that all ids are integers that JSON can hold.
+    pub ids_after: u64,
     /// Its bounds.
     pub limits: Limits,
 }

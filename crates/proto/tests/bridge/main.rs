@@ -47,6 +47,7 @@ impl Pipe {
             upstream: "u".to_owned(),
             sharing,
             channel,
+            ids_after: 0,
             limits,
         });
         for member in 1..=members {

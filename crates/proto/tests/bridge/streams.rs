@@ -93,6 +93,33 @@ fn nothing_is_said_for_the_sake_of_a_cancelled_request() {
     assert_eq!(pipe.machine.dropped().notifications, 1);
 }
 
+/// Protocol notes 5.8: a session that another process has begun goes on, with ids that that has not used.
+#[test]
+fn a_session_of_another_process_goes_on() {
+    let mut machine = Reframing::new(Config {
+        channel: Channel::Streams,
+        ids_after: 1 << 40,
+        ..Config::default()
+    });
+    machine.attach(MemberId(1)).unwrap();
+    let offered = Bytes::from_static(br#"{"tools":{"listChanged":true}}"#);
+    machine.resume(MemberId(1), &EVERYTHING.into(), &offered);
+    let (start, now) = (Instant::now(), Instant::now());
+    let mut pipe = Pipe {
+        machine,
+        start,
+        now,
+    };
+    let asked = pipe.says(1, &request("1", "tools/call"));
+    assert_eq!(
+        asked,
+        [format!("up: {}", request("1099511627777", "tools/call"))]
+    );
+    assert_eq!(pipe.hears(&ask("7")), [format!("1/-: {}", ask("7"))]);
+    pipe.machine.gap();
+    assert_eq!(pipe.actions().len(), 1);
+}
+
 /// After a gap everybody reads again what it may read, and what it is subscribed to.
 #[test]
 fn a_gap_is_told_as_changes() {

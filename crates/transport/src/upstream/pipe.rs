@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, Payload, RequestId, code, error_response};
+use thinpipe_proto::session::UpstreamSessionId;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 #[cfg(unix)]
@@ -253,6 +254,32 @@ impl PipeSender {
             Outlet::Sse(posts) => posts.negotiated(revision),
             Outlet::Streamable(posts) => posts.negotiated(revision),
         }
+    }
+
+    /// The id that the server of Streamable HTTP has given the session; `None`: it has given none, or there are
+    /// none.
+    #[must_use]
+    pub fn session(&self) -> Option<UpstreamSessionId> {
+        match &self.outlet {
+            Outlet::Streamable(posts) => posts.session(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn resume(&self, session: Option<&UpstreamSessionId>, revision: Revision) {
+        if let (Outlet::Streamable(posts), Some(session)) = (&self.outlet, session) {
+            posts.resume(session);
+        }
+        self.negotiated(revision);
+    }
+
+    /// As [`close`](Self::close), of a session of Streamable HTTP that another process goes on with: its server is
+    /// told of no end. Others end with what carries them.
+    pub fn leave(&self) {
+        if let Outlet::Streamable(posts) = &self.outlet {
+            posts.leave();
+        }
+        self.close();
     }
 
     /// Ends the session in order, and returns at once: the stream is closed, or the child gets the end of

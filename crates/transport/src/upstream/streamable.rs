@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use thinpipe_proto::revision::Revision;
+use thinpipe_proto::session::UpstreamSessionId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,6 +56,22 @@ pub fn open(
     let posts = Posts::new(Arc::clone(&client), messages.streams(), over.clone());
     tasks.spawn(end(client, over.clone()));
     Pipe::streamable(upstream, posts, messages, over)
+}
+
+/// A session that was opened elsewhere, by another process: the server knows it by this id, if it has given one,
+/// and this revision was agreed on. All else is as with [`open`].
+#[must_use]
+pub fn open_at(
+    upstream: &Upstream,
+    (session, revision): (Option<&UpstreamSessionId>, Revision),
+    headers: HeaderMap,
+    max_message: usize,
+    budget: &ByteBudget,
+    tasks: &TaskTracker,
+) -> Pipe {
+    let pipe = open(upstream, headers, max_message, budget, tasks);
+    pipe.sender.resume(session, revision);
+    pipe
 }
 
 /// Tells the server of the end of its session.

@@ -135,6 +135,7 @@ impl World {
             upstream: "u".to_owned(),
             sharing,
             channel: Channel::Pipe,
+            ids_after: 0,
             limits,
         });
         let mut world = Self {

@@ -336,6 +336,12 @@ impl SessionManager {
         Ok(())
     }
 
+    /// Whether other nodes use the same store, so that what goes on here may have to go on there.
+    #[must_use]
+    pub fn has_nodes(&self) -> bool {
+        self.inner.nodes.is_some()
+    }
+
     pub(super) fn nodes(&self) -> Option<&Nodes> {
         self.inner.nodes.as_ref()
     }

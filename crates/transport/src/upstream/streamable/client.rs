@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use thinpipe_proto::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::session::EventId;
+use thinpipe_proto::session::{EventId, UpstreamSessionId};
 
 use super::CLOSING;
 use crate::upstream::pipe::PipeError;
@@ -55,6 +55,24 @@ impl Client {
             self.session.get_or_init(|| id);
         }
         Ok(())
+    }
+
+    /// The session has this id already.
+    pub(super) fn resume(&self, session: &UpstreamSessionId) {
+        if let Ok(id) = HeaderValue::from_maybe_shared(session.as_bytes().clone()) {
+            self.session.get_or_init(|| id);
+        }
+    }
+
+    /// Its id, if the server gave one.
+    pub(super) fn session(&self) -> Option<UpstreamSessionId> {
+        let id = self.session.get()?;
+        UpstreamSessionId::from_bytes(Bytes::copy_from_slice(id.as_bytes())).ok()
+    }
+
+    /// Others go on with the session: the server is not told of an end.
+    pub(super) fn leave(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
     }
 
     /// Whether a response says that the server does not know the session; only one with an id can be lost.

@@ -9,6 +9,7 @@ use thinpipe_proto::backoff::CONFLICT_DELAYS;
 use thinpipe_proto::header::MediaType;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, peek_request};
+use thinpipe_proto::session::UpstreamSessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,18 @@ impl Posts {
 
     pub(in crate::upstream) fn negotiated(&self, revision: Revision) {
         self.client.negotiated(revision);
+    }
+
+    pub(in crate::upstream) fn resume(&self, session: &UpstreamSessionId) {
+        self.client.resume(session);
+    }
+
+    pub(in crate::upstream) fn session(&self) -> Option<UpstreamSessionId> {
+        self.client.session()
+    }
+
+    pub(in crate::upstream) fn leave(&self) {
+        self.client.leave();
     }
 
     pub(in crate::upstream) async fn send(

@@ -1,0 +1,272 @@
+//! A session that another process held goes on here (protocol notes 5.8, (10)): by its record, with what that says
+//! of its server and of what the client has set up.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use thinpipe_proto::bridge::downgrade::Channel;
+use thinpipe_proto::bridge::resource_updated;
+use thinpipe_proto::bridge::upgrade::Handshake;
+use thinpipe_proto::rpc::{Message, member};
+use thinpipe_transport::server::{Session, SessionManager};
+use thinpipe_transport::upstream::pipe::Pipe;
+use thinpipe_transport::upstream::streamable;
+
+use super::opening::{capabilities, declared, negotiated};
+use super::piped::piped;
+use super::reestablish::{INITIALIZED, list_notices};
+use super::{Incoming, Route, random};
+use crate::attachment::{Attached, attached};
+use crate::config::SessionLost;
+use crate::failure::{Failure, Reason};
+use crate::held::{Facts, Over};
+use crate::pipe::Attachment;
+use crate::session::SessionState;
+
+impl Route {
+    /// Goes on with a session that another process held. `false`: it has ended with that.
+    pub(super) async fn take_over(self: &Arc<Self>, session: &Arc<Session>) -> bool {
+        let taken = self.try_take_over(session).await;
+        if let Err(failure) = &taken {
+            let (upstream, error) = (self.name(), &*failure.text);
+            tracing::info!(session = ?session.id(), upstream, error, "a session cannot go on here");
+        }
+        taken.is_ok()
+    }
+
+    async fn try_take_over(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Failure> {
+        let unknown = || Failure::new(Reason::Invalid, "its record does not say how to go on");
+        let known = attached(session).map_err(|_| unknown())?;
+        let facts = Facts::decode(known.held.as_deref()).ok_or_else(unknown)?;
+        let state = session.state(SessionState::default).ok_or_else(unknown)?;
+        facts.remember(state);
+        let attachment = match facts.over {
+            Over::Calls => self.call_again(session, &facts)?,
+            _ if self.joined.is_some() => self.join_again(session, &facts).await?,
+            Over::Streams => self.resume_streamable(session, &known, &facts)?,
+            Over::Pipe => self.open_again(session, &facts).await?,
+        };
+        let attachment = state.attach(attachment).ok_or_else(unknown)?;
+        self.settle(attachment, session).await?;
+        self.set_up_again(attachment, &facts).await?;
+        self.tell_gap(attachment, &facts).await;
+        if let Some(id) = attachment.upstream_id()
+            && known.upstream_session.as_ref() != Some(&id)
+        {
+            self.store_facts(session);
+        }
+        Ok(())
+    }
+
+    /// The server has no sessions: there is nothing of it to go on with.
+    fn call_again(
+        self: &Arc<Self>,
+        session: &Session,
+        facts: &Facts,
+    ) -> Result<Attachment, Failure> {
+        let params = session.initialize_params();
+        let handshake = Handshake {
+            revision: session.revision(),
+            declared: declared_by(&params),
+            client_info: member(&params, "clientInfo").filter(|info| info.starts_with(b"{")),
+            offered: facts.offered(),
+        };
+        let context = self.context_in(session, Some("initialize"));
+        let headers = self.headers_over_sse(HeaderMap::new(), &context)?;
+        let level = facts.level().or(self.spec().bridge.log_level);
+        self.call_session(handshake, session.principal().clone(), headers, level)
+    }
+
+    /// One of Streamable HTTP: the server knows the session.
+    fn resume_streamable(
+        self: &Arc<Self>,
+        session: &Session,
+        known: &Attached,
+        facts: &Facts,
+    ) -> Result<Attachment, Failure> {
+        let context = self.context_in(session, Some("initialize"));
+        let headers = self.headers_over_sse(HeaderMap::new(), &context)?;
+        let pipe = streamable::open_at(
+            self.http()?,
+            (known.upstream_session.as_ref(), session.revision()),
+            headers,
+            self.max_message(),
+            self.buffered(),
+            self.tasks(),
+        );
+        self.attach_again(pipe, Channel::Streams, session, facts)
+    }
+
+    /// What ended with its process is opened again, if that is wanted.
+    async fn open_again(
+        self: &Arc<Self>,
+        session: &Session,
+        facts: &Facts,
+    ) -> Result<Attachment, Failure> {
+        if self.spec().session_lost != SessionLost::Reestablish {
+            let text = "the server's session has ended with the process that held it";
+            return Err(Failure::new(Reason::SessionLost, text));
+        }
+        let pipe = self.reopen_pipe(session).await?;
+        self.stats().reestablished();
+        self.attach_again(pipe, Channel::Pipe, session, facts)
+    }
+
+    fn attach_again(
+        self: &Arc<Self>,
+        pipe: Pipe,
+        channel: Channel,
+        session: &Session,
+        facts: &Facts,
+    ) -> Result<Attachment, Failure> {
+        // Ids that the process before has used on the server's session are not used again.
+        let ids_after = (random() >> 33) << 20;
+        let upstream = self.begin(Box::pin(ready(Ok(pipe))), channel, ids_after);
+        let declared = declared_by(&session.initialize_params());
+        let attached = upstream.attach_resumed(session.principal(), &declared, &facts.offered());
+        attached.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))
+    }
+
+    /// A session that several clients use: that of the same clients here.
+    async fn join_again(
+        self: &Arc<Self>,
+        session: &Session,
+        facts: &Facts,
+    ) -> Result<Attachment, Failure> {
+        let mut initialize = BytesMut::from(
+            &br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..],
+        );
+        initialize.extend_from_slice(&session.initialize_params());
+        initialize.extend_from_slice(b"}");
+        let initialize = Message::parse(initialize.freeze());
+        let initialize = initialize.map_err(|error| self.no_answer(&error))?;
+        let call = Incoming {
+            revision: session.revision(),
+            principal: session.principal().clone(),
+            address: None,
+            headers: HeaderMap::new(),
+        };
+        let context = self.context_in(session, Some("initialize"));
+        let (attachment, answer) = self.open_piped(call, &context, &initialize).await?;
+        let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
+        let is_same = negotiated(&answer)? == Some(session.revision())
+            && capabilities(&declared(&answer)) == capabilities(&facts.offered());
+        if !is_same {
+            let text = "the server's session here is not what the client's was";
+            return Err(Failure::new(Reason::Invalid, text));
+        }
+        attachment.upstream().negotiated(session.revision());
+        Ok(attachment)
+    }
+
+    /// What the client had set up is set up here, where the server does not know it.
+    async fn set_up_again(&self, attachment: &Attachment, facts: &Facts) -> Result<(), Failure> {
+        let is_joined = self.joined.is_some() && facts.over != Over::Calls;
+        let mut requests = Vec::new();
+        if is_joined {
+            let initialized = Message::parse(Bytes::from_static(INITIALIZED));
+            requests.push(initialized.map_err(|error| self.no_answer(&error))?);
+        }
+        if is_joined || facts.over == Over::Calls {
+            requests.extend(facts.requests());
+        }
+        let (upstream, member) = (attachment.upstream(), attachment.member().id());
+        for request in requests {
+            // Nobody waits for the answers, which say what the client was told before.
+            let sent = upstream.send(member, &request, None).await;
+            sent.map_err(|_| Failure::session_gone())?;
+        }
+        Ok(())
+    }
+
+    /// What the server said meanwhile nobody has heard: the client reads again what may have changed.
+    async fn tell_gap(&self, attachment: &Attachment, facts: &Facts) {
+        let lists = list_notices(&capabilities(&facts.offered()));
+        let uris = facts.uris().iter().map(|uri| resource_updated(uri));
+        for notice in lists.into_iter().chain(uris) {
+            if let (Ok(notice), Some(place)) =
+                (Message::parse(notice), attachment.member().place().get())
+            {
+                place.conversation.say(&notice, None).await;
+            }
+        }
+    }
+
+    /// Whether other processes may have to go on with the sessions that are held here.
+    pub(super) fn has_nodes(&self) -> bool {
+        self.sessions().is_some_and(SessionManager::has_nodes)
+    }
+
+    /// What is attached to the record of a session that begins, whose server has offered this. Nothing, where no
+    /// other process would read it.
+    pub(super) fn first_attached(&self, attachment: &Attachment, offered: &Bytes) -> Bytes {
+        if !self.has_nodes() {
+            return Bytes::new();
+        }
+        let state = SessionState::default();
+        state.note_offered(offered.clone());
+        self.attached_to(attachment, &state).encode()
+    }
+
+    /// What is attached to the record of a session that is held here.
+    fn attached_to(&self, attachment: &Attachment, state: &SessionState) -> Attached {
+        Attached {
+            upstream_session: attachment.upstream_id(),
+            held: Facts::of(state, attachment.over()).encode(),
+            ..Attached::default()
+        }
+    }
+
+    /// Stores what another process would need to go on with a session, soon: what changes meanwhile is stored once.
+    pub(super) fn store_facts(self: &Arc<Self>, session: &Arc<Session>) {
+        let Some(sessions) = self.sessions().filter(|sessions| sessions.has_nodes()) else {
+            return;
+        };
+        let state = session.existing_state::<SessionState>();
+        if !state.is_some_and(SessionState::begins_storing) {
+            return;
+        }
+        let (route, session, sessions) = (Arc::clone(self), Arc::clone(session), sessions.clone());
+        self.tasks().spawn(async move {
+            while let Some(state) = session.existing_state::<SessionState>()
+                && state.has_to_store()
+            {
+                let Some(attachment) = piped(&session).filter(|_| !session.is_ended()) else {
+                    continue;
+                };
+                let known = attached(&session).map(|known| known.replica.clone());
+                let stored = Attached {
+                    replica: known.ok().flatten(),
+                    ..route.attached_to(attachment, state)
+                };
+                if let Err(error) = sessions.set_attachment(&session, stored.encode()).await {
+                    let upstream = route.name();
+                    tracing::warn!(session = ?session.id(), upstream, %error, "a session may be lost with this process");
+                }
+            }
+        });
+    }
+
+    /// Whether another process could go on with a session that is held here.
+    pub(super) fn goes_on_elsewhere(&self, session: &Session) -> bool {
+        let Some((attachment, state)) =
+            piped(session).zip(session.existing_state::<SessionState>())
+        else {
+            return false;
+        };
+        let facts = Facts::of(state, attachment.over());
+        let is_whole = Facts::decode(facts.encode().as_deref()).is_some();
+        let is_gone = facts.over == Over::Pipe
+            && self.joined.is_none()
+            && self.spec().session_lost != SessionLost::Reestablish;
+        is_whole && !is_gone
+    }
+}
+
+/// What a client has declared in these params of `initialize`.
+fn declared_by(params: &Bytes) -> Bytes {
+    let declared = member(params, "capabilities");
+    declared.unwrap_or(Bytes::from_static(b"{}"))
+}
