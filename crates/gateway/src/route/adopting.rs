@@ -75,7 +75,7 @@ impl Route {
         };
         let context = self.context_in(session, Some("initialize"));
         let headers = self.headers_over_sse(HeaderMap::new(), &context)?;
-        let level = facts.level().or(self.spec().bridge.log_level);
+        let level = facts.level().or_else(|| self.spec().bridge.log_level);
         self.call_session(handshake, session.principal().clone(), headers, level)
     }
 

@@ -8,7 +8,9 @@ use thinpipe_gateway::{
 };
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
-use thinpipe_transport::server::{AccessToken, Server, ServerConfig, SseConfig};
+use thinpipe_transport::server::{
+    AccessToken, Server, ServerBuilder, ServerConfig, SseConfig, Stores,
+};
 use tokio::net::TcpListener;
 
 /// A gateway in front of one server.
@@ -50,6 +52,35 @@ impl Front {
         state_keys: Vec<StateKey>,
         interceptors: &[Arc<dyn Interceptor>],
     ) -> Self {
+        let alone = |builder| builder;
+        Self::built(
+            reached,
+            change,
+            configure,
+            (state_keys, interceptors),
+            alone,
+        )
+        .await
+    }
+
+    /// The same, one of several that share these stores.
+    pub(crate) async fn among(
+        reached: impl Into<Reached>,
+        change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
+        stores: Stores,
+    ) -> Self {
+        let among = |builder: ServerBuilder| builder.stores(stores);
+        Self::built(reached, change, configure, (Vec::new(), &[]), among).await
+    }
+
+    async fn built(
+        reached: impl Into<Reached>,
+        change: impl FnOnce(&mut UpstreamSpec),
+        configure: impl FnOnce(&mut ServerConfig),
+        (state_keys, interceptors): (Vec<StateKey>, &[Arc<dyn Interceptor>]),
+        store: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener
             .local_addr()
@@ -76,7 +107,7 @@ impl Front {
             ..ServerConfig::default()
         };
         configure(&mut config);
-        let builder = Server::builder(config);
+        let builder = store(Server::builder(config));
         let gateway = Gateway::with_interceptors(upstreams, builder.buffered(), interceptors);
         let gateway = gateway.expect("a gateway");
         let server = gateway.mount(builder).build();

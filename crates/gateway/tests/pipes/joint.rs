@@ -18,6 +18,8 @@ pub(crate) enum Way {
     Streamable,
     HttpSse,
     Stdio,
+    /// At a URL, and it is asked what it speaks.
+    Any,
 }
 
 impl Way {
@@ -25,8 +27,9 @@ impl Way {
 
     pub(crate) fn reached(self, upstream: &Upstream) -> Reached {
         let (url, pin) = match self {
-            Self::Streamable => (upstream.url().to_owned(), Binding::Sessions),
-            Self::HttpSse => (upstream.sse_url(), Binding::HttpSse),
+            Self::Any => (upstream.url().to_owned(), None),
+            Self::Streamable => (upstream.url().to_owned(), Some(Binding::Sessions)),
+            Self::HttpSse => (upstream.sse_url(), Some(Binding::HttpSse)),
             Self::Stdio => {
                 let [program, argument] = upstream.program();
                 let mut process = StdioConfig::new("up".into(), program);
@@ -36,7 +39,7 @@ impl Way {
         };
         Reached::Http(HttpUpstream {
             client: UpstreamConfig::new("up".into(), url.parse().unwrap()),
-            pin: Some(pin),
+            pin,
         })
     }
 }

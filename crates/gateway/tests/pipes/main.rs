@@ -13,6 +13,7 @@ mod limits;
 mod log;
 
 mod matrix;
+mod nodes;
 mod relay;
 mod server;
 mod sessionless;
