@@ -26,6 +26,7 @@ use crate::backend::Backend;
 use crate::figures;
 use crate::metrics::{self, Metrics};
 use crate::sse_clients::{SseClients, SseServed};
+use crate::store::{Observations, Store};
 
 /// Admin connections at one time; probes and scrapers need few.
 const MAX_CONNECTIONS: usize = 64;
@@ -42,6 +43,7 @@ pub(crate) struct Admin {
     access: AccessPolicy,
     workers: usize,
     sse: SseServed,
+    store: Store,
     started: Instant,
 }
 
@@ -53,6 +55,7 @@ impl Admin {
         workers: usize,
         address: SocketAddr,
         sse: SseServed,
+        store: Store,
     ) -> Self {
         let loopback = address.ip().is_loopback();
         // On loopback, web pages must not read it through DNS rebinding. Elsewhere it is asked by
@@ -62,7 +65,7 @@ impl Admin {
             any_host: !loopback,
             ..AccessPolicy::default()
         };
-        let metrics = Metrics::new(server.clone(), Arc::clone(&backend));
+        let metrics = Metrics::new(server.clone(), Arc::clone(&backend), store.clone());
         Self {
             server,
             backend,
@@ -70,6 +73,7 @@ impl Admin {
             access,
             workers,
             sse,
+            store,
             started: Instant::now(),
         }
     }
@@ -197,9 +201,13 @@ impl Admin {
     fn state(&self) -> (&'static str, bool) {
         let upstreams = self.backend.upstreams();
         let healthy = upstreams.iter().filter(|upstream| upstream.healthy).count();
+        let store = self.store.observations();
         if self.server.draining().is_cancelled() {
             ("draining", false)
-        } else if healthy == upstreams.len() {
+        } else if store.is_some_and(|seen| !seen.was_reached()) {
+            // No session can be opened or found. What had sessions before goes on without a store.
+            ("store_unreachable", false)
+        } else if healthy == upstreams.len() && store.is_none_or(Observations::is_up) {
             ("ok", true)
         } else if healthy > 0 {
             ("degraded", true)
@@ -232,6 +240,22 @@ impl Admin {
         }
     }
 
+    fn store_status(&self) -> Value {
+        let place = self.store.place();
+        let Some(seen) = self.store.observations() else {
+            return json!({ "place": place });
+        };
+        let operations = seen.operations().into_iter().map(|stats| {
+            let (count, failed) = (stats.count(), stats.failed);
+            let mean = stats.total.as_micros() / u128::from(count.max(1));
+            let mean = u64::try_from(mean).unwrap_or(u64::MAX);
+            let figures = json!({ "count": count, "failed": failed, "mean_us": mean });
+            (stats.operation.to_owned(), figures)
+        });
+        let operations = Value::Object(operations.collect());
+        json!({ "place": place, "up": seen.is_up(), "operations": operations })
+    }
+
     fn status(&self) -> Value {
         let sessions = self.server.sessions().stats();
         let by_name = |figures: &[figures::Figure]| -> Value {
@@ -259,6 +283,7 @@ impl Admin {
             "uptime_seconds": self.started.elapsed().as_secs(),
             "workers": self.workers,
             "sessions": { "live": sessions.live, "max": sessions.max },
+            "store": self.store_status(),
             "server": by_name(&figures::of_server(&self.server.stats())),
             "process": by_name(&figures::of_process()),
             "upstreams": upstreams.collect::<Vec<_>>(),

@@ -11,7 +11,7 @@ use thinpipe_gateway::{
 };
 use thinpipe_proto::deprecation::{EndpointUse, InventoryReport};
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{Server, ServerConfig};
+use thinpipe_transport::server::{Server, ServerConfig, Stores};
 use thinpipe_transport::upstream::Upstream;
 
 use crate::crossing::{Server as Reaches, may_have_sessions, spoken};
@@ -65,8 +65,9 @@ pub(crate) fn gateway(
     server: ServerConfig,
     gateway: GatewayConfig,
     log: Option<Arc<dyn ExchangeLog>>,
+    stores: Stores,
 ) -> Result<(Server, Arc<dyn Backend>), GatewayError> {
-    let builder = Server::builder(server);
+    let builder = Server::builder(server).stores(stores);
     let gateway = Gateway::new(gateway, builder.buffered())?;
     if let Some(log) = &log {
         gateway.log_exchanges(log);

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::config::{self, Settings};
+use crate::run::main_runtime;
+use crate::store::{Store, with_causes};
 
 /// Prints the effective configuration.
 ///
@@ -21,11 +23,28 @@ pub(crate) fn run(file: &Path, settings: &Settings) -> anyhow::Result<()> {
         }
         false => "",
     };
+    tell_of_store(&Store::of(&loaded.config))?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "# {} is valid. All settings, defaults included:{secrets}\n\n{shown}",
         file.display()
     )?;
+    Ok(())
+}
+
+/// Says whether the store can be reached from here. A file may be checked where it cannot, and be right.
+fn tell_of_store(store: &Store) -> anyhow::Result<()> {
+    if store.observations().is_none() {
+        return Ok(());
+    }
+    let place = store.place();
+    match main_runtime()?.block_on(store.reach()) {
+        Ok(()) => eprintln!("the store {place} is reached"),
+        Err(error) => {
+            let error = with_causes(&error);
+            eprintln!("warning: the store {place} cannot be used from here: {error}");
+        }
+    }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use thinpipe_transport::server::ServerStats;
 
+use crate::store::Observations;
+
 /// One number, with what it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Figure {
@@ -109,6 +111,21 @@ pub(crate) fn of_server(stats: &ServerStats) -> Vec<Figure> {
     for (class, value) in classes.into_iter().zip(stats.answers) {
         let figure = Figure::counter("answers", "Answers by class of status", value);
         figures.push(figure.labelled("status", class));
+    }
+    figures
+}
+
+/// The figures of a store that can fail.
+pub(crate) fn of_store(seen: &Observations) -> Vec<Figure> {
+    let up = u64::from(seen.is_up());
+    let mut figures = vec![Figure::gauge("store_up", "Whether the store answers", up)];
+    for stats in seen.operations() {
+        let figure = Figure::counter(
+            "store_failures",
+            "Operations for which the store could not be reached",
+            stats.failed,
+        );
+        figures.push(figure.labelled("operation", stats.operation));
     }
     figures
 }

@@ -20,6 +20,7 @@ mod migrate;
 mod run;
 mod signals;
 mod sse_clients;
+mod store;
 mod workers;
 
 use std::fmt;

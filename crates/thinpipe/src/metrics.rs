@@ -15,6 +15,7 @@ use thinpipe_transport::server::Server;
 
 use crate::backend::{Backend, UpstreamState};
 use crate::figures::{self, Figure, Kind};
+use crate::store::{Observations, Store};
 
 /// The media type of the text.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,11 +28,15 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// The metrics of a server and what stands behind it.
-    pub(crate) fn new(server: Server, backend: Arc<dyn Backend>) -> Self {
+    pub(crate) fn new(server: Server, backend: Arc<dyn Backend>, store: Store) -> Self {
         let mut registry = Registry::with_prefix("thinpipe");
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The running program", Info::new(version));
-        registry.register_collector(Box::new(Figures { server, backend }));
+        registry.register_collector(Box::new(Figures {
+            server,
+            backend,
+            store,
+        }));
         Self { registry }
     }
 
@@ -49,6 +54,7 @@ impl Metrics {
 struct Figures {
     server: Server,
     backend: Arc<dyn Backend>,
+    store: Store,
 }
 
 impl fmt::Debug for Figures {
@@ -61,6 +67,12 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut own = figures::of_server(&self.server.stats());
         own.extend(figures::of_process());
+        own.extend(
+            self.store
+                .observations()
+                .iter()
+                .flat_map(|seen| figures::of_store(seen)),
+        );
         let own: Vec<_> = own.iter().map(|figure| (figure, None)).collect();
         write(&mut encoder, "", &own)?;
 
@@ -73,12 +85,16 @@ impl Collector for Figures {
         }
         let of_upstreams: Vec<_> = upstreams.iter().flat_map(labelled).collect();
         write(&mut encoder, "upstream_", &of_upstreams)?;
-        write_methods(&mut encoder, &upstreams)
+        write_methods(&mut encoder, &upstreams)?;
+        match self.store.observations() {
+            Some(seen) => write_operations(&mut encoder, seen),
+            None => Ok(()),
+        }
     }
 }
 
 /// Upper bounds of the histograms' buckets: powers of four, which is where theirs end, too.
-const BOUNDS: [Duration; 11] = {
+pub(crate) const BOUNDS: [Duration; 11] = {
     let mut bounds = [Duration::ZERO; 11];
     let mut at = 0;
     while at < bounds.len() {
@@ -123,6 +139,36 @@ fn write_methods(
                     None,
                 )?;
         }
+    }
+    Ok(())
+}
+
+fn write_operations(
+    encoder: &mut DescriptorEncoder<'_>,
+    seen: &Observations,
+) -> Result<(), fmt::Error> {
+    let operations = seen.operations();
+    if operations.is_empty() {
+        return Ok(());
+    }
+    let mut metric = encoder.encode_descriptor(
+        "store_operation_seconds",
+        "From an operation of the store to its answer or failure",
+        None,
+        MetricType::Histogram,
+    )?;
+    let bounds = BOUNDS.map(|bound| bound.as_secs_f64());
+    for stats in operations {
+        let bounds = bounds.into_iter().chain([f64::INFINITY]);
+        let buckets: Vec<_> = bounds.zip(stats.counts).collect();
+        metric
+            .encode_family(&[("operation", stats.operation)])?
+            .encode_histogram::<NoLabelSet>(
+                stats.total.as_secs_f64(),
+                stats.count(),
+                &buckets,
+                None,
+            )?;
     }
     Ok(())
 }

@@ -21,8 +21,11 @@ use crate::crossing::{Front, service};
 use crate::log;
 use crate::signals::Signals;
 use crate::sse_clients::SseServed;
+use crate::store::{Store, with_causes};
 use crate::workers::Workers;
 
+/// How often a store is tried that was never reached.
+const TRY_STORE: Duration = Duration::from_secs(1);
 /// Connections the kernel holds until they are accepted.
 const BACKLOG: u32 = 1024;
 
@@ -74,10 +77,12 @@ impl Running {
     /// An address that cannot be bound; a gateway that cannot be built.
     pub(crate) async fn start(config: Config, announcer: Announcer) -> anyhow::Result<Self> {
         let tasks = TaskTracker::new();
+        let store = Store::of(&config);
         let (server, backend) = backend::gateway(
             config.server.clone(),
             config.gateway.clone(),
             log::exchanges(&config.log),
+            store.stores(),
         )?;
         let listener = bind(config.listen)
             .with_context(|| cannot_listen(config.listen, "", "`--listen ADDRESS` (`listen`)"))?;
@@ -96,12 +101,14 @@ impl Running {
         if let (Some(listener), Some(address)) = (admin, admin_address) {
             let workers = config.workers.get();
             let sse = SseServed::of(&config, listen);
-            let admin = Admin::new(server.clone(), Arc::clone(&backend), workers, address, sse);
+            let (server, backend) = (server.clone(), Arc::clone(&backend));
+            let admin = Admin::new(server, backend, workers, address, sse, store.clone());
             let admin = Arc::new(admin);
             tasks.spawn(admin.serve(listener, tasks.clone(), background.clone()));
         }
         let now = Timestamp::from(SystemTime::now());
         announcer.started(&config, listen, admin_address, now);
+        tasks.spawn(unless(background.clone(), reach(store, announcer)));
         let probing = probe(Arc::clone(&backend), announcer, config.clone());
         tasks.spawn(unless(background.clone(), probing));
         let drain = config.server.limits.drain;
@@ -219,6 +226,24 @@ async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, config: Config) 
         let service = service(spec, front, &found.speaks);
         announcer.say(&format!("{name} {service}"));
     }
+}
+
+/// Says that the store is reached, or that it is not, and then when it is. What becomes of it later is in the log.
+async fn reach(store: Store, announcer: Announcer) {
+    if store.observations().is_none() {
+        return;
+    }
+    let place = store.place();
+    if let Err(error) = store.reach().await {
+        let error = with_causes(&error);
+        announcer.say(&format!(
+            "the store {place} cannot be used yet, and is tried on: {error}; until then no session is opened"
+        ));
+        while store.reach().await.is_err() {
+            tokio::time::sleep(TRY_STORE).await;
+        }
+    }
+    announcer.say(&format!("sessions are kept in {place}"));
 }
 
 /// What only accompanies the gateway, until it is stopped.

@@ -1,0 +1,101 @@
+//! Where a run keeps its sessions, and how that fares.
+
+use std::sync::Arc;
+
+use thinpipe_gateway::EventLogLimits;
+use thinpipe_store::{Inbox as _, LogLimits, MemoryStore, RedisStore, StoreError};
+use thinpipe_transport::server::{SharedStores, Stores};
+
+use crate::config::{Config, StoreConfig};
+
+mod observed;
+
+pub(crate) use observed::Observations;
+
+use observed::Observed;
+
+/// The store of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    kept: Kept,
+    place: Arc<str>,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Here,
+    InRedis(Arc<Observed<RedisStore>>),
+}
+
+impl Store {
+    /// The store that a configuration names. Nothing is connected yet.
+    pub(crate) fn of(config: &Config) -> Self {
+        let place = config.store.to_string().into();
+        let kept = match &config.store {
+            StoreConfig::Memory => Kept::Here,
+            StoreConfig::Redis(redis) => {
+                let upstream = config.gateway.upstreams.first();
+                let limits = upstream.map(|spec| spec.event_log).unwrap_or_default();
+                let store = RedisStore::new(redis.clone(), of_log(limits));
+                Kept::InRedis(Arc::new(Observed::new(store)))
+            }
+        };
+        Self { kept, place }
+    }
+
+    /// For a server.
+    pub(crate) fn stores(&self) -> Stores {
+        match &self.kept {
+            Kept::Here => Stores {
+                sessions: Arc::new(MemoryStore::new()),
+                shared: None,
+            },
+            Kept::InRedis(store) => Stores {
+                sessions: Arc::clone(store) as _,
+                shared: Some(SharedStores {
+                    log: Arc::clone(store) as _,
+                    inbox: Arc::clone(store) as _,
+                }),
+            },
+        }
+    }
+
+    /// Where it is, without credentials.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// How it fares; `None`: it is in this process, and cannot fail.
+    pub(crate) fn observations(&self) -> Option<&Observations> {
+        match &self.kept {
+            Kept::Here => None,
+            Kept::InRedis(store) => Some(store.observations()),
+        }
+    }
+
+    /// Tries whether it can be reached.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(crate) async fn reach(&self) -> Result<(), StoreError> {
+        match &self.kept {
+            Kept::Here => Ok(()),
+            Kept::InRedis(store) => store.nodes().await.map(|_| ()),
+        }
+    }
+}
+
+fn of_log(limits: EventLogLimits) -> LogLimits {
+    LogLimits {
+        max_events: limits.max_events,
+        max_bytes: limits.max_bytes,
+        age: limits.age,
+        finished_for: limits.finished_for,
+    }
+}
+
+/// An error and what caused it, on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
