@@ -7,9 +7,10 @@ use redis::{Cmd, FromRedisValue, RedisError, Script, ToRedisArgs};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Leave, Outcome};
-use super::config::RedisConfig;
+use super::config::{RedisConfig, RedisKind};
 use super::connection::{Attempt, Connection, Line};
 use super::failure::{Failure, is_elsewhere, is_lost, is_refused, is_unknown_script};
+use super::keys::{SLOTS, slot};
 
 /// A script that Redis keeps by the hash of its text.
 pub(super) struct Lua {
@@ -20,6 +21,8 @@ pub(super) struct Lua {
 /// What Redis is asked to do.
 pub(super) struct Call {
     command: Cmd,
+    /// One of the keys, all of which are in the same place.
+    key: String,
     script: Option<&'static Lua>,
     is_repeatable: bool,
 }
@@ -27,7 +30,9 @@ pub(super) struct Call {
 /// The way to Redis.
 pub(super) struct Calls {
     line: Line,
-    breaker: Mutex<Breaker>,
+    /// One, or in a cluster one for each of as many ranges of slots, since its servers fail one by one, and another
+    /// for calls that need several of them.
+    breakers: Vec<Mutex<Breaker>>,
     timeout: Duration,
     tries: u32,
 }
@@ -43,27 +48,28 @@ impl Lua {
 }
 
 impl Call {
-    /// A command.
-    pub(super) fn command(name: &str, key: impl ToRedisArgs) -> Self {
+    /// A command about keys that have one hash tag.
+    pub(super) fn command(name: &str, keys: &[String]) -> Self {
         let mut command = redis::cmd(name);
-        command.arg(key);
-        Self {
-            command,
-            script: None,
-            is_repeatable: false,
-        }
+        command.arg(keys);
+        Self::new(command, keys, None)
     }
 
-    /// A script that uses these keys, which have one hash tag.
+    /// A script about keys that have one hash tag.
     pub(super) fn script(script: &'static LazyLock<Lua>, keys: &[String]) -> Self {
         let mut command = redis::cmd("EVALSHA");
         command
             .arg(script.script.get_hash())
             .arg(keys.len())
             .arg(keys);
+        Self::new(command, keys, Some(script))
+    }
+
+    fn new(command: Cmd, keys: &[String], script: Option<&'static Lua>) -> Self {
         Self {
             command,
-            script: Some(script),
+            key: keys.first().cloned().unwrap_or_default(),
+            script,
             is_repeatable: false,
         }
     }
@@ -103,9 +109,13 @@ impl Call {
 
 impl Calls {
     pub(super) fn new(config: &Arc<RedisConfig>) -> Self {
+        let breakers = match config.kind {
+            RedisKind::Single | RedisKind::Sentinel { .. } => 1,
+            RedisKind::Cluster => RANGES + 1,
+        };
         Self {
             line: Line::new(Arc::clone(config)),
-            breaker: Mutex::new(Breaker::new()),
+            breakers: (0..breakers).map(|_| Mutex::new(Breaker::new())).collect(),
             timeout: config.operation_timeout,
             tries: config.tries,
         }
@@ -113,16 +123,19 @@ impl Calls {
 
     /// Makes a call; it takes no longer than the configured time, all its tries together.
     pub(super) async fn call<T: FromRedisValue>(&self, call: Call) -> Result<T, Failure> {
-        self.guarded(self.part(call)).await
+        let breaker = self.breaker_for(&call.key);
+        self.guarded(breaker, self.part(call)).await
     }
 
     /// Several calls that are one to whoever makes them: they are let through or held back together, and take no
-    /// longer than one.
+    /// longer than one. What is kept at `key` is what they are about.
     pub(super) async fn together<T>(
         &self,
+        key: &str,
         parts: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.guarded(within(self.timeout, parts)).await
+        self.guarded(self.breaker_for(key), within(self.timeout, parts))
+            .await
     }
 
     /// The same of as many calls as there are sessions or parts of the index; they take no longer than one call
@@ -131,9 +144,9 @@ impl Calls {
         &self,
         parts: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, E> {
-        Ok(self
-            .guarded(within(self.timeout * self.tries, parts))
-            .await?)
+        let breaker = &self.breakers[self.breakers.len() - 1];
+        let within_time = within(self.timeout * self.tries, parts);
+        Ok(self.guarded(breaker, within_time).await?)
     }
 
     /// Makes a call that is part of another, and takes no longer than the configured time.
@@ -151,14 +164,23 @@ impl Calls {
         Err(progress.failure.unwrap_or(Failure::Late(self.timeout)))
     }
 
+    fn breaker_for(&self, key: &str) -> &Mutex<Breaker> {
+        if self.breakers.len() == 1 {
+            return &self.breakers[0];
+        }
+        let range = usize::from(slot(key.as_bytes())) * RANGES / usize::from(SLOTS);
+        &self.breakers[range]
+    }
+
     async fn guarded<T>(
         &self,
+        breaker: &Mutex<Breaker>,
         calls: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let leave = self.breaker().admit(Instant::now());
+        let leave = locked(breaker).admit(Instant::now());
         let leave = leave.ok_or(Failure::HeldBack)?;
         let mut pending = Pending {
-            calls: self,
+            breaker,
             leave,
             outcome: Outcome::Unknown,
         };
@@ -212,11 +234,11 @@ impl Calls {
             (Failure::of(error), is_harmless)
         })
     }
+}
 
-    /// A poisoned lock means a panic elsewhere; the state is valid between any two operations.
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A poisoned lock means a panic elsewhere; the state is valid between any two operations.
+fn locked(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn within<T>(
@@ -238,17 +260,19 @@ struct Progress {
 
 /// Tells the breaker what came of a call, also if nobody waits for it to the end.
 struct Pending<'a> {
-    calls: &'a Calls,
+    breaker: &'a Mutex<Breaker>,
     leave: Leave,
     outcome: Outcome,
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        let mut breaker = self.calls.breaker();
+        let mut breaker = locked(self.breaker);
         breaker.settle(self.leave, self.outcome, Instant::now());
     }
 }
 
+/// Ranges of slots of a cluster that are held back each by itself.
+const RANGES: usize = 64;
 /// Before the second try; before later ones, as many times as it was tried.
 const PAUSE: Duration = Duration::from_millis(25);

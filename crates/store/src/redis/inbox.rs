@@ -62,7 +62,7 @@ impl RedisStore {
         self.enlist(self.keys.nodes(), node.as_bytes(), ttl).await?;
         let secrets = self.memory().secrets_to_prolong();
         for name in secrets {
-            let prolong = Call::command("PEXPIRE", self.keys.secret(&name));
+            let prolong = Call::command("PEXPIRE", &[self.keys.secret(&name)]);
             let prolong = prolong.arg(milliseconds(SECRET_KEPT)).repeatable();
             self.calls.part::<()>(prolong).await?;
         }
@@ -161,11 +161,21 @@ impl Inbox for RedisStore {
         node: &'a NodeId,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.calls.together(self.beat_of(node, ttl)).await?) })
+        Box::pin(async move {
+            Ok(self
+                .calls
+                .together(&self.keys.nodes(), self.beat_of(node, ttl))
+                .await?)
+        })
     }
 
     fn leave<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.calls.together(self.leave_of(node)).await?) })
+        Box::pin(async move {
+            Ok(self
+                .calls
+                .together(&self.keys.nodes(), self.leave_of(node))
+                .await?)
+        })
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {

@@ -116,6 +116,33 @@ fn quarter(byte: u8) -> u8 {
     }
 }
 
+/// How many slots a cluster has.
+pub(super) const SLOTS: u16 = 16_384;
+
+/// The slot of a cluster that has a key (Redis Cluster specification, "Key distribution model").
+pub(super) fn slot(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = &key[open + 1..];
+        let close = rest.iter().position(|byte| *byte == b'}')?;
+        (close > 0).then(|| &rest[..close])
+    });
+    crc16(tag.unwrap_or(key)) % SLOTS
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            let shifted = crc << 1;
+            if crc & 0x8000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x1021
+            }
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -155,5 +182,14 @@ mod tests {
         assert_eq!(events, "thinpipe:{a{%7Db%25}:events:7");
         assert_eq!(streams, "thinpipe:{a{%7Db%25}:streams");
         assert_eq!(keys.session(&session), "thinpipe:{a{%7Db%25}:session");
+    }
+
+    /// As the specification of Redis Cluster has it, and a server answers to `CLUSTER KEYSLOT`.
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        assert_eq!(slot(b"foo"), 12_182);
+        assert_eq!(slot(b"any{foo}thing{bar}"), 12_182);
+        assert_eq!(slot(b"{}foo"), crc16(b"{}foo") % SLOTS);
     }
 }

@@ -44,7 +44,7 @@ impl RedisStore {
     /// Part of a call: takes a member out.
     pub(super) async fn strike(&self, set: String, member: &Bytes) -> Result<(), Failure> {
         self.calls
-            .part(Call::command("ZREM", set).arg(&**member).repeatable())
+            .part(Call::command("ZREM", &[set]).arg(&**member).repeatable())
             .await
     }
 

@@ -27,7 +27,7 @@ const PARTS_AT_ONCE: usize = 8;
 impl RedisStore {
     /// Part of a call.
     async fn record(&self, id: &SessionId) -> Result<Option<Versioned>, Failure> {
-        let fields = Call::command("HMGET", self.keys.session(id))
+        let fields = Call::command("HMGET", &[self.keys.session(id)])
             .arg("record")
             .arg("version");
         let fields = self.calls.part(fields.repeatable()).await?;
@@ -64,7 +64,7 @@ impl RedisStore {
 
     /// `false` if it was not there.
     async fn delete_record(&self, id: &SessionId) -> Result<bool, Failure> {
-        let delete = Call::command("DEL", self.keys.session(id));
+        let delete = Call::command("DEL", &[self.keys.session(id)]);
         let was_there: bool = self.calls.part(delete).await?;
         let index = self.keys.index(bucket(id));
         self.strike(index, id.as_bytes()).await?;
@@ -106,7 +106,13 @@ impl SessionStore for RedisStore {
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let created = self.calls.together(self.create_record(record, ttl)).await?;
+            let created = self
+                .calls
+                .together(
+                    &self.keys.session(&record.id),
+                    self.create_record(record, ttl),
+                )
+                .await?;
             created.then_some(()).ok_or(StoreError::Exists)
         })
     }
@@ -115,7 +121,12 @@ impl SessionStore for RedisStore {
         &'a self,
         id: &'a SessionId,
     ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
-        Box::pin(async move { Ok(self.calls.together(self.record(id)).await?) })
+        Box::pin(async move {
+            Ok(self
+                .calls
+                .together(&self.keys.session(id), self.record(id))
+                .await?)
+        })
     }
 
     fn get_many<'a>(
@@ -150,13 +161,21 @@ impl SessionStore for RedisStore {
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let touched = self.calls.together(self.touch_record(id, ttl)).await?;
+            let touched = self
+                .calls
+                .together(&self.keys.session(id), self.touch_record(id, ttl))
+                .await?;
             touched.then_some(()).ok_or(StoreError::NotFound)
         })
     }
 
     fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.calls.together(self.delete_record(id)).await?) })
+        Box::pin(async move {
+            Ok(self
+                .calls
+                .together(&self.keys.session(id), self.delete_record(id))
+                .await?)
+        })
     }
 
     fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {

@@ -1,5 +1,6 @@
 //! What nodes share in Redis, against servers that the tests start.
 
+mod cluster;
 mod mistakes;
 mod outage;
 mod servers;

@@ -9,7 +9,7 @@ use thinpipe_store::{
     EventLog, LogEntry, RedisStore, SessionRecord, SessionStore, StoreError, StreamHead, StreamKey,
     conformance,
 };
-use thinpipe_testkit::{DEADLINE, Redis, RedisCluster, RedisSentinel, eventually};
+use thinpipe_testkit::{DEADLINE, Redis, RedisSentinel, eventually};
 use tokio::task::JoinSet;
 
 use crate::{all_of, reason, store};
@@ -117,39 +117,6 @@ async fn scripts_that_are_forgotten_are_sent_again() {
     assert_eq!(store.read(&key, 0, 9).await.unwrap().entries, [entry]);
 }
 
-/// A part of a cluster is gone: what the others have is there all the same, and the rest when it is back.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_rest_of_a_cluster_goes_on() {
-    let mut cluster = RedisCluster::start().await;
-    let store = store(&cluster.url());
-    for n in 0..24 {
-        goes_round(&store, n).await.unwrap();
-        store.create(&conformance::sample(n), TTL).await.unwrap();
-    }
-    cluster.nodes[1].kill().await;
-    let mut found = 0;
-    for n in 0..24 {
-        let id = conformance::sample(n).id;
-        let got = eventually("leave to ask", async || match store.get(&id).await {
-            Err(error) if all_of(&error).contains("only asked now and then") => {
-                Err("not yet".to_owned())
-            }
-            other => Ok(other),
-        });
-        match got.await {
-            Ok(record) => found += usize::from(record.is_some()),
-            Err(error) => assert!(error.is_transient()),
-        }
-    }
-    assert!((8..24).contains(&found), "{found} of 24 are on the others");
-    cluster.nodes[1].restart().await;
-    eventually("all of the cluster", async || {
-        store.count().await.map_err(|error| all_of(&error))
-    })
-    .await;
-    is_used_again(&store).await;
-}
-
 /// Sentinels say who takes writes when the server is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_takes_over() {
@@ -161,7 +128,7 @@ async fn a_replica_takes_over() {
 }
 
 /// Everything that is done to a session, in turn.
-async fn goes_round(store: &RedisStore, n: u8) -> Result<(), StoreError> {
+pub(crate) async fn goes_round(store: &RedisStore, n: u8) -> Result<(), StoreError> {
     let record: SessionRecord = conformance::sample(n);
     match store.create(&record, TTL).await {
         Ok(()) | Err(StoreError::Exists) => {}
@@ -187,7 +154,7 @@ async fn is_held_back(store: &RedisStore) {
 }
 
 /// Many calls in a row succeed, more than would be let through to see whether Redis is back.
-async fn is_used_again(store: &RedisStore) {
+pub(crate) async fn is_used_again(store: &RedisStore) {
     eventually("Redis is used again", async || {
         for n in 0..10 {
             goes_round(store, n).await.map_err(|error| all_of(&error))?;

@@ -46,6 +46,25 @@ async fn no_message_is_lost_with_a_call_that_is_dropped() {
     assert_eq!(seen, wanted, "all, once, in order");
 }
 
+/// A call that was given up may reach Redis after a later one, over a connection of its own, and knows less of what
+/// the node has got.
+#[tokio::test]
+async fn a_call_that_comes_late_takes_nothing_from_later_ones() {
+    let redis = Redis::start().await;
+    let (store, late) = (store(&redis.url()), store(&redis.url()));
+    let node = NodeId::from_random([1; 12]);
+    store.beat(&node, TTL).await.unwrap();
+    for text in ["a", "b"] {
+        store.deliver(&node, Bytes::from(text)).await.unwrap();
+        let taken = store.take(&node, 9, Duration::ZERO).await.unwrap();
+        assert_eq!(taken, [text]);
+    }
+    store.deliver(&node, Bytes::from("c")).await.unwrap();
+    late.take(&node, 9, Duration::ZERO).await.unwrap();
+    let taken = store.take(&node, 9, Duration::ZERO).await.unwrap();
+    assert_eq!(taken, ["c"], "not lost, and nothing comes twice");
+}
+
 /// F14: waiting has a connection of its own.
 #[tokio::test]
 async fn f14_waiting_for_messages_holds_up_nothing() {

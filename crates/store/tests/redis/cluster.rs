@@ -1,0 +1,115 @@
+//! A cluster that changes.
+
+use std::time::Duration;
+
+use thinpipe_store::{RedisStore, SessionStore, conformance};
+use thinpipe_testkit::{Redis, RedisCluster, eventually};
+
+use crate::outage::{goes_round, is_used_again};
+use crate::{all_of, store};
+
+const TTL: Duration = Duration::from_secs(60);
+/// Enough for each of the servers to have some.
+const SESSIONS: u8 = 24;
+
+/// A part of a cluster is gone: what the others have is there all the same, and the rest when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_goes_on_when_a_server_is_gone() {
+    let mut cluster = RedisCluster::start().await;
+    let store = store(&cluster.url());
+    fill(&store).await;
+    cluster.nodes[1].kill().await;
+    let found = found(&store).await;
+    assert!((8..SESSIONS).contains(&found), "{found} are on the others");
+    cluster.nodes[1].restart().await;
+    is_used_again(&store).await;
+}
+
+/// The same of one that stands still.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_goes_on_when_a_server_stands_still() {
+    let cluster = RedisCluster::start().await;
+    let store = store(&cluster.url());
+    fill(&store).await;
+    cluster.nodes[1].pause().await;
+    let found = found(&store).await;
+    assert!((8..SESSIONS).contains(&found), "{found} are on the others");
+    cluster.nodes[1].resume().await;
+    is_used_again(&store).await;
+}
+
+/// Slots move from one server to another: who asks the wrong one is told, and asks the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moved_is_followed() {
+    let cluster = RedisCluster::start().await;
+    let store = store(&cluster.url());
+    goes_round(&store, 1).await.unwrap();
+    let id = conformance::sample(1).id;
+    let slot = cluster.nodes[0]
+        .command(&["CLUSTER", "KEYSLOT", id.as_str()])
+        .await;
+    let slot = slot.number().to_string();
+    let (old, new) = owner_and_other(&cluster, &slot).await;
+    let new_id = new.command(&["CLUSTER", "MYID"]).await;
+    for node in [new, old] {
+        node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", new_id.text()])
+            .await;
+    }
+    store.create(&conformance::sample(1), TTL).await.unwrap();
+    let there = new.command(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).await;
+    assert_eq!(there.number(), 1, "it is where the slot is");
+    goes_round(&store, 1).await.unwrap();
+}
+
+async fn owner_and_other<'a>(cluster: &'a RedisCluster, slot: &str) -> (&'a Redis, &'a Redis) {
+    let mut own = None;
+    let mut other = None;
+    for node in &cluster.nodes {
+        let info = node.command(&["CLUSTER", "NODES"]).await;
+        let is_mine = |line: &&str| line.contains("myself");
+        let mine = info
+            .text()
+            .lines()
+            .find(is_mine)
+            .unwrap_or_default()
+            .to_owned();
+        let range = mine
+            .rsplit(' ')
+            .next()
+            .and_then(|range| range.split_once('-'));
+        let (from, to) = range.expect("each has one range");
+        let number = |text: &str| text.parse::<u16>().expect("slots are numbers");
+        if (number(from)..=number(to)).contains(&number(slot)) {
+            own = Some(node);
+        } else {
+            other = Some(node);
+        }
+    }
+    own.zip(other).expect("one has it and others do not")
+}
+
+async fn fill(store: &RedisStore) {
+    for n in 0..SESSIONS {
+        store
+            .create(&conformance::sample(n), TTL)
+            .await
+            .expect("all of the cluster is there");
+    }
+}
+
+/// How many sessions are found, asked for until the answer is not that it is too early to ask.
+async fn found(store: &RedisStore) -> u8 {
+    let mut found = 0;
+    for n in 0..SESSIONS {
+        let id = conformance::sample(n).id;
+        let is_there = eventually("leave to ask", async || match store.get(&id).await {
+            Ok(record) => Ok(record.is_some()),
+            Err(error) if all_of(&error).contains("only asked now and then") => {
+                Err("no".to_owned())
+            }
+            Err(_) => Ok(false),
+        });
+        found += u8::from(is_there.await);
+    }
+    found
+}
