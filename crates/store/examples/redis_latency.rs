@@ -7,7 +7,7 @@
 //! The Redis should be one that nobody else uses. One operation at a time: what is measured is latency. Everything
 //! is under a prefix of its own, and deleted at the end.
 
-use std::error::Error;
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,14 @@ const TTL: Duration = Duration::from_secs(600);
 const SAMPLES: u32 = 2_000;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let url = arguments.next().ok_or("the URL of a Redis is missing")?;
-    let sessions: u32 = arguments.next().map_or(Ok(10_000), |count| count.parse())?;
-    let mut config: RedisConfig = url.parse()?;
+    let url = arguments.next().expect("the URL of a Redis comes first");
+    let sessions = arguments
+        .next()
+        .map(|count| count.parse().expect("a number comes second"));
+    let sessions = sessions.unwrap_or(10_000_u32);
+    let mut config: RedisConfig = url.parse().expect("it is the URL of a Redis");
     config.prefix = "thinpipe-latency".to_owned();
     let store = RedisStore::new(config, LogLimits::default());
     println!(
@@ -38,28 +41,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     measure("create", sessions, async |n| {
         store.create(&record(n), TTL).await
     })
-    .await?;
+    .await;
     let any = |n: u32| record(n.wrapping_mul(7_919) % sessions);
-    measure("get", SAMPLES, async |n| store.get(&any(n).id).await).await?;
+    measure("get", SAMPLES, async |n| store.get(&any(n).id).await).await;
     measure("touch", SAMPLES, async |n| {
         store.touch(&any(n).id, TTL).await
     })
-    .await?;
+    .await;
     measure("list 100", SAMPLES, async |n| {
         store.list(Some(&any(n).id), 100).await
     })
-    .await?;
-    measure("count", 200, async |_| store.count().await).await?;
-    streams(&store).await?;
-    messages(&store).await?;
+    .await;
+    measure("count", 200, async |_| store.count().await).await;
+    streams(&store).await;
+    messages(&store).await;
     measure("delete", sessions, async |n| {
         store.delete(&record(n).id).await
     })
-    .await?;
-    Ok(())
+    .await;
 }
 
-async fn streams(store: &RedisStore) -> Result<(), Box<dyn Error>> {
+async fn streams(store: &RedisStore) {
     let head = StreamHead {
         owner: NodeId::from_random([1; 12]),
         request: None,
@@ -68,48 +70,46 @@ async fn streams(store: &RedisStore) -> Result<(), Box<dyn Error>> {
         session: record(0).id,
         stream: StreamId(0),
     };
-    store.open(&key, &head).await?;
+    store.open(&key, &head).await.expect("open");
     let entry = |n: u32| LogEntry {
         sequence: u64::from(n) + 1,
         message: Bytes::from(vec![b'x'; 500]),
         is_last: false,
     };
     let append = async |n| store.append(&key, &head.owner, &[entry(n)]).await;
-    measure("append", SAMPLES, append).await?;
+    measure("append", SAMPLES, append).await;
     let after = u64::from(SAMPLES) - 100;
     measure("read 100", SAMPLES, async |_| {
         store.read(&key, after, 100).await
     })
-    .await?;
-    store.forget(&key.session).await?;
-    Ok(())
+    .await;
+    store.forget(&key.session).await.expect("forget");
 }
 
-async fn messages(store: &RedisStore) -> Result<(), Box<dyn Error>> {
+async fn messages(store: &RedisStore) {
     let node = NodeId::from_random([1; 12]);
-    store.beat(&node, TTL).await?;
+    store.beat(&node, TTL).await.expect("beat");
     let message = Bytes::from(vec![b'x'; 500]);
     // From one who sends to one who waits.
     let pass = async |_| {
         let send = store.deliver(&node, message.clone());
         let (taken, sent) = tokio::join!(store.take(&node, 1, TTL), send);
-        sent?;
-        Ok::<_, Box<dyn Error>>(taken?)
+        sent.expect("deliver");
+        taken
     };
-    measure("message", SAMPLES, pass).await?;
-    store.leave(&node).await?;
-    Ok(())
+    measure("message", SAMPLES, pass).await;
+    store.leave(&node).await.expect("leave");
 }
 
-async fn measure<T, E: Into<Box<dyn Error>>, F: Future<Output = Result<T, E>>>(
+async fn measure<T, E: Debug, F: Future<Output = Result<T, E>>>(
     what: &str,
     count: u32,
     mut operation: impl FnMut(u32) -> F,
-) -> Result<(), Box<dyn Error>> {
+) {
     let mut times = Vec::new();
     for n in 0..count {
         let start = Instant::now();
-        operation(n).await.map_err(Into::into)?;
+        operation(n).await.expect(what);
         times.push(start.elapsed());
     }
     times.sort_unstable();
@@ -121,7 +121,6 @@ async fn measure<T, E: Into<Box<dyn Error>>, F: Future<Output = Result<T, E>>>(
     };
     let [p50, p95, p99] = [50, 95, 99].map(at);
     println!("{what:10} {count:>6} {p50:>9.1?} {p95:>9.1?} {p99:>9.1?}");
-    Ok(())
 }
 
 /// Of the size that a client's session has.

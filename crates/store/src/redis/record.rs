@@ -72,7 +72,13 @@ pub(super) fn written(record: &SessionRecord) -> Result<Vec<u8>, Failure> {
 }
 
 pub(super) fn read(id: &SessionId, text: &[u8]) -> Result<SessionRecord, Failure> {
-    let unreadable = |error: serde_json::Error| Failure::Unreadable(error.to_string());
+    // Where, and not what: that may be a secret.
+    let unreadable = |error: serde_json::Error| {
+        Failure::Unreadable(format!(
+            "it is not as it should be at column {}",
+            error.column()
+        ))
+    };
     let Versioned { v } = serde_json::from_slice(text).map_err(unreadable)?;
     if v != VERSION {
         let what = format!("it is of version {v}, and this release knows version {VERSION}");
