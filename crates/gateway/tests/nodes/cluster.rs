@@ -1,6 +1,7 @@
 //! Gateways that share a store in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thinpipe_gateway::{
     Gateway, GatewayConfig, HttpUpstream, RateLimits, Reached, SsePaths, UpstreamSpec,
@@ -8,10 +9,10 @@ use thinpipe_gateway::{
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
-use thinpipe_store::{Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore};
+use thinpipe_store::{Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, Era, RequestBuilder, Upstream};
 use thinpipe_transport::server::{
-    AccessToken, Server, ServerConfig, SharedStores, SseConfig, Stores,
+    AccessToken, Limits, Server, ServerConfig, SharedStores, SseConfig, Stores,
 };
 use thinpipe_transport::upstream::UpstreamConfig;
 use tokio::net::TcpListener;
@@ -19,6 +20,9 @@ use tokio::net::TcpListener;
 /// Tokens, which are their principals' names too.
 pub(crate) const ALICE: &str = "alice";
 pub(crate) const BOB: &str = "bob";
+
+/// How long what runs may go on when a gateway shuts down.
+const DRAIN: Duration = Duration::from_millis(200);
 
 /// What the gateways share: the server, and the store.
 pub(crate) struct Cluster {
@@ -61,7 +65,17 @@ impl Cluster {
     }
 
     pub(crate) async fn node_with(&self, change: impl FnOnce(&mut UpstreamSpec)) -> Node {
-        self.shelf.node(self.upstream.url(), change).await
+        let stores = self.shelf.stores();
+        self.shelf.node(self.upstream.url(), stores, change).await
+    }
+
+    /// A node that cannot reach the sessions.
+    pub(crate) async fn node_without(&self, sessions: Arc<dyn SessionStore>) -> Node {
+        let stores = Stores {
+            sessions,
+            ..self.shelf.stores()
+        };
+        self.shelf.node(self.upstream.url(), stores, |_| {}).await
     }
 
     /// A node in a runtime of its own: a process that can be killed.
@@ -72,7 +86,10 @@ impl Cluster {
             .build()
             .unwrap();
         let (shelf, url) = (self.shelf.clone(), self.upstream.url().to_owned());
-        let starting = process.spawn(async move { shelf.node(&url, |_| {}).await });
+        let starting = process.spawn(async move {
+            let stores = shelf.stores();
+            shelf.node(&url, stores, |_| {}).await
+        });
         (starting.await.unwrap(), process)
     }
 
@@ -91,7 +108,12 @@ impl Cluster {
 }
 
 impl Shelf {
-    async fn node(&self, url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Node {
+    async fn node(
+        &self,
+        url: &str,
+        stores: Stores,
+        change: impl FnOnce(&mut UpstreamSpec),
+    ) -> Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut spec = UpstreamSpec::new(
@@ -118,6 +140,10 @@ impl Shelf {
                     token: name.to_owned(),
                 })
                 .into(),
+            limits: Limits {
+                drain: DRAIN,
+                ..Limits::default()
+            },
             ..ServerConfig::default()
         });
         let config = GatewayConfig {
@@ -127,7 +153,7 @@ impl Shelf {
             rates: RateLimits::default(),
         };
         let gateway = Gateway::new(config, builder.buffered()).unwrap();
-        let server = gateway.mount(builder).stores(self.stores()).build();
+        let server = gateway.mount(builder).stores(stores).build();
         gateway.start(&server);
         let accepting = server.clone();
         server.spawn(async move { accepting.serve(listener).await.unwrap() });

@@ -1,7 +1,7 @@
 //! Sessions of which nothing lives in a process: any gateway serves them by itself.
 
 use thinpipe_gateway::SessionLost;
-use thinpipe_testkit::{Client, SseClient, eventually, rpc};
+use thinpipe_testkit::{Client, Event, Script, SseClient, eventually, rpc};
 
 use crate::cluster::{ALICE, Cluster};
 
@@ -112,4 +112,31 @@ async fn a30_messages_reach_the_gateway_with_the_stream() {
         .await;
     assert_eq!(posted.status, 202);
     assert_eq!(client.stream.next_message().await["id"], 7);
+}
+
+/// C22, F9, 5.9.25: a call that a gateway has no more time for is not answered with an error where its client can
+/// resume it: the stream ends with a cursor and a delay, and another gateway gives the answer, once.
+#[tokio::test]
+async fn c22_a_long_call_goes_on_at_another_gateway() {
+    let cluster = Cluster::start().await;
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let client = one.client().await;
+    let first = Event::message(rpc::progress(1, 2)).with_id("long-0");
+    cluster.upstream.open_stream("long", vec![first]);
+    cluster.upstream.once("tools/call", Script::stream("long"));
+    let mut call = client.post(rpc::call(7, "echo")).await;
+    let event = call.next_event().await.unwrap();
+    assert_eq!(event.id.as_deref(), Some("long-0"));
+    tokio::join!(one.server.shut_down(), async {
+        assert_eq!(call.next_event().await.unwrap().retry, Some(1000));
+        assert_eq!(call.next_event().await, None);
+    });
+    let answer = rpc::text_result("done").replace(rpc::REQUEST_ID, "7");
+    let answer = Event::message(answer).with_id("long-1");
+    cluster.upstream.append("long", answer);
+    cluster.upstream.finish("long");
+    let resuming = other.visited_by(&client).get();
+    let mut resumed = resuming.header("last-event-id", "long-0").await;
+    assert_eq!(resumed.next_message().await["id"], 7);
+    assert_eq!(cluster.upstream.requests("tools/call").len(), 1);
 }
