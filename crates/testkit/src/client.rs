@@ -53,6 +53,21 @@ impl Client {
         }
     }
 
+    /// The same client, in its session, where another process serves the same.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    #[track_caller]
+    pub fn at(&self, url: &str) -> Self {
+        let Self { address, path, .. } = Self::new(url);
+        Self {
+            address,
+            path,
+            ..self.clone()
+        }
+    }
+
     /// With this token, as `Authorization: Bearer`, in every request.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {

@@ -17,5 +17,6 @@ mod reestablish;
 mod refusals;
 mod scenarios;
 mod sizes;
+mod stores;
 mod support;
 mod unreadable;
