@@ -399,6 +399,9 @@ impl Inner {
             return Target::Buffer(self.standalone.clone());
         }
         if !is_for_the_client(message) {
+            if self.standalone.awaits_return() {
+                return Target::Buffer(self.standalone.clone());
+            }
             return Target::Nowhere(self.held.keep_notice(message));
         }
         // There is one client, so nobody guesses whom this is for.

@@ -232,6 +232,13 @@ impl EventBuffer {
         self.lock().attached
     }
 
+    /// Whether its client was there and is away, and finds what it missed when it resumes. With a log it does not:
+    /// the node it comes back to may be another one.
+    pub(crate) fn awaits_return(&self) -> bool {
+        let state = self.lock();
+        self.keeps() && state.was_left() && state.log.is_absent()
+    }
+
     /// Bytes it holds.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -372,6 +372,21 @@ async fn r113_streams_are_resumed_each_by_itself() {
     assert!(next(&mut alone).await[0].contains("roots/list"));
 }
 
+/// Invariant 1: what is said between two connections of the standalone stream waits for the second.
+#[tokio::test]
+async fn a_client_that_resumes_its_standalone_stream_missed_nothing() {
+    let conversation = resumable();
+    let log = notice("notifications/message");
+    assert_eq!(conversation.say(&log, None).await, Said::Dropped);
+    drop(conversation.listen(None).await.unwrap());
+    assert_eq!(conversation.say(&log, None).await, Said::Delivered);
+    let again = EventId::from_bytes("0-0".into()).unwrap();
+    let resumed = conversation.listen(Some(&again)).await.unwrap();
+    conversation.close();
+    let told = rest(stream_of(resumed)).await;
+    assert!(told[0].contains("notifications/message"), "{told:?}");
+}
+
 /// R114: finished streams are kept for a while, and not all of them.
 #[tokio::test(start_paused = true)]
 async fn r114_finished_streams_are_forgotten() {

@@ -124,7 +124,7 @@ impl State {
     }
 
     /// Its client has been there and is away: it may come back for what it has not read.
-    fn was_left(&self) -> bool {
+    pub(super) fn was_left(&self) -> bool {
         self.begun && !self.attached
     }
 
