@@ -19,6 +19,7 @@ mod listen;
 pub(crate) use connections::{Answer, Connections, Lost};
 
 use crate::ledger::Ledger;
+use crate::world::HELD;
 
 /// For the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +33,8 @@ pub(crate) struct Client {
     connections: Connections,
     path: &'static str,
     next: AtomicU64,
+    /// Its sessions are held by a gateway.
+    is_held: bool,
     session: Mutex<Option<Arc<Session>>>,
     /// Whether servers keep their sessions: then nobody else may lose one.
     sessions_last: Arc<AtomicBool>,
@@ -70,6 +73,7 @@ impl Client {
             connections: Connections::new(member.host, gateways, member.token, rng),
             path: member.path,
             next: AtomicU64::new(0),
+            is_held: member.path == HELD,
             session: Mutex::new(None),
             sessions_last: member.sessions_last,
         })

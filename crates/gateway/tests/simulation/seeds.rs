@@ -16,7 +16,7 @@ use crate::world::{Report, Setting, World};
 const AGAIN: u64 = 20;
 
 /// Lines of the trace that are shown.
-const SHOWN: usize = 4_000;
+const SHOWN: usize = 1_000;
 
 thread_local! {
     /// Panics since the world on this thread began: those in tasks are not seen otherwise.

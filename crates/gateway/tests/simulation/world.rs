@@ -21,7 +21,7 @@ use crate::store::{Store, Way};
 const PASSED: &str = "/mcp";
 
 /// Path of the server whose sessions a gateway holds.
-const HELD: &str = "/logged";
+pub(crate) const HELD: &str = "/logged";
 
 /// Path of the server of 2026-07-28.
 const STATELESS: &str = "/stateless";
