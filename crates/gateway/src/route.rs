@@ -5,13 +5,11 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use http::StatusCode;
-use thinpipe_proto::classify::{Served, is_read_only_method};
+use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{
-    Answer, Exchange, Handler, Inbound, Nodes, Posted, Session, SessionEnd, SessionManager,
-};
+use thinpipe_transport::server::{Answer, Exchange, Inbound, Nodes, Session, SessionManager};
 use thinpipe_transport::upstream::UpstreamRequest;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +38,7 @@ mod answer;
 mod calls;
 mod cancelled;
 mod downgrade;
+mod handler;
 mod incoming;
 mod initialize;
 mod intercept;
@@ -432,43 +431,6 @@ impl Route {
             backoff,
             edit: None,
         }
-    }
-}
-
-impl Handler for Route {
-    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
-        match self.parked_elsewhere(&exchange) {
-            Some(node) => Box::pin(self.send_on(exchange, node)),
-            None => self.answer(exchange),
-        }
-    }
-
-    fn admits(&self, posted: &Posted<'_>) -> Result<(), Answer> {
-        self.admitted(posted)
-    }
-
-    fn serves(&self) -> Served {
-        self.spec.clients.served()
-    }
-
-    fn awaits_clients(&self) -> bool {
-        self.downgrade.awaits_clients()
-    }
-
-    fn listened_elsewhere(&self, session: &Session) {
-        Self::outlistened(session);
-    }
-
-    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
-        Box::pin(async move { self.take_over(&session).await })
-    }
-
-    fn can_hand_over(&self, session: &Session) -> bool {
-        self.goes_on_elsewhere(session)
-    }
-
-    fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
-        self.ended(session, why)
     }
 }
 

@@ -22,10 +22,12 @@ use crate::sync::lock;
 
 mod calls;
 mod refusals;
+mod storing;
 
 pub(crate) use calls::Call;
 use calls::Calls;
 pub(crate) use refusals::{MAX_REFUSALS, Origin};
+use storing::Storing;
 
 /// Ids remembered of each live stream, to know it again when its client resumes it.
 const REMEMBERED_IDS: usize = 16;
@@ -57,13 +59,6 @@ pub(crate) struct SessionState {
     declares_logging: AtomicBool,
     /// The client's `initialize`, which is never cancelled.
     opened_by: OnceLock<RequestId>,
-}
-
-/// What of a session another process has to know is stored by one at a time.
-#[derive(Debug, Default)]
-struct Storing {
-    is_running: bool,
-    is_due: bool,
 }
 
 #[derive(Debug, Default)]
@@ -249,30 +244,6 @@ impl SessionState {
     /// Remembers what the server said it can do.
     pub(crate) fn note_capabilities(&self, capabilities: serde_json::Value) {
         lock(&self.setup).capabilities = Some(capabilities);
-    }
-
-    /// Remembers what the server has offered, for another process.
-    pub(crate) fn note_offered(&self, offered: Bytes) {
-        // It does so once.
-        let _ = self.offered.set(offered);
-    }
-
-    pub(crate) fn offered(&self) -> Option<&Bytes> {
-        self.offered.get()
-    }
-
-    /// There is something to store. `true`: nobody does yet.
-    pub(crate) fn begins_storing(&self) -> bool {
-        let mut storing = lock(&self.storing);
-        storing.is_due = true;
-        !std::mem::replace(&mut storing.is_running, true)
-    }
-
-    /// Whether there still is, for whoever does.
-    pub(crate) fn has_to_store(&self) -> bool {
-        let mut storing = lock(&self.storing);
-        storing.is_running = std::mem::take(&mut storing.is_due);
-        storing.is_running
     }
 
     /// Remembers which request opened the session.

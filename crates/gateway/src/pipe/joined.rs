@@ -101,6 +101,13 @@ impl Joined {
         Ok((session, true))
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        let each = lock(&self.each);
+        let known = each.values().flatten().filter_map(Weak::upgrade);
+        known.filter(|session| session.end().is_none()).count()
+    }
+
     /// Lets the sessions that are over go, and one that nobody uses if there are as many as may be.
     fn make_room(
         &self,

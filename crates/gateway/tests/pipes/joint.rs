@@ -328,3 +328,89 @@ async fn h1_clients_share_sockets_and_no_headers() {
 fn trace(n: usize) -> String {
     format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902{n:02x}-01")
 }
+
+/// The status of a client's `initialize`, and why it has no session.
+async fn refused(joint: &Joint, principal: &str) -> (u16, String) {
+    let client = Client::new(&joint.front.mcp).with_token(principal);
+    let declared = json!({"elicitation": {}});
+    let initialize = rpc::initialize_declaring(0, REVISION, &declared);
+    let mut refused = client.post(initialize).await;
+    let error = refused.json().await["error"].take();
+    if refused.status == 503 {
+        assert!(refused.header("Retry-After").is_some());
+        assert_eq!(error["data"]["reason"], "upstream_overloaded");
+    }
+    let text = error["message"].as_str().unwrap_or_default();
+    (refused.status, text.to_owned())
+}
+
+/// T15: what one session takes is bounded; the clients of one principal get another one.
+#[tokio::test]
+async fn t15_clients_of_a_session_are_bounded() {
+    let few = |sharing| {
+        move |spec: &mut UpstreamSpec| {
+            spec.bridge.sessions = Some(sharing);
+            spec.bridge.pool.clients = 2;
+        }
+    };
+    let joint = Joint::start(Way::Streamable, few(Sharing::Shared)).await;
+    let _clients = [joint.asks("alice").await, joint.asks("bob").await];
+    let (status, text) = refused(&joint, "alice").await;
+    assert_eq!(status, 503);
+    assert!(text.contains("(1)") || text.contains("(2)"), "{text}");
+    let joint = Joint::start(Way::Streamable, few(Sharing::Pooled)).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(joint.asks("alice").await);
+    }
+    assert_eq!(joint.upstream.sessions().len(), 2);
+    assert_eq!(joint.front.route().route_stats().sessions_pooled, 2);
+}
+
+/// T15: so are sessions, of one principal and of all; one that nobody uses makes room.
+#[tokio::test]
+async fn t15_sessions_are_bounded() {
+    for (max, total, who, key) in [
+        (1, 9, "alice", "session_pool.max"),
+        (1, 1, "bob", "session_pool.total"),
+    ] {
+        let joint = Joint::start(Way::Streamable, |spec| {
+            spec.bridge.sessions = Some(Sharing::Pooled);
+            (spec.bridge.pool.max, spec.bridge.pool.total) = (max, total);
+        })
+        .await;
+        let declares_other = joint.client("alice", &json!({"sampling": {}})).await;
+        let (status, text) = refused(&joint, who).await;
+        assert_eq!(status, 503, "{key}");
+        assert!(text.contains(key), "{text}");
+        assert_eq!(declares_other.delete().await.status, 200);
+        thinpipe_testkit::eventually("there is room", async || match refused(&joint, who).await {
+            (200, _) => Ok(()),
+            refused => Err(format!("{refused:?}")),
+        })
+        .await;
+        joint
+            .upstream
+            .wait_until(|record| record.count("DELETE") == 1)
+            .await;
+    }
+}
+
+/// 5.2.1, "after a cancel": where all comes in one row, nobody joins a session on which a cancelled call may run.
+#[tokio::test]
+async fn after_a_cancel_others_have_another_session() {
+    for (way, sessions) in [(Way::Stdio, 2), (Way::Streamable, 1)] {
+        let joint = Joint::sharing(way, Sharing::Pooled).await;
+        let gate = thinpipe_testkit::Gate::new();
+        let script = thinpipe_testkit::Script::events().wait(&gate).stall();
+        joint.upstream.on("tools/call:echo", script);
+        let first = joint.asks("alice").await;
+        let asked = first.post(rpc::call(7, "echo")).send().await;
+        gate.reached().await;
+        let cancelled = rpc::notification("notifications/cancelled", &json!({"requestId": 7}));
+        assert_eq!(first.post(cancelled).await.status, 202);
+        drop(asked);
+        let _second = joint.asks("alice").await;
+        assert_eq!(joint.upstream.sessions().len(), sessions, "{way:?}");
+    }
+}
