@@ -8,7 +8,7 @@ mod inputs;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 
-use inputs::{Pool, Requests, Sessions, io, read_through_buffer};
+use inputs::{Kept, Pool, Requests, Sessions, Stream, io, read_through_buffer};
 // The modules of the library look for it here, as for `io`.
 use thinpipe_transport::body;
 
@@ -36,6 +36,15 @@ fn read_through_the_buffer(count: usize) -> usize {
 }
 
 #[library_benchmark]
+#[bench::kept_nowhere(Stream::new(Kept::Nothing))]
+#[bench::kept_here(Stream::new(Kept::Here))]
+#[bench::stored_in_a_log(Stream::new(Kept::InLog))]
+fn event_said_and_read(mut stream: Stream) -> (Stream, usize) {
+    let sent = stream.send(COUNT);
+    (stream, sent)
+}
+
+#[library_benchmark]
 #[bench::without_token(Requests::new(false))]
 #[bench::with_the_last_of_100_tokens(Requests::new(true))]
 fn whole_request(mut requests: Requests) -> (Requests, usize) {
@@ -45,7 +54,8 @@ fn whole_request(mut requests: Requests) -> (Requests, usize) {
 
 library_benchmark_group!(
     name = counts;
-    benchmarks = session_looked_up, connection_out_and_back, read_through_the_buffer, whole_request
+    benchmarks = session_looked_up, connection_out_and_back, read_through_the_buffer,
+        event_said_and_read, whole_request
 );
 
 main!(library_benchmark_groups = counts);

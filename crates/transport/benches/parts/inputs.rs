@@ -1,5 +1,5 @@
-//! What both benchmarks measure: a table of sessions, a pool of connections, the thread's buffer, and
-//! a whole server without sockets.
+//! What both benchmarks measure: a table of sessions, a pool of connections, the thread's buffer, event streams,
+//! and a whole server without sockets.
 
 #![expect(
     dead_code,
@@ -8,6 +8,7 @@
     reason = "modules of the library and their tests, which are read here as they are"
 )]
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,9 +17,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::session::{Principal, SessionId};
-use thinpipe_store::MemoryStore;
-use thinpipe_transport::body::BoxFuture;
+use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::session::{NodeId, Principal, SessionId};
+use thinpipe_store::{LogLimits, MemoryLog, MemoryStore};
+use thinpipe_transport::body::{BodyStream, BoxFuture};
+use thinpipe_transport::server::conversation::{Conversation, ConversationConfig, Outlet};
+use thinpipe_transport::server::event_buffer::{EventBufferConfig, EventReader};
+use thinpipe_transport::server::event_log::LogWriter;
 use thinpipe_transport::server::{
     AccessToken, Answer, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig,
     SessionLimits, SessionManager,
@@ -27,6 +32,7 @@ use thinpipe_transport::upstream::UpstreamConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 #[path = "../../src/io.rs"]
@@ -131,6 +137,81 @@ impl Sessions {
             self.manager.live(id, &Principal::Anonymous, &self.endpoint)
         })
         .count()
+    }
+}
+
+/// What becomes of an event, beside being written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kept {
+    Nothing,
+    /// It is kept for its client, here.
+    Here,
+    /// It is stored in a log, in memory, before it is written.
+    InLog,
+}
+
+/// The event stream of a call, and its client.
+pub(crate) struct Stream {
+    runtime: Runtime,
+    outlet: Outlet,
+    events: EventReader,
+    _stop: DropGuard,
+}
+
+impl Stream {
+    pub(crate) fn new(kept: Kept) -> Self {
+        let runtime = runtime();
+        let stop = CancellationToken::new();
+        let (outlet, events) = runtime.block_on(async {
+            let store = Arc::new(MemoryStore::new());
+            let tasks = TaskTracker::new();
+            let manager = SessionManager::new(store, SessionLimits::default(), tasks.clone());
+            if let Kept::InLog = kept {
+                let log = Arc::new(MemoryLog::new(LogLimits::default()));
+                let node = NodeId::from_random([1; 12]);
+                manager.log_to(LogWriter::start(log, node, &tasks, stop.clone()));
+            }
+            let slot = manager.reserve(Arc::new(Echo), ENDPOINT.into(), Principal::Anonymous);
+            let session = slot.await.expect("there is room").open(negotiated()).await;
+            let mut config = ConversationConfig::default();
+            if !matches!(kept, Kept::Nothing) {
+                config.buffer = EventBufferConfig::resumable();
+            }
+            let session = session.expect("memory does not fail");
+            let conversation = Conversation::in_session(config, &session);
+            let (outlet, inlet) = conversation.begin(&RequestId::from_integer(1));
+            outlet.begin_stream();
+            (outlet, inlet.into_events().expect("a stream of its own"))
+        });
+        let _stop = stop.drop_guard();
+        let mut stream = Self {
+            runtime,
+            outlet,
+            events,
+            _stop,
+        };
+        stream.send(1);
+        stream
+    }
+
+    /// Says small messages one after the other, each when the one before has been read. Gives how many.
+    pub(crate) fn send(&mut self, count: usize) -> usize {
+        const MESSAGE: Bytes = Bytes::from_static(
+            br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t1","progress":1}}"#,
+        );
+        let (outlet, events) = (&self.outlet, &mut self.events);
+        self.runtime.block_on(async {
+            let mut out = Vec::new();
+            for _ in 0..count {
+                outlet.notify(MESSAGE).await.expect("it is read");
+                out.clear();
+                while !out.ends_with(b"}\n\n") {
+                    let read = poll_fn(|cx| events.poll_fill(cx, &mut out)).await;
+                    read.expect("it goes on");
+                }
+            }
+        });
+        count
     }
 }
 

@@ -6,7 +6,7 @@ mod inputs;
 
 use std::time::Instant;
 
-use inputs::{Pool, Requests, SESSIONS, Sessions, io, read_through_buffer};
+use inputs::{Kept, Pool, Requests, SESSIONS, Sessions, Stream, io, read_through_buffer};
 // The modules of the library look for it here, as for `io`.
 use thinpipe_transport::body;
 
@@ -36,6 +36,14 @@ fn main() {
         TOGETHER,
         |_| read_through_buffer(TOGETHER) / 200,
     );
+    for (name, kept) in [
+        ("event from handler to reader", Kept::Nothing),
+        ("the same, kept for its client", Kept::Here),
+        ("the same, stored in a log before", Kept::InLog),
+    ] {
+        let mut stream = Stream::new(kept);
+        report(name, TOGETHER, |_| stream.send(TOGETHER));
+    }
     for (name, tokens) in [
         ("a whole request, without sockets", false),
         ("the same with the last of 100 tokens", true),

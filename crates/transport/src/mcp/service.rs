@@ -349,8 +349,11 @@ impl<H: MessageHandler> Handler for Service<H> {
         Box::pin(self.respond_to(exchange))
     }
 
-    fn session_ended(self: Arc<Self>, session: Arc<Session>, _: SessionEnd) -> BoxFuture<()> {
+    fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         if let Some(state) = SessionState::existing(&session) {
+            if why == SessionEnd::Forgotten {
+                state.conversation.hand_over();
+            }
             state.conversation.close();
         }
         Box::pin(std::future::ready(()))
