@@ -232,11 +232,10 @@ impl EventBuffer {
         self.lock().attached
     }
 
-    /// Whether its client was there and is away, and finds what it missed when it resumes. With a log it does not:
-    /// the node it comes back to may be another one.
+    /// Whether its client was there and is away, and finds what it missed when it resumes.
     pub(crate) fn awaits_return(&self) -> bool {
         let state = self.lock();
-        self.keeps() && state.was_left() && state.log.is_absent()
+        self.keeps() && state.was_left()
     }
 
     /// Bytes it holds.
