@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod connection;
 mod event_log;
+mod eviction;
 mod failure;
 mod inbox;
 mod keys;
@@ -44,6 +45,9 @@ pub use config::{InvalidRedisUrl, RedisConfig, RedisCredentials, RedisKind};
 /// [`operation_timeout`](RedisConfig::operation_timeout) (those over many sessions within as many times that as it has
 /// [`tries`](RedisConfig::tries)), and at once while Redis is known to be down; its source says what to do
 /// about it. An operation that may not be done twice is not tried again once Redis may have done it.
+///
+/// Replicas of Redis are behind by what is under way. One that takes over may not have the last writes: a session
+/// that was just opened is unknown then, and a message that was just taken may come again.
 pub struct RedisStore {
     config: Arc<RedisConfig>,
     keys: Keys,

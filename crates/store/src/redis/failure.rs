@@ -86,27 +86,27 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
 /// What to do about an error that is not Redis' fault.
 fn mend(error: &RedisError) -> &'static str {
     let said = error.to_string();
-    match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
-            ": it refuses the user or the password of the URL"
-        }
-        (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => REFUSED,
+        // Of a cluster the kind is another, and what a node says stands in the text.
+        _ if said.contains("WRONGPASS") || said.contains("NOAUTH") => REFUSED,
+        ErrorKind::Server(ServerErrorKind::NoPerm) => {
             ": the user of the URL may not run this command or use this key (ACL)"
         }
-        (ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::CrossSlot), _) => {
+        ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::CrossSlot) => {
             ": this is a node of a cluster, for which the URL begins with redis+cluster://"
         }
         _ if said.contains("cluster support disabled") => {
             ": this is no cluster, and the URL of a single server begins with redis://"
         }
-        _ if said.contains("not point to a sentinel")
-            || said.contains("unknown command 'SENTINEL'") =>
-        {
+        _ if said.contains("not point to a sentinel") => {
             ": this is no sentinel, and the URL of a single server begins with redis://"
         }
-        (ErrorKind::MasterNameNotFoundBySentinel, _) => {
+        ErrorKind::MasterNameNotFoundBySentinel => {
             ": no sentinel knows the name that stands at the end of the URL"
         }
         _ => "",
     }
 }
+
+const REFUSED: &str = ": it refuses the user or the password of the URL";

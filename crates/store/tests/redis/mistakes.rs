@@ -42,6 +42,21 @@ async fn a13_a_wrong_password_is_said_to_be_wrong() {
     );
 }
 
+/// The same of a cluster, and of the server that sentinels name.
+#[tokio::test]
+async fn a13_a_wrong_password_is_said_to_be_wrong_anywhere() {
+    let cluster = RedisCluster::start().await;
+    let sentinel = RedisSentinel::start().await;
+    for url in [cluster.url(), sentinel.url()] {
+        let wrong = said(&url.replace("://", "://alice:hunter2@")).await;
+        assert!(
+            wrong.contains("refuses the user or the password"),
+            "{wrong}"
+        );
+        assert!(!wrong.contains("hunter2"), "{wrong}");
+    }
+}
+
 #[tokio::test]
 async fn a_url_of_the_wrong_kind_is_answered_with_the_right_one() {
     let single = Redis::start().await;
@@ -95,4 +110,32 @@ async fn f13_a_record_of_a_later_release_is_not_taken_for_none() {
         assert!(reason(store.get(&record.id).await).contains("it is of version 2"));
     }
     assert_eq!(store.get(&conformance::sample(2).id).await.unwrap(), None);
+}
+
+/// Trap 26: a Redis that is a cache loses sessions.
+#[tokio::test]
+async fn a_redis_that_drops_keys_is_found_out() {
+    let cluster = RedisCluster::start().await;
+    let single = Redis::start().await;
+    for (url, server) in [(single.url(), &single), (cluster.url(), &cluster.nodes[2])] {
+        let store = store(&url);
+        assert_eq!(store.eviction_policy().await.unwrap(), None);
+        server
+            .command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])
+            .await;
+        assert_eq!(
+            store.eviction_policy().await.unwrap(),
+            None,
+            "it has no bound"
+        );
+        server
+            .command(&["CONFIG", "SET", "maxmemory", "100mb"])
+            .await;
+        let found = store.eviction_policy().await.unwrap();
+        assert_eq!(found.as_deref(), Some("allkeys-lru"));
+        server
+            .command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"])
+            .await;
+        assert_eq!(store.eviction_policy().await.unwrap(), None);
+    }
 }
