@@ -88,7 +88,7 @@ impl Route {
         replaces: bool,
     ) -> Result<UpstreamResponse, Failure> {
         let response = self.open_listen(call, session, last, replaces).await?;
-        let shared = self.sessions().filter(|sessions| sessions.is_shared());
+        let shared = self.sessions().filter(|sessions| sessions.has_nodes());
         let Some(sessions) = shared.filter(|_| last.is_none()) else {
             return Ok(response);
         };

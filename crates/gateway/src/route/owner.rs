@@ -36,7 +36,7 @@ impl Owner for Route {
     }
 
     fn outlives_process(&self) -> bool {
-        self.sessions().is_some_and(SessionManager::is_shared)
+        self.sessions().is_some_and(SessionManager::has_nodes)
     }
 
     fn resume(self: Arc<Self>, stream: Broken) -> BoxFuture<Resumed> {

@@ -73,7 +73,7 @@ impl Route {
         if is_another() {
             return true;
         }
-        let Some(sessions) = self.sessions().filter(|sessions| sessions.is_shared()) else {
+        let Some(sessions) = self.sessions().filter(|sessions| sessions.has_nodes()) else {
             return false;
         };
         match sessions.refresh(session).await {

@@ -278,6 +278,10 @@ impl SessionManager {
         session.ended.store(true, Ordering::Release);
         session.closed.cancel();
         self.inner.store.delete(session.id()).await?;
+        // Nobody else forgets its streams: who wrote them is gone.
+        if let Err(error) = nodes.log().forget(session.id()).await {
+            tracing::debug!(session = ?session.id(), %error, "its streams are kept until they are old");
+        }
         Ok(())
     }
 
@@ -356,12 +360,6 @@ impl SessionManager {
             }
         }
         Ok(())
-    }
-
-    /// Whether other nodes use the store too.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        self.nodes().is_some()
     }
 
     /// Remembers that a client has cancelled a request of a session, which may run on any node.
