@@ -50,6 +50,9 @@ impl Route {
         };
         let attachment = state.attach(attachment).ok_or_else(unknown)?;
         self.settle(attachment, session).await?;
+        if let Some(place) = attachment.member().place().get() {
+            place.conversation.take_over().await;
+        }
         self.set_up_again(attachment, &facts).await?;
         self.tell_gap(attachment, &facts).await;
         if let Some(id) = attachment.upstream_id()

@@ -11,7 +11,7 @@ use super::exchange::Stream;
 use super::{Conversation, Inner, ListenError, STANDALONE, charge};
 use crate::io::now;
 use crate::server::event_buffer::{EventBuffer, EventBufferConfig, Logged, random_stream};
-use crate::server::event_log::{LogWriter, Lost, earlier, replay};
+use crate::server::event_log::{LogWriter, Lost, begun, earlier, replay};
 use crate::server::history::Charge;
 
 /// Where the streams of one session are written.
@@ -91,6 +91,24 @@ impl Conversation {
     /// [`close`](Self::close) after it does nothing.
     pub fn hand_over(&self) {
         self.end_streams(true);
+    }
+
+    /// Goes on with the standalone stream of a session that another node had, if a client has ever opened it: what
+    /// is said from now on waits for it. Without a log it does nothing. Whoever adopts a session calls it before
+    /// anything is said in it.
+    pub async fn take_over(&self) {
+        let Some(log) = &self.log else {
+            return;
+        };
+        let standalone = self.lock().standalone.clone();
+        match begun(&log.writer, &log.key(STANDALONE)).await {
+            Ok(true) if standalone.open_log().await => standalone.leave(),
+            Ok(false) => {}
+            Ok(true) | Err(_) => tracing::warn!(
+                session = ?log.session,
+                "the log does not answer: a client may miss what is said until it listens here"
+            ),
+        }
     }
 
     /// Forgets what the log has of the session.

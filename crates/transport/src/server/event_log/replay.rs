@@ -69,6 +69,16 @@ pub(in crate::server) async fn replay(
     })
 }
 
+/// Whether any node has begun a stream.
+pub(in crate::server) async fn begun(writer: &LogWriter, key: &StreamKey) -> Result<bool, Lost> {
+    let read = tokio::time::timeout(PATIENCE, writer.log().read(key, 0, 1));
+    match read.await.map_err(|_| Lost::Unavailable)? {
+        Ok(_) | Err(LogError::Evicted) => Ok(true),
+        Err(LogError::Unknown) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Reads the events of a stream between these two.
 pub(in crate::server) async fn earlier(
     writer: &LogWriter,

@@ -145,6 +145,30 @@ async fn r118_the_standalone_stream_moves_to_another_node() {
     assert!(again.seen[0].contains(r#""n":4"#));
 }
 
+/// What is said on a node that has taken a session over waits for the client of its standalone stream, if there ever
+/// was one.
+#[tokio::test(start_paused = true)]
+async fn r118_what_is_said_before_a_client_comes_back_waits() {
+    let log = log();
+    let (first, second) = (Node::start(1, &log), Node::start(2, &log));
+    second.conversation.take_over().await;
+    let said = second.conversation.say(&notice("0"), None).await;
+    assert_eq!(said, Said::Dropped, "nobody has listened yet");
+    let mut client = first.listen().await;
+    first.conversation.say(&notice("1"), None).await;
+    client.reads(1).await;
+    client.leaves();
+    first.conversation.say(&notice("2"), None).await;
+    settle().await;
+    let third = Node::start(3, &log);
+    third.conversation.take_over().await;
+    let said = third.conversation.say(&notice("3"), None).await;
+    assert_eq!(said, Said::Delivered);
+    let mut again = third.resumed("0-1").await;
+    again.reads(2).await;
+    assert!(again.seen[0].contains(r#""n":2"#) && again.seen[1].contains(r#""n":3"#));
+}
+
 /// A GET without an id on another node: numbers go on all the same.
 #[tokio::test(start_paused = true)]
 async fn r118_numbers_of_the_standalone_stream_go_on() {

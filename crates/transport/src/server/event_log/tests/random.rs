@@ -248,6 +248,7 @@ impl Run {
         // What it has not stored by now it never will, and so long it takes until others know.
         before.set(Mood::Away);
         tokio::time::sleep(Duration::from_secs(3)).await;
+        self.node.conversation.take_over().await;
         if !self.fails || self.random.below(2) == 0 {
             self.standalone.client = None;
             for call in self.calls.iter_mut().filter(|call| call.node == number) {
