@@ -105,10 +105,6 @@ impl Progress {
         }
     }
 
-    pub(super) fn is_absent(&self) -> bool {
-        self.stage == Stage::Absent
-    }
-
     /// Whether this event is about to be stored, and may not go before.
     pub(super) fn holds(&self, sequence: u64) -> bool {
         self.stage == Stage::Strict && sequence > self.stored
