@@ -70,7 +70,7 @@ impl ServerBuilder {
         self
     }
 
-    /// What is held whole comes out of this budget, [`Limits::max_buffered`]: for handlers that have
+    /// What is held whole comes out of this budget, [`Limits::max_buffered`](super::Limits::max_buffered): for handlers that have
     /// to hold something whole too.
     #[must_use]
     pub fn buffered(&self) -> &ByteBudget {
