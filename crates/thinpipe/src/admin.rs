@@ -284,6 +284,7 @@ impl Admin {
             "workers": self.workers,
             "sessions": { "live": sessions.live, "max": sessions.max },
             "store": self.store_status(),
+            "node": self.server.nodes().map(|nodes| by_name(&figures::of_node(&nodes.stats()))),
             "server": by_name(&figures::of_server(&self.server.stats())),
             "process": by_name(&figures::of_process()),
             "upstreams": upstreams.collect::<Vec<_>>(),

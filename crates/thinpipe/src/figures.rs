@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use thinpipe_transport::server::ServerStats;
+use thinpipe_transport::server::{NodeStats, ServerStats};
 
 use crate::store::Observations;
 
@@ -113,6 +113,27 @@ pub(crate) fn of_server(stats: &ServerStats) -> Vec<Figure> {
         figures.push(figure.labelled("status", class));
     }
     figures
+}
+
+/// The figures of one of several processes.
+pub(crate) fn of_node(stats: &NodeStats) -> [Figure; 3] {
+    [
+        Figure::gauge(
+            "node_asked",
+            "Requests that other processes answer for this one now",
+            stats.asked as u64,
+        ),
+        Figure::gauge(
+            "node_served",
+            "Requests of other processes that this one answers now",
+            stats.served as u64,
+        ),
+        Figure::gauge(
+            "node_cut_off",
+            "Whether the others take this process for dead, since it did not reach the store",
+            u64::from(stats.is_cut_off),
+        ),
+    ]
 }
 
 /// The figures of a store that can fail.

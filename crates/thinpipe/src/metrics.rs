@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use thinpipe_transport::server::Server;
+use thinpipe_transport::server::{Nodes, Server};
 
 use crate::backend::{Backend, UpstreamState};
 use crate::figures::{self, Figure, Kind};
@@ -67,6 +67,8 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut own = figures::of_server(&self.server.stats());
         own.extend(figures::of_process());
+        let node = self.server.nodes().map(Nodes::stats);
+        own.extend(node.iter().flat_map(figures::of_node));
         own.extend(
             self.store
                 .observations()

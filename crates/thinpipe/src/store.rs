@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use thinpipe_gateway::EventLogLimits;
-use thinpipe_store::{Inbox as _, LogLimits, MemoryStore, RedisStore, StoreError};
+use thinpipe_store::{Inbox as _, LogLimits, MemoryStore, RedisConfig, RedisStore, StoreError};
 use thinpipe_transport::server::{SharedStores, Stores};
 
 use crate::config::{Config, StoreConfig};
@@ -36,7 +36,7 @@ impl Store {
             StoreConfig::Redis(redis) => {
                 let upstream = config.gateway.upstreams.first();
                 let limits = upstream.map(|spec| spec.event_log).unwrap_or_default();
-                let store = RedisStore::new(redis.clone(), of_log(limits));
+                let store = RedisStore::new(RedisConfig::clone(redis), of_log(limits));
                 Kept::InRedis(Arc::new(Observed::new(store)))
             }
         };

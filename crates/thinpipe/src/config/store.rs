@@ -26,7 +26,7 @@ pub(crate) enum StoreConfig {
     #[default]
     Memory,
     /// In Redis or Valkey, with what nodes share.
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 /// `store`: a URL, or a table that has one.
@@ -34,7 +34,7 @@ pub(crate) enum StoreConfig {
 #[serde(untagged)]
 pub(crate) enum RawStore {
     Url(String),
-    Table(RawStoreTable),
+    Table(Box<RawStoreTable>),
 }
 
 /// `[store]`
@@ -85,7 +85,8 @@ impl<'de> Visitor<'de> for TextOrTable {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawStore, A::Error> {
-        RawStoreTable::deserialize(MapAccessDeserializer::new(map)).map(RawStore::Table)
+        RawStoreTable::deserialize(MapAccessDeserializer::new(map))
+            .map(|table| RawStore::Table(Box::new(table)))
     }
 }
 
@@ -130,7 +131,7 @@ impl Build {
             return StoreConfig::Memory;
         }
         match given.value.parse::<RedisConfig>() {
-            Ok(config) => StoreConfig::Redis(self.redis(config, table, &given)),
+            Ok(config) => StoreConfig::Redis(Box::new(self.redis(config, *table, &given))),
             Err(error) => {
                 let problem = Problem::new(given.place, format!("this is no store: {error}"));
                 let mend =
@@ -345,7 +346,7 @@ pub(super) fn shown(store: &StoreConfig, tree: &Node) -> RawStore {
     let keys = ["sentinel_password", "sentinel_password_file"];
     let (sentinel_user, sentinel_password, sentinel_password_file) =
         login(&config.sentinel_credentials, keys);
-    RawStore::Table(RawStoreTable {
+    RawStore::Table(Box::new(RawStoreTable {
         url: Some(url),
         user,
         password,
@@ -358,7 +359,7 @@ pub(super) fn shown(store: &StoreConfig, tree: &Node) -> RawStore {
         operation_timeout: Some(Period(config.operation_timeout)),
         connect_timeout: Some(Period(config.connect_timeout)),
         tries: Some(config.tries.into()),
-    })
+    }))
 }
 
 /// As it stands in the file, if it does, came from the environment and shows no password; and whether it holds
@@ -368,7 +369,10 @@ fn shown_url(store: &StoreConfig, written: Option<&Node>) -> (String, bool) {
     let Some((node, Value::Text(text))) = written.map(|node| (node, &node.value)) else {
         return (shown, false);
     };
-    let is_this = text.value.parse().map(StoreConfig::Redis);
+    let is_this = text
+        .value
+        .parse()
+        .map(|it| StoreConfig::Redis(Box::new(it)));
     let is_this = is_this.is_ok_and(|written| written.to_string() == shown);
     match template(node).filter(|template| is_this && !template.contains('@')) {
         Some(template) => {

@@ -1,9 +1,11 @@
 //! Several processes with one Redis, of which any may be killed.
 
-use serde_json::{Value, json};
-use thinpipe_testkit::{Client, Redis, SseClient, Upstream, rpc};
+use std::path::Path;
 
-use crate::support::Gateway;
+use serde_json::{Value, json};
+use thinpipe_testkit::{Client, Process, Redis, SseClient, Upstream, rpc};
+
+use crate::support::{File, Gateway};
 
 struct World {
     redis: Redis,
@@ -76,6 +78,7 @@ async fn f8_any_process_serves_any_session() {
         (1, 6)
     );
     let status = one.status().await;
+    assert_eq!(status["node"]["node_cut_off"], 0, "{status}");
     assert_eq!(status["store"]["place"], world.redis.url());
     assert_eq!(status["store"]["up"], true);
     assert!(
@@ -189,4 +192,42 @@ async fn f17_a_process_starts_before_its_store() {
         .await;
     assert_eq!(gateway.admin("/ready").await.status, 200);
     answers(&gateway.client().await, "first").await;
+}
+
+/// F14, A13: what keeps a store from being used is said with what to do, by `check` and at the start, and no password.
+#[tokio::test]
+async fn f14_what_is_wrong_with_a_store_is_said() {
+    let redis = Redis::start().await;
+    redis
+        .command(&["CONFIG", "SET", "requirepass", "right-hunter2"])
+        .await;
+    let text = |password: &str| {
+        let (port, url) = (redis.port(), "http://127.0.0.1:9/mcp");
+        format!(
+            "store = \"redis://:{password}@127.0.0.1:{port}\"\n[[upstreams]]\nurl = \"{url}\"\n"
+        )
+    };
+    let check = async |text: &str| {
+        let file = File::new(text);
+        let arguments = [Path::new("check"), &file.path];
+        let mut process = Process::start(env!("CARGO_BIN_EXE_thinpipe"), arguments);
+        assert!(process.wait().await.success());
+        process.lines_to_end().await.join("\n")
+    };
+    let said = check(&text("wrong-hunter2")).await;
+    let refused = "it refuses the user or the password of the URL";
+    assert!(
+        said.contains("cannot be used from here") && said.contains(refused),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+    let said = check(&text("right-hunter2")).await;
+    let place = format!("the store redis://127.0.0.1:{} is reached", redis.port());
+    assert!(said.contains(&place) && !said.contains("hunter2"), "{said}");
+
+    let gateway = Gateway::with_file(&text("wrong-hunter2")).await;
+    let said = gateway.process.line_with("the store redis://").await;
+    assert!(said.contains(refused), "{said}");
+    let said = gateway.process.lines().join("\n");
+    assert!(!said.contains("hunter2"), "{said}");
 }

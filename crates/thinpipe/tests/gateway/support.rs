@@ -167,12 +167,12 @@ rules = [{ when = { methods = ["notifications/none"] }, then = [{ reject = {} }]
 
 /// A configuration file that goes with its gateway.
 #[derive(Debug)]
-struct File {
-    path: PathBuf,
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
 }
 
 impl File {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("thinpipe-gateway-{}-{number}.toml", std::process::id());
