@@ -6,6 +6,7 @@
 mod caller;
 mod client;
 mod ledger;
+mod listener;
 mod node;
 mod seeds;
 mod server;
@@ -20,6 +21,7 @@ const CALM: Setting = Setting {
     gateways: 1,
     clients: 4,
     callers: 1,
+    listeners: 0,
     holds: false,
     breaks: false,
     kills: false,
@@ -98,9 +100,10 @@ fn a30_sessions_are_held_by_one_node() {
     let setting = Setting {
         gateways: 3,
         holds: true,
+        listeners: 2,
         ..CALM
     };
-    let figures = seeds::run(setting, 20);
+    let figures = seeds::run(setting, 12);
     assert!(figures.told == 0 && figures.lost == 0, "{figures:?}");
 }
 
@@ -110,9 +113,10 @@ fn g10_nodes_that_hold_sessions_are_killed() {
     let setting = Setting {
         gateways: 3,
         holds: true,
+        listeners: 2,
         breaks: true,
         kills: true,
         ..CALM
     };
-    seeds::run(setting, 30);
+    seeds::run(setting, 15);
 }

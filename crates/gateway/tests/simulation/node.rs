@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::Uri;
 use thinpipe_gateway::{
-    Gateway, GatewayConfig, HealthConfig, HttpUpstream, RateLimits, Reached, Resume, UpstreamSpec,
+    Gateway, GatewayConfig, HealthConfig, HttpUpstream, RateLimits, Reached, Resume, SsePaths,
+    UpstreamSpec,
 };
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
@@ -13,7 +14,7 @@ use thinpipe_testkit::network::{Host, Network, Rng};
 use thinpipe_transport::Io;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
-    AccessToken, Limits, Server, ServerConfig, ServerStats, SessionLimits,
+    AccessToken, Limits, Server, ServerConfig, ServerStats, SessionLimits, SseConfig,
 };
 use thinpipe_transport::upstream::{Connector, UpstreamConfig};
 
@@ -43,9 +44,15 @@ impl Node {
         let builder = Server::builder(server_config());
         let mut logged = spec(&host, "logged", "server", Binding::Sessions);
         logged.resume = Resume::Log;
+        let mut passed = spec(&host, "mcp", "server", Binding::Sessions);
+        passed.sse = Some(SsePaths {
+            stream: "/sse".to_owned(),
+            messages: "/messages".to_owned(),
+            config: SseConfig::default(),
+        });
         let config = GatewayConfig {
             upstreams: vec![
-                spec(&host, "mcp", "server", Binding::Sessions),
+                passed,
                 spec(&host, "stateless", "stateless", Binding::Stateless),
                 logged,
             ],

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::caller::Caller;
 use crate::client::{Client, Member};
 use crate::ledger::{Figures, Ledger};
+use crate::listener::Listener;
 use crate::node::{self, Node};
 use crate::server::Server;
 use crate::stateless::StatelessServer;
@@ -25,6 +26,9 @@ pub(crate) const HELD: &str = "/logged";
 
 /// Path of the server of 2026-07-28.
 const STATELESS: &str = "/stateless";
+
+/// Path of the streams of HTTP+SSE.
+const SSE: &str = "/sse";
 
 /// How long clients work and things go wrong.
 const STORM: Duration = Duration::from_secs(30);
@@ -41,6 +45,8 @@ pub(crate) struct Setting {
     pub(crate) gateways: usize,
     pub(crate) clients: usize,
     pub(crate) callers: usize,
+    /// Clients of HTTP+SSE.
+    pub(crate) listeners: usize,
     /// Every other client uses a server whose sessions a gateway holds.
     pub(crate) holds: bool,
     /// Connections break.
@@ -64,6 +70,7 @@ pub(crate) struct World {
     stateless: Arc<StatelessServer>,
     clients: Vec<Arc<Client>>,
     callers: Vec<Arc<Caller>>,
+    listeners: Vec<Arc<Listener>>,
     /// The servers keep their sessions.
     sessions_last: Arc<AtomicBool>,
     held_last: Arc<AtomicBool>,
@@ -115,7 +122,7 @@ impl World {
                 },
             });
         };
-        let (mut clients, mut callers) = (Vec::new(), Vec::new());
+        let (mut clients, mut callers, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..setting.clients {
             let name = format!("<{}{number}>", ["alice", "bob"][number % 2]);
             let path = match setting.holds && number % 4 >= 2 {
@@ -132,6 +139,12 @@ impl World {
                 callers.push(Caller::new(it, &ledger))
             });
         }
+        for number in 0..setting.listeners {
+            let name = format!("<listener of {}{number}>", ["alice", "bob"][number % 2]);
+            member(&name, SSE, &mut |it| {
+                listeners.push(Listener::new(it, &ledger))
+            });
+        }
         Self {
             setting,
             rng,
@@ -143,6 +156,7 @@ impl World {
             stateless,
             clients,
             callers,
+            listeners,
             sessions_last,
             held_last,
             ghosts: JoinSet::new(),
@@ -158,6 +172,9 @@ impl World {
         }
         for caller in &self.callers {
             peers.spawn(Arc::clone(caller).run(until));
+        }
+        for listener in &self.listeners {
+            peers.spawn(Arc::clone(listener).run(until));
         }
         self.storm(until).await;
         self.clear_up();
@@ -277,6 +294,13 @@ impl World {
         for caller in self.callers.iter().cloned() {
             recovering.spawn(async move {
                 while !caller.works().await {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+        for listener in self.listeners.iter().cloned() {
+            recovering.spawn(async move {
+                while !listener.works().await {
                     sleep(Duration::from_millis(100)).await;
                 }
             });

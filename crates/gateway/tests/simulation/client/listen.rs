@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::connections::Answer;
 use super::cursor::Cursor;
 use super::{Client, PATIENCE, Session};
-use crate::world::HELD;
 
 /// Between two attempts to open it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -90,9 +89,10 @@ impl Client {
                 .note(format!("{}: event {:?}", self.name, event.id));
             self.ledger.heard(&self.name, &message);
             self.ledger.count(|figures| figures.notices += 1);
-            let is_gap = message["method"] == "notifications/tools/list_changed";
-            if is_gap && self.path == HELD {
-                // Another gateway has the session now: what was said meanwhile nobody knows (5.8, (10)).
+            let method = message["method"].as_str().unwrap_or_default();
+            if self.is_held && method.ends_with("list_changed") {
+                // Another gateway has the session now, or it was opened anew: what was said meanwhile nobody
+                // knows (5.8, (10)).
                 *heard = None;
                 continue;
             }
