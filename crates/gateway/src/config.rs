@@ -15,6 +15,7 @@ use crate::interceptor::{ChainConfig, InterceptorConfig};
 
 mod bridge;
 mod event_log;
+mod group;
 mod key;
 mod rate;
 
@@ -22,6 +23,7 @@ pub use bridge::{
     BridgeConfig, CacheConfig, Clients, Mrtr, ParkedConfig, PoolConfig, RequestSession, Sharing,
 };
 pub use event_log::EventLogLimits;
+pub use group::{GroupConfig, ReplicaConfig};
 pub use key::{InvalidStateKey, StateKey};
 pub use rate::{Anonymous, RateLimits};
 
@@ -88,8 +90,11 @@ pub enum Reached {
 /// A server at a URL.
 #[derive(Debug, Clone)]
 pub struct HttpUpstream {
-    /// Where it is, and for how long to wait for it.
+    /// Where it is, and for how long to wait for it. Of several replicas: what they have in common.
     pub client: UpstreamConfig,
+    /// Several replicas of it, or a breaker for the one at the URL. `None`, the default: one server, which
+    /// is asked whatever it answers.
+    pub group: Option<Box<GroupConfig>>,
     /// What it speaks. `None`, the default: it is asked.
     pub pin: Option<Binding>,
 }
@@ -142,9 +147,21 @@ pub struct SsePaths {
     pub config: SseConfig,
 }
 
+impl HttpUpstream {
+    /// The one server at a URL.
+    #[must_use]
+    pub fn new(client: UpstreamConfig) -> Self {
+        Self {
+            client,
+            group: None,
+            pin: None,
+        }
+    }
+}
+
 impl From<UpstreamConfig> for Reached {
     fn from(client: UpstreamConfig) -> Self {
-        Self::Http(HttpUpstream { client, pin: None })
+        Self::Http(HttpUpstream::new(client))
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) enum Reason {
     Invalid,
     /// The answer is larger than what may be read or passed.
     TooLarge,
-    /// The last starts of the upstream failed, and it is not started again at once.
-    Restarting,
+    /// The last starts of the upstream failed, or the last requests to it: it is not tried again at once.
+    Paused,
     /// All connections to the upstream, or all its children, are taken.
     Overloaded,
     /// The answer has to be held whole, and there is no room for it: the call may have run.
@@ -72,7 +72,7 @@ pub(crate) enum Reason {
 impl Reason {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Unavailable | Self::Restarting => "upstream_unavailable",
+            Self::Unavailable | Self::Paused => "upstream_unavailable",
             Self::Timeout => "upstream_timeout",
             Self::StreamLost => "upstream_stream_lost",
             Self::Auth => "upstream_auth",
@@ -112,7 +112,7 @@ impl Reason {
     fn status(self) -> StatusCode {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::Restarting | Self::ShuttingDown | Self::StoreUnavailable => {
+            Self::Overloaded | Self::Paused | Self::ShuttingDown | Self::StoreUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Binding | Self::UnknownEvent => StatusCode::BAD_REQUEST,
@@ -146,10 +146,10 @@ impl Failure {
     }
 
     /// The upstream may be tried again after this.
-    pub(crate) fn restarting(text: impl AsRef<str>, pause: Duration) -> Self {
+    pub(crate) fn paused(text: impl AsRef<str>, pause: Duration) -> Self {
         Self {
             retry_after: whole_seconds(pause),
-            ..Self::new(Reason::Restarting, text)
+            ..Self::new(Reason::Paused, text)
         }
     }
 

@@ -191,10 +191,10 @@ impl Gateway {
             if let Some(nodes) = server.nodes() {
                 route.among(nodes);
             }
-            // A child process is not started only to see whether it starts.
-            if route.upstream().is_some() {
+            // A child process is not started only to see whether it starts: it has no replicas.
+            for replica in 0..route.replicas().len() {
                 let stop = server.draining().clone();
-                server.spawn(health::watch(Arc::downgrade(route), stop));
+                server.spawn(health::watch(Arc::downgrade(route), replica, stop));
             }
         }
     }

@@ -1,45 +1,36 @@
 //! What is known of an upstream without asking it: whether it answers, and which revisions it speaks.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Uri};
+use http::Uri;
+use thinpipe_proto::balance::Tried;
 use thinpipe_proto::revision::{Binding, Revision};
-use thinpipe_proto::rpc::Message;
-use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BodyError;
+use thinpipe_transport::upstream::UpstreamError;
 use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Speaks, Verdict};
-use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Seldom, now};
 use crate::config::HealthConfig;
 use crate::failure::{Failure, Reason, with_causes};
-use crate::headers;
+use crate::group::Replica;
 use crate::pipe::Spoken;
 use crate::route::{Asked, Route, modern, verdict_of};
 use crate::sync::lock;
 
 mod asking;
+mod checks;
 mod contradiction;
 mod news;
 
+pub(crate) use checks::watch;
 pub(crate) use contradiction::{denies_revision, is_of_sessions, is_refusal};
 use news::News;
 
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Idle connections are looked at this often, beside the checks.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The id of checks, as JSON text: a probe that is open at the same time has another one.
-const CHECK_ID: &str = "\"thinpipe-check\"";
-
-/// Bytes of an error that a check reads.
-const MAX_REFUSAL: usize = 64 << 10;
 
 /// The server is asked anew after this, since servers are upgraded, and one that refuses a revision
 /// does not contradict itself when it learns it. A modern verdict that is contradicted falls at once.
@@ -81,14 +72,20 @@ impl Health {
         lock(&self.cause).clone()
     }
 
-    fn record(&self, checked: Result<(), String>, route: &Route) {
+    /// What a check of this replica has found.
+    fn record(&self, checked: Result<(), String>, route: &Route, replica: usize) {
         let upstream = route.name();
+        let of = route
+            .group()
+            .and_then(|group| group.replicas().get(replica));
+        let name = of.map(Replica::label).unwrap_or_default();
         let Err(cause) = checked else {
             self.failures.store(0, Ordering::Relaxed);
             if self.down.swap(false, Ordering::Relaxed) {
                 // It may be another one by now: a new version, or an old one again.
                 route.era().forget();
-                tracing::info!(upstream, "the upstream answers again");
+                tell(route, replica, true);
+                tracing::info!(upstream, replica = name, "the upstream answers again");
             }
             return;
         };
@@ -98,9 +95,11 @@ impl Health {
         drop(last);
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= self.config.failures && !self.down.swap(true, Ordering::Relaxed) {
-            let url = route.url();
+            tell(route, replica, false);
+            let url = of.map(|it| presentable(&it.upstream.config().url));
             tracing::warn!(
                 upstream,
+                replica = name,
                 url,
                 failures,
                 "the upstream does not answer; it gets no requests: {cause}"
@@ -118,99 +117,10 @@ impl Health {
     }
 }
 
-/// Checks an upstream until `stop` is cancelled or the route is dropped.
-pub(crate) async fn watch(route: Weak<Route>, stop: CancellationToken) {
-    let Some(health) = route.upgrade().map(|route| Arc::clone(route.health())) else {
-        return;
-    };
-    tokio::select! {
-        // Cancel-safe: a check or a look at idle connections that was cut short is not missed.
-        () = stop.cancelled() => {}
-        _ = async { tokio::join!(keep_checking(&route, &health), keep_pruning(&route)) } => {}
-    }
-}
-
-/// The first check is made at once, so that readiness is true from the start.
-async fn keep_checking(route: &Weak<Route>, health: &Health) {
-    if health.config.interval.is_zero() {
-        return;
-    }
-    // The route is held for the check only: whoever drops it does not wait for the interval.
-    while let Some(strong) = route.upgrade() {
-        if let Some(checked) = check(&strong).await {
-            health.record(checked, &strong);
-        }
-        strong.prune();
-        drop(strong);
-        let interval = health.interval();
-        // Suspicions come with every request that fails; they must not set the pace.
-        let gap = interval.min(RECOVERY_INTERVAL);
-        tokio::time::sleep(gap).await;
-        tokio::select! {
-            // Both are cancel-safe: nothing is lost but a wake-up.
-            () = tokio::time::sleep(interval - gap) => {}
-            () = health.suspicion.notified() => {}
-        }
-    }
-}
-
-/// Idle connections age whether or not anybody checks.
-async fn keep_pruning(route: &Weak<Route>) {
-    loop {
-        tokio::time::sleep(PRUNE_INTERVAL).await;
-        let Some(strong) = route.upgrade() else {
-            return;
-        };
-        strong.prune();
-    }
-}
-
-/// A real request without side effects: whether it was answered or why not, `None` if that cannot be
-/// told. Its failures ask for no other check.
-async fn check(route: &Route) -> Option<Result<(), String>> {
-    let mut headers = HeaderMap::new();
-    headers::for_post(&mut headers);
-    let version = http::HeaderValue::from_static(Revision::NEWEST.as_str());
-    let body = thinpipe_proto::probe::discover_request(CHECK_ID, Revision::NEWEST);
-    let message = Message::parse(body.clone()).ok()?;
-    headers::for_stateless(&mut headers, &version, &message, &message);
-    let request = UpstreamRequest {
-        method: Method::POST,
-        headers,
-        body,
-        repeatable: true,
-    };
-    let context = route.context_outside(Revision::NEWEST, message.method());
-    let asking = route.ask(&context, request).ok()?;
-    let asking = async {
-        match asking.await {
-            Ok(response) => is_alive(response, route.buffered()).await,
-            // What came back is for the requests to complain about, each in its own words.
-            Err(UpstreamError::Malformed { .. } | UpstreamError::Redirect { .. }) => Some(Ok(())),
-            // It got as far as the head of an event stream.
-            Err(UpstreamError::TooManyStreams { .. }) => Some(Ok(())),
-            // The gateway's own budget: nothing was asked.
-            Err(UpstreamError::Exhausted { .. }) => None,
-            Err(error) => Some(Err(with_causes(&error))),
-        }
-    };
-    let timeout = route.health().config.timeout;
-    let asked = tokio::time::timeout(timeout, asking).await;
-    asked.unwrap_or_else(|_| Some(Err(format!("no answer within {timeout:?}"))))
-}
-
-/// Most servers refuse the request of a check (those of HTTP+SSE take no POST there at all, and a GET
-/// would open a session), and some fail over it: what is not from a proxy in
-/// front of a dead server is an answer. `None`: there was no room to read it.
-async fn is_alive(response: UpstreamResponse, budget: &ByteBudget) -> Option<Result<(), String>> {
-    let status = response.status;
-    if !matches!(status.as_u16(), 502..=504) {
-        return Some(Ok(()));
-    }
-    match response.collect(MAX_REFUSAL, budget).await {
-        Err(BodyError::NoRoom(_)) => None,
-        Ok(body) if Message::parse(body.clone()).is_ok() => Some(Ok(())),
-        _ => Some(Err(format!("a proxy before it answers {status}"))),
+/// The group leaves it out, or takes it in again.
+fn tell(route: &Route, replica: usize, answers: bool) {
+    if let Some(group) = route.group() {
+        group.checked(replica, answers);
     }
 }
 
@@ -369,12 +279,15 @@ impl Route {
         self.era().is_pinned()
     }
 
-    /// Where the upstream is, for people: without what may be a credential, user and query. `None` for
-    /// a server that is a child process.
+    /// Where the upstream is, for people: without what may be a credential, user and query; the URLs of several
+    /// replicas with commas between them. `None` for a server that is a child process.
     #[must_use]
     pub fn url(&self) -> Option<String> {
-        let client = self.upstream()?.config();
-        Some(presentable(&client.url))
+        let replicas = self.group()?.replicas().iter();
+        let urls: Vec<_> = replicas
+            .map(|it| presentable(&it.upstream.config().url))
+            .collect();
+        Some(urls.join(", "))
     }
 
     pub(crate) async fn find_out(&self) -> Found {
@@ -401,11 +314,14 @@ impl Route {
             return asked.map(|asked| self.era().heard(asked));
         }
         let headers = self.own_headers(Revision::NEWEST)?;
-        match probe::probe_with(self.http()?, headers, self.buffered()).await {
+        let picked = self.http()?.pick(Tried::default());
+        let picked = picked.map_err(|none| self.unsent(&none))?;
+        let upstream = &picked.replica().upstream;
+        match probe::probe_with(upstream, headers, self.buffered()).await {
             Ok(verdict) => Ok(self.era().learn(verdict)),
             Err(error) => {
                 if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
-                    self.health().suspect();
+                    picked.replica().health.suspect();
                 }
                 let mut text = with_causes(&error);
                 if matches!(error, ProbeError::Failed(ProbeFailure::NotMcp { .. })) {

@@ -11,6 +11,7 @@ mod config;
 mod downgrade;
 mod failure;
 mod gateway;
+mod group;
 mod headers;
 mod health;
 mod held;
@@ -29,11 +30,12 @@ mod sync;
 
 pub use config::{
     Anonymous, BridgeConfig, CacheConfig, ChildUpstream, Clients, EventLogLimits, Forwarded,
-    GatewayConfig, HealthConfig, HttpUpstream, InvalidStateKey, Mrtr, ParkedConfig, PoolConfig,
-    ProgramEra, RateLimits, Reached, RequestSession, Resume, SessionLost, Sharing, SsePaths,
-    StateKey, UpstreamSpec,
+    GatewayConfig, GroupConfig, HealthConfig, HttpUpstream, InvalidStateKey, Mrtr, ParkedConfig,
+    PoolConfig, ProgramEra, RateLimits, Reached, ReplicaConfig, RequestSession, Resume,
+    SessionLost, Sharing, SsePaths, StateKey, UpstreamSpec,
 };
 pub use gateway::{Gateway, GatewayError};
+pub use group::ReplicaStats;
 pub use health::describe;
 pub use log::{ExchangeLog, ExchangeRecord};
 pub use route::Route;

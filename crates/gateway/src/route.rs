@@ -20,8 +20,9 @@ use crate::clock::{Seldom, now};
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
 use crate::downgrade::Downgrade;
 use crate::failure::Failure;
+use crate::group::To;
 use crate::headers;
-use crate::health::{Era, Health};
+use crate::health::Era;
 use crate::interceptor::{Carrier, Chain, Direction, MessageContext, subject};
 use crate::log::{Begun, ExchangeLog};
 use crate::modern::stdio::Program;
@@ -54,6 +55,7 @@ mod probing;
 mod reestablish;
 mod refuse;
 mod reopening;
+mod replica;
 mod resume;
 mod send;
 mod sent_on;
@@ -61,6 +63,7 @@ mod server;
 mod session;
 mod sessionless;
 mod shown;
+mod sse;
 mod stateless;
 mod stats;
 mod upgrade;
@@ -82,7 +85,6 @@ pub struct Route {
     /// The same, for calls of 2026-07-28, if it is a program.
     program: Option<Arc<Program>>,
     chain: Chain,
-    health: Arc<Health>,
     era: Arc<Era>,
     /// Of a server that speaks against its pin.
     told: Seldom,
@@ -118,7 +120,6 @@ impl Route {
         let (server, pin) = Server::of(&spec, &tasks, &stop, &buffered);
         let era = Arc::new(Era::new(pin));
         let program = server.program(&spec, &tasks, &stop, &buffered, &era);
-        let health = Arc::new(Health::new(spec.health));
         let downgrade = downgrade::of(&spec, Arc::clone(&seals), &tasks, &stop, &buffered)?;
         let joined = joining::joined(&spec);
         let (name, cache) = (Arc::clone(spec.name()), &spec.bridge.cache);
@@ -128,7 +129,6 @@ impl Route {
             server,
             program,
             chain,
-            health,
             era,
             told: Seldom::default(),
             counters: Counters::default(),
@@ -168,10 +168,6 @@ impl Route {
     #[must_use]
     pub fn spec(&self) -> &UpstreamSpec {
         &self.spec
-    }
-
-    pub(crate) fn health(&self) -> &Arc<Health> {
-        &self.health
     }
 
     pub(crate) fn era(&self) -> &Era {
@@ -222,9 +218,11 @@ impl Route {
                 self.finished(Err(gone), id.as_ref(), &begun)
             });
         }
-        if !self.health.is_healthy() && !goes_on(&exchange.inbound) {
+        if let Some(group) = self.group().filter(|it| !it.is_healthy())
+            && !goes_on(&exchange.inbound)
+        {
             self.counters.failed();
-            let answer = Failure::unhealthy(id.as_ref(), self.name(), &self.health.cause());
+            let answer = Failure::unhealthy(id.as_ref(), self.name(), &group.cause());
             self.begins(&begun, &answer);
             return Box::pin(std::future::ready(answer));
         }
@@ -353,10 +351,32 @@ impl Route {
             // For a session that may be opened anew, and for what is in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
             let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
+            let to = match session
+                .as_ref()
+                .map(|session| (session, self.place_of(session)))
+            {
+                None => To::Any,
+                Some((_, Ok(to))) => to,
+                Some((session, Err(gone))) => {
+                    let of = Arc::clone(session);
+                    let elsewhere = self.without_replica(again, context, of, message, &gone);
+                    return Box::pin(elsewhere).await;
+                }
+            };
             let request = self.request_in_session(call, session.as_ref(), &message);
             // Two boxes below a kilobyte are cheaper than one above.
-            let asking = Box::pin(self.ask(&context, request)?);
-            let response = asking.await.map_err(|e| self.unsent(&e))?;
+            let asking = Box::pin(self.ask(&context, to, request)?);
+            let response = match asking.await {
+                Ok(answered) => answered.response,
+                Err(error) => {
+                    let moves = again.filter(|_| self.may_move(&error, to)).zip(session);
+                    let Some((call, session)) = moves else {
+                        return Err(self.unsent(&error));
+                    };
+                    let moved = self.moved(*call, context, session, message, &error);
+                    return Box::pin(moved).await;
+                }
+            };
             if let (None, Some(again)) = (&session, again.as_ref())
                 && Box::pin(self.refuses_sessions(response.status)).await
             {

@@ -144,6 +144,12 @@ impl Upstream {
         }
     }
 
+    /// How many exchanges run, event streams among them. Cheap enough for every request.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.inner.budget.in_use()
+    }
+
     /// Closes idle connections that have served their time or that the server has closed. Call it now
     /// and then: between requests nothing else does.
     pub fn prune(&self) {

@@ -11,8 +11,11 @@ use thinpipe_transport::server::{Answer, Content};
 use thinpipe_transport::upstream::UpstreamConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+use super::checks::{check, health_of};
 use super::*;
+
 use crate::config::{Reached, UpstreamSpec};
 
 /// Nobody listens there.
@@ -23,6 +26,10 @@ fn route(url: &str, change: impl FnOnce(&mut UpstreamSpec)) -> Arc<Route> {
     let mut spec = UpstreamSpec::new("/mcp", client);
     change(&mut spec);
     Route::alone(spec)
+}
+
+fn health(route: &Route) -> Arc<Health> {
+    health_of(route, 0).unwrap()
 }
 
 /// A server that gives every request this answer (none: it is silent) and counts the requests.
@@ -51,12 +58,12 @@ async fn server(answer: &'static str) -> (String, Arc<AtomicUsize>) {
 #[tokio::test(start_paused = true)]
 async fn b5_checks_of_a_dead_server_keep_their_distance() {
     let route = route(NOWHERE, |spec| spec.health.failures = 1000);
-    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), 0, CancellationToken::new()));
     for _ in 0..600 {
-        route.health().suspect();
+        health(&route).suspect();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let failures = route.health().failures.load(Ordering::Relaxed);
+    let failures = health(&route).failures.load(Ordering::Relaxed);
     assert!(
         (2..=61).contains(&failures),
         "{failures} checks in a minute"
@@ -70,7 +77,7 @@ async fn b5_the_first_check_is_made_at_once() {
     let route = route(NOWHERE, |spec| {
         spec.health.interval = Duration::from_secs(24 * 3600);
     });
-    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), 0, CancellationToken::new()));
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!route.is_healthy());
     watching.abort();
@@ -81,7 +88,7 @@ async fn b5_the_first_check_is_made_at_once() {
 async fn a31_a_watched_route_is_dropped_at_once() {
     let route = route(NOWHERE, |_| {});
     let weak = Arc::downgrade(&route);
-    let watching = tokio::spawn(watch(weak.clone(), CancellationToken::new()));
+    let watching = tokio::spawn(watch(weak.clone(), 0, CancellationToken::new()));
     // On the half second, between checks that are made on the second.
     tokio::time::sleep(Duration::from_millis(20_500)).await;
     drop(route);
@@ -94,10 +101,10 @@ async fn a31_a_watched_route_is_dropped_at_once() {
 async fn b5_idle_connections_are_closed_without_checks() {
     let (url, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let route = route(&url, |spec| spec.health.interval = Duration::ZERO);
-    assert_eq!(check(&route).await, Some(Ok(())));
+    assert_eq!(check(&route, 0).await, Some(Ok(())));
     assert_eq!(route.upstream().unwrap().stats().idle, 1);
     tokio::time::pause();
-    let watching = tokio::spawn(watch(Arc::downgrade(&route), CancellationToken::new()));
+    let watching = tokio::spawn(watch(Arc::downgrade(&route), 0, CancellationToken::new()));
     tokio::time::sleep(Duration::from_secs(200)).await;
     assert_eq!(route.upstream().unwrap().stats().idle, 0);
     watching.abort();
@@ -125,10 +132,13 @@ async fn b5_only_what_no_server_says_is_a_failure() {
         let route = route(&url, |spec| {
             spec.health.timeout = Duration::from_millis(500);
         });
-        let checked = check(&route).await.map(|checked| checked.is_ok());
+        let checked = check(&route, 0).await.map(|checked| checked.is_ok());
         assert_eq!(checked, Some(alive), "{answer:?}");
     }
-    let cause = check(&route(NOWHERE, |_| {})).await.unwrap().unwrap_err();
+    let cause = check(&route(NOWHERE, |_| {}), 0)
+        .await
+        .unwrap()
+        .unwrap_err();
     assert!(cause.starts_with("connecting to up failed: "), "{cause}");
 }
 
@@ -289,7 +299,7 @@ async fn k1_a_server_that_comes_back_is_asked_anew() {
             (Err("gone".to_owned()), true),
             (Ok(()), false),
         ] {
-            route.health().record(checked, &route);
+            health(&route).record(checked, &route, 0);
             assert_eq!(route.era().known().is_some(), is_known);
         }
     }
@@ -323,10 +333,10 @@ async fn b5_who_asks_a_dead_upstream_hears_why() {
         spec.health.failures = 1;
     });
     assert_eq!(route.url().unwrap(), "http://127.0.0.1:1/mcp");
-    let checked = check(&route).await.unwrap();
-    route.health().record(checked, &route);
+    let checked = check(&route, 0).await.unwrap();
+    health(&route).record(checked, &route, 0);
     assert!(!route.is_healthy());
-    let cause = route.health().cause();
+    let cause = health(&route).cause();
     let answer = Failure::unhealthy(None, route.name(), &cause);
     let Body::Full(body) = &answer.body else {
         panic!("an error is at hand");

@@ -93,7 +93,7 @@ impl NotStarted {
                 Failure::new(Reason::Overloaded, text)
             }
             Self::Pausing(pause) => {
-                Failure::restarting(format!("the last starts of {name} failed"), pause)
+                Failure::paused(format!("the last starts of {name} failed"), pause)
             }
         }
     }

@@ -264,6 +264,11 @@ impl Attachment {
         self.upstream.sender()?.session()
     }
 
+    /// The name of the connections to its server, while there are any.
+    pub(crate) fn connected_as(&self) -> Option<Arc<str>> {
+        Some(self.upstream.sender()?.upstream())
+    }
+
     /// How the session reaches its server.
     pub(crate) fn over(&self) -> Over {
         if self.upstream.is_of_calls() {

@@ -21,6 +21,7 @@ use super::{Incoming, Route, random};
 use crate::attachment::{Attached, attached};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
+use crate::group::Replica;
 use crate::held::{Facts, Over};
 use crate::pipe::Attachment;
 use crate::session::SessionState;
@@ -45,8 +46,12 @@ impl Route {
         let attachment = match facts.over {
             Over::Calls => self.call_again(session, &facts)?,
             _ if self.joined.is_some() => self.join_again(session, &facts).await?,
-            Over::Streams => self.resume_streamable(session, &known, &facts)?,
-            Over::Pipe => self.open_again(session, &facts).await?,
+            Over::Streams => match self.replica_of(&known)? {
+                Ok(replica) => self.resume_streamable((session, replica), &known, &facts)?,
+                // What it was at the server is gone with its replica.
+                Err(_) => self.open_again((session, Channel::Streams), &facts).await?,
+            },
+            Over::Pipe => self.open_again((session, Channel::Pipe), &facts).await?,
         };
         let attachment = state.attach(attachment).ok_or_else(unknown)?;
         self.settle(attachment, session).await?;
@@ -55,8 +60,9 @@ impl Route {
         }
         self.set_up_again(attachment, &facts).await?;
         self.tell_gap(attachment, &facts).await;
-        if let Some(id) = attachment.upstream_id()
-            && known.upstream_session.as_ref() != Some(&id)
+        let now = self.attached_to(attachment, state);
+        if now.upstream_session.is_some()
+            && (&now.upstream_session, &now.replica) != (&known.upstream_session, &known.replica)
         {
             self.store_facts(session);
         }
@@ -82,17 +88,17 @@ impl Route {
         self.call_session(handshake, session.principal().clone(), headers, level)
     }
 
-    /// One of Streamable HTTP: the server knows the session.
+    /// One of Streamable HTTP: this replica of the server knows the session.
     fn resume_streamable(
         self: &Arc<Self>,
-        session: &Session,
+        (session, replica): (&Session, &Replica),
         known: &Attached,
         facts: &Facts,
     ) -> Result<Attachment, Failure> {
         let context = self.context_in(session, Some("initialize"));
         let headers = self.headers_over_sse(HeaderMap::new(), &context)?;
         let pipe = streamable::open_at(
-            self.http()?,
+            &replica.upstream,
             (known.upstream_session.as_ref(), session.revision()),
             headers,
             self.max_message(),
@@ -102,19 +108,20 @@ impl Route {
         self.attach_again(pipe, Channel::Streams, session, facts)
     }
 
-    /// What ended with its process is opened again, if that is wanted.
+    /// What ended with its process, or with its replica, is opened again, if that is wanted.
     async fn open_again(
         self: &Arc<Self>,
-        session: &Session,
+        (session, channel): (&Session, Channel),
         facts: &Facts,
     ) -> Result<Attachment, Failure> {
         if self.spec().session_lost != SessionLost::Reestablish {
-            let text = "the server's session has ended with the process that held it";
+            let text =
+                "the server's session has ended with the process or the replica that held it";
             return Err(Failure::new(Reason::SessionLost, text));
         }
         let pipe = self.reopen_pipe(session).await?;
         self.stats().reestablished();
-        self.attach_again(pipe, Channel::Pipe, session, facts)
+        self.attach_again(pipe, channel, session, facts)
     }
 
     fn attach_again(
@@ -215,10 +222,10 @@ impl Route {
 
     /// What is attached to the record of a session that is held here.
     fn attached_to(&self, attachment: &Attachment, state: &SessionState) -> Attached {
+        let connections = attachment.connected_as();
         Attached {
-            upstream_session: attachment.upstream_id(),
             held: Facts::of(state, attachment.over()).encode(),
-            ..Attached::default()
+            ..self.attached_by_name(connections.as_deref(), attachment.upstream_id())
         }
     }
 
@@ -239,11 +246,7 @@ impl Route {
                 let Some(attachment) = piped(&session).filter(|_| !session.is_ended()) else {
                     continue;
                 };
-                let known = attached(&session).map(|known| known.replica.clone());
-                let stored = Attached {
-                    replica: known.ok().flatten(),
-                    ..route.attached_to(attachment, state)
-                };
+                let stored = route.attached_to(attachment, state);
                 if let Err(error) = sessions.set_attachment(&session, stored.encode()).await {
                     let upstream = route.name();
                     tracing::warn!(session = ?session.id(), upstream, %error, "a session may be lost with this process");

@@ -17,6 +17,7 @@ use super::multiplex::DISCOVER;
 use super::pinned::{Seems, is_denial};
 use super::{Route, body_failure};
 use crate::failure::{Failure, Reason};
+use crate::group::To;
 use crate::headers;
 use crate::health::{is_of_sessions, is_refusal};
 use crate::modern::{CallError, CallStream, Messages, ModernCall, ModernServer, Single};
@@ -58,11 +59,14 @@ impl OverHttp {
             body: message.source().clone(),
             repeatable,
         };
-        let upstream = self.route.http().map_err(CallError::undelivered)?;
-        let response = upstream.send(request).await.map_err(|error| CallError {
-            failure: self.route.unsent(&error),
-            undelivered: error.is_unsent(),
-        })?;
+        let group = self.route.http().map_err(CallError::undelivered)?;
+        let sent = group.send(To::Any, request).await;
+        let response = sent
+            .map(|answered| answered.response)
+            .map_err(|error| CallError {
+                failure: self.route.unsent(&error),
+                undelivered: error.is_unsent(),
+            })?;
         let denies = message.method() == Some(DISCOVER) && is_denial(response.status);
         let answered = self.answered(response, id).await;
         answered.map_err(|error| match denies {

@@ -135,13 +135,13 @@ impl Owner for Route {
 
     fn open(self: Arc<Self>, headers: Option<HeaderMap>) -> BoxFuture<Result<Pipe, Failure>> {
         Box::pin(async move {
-            let upstream = match &self.server {
+            let group = match &self.server {
                 Server::Stdio(children) => {
                     // One that ends for this one's sake may take as long as it took to find it.
                     let started = children.start_within(self.spec.bridge.pool.wait).await;
                     return started.map_err(|not| not.into_failure(self.name()));
                 }
-                Server::Http(upstream) => upstream,
+                Server::Http(group) => group,
             };
             let headers = match headers {
                 Some(headers) => headers,
@@ -153,9 +153,9 @@ impl Owner for Route {
             };
             let known = self.era().known();
             if known.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. })) {
-                return self.open_sse(upstream, headers).await;
+                return self.open_sse(group, headers).await;
             }
-            Ok(self.open_streamable(upstream, headers))
+            self.open_streamable(group, headers)
         })
     }
 
@@ -190,7 +190,7 @@ impl Owner for Route {
     }
 
     fn suspect(&self) {
-        self.health.suspect();
+        Self::suspect(self);
     }
 
     fn tools_changed(&self) {

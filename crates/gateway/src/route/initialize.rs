@@ -14,9 +14,9 @@ use super::opening::{capabilities, declared, negotiated};
 use super::pinned::{Question, Seems};
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, answer};
-use crate::attachment::Attached;
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
+use crate::group::To;
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext};
 use crate::relay::Line;
@@ -47,10 +47,12 @@ impl Route {
         let mut headers = headers::without_session(call.headers);
         headers::for_post(&mut headers);
         let request = posted(headers, message.source().clone());
-        let response = self.send(&context, request).await?;
+        let answered = self.send_for_session(&context, To::Any, request).await?;
+        let (response, replica) = (answered.response, answered.replica);
         let mut unused = Unused {
             route: Arc::clone(self),
             context: context.clone(),
+            to: To::Only(replica),
             id: response.session_id().unwrap_or_default(),
         };
         if !response.status.is_success() {
@@ -89,7 +91,7 @@ impl Route {
         let declared = declared(&opening.message);
         let opening = opening.heard(|message| self.heard(message, Question::Initialize));
         let judged = self
-            .judge_opening(opening, context, session_id.clone())
+            .judge_opening(opening, context, (To::Only(replica), session_id.clone()))
             .await;
         // What the client must not see the answer of, it must not use either.
         let session = match revision.filter(|_| judged.is_shown()) {
@@ -98,7 +100,7 @@ impl Route {
                 let negotiated = Negotiated {
                     revision,
                     initialize_params: message.params().unwrap_or_default(),
-                    attachment: Attached::to(session_id).encode(),
+                    attachment: self.attached_at(replica, session_id).encode(),
                     held: false,
                 };
                 let session = self.open_session(slot, negotiated, &declared).await?;
@@ -188,6 +190,7 @@ impl Route {
     pub(super) fn discard_upstream_session(
         self: &Arc<Self>,
         context: MessageContext,
+        to: To,
         id: Option<UpstreamSessionId>,
     ) {
         let Some(id) = id else { return };
@@ -196,7 +199,7 @@ impl Route {
             let mut headers = HeaderMap::new();
             headers::for_session(&mut headers, context.revision, Some(&id));
             let request = bodiless(Method::DELETE, headers);
-            let sent = route.send(&context, request).await;
+            let sent = route.send(&context, to, request).await;
             if let Err(failure) = sent {
                 tracing::debug!(error = %failure.text, "an unused session stays at the upstream");
             }
@@ -209,6 +212,8 @@ struct Unused {
     route: Arc<Route>,
     /// That of the `initialize` which opened it.
     context: MessageContext,
+    /// Who has opened it.
+    to: To,
     /// `None` once it is in use.
     id: Option<UpstreamSessionId>,
 }
@@ -218,7 +223,7 @@ impl Drop for Unused {
         if self.id.is_some() && tokio::runtime::Handle::try_current().is_ok() {
             let id = self.id.take();
             let context = self.context.clone();
-            self.route.discard_upstream_session(context, id);
+            self.route.discard_upstream_session(context, self.to, id);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use thinpipe_proto::balance::Tried;
 use thinpipe_proto::bridge::capabilities::fingerprint;
 use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::bridge::{AttachError, Config, End, Limits, Refused, Sharing};
@@ -13,7 +14,7 @@ use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::upstream::pipe::Pipe;
-use thinpipe_transport::upstream::{Upstream, streamable};
+use thinpipe_transport::upstream::streamable;
 
 use super::pinned::Seems;
 use super::server::{Server, spoken};
@@ -21,6 +22,7 @@ use super::{Incoming, Route};
 use crate::config::{Reached, Resume, SessionLost, UpstreamSpec};
 use crate::downgrade;
 use crate::failure::{Failure, Reason};
+use crate::group::Group;
 use crate::interceptor::MessageContext;
 use crate::pipe::{
     Attachment, Children, Joined, JoinedBounds, JoinedKey, Manner, NotSent, Owner, Spoken,
@@ -103,11 +105,11 @@ impl Route {
                 let pipe = children.start();
                 pipe.map_err(|not| not.into_failure(self.name()))?
             }
-            Server::Http(upstream) => {
+            Server::Http(group) => {
                 let headers = self.headers_over_sse(call.headers, context)?;
                 match channel {
-                    Channel::Pipe => self.open_sse(upstream, headers).await?,
-                    Channel::Streams => self.open_streamable(upstream, headers),
+                    Channel::Pipe => self.open_sse(group, headers).await?,
+                    Channel::Streams => self.open_streamable(group, headers)?,
                 }
             }
         };
@@ -118,11 +120,28 @@ impl Route {
         }
     }
 
-    /// A session of Streamable HTTP, in which nothing was said yet. Its headers go with what the gateway itself
-    /// says in it, too.
-    pub(super) fn open_streamable(&self, upstream: &Upstream, headers: HeaderMap) -> Pipe {
+    /// A session of Streamable HTTP, in which nothing was said yet, at one of the replicas. Its headers go with what
+    /// the gateway itself says in it, too.
+    ///
+    /// # Errors
+    /// No replica may be asked now.
+    pub(super) fn open_streamable(
+        &self,
+        group: &Group,
+        headers: HeaderMap,
+    ) -> Result<Pipe, Failure> {
         let (limit, budget) = (self.max_message(), self.buffered());
-        streamable::open(upstream, headers, limit, budget, &self.tasks)
+        let picked = group.pick(Tried::default());
+        let picked = picked.map_err(|none| self.unsent(&none))?;
+        // It stays there: what the session meets is told by `suspect`.
+        let upstream = &picked.replica().upstream;
+        Ok(streamable::open(
+            upstream,
+            headers,
+            limit,
+            budget,
+            &self.tasks,
+        ))
     }
 
     /// Joins a session that others use; the first client opens it, and those that come meanwhile wait on it.

@@ -7,8 +7,9 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
+use super::replica::Gone;
+use super::resume::Heard;
 use super::{Incoming, Relayed, Route};
-use crate::attachment::upstream_session;
 use crate::clock::now;
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
@@ -41,41 +42,70 @@ impl Route {
             }
         };
         let opening = self.open_for(&call, &session, last.as_ref(), replaced);
-        let response = match place.as_ref().map(LiveStream::stop_token) {
+        let heard = match place.as_ref().map(LiveStream::stop_token) {
             None => opening.await?,
             Some(stop) => tokio::select! {
                 biased;
                 // A newer one has the place.
                 () = stop.cancelled() => return Err(Failure::contended()),
-                response = opening => response?,
+                heard = opening => heard?,
             },
         };
-        if response.status == StatusCode::NOT_FOUND {
-            if upstream_session(&session).is_none() {
-                return Err(self.nothing_there());
+        match heard {
+            Heard::Response(response) if response.status == StatusCode::NOT_FOUND => {
+                Err(self.nothing_there())
             }
-            self.counters.session_lost();
-            let reopens = self.spec.session_lost == SessionLost::Reestablish;
-            if !reopens || session.in_flight() > 0 || !self.reestablish(&session, None).await {
-                self.end_session(&session, SessionEnd::UpstreamGone).await;
-                return Err(Failure::session_gone());
+            Heard::Response(response) => self.relay_listen(response, session, last, place).await,
+            Heard::Lost(gone) => {
+                self.reopen_for_listen(&session, gone.as_ref()).await?;
+                if last.is_some() {
+                    // Another stream in its place would skip over what is lost without a word.
+                    return Err(Failure::unknown_event());
+                }
+                // The session's standalone streams were stopped, this one's place among them.
+                drop(place);
+                self.listen_anew(call, &session, state).await
             }
-            if last.is_some() {
-                // Another stream in its place would skip over what is lost without a word.
-                return Err(Failure::unknown_event());
-            }
-            // The session's standalone streams were stopped, this one's place among them.
-            drop(place);
-            let stop = session.closed().child_token();
-            let owner = Some(Arc::clone(&session));
-            let taken = state.replace_standalone(owner, stop, now()).await;
-            let (place, _) = taken.map_err(|Contended| Failure::contended())?;
-            let response = self.open_for(&call, &session, None, true).await?;
-            return self
-                .relay_listen(response, session, None, Some(place))
-                .await;
         }
-        self.relay_listen(response, session, last, place).await
+    }
+
+    /// The upstream's session is gone: it is opened anew, or the client's ends, too.
+    async fn reopen_for_listen(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        gone: Option<&Gone>,
+    ) -> Result<(), Failure> {
+        let runs = session.in_flight() > 0;
+        if let Some(gone) = gone.filter(|gone| runs && gone.may_return()) {
+            return Err(self.replica_gone(gone));
+        }
+        self.counters.session_lost();
+        let reopens = self.spec.session_lost == SessionLost::Reestablish && !runs;
+        if reopens && self.reestablish(session, None).await {
+            return Ok(());
+        }
+        self.end_session(session, SessionEnd::UpstreamGone).await;
+        Err(Failure::session_gone())
+    }
+
+    /// The standalone stream of a session that was opened anew.
+    async fn listen_anew(
+        self: &Arc<Self>,
+        call: Incoming,
+        session: &Arc<Session>,
+        state: &SessionState,
+    ) -> Result<Answer, Failure> {
+        let stop = session.closed().child_token();
+        let owner = Some(Arc::clone(session));
+        let taken = state.replace_standalone(owner, stop, now()).await;
+        let (place, _) = taken.map_err(|Contended| Failure::contended())?;
+        let heard = self.open_for(&call, session, None, true).await?;
+        let Heard::Response(response) = heard else {
+            self.end_session(session, SessionEnd::UpstreamGone).await;
+            return Err(Failure::session_gone());
+        };
+        let of = Arc::clone(session);
+        self.relay_listen(response, of, None, Some(place)).await
     }
 
     /// Opens a stream. Of several nodes, the one that had the standalone stream lets go of it when this one has it,
@@ -86,20 +116,23 @@ impl Route {
         session: &Session,
         last: Option<&EventId>,
         replaces: bool,
-    ) -> Result<UpstreamResponse, Failure> {
-        let response = self.open_listen(call, session, last, replaces).await?;
+    ) -> Result<Heard, Failure> {
+        let heard = self.open_listen(call, session, last, replaces).await?;
         let shared = self.sessions().filter(|sessions| sessions.has_nodes());
-        let Some(sessions) = shared.filter(|_| last.is_none()) else {
-            return Ok(response);
+        let (Heard::Response(response), Some(sessions)) =
+            (&heard, shared.filter(|_| last.is_none()))
+        else {
+            return Ok(heard);
         };
         let is_taken = response.status == StatusCode::CONFLICT && !replaces;
         if is_taken || response.status == StatusCode::OK {
             sessions.note_listening(session);
         }
         if is_taken {
+            drop(heard);
             return self.open_listen(call, session, last, true).await;
         }
-        Ok(response)
+        Ok(heard)
     }
 
     /// The standalone stream was opened on another node.

@@ -19,6 +19,7 @@ use thinpipe_transport::upstream::UpstreamResponse;
 use super::Route;
 use super::answer::{body_failure, place_of};
 use crate::failure::{Failure, Reason};
+use crate::group::To;
 use crate::interceptor::{MessageContext, Outcome};
 use crate::relay::Purpose;
 use crate::relay::inspect::{InspectEvents, rejection_message};
@@ -128,7 +129,7 @@ impl Route {
         self: &Arc<Self>,
         opening: Opening,
         context: MessageContext,
-        upstream_session: Option<UpstreamSessionId>,
+        (to, upstream_session): (To, Option<UpstreamSessionId>),
     ) -> Judged {
         let Opening { message, events } = opening;
         let Some(mut events) = events else {
@@ -147,7 +148,7 @@ impl Route {
         let source = Source::new(Box::new(events), live.stop_token());
         let line = self.line(None, purpose);
         let events = InspectEvents::new(source, line, live, room, context, Vec::new());
-        let mut events = Box::new(events.with_origin(Origin::opening(upstream_session)));
+        let mut events = Box::new(events.with_origin(Origin::opening(to, upstream_session)));
         events.until_answered().await;
         Judged::Read(events)
     }

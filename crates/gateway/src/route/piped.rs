@@ -363,7 +363,7 @@ impl pipe::Owner for Route {
     }
 
     fn suspect(&self) {
-        self.health.suspect();
+        Self::suspect(self);
     }
 
     fn doubt(&self) {

@@ -14,8 +14,9 @@ use super::Route;
 use super::answer::body_failure;
 use super::opening::{capabilities, declared, negotiated};
 use super::send::posted;
-use crate::attachment::{Attached, upstream_session};
+use crate::attachment::Attached;
 use crate::failure::{Failure, Reason};
+use crate::group::To;
 use crate::headers;
 use crate::session::SessionState;
 
@@ -37,7 +38,7 @@ impl Route {
         let Some(state) = session.state(SessionState::default) else {
             return false;
         };
-        let (lost, before) = (upstream_session(session), session.attachment());
+        let lost = session.attachment();
         let deadline = Instant::now() + self.request_timeout();
         // Whoever has it now is done before this deadline.
         let _one_at_a_time = state.reestablishing.lock().await;
@@ -45,10 +46,10 @@ impl Route {
             return false;
         }
         // Another node may have opened it anew.
-        if self.is_replaced(session, lost.as_ref()).await {
+        if self.is_replaced(session, &lost).await {
             return true;
         }
-        match self.reopen(session, state, (&before, deadline)).await {
+        match self.reopen(session, state, (&lost, deadline)).await {
             Ok(()) => {
                 if own.is_none() {
                     state.stop_standalone();
@@ -58,7 +59,7 @@ impl Route {
                 true
             }
             // At the same time as this one: what came first holds.
-            Err(_) if self.is_replaced(session, lost.as_ref()).await => true,
+            Err(_) if self.is_replaced(session, &lost).await => true,
             Err(failure) => {
                 let error = failure.text;
                 tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
@@ -67,9 +68,10 @@ impl Route {
         }
     }
 
-    /// Whether the session has another upstream session by now than the one that was lost.
-    async fn is_replaced(&self, session: &Arc<Session>, lost: Option<&UpstreamSessionId>) -> bool {
-        let is_another = || upstream_session(session).as_ref() != lost;
+    /// Whether the session has another upstream session by now, or the same at another replica, than the one that
+    /// was lost.
+    async fn is_replaced(&self, session: &Arc<Session>, lost: &Bytes) -> bool {
+        let is_another = || session.attachment() != *lost;
         if is_another() {
             return true;
         }
@@ -105,24 +107,27 @@ impl Route {
         headers::for_post(&mut headers);
         let context = self.context_in(session, Some("initialize"));
         let request = posted(headers, request.freeze());
-        let sent = timeout_at(deadline, self.send(&context, request)).await;
-        let response = sent.unwrap_or_else(|_| Err(too_late()))?;
+        let sent = timeout_at(deadline, self.send_for_session(&context, To::Any, request)).await;
+        let answered = sent.unwrap_or_else(|_| Err(too_late()))?;
+        let (response, replica) = (answered.response, answered.replica);
         if !response.status.is_success() {
             let text = format!("initialize was answered {}", response.status);
             return Err(Failure::new(Reason::Invalid, text));
         }
         let id = self.session_id_of(&response)?;
-        let set_up = timeout_at(deadline, self.set_up(session, state, id.as_ref(), response)).await;
+        let place = (To::Only(replica), id.as_ref());
+        let set_up = timeout_at(deadline, self.set_up(session, state, place, response)).await;
         let adopted = match set_up.unwrap_or_else(|_| Err(too_late())) {
             Ok(answer) => {
-                let replaced = (before, id.clone());
+                let replaced = (before, self.attached_at(replica, id.clone()));
                 self.adopt(session, state, replaced, &answer).await
             }
             Err(failure) => Err(failure),
         };
         if adopted.is_err() {
             // Nobody will ever use the session the upstream has just opened.
-            self.discard_upstream_session(self.context_in(session, None), id);
+            let context = self.context_in(session, None);
+            self.discard_upstream_session(context, To::Only(replica), id);
         }
         adopted
     }
@@ -133,7 +138,7 @@ impl Route {
         &self,
         session: &Session,
         state: &SessionState,
-        id: Option<&UpstreamSessionId>,
+        place: (To, Option<&UpstreamSessionId>),
         response: UpstreamResponse,
     ) -> Result<Message, Failure> {
         let answer = self.read_opening(response, None).await?;
@@ -154,13 +159,13 @@ impl Route {
             ));
         }
         let initialized = Bytes::from_static(INITIALIZED);
-        self.tell(session, id, initialized).await?;
+        self.tell(session, place, initialized).await?;
         for message in setup
             .log_level
             .into_iter()
             .chain(setup.subscriptions.into_values())
         {
-            self.tell(session, id, message).await?;
+            self.tell(session, place, message).await?;
         }
         Ok(answer.message)
     }
@@ -170,14 +175,14 @@ impl Route {
         &self,
         session: &Session,
         state: &SessionState,
-        (before, id): (&Bytes, Option<UpstreamSessionId>),
+        (before, attached): (&Bytes, Attached),
         answer: &Message,
     ) -> Result<(), Failure> {
         let sessions = self
             .sessions()
             .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
         let stored = sessions
-            .replace_attachment(session, before, Attached::to(id).encode())
+            .replace_attachment(session, before, attached.encode())
             .await;
         stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         state.queue_notices(refresh_notices(answer));
@@ -189,7 +194,7 @@ impl Route {
     async fn tell(
         &self,
         session: &Session,
-        id: Option<&UpstreamSessionId>,
+        (to, id): (To, Option<&UpstreamSessionId>),
         message: Bytes,
     ) -> Result<(), Failure> {
         let asked = Message::parse(message.clone()).ok();
@@ -198,7 +203,7 @@ impl Route {
         headers::for_session(&mut headers, session.revision(), id);
         let request = posted(headers, message);
         let context = self.context_in(session, None);
-        let response = self.send(&context, request).await?;
+        let response = self.send(&context, to, request).await?;
         if !response.status.is_success() {
             let text = format!(
                 "a message of the session's set-up was answered {}",

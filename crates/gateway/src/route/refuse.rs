@@ -13,6 +13,7 @@ use super::Route;
 use super::send::posted;
 use crate::attachment::upstream_session;
 use crate::failure::{Failure, Reason, with_causes};
+use crate::group::To;
 use crate::headers;
 use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::session::{MAX_REFUSALS, Origin};
@@ -44,9 +45,16 @@ impl Route {
             );
             return Err(Failure::new(Reason::TooManyRequests, text));
         };
-        let id = match session {
-            Some(session) => upstream_session(session),
-            None => origin.opens(),
+        let (to, id) = match session {
+            Some(session) => (self.place_of(session), upstream_session(session)),
+            None => {
+                let (to, id) = origin.opens();
+                (Ok(to), id)
+            }
+        };
+        let Ok(to) = to else {
+            // Whoever asked is gone.
+            return Ok(());
         };
         let mut headers = HeaderMap::new();
         headers::for_post(&mut headers);
@@ -61,7 +69,7 @@ impl Route {
         let (route, session) = (Arc::clone(self), session.cloned());
         self.tasks.spawn(async move {
             let _place = place;
-            let sending = route.send_refusal(&context, &headers, &error);
+            let sending = route.send_refusal(&context, to, &headers, &error);
             let sent = match &session {
                 // Cancel-safe: with its session the request is over, answered or not.
                 Some(session) => session.closed().run_until_cancelled(sending).await,
@@ -78,6 +86,7 @@ impl Route {
     async fn send_refusal(
         &self,
         context: &MessageContext,
+        to: To,
         headers: &HeaderMap,
         error: &Bytes,
     ) -> Result<(), String> {
@@ -85,10 +94,12 @@ impl Route {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let request = posted(headers.clone(), error.clone());
-            let asking = self.ask(context, request).map_err(|failure| failure.text)?;
-            let failed = match asking.await {
-                Ok(response) if response.status.is_success() => return Ok(()),
-                Ok(response) => return Err(format!("it was answered {}", response.status)),
+            let asking = self.ask(context, to, request);
+            let failed = match asking.map_err(|failure| failure.text)?.await {
+                Ok(answered) if answered.response.status.is_success() => return Ok(()),
+                Ok(answered) => {
+                    return Err(format!("it was answered {}", answered.response.status));
+                }
                 Err(failed) => failed,
             };
             let delay = backoff.next_delay(super::random(), None);

@@ -12,6 +12,7 @@ use thinpipe_transport::server::{Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
 use super::reestablish::Own;
+use super::replica::Gone;
 use super::send::bodiless;
 use super::{Incoming, Route};
 use crate::attachment::upstream_session;
@@ -22,24 +23,35 @@ use crate::relay::source::into_stream;
 use crate::relay::{Broken, Resumed};
 use crate::session::SessionState;
 
+/// What came of asking for a stream.
+pub(super) enum Heard {
+    /// The upstream's answer.
+    Response(UpstreamResponse),
+    /// The upstream's session is gone: it said so, or the replica is gone that had it.
+    Lost(Option<Gone>),
+}
+
 impl Route {
-    /// Opens a GET stream at the upstream for a client.
+    /// Opens a GET stream at the upstream for a client. [`Lost`](Heard::Lost): there is none to open, since the
+    /// upstream's session is gone.
     pub(super) async fn open_listen(
         &self,
         call: &Incoming,
         session: &Session,
         last: Option<&EventId>,
         replaces: bool,
-    ) -> Result<UpstreamResponse, Failure> {
+    ) -> Result<Heard, Failure> {
         let mut delays = CONFLICT_DELAYS.into_iter();
         loop {
             let mut headers = call.headers.clone();
-            let response = self.get_stream(&mut headers, session, last).await?;
-            if response.status != StatusCode::CONFLICT || !replaces {
-                return Ok(response);
-            }
-            let Some(delay) = delays.next() else {
-                return Ok(response);
+            let heard = self.get_stream(&mut headers, session, last).await?;
+            let in_conflict = |response: &UpstreamResponse| response.status == StatusCode::CONFLICT;
+            let delay = match &heard {
+                Heard::Response(response) if in_conflict(response) && replaces => delays.next(),
+                _ => None,
+            };
+            let Some(delay) = delay else {
+                return Ok(heard);
             };
             tokio::time::sleep(delay).await;
         }
@@ -50,19 +62,29 @@ impl Route {
         headers: &mut HeaderMap,
         session: &Session,
         last: Option<&EventId>,
-    ) -> Result<UpstreamResponse, Failure> {
+    ) -> Result<Heard, Failure> {
+        let to = match self.place_of(session) {
+            Ok(to) => to,
+            Err(gone) => return Ok(Heard::Lost(Some(gone))),
+        };
         headers::for_listen(headers, last);
         let id = upstream_session(session);
         headers::for_session(headers, session.revision(), id.as_ref());
         let request = bodiless(Method::GET, std::mem::take(headers));
         let context = self.context_in(session, None);
-        self.send(&context, request).await
+        let response = self.send(&context, to, request).await?;
+        Ok(match response.status {
+            StatusCode::NOT_FOUND if id.is_some() => Heard::Lost(None),
+            _ => Heard::Response(response),
+        })
     }
 
     /// Opens the standalone stream of a session that was opened anew.
     async fn fresh_standalone(&self, session: &Session) -> Resumed {
         match self.get_stream(&mut HeaderMap::new(), session, None).await {
-            Ok(response) if response.status == StatusCode::OK && response.is_event_stream() => {
+            Ok(Heard::Response(response))
+                if response.status == StatusCode::OK && response.is_event_stream() =>
+            {
                 let mut first = BytesMut::new();
                 let state = session.state(SessionState::default);
                 for notice in state.map(SessionState::take_notices).unwrap_or_default() {
@@ -73,6 +95,26 @@ impl Route {
             // The client opens it itself.
             _ => Resumed::Lost,
         }
+    }
+
+    /// The upstream's session is gone, and the stream with it.
+    async fn resume_lost(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        is_standalone: bool,
+        gone: Option<&Gone>,
+    ) -> Resumed {
+        self.counters.session_lost();
+        let runs = session.in_flight() > 0;
+        let reopens = is_standalone && self.spec.session_lost == SessionLost::Reestablish;
+        if reopens && !runs && self.reestablish(&session, Some(Own)).await {
+            return self.fresh_standalone(&session).await;
+        }
+        // What else runs at a replica that does not answer may come to its end all the same.
+        if !runs || !gone.is_some_and(Gone::may_return) {
+            self.end_session(&session, SessionEnd::UpstreamGone).await;
+        }
+        Resumed::Lost
     }
 
     /// Asks for a stream again after its last event, with growing delays, until it goes on or the
@@ -92,7 +134,12 @@ impl Route {
             tokio::time::sleep(delay).await;
             let mut headers = HeaderMap::new();
             let response = match self.get_stream(&mut headers, &session, Some(&last)).await {
-                Ok(response) => response,
+                Ok(Heard::Response(response)) => response,
+                Ok(Heard::Lost(gone)) => {
+                    return self
+                        .resume_lost(session, is_standalone, gone.as_ref())
+                        .await;
+                }
                 Err(failure) => {
                     tracing::debug!(upstream = self.name(), error = %failure.text, "resuming failed");
                     continue;
@@ -101,17 +148,6 @@ impl Route {
             match response.status {
                 StatusCode::OK if response.is_event_stream() => {
                     return Resumed::Body(into_stream(response.into_body()), backoff);
-                }
-                StatusCode::NOT_FOUND if upstream_session(&session).is_some() => {
-                    self.counters.session_lost();
-                    let reopens = is_standalone
-                        && self.spec.session_lost == SessionLost::Reestablish
-                        && session.in_flight() == 0;
-                    if reopens && self.reestablish(&session, Some(Own)).await {
-                        return self.fresh_standalone(&session).await;
-                    }
-                    self.end_session(&session, SessionEnd::UpstreamGone).await;
-                    return Resumed::Lost;
                 }
                 status if is_passing(status) => told = retry_after(&response.headers).or(told),
                 status => {

@@ -8,10 +8,11 @@ use http::{HeaderMap, Method};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::server::Session;
-use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
+use thinpipe_transport::upstream::{UpstreamRequest, UpstreamResponse};
 
 use super::Route;
 use crate::failure::Failure;
+use crate::group::{Answered, To, Unanswered};
 use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::session::short;
 
@@ -23,31 +24,61 @@ impl Route {
     pub(crate) async fn send(
         &self,
         context: &MessageContext,
+        to: To,
         request: UpstreamRequest,
     ) -> Result<UpstreamResponse, Failure> {
+        let answered = self.send_for_session(context, to, request).await;
+        answered.map(|answered| answered.response)
+    }
+
+    /// The same; who answered is told, for the session that begins with it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn send_for_session(
+        &self,
+        context: &MessageContext,
+        to: To,
+        request: UpstreamRequest,
+    ) -> Result<Answered, Failure> {
         // Boxed: who waits for it is not made larger by it.
-        let asking = Box::pin(self.ask(context, request)?);
+        let asking = Box::pin(self.ask(context, to, request)?);
         asking.await.map_err(|error| self.unsent(&error))
+    }
+
+    /// Sends a request to the replica that has the session.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and if that replica is gone.
+    pub(super) async fn send_in(
+        &self,
+        session: &Session,
+        context: &MessageContext,
+        request: UpstreamRequest,
+    ) -> Result<UpstreamResponse, Failure> {
+        let to = self.place_of(session);
+        let to = to.map_err(|gone| self.replica_gone(&gone))?;
+        self.send(context, to, request).await
     }
 
     /// As [`send`](Self::send), for those who have their own idea of what went wrong.
     pub(crate) fn ask<'a>(
         &'a self,
         context: &MessageContext,
+        to: To,
         mut request: UpstreamRequest,
-    ) -> Result<impl Future<Output = Result<UpstreamResponse, UpstreamError>> + use<'a>, Failure>
-    {
-        let upstream = self.http()?;
+    ) -> Result<impl Future<Output = Result<Answered, Unanswered>> + use<'a>, Failure> {
+        let group = self.http()?;
         self.chain.headers(context, &mut request.headers)?;
-        Ok(upstream.send(request))
+        Ok(group.send(to, request))
     }
 
-    /// What a request that got no response means for its client, and for the upstream's health.
-    pub(crate) fn unsent(&self, error: &UpstreamError) -> Failure {
-        if matches!(error, UpstreamError::Connect { .. }) {
-            self.health.suspect();
+    /// What a request that got no response means for its client.
+    pub(crate) fn unsent(&self, error: &Unanswered) -> Failure {
+        match error {
+            Unanswered::Upstream(error) => Failure::from(error),
+            Unanswered::NoReplica { retry_after } => self.none_may_be_asked(*retry_after),
         }
-        Failure::from(error)
     }
 
     /// What is known about a request that carries no message of a client, in a session.

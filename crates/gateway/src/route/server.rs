@@ -4,16 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
 use thinpipe_proto::bridge::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, Limits};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::Message;
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
+use thinpipe_transport::upstream::Upstream;
 use thinpipe_transport::upstream::probe::{Speaks, Verdict};
 use thinpipe_transport::upstream::stdio::{StdioStats, StdioUpstream};
-use thinpipe_transport::upstream::{Upstream, sse};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,9 +20,8 @@ use super::initialize::is_unknown_here;
 use super::opening::negotiated;
 use crate::config::{ProgramEra, Reached, UpstreamSpec};
 use crate::failure::{Failure, Reason};
-use crate::headers;
+use crate::group::{Group, ReplicaStats};
 use crate::health::Era;
-use crate::interceptor::MessageContext;
 use crate::modern::ModernServer;
 use crate::modern::stdio::Program;
 use crate::pipe::{Children, Spoken};
@@ -33,7 +29,7 @@ use crate::pipe::{Children, Spoken};
 /// How a server is reached.
 pub(super) enum Server {
     /// Over HTTP.
-    Http(Upstream),
+    Http(Box<Group>),
     /// As a child process.
     Stdio(Arc<Children>),
 }
@@ -48,7 +44,7 @@ impl Server {
     ) -> (Self, Option<Binding>) {
         let reached = match &spec.reached {
             Reached::Http(http) => {
-                return (Self::Http(Upstream::new(http.client.clone())), http.pin);
+                return (Self::Http(Box::new(Group::of(http, spec.health))), http.pin);
             }
             Reached::Stdio(reached) => reached,
         };
@@ -85,11 +81,23 @@ impl Server {
 }
 
 impl Route {
-    /// Its pool of connections; `None` for a server that is a child process.
+    /// Its pool of connections, that of its first replica if there are several; `None` for a server that is a
+    /// child process.
     #[must_use]
     pub fn upstream(&self) -> Option<&Upstream> {
+        Some(&self.group()?.replicas()[0].upstream)
+    }
+
+    /// What its replicas do and get, in the order of the configuration; none for a server that is a child
+    /// process.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<ReplicaStats> {
+        self.group().map(Group::stats).unwrap_or_default()
+    }
+
+    pub(crate) fn group(&self) -> Option<&Group> {
         match &self.server {
-            Server::Http(upstream) => Some(upstream),
+            Server::Http(group) => Some(group),
             Server::Stdio(_) => None,
         }
     }
@@ -117,17 +125,23 @@ impl Route {
     /// none is started only to see.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        let starts = match &self.server {
-            Server::Http(_) => true,
+        match &self.server {
+            Server::Http(group) => group.is_healthy(),
             Server::Stdio(children) => children.failed_starts() < self.spec.health.failures.max(1),
-        };
-        starts && self.health.is_healthy()
+        }
+    }
+
+    /// Something failed that the health checks should know of.
+    pub(crate) fn suspect(&self) {
+        if let Some(group) = self.group() {
+            group.suspect();
+        }
     }
 
     /// Idle connections age, and so do children that nobody uses.
     pub(crate) fn prune(&self) {
         match &self.server {
-            Server::Http(upstream) => upstream.prune(),
+            Server::Http(group) => group.prune(),
             Server::Stdio(_) => {
                 if let Some(program) = &self.program {
                     program.age();
@@ -138,9 +152,9 @@ impl Route {
 
     /// # Errors
     /// The server is none of HTTP: what needs one has come here by mistake.
-    pub(crate) fn http(&self) -> Result<&Upstream, Failure> {
+    pub(crate) fn http(&self) -> Result<&Group, Failure> {
         let text = "a server that is a child process is not asked over HTTP";
-        self.upstream()
+        self.group()
             .ok_or_else(|| Failure::new(Reason::Binding, text))
     }
 
@@ -172,7 +186,7 @@ impl Route {
     /// known to have none is tried. Of a URL that ends as those of HTTP+SSE servers do, it is found out first
     /// (protocol notes 1.3, "E0 hint").
     pub(super) async fn is_pipe(&self) -> bool {
-        let Server::Http(upstream) = &self.server else {
+        let Some(upstream) = self.upstream() else {
             return !self.era().is_modern_only();
         };
         match self.era().known() {
@@ -203,45 +217,6 @@ impl Route {
     pub(super) async fn turns_out_a_pipe(&self) -> bool {
         let verdict = self.find_out().await;
         verdict.is_ok_and(|verdict| speaks_sse(&verdict))
-    }
-
-    /// Headers of a client's request that reach a server of HTTP+SSE; interceptors have their say about them.
-    ///
-    /// # Errors
-    /// An interceptor failed.
-    pub(super) fn headers_over_sse(
-        &self,
-        headers: HeaderMap,
-        context: &MessageContext,
-    ) -> Result<HeaderMap, Failure> {
-        let mut headers = headers::without_session(headers);
-        // Those of the client's POST; each request to the server has its own.
-        headers.remove(ACCEPT);
-        headers.remove(CONTENT_TYPE);
-        self.chain.headers(context, &mut headers)?;
-        Ok(headers)
-    }
-
-    /// HTTP+SSE: GET of the stream, with headers that are complete. They go with what the gateway itself says in
-    /// the session, too.
-    pub(super) async fn open_sse(
-        &self,
-        upstream: &Upstream,
-        headers: HeaderMap,
-    ) -> Result<Pipe, Failure> {
-        let opened = sse::open(upstream, headers, self.max_message(), self.buffered()).await;
-        opened.map_err(|error| {
-            if matches!(
-                error,
-                PipeError::NotAStream { .. } | PipeError::NotAnEndpoint { .. }
-            ) {
-                self.era().contradicted_stream();
-            }
-            if matches!(error, PipeError::Upstream(_)) {
-                self.health.suspect();
-            }
-            self.not_opened(&error)
-        })
     }
 
     /// A program has answered `initialize`, and by that said what it speaks; `None`: not that.

@@ -19,6 +19,7 @@ use super::{Incoming, Route, purpose_of};
 use crate::attachment::upstream_session;
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
+use crate::group::To;
 use crate::headers;
 use crate::interceptor::{Direction, MessageContext, Rejection};
 use crate::relay::inspect::rejection_message;
@@ -47,15 +48,30 @@ impl Route {
             && self.reestablish(&session, None).await
         {
             // A 404 to a session id proves that the request did not run.
-            let request = self.request_in_session(*call, Some(&session), &message);
-            let response = self.send(&context, request).await?;
-            if response.status != StatusCode::NOT_FOUND {
-                let line = self.line(Some(session), purpose_of(&message));
-                return self.relay(response, line, context).await;
+            let sent = self.send_again(*call, context, &session, &message).await;
+            if let Some(answer) = sent.transpose() {
+                return answer;
             }
         }
         self.end_session(&session, SessionEnd::UpstreamGone).await;
         Err(Failure::session_gone())
+    }
+
+    /// Sends a request that did not run in the session that was opened anew. `None`: that one is lost, too.
+    pub(super) async fn send_again(
+        self: &Arc<Self>,
+        call: Incoming,
+        context: MessageContext,
+        session: &Arc<Session>,
+        message: &Message,
+    ) -> Result<Option<Answer>, Failure> {
+        let request = self.request_in_session(call, Some(session), message);
+        let response = self.send_in(session, &context, request).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let line = self.line(Some(Arc::clone(session)), purpose_of(message));
+        self.relay(response, line, context).await.map(Some)
     }
 
     /// Nobody can tell what the session was to its server: to its client it has ended.
@@ -95,7 +111,11 @@ impl Route {
                 let mut headers = call.headers.clone();
                 headers::for_post(&mut headers);
                 headers::for_session(&mut headers, call.revision, id.as_ref());
-                self.send(context, posted(headers, body)).await?;
+                let request = posted(headers, body);
+                match session {
+                    Some(session) => self.send_in(session, context, request).await?,
+                    None => self.send(context, To::Any, request).await?,
+                };
                 Ok(Answer::accepted())
             }
         }
@@ -161,7 +181,7 @@ impl Route {
                 headers::for_post(&mut headers);
                 headers::for_session(&mut headers, session.revision(), id.as_ref());
                 let notice = cancelled(&request, "the client has left");
-                Box::pin(self.send(&context, posted(headers, notice)))
+                Box::pin(self.send_in(session, &context, posted(headers, notice)))
             })
             .collect();
         // Side by side, and the end of the session waits only so long for them.
@@ -195,7 +215,8 @@ impl Route {
     ) {
         headers::for_session(&mut headers, session.revision(), Some(id));
         let request = bodiless(Method::DELETE, headers);
-        match self.send(&self.context_in(session, None), request).await {
+        let context = self.context_in(session, None);
+        match self.send_in(session, &context, request).await {
             Ok(response) if response.status.is_success() => {}
             Ok(response) => {
                 let status = response.status.as_u16();

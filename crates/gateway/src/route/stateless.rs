@@ -16,6 +16,7 @@ use super::{Incoming, Route, body_failure};
 use crate::cache::{Asked, tap};
 use crate::downgrade::Refusal;
 use crate::failure::{Failure, Reason};
+use crate::group::To;
 use crate::headers;
 use crate::health::denies_revision;
 use crate::interceptor::{MessageContext, Rejection};
@@ -152,7 +153,7 @@ impl Route {
             repeatable: message.method().is_some_and(is_read_only_method),
             ..posted(headers, message.source().clone())
         };
-        self.send(context, request).await
+        self.send(context, To::Any, request).await
     }
 }
 

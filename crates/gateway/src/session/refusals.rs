@@ -7,6 +7,7 @@ use thinpipe_transport::server::Session;
 use tokio::sync::Semaphore;
 
 use super::SessionState;
+use crate::group::To;
 
 /// Refusals that may be on their way at one time: in one session, or for one answer outside of any.
 pub(crate) const MAX_REFUSALS: usize = 32;
@@ -16,15 +17,15 @@ pub(crate) const MAX_REFUSALS: usize = 32;
 pub(crate) struct Origin {
     /// Places of their own for answers that are in no session.
     places: Option<Arc<Semaphore>>,
-    /// The upstream's session, while the client's is not open yet.
-    opening: Option<UpstreamSessionId>,
+    /// The upstream's session, while the client's is not open yet, and who has it.
+    opening: Option<(To, UpstreamSessionId)>,
 }
 
 impl Origin {
     /// That of the answer to `initialize`, whose session is not open yet.
-    pub(crate) fn opening(session: Option<UpstreamSessionId>) -> Self {
+    pub(crate) fn opening(to: To, session: Option<UpstreamSessionId>) -> Self {
         Self {
-            opening: session,
+            opening: session.map(|id| (to, id)),
             ..Self::default()
         }
     }
@@ -40,8 +41,11 @@ impl Origin {
         }
     }
 
-    /// The upstream's session, while the client's is not open yet.
-    pub(crate) fn opens(&self) -> Option<UpstreamSessionId> {
-        self.opening.clone()
+    /// The upstream's session, while the client's is not open yet, and who has it.
+    pub(crate) fn opens(&self) -> (To, Option<UpstreamSessionId>) {
+        match &self.opening {
+            Some((to, id)) => (*to, Some(id.clone())),
+            None => (To::Any, None),
+        }
     }
 }

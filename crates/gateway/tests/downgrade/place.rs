@@ -116,9 +116,10 @@ impl Place {
 
 fn reached(way: Way, upstream: &Upstream) -> Reached {
     let http = |url: &str, pin| {
+        let client = UpstreamConfig::new("up".into(), url.parse().expect("a URL"));
         Reached::Http(HttpUpstream {
-            client: UpstreamConfig::new("up".into(), url.parse().expect("a URL")),
             pin: Some(pin),
+            ..HttpUpstream::new(client)
         })
     };
     match way {

@@ -1,6 +1,6 @@
 //! A gateway with one upstream.
 
-use thinpipe_gateway::{Gateway, GatewayConfig, UpstreamSpec};
+use thinpipe_gateway::{Gateway, GatewayConfig, ReplicaStats, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_testkit::Client;
@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 pub(crate) struct Front {
     pub(crate) url: String,
     pub(crate) server: Server,
+    gateway: Gateway,
 }
 
 impl Front {
@@ -36,7 +37,19 @@ impl Front {
         gateway.start(&server);
         let accepting = server.clone();
         server.spawn(async move { accepting.serve(listener).await.unwrap() });
-        Self { url, server }
+        Self {
+            url,
+            server,
+            gateway,
+        }
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<ReplicaStats> {
+        self.gateway.routes()[0].replicas()
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.gateway.routes()[0].is_healthy()
     }
 
     /// A client that has initialized.

@@ -3,4 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod attachment;
+mod balance;
+mod failover;
 mod front;
+mod replicas;

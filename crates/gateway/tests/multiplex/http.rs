@@ -9,9 +9,10 @@ use thinpipe_transport::upstream::UpstreamConfig;
 use crate::front::{Front, SERVED, call};
 
 pub(crate) fn at(upstream: &Upstream) -> Reached {
+    let client = UpstreamConfig::new("up".into(), upstream.url().parse().expect("a URL"));
     Reached::Http(HttpUpstream {
-        client: UpstreamConfig::new("up".into(), upstream.url().parse().expect("a URL")),
         pin: Some(Binding::Stateless),
+        ..HttpUpstream::new(client)
     })
 }
 

@@ -119,8 +119,8 @@ impl Shelf {
         let mut spec = UpstreamSpec::new(
             "/mcp",
             Reached::Http(HttpUpstream {
-                client: UpstreamConfig::new("up".into(), url.parse().unwrap()),
                 pin: Some(Binding::Sessions),
+                ..HttpUpstream::new(UpstreamConfig::new("up".into(), url.parse().unwrap()))
             }),
         );
         spec.sse = Some(SsePaths {

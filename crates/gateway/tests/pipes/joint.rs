@@ -38,8 +38,8 @@ impl Way {
             }
         };
         Reached::Http(HttpUpstream {
-            client: UpstreamConfig::new("up".into(), url.parse().unwrap()),
             pin,
+            ..HttpUpstream::new(UpstreamConfig::new("up".into(), url.parse().unwrap()))
         })
     }
 }

@@ -38,10 +38,13 @@ impl Scripted {
     pub(crate) fn reached(&self) -> Reached {
         match self {
             Self::Stdio(program) => program.config().into(),
-            Self::HttpSse(upstream, _) => Reached::Http(HttpUpstream {
-                client: UpstreamConfig::new("up".into(), upstream.url().parse().expect("a URL")),
-                pin: Some(Binding::HttpSse),
-            }),
+            Self::HttpSse(upstream, _) => {
+                let url = upstream.url().parse().expect("a URL");
+                Reached::Http(HttpUpstream {
+                    pin: Some(Binding::HttpSse),
+                    ..HttpUpstream::new(UpstreamConfig::new("up".into(), url))
+                })
+            }
         }
     }
 

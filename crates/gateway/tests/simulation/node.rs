@@ -166,8 +166,8 @@ fn spec(host: &Host, name: &str, node: &'static str, speaks: Binding) -> Upstrea
     let mut spec = UpstreamSpec::new(
         format!("/{name}"),
         Reached::Http(HttpUpstream {
-            client,
             pin: Some(speaks),
+            ..HttpUpstream::new(client)
         }),
     );
     spec.health = HealthConfig {

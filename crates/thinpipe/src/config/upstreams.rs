@@ -240,7 +240,10 @@ impl Build {
             raw.timeouts.apply(self, &path.key("timeouts"), &mut client);
             raw.pool.apply(self, &path.key("pool"), &mut client);
             let pin = self.era_of_url(raw, path);
-            return Some(Reached::Http(HttpUpstream { client, pin }));
+            return Some(Reached::Http(HttpUpstream {
+                pin,
+                ..HttpUpstream::new(client)
+            }));
         };
         if raw.url.is_some() {
             let message = "an upstream has either `url` or `command`";

@@ -12,6 +12,7 @@ use super::Inner;
 pub(super) struct Budget {
     short: Semaphore,
     streams: Semaphore,
+    max_short: usize,
     max_streams: usize,
 }
 
@@ -27,8 +28,17 @@ impl Budget {
         Self {
             short: Semaphore::new(bounded(max_connections)),
             streams: Semaphore::new(bounded(max_streams)),
+            max_short: bounded(max_connections),
             max_streams: bounded(max_streams),
         }
+    }
+
+    /// Exchanges of both kinds that hold a place now.
+    pub(super) fn in_use(&self) -> usize {
+        let short = self
+            .max_short
+            .saturating_sub(self.short.available_permits());
+        short + self.streams()
     }
 
     /// Event streams that hold a place now.

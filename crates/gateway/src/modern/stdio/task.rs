@@ -142,7 +142,7 @@ impl Program {
             "{} did not say at its last start that it speaks 2026-07-28; the call was not sent",
             self.name
         );
-        Failure::restarting(text, SHORTLY)
+        Failure::paused(text, SHORTLY)
     }
 
     /// Serves a program to its end; says why it is over.
