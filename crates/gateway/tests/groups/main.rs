@@ -7,3 +7,4 @@ mod balance;
 mod failover;
 mod front;
 mod replicas;
+mod sessions;
