@@ -28,6 +28,7 @@ mod program;
 mod quantity;
 mod rate;
 mod raw;
+mod replicas;
 mod settings;
 mod shares;
 mod sse;
@@ -40,6 +41,7 @@ mod tables;
 mod tests;
 mod tree;
 mod upstreams;
+mod url;
 
 pub(crate) use bridge::{RawEra, RawSharing};
 pub(crate) use build::ADMIN;

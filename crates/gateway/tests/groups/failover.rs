@@ -62,7 +62,7 @@ async fn g9_what_only_reads_is_repeated_within_the_budget() {
         let front = replicas
             .front(|group| {
                 group.balance.breaker = None;
-                group.retry.budget = 0.0;
+                group.retry.percent = 0;
                 group.retry.min_per_second = 1;
             })
             .await;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 const WINDOW: usize = 10;
 
 /// How many requests may be repeated.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryConfig {
-    /// Part of the requests of the last 10 s, 0 to 1. Default: 0.2.
-    pub budget: f64,
+    /// Of a hundred requests of the last 10 s so many, 0 to 100. Default: 20.
+    pub percent: u32,
     /// So many a second in any case. Default: 1.
     pub min_per_second: u32,
 }
@@ -17,7 +17,7 @@ pub struct RetryConfig {
 impl Default for RetryConfig {
     fn default() -> Self {
         Self {
-            budget: 0.2,
+            percent: 20,
             min_per_second: 1,
         }
     }
@@ -56,12 +56,12 @@ impl RetryBudget {
     /// Whether one may be repeated; if so, it counts as repeated.
     pub fn take(&mut self, now: Instant) -> bool {
         let slot = self.slot(now);
-        let sum = |counts: &[u32; WINDOW]| counts.iter().map(|it| f64::from(*it)).sum::<f64>();
-        let always = f64::from(self.config.min_per_second) * WINDOW as f64;
-        let allowed = self.config.budget.clamp(0.0, 1.0) * sum(&self.requests) + always;
-        let is_allowed = sum(&self.repeated) + 1.0 <= allowed;
+        let sum = |counts: &[u32; WINDOW]| counts.iter().map(|it| u64::from(*it)).sum::<u64>();
+        let always = u64::from(self.config.min_per_second) * WINDOW as u64;
+        let part = sum(&self.requests) * u64::from(self.config.percent.min(100)) / 100;
+        let is_allowed = sum(&self.repeated) < part + always;
         if is_allowed {
-            self.repeated[slot] += 1;
+            self.repeated[slot] = self.repeated[slot].saturating_add(1);
         }
         is_allowed
     }

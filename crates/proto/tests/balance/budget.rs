@@ -36,7 +36,7 @@ fn g9_so_many_are_repeated_and_no_more() {
 fn g9_nothing_may_be_repeated_if_that_is_configured() {
     let now = start();
     let config = RetryConfig {
-        budget: 0.0,
+        percent: 0,
         min_per_second: 0,
     };
     let mut budget = RetryBudget::new(config, now);

@@ -22,7 +22,7 @@ use super::tables::{
     Quantity, RawHealth, RawLimits, RawPool, RawProcess, RawSessions, RawTimeouts,
 };
 use super::tree::{Node, Path, Value};
-use super::{Config, clients, event_log, rate, store};
+use super::{Config, clients, event_log, rate, replicas, store};
 
 /// What stands for a secret.
 /// It is refused when it is read again.
@@ -181,7 +181,7 @@ fn at_url(spec: &UpstreamSpec, http: &HttpUpstream, written: Option<&Node>) -> R
         let value = table.and_then(|table| entry(table, name.as_str()));
         (name.as_str().to_owned(), hidden(value))
     });
-    RawUpstream {
+    let mut raw = RawUpstream {
         url: Some(plain(written, "url", client.url.to_string())),
         http2: Some(client.http2),
         era: Some(RawEra::shown_of_url(http.pin)),
@@ -204,7 +204,11 @@ fn at_url(spec: &UpstreamSpec, http: &HttpUpstream, written: Option<&Node>) -> R
         pool: RawPool::shown(client),
         health: RawHealth::shown(&spec.health),
         ..RawUpstream::default()
+    };
+    if let Some(group) = &http.group {
+        replicas::show(group, written, &mut raw);
     }
+    raw
 }
 
 fn by_command(child: &ChildUpstream, written: Option<&Node>) -> RawUpstream {

@@ -11,11 +11,12 @@ use thinpipe_proto::rate::Rate;
 use super::bridge::{RawClients, RawEra, RawLogLevel, RawMrtr, RawSharing};
 use super::clients::RawMcpServer;
 use super::quantity::{Period, Size};
+use super::replicas::{RawBalance, RawReplica};
 use super::sse::RawSse;
 use super::store::RawStore;
 use super::tables::{
-    RawCache, RawHealth, RawLimits, RawParked, RawPool, RawProcess, RawSessionPool, RawSessions,
-    RawTimeouts,
+    RawBreaker, RawCache, RawHealth, RawLimits, RawParked, RawPool, RawProcess, RawRetry,
+    RawSessionPool, RawSessions, RawTimeouts,
 };
 
 /// A whole file.
@@ -150,6 +151,14 @@ pub(crate) struct RawUpstream {
     pub(crate) name: Option<String>,
     /// URL of the MCP endpoint.
     pub(crate) url: Option<String>,
+    /// Several replicas of the server.
+    pub(crate) replicas: Option<Vec<RawReplica>>,
+    /// How requests are shared out among them.
+    pub(crate) balance: Option<RawBalance>,
+    /// How long one that has come back gets less.
+    pub(crate) slow_start: Option<Period>,
+    /// Whether they know each other's sessions.
+    pub(crate) shared_sessions: Option<bool>,
     /// A program that is the server, on stdio.
     pub(crate) command: Option<String>,
     /// Its arguments.
@@ -208,6 +217,12 @@ pub(crate) struct RawUpstream {
     /// How its health is watched.
     #[serde(skip_serializing_if = "RawHealth::is_empty")]
     pub(crate) health: RawHealth,
+    /// When a replica whose requests fail gets no more.
+    #[serde(skip_serializing_if = "RawBreaker::is_empty")]
+    pub(crate) breaker: RawBreaker,
+    /// How much may be repeated at another replica.
+    #[serde(skip_serializing_if = "RawRetry::is_empty")]
+    pub(crate) retry: RawRetry,
     /// Upstream sessions that requests of 2026-07-28 share.
     #[serde(skip_serializing_if = "RawSessionPool::is_empty")]
     pub(crate) session_pool: RawSessionPool,
@@ -294,6 +309,17 @@ impl RawUpstream {
             ("timeouts", !self.timeouts.is_empty()),
             ("pool", !self.pool.is_empty()),
             ("health", !self.health.is_empty()),
+            ("breaker", !self.breaker.is_empty()),
+        ])
+    }
+
+    /// Keys that are written and mean something only with `replicas`.
+    pub(super) fn keys_of_replicas(&self) -> Vec<&'static str> {
+        written([
+            ("balance", self.balance.is_some()),
+            ("slow_start", self.slow_start.is_some()),
+            ("shared_sessions", self.shared_sessions.is_some()),
+            ("retry", !self.retry.is_empty()),
         ])
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thinpipe_gateway::{CacheConfig, ChildUpstream, HealthConfig, ParkedConfig, PoolConfig};
+use thinpipe_proto::balance::{BreakerConfig, MAX_WEIGHT, RetryConfig};
 use thinpipe_proto::bridge::DEFAULT_ABSOLUTE_CAP;
 use thinpipe_proto::rate::Rate;
 use thinpipe_transport::server::{Limits, SessionLimits};
@@ -167,6 +168,26 @@ table! {
 }
 
 table! {
+    /// `[upstreams.breaker]`
+    RawBreaker is BreakerConfig {
+        // Zero is no number of failures but means: no breaker.
+        failures: Number in 0, 1000;
+        open: Period in SHORTEST, DAY;
+        max_open: Period in SHORTEST, DAY;
+        probes: Number in 1, 1000;
+        successes: Number in 1, 1000;
+    }
+}
+
+table! {
+    /// `[upstreams.retry]`
+    RawRetry is RetryConfig {
+        percent: Number in 0, 100;
+        min_per_second: Number in 0, MILLION;
+    }
+}
+
+table! {
     /// `[upstreams.process]`
     RawProcess is ChildUpstream {
         max_children: Number in 1, MILLION;
@@ -208,6 +229,10 @@ table! {
     }
 }
 
+/// `upstreams.slow_start`
+pub(super) const SLOW_START: Bounds<Period> = Bounds::new(Period(Duration::ZERO), Period(DAY));
+/// `upstreams.replicas.weight`
+pub(super) const WEIGHT: Bounds<Number> = Bounds::new(1, MAX_WEIGHT as u64);
 /// `upstreams.list_ttl`
 pub(super) const LIST_TTL: Bounds<Period> = Bounds::new(Period(Duration::ZERO), Period(DAY));
 /// `upstreams.max_message`

@@ -11,6 +11,7 @@ mod bridge;
 mod docs;
 mod messages;
 mod rate;
+mod replicas;
 mod secrets;
 mod shares;
 mod sse;

@@ -1,17 +1,18 @@
 //! The servers behind the gateway.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use http::uri::{PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use thinpipe_gateway::interceptor::{Chain, ChainConfig, ChainError, InterceptorConfig};
 use thinpipe_gateway::{
-    EventLogLimits, Forwarded, HttpUpstream, Reached, Resume, SessionLost, UpstreamSpec,
+    EventLogLimits, Forwarded, GroupConfig, HttpUpstream, Reached, Resume, SessionLost,
+    UpstreamSpec,
 };
 use thinpipe_transport::server::{LegacyMode, SseConfig};
+use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::pipe::DEFAULT_MAX_MESSAGE;
-use thinpipe_transport::upstream::{UpstreamConfig, port};
 
 use super::bridge::{RawClients, RawEra};
 use super::build::Build;
@@ -20,7 +21,7 @@ use super::problem::{Place, Problem};
 use super::raw::{RawForwarded, RawResume, RawSessionLost, RawUpstream};
 use super::tables::{MAX_MESSAGE, MAX_PASSED_BODY, Quantity};
 use super::tree::Path;
-use crate::cli::is_program;
+use super::url::parse_url;
 
 /// Name of an upstream that was given none.
 const DEFAULT_NAME: &str = "server";
@@ -232,7 +233,8 @@ impl Build {
                     self.add(Problem::at(path.key(key), message).mend("remove it"));
                 }
             }
-            let url = self.url(raw.url.as_deref(), path, listen);
+            let group = self.group(raw, path, listen);
+            let url = self.url_of(raw, group.as_deref(), path, listen);
             let headers = self.headers(raw.headers.clone(), path);
             let mut client = UpstreamConfig::new(name.into(), url?);
             client.http2 = raw.http2.unwrap_or(client.http2);
@@ -240,24 +242,24 @@ impl Build {
             raw.timeouts.apply(self, &path.key("timeouts"), &mut client);
             raw.pool.apply(self, &path.key("pool"), &mut client);
             let pin = self.era_of_url(raw, path);
-            return Some(Reached::Http(HttpUpstream {
-                pin,
-                ..HttpUpstream::new(client)
-            }));
+            return Some(Reached::Http(HttpUpstream { client, group, pin }));
         };
         if raw.url.is_some() {
             let message = "an upstream has either `url` or `command`";
             self.add(Problem::at(path.key("command"), message).mend("remove one of them"));
             return None;
         }
-        self.strangers(raw.keys_of_urls(), path, "url");
+        let mut strangers = raw.keys_of_urls();
+        strangers.extend(raw.replicas.as_ref().map(|_| "replicas"));
+        strangers.extend(raw.keys_of_replicas());
+        self.strangers(strangers, path, "url");
         let max_message = raw.max_message.map_or(DEFAULT_MAX_MESSAGE, Quantity::read);
         let child = self.program(name, command, raw, path, max_message);
         Some(Reached::Stdio(child))
     }
 
     /// Keys that mean nothing to a server of this kind.
-    fn strangers(&mut self, keys: Vec<&'static str>, path: &Path, owner: &str) {
+    pub(super) fn strangers(&mut self, keys: Vec<&'static str>, path: &Path, owner: &str) {
         for key in keys {
             let message = format!("`{key}` means something only where there is a `{owner}`");
             self.add(Problem::at(path.key(key), message).mend("remove it"));
@@ -280,7 +282,12 @@ impl Build {
         }
     }
 
-    fn name(&mut self, given: Option<String>, path: &Path, several: bool) -> Option<String> {
+    pub(super) fn name(
+        &mut self,
+        given: Option<String>,
+        path: &Path,
+        several: bool,
+    ) -> Option<String> {
         let Some(name) = given else {
             if several {
                 let problem = Problem::at(path.clone(), "one of several upstreams has no name");
@@ -289,9 +296,7 @@ impl Build {
             }
             return Some(DEFAULT_NAME.to_owned());
         };
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let dots = name.chars().all(|c| c == '.');
-        if name.len() > 64 || dots || !name.chars().all(fits) {
+        if !is_name(&name) {
             let message = format!("`{name}` cannot be the name of an upstream");
             let place = self.place(path, "name");
             self.add(
@@ -317,7 +322,30 @@ impl Build {
         }
     }
 
-    fn url(&mut self, given: Option<&str>, path: &Path, listen: SocketAddr) -> Option<Uri> {
+    /// The URL of the server; of several replicas, that of the first.
+    fn url_of(
+        &mut self,
+        raw: &RawUpstream,
+        group: Option<&GroupConfig>,
+        path: &Path,
+        listen: SocketAddr,
+    ) -> Option<Uri> {
+        if raw.replicas.is_none() {
+            return self.url(raw.url.as_deref(), path, listen);
+        }
+        if raw.url.is_some() {
+            let message = "an upstream has either `url` or `replicas`";
+            self.add(Problem::at(path.key("url"), message).mend("remove one of them"));
+        }
+        group?.replicas.first().map(|replica| replica.url.clone())
+    }
+
+    pub(super) fn url(
+        &mut self,
+        given: Option<&str>,
+        path: &Path,
+        listen: SocketAddr,
+    ) -> Option<Uri> {
         let Some(text) = given else {
             let message = "the upstream has neither `url` nor `command`";
             self.add(Problem::at(path.clone(), message).mend(
@@ -388,78 +416,11 @@ fn paths_of(spec: &UpstreamSpec) -> Vec<(&'static str, &str)> {
     paths
 }
 
-/// A URL that can be an upstream's, or what is wrong with it and how to mend it.
-fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, String)> {
-    let example = "http://127.0.0.1:3001/mcp";
-    let wrong = |what: &str, mend: String| Err((format!("`{text}` {what}"), mend));
-    let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
-    if authority
-        .split(['/', '?', '#'])
-        .next()
-        .is_some_and(|authority| authority.contains('@'))
-    {
-        // Before anything else is said: the URL itself would show the password.
-        return Err((
-            "the URL holds a user name or a password".to_owned(),
-            "put credentials into `headers`: `Authorization = \"Basic ${CREDENTIALS}\"`".to_owned(),
-        ));
-    }
-    if !text.contains("://") {
-        let mend = match format!("http://{text}").parse::<Uri>() {
-            Ok(url)
-                if url
-                    .host()
-                    .is_some_and(|h| h.contains(['.', ':']) || h == "localhost") =>
-            {
-                format!("write `http://{text}`")
-            }
-            _ if is_program(text) => {
-                format!(
-                    "write it as in {example}; to run a program, write `command` instead of `url`"
-                )
-            }
-            _ => format!("write it as in {example}"),
-        };
-        return wrong("is no URL", mend);
-    }
-    if text.contains('#') {
-        return wrong("has a fragment", "remove what begins with `#`".to_owned());
-    }
-    let Ok(url) = text.parse::<Uri>() else {
-        return wrong("is no URL", format!("write it as in {example}"));
-    };
-    if url.authority().is_none() {
-        return wrong("names no host", format!("write it as in {example}"));
-    }
-    if url.scheme() != Some(&Scheme::HTTP) && url.scheme() != Some(&Scheme::HTTPS) {
-        return wrong(
-            "has a scheme that is not served",
-            format!("write it as in {example}"),
-        );
-    }
-    if port(&url).is_none() {
-        let mend = "write a port from 1 to 65535, or none".to_owned();
-        return wrong("names a port that does not exist", mend);
-    }
-    if points_to(&url, listen) {
-        let mend = "give the server's own address, or listen on another".to_owned();
-        return wrong("is the address that the gateway itself listens on", mend);
-    }
-    Ok(url)
-}
-
-/// Whether a request to the URL would come back to the listener.
-fn points_to(url: &Uri, listen: SocketAddr) -> bool {
-    let host = url.host().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let address = host.parse::<IpAddr>().ok();
-    let here = match address {
-        Some(address) => {
-            address == listen.ip() || (address.is_loopback() && listen.ip().is_unspecified())
-        }
-        None => host.eq_ignore_ascii_case("localhost") && listen.ip().is_loopback(),
-    };
-    here && listen.port() != 0 && port(url) == Some(listen.port())
+/// Whether it can be part of a path, a label and a log line.
+pub(super) fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let dots = text.chars().all(|c| c == '.');
+    text.len() <= 64 && !dots && text.chars().all(fits)
 }
 
 /// Headers that carry the transport's own state.

@@ -31,6 +31,9 @@ fn known_keys() -> BTreeSet<String> {
         ),
         ("upstreams.parked", "{upstreams: [{parked: {X}}]}"),
         ("upstreams.cache", "{upstreams: [{cache: {X}}]}"),
+        ("upstreams.replicas", "{upstreams: [{replicas: [{X}]}]}"),
+        ("upstreams.breaker", "{upstreams: [{breaker: {X}}]}"),
+        ("upstreams.retry", "{upstreams: [{retry: {X}}]}"),
         ("upstreams.process", "{upstreams: [{process: {X}}]}"),
         ("upstreams.chain", "{upstreams: [{chain: {X}}]}"),
         ("mcpServers.<name>", "{mcpServers: {a: {X}}}"),
@@ -103,6 +106,7 @@ fn i5_the_reference_gives_the_real_defaults() {
     let by_command = effective("[[upstreams]]\ncommand = \"npx\"\n");
     let pooled = effective(&format!("{ONE}sessions = \"pooled\"\n"));
     let in_redis = effective(&format!("store = \"redis://h\"\n{ONE}"));
+    let replicated = effective("[[upstreams]]\nreplicas = [{ url = \"http://h/mcp\" }]\n");
     let mut compared = 0;
     for (key, cell) in documented() {
         let Some(default) = cell
@@ -114,11 +118,12 @@ fn i5_the_reference_gives_the_real_defaults() {
         if key.starts_with("mcpServers") {
             continue;
         }
-        // What only servers on stdio have stands in theirs.
+        // What only servers on stdio, or of several replicas, have stands in theirs.
         let value = lookup(&at_url, &key).or_else(|| lookup(&by_command, &key));
         // What only clients that share have, where they do.
         let value = value.or_else(|| lookup(&pooled, &key));
         let value = value.or_else(|| lookup(&in_redis, &key));
+        let value = value.or_else(|| lookup(&replicated, &key));
         let value = value.unwrap_or_else(|| panic!("{key} has no default"));
         assert_eq!(default, value.to_string(), "default of {key}");
         compared += 1;
