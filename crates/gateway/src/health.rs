@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use http::Uri;
-use thinpipe_proto::balance::Tried;
+use http::{HeaderMap, Uri};
+use thinpipe_proto::balance::{Outcome, Tried};
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_transport::body::BodyError;
 use thinpipe_transport::upstream::UpstreamError;
@@ -314,20 +314,40 @@ impl Route {
             return asked.map(|asked| self.era().heard(asked));
         }
         let headers = self.own_headers(Revision::NEWEST)?;
-        let picked = self.http()?.pick(Tried::default());
-        let picked = picked.map_err(|none| self.unsent(&none))?;
-        let upstream = &picked.replica().upstream;
-        match probe::probe_with(upstream, headers, self.buffered()).await {
+        match self.probe_one(headers).await? {
             Ok(verdict) => Ok(self.era().learn(verdict)),
             Err(error) => {
-                if matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. })) {
-                    picked.replica().health.suspect();
-                }
                 let mut text = with_causes(&error);
                 if matches!(error, ProbeError::Failed(ProbeFailure::NotMcp { .. })) {
                     text.push_str("; is its URL that of its MCP endpoint, mostly /mcp or /sse?");
                 }
                 Err(Failure::new(reason_of(&error), text))
+            }
+        }
+    }
+
+    /// Asks a replica; another one if it cannot be reached.
+    async fn probe_one(&self, headers: HeaderMap) -> Result<Result<Verdict, ProbeError>, Failure> {
+        let (mut tried, mut before) = (Tried::default(), None);
+        loop {
+            let picked = match (self.http()?.pick(tried), before.take()) {
+                (Ok(picked), _) => picked,
+                (Err(_), Some(error)) => return Ok(Err(error)),
+                (Err(none), None) => return Err(self.unsent(&none)),
+            };
+            let replica = picked.replica();
+            let probing = probe::probe_with(&replica.upstream, headers.clone(), self.buffered());
+            match probing.await {
+                Err(error) if is_unreachable(&error) => {
+                    replica.health.suspect();
+                    if picked.is_only() {
+                        return Ok(Err(error));
+                    }
+                    tried.add(picked.index());
+                    before = Some(error);
+                    picked.ended(Outcome::Failure);
+                }
+                probed => return Ok(probed),
             }
         }
     }
@@ -339,6 +359,10 @@ impl Route {
         self.era().refuses_initialize.store(is, Ordering::Release);
         is
     }
+}
+
+fn is_unreachable(error: &ProbeError) -> bool {
+    matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. }))
 }
 
 /// Why there is no verdict, as clients are told. A probe runs nothing, so that nothing is lost with it.

@@ -14,8 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::{Value, json};
-use thinpipe_gateway::MethodStats;
+use thinpipe_gateway::{MethodStats, ReplicaStats};
 use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::balance::Condition;
 use thinpipe_transport::server::Server;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -273,6 +274,7 @@ impl Admin {
                 "name": upstream.name,
                 "path": upstream.path,
                 "healthy": upstream.healthy,
+                "replicas": by_replica(&upstream.replicas),
                 "figures": by_name(&upstream.figures),
                 "methods": by_method(&upstream.methods),
             })
@@ -290,6 +292,24 @@ impl Admin {
             "upstreams": upstreams.collect::<Vec<_>>(),
         })
     }
+}
+
+/// What each replica gets, and for how long it still gets nothing.
+fn by_replica(replicas: &[ReplicaStats]) -> Vec<Value> {
+    let shown = replicas.iter().map(|replica| {
+        let condition = replica.condition.map(Condition::as_str);
+        let pause = match replica.condition {
+            Some(Condition::Open(pause)) => Some(pause.as_secs()),
+            _ => None,
+        };
+        json!({
+            "name": replica.name.as_deref(),
+            "healthy": replica.is_healthy,
+            "condition": condition,
+            "open_seconds": pause,
+        })
+    });
+    shown.collect()
 }
 
 /// Places for connections. When all are taken, the one that has said nothing for longest makes room: whoever

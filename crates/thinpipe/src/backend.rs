@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use thinpipe_gateway::interceptor::InterceptorStats;
 use thinpipe_gateway::{
-    ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, ProgramEra, Reached, Route,
-    describe,
+    ExchangeLog, Gateway, GatewayConfig, GatewayError, MethodStats, ProgramEra, Reached,
+    ReplicaStats, Route, describe,
 };
 use thinpipe_proto::deprecation::{EndpointUse, InventoryReport};
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Server, ServerConfig, Stores};
-use thinpipe_transport::upstream::Upstream;
 
 use crate::crossing::{Server as Reaches, may_have_sessions, spoken};
 use crate::figures::Figure;
+
+mod replicas;
 
 /// Whatever answers the requests that the server takes.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -50,6 +51,8 @@ pub(crate) struct UpstreamState {
     pub(crate) path: String,
     /// Whether it answers its health checks.
     pub(crate) healthy: bool,
+    /// What its replicas do, if it has several or a breaker.
+    pub(crate) replicas: Vec<ReplicaStats>,
     /// What was counted.
     pub(crate) figures: Vec<Figure>,
     /// How often each method was answered, and how long that took.
@@ -139,7 +142,7 @@ impl Backend for Gateway {
                     route_stats.sessions_reestablished,
                 ),
             ];
-            figures.extend(of_server(route));
+            figures.extend(replicas::of_server(route));
             figures.extend(of_sse_clients(&self.sse_use(route.name())));
             for stats in route.chain().stats() {
                 figures.extend(of_interceptor(&stats));
@@ -148,6 +151,7 @@ impl Backend for Gateway {
                 name: route.name().to_owned(),
                 path: route.path().to_owned(),
                 healthy: route.is_healthy(),
+                replicas: replicas::shown(&route.replicas()),
                 figures,
                 methods: route.method_stats(),
             }
@@ -277,51 +281,4 @@ fn of_interceptor(stats: &InterceptorStats) -> [Figure; 4] {
         ),
     ]
     .map(|figure| figure.labelled("interceptor", stats.name.clone()))
-}
-
-/// The figures of a server's connections, or of its children.
-fn of_server(route: &Route) -> Vec<Figure> {
-    if let Some(pool) = route.upstream().map(Upstream::stats) {
-        return vec![
-            Figure::counter(
-                "connects",
-                "Connections opened to the upstream",
-                pool.connects,
-            ),
-            Figure::counter(
-                "reused",
-                "Requests over a connection opened before",
-                pool.reused,
-            ),
-            Figure::gauge(
-                "connections_open",
-                "Connections to the upstream, idle ones too",
-                pool.open as u64,
-            ),
-            Figure::gauge(
-                "connections_idle",
-                "Connections that wait for a request",
-                pool.idle as u64,
-            ),
-            Figure::gauge(
-                "streams_open",
-                "Event streams read from the upstream",
-                pool.streams as u64,
-            ),
-        ];
-    }
-    let children = route.children().unwrap_or_default();
-    vec![
-        Figure::counter("children", "Child processes started", children.spawned),
-        Figure::counter(
-            "children_killed",
-            "Child processes that had to be killed",
-            children.killed,
-        ),
-        Figure::gauge(
-            "children_running",
-            "Child processes that run",
-            children.running as u64,
-        ),
-    ]
 }

@@ -35,6 +35,20 @@ async fn g9_what_was_not_written_goes_to_another() {
     assert_eq!(stats.condition.unwrap().as_str(), "open");
 }
 
+/// The same before anything is known of the server: what it speaks is asked of whoever can be reached.
+#[tokio::test]
+async fn g9_a_dead_replica_is_not_in_the_way_of_the_first_client() {
+    for dead in 0..2 {
+        let replicas = Replicas::start(2).await;
+        replicas.0[dead].die().await;
+        let front = replicas.front(|_| {}).await;
+        assert_eq!(call(&Client::new(&front.url), 1).await.status, 200);
+        let client = front.client().await;
+        assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
+        assert_eq!(replicas.counts("tools/call")[1 - dead], 2);
+    }
+}
+
 /// Invariant 3 of 5.9: a call whose connection is lost may have run. It is not sent again, anywhere.
 #[tokio::test]
 async fn g9_what_may_have_run_is_never_sent_again() {

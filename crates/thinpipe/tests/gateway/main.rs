@@ -15,6 +15,7 @@ mod proxies;
 mod rates;
 mod reestablish;
 mod refusals;
+mod replicas;
 mod scenarios;
 mod sizes;
 mod stores;

@@ -36,7 +36,7 @@ pub struct UpstreamConfig {
     pub pool_idle_timeout: Duration,
     /// Unused connections kept for each runtime (usually one for each worker thread). Default: 64.
     pub pool_max_idle: usize,
-    /// A connection is closed after so many requests, so that new backends get load. Default: 10,000.
+    /// A connection is closed after so many requests, so that new backends get load. Default: 1,000.
     pub rotate_after_requests: u64,
     /// A connection is closed at this age. Default: 5 min.
     pub rotate_after: Duration,
@@ -63,7 +63,7 @@ impl UpstreamConfig {
             max_streams: 16_384,
             pool_idle_timeout: Duration::from_secs(90),
             pool_max_idle: 64,
-            rotate_after_requests: 10_000,
+            rotate_after_requests: 1_000,
             rotate_after: Duration::from_secs(300),
             headers: HeaderMap::new(),
             connector: None,
