@@ -67,6 +67,14 @@ pub(crate) struct Direct {
     /// One process of COMMAND for all clients, instead of one for each: as `--sessions shared`
     #[arg(long)]
     pub(crate) shared: bool,
+    /// Another replica of the server at URL, to share requests with; may be repeated
+    #[arg(
+        long,
+        value_name = "NAME=URL[,weight=N]",
+        requires = "url",
+        conflicts_with = "program"
+    )]
+    pub(crate) replica: Vec<String>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
@@ -250,7 +258,7 @@ fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
             (!given).then(|| format!("write `thinpipe serve --config {file}`"))
         }
         _ if urls.count() > 1 => Some(
-            "one URL is one server; for several, list them in a file (`[[upstreams]]` with `name` and \
+            "one URL is one server, and `--replica NAME=URL` another replica of it; for several, list them in a file (`[[upstreams]]` with `name` and \
              `url` for each) and write `thinpipe serve --config FILE`"
                 .to_owned(),
         ),
@@ -267,6 +275,24 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn c18_replicas_are_beside_a_url() {
+        let line = [
+            "thinpipe",
+            "http://h/mcp",
+            "--replica",
+            "b=http://i/mcp,weight=2",
+        ];
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert_eq!(cli.direct.replica, ["b=http://i/mcp,weight=2"]);
+        for line in [
+            &["thinpipe", "--replica", "b=http://i/mcp"][..],
+            &["thinpipe", "--replica", "b", "--", "ls"],
+        ] {
+            assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
+        }
     }
 
     #[test]

@@ -225,11 +225,27 @@ pub(crate) fn for_url(
     flags: &Settings,
     environment: Environment<'_>,
 ) -> Result<Config, Problems> {
+    for_replicas((url, &[]), manner, flags, environment)
+}
+
+/// The configuration of one server at a URL, and of its further replicas.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn for_replicas(
+    (url, further): (&str, &[String]),
+    manner: Manner,
+    flags: &Settings,
+    environment: Environment<'_>,
+) -> Result<Config, Problems> {
+    let replicas = replicas::of_words(url, further);
+    let replicas = replicas.map_err(|problem| Problems::of_settings(vec![problem]))?;
     let upstream = RawUpstream {
         name: manner.name,
         era: manner.era,
         sessions: manner.sessions,
-        url: Some(url.to_owned()),
+        url: replicas.is_none().then(|| url.to_owned()),
+        replicas,
         ..RawUpstream::default()
     };
     for_one(upstream, flags, environment)

@@ -108,7 +108,13 @@ fn direct_config(direct: Direct) -> anyhow::Result<Config> {
     }
     let url = direct.server.url.unwrap_or_default();
     no_url(&url)?;
-    Ok(config::for_url(&url, manner, &direct.settings, &variable)?)
+    let replicas = &direct.replica;
+    Ok(config::for_replicas(
+        (&url, replicas),
+        manner,
+        &direct.settings,
+        &variable,
+    )?)
 }
 
 /// Refuses what is plainly meant to be something else than a URL, with what to write instead.

@@ -10,7 +10,7 @@ use thinpipe_proto::balance::{BreakerConfig, MAX_REPLICAS, Strategy};
 
 use super::build::Build;
 use super::effective::plain;
-use super::problem::Problem;
+use super::problem::{Place, Problem};
 use super::raw::RawUpstream;
 use super::tables::{Number, Quantity, RawBreaker, RawRetry, SLOW_START, WEIGHT};
 use super::tree::{Node, Path};
@@ -56,6 +56,44 @@ impl RawBalance {
             Strategy::Random => Self::Random,
         }
     }
+}
+
+/// The replicas of a command line: the one at `url`, and those of `--replica`. `None`: there are none of these.
+///
+/// # Errors
+/// One is not written as `NAME=URL[,weight=N]`.
+pub(super) fn of_words(url: &str, further: &[String]) -> Result<Option<Vec<RawReplica>>, Problem> {
+    if further.is_empty() {
+        return Ok(None);
+    }
+    let first = RawReplica {
+        url: Some(url.to_owned()),
+        ..RawReplica::default()
+    };
+    let mut replicas = vec![first];
+    for word in further {
+        replicas.push(of_word(word).ok_or_else(|| {
+            let message = format!("`{word}` is no replica");
+            Problem::new(Place::Setting("--replica".to_owned()), message)
+                .mend("write it as in `--replica b=http://10.0.0.2:3001/mcp,weight=2`")
+        })?);
+    }
+    Ok(Some(replicas))
+}
+
+fn of_word(word: &str) -> Option<RawReplica> {
+    let (place, weight) = match word.rsplit_once(",weight=") {
+        Some((place, weight)) => (place, Some(weight.parse().ok()?)),
+        None => (word, None),
+    };
+    let (name, url) = place.split_once('=')?;
+    // A URL without a name may hold the sign, too.
+    let is_name = !name.contains("://");
+    is_name.then(|| RawReplica {
+        name: Some(name.to_owned()),
+        url: Some(url.to_owned()),
+        weight,
+    })
 }
 
 impl Build {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thinpipe_gateway::{GroupConfig, HttpUpstream};
 use thinpipe_proto::balance::{BreakerConfig, Config, RetryConfig, Strategy};
 
-use super::{Loaded, toml};
+use super::{Loaded, Manner, Settings, for_replicas, toml};
 
 fn http(loaded: &Loaded) -> &HttpUpstream {
     loaded.config.gateway.upstreams[0].http().unwrap()
@@ -89,6 +89,43 @@ fn c20_a_breaker_is_there_where_it_is_meant() {
     assert_eq!(group(&without).balance.breaker, None);
     let again = toml(&without.to_toml().unwrap()).unwrap();
     assert_eq!(group(&again).balance.breaker, None);
+}
+
+/// C18: on the command line, by name and weight.
+#[test]
+fn c18_replicas_may_stand_on_the_command_line() {
+    let load = |further: &[&str]| {
+        let further: Vec<_> = further.iter().map(ToString::to_string).collect();
+        let (manner, flags) = (Manner::default(), Settings::default());
+        for_replicas(("http://h:1/mcp", &further), manner, &flags, &|_| None)
+    };
+    let config = load(&["b=http://h:2/mcp?a=b,weight=3", "c=http://h:3/mcp"]).unwrap();
+    let http = config.gateway.upstreams[0].http().unwrap();
+    let replicas = http.group.as_ref().unwrap().replicas.iter();
+    let replicas: Vec<_> = replicas
+        .map(|it| (&*it.name, it.url.to_string(), it.weight))
+        .collect();
+    assert_eq!(
+        replicas,
+        [
+            ("h:1", "http://h:1/mcp".to_owned(), 1),
+            ("b", "http://h:2/mcp?a=b".to_owned(), 3),
+            ("c", "http://h:3/mcp".to_owned(), 1)
+        ]
+    );
+    let alone = load(&[]).unwrap();
+    assert!(alone.gateway.upstreams[0].http().unwrap().group.is_none());
+    for (word, message) in [
+        ("http://h:2/mcp?a=b", "`http://h:2/mcp?a=b` is no replica"),
+        ("b", "`b` is no replica"),
+        ("b=http://h/mcp,weight=x", "is no replica"),
+        ("b=h", "`h` is no URL"),
+        ("b=http://h/mcp,weight=0", "0 is not from 1 to 1000"),
+        ("b c=http://h/mcp", "`b c` cannot be the name of a replica"),
+    ] {
+        let said = load(&[word]).unwrap_err().to_string();
+        assert!(said.contains(message), "{word}: {said}");
+    }
 }
 
 /// I5: what is wrong is named with its place, and how to mend it.
