@@ -84,6 +84,9 @@ pub(crate) trait Owner: Send + Sync {
     /// No connection could be made.
     fn suspect(&self);
 
+    /// Whether the replica whose connections have this name is known to be gone, while others are there.
+    fn has_lost(&self, connections: &str) -> bool;
+
     /// The server says that its tools have changed.
     fn tools_changed(&self);
 }

@@ -74,6 +74,12 @@ pub(crate) trait Owner: Send + Sync {
     /// No connection could be made.
     fn suspect(&self);
 
+    /// Whether there are other replicas of the server than the one that a session is at.
+    fn has_others(&self) -> bool;
+
+    /// Whether the replica whose connections have this name is known to be gone, while others are there.
+    fn has_lost(&self, connections: &str) -> bool;
+
     /// A server that was held to be one of 2026-07-28 does not act as one.
     fn doubt(&self);
 

@@ -196,6 +196,7 @@ impl Session {
 
     /// Writes until the session is over and nothing is left to be written.
     async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
+        let at = sender.upstream();
         let patience = (!sender.has_headers()).then(|| self.shared.silence());
         // How many POSTs there are the machine bounds: requests in flight.
         let mut posts = Posts::new(if patience.is_some() { 1 } else { usize::MAX });
@@ -207,12 +208,12 @@ impl Session {
                     None => break,
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
-                sent = posts.next(), if !posts.is_empty() => self.sent(sent, owner).await,
+                sent = posts.next(), if !posts.is_empty() => self.sent(sent, (owner, &at)).await,
             }
         }
         while !posts.is_empty() {
             let sent = posts.next().await;
-            self.sent(sent, owner).await;
+            self.sent(sent, (owner, &at)).await;
         }
     }
 
@@ -229,7 +230,7 @@ impl Session {
     }
 
     /// A message was taken by the server, or not.
-    async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
+    async fn sent(&self, sent: Option<Sent>, (owner, at): (&dyn Owner, &str)) {
         let Some(((written, unwritten), result)) = sent else {
             return;
         };
@@ -257,6 +258,13 @@ impl Session {
         let upstream = self.shared.name();
         tracing::warn!(upstream, error = text, "a message was not taken");
         let is_timeout = Failure::from(&error).reason == Reason::Timeout;
+        // What a replica has that is gone is forgotten: the session, that is, and this message did not run.
+        let is_gone = is_unreached(&error) && owner.has_lost(at);
+        let why = if is_gone {
+            WriteFailure::SessionGone
+        } else {
+            failure(&error)
+        };
         match written {
             // What it says to initialize it says of its endpoint, and clients with sessions are told the same.
             Written::Request(_) if is_denied(&error) && !self.lock().is_negotiated() => {
@@ -264,14 +272,14 @@ impl Session {
             }
             // It may be running: the deadline decides, which tells the server too.
             Written::Request(_) if is_timeout && !error.is_undelivered() => {}
-            Written::Request(call) => self.write_failed(call, failure(&error), &text),
+            Written::Request(call) => self.write_failed(call, why, &text),
             Written::Answer(answer) => {
                 let undelivered = error.is_undelivered();
                 self.answer_failed(answer, unwritten, undelivered);
             }
             Written::Cancel(_) | Written::Other => {}
         }
-        if matches!(error, PipeError::SessionLost { .. }) {
+        if is_gone || matches!(error, PipeError::SessionLost { .. }) {
             self.lose(&text);
         }
     }
@@ -348,6 +356,11 @@ fn is_fatal(error: &PipeError, channel: Channel) -> bool {
 /// Whether a server has refused a message for what it is.
 fn is_denied(error: &PipeError) -> bool {
     matches!(error, PipeError::Refused { status, .. } if status.is_client_error())
+}
+
+/// Whether no connection could be made.
+fn is_unreached(error: &PipeError) -> bool {
+    matches!(error, PipeError::Upstream(UpstreamError::Connect { .. }))
 }
 
 fn failure(error: &PipeError) -> WriteFailure {

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use thinpipe_proto::bridge::CallId;
 use thinpipe_transport::body::BoxFuture;
+use thinpipe_transport::upstream::UpstreamError;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 
 use super::state::Write;
@@ -31,6 +33,40 @@ impl UpstreamSession {
         }
         drop(state);
         self.lose(&with_causes(error));
+    }
+
+    /// Whether the session goes with the replica of the server that has it, as that cannot be reached: if another one
+    /// can take it over, or if the replica is known to be gone. Not while something else than this call runs in it:
+    /// that may come to its end all the same.
+    pub(super) fn leaves(
+        &self,
+        (owner, at): (&dyn Owner, &str),
+        error: &PipeError,
+        call: Option<CallId>,
+    ) -> bool {
+        let is_unreached = matches!(error, PipeError::Upstream(UpstreamError::Connect { .. }));
+        if !is_unreached || !self.has_streams() || !owner.has_others() {
+            return false;
+        }
+        if call.is_some_and(|call| self.is_opening(call)) {
+            return false;
+        }
+        let in_flight = {
+            let mut state = self.lock();
+            let machine = state.machine.reframing();
+            machine.map_or(0, |(machine, _)| machine.in_flight())
+        };
+        let runs = in_flight > usize::from(call.is_some());
+        !runs && (self.manner.reopens || owner.has_lost(at))
+    }
+
+    /// It does, and this message, if there is one, did not run.
+    pub(super) fn leave_for_another(&self, error: &PipeError, unsent: Option<Write>) {
+        if !self.manner.reopens {
+            return self.lose(&with_causes(error));
+        }
+        self.lock().forgotten.get_or_insert(unsent);
+        self.lost.notify_one();
     }
 
     /// What opens it again, if it is to be.

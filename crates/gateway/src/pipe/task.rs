@@ -193,6 +193,7 @@ impl UpstreamSession {
 
     /// Writes until the session is over and nothing is left to be written.
     async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
+        let at = sender.upstream();
         let mut posts = Posts::new(match (sender.has_streams(), sender.has_headers()) {
             // The machine bounds how many requests there are, which are answered here.
             (true, _) => usize::MAX,
@@ -207,12 +208,12 @@ impl UpstreamSession {
                     None => break,
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
-                sent = posts.next(), if !posts.is_empty() => self.sent(sent, owner).await,
+                sent = posts.next(), if !posts.is_empty() => self.sent(sent, (owner, &at)).await,
             }
         }
         while !posts.is_empty() {
             let sent = posts.next().await;
-            self.sent(sent, owner).await;
+            self.sent(sent, (owner, &at)).await;
         }
     }
 
@@ -262,12 +263,16 @@ impl UpstreamSession {
     }
 
     /// A message was taken by the server, or not.
-    async fn sent(&self, sent: Option<Sent>, owner: &dyn Owner) {
+    async fn sent(&self, sent: Option<Sent>, (owner, at): (&dyn Owner, &str)) {
         let Some((Sending { call, unsent }, Err(error))) = sent else {
             return;
         };
         if matches!(error, PipeError::SessionLost { .. }) {
             return self.broke(&error, unsent);
+        }
+        if self.leaves((owner, at), &error, call) {
+            owner.suspect();
+            return self.leave_for_another(&error, unsent);
         }
         if self.is_fatal(call, &error, owner) {
             // What is read of the end of a child, its status, says more.
@@ -321,7 +326,7 @@ impl UpstreamSession {
     }
 
     /// Whether this request is `initialize`.
-    fn is_opening(&self, call: CallId) -> bool {
+    pub(super) fn is_opening(&self, call: CallId) -> bool {
         let mut state = self.lock();
         let machine = state.machine.reframing();
         machine.is_some_and(|(machine, _)| machine.is_initialize(call))

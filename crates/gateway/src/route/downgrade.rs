@@ -193,6 +193,10 @@ impl Owner for Route {
         Self::suspect(self);
     }
 
+    fn has_lost(&self, connections: &str) -> bool {
+        self.has_lost_replica(connections)
+    }
+
     fn tools_changed(&self) {
         self.answers.tools_changed();
     }

@@ -366,6 +366,14 @@ impl pipe::Owner for Route {
         Self::suspect(self);
     }
 
+    fn has_others(&self) -> bool {
+        self.group().is_some_and(|it| it.replicas().len() > 1)
+    }
+
+    fn has_lost(&self, connections: &str) -> bool {
+        self.has_lost_replica(connections)
+    }
+
     fn doubt(&self) {
         self.era.contradicted();
     }

@@ -87,6 +87,16 @@ impl Route {
         })
     }
 
+    /// Whether the replica whose connections have this name does not answer, and another one does.
+    pub(super) fn has_lost_replica(&self, connections: &str) -> bool {
+        let lost = |group: &Group| {
+            group
+                .has_lost(group.connected_as(connections)?)
+                .then_some(())
+        };
+        self.group().and_then(lost).is_some()
+    }
+
     /// What is stored with a session whose connections have this name.
     pub(super) fn attached_by_name(
         &self,

@@ -4,7 +4,7 @@ use thinpipe_gateway::{Gateway, GatewayConfig, ReplicaStats, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_testkit::Client;
-use thinpipe_transport::server::{Server, ServerConfig};
+use thinpipe_transport::server::{Server, ServerBuilder, ServerConfig, Stores};
 use tokio::net::TcpListener;
 
 /// A gateway in front of one upstream.
@@ -16,16 +16,25 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) async fn start(spec: UpstreamSpec) -> Self {
+        Self::built(spec, |builder| builder).await
+    }
+
+    /// One of several that share these stores.
+    pub(crate) async fn among(spec: UpstreamSpec, stores: Stores) -> Self {
+        Self::built(spec, |builder| builder.stores(stores)).await
+    }
+
+    async fn built(spec: UpstreamSpec, store: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}{}", listener.local_addr().unwrap(), spec.path);
         let access = AccessPolicy {
             loopback: true,
             ..AccessPolicy::default()
         };
-        let builder = Server::builder(ServerConfig {
+        let builder = store(Server::builder(ServerConfig {
             access,
             ..ServerConfig::default()
-        });
+        }));
         let config = GatewayConfig {
             upstreams: vec![spec],
             deprecation: DeprecationConfig::default(),
@@ -50,6 +59,12 @@ impl Front {
 
     pub(crate) fn is_healthy(&self) -> bool {
         self.gateway.routes()[0].is_healthy()
+    }
+
+    /// Shuts down in order.
+    pub(crate) async fn shut_down(&self) {
+        self.server.shut_down().await;
+        self.gateway.finish().await;
     }
 
     /// A client that has initialized.

@@ -6,5 +6,6 @@ mod attachment;
 mod balance;
 mod failover;
 mod front;
+mod held;
 mod replicas;
 mod sessions;

@@ -41,6 +41,15 @@ impl Replicas {
         change: impl FnOnce(&mut GroupConfig),
         spec: impl FnOnce(&mut UpstreamSpec),
     ) -> Front {
+        Front::start(self.spec(change, spec)).await
+    }
+
+    /// What such a gateway is told of them.
+    pub(crate) fn spec(
+        &self,
+        change: impl FnOnce(&mut GroupConfig),
+        spec: impl FnOnce(&mut UpstreamSpec),
+    ) -> UpstreamSpec {
         let replicas = self.0.iter().zip('a'..).map(|(replica, name)| {
             ReplicaConfig::new(name.to_string(), replica.url().parse().unwrap())
         });
@@ -54,7 +63,7 @@ impl Replicas {
         let mut of = UpstreamSpec::new("/mcp", reached);
         of.health.interval = Duration::ZERO;
         spec(&mut of);
-        Front::start(of).await
+        of
     }
 
     /// How many requests that `what` names each of them got.

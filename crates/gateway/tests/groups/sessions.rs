@@ -8,17 +8,17 @@ use crate::front::Front;
 use crate::replicas::{Replicas, checked};
 
 /// The replica that has opened the only session there is.
-fn home(replicas: &Replicas) -> usize {
+pub(crate) fn home(replicas: &Replicas) -> usize {
     let opened = replicas.counts("initialize");
     opened.iter().position(|count| *count > 0).unwrap()
 }
 
-fn reestablishes(spec: &mut UpstreamSpec) {
+pub(crate) fn reestablishes(spec: &mut UpstreamSpec) {
     spec.session_lost = SessionLost::Reestablish;
 }
 
 /// Calls until the gateway knows that a replica is down.
-async fn is_down(front: &Front, replica: usize) {
+pub(crate) async fn is_down(front: &Front, replica: usize) {
     eventually("the replica is down", async || {
         match front.replicas()[replica].is_healthy {
             false => Ok(()),

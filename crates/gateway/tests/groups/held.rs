@@ -1,0 +1,208 @@
+//! Sessions that a process holds, over replicas: they stay where they were opened, in another process too, and leave
+//! only when that is gone.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use thinpipe_gateway::{Resume, Sharing, UpstreamSpec};
+use thinpipe_store::{LogLimits, MemoryInbox, MemoryLog, MemoryStore};
+use thinpipe_testkit::{Client, Era, rpc};
+use thinpipe_transport::server::{SharedStores, Stores};
+
+use crate::front::Front;
+use crate::replicas::{Replicas, checked};
+use crate::sessions::{home, is_down, reestablishes};
+
+fn held(spec: &mut UpstreamSpec) {
+    spec.resume = Resume::Log;
+}
+
+/// Calls, and says whether a result came.
+async fn call(client: &Client, id: usize) -> (u16, bool) {
+    let mut answer = client.post(rpc::call(id, "echo")).await;
+    let has_result = answer.status == 200 && answer.answer().await["result"].is_object();
+    (answer.status, has_result)
+}
+
+const DONE: (u16, bool) = (200, true);
+
+/// F6: they are spread over the replicas, and each stays at its own.
+#[tokio::test]
+async fn f6_a_held_session_stays_where_it_was_opened() {
+    let replicas = Replicas::start(3).await;
+    let front = replicas
+        .front_with(
+            |_| {},
+            |spec| {
+                checked(spec);
+                held(spec);
+            },
+        )
+        .await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(front.client().await);
+    }
+    assert_eq!(replicas.counts("initialize"), [2, 2, 2]);
+    for client in &clients {
+        for id in 0..5 {
+            assert_eq!(call(client, id).await, DONE);
+        }
+    }
+    assert_eq!(replicas.counts("tools/call"), [10, 10, 10]);
+    for client in &clients {
+        assert_eq!(client.delete().await.status, 200);
+    }
+    for replica in &replicas.0 {
+        replica
+            .wait_until(|record| record.count("DELETE") == 2)
+            .await;
+        assert!(replica.sessions().is_empty());
+    }
+}
+
+/// Failover: with `session_lost = "reestablish"` another replica takes the session over at once, with what was set up
+/// in it.
+#[tokio::test]
+async fn g9_a_held_session_moves_when_its_replica_cannot_be_reached() {
+    let replicas = Replicas::start(2).await;
+    for replica in &replicas.0 {
+        replica.set(|it| it.full = true);
+    }
+    let front = replicas
+        .front_with(
+            |_| {},
+            |spec| {
+                reestablishes(spec);
+                held(spec);
+            },
+        )
+        .await;
+    let client = front.client().await;
+    let level = rpc::request(90, "logging/setLevel", &json!({"level": "debug"}));
+    assert_eq!(client.post(level).await.status, 200);
+    let lost = home(&replicas);
+    replicas.0[lost].die().await;
+    for id in 0..3 {
+        assert_eq!(call(&client, id).await, DONE);
+    }
+    let other = &replicas.0[1 - lost];
+    assert_eq!(other.record().count("initialize"), 1);
+    assert_eq!(other.record().count("logging/setLevel"), 1);
+    assert_eq!(other.record().count("tools/call"), 3);
+    replicas.saw_nothing_twice();
+}
+
+/// Failover: with `session_lost = "end"` it waits for a replica that may come back, and ends with one that is known to
+/// be gone.
+#[tokio::test]
+async fn g9_a_held_session_ends_with_its_replica() {
+    let replicas = Replicas::start(2).await;
+    let front = replicas.front_with(|_| {}, held).await;
+    let client = front.client().await;
+    let at = home(&replicas);
+    replicas.0[at].die().await;
+    assert_eq!(call(&client, 1).await, (200, false));
+    replicas.0[at].come_back();
+    assert_eq!(call(&client, 2).await, DONE);
+    assert_eq!(replicas.counts("tools/call")[1 - at], 0);
+
+    let front = replicas
+        .front_with(
+            |_| {},
+            |spec| {
+                checked(spec);
+                held(spec);
+            },
+        )
+        .await;
+    let client = front.client().await;
+    let opened = |index: usize| replicas.0[index].record().count("initialize");
+    let lost = if opened(at) == 2 { at } else { 1 - at };
+    replicas.0[lost].die().await;
+    is_down(&front, lost).await;
+    // The one that finds it out is told so; to the next one there is no session.
+    assert!(!call(&client, 3).await.1);
+    thinpipe_testkit::eventually("the session is over", async || {
+        match call(&client, 4).await.0 {
+            404 => Ok(()),
+            status => Err(format!("it answers {status}")),
+        }
+    })
+    .await;
+    assert_eq!(call(&front.client().await, 5).await, DONE);
+}
+
+/// 5.8 (10): in another process the session goes on at the replica that its record names.
+#[tokio::test]
+async fn f9_a_held_session_goes_on_at_its_replica() {
+    let replicas = Replicas::start(3).await;
+    let (sessions, log, inbox) = (
+        Arc::new(MemoryStore::default()),
+        Arc::new(MemoryLog::new(LogLimits::default())),
+        Arc::new(MemoryInbox::default()),
+    );
+    let stores = || Stores {
+        sessions: Arc::clone(&sessions) as _,
+        shared: Some(SharedStores {
+            log: Arc::clone(&log) as _,
+            inbox: Arc::clone(&inbox) as _,
+        }),
+    };
+    let spec = || replicas.spec(|_| {}, held);
+    let (one, other) = (
+        Front::among(spec(), stores()).await,
+        Front::among(spec(), stores()).await,
+    );
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(one.client().await);
+    }
+    one.shut_down().await;
+    for (id, client) in clients.iter().enumerate() {
+        let moved = Client::new(&other.url);
+        let call = moved.post(rpc::call(id, "echo"));
+        let call = call.header("Mcp-Session-Id", client.session().unwrap());
+        let mut answer = call.header("MCP-Protocol-Version", "2025-11-25").await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.answer().await["result"].is_object());
+    }
+    assert_eq!(replicas.counts("initialize"), [2, 2, 2]);
+    assert_eq!(replicas.counts("tools/call"), [2, 2, 2]);
+    assert_eq!(replicas.counts("DELETE"), [0, 0, 0]);
+}
+
+/// The sessions that calls of 2026-07-28 share are left with the replica that has them, once that is known to be gone.
+#[tokio::test]
+async fn g9_calls_leave_the_session_of_a_replica_that_is_gone() {
+    let replicas = Replicas::start(2).await;
+    for replica in &replicas.0 {
+        replica.set(|it| it.era = Era::Sessions);
+    }
+    let shared = |spec: &mut UpstreamSpec| {
+        checked(spec);
+        spec.bridge.sessions = Some(Sharing::Shared);
+    };
+    let front = replicas.front_with(|_| {}, shared).await;
+    let client = Client::new(&front.url);
+    for id in 0..3 {
+        assert_eq!(
+            client
+                .post_modern(&rpc::modern_call(id, "echo"))
+                .await
+                .status,
+            200
+        );
+    }
+    let counts = replicas.counts("tools/call");
+    let lost = usize::from(counts[1] > 0);
+    assert_eq!(counts[lost], 3, "they share one session");
+    replicas.0[lost].die().await;
+    is_down(&front, lost).await;
+    for id in 3..6 {
+        let mut answer = client.post_modern(&rpc::modern_call(id, "echo")).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.json().await["result"].is_object());
+    }
+    assert_eq!(replicas.counts("tools/call")[1 - lost], 3);
+}
