@@ -145,6 +145,12 @@ impl Network {
         }
     }
 
+    /// Whether a node of this name is up.
+    #[must_use]
+    pub fn is_up(&self, name: &str) -> bool {
+        self.state().nodes.contains_key(name)
+    }
+
     /// Ends a node in the middle of everything: its connections are reset, or end behind what is on its way,
     /// as chance has it.
     pub fn kill(&self, name: &str) {

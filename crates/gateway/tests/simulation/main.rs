@@ -25,6 +25,7 @@ const CALM: Setting = Setting {
     holds: false,
     breaks: false,
     kills: false,
+    restarts: false,
     loses: false,
     outages: false,
 };
@@ -119,4 +120,18 @@ fn g10_nodes_that_hold_sessions_are_killed() {
         ..CALM
     };
     seeds::run(setting, 15);
+}
+
+/// C22, G10: nodes are asked to stop, and others go on.
+#[test]
+fn c22_gateways_are_restarted() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        listeners: 1,
+        restarts: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 15);
+    assert!(figures.answered > figures.told, "{figures:?}");
 }

@@ -53,6 +53,8 @@ pub(crate) struct Setting {
     pub(crate) breaks: bool,
     /// Gateways are killed.
     pub(crate) kills: bool,
+    /// Gateways are asked to stop.
+    pub(crate) restarts: bool,
     /// The server with sessions is killed, and they are gone with it.
     pub(crate) loses: bool,
     /// The store fails and is out of reach.
@@ -225,6 +227,7 @@ impl World {
             55..70 => self.network.heal(),
             70..78 if setting.kills => self.kill(),
             78..86 => self.start_all(),
+            94..97 if setting.restarts => self.restart(),
             86..92 if setting.outages => self.fail_store(),
             92..94 if setting.loses => {
                 self.sessions_last.store(false, Ordering::SeqCst);
@@ -244,9 +247,19 @@ impl World {
         }
     }
 
+    /// As an operator does: it may take as long as its calls.
+    fn restart(&mut self) {
+        let at = self.rng.index(self.nodes.len());
+        if let Some(node) = self.nodes[at].take() {
+            self.ledger.note(format!("{} is asked to stop", node.name));
+            self.ghosts.spawn(node.stop());
+        }
+    }
+
     fn start_all(&mut self) {
         for at in 0..self.nodes.len() {
-            if self.nodes[at].is_none() {
+            // One that was asked to stop may not have done so yet.
+            if self.nodes[at].is_none() && !self.network.is_up(&gateway(at)) {
                 let rng = self.rng.fork();
                 let node = Node::start(&self.network, &gateway(at), &self.store, rng);
                 self.nodes[at] = Some(node);
