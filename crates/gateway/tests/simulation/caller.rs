@@ -97,9 +97,13 @@ impl Caller {
             Err(Lost::Unknown(error)) => Err(format!("outcome unknown: {error}")),
         };
         self.ledger.note(format!("{token}: {outcome:?}"));
+        let ran = self.ledger.ran(&token);
         self.ledger.count(|figures| match outcome {
             Ok(()) => figures.answered += 1,
-            Err(_) => figures.told += 1,
+            Err(_) => {
+                figures.told += 1;
+                figures.unanswered += u64::from(ran);
+            }
         });
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Figures {
     pub(crate) answered: u64,
     /// Got an error, or their connection ended without a way to resume.
     pub(crate) told: u64,
+    /// Of those, calls that a server has run.
+    pub(crate) unanswered: u64,
     /// Times a stream was resumed by its client and went on.
     pub(crate) resumed: u64,
     /// Events that clients heard on standalone streams.
@@ -51,6 +53,7 @@ impl std::ops::AddAssign for Figures {
         self.calls += other.calls;
         self.answered += other.answered;
         self.told += other.told;
+        self.unanswered += other.unanswered;
         self.resumed += other.resumed;
         self.notices += other.notices;
         self.asked += other.asked;

@@ -128,10 +128,27 @@ fn c22_gateways_are_restarted() {
     let setting = Setting {
         gateways: 3,
         holds: true,
-        listeners: 1,
         restarts: true,
         ..CALM
     };
     let figures = seeds::run(setting, 15);
-    assert!(figures.answered > figures.told, "{figures:?}");
+    let Figures {
+        lost, unanswered, ..
+    } = figures;
+    assert!(lost == 0 && unanswered == 0, "{figures:?}");
+}
+
+/// F17, G10; 5.9, 25: the store fails for nodes that hold sessions, and nodes are killed.
+#[test]
+fn f17_the_store_fails_nodes_that_hold_sessions() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        listeners: 1,
+        breaks: true,
+        kills: true,
+        outages: true,
+        ..CALM
+    };
+    seeds::run(setting, 10);
 }

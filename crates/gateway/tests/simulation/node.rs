@@ -97,6 +97,8 @@ impl Node {
     pub(crate) async fn stop(self) {
         self.server.shut_down().await;
         self.gateway.finish().await;
+        // What a process has said before its end still arrives.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         self.network.kill(&self.name);
     }
 }

@@ -54,7 +54,9 @@ pub(crate) fn run(setting: Setting, count: u64) -> Figures {
             });
         }
     });
-    all.into_inner().unwrap()
+    let all = all.into_inner().unwrap();
+    eprintln!("{count} worlds: {all:?}");
+    all
 }
 
 fn examined(setting: Setting, seed: u64) -> Figures {

@@ -55,11 +55,15 @@ impl Client {
             Err(Lost::Unsent) => "not sent".to_owned(),
         };
         self.ledger.note(format!("{}: {outcome}", call.token));
+        let ran = self.ledger.ran(&call.token);
         self.ledger.count(|figures| match call.is_over {
             // Its client has ended the session meanwhile, and wants no answer.
             _ if session.is_ended.load(Ordering::SeqCst) => {}
             true => figures.answered += 1,
-            false => figures.told += 1,
+            false => {
+                figures.told += 1;
+                figures.unanswered += u64::from(ran);
+            }
         });
     }
 
@@ -236,6 +240,10 @@ impl Client {
                     return Ok(answer);
                 }
                 404 => return Err("the session is gone".to_owned()),
+                // What a gateway said while it had no store, another one cannot go on with.
+                400 if self.is_held && !self.sessions_last.load(Ordering::SeqCst) => {
+                    return Err("refused".to_owned());
+                }
                 408 | 409 | 429 | 500.. => sleep(Duration::from_millis(RETRY)).await,
                 other => {
                     self.violation(format!("{last} cannot be resumed: {other}"));
