@@ -201,6 +201,34 @@ impl Group {
         Ok(Picked::new(self, balance, permit))
     }
 
+    /// A replica for a session that says itself what becomes of it. Of several it is one that a connection can be
+    /// made to, since the first message of the session goes to no other.
+    ///
+    /// # Errors
+    /// None may be asked, or none can be reached.
+    pub(crate) async fn reachable(&self) -> Result<&Replica, Unanswered> {
+        let (mut tried, mut before) = (Tried::default(), None);
+        loop {
+            let picked = match (self.pick(tried), before.take()) {
+                (Ok(picked), _) => picked,
+                (Err(_), Some(error)) => return Err(Unanswered::Upstream(error)),
+                (Err(none), None) => return Err(none),
+            };
+            let replica = picked.replica();
+            if picked.is_only() {
+                return Ok(replica);
+            }
+            match replica.upstream.reach().await {
+                Ok(()) => return Ok(replica),
+                Err(error) => {
+                    tried.add(picked.index());
+                    before = Some(error);
+                    picked.ended(Outcome::Failure);
+                }
+            }
+        }
+    }
+
     /// Sends a request to one replica. Only what was not written, or is
     /// [repeatable](UpstreamRequest::repeatable) and has failed, goes to another one.
     #[expect(

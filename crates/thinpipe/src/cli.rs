@@ -254,11 +254,14 @@ fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
         }
         [serve, rest @ ..] if serve == "serve" => {
             let file = rest.iter().find(|word| is_file(word))?;
-            let given = rest.iter().any(|word| word.starts_with("--config") || word == "-c");
+            let given = rest
+                .iter()
+                .any(|word| word.starts_with("--config") || word == "-c");
             (!given).then(|| format!("write `thinpipe serve --config {file}`"))
         }
         _ if urls.count() > 1 => Some(
-            "one URL is one server, and `--replica NAME=URL` another replica of it; for several, list them in a file (`[[upstreams]]` with `name` and \
+            "one URL is one server, and `--replica NAME=URL` another replica of it; for several \
+             servers, list them in a file (`[[upstreams]]` with `name` and \
              `url` for each) and write `thinpipe serve --config FILE`"
                 .to_owned(),
         ),

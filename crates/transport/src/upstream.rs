@@ -150,6 +150,26 @@ impl Upstream {
         self.inner.budget.in_use()
     }
 
+    /// Sees to it that there is a connection for the next request, and says nothing on it. Over HTTP/2 it does
+    /// nothing: there the request itself will tell.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]: none could be made.
+    pub async fn reach(&self) -> Result<(), UpstreamError> {
+        let inner = &self.inner;
+        if inner.config.http2 {
+            return Ok(());
+        }
+        let permit = Permit::short(inner, inner.config.connect_timeout).await;
+        let _permit = permit.ok_or_else(|| inner.exhausted())?;
+        let connection = match inner.pool.checkout() {
+            Some(connection) => connection,
+            None => inner.connect().await?,
+        };
+        inner.pool.put(connection, inner.config.pool_max_idle);
+        Ok(())
+    }
+
     /// Closes idle connections that have served their time or that the server has closed. Call it now
     /// and then: between requests nothing else does.
     pub fn prune(&self) {

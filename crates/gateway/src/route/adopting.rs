@@ -46,7 +46,7 @@ impl Route {
         let attachment = match facts.over {
             Over::Calls => self.call_again(session, &facts)?,
             _ if self.joined.is_some() => self.join_again(session, &facts).await?,
-            Over::Streams => match self.replica_of(&known)? {
+            Over::Streams => match self.replica_of(&known).await? {
                 Ok(replica) => self.resume_streamable((session, replica), &known, &facts)?,
                 // What it was at the server is gone with its replica.
                 Err(_) => self.open_again((session, Channel::Streams), &facts).await?,

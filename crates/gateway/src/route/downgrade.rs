@@ -155,7 +155,7 @@ impl Owner for Route {
             if known.is_some_and(|verdict| matches!(verdict.speaks, Speaks::HttpSse { .. })) {
                 return self.open_sse(group, headers).await;
             }
-            self.open_streamable(group, headers)
+            self.open_streamable(group, headers).await
         })
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use thinpipe_proto::balance::Tried;
 use thinpipe_proto::bridge::capabilities::fingerprint;
 use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::bridge::{AttachError, Config, End, Limits, Refused, Sharing};
@@ -109,7 +108,7 @@ impl Route {
                 let headers = self.headers_over_sse(call.headers, context)?;
                 match channel {
                     Channel::Pipe => self.open_sse(group, headers).await?,
-                    Channel::Streams => self.open_streamable(group, headers)?,
+                    Channel::Streams => self.open_streamable(group, headers).await?,
                 }
             }
         };
@@ -124,17 +123,16 @@ impl Route {
     /// the gateway itself says in it, too.
     ///
     /// # Errors
-    /// No replica may be asked now.
-    pub(super) fn open_streamable(
+    /// No replica can be reached, or may be asked now.
+    pub(super) async fn open_streamable(
         &self,
         group: &Group,
         headers: HeaderMap,
     ) -> Result<Pipe, Failure> {
         let (limit, budget) = (self.max_message(), self.buffered());
-        let picked = group.pick(Tried::default());
-        let picked = picked.map_err(|none| self.unsent(&none))?;
         // It stays there: what the session meets is told by `suspect`.
-        let upstream = &picked.replica().upstream;
+        let replica = group.reachable().await;
+        let upstream = &replica.map_err(|none| self.unsent(&none))?.upstream;
         Ok(streamable::open(
             upstream,
             headers,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thinpipe_proto::balance::Tried;
 use thinpipe_proto::rpc::{Kind, Message};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Session};
@@ -67,8 +66,8 @@ impl Route {
     /// The replica that goes on with a session which has this attachment.
     ///
     /// # Errors
-    /// Inside: [`Gone`]; outside: none may be asked now.
-    pub(super) fn replica_of(
+    /// Inside: [`Gone`]; outside: none can be reached, or may be asked now.
+    pub(super) async fn replica_of(
         &self,
         attached: &Attached,
     ) -> Result<Result<&Replica, Gone>, Failure> {
@@ -80,8 +79,8 @@ impl Route {
         Ok(match place {
             Ok(To::Only(replica)) => Ok(&group.replicas()[replica]),
             Ok(To::Any) => {
-                let picked = group.pick(Tried::default());
-                Ok(picked.map_err(|none| self.unsent(&none))?.replica())
+                let replica = group.reachable().await;
+                Ok(replica.map_err(|none| self.unsent(&none))?)
             }
             Err(gone) => Err(gone),
         })

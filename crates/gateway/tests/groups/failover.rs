@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use thinpipe_testkit::{Client, Cut, Response, Script, rpc};
+use thinpipe_testkit::{Client, Cut, Era, Response, Script, rpc};
 
 use crate::replicas::{Replicas, checked};
 
@@ -202,4 +202,40 @@ async fn c19_when_all_are_down_it_is_said() {
     let error = refused.json().await;
     let text = error["error"]["message"].as_str().unwrap().to_owned();
     assert!(text.contains("connecting to up/a failed"), "{text}");
+}
+
+/// Failover: a server of HTTP+SSE whose stream cannot be opened is passed over.
+#[tokio::test]
+async fn g9_streams_are_opened_where_they_can_be() {
+    let replicas = Replicas::start(2).await;
+    replicas.0[0].die().await;
+    let front = replicas.front_of_streams().await;
+    for id in 0..6 {
+        let client = front.client().await;
+        assert_eq!(client.post(rpc::call(id, "echo")).await.status, 200);
+    }
+    assert_eq!(replicas.counts("tools/call"), [0, 6]);
+}
+
+/// Failover: clients of 2026-07-28 in front of servers with sessions get one where one can be opened.
+#[tokio::test]
+async fn g9_sessions_for_calls_are_opened_where_they_can_be() {
+    let replicas = Replicas::start(2).await;
+    for replica in &replicas.0 {
+        replica.set(|it| it.era = Era::Sessions);
+    }
+    let front = replicas.front(|_| {}).await;
+    let client = Client::new(&front.url);
+    assert_eq!(call(&client, 1000).await.status, 200);
+    replicas.0[0].die().await;
+    for id in 0..6 {
+        let mut answer = call(&client, id).await;
+        let said = answer.json().await;
+        assert_eq!(
+            (answer.status, said["error"].is_null()),
+            (200, true),
+            "{said}"
+        );
+    }
+    assert_eq!(replicas.counts("tools/call").iter().sum::<usize>(), 7);
 }

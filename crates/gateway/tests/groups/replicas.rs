@@ -44,26 +44,21 @@ impl Replicas {
         Front::start(self.spec(change, spec)).await
     }
 
+    /// A gateway in front of the streams of HTTP+SSE that they have, too.
+    pub(crate) async fn front_of_streams(&self) -> Front {
+        let urls: Vec<_> = self.0.iter().map(Upstream::sse_url).collect();
+        let unchecked = |spec: &mut UpstreamSpec| spec.health.interval = Duration::ZERO;
+        Front::start(spec_at(&urls, |_| {}, unchecked)).await
+    }
+
     /// What such a gateway is told of them.
     pub(crate) fn spec(
         &self,
         change: impl FnOnce(&mut GroupConfig),
         spec: impl FnOnce(&mut UpstreamSpec),
     ) -> UpstreamSpec {
-        let replicas = self.0.iter().zip('a'..).map(|(replica, name)| {
-            ReplicaConfig::new(name.to_string(), replica.url().parse().unwrap())
-        });
-        let mut group = GroupConfig::new(replicas.collect());
-        change(&mut group);
-        let client = UpstreamConfig::new("up".into(), self.0[0].url().parse().unwrap());
-        let reached = Reached::Http(HttpUpstream {
-            group: Some(Box::new(group)),
-            ..HttpUpstream::new(client)
-        });
-        let mut of = UpstreamSpec::new("/mcp", reached);
-        of.health.interval = Duration::ZERO;
-        spec(&mut of);
-        of
+        let urls: Vec<_> = self.0.iter().map(|it| it.url().to_owned()).collect();
+        spec_at(&urls, change, spec)
     }
 
     /// How many requests that `what` names each of them got.
@@ -93,4 +88,25 @@ pub(crate) fn checked(spec: &mut UpstreamSpec) {
         failures: 2,
         ..HealthConfig::default()
     };
+}
+
+fn spec_at(
+    urls: &[String],
+    change: impl FnOnce(&mut GroupConfig),
+    spec: impl FnOnce(&mut UpstreamSpec),
+) -> UpstreamSpec {
+    let replicas = urls.iter().zip('a'..);
+    let replicas =
+        replicas.map(|(url, name)| ReplicaConfig::new(name.to_string(), url.parse().unwrap()));
+    let mut group = GroupConfig::new(replicas.collect());
+    change(&mut group);
+    let client = UpstreamConfig::new("up".into(), urls[0].parse().unwrap());
+    let reached = Reached::Http(HttpUpstream {
+        group: Some(Box::new(group)),
+        ..HttpUpstream::new(client)
+    });
+    let mut of = UpstreamSpec::new("/mcp", reached);
+    of.health.interval = Duration::ZERO;
+    spec(&mut of);
+    of
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use thinpipe_transport::upstream::{Upstream, UpstreamError};
+use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 use tokio::join;
 use tokio::time::advance;
 
@@ -263,4 +263,22 @@ async fn dropping_an_upstream_closes_its_connections() {
     let mut peer = opened(&upstream, &mut network, OK).await;
     drop(upstream);
     assert_eq!(peer.rest().await, b"");
+}
+
+/// H1: a connection that was made ahead carries the next request, and one that cannot be made is an error.
+#[tokio::test]
+async fn h1_a_connection_may_be_made_ahead() {
+    let server = thinpipe_testkit::Upstream::start().await;
+    let upstream = Upstream::new(UpstreamConfig::new(
+        "up".into(),
+        server.url().parse().unwrap(),
+    ));
+    for _ in 0..2 {
+        upstream.reach().await.unwrap();
+        assert_eq!((upstream.stats().connects, upstream.stats().idle), (1, 1));
+    }
+    assert_eq!((server.record().requests, upstream.in_use()), (0, 0));
+    server.die().await;
+    let refused = upstream.reach().await.unwrap_err();
+    assert!(refused.is_unsent(), "{refused}");
 }
