@@ -19,7 +19,7 @@ mod listen;
 pub(crate) use connections::{Answer, Connections, Lost};
 
 use crate::ledger::Ledger;
-use crate::world::HELD;
+use crate::world::{HELD, POOLED};
 
 /// For the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +32,8 @@ pub(crate) struct Client {
     ledger: Ledger,
     connections: Connections,
     path: &'static str,
+    /// As whom the server knows it: clients that share a session are one there.
+    introduces: String,
     next: AtomicU64,
     /// Its sessions are held by a gateway.
     is_held: bool,
@@ -72,8 +74,12 @@ impl Client {
             ledger: ledger.clone(),
             connections: Connections::new(member.host, gateways, member.token, rng),
             path: member.path,
+            introduces: match member.path {
+                POOLED => member.token.to_owned(),
+                _ => member.name.to_owned(),
+            },
             next: AtomicU64::new(0),
-            is_held: member.path == HELD,
+            is_held: matches!(member.path, HELD | POOLED),
             session: Mutex::new(None),
             sessions_last: member.sessions_last,
         })
@@ -94,7 +100,7 @@ impl Client {
                 0..50 if running.len() < MAX_CALLS => {
                     running.spawn(async move { this.call(&session).await });
                 }
-                50..60 if running.len() < MAX_CALLS => {
+                50..60 if running.len() < MAX_CALLS && !self.is_pooled() => {
                     running.spawn(async move { this.listen(&session, until).await });
                 }
                 60..90 => {
@@ -128,6 +134,11 @@ impl Client {
         self.connections.draw(draw)
     }
 
+    /// What its server says of no request is for others too.
+    fn is_pooled(&self) -> bool {
+        self.path == POOLED
+    }
+
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
@@ -149,7 +160,7 @@ impl Client {
         let params = json!({
             "protocolVersion": "2025-11-25",
             "capabilities": {"elicitation": {}},
-            "clientInfo": {"name": self.name, "version": "1"},
+            "clientInfo": {"name": self.introduces, "version": "1"},
         });
         let body = rpc::request(self.number(), "initialize", &params);
         let sent = self
@@ -250,7 +261,7 @@ impl Client {
         if answer.status == 200 && !said.is_null() && said["id"] != id {
             self.violation(format!("{id} is answered with {said}"));
         }
-        if is_answered && said["result"]["_meta"]["for"] != *self.name {
+        if is_answered && said["result"]["_meta"]["for"] != *self.introduces {
             self.violation(format!("hears the tools of another: {said}"));
         }
         self.connections.done(answer);

@@ -23,6 +23,7 @@ const CALM: Setting = Setting {
     callers: 1,
     listeners: 0,
     holds: false,
+    pools: false,
     breaks: false,
     kills: false,
     restarts: false,
@@ -151,4 +152,17 @@ fn f17_the_store_fails_nodes_that_hold_sessions() {
         ..CALM
     };
     seeds::run(setting, 10);
+}
+
+/// F6, G10; 5.9, 3, 7 and 8: clients of one principal share sessions of the server, on each of two nodes.
+#[test]
+fn f6_clients_share_sessions_of_the_server() {
+    let setting = Setting {
+        gateways: 2,
+        pools: true,
+        breaks: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 15);
+    assert!(figures.answered > figures.told, "{figures:?}");
 }

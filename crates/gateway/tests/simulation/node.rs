@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::Uri;
 use thinpipe_gateway::{
-    Gateway, GatewayConfig, HealthConfig, HttpUpstream, RateLimits, Reached, Resume, SsePaths,
-    UpstreamSpec,
+    Gateway, GatewayConfig, HealthConfig, HttpUpstream, RateLimits, Reached, Resume, Sharing,
+    SsePaths, UpstreamSpec,
 };
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
@@ -44,6 +44,8 @@ impl Node {
         let builder = Server::builder(server_config());
         let mut logged = spec(&host, "logged", "server", Binding::Sessions);
         logged.resume = Resume::Log;
+        let mut pooled = spec(&host, "pooled", "server", Binding::Sessions);
+        pooled.bridge.sessions = Some(Sharing::Pooled);
         let mut passed = spec(&host, "mcp", "server", Binding::Sessions);
         passed.sse = Some(SsePaths {
             stream: "/sse".to_owned(),
@@ -55,6 +57,7 @@ impl Node {
                 passed,
                 spec(&host, "stateless", "stateless", Binding::Stateless),
                 logged,
+                pooled,
             ],
             deprecation: DeprecationConfig::default(),
             state_keys: Vec::new(),

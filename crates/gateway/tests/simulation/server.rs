@@ -196,7 +196,8 @@ impl Server {
         self.ledger.runs(&plan.token);
         self.ledger
             .note(format!("{} runs {}", self.host.name(), plan.token));
-        if !plan.token.starts_with(&session.client) {
+        // Of a session that is shared, it is a principal.
+        if !plan.token.contains(&session.client) {
             let client = &session.client;
             self.ledger
                 .violation(format!("{} in the session of {client}", plan.token));

@@ -24,6 +24,9 @@ const PASSED: &str = "/mcp";
 /// Path of the server whose sessions a gateway holds.
 pub(crate) const HELD: &str = "/logged";
 
+/// Path of the server whose sessions clients of one principal share.
+pub(crate) const POOLED: &str = "/pooled";
+
 /// Path of the server of 2026-07-28.
 const STATELESS: &str = "/stateless";
 
@@ -49,6 +52,8 @@ pub(crate) struct Setting {
     pub(crate) listeners: usize,
     /// Every other client uses a server whose sessions a gateway holds.
     pub(crate) holds: bool,
+    /// All clients use a server whose sessions those of one principal share.
+    pub(crate) pools: bool,
     /// Connections break.
     pub(crate) breaks: bool,
     /// Gateways are killed.
@@ -119,7 +124,7 @@ impl World {
                 rng: rng.fork(),
                 path,
                 sessions_last: match path {
-                    HELD => Arc::clone(&held_last),
+                    HELD | POOLED => Arc::clone(&held_last),
                     _ => Arc::clone(&sessions_last),
                 },
             });
@@ -127,9 +132,10 @@ impl World {
         let (mut clients, mut callers, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..setting.clients {
             let name = format!("<{}{number}>", ["alice", "bob"][number % 2]);
-            let path = match setting.holds && number % 4 >= 2 {
-                true => HELD,
-                false => PASSED,
+            let path = match number % 4 {
+                _ if setting.pools => POOLED,
+                2.. if setting.holds => HELD,
+                _ => PASSED,
             };
             member(&name, path, &mut |it| {
                 clients.push(Client::new(it, &ledger))
@@ -297,21 +303,24 @@ impl World {
     /// Invariant 4.
     async fn recover(&self) {
         let mut recovering = JoinSet::new();
-        for client in self.clients.iter().cloned() {
+        for client in &self.clients {
+            let client = Arc::clone(client);
             recovering.spawn(async move {
                 while !client.works().await {
                     sleep(Duration::from_millis(100)).await;
                 }
             });
         }
-        for caller in self.callers.iter().cloned() {
+        for caller in &self.callers {
+            let caller = Arc::clone(caller);
             recovering.spawn(async move {
                 while !caller.works().await {
                     sleep(Duration::from_millis(100)).await;
                 }
             });
         }
-        for listener in self.listeners.iter().cloned() {
+        for listener in &self.listeners {
+            let listener = Arc::clone(listener);
             recovering.spawn(async move {
                 while !listener.works().await {
                     sleep(Duration::from_millis(100)).await;
