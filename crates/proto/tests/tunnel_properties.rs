@@ -32,8 +32,8 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
     vec(field, 0..6).prop_map(|fields| {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            let name = HeaderName::try_from(name).unwrap();
-            headers.append(name, HeaderValue::try_from(value).unwrap());
+            let name = HeaderName::try_from(name).expect("a name");
+            headers.append(name, HeaderValue::try_from(value).expect("a value"));
         }
         headers
     })
@@ -93,13 +93,14 @@ fn head() -> impl Strategy<Value = Head> {
         Just(ContentKind::Json),
         Just(ContentKind::EventStream),
         Just(ContentKind::Other(None)),
-        "[ -~]{0,20}"
-            .prop_map(|value| ContentKind::Other(Some(HeaderValue::try_from(value).unwrap()))),
+        "[ -~]{0,20}".prop_map(|value| ContentKind::Other(Some(
+            HeaderValue::try_from(value).expect("a value")
+        ))),
     ];
     let length = proptest::option::of(0..u64::MAX);
     (100_u16..1000, content, headers(), length, piece()).prop_map(
         |(status, content, headers, length, piece)| Head {
-            status: StatusCode::from_u16(status).unwrap(),
+            status: StatusCode::from_u16(status).expect("a status"),
             content,
             headers,
             length,
