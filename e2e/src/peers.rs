@@ -174,7 +174,7 @@ impl Endpoint {
     /// As [`behind_gateway`](Self::behind_gateway).
     #[must_use]
     pub fn behind_gateway_with(mut self, more: &[&str]) -> Self {
-        let mut command = Command::new(built("thinpipe"));
+        let mut command = gateway();
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.args(more);
         self.name_on(&mut command);
@@ -194,7 +194,7 @@ impl Endpoint {
     /// If that is no report.
     #[must_use]
     pub fn examined(&self) -> serde_json::Value {
-        let mut command = Command::new(built("thinpipe"));
+        let mut command = gateway();
         command.args(["doctor", "--format", "json", "--watch", "0"]);
         self.name_on(&mut command);
         let output = command.output().expect("the doctor starts");
@@ -243,6 +243,18 @@ pub fn python(path: &str) -> Command {
     // Nothing compiled is left beside the scripts.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
+}
+
+/// A program that came with the Python packages.
+#[must_use]
+pub fn python_program(name: &str) -> Command {
+    Command::new(found(target().join("e2e/venv/bin").join(name)))
+}
+
+/// The gateway.
+#[must_use]
+pub fn gateway() -> Command {
+    Command::new(built("thinpipe"))
 }
 
 /// The client on rmcp.

@@ -1,0 +1,53 @@
+//! The files in `deploy/` are what the tools that read them take, and what the gateway takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use thinpipe_e2e::peers::{gateway, python_program};
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(name)
+}
+
+fn assert_passes(command: &mut Command) {
+    let output = command.output().expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}{complained}");
+}
+
+/// The gateway's own file inside of the manifest.
+fn config_in_manifest() -> String {
+    let manifest = fs::read_to_string(deploy("kubernetes.yaml")).expect("the manifest");
+    let (_, rest) = manifest.split_once("thinpipe.toml: |\n").expect("a file");
+    let (file, _) = rest.split_once("---").expect("an end");
+    file.lines()
+        .map(|line| line.trim_start().to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn the_compose_file_keeps_to_the_compose_specification() {
+    let mut validate = python_program("check-jsonschema");
+    validate.args(["--builtin-schema", "vendor.compose-spec"]);
+    assert_passes(validate.arg(deploy("compose.yaml")));
+}
+
+#[test]
+fn the_manifest_keeps_to_the_schemas_of_kubernetes() {
+    let mut validate = python_program("kubernetes-validate");
+    assert_passes(validate.arg("--strict").arg(deploy("kubernetes.yaml")));
+}
+
+#[test]
+fn the_gateway_takes_its_files() {
+    assert_passes(gateway().arg("check").arg(deploy("thinpipe.toml")));
+    let folder = thinpipe_e2e::peers::results();
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("kubernetes-thinpipe.toml");
+    fs::write(&file, config_in_manifest()).expect("a file");
+    assert_passes(gateway().arg("check").arg(file));
+}
