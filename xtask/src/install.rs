@@ -13,7 +13,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::workspace::{ask, cargo, root, run, target};
 
-/// Node and its packages, Python and its packages, Redis, and the test runner.
+/// Node and its packages, Python and its packages, Redis, nginx, and the test runner.
 pub(crate) fn all_that_tests_need() -> Outcome {
     let target = target()?;
     let peers = target.join("e2e");
@@ -21,8 +21,8 @@ pub(crate) fn all_that_tests_need() -> Outcome {
     let venv = peers.join("venv");
     python_packages(&venv)?;
     node_packages(&peers.join("node"), &venv)?;
-    // Tests start servers of their own; the service that comes with the package is left alone.
-    debian(&[("redis-server", "redis-server")])?;
+    // Tests start servers of their own; the services that come with the packages are left alone.
+    debian(&[("redis-server", "redis-server"), ("nginx", "nginx")])?;
     nextest()?;
     Ok(())
 }
@@ -140,7 +140,7 @@ pub(crate) fn deny() -> Outcome<PathBuf> {
 pub(crate) fn debian(wanted: &[(&str, &str)]) -> Outcome {
     let missing: Vec<&str> = wanted
         .iter()
-        .filter(|(program, _)| !is_on_path(program))
+        .filter(|(program, _)| !is_here(program))
         .map(|(_, package)| *package)
         .collect();
     if missing.is_empty() {
@@ -150,9 +150,13 @@ pub(crate) fn debian(wanted: &[(&str, &str)]) -> Outcome {
     }
 }
 
-fn is_on_path(program: &str) -> bool {
+/// Whether a program is on the path, or where Debian has servers, which the paths of users do not name.
+fn is_here(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let servers = std::iter::once(PathBuf::from("/usr/sbin"));
+    env::split_paths(&path)
+        .chain(servers)
+        .any(|folder| folder.join(program).is_file())
 }
 
 fn debian_install(packages: &[&str]) -> Outcome {

@@ -14,6 +14,7 @@
 //! - [`Process`]: a built binary with what it writes; [`Usage`] and [`assert_returns_to_baseline`]: what it
 //!   holds, and whether it gives it back.
 //! - [`Redis`], [`RedisCluster`], [`RedisSentinel`]: servers that a test starts, kills, pauses and starts again.
+//! - [`Balancer`]: nginx, with the configuration that users are given.
 //! - [`scenarios`]: what a gateway must do, one function each, for any gateway that has a URL.
 //!
 //! Everything that waits panics after [`DEADLINE`] and says what it waited for and where. Use it in
@@ -53,6 +54,7 @@
 //! # }
 //! ```
 
+mod balancer;
 mod client;
 mod deadline;
 mod event;
@@ -70,6 +72,7 @@ mod upstream;
 mod usage;
 mod wire;
 
+pub use balancer::Balancer;
 pub use client::{Client, Connection, Cutoff, Piece, RequestBuilder, Response, SseClient};
 pub use deadline::{DEADLINE, eventually};
 pub use event::{Event, EventReader};

@@ -6,12 +6,12 @@ mod sentinel;
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use tokio::net::TcpStream;
 
 use crate::process::Process;
+use crate::sockets::free_port;
 
 pub use cluster::RedisCluster;
 pub use reply::RedisReply;
@@ -197,12 +197,6 @@ async fn started(arguments: &[OsString]) -> Process {
     let process = Process::start(PROGRAM, arguments);
     process.line_with("Ready to accept connections").await;
     process
-}
-
-/// A port that nobody has taken a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
-    listener.local_addr().expect("it is bound").port()
 }
 
 const PROGRAM: &str = "redis-server";

@@ -1,7 +1,13 @@
-//! What the kernel says about a TCP connection of this machine.
+//! What the kernel says about TCP on this machine: its connections, and free ports.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+/// A port that nobody has taken a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
+    listener.local_addr().expect("it is bound").port()
+}
 
 /// Bytes on their way from `local` to `remote`: not yet acknowledged, or acknowledged but not yet read
 /// by the program at the other end. `None` if the kernel knows no such connection (any more).

@@ -1,0 +1,112 @@
+//! Behind nginx, which sends each request to the next gateway.
+
+use serde_json::json;
+use thinpipe_testkit::{Balancer, Client, Event, Gate, Script, SseClient, rpc};
+
+use crate::support::{Gateway, Settings};
+use crate::world::{BOTH, World, answers, is_gone};
+
+/// What users are given.
+const DEPLOYED: &str = include_str!("../../../../deploy/nginx.conf");
+
+/// nginx in front of these, and where it is.
+async fn balance(gateways: &[Gateway; 3]) -> (Balancer, String) {
+    let addresses = gateways
+        .each_ref()
+        .map(|gateway| Client::new(&gateway.url).address());
+    let balancer = Balancer::start(DEPLOYED, &addresses).await;
+    let url = balancer.before(&gateways[0].url);
+    (balancer, url)
+}
+
+/// A30, F8: a client's whole session, without any affinity: requests, a stream that breaks and is resumed, a question,
+/// the standalone stream, and the end.
+#[tokio::test]
+async fn a30_a_session_needs_no_affinity() {
+    for upstream in BOTH {
+        let settings = Settings::of_upstream(upstream);
+        let world = World::of(settings, |behaviour| behaviour.event_ids = true).await;
+        let gateways = world.three().await;
+        let (_balancer, url) = balance(&gateways).await;
+        let mut client = Client::new(&url);
+        client.initialize("2025-11-25").await;
+        for turn in 0..6 {
+            answers(&client, &format!("{turn}")).await;
+        }
+
+        let gate = Gate::new();
+        let event = |step: usize| Event::message(rpc::progress(step, 2));
+        let script = Script::events()
+            .event(event(1).with_id("s-1"))
+            .wait(&gate)
+            .event(event(2).with_id("s-2"))
+            .event(Event::message(rpc::text_result("done")).with_id("s-3"));
+        world.upstream.on("tools/call:slow", script);
+        let mut stream = client.post(rpc::call("slow", "slow")).await;
+        let progress = stream.next_message().await;
+        assert_eq!(progress["params"]["progress"], 1);
+        gate.open();
+        assert_eq!(stream.next_message().await["params"]["progress"], 2);
+        assert_eq!(stream.next_message().await["id"], "slow");
+
+        let mut call = client.post(rpc::call("ask", "ask")).await;
+        let question = call.next_message().await;
+        let accepted = json!({"action": "accept", "content": {"answer": "4A"}});
+        let answer = rpc::response(question["id"].clone(), &accepted);
+        assert_eq!(client.post(answer).await.status, 202);
+        assert_eq!(call.next_message().await["id"], "ask");
+
+        let session = world.upstream.sessions().pop().expect("a session");
+        let mut listening = client.get().await;
+        assert_eq!(listening.status, 200);
+        world
+            .upstream
+            .notify(&session, rpc::notification("notifications/x", &json!({})));
+        assert_eq!(listening.next_message().await["method"], "notifications/x");
+
+        assert_eq!(client.delete().await.status, 200);
+        // Whichever of them is asked.
+        for _ in &gateways {
+            is_gone(&client).await;
+        }
+        assert_eq!(world.opened_called_ended(), [1, 8, 1], "{upstream:?}");
+    }
+}
+
+/// A30: HTTP+SSE without affinity.
+#[tokio::test]
+async fn a30_http_sse_needs_no_affinity() {
+    let world = World::start().await;
+    let gateways = world.three().await;
+    let (_balancer, url) = balance(&gateways).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = SseClient::open(&url.replace("/mcp", "/sse")).await;
+        client.initialize("2024-11-05").await;
+        clients.push(client);
+    }
+    for turn in 0..4 {
+        for client in &mut clients {
+            assert_eq!(client.ask(rpc::call(turn, "echo")).await["id"], turn);
+        }
+    }
+    assert_eq!(world.counted("tools/call"), 16);
+}
+
+/// F9, invariant 4: a gateway is killed, and nginx finds the others: no call that has not run is lost for that.
+#[tokio::test]
+async fn f9_a_killed_gateway_is_passed_over() {
+    let world = World::start().await;
+    let mut gateways = world.three().await;
+    let (_balancer, url) = balance(&gateways).await;
+    let mut client = Client::new(&url);
+    client.initialize("2025-11-25").await;
+    for (at, gateway) in gateways.iter_mut().enumerate().take(2) {
+        gateway.process.kill().await;
+        for turn in 0..6 {
+            answers(&client, &format!("{at}-{turn}")).await;
+        }
+    }
+    assert_eq!(world.counted("tools/call"), 12);
+    assert_eq!(world.counted("initialize"), 1);
+}
