@@ -107,6 +107,7 @@ export async function run(adapter) {
   }
 
   if (plan.resume) await resume(adapter, open);
+  if (plan.survive) await survive(adapter, connection);
 
   // Over HTTP+SSE the connection is the session.
   if (plan.binding === 'sse') await client.close();
@@ -154,4 +155,17 @@ async function resume(adapter, open) {
   const result = await adapter.call(connection, plan.resume.call, { resumptionToken: token });
   say('resume', { events, seenBefore, text: textOf(result), resumes: resumes() - before });
   await connection.transport.terminateSession();
+}
+
+/** A client whose stream somebody else breaks: it resumes it by itself. */
+async function survive(adapter, connection) {
+  const before = resumes();
+  const events = [];
+  const onprogress = ({ progress }) => events.push(progress);
+  const held = adapter.call(connection, plan.survive.call, { onprogress });
+  await until(() => events.length > 0);
+  say('holding');
+  await until(() => resumes() > before);
+  await adapter.call(connection, plan.survive.release, {});
+  say('survive', { events, text: textOf(await held) });
 }

@@ -167,6 +167,22 @@ async def steps(client, network, questions):
         resumes = network.resumes() - before
         say("resume", events=events, seenBefore=seen_before, text=text, resumes=resumes)
 
+    if "survive" in PLAN:
+        await survive(client, network)
+
+
+async def survive(client, network):
+    """The stream is broken by somebody else: the client resumes it by itself."""
+    before, events = network.resumes(), []
+    held = asyncio.create_task(call(client, PLAN["survive"]["call"], events))
+    while not events:
+        await asyncio.sleep(0.005)
+    say("holding")
+    while network.resumes() == before:
+        await asyncio.sleep(0.005)
+    await call(client, PLAN["survive"]["release"], [])
+    say("survive", events=events, text=await held)
+
 
 async def gone(network):
     """After the client has ended its session."""

@@ -3,6 +3,7 @@
 //!
 //! Nothing is skipped: what is missing fails the test that needs it, and says what installs it.
 
+pub mod cluster;
 pub mod conformance;
 pub mod peers;
 pub mod process;

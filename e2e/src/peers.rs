@@ -174,13 +174,28 @@ impl Endpoint {
     /// As [`behind_gateway`](Self::behind_gateway).
     #[must_use]
     pub fn behind_gateway_with(mut self, more: &[&str]) -> Self {
+        let process = self.gateway_with(more);
+        let url = process.await_line(endpoint_in);
+        self._running.push(process);
+        self.moved_to(url)
+    }
+
+    /// A gateway in front of it, beside others.
+    pub(crate) fn gateway_with(&self, more: &[&str]) -> Process {
         let mut command = gateway();
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.args(more);
         self.name_on(&mut command);
-        let process = Process::start("thinpipe", &command);
-        let url = process.await_line(endpoint_in);
+        Process::start("thinpipe", &command)
+    }
+
+    /// Ends this too when the endpoint is dropped.
+    pub(crate) fn keep(&mut self, process: Process) {
         self._running.push(process);
+    }
+
+    /// The same, seen from in front of a gateway.
+    pub(crate) fn moved_to(self, url: String) -> Self {
         Self {
             url,
             command: None,

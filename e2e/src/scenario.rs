@@ -22,6 +22,10 @@ pub enum Client {
     Rmcp,
 }
 
+/// A client on its way through a plan.
+#[derive(Debug)]
+pub struct Running(Process);
+
 /// What a client reported: one value for each step, in order.
 #[derive(Debug)]
 pub struct Steps(Vec<Value>);
@@ -42,6 +46,15 @@ impl Client {
     /// As [`run`](Self::run), or if the client does not speak that.
     #[must_use]
     pub fn run_over(self, binding: Binding, endpoint: &Endpoint, plan: &Value) -> Steps {
+        self.start_over(binding, endpoint, plan).finish()
+    }
+
+    /// The same, so that something can be done to it on the way.
+    ///
+    /// # Panics
+    /// If the client does not start, or does not speak that.
+    #[must_use]
+    pub fn start_over(self, binding: Binding, endpoint: &Endpoint, plan: &Value) -> Running {
         let mut plan = plan.clone();
         if binding == Binding::HttpSse {
             plan["binding"] = "sse".into();
@@ -61,17 +74,7 @@ impl Client {
             }
         };
         command.arg(endpoint.url_for(binding)).arg(plan.to_string());
-        let ended = Process::start(&format!("the client {self:?}"), &command).finish(PATIENCE);
-        assert!(
-            ended.status.success(),
-            "{self:?}: {}\n{}",
-            ended.status,
-            ended.log
-        );
-        let step = |line: &String| {
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
-        };
-        Steps(ended.stdout.iter().map(step).collect())
+        Running(Process::start(&format!("the client {self:?}"), &command))
     }
 
     /// Whether it may report less progress than there is: what comes in one read with the response, these do
@@ -79,6 +82,34 @@ impl Client {
     #[must_use]
     pub fn loses_progress(self, binding: Binding) -> bool {
         binding == Binding::HttpSse && matches!(self, Self::TypeScriptV1 | Self::TypeScriptV2)
+    }
+}
+
+impl Running {
+    /// Waits until the client has reported this step.
+    ///
+    /// # Panics
+    /// If it ends without, or takes too long.
+    pub fn await_step(&self, name: &str) {
+        let is_it = |line: &str| {
+            let step = serde_json::from_str::<Value>(line).ok()?;
+            (step["step"] == name).then_some(())
+        };
+        self.0.await_line(is_it);
+    }
+
+    /// All its steps, when it has ended.
+    ///
+    /// # Panics
+    /// If the client reports a failure, or takes too long.
+    #[must_use]
+    pub fn finish(self) -> Steps {
+        let ended = self.0.finish(PATIENCE);
+        assert!(ended.status.success(), "{}\n{}", ended.status, ended.log);
+        let step = |line: &String| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
+        };
+        Steps(ended.stdout.iter().map(step).collect())
     }
 }
 

@@ -53,7 +53,7 @@ async fn f8_a_live_stream_moves_from_gateway_to_gateway() {
         let token = asked.param("/_meta/progressToken").to_string();
         let progress = |step: usize| {
             let text = rpc::progress(step, 9).replace(rpc::PROGRESS_TOKEN, &token);
-            let event = Event::message(text).with_id(&format!("long-{step}"));
+            let event = Event::message(text).with_id(format!("long-{step}"));
             world.upstream.append("long", event);
         };
         progress(0);

@@ -1,0 +1,174 @@
+//! Three gateways with one Redis behind nginx, which sends each request to the next of them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::peers::{Endpoint, results};
+use crate::process::{Process, free_port};
+
+/// Several gateways that clients take for one.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Where the balancer is.
+    pub endpoint: Endpoint,
+    gateways: Vec<Gateway>,
+}
+
+#[derive(Debug)]
+struct Gateway {
+    /// `ADDRESS:PORT` of its admin side.
+    admin: String,
+    _process: Process,
+}
+
+impl Cluster {
+    /// Starts the gateways in front of a server, with these arguments more, and what they need.
+    ///
+    /// # Panics
+    /// If something does not start.
+    #[must_use]
+    pub fn before(server: Endpoint, more: &[&str]) -> Self {
+        let (redis, store) = redis();
+        let mut gateways = Vec::new();
+        let mut addresses = Vec::new();
+        let mut behind = server;
+        behind.keep(redis);
+        for _ in 0..GATEWAYS {
+            let arguments = [&["--store", store.as_str()], more].concat();
+            let process = behind.gateway_with(&arguments);
+            process.await_line(|line| line.contains("sessions are kept in ").then_some(()));
+            addresses.push(process.await_line(|line| address_after("listening on ", line)));
+            let admin = process.await_line(|line| address_after("admin on ", line));
+            gateways.push(Gateway {
+                admin,
+                _process: process,
+            });
+        }
+        let (balancer, url) = balancer(&addresses);
+        behind.keep(balancer);
+        Self {
+            endpoint: behind.moved_to(url),
+            gateways,
+        }
+    }
+
+    /// Kills (SIGKILL) every gateway that writes an event stream to a client: one for each stream at most, so that
+    /// with two streams there is one left.
+    ///
+    /// # Panics
+    /// If none does, or all do.
+    pub fn kill_those_that_stream(&mut self) {
+        let (streaming, idle): (Vec<_>, Vec<_>) = std::mem::take(&mut self.gateways)
+            .into_iter()
+            .partition(|gateway| gateway.streams() > 0);
+        assert!(!streaming.is_empty(), "nobody has a stream");
+        assert!(!idle.is_empty(), "nobody is left");
+        self.gateways = idle;
+        // A child that is dropped is killed.
+        drop(streaming);
+    }
+}
+
+impl Gateway {
+    /// Event streams to clients, as it says itself.
+    fn streams(&self) -> u64 {
+        let mut connection = TcpStream::connect(&self.admin).expect("the admin side listens");
+        let host = &self.admin;
+        write!(
+            connection,
+            "GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .expect("it takes requests");
+        let mut answer = String::new();
+        let read = connection.read_to_string(&mut answer);
+        read.expect("it answers");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let status: Value = serde_json::from_str(body)
+            .unwrap_or_else(|error| panic!("{error} in the status {answer}"));
+        let streams = status["server"]["streams_open"].as_u64();
+        streams.expect("the status counts streams")
+    }
+}
+
+/// A Redis that keeps nothing on disk, and its URL.
+fn redis() -> (Process, String) {
+    let port = free_port().to_string();
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args(["--port", &port]);
+    let process = Process::start("redis-server", &command);
+    process.await_line(|line| line.contains("Ready to accept").then_some(()));
+    (process, format!("redis://127.0.0.1:{port}"))
+}
+
+/// nginx with the configuration that users are given and these gateways instead of those in it, and its URL.
+fn balancer(gateways: &[String]) -> (Process, String) {
+    let port = free_port();
+    let folder = results().join(format!("nginx-{port}"));
+    fs::create_dir_all(&folder).expect("the target folder can be written to");
+    let file = folder.join("nginx.conf");
+    fs::write(&file, configuration(gateways, port, &folder))
+        .expect("the target folder can be written to");
+    let mut command = Command::new(nginx());
+    command.arg("-p").arg(&folder).arg("-c").arg(&file);
+    let process = Process::start("nginx", &command);
+    // It listens by then.
+    process.await_line(|line| line.contains("getrlimit(RLIMIT_NOFILE)").then_some(()));
+    (process, format!("http://127.0.0.1:{port}/mcp"))
+}
+
+fn configuration(gateways: &[String], port: u16, folder: &Path) -> String {
+    let folder = folder.display();
+    // Workers would outlive a master that is killed.
+    let mut text =
+        format!("daemon off;\nmaster_process off;\nerror_log stderr notice;\npid {folder}/pid;\n");
+    for line in DEPLOYED.lines() {
+        match line.trim() {
+            "http {" => {
+                let _ = writeln!(text, "{line}\naccess_log off;");
+                for what in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+                    let _ = writeln!(text, "{what}_temp_path {folder}/{what};");
+                }
+            }
+            "upstream gateways {" => {
+                let _ = writeln!(text, "{line}");
+                for gateway in gateways {
+                    let _ = writeln!(text, "server {gateway};");
+                }
+            }
+            named if named.starts_with("server ") && named.ends_with(';') => {}
+            "listen 8080;" => drop(writeln!(text, "listen 127.0.0.1:{port};")),
+            _ => drop(writeln!(text, "{line}")),
+        }
+    }
+    text
+}
+
+/// Debian has servers where the paths of users do not lead.
+fn nginx() -> &'static Path {
+    let debian = Path::new("/usr/sbin/nginx");
+    if debian.is_file() {
+        debian
+    } else {
+        Path::new("nginx")
+    }
+}
+
+/// `ADDRESS:PORT` of the URL behind this in a line.
+fn address_after(text: &str, line: &str) -> Option<String> {
+    let (_, url) = line.split_once(text)?;
+    let (_, rest) = url.split_once("http://")?;
+    let end = rest.find(|byte: char| byte == '/' || byte.is_whitespace());
+    Some(rest[..end.unwrap_or(rest.len())].to_owned())
+}
+
+const GATEWAYS: usize = 3;
+
+/// What users are given.
+const DEPLOYED: &str = include_str!("../../deploy/nginx.conf");
