@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use serde_json::Value;
 
-use crate::peers::{Endpoint, results};
+use crate::peers::{Endpoint, gateway, results};
 use crate::process::{Process, free_port};
 
 /// Several gateways that clients take for one.
@@ -18,43 +19,45 @@ pub struct Cluster {
     /// Where the balancer is.
     pub endpoint: Endpoint,
     gateways: Vec<Gateway>,
+    /// Configurations, and what nginx writes.
+    folder: PathBuf,
 }
 
 #[derive(Debug)]
 struct Gateway {
-    /// `ADDRESS:PORT` of its admin side.
+    /// `ADDRESS:PORT`.
+    address: String,
+    /// The same of its admin side.
     admin: String,
     _process: Process,
 }
 
 impl Cluster {
-    /// Starts the gateways in front of a server, with these arguments more, and what they need.
+    /// Starts the gateways in front of a server, and what they need. `upstream` is TOML for the server's table in their
+    /// configuration.
     ///
     /// # Panics
     /// If something does not start.
     #[must_use]
-    pub fn before(server: Endpoint, more: &[&str]) -> Self {
+    pub fn before(mut server: Endpoint, upstream: &str) -> Self {
         let (redis, store) = redis();
-        let mut gateways = Vec::new();
-        let mut addresses = Vec::new();
-        let mut behind = server;
-        behind.keep(redis);
-        for _ in 0..GATEWAYS {
-            let arguments = [&["--store", store.as_str()], more].concat();
-            let process = behind.gateway_with(&arguments);
-            process.await_line(|line| line.contains("sessions are kept in ").then_some(()));
-            addresses.push(process.await_line(|line| address_after("listening on ", line)));
-            let admin = process.await_line(|line| address_after("admin on ", line));
-            gateways.push(Gateway {
-                admin,
-                _process: process,
-            });
-        }
-        let (balancer, url) = balancer(&addresses);
-        behind.keep(balancer);
+        server.keep(redis);
+        let port = free_port();
+        let folder = results().join(format!("cluster-{port}"));
+        fs::create_dir_all(&folder).expect(WRITABLE);
+        let file = folder.join("thinpipe.toml");
+        let url = &server.url;
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nstore = {store:?}\n\
+             [[upstreams]]\nurl = {url:?}\n{upstream}\n"
+        );
+        fs::write(&file, text).expect(WRITABLE);
+        let gateways: Vec<_> = (0..GATEWAYS).map(|_| Gateway::start(&file)).collect();
+        server.keep(balancer(&gateways, port, &folder));
         Self {
-            endpoint: behind.moved_to(url),
+            endpoint: server.moved_to(format!("http://127.0.0.1:{port}/mcp")),
             gateways,
+            folder,
         }
     }
 
@@ -75,7 +78,26 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // After a failure it is left to be looked at.
+        if !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
 impl Gateway {
+    fn start(configuration: &Path) -> Self {
+        let process = gateway(configuration);
+        process.await_line(|line| line.contains("sessions are kept in ").then_some(()));
+        Self {
+            address: process.await_line(|line| address_after("listening on ", line)),
+            admin: process.await_line(|line| address_after("admin on ", line)),
+            _process: process,
+        }
+    }
+
     /// Event streams to clients, as it says itself.
     fn streams(&self) -> u64 {
         let mut connection = TcpStream::connect(&self.admin).expect("the admin side listens");
@@ -107,23 +129,19 @@ fn redis() -> (Process, String) {
     (process, format!("redis://127.0.0.1:{port}"))
 }
 
-/// nginx with the configuration that users are given and these gateways instead of those in it, and its URL.
-fn balancer(gateways: &[String]) -> (Process, String) {
-    let port = free_port();
-    let folder = results().join(format!("nginx-{port}"));
-    fs::create_dir_all(&folder).expect("the target folder can be written to");
+/// nginx with the configuration that users are given, and these gateways instead of those in it.
+fn balancer(gateways: &[Gateway], port: u16, folder: &Path) -> Process {
     let file = folder.join("nginx.conf");
-    fs::write(&file, configuration(gateways, port, &folder))
-        .expect("the target folder can be written to");
+    fs::write(&file, configuration(gateways, port, folder)).expect(WRITABLE);
     let mut command = Command::new(nginx());
-    command.arg("-p").arg(&folder).arg("-c").arg(&file);
+    command.arg("-p").arg(folder).arg("-c").arg(&file);
     let process = Process::start("nginx", &command);
     // It listens by then.
     process.await_line(|line| line.contains("getrlimit(RLIMIT_NOFILE)").then_some(()));
-    (process, format!("http://127.0.0.1:{port}/mcp"))
+    process
 }
 
-fn configuration(gateways: &[String], port: u16, folder: &Path) -> String {
+fn configuration(gateways: &[Gateway], port: u16, folder: &Path) -> String {
     let folder = folder.display();
     // Workers would outlive a master that is killed.
     let mut text =
@@ -139,7 +157,7 @@ fn configuration(gateways: &[String], port: u16, folder: &Path) -> String {
             "upstream gateways {" => {
                 let _ = writeln!(text, "{line}");
                 for gateway in gateways {
-                    let _ = writeln!(text, "server {gateway};");
+                    let _ = writeln!(text, "server {};", gateway.address);
                 }
             }
             named if named.starts_with("server ") && named.ends_with(';') => {}
@@ -169,6 +187,7 @@ fn address_after(text: &str, line: &str) -> Option<String> {
 }
 
 const GATEWAYS: usize = 3;
+const WRITABLE: &str = "the target folder can be written to";
 
 /// What users are given.
 const DEPLOYED: &str = include_str!("../../deploy/nginx.conf");

@@ -186,7 +186,10 @@ impl Endpoint {
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.args(more);
         self.name_on(&mut command);
-        Process::start("thinpipe", &command)
+        let process = Process::start("thinpipe", &command);
+        let url = process.await_line(endpoint_in);
+        self._running.push(process);
+        self.moved_to(url)
     }
 
     /// Ends this too when the endpoint is dropped.
@@ -276,6 +279,13 @@ pub fn gateway() -> Command {
 #[must_use]
 pub fn rmcp_client() -> Command {
     Command::new(built("rmcp-client"))
+}
+
+/// Thinpipe with a configuration file.
+pub(crate) fn gateway(configuration: &Path) -> Process {
+    let mut command = Command::new(built("thinpipe"));
+    command.args(["serve", "--config"]).arg(configuration);
+    Process::start("thinpipe", &command)
 }
 
 /// A program that an npm package brings along.

@@ -5,24 +5,38 @@ use thinpipe_e2e::cluster::Cluster;
 use thinpipe_e2e::peers::{Binding, Server};
 use thinpipe_e2e::scenario::{Client, accepted, assert_events, plan};
 
-/// A30, F8: what a client does without a balancer it does with one, whichever gateway its requests come to.
-macro_rules! balanced {
-    ($($name:ident: $client:ident, $more:expr;)+) => {
+/// The gateway that a session was opened at holds it; events have ids of its own.
+const LOG: &str = "resume = \"log\"";
+
+/// Declares a test for each client.
+macro_rules! clients {
+    ($($name:ident: $check:ident($($given:expr),+);)+) => {
         $(#[test]
         fn $name() {
-            needs_no_affinity(Client::$client, $more);
+            $check($($given),+);
         })+
     };
 }
 
-balanced! {
-    a30_typescript_v1_needs_no_affinity: TypeScriptV1, &[];
-    a30_python_needs_no_affinity: Python, &[];
+// A30, F8: what a client does before one gateway it does before three, whichever its requests come to.
+clients! {
+    a30_typescript_v1_needs_no_affinity: needs_no_affinity(Client::TypeScriptV1, "");
+    a30_python_needs_no_affinity: needs_no_affinity(Client::Python, "");
+    a30_typescript_v1_needs_no_affinity_with_a_log: needs_no_affinity(Client::TypeScriptV1, LOG);
+    a30_python_needs_no_affinity_with_a_log: needs_no_affinity(Client::Python, LOG);
 }
 
-fn needs_no_affinity(client: Client, more: &[&str]) {
+// F9, G4, invariants 1 and 4: the gateway with the stream of a call is killed. The client resumes it by itself, at
+// another gateway, and loses nothing.
+clients! {
+    f9_typescript_v1_resumes_elsewhere: resumes_elsewhere(Client::TypeScriptV1);
+    f9_typescript_v2_resumes_elsewhere: resumes_elsewhere(Client::TypeScriptV2);
+    f9_python_resumes_elsewhere: resumes_elsewhere(Client::Python);
+}
+
+fn needs_no_affinity(client: Client, upstream: &str) {
     let server = Server::TypeScript;
-    let cluster = Cluster::before(server.start(), more);
+    let cluster = Cluster::before(server.start(), upstream);
     let mut plan = plan(server);
     plan["resume"] = json!({ "call": { "name": "hold" }, "release": { "name": "release" } });
     let steps = client.run(&cluster.endpoint, &plan);
@@ -37,25 +51,8 @@ fn needs_no_affinity(client: Client, more: &[&str]) {
     assert_eq!(steps.one("gone")["status"], 404, "{steps:?}");
 }
 
-/// F9, G4, invariants 1 and 4: the gateway with the stream of a call is killed. The client resumes it by itself, at
-/// another gateway, and loses nothing.
-macro_rules! surviving {
-    ($($name:ident: $client:ident;)+) => {
-        $(#[test]
-        fn $name() {
-            resumes_elsewhere(Client::$client);
-        })+
-    };
-}
-
-surviving! {
-    f9_typescript_v1_resumes_elsewhere: TypeScriptV1;
-    f9_typescript_v2_resumes_elsewhere: TypeScriptV2;
-    f9_python_resumes_elsewhere: Python;
-}
-
 fn resumes_elsewhere(client: Client) {
-    let mut cluster = Cluster::before(Server::TypeScript.start(), &[]);
+    let mut cluster = Cluster::before(Server::TypeScript.start(), "");
     let plan =
         json!({ "survive": { "call": { "name": "hold" }, "release": { "name": "release" } } });
     let running = client.start_over(Binding::Streamable, &cluster.endpoint, &plan);

@@ -10,6 +10,7 @@ mod moving;
 mod outage;
 mod rolling;
 mod sharing;
+mod storm;
 #[expect(dead_code, reason = "it serves other tests too")]
 #[path = "../gateway/support.rs"]
 mod support;

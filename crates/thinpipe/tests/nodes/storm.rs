@@ -1,0 +1,169 @@
+//! Streams whose clients leave at random, at gateways that are killed (invariants 1 to 4).
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use thinpipe_testkit::network::Rng;
+use thinpipe_testkit::{Client, Connection, Event, Response, Script, Upstream, rpc};
+use tokio::task::JoinSet;
+
+use crate::support::Settings;
+use crate::world::{HELD, World};
+
+/// Clients, each with a call that runs all the time.
+const CLIENTS: usize = 6;
+/// What each call reports before its answer.
+const STEPS: usize = 60;
+/// A client leaves after so many events at most.
+const STAYS: u64 = 4;
+/// Steps after which one of the gateways is killed, and started again elsewhere.
+const KILLS: [usize; 3] = [15, 30, 45];
+/// Where the random numbers begin.
+const SEED: u64 = 5;
+
+/// Where the gateways are.
+type Places = Arc<Mutex<[String; 3]>>;
+
+/// Invariants 1 to 4: clients that leave and resume anywhere get every event once and in order, whatever is killed
+/// meanwhile; and no call runs twice.
+#[tokio::test]
+async fn g4_no_event_is_lost_where_gateways_are_killed() {
+    storm("", true).await;
+}
+
+/// The same of a server that cannot resume: gateways hold its events. None is killed, for what one holds of a call
+/// that runs ends with it.
+#[tokio::test]
+async fn g4_no_event_is_lost_that_a_gateway_holds() {
+    storm(HELD, false).await;
+}
+
+async fn storm(upstream: &str, kills: bool) {
+    let settings = Settings::of_upstream(upstream);
+    let world = World::of(settings, |behaviour| behaviour.event_ids = true).await;
+    let mut gateways = world.three().await;
+    let places = gateways.each_ref().map(|gateway| gateway.url.clone());
+    let places = Arc::new(Mutex::new(places));
+    let mut clients = JoinSet::new();
+    let mut calls = Vec::new();
+    for number in 0..CLIENTS {
+        let client = gateways[number % 3].client().await;
+        let (call, stream) = Call::start(&world.upstream, &client, number).await;
+        calls.push(call);
+        clients.spawn(read(client, number, stream, Arc::clone(&places)));
+    }
+    for step in 1..=STEPS {
+        for call in &calls {
+            call.report(&world.upstream, step);
+        }
+        if kills && KILLS.contains(&step) {
+            let at = step % 3;
+            gateways[at].process.kill().await;
+            gateways[at] = world.gateway().await;
+            places.lock().expect("nobody panics with it")[at].clone_from(&gateways[at].url);
+        }
+    }
+    for call in &calls {
+        call.answer(&world.upstream);
+    }
+    let resumes: usize = clients.join_all().await.into_iter().sum();
+    let least = CLIENTS * STEPS / usize::try_from(STAYS).expect("it is small");
+    assert!(resumes >= least, "{resumes} resumes, at least {least}");
+    assert_eq!(world.counted("tools/call"), CLIENTS);
+}
+
+/// A call that runs at the server.
+struct Call {
+    name: String,
+    token: String,
+    id: String,
+}
+
+impl Call {
+    async fn start(upstream: &Upstream, client: &Client, number: usize) -> (Self, Response) {
+        let name = format!("storm{number}");
+        upstream.open_stream(&name, Vec::new());
+        upstream.once("tools/call", Script::stream(&name));
+        let call = client.post(rpc::call(number, "echo")).send().await;
+        let asked = upstream.nth("tools/call", number).await;
+        let call_there = Self {
+            name,
+            token: asked.param("/_meta/progressToken").to_string(),
+            id: asked.id_text().expect("it is a request").to_owned(),
+        };
+        call_there.report(upstream, 0);
+        (call_there, call.response().await)
+    }
+
+    fn report(&self, upstream: &Upstream, step: usize) {
+        let text = rpc::progress(step, STEPS).replace(rpc::PROGRESS_TOKEN, &self.token);
+        self.append(upstream, text, step);
+    }
+
+    fn answer(&self, upstream: &Upstream) {
+        let text = rpc::text_result("done").replace(rpc::REQUEST_ID, &self.id);
+        self.append(upstream, text, STEPS + 1);
+        upstream.finish(&self.name);
+    }
+
+    fn append(&self, upstream: &Upstream, text: String, number: usize) {
+        let event = Event::message(text).with_id(format!("{}-{number}", self.name));
+        upstream.append(&self.name, event);
+    }
+}
+
+/// Reads a call to its answer, and leaves and resumes at random. How often it has resumed.
+async fn read(client: Client, number: usize, mut stream: Response, places: Places) -> usize {
+    let seed = SEED + u64::try_from(number).expect("it is small");
+    let mut rng = Rng::new(seed);
+    let (mut last, mut next, mut resumes) = (String::new(), 0, 0);
+    loop {
+        for _ in 0..=rng.below(STAYS) {
+            // The end, also the unexpected one of a stream whose gateway was killed.
+            let Ok(Some(event)) = stream.try_next_block().await else {
+                break;
+            };
+            if let Some(id) = &event.id {
+                last.clone_from(id);
+            }
+            if !event.has_message() {
+                continue;
+            }
+            let message = event.json();
+            if next <= STEPS {
+                assert_eq!(message["params"]["progress"], next, "{number}: {message}");
+                next += 1;
+                continue;
+            }
+            assert_eq!(message["id"], number, "{message}");
+            assert_eq!(
+                message["result"]["content"],
+                json!([{"type": "text", "text": "done"}])
+            );
+            return resumes;
+        }
+        stream.close();
+        stream = resume(&client, &last, &places, &mut rng).await;
+        resumes += 1;
+    }
+}
+
+/// The stream at any of the gateways; one that is being killed takes none, or breaks off.
+async fn resume(client: &Client, last: &str, places: &Places, rng: &mut Rng) -> Response {
+    loop {
+        let place = places.lock().expect("nobody panics with it")[rng.index(3)].clone();
+        let there = client.at(&place);
+        let Ok(connection) = Connection::try_open(there.address(), None).await else {
+            continue;
+        };
+        let asked = there.resume(last).on(connection).send().await;
+        let Ok(mut stream) = asked.try_response().await else {
+            continue;
+        };
+        if stream.status == 200 {
+            return stream;
+        }
+        let refused: Value = stream.json().await;
+        panic!("{} {refused}", stream.status);
+    }
+}
