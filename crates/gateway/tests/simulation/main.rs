@@ -34,7 +34,7 @@ const CALM: Setting = Setting {
 /// Without faults every call is answered, and nothing is lost.
 #[test]
 fn g10_in_calm_weather_every_call_is_answered() {
-    let figures = seeds::run(CALM, 20);
+    let figures = seeds::run(CALM, 6);
     let Figures {
         calls, told, lost, ..
     } = figures;
@@ -48,7 +48,7 @@ fn g10_connections_break() {
         breaks: true,
         ..CALM
     };
-    let figures = seeds::run(setting, 30);
+    let figures = seeds::run(setting, 15);
     assert!(
         figures.resumed > 0 && figures.answered > figures.told,
         "{figures:?}"
@@ -64,7 +64,7 @@ fn f9_gateways_are_killed() {
         kills: true,
         ..CALM
     };
-    let figures = seeds::run(setting, 40);
+    let figures = seeds::run(setting, 15);
     assert!(
         figures.resumed > 0 && figures.answered > figures.told,
         "{figures:?}"
@@ -80,7 +80,7 @@ fn f17_the_store_fails() {
         outages: true,
         ..CALM
     };
-    seeds::run(setting, 40);
+    seeds::run(setting, 12);
 }
 
 /// G10: the server loses its sessions.
@@ -92,7 +92,7 @@ fn g10_the_server_loses_its_sessions() {
         loses: true,
         ..CALM
     };
-    let figures = seeds::run(setting, 30);
+    let figures = seeds::run(setting, 10);
     assert!(figures.lost > 0, "{figures:?}");
 }
 
@@ -105,7 +105,7 @@ fn a30_sessions_are_held_by_one_node() {
         listeners: 2,
         ..CALM
     };
-    let figures = seeds::run(setting, 12);
+    let figures = seeds::run(setting, 8);
     assert!(figures.told == 0 && figures.lost == 0, "{figures:?}");
 }
 
@@ -132,7 +132,7 @@ fn c22_gateways_are_restarted() {
         restarts: true,
         ..CALM
     };
-    let figures = seeds::run(setting, 15);
+    let figures = seeds::run(setting, 8);
     let Figures {
         lost, unanswered, ..
     } = figures;
@@ -161,8 +161,9 @@ fn f6_clients_share_sessions_of_the_server() {
         gateways: 2,
         pools: true,
         breaks: true,
+        kills: true,
         ..CALM
     };
-    let figures = seeds::run(setting, 15);
+    let figures = seeds::run(setting, 12);
     assert!(figures.answered > figures.told, "{figures:?}");
 }
