@@ -21,6 +21,7 @@ const CALM: Setting = Setting {
     gateways: 1,
     clients: 4,
     callers: 1,
+    downgrades: false,
     listeners: 0,
     holds: false,
     pools: false,
@@ -165,5 +166,21 @@ fn f6_clients_share_sessions_of_the_server() {
         ..CALM
     };
     let figures = seeds::run(setting, 12);
+    assert!(figures.answered > figures.told, "{figures:?}");
+}
+
+/// G10; 5.9, 1, 3, 7 and 14: clients of 2026-07-28 use a server with sessions, over any of two nodes.
+#[test]
+fn g10_clients_without_sessions_use_a_server_with_sessions() {
+    let setting = Setting {
+        gateways: 2,
+        clients: 1,
+        callers: 4,
+        downgrades: true,
+        breaks: true,
+        kills: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 8);
     assert!(figures.answered > figures.told, "{figures:?}");
 }

@@ -16,6 +16,9 @@ pub(crate) use stream::Stream;
 
 use crate::ledger::Ledger;
 
+/// As whom a gateway opens sessions by itself.
+const GATEWAY: &str = "thinpipe";
+
 /// How long it waits for a client's answer before it goes on without.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -196,8 +199,8 @@ impl Server {
         self.ledger.runs(&plan.token);
         self.ledger
             .note(format!("{} runs {}", self.host.name(), plan.token));
-        // Of a session that is shared, it is a principal.
-        if !plan.token.contains(&session.client) {
+        // Of a session that is shared, it is a principal; of one that a gateway opened by itself, the gateway.
+        if session.client != GATEWAY && !plan.token.contains(&session.client) {
             let client = &session.client;
             self.ledger
                 .violation(format!("{} in the session of {client}", plan.token));

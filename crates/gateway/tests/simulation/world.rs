@@ -48,6 +48,8 @@ pub(crate) struct Setting {
     pub(crate) gateways: usize,
     pub(crate) clients: usize,
     pub(crate) callers: usize,
+    /// They use the server with sessions.
+    pub(crate) downgrades: bool,
     /// Clients of HTTP+SSE.
     pub(crate) listeners: usize,
     /// Every other client uses a server whose sessions a gateway holds.
@@ -143,7 +145,11 @@ impl World {
         }
         for number in 0..setting.callers {
             let name = format!("<caller of {}{number}>", ["alice", "bob"][number % 2]);
-            member(&name, STATELESS, &mut |it| {
+            let path = match setting.downgrades {
+                true => PASSED,
+                false => STATELESS,
+            };
+            member(&name, path, &mut |it| {
                 callers.push(Caller::new(it, &ledger))
             });
         }
