@@ -10,7 +10,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::peers::{Endpoint, gateway, results};
+use crate::peers::{Endpoint, results, serving};
 use crate::process::{Process, free_port};
 
 /// Several gateways that clients take for one.
@@ -89,7 +89,7 @@ impl Drop for Cluster {
 
 impl Gateway {
     fn start(configuration: &Path) -> Self {
-        let process = gateway(configuration);
+        let process = serving(configuration);
         process.await_line(|line| line.contains("sessions are kept in ").then_some(()));
         Self {
             address: process.await_line(|line| address_after("listening on ", line)),

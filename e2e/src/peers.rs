@@ -174,14 +174,6 @@ impl Endpoint {
     /// As [`behind_gateway`](Self::behind_gateway).
     #[must_use]
     pub fn behind_gateway_with(mut self, more: &[&str]) -> Self {
-        let process = self.gateway_with(more);
-        let url = process.await_line(endpoint_in);
-        self._running.push(process);
-        self.moved_to(url)
-    }
-
-    /// A gateway in front of it, beside others.
-    pub(crate) fn gateway_with(&self, more: &[&str]) -> Process {
         let mut command = gateway();
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.args(more);
@@ -282,8 +274,8 @@ pub fn rmcp_client() -> Command {
 }
 
 /// Thinpipe with a configuration file.
-pub(crate) fn gateway(configuration: &Path) -> Process {
-    let mut command = Command::new(built("thinpipe"));
+pub(crate) fn serving(configuration: &Path) -> Process {
+    let mut command = gateway();
     command.args(["serve", "--config"]).arg(configuration);
     Process::start("thinpipe", &command)
 }

@@ -39,8 +39,14 @@ fn tell_of_store(store: &Store) -> anyhow::Result<()> {
         return Ok(());
     }
     let place = store.place();
-    match main_runtime()?.block_on(store.reach()) {
-        Ok(()) => eprintln!("the store {place} is reached"),
+    let runtime = main_runtime()?;
+    match runtime.block_on(store.reach()) {
+        Ok(()) => {
+            eprintln!("the store {place} is reached");
+            if let Some(complaint) = runtime.block_on(store.complaint()) {
+                eprintln!("warning: {complaint}");
+            }
+        }
         Err(error) => {
             let error = with_causes(&error);
             eprintln!("warning: the store {place} cannot be used from here: {error}");

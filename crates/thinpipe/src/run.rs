@@ -244,6 +244,9 @@ async fn reach(store: Store, announcer: Announcer) {
         }
     }
     announcer.say(&format!("sessions are kept in {place}"));
+    if let Some(complaint) = store.complaint().await {
+        tracing::warn!("{complaint}");
+    }
 }
 
 /// What only accompanies the gateway, until it is stopped.

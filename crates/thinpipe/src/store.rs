@@ -83,6 +83,19 @@ impl Store {
             Kept::InRedis(store) => store.nodes().await.map(|_| ()),
         }
     }
+
+    /// What is wrong with how it is set up, for people, as far as its user may ask. Call it once it is reached.
+    pub(crate) async fn complaint(&self) -> Option<String> {
+        let Kept::InRedis(store) = &self.kept else {
+            return None;
+        };
+        let policy = store.inner().eviction_policy().await.ok()??;
+        Some(format!(
+            "the store {} drops live sessions when its memory is full: its maxmemory-policy is {policy}; \
+             set it to noeviction",
+            self.place
+        ))
+    }
 }
 
 fn of_log(limits: EventLogLimits) -> LogLimits {

@@ -170,6 +170,9 @@ fn upstream(spec: &UpstreamSpec, tree: &Node) -> RawUpstream {
     if spec.resume == Resume::Log {
         raw.resume = Some(RawResume::Log);
     }
+    if spec.session_lost == SessionLost::Reestablish {
+        raw.session_lost = Some(RawSessionLost::Reestablish);
+    }
     bridge::show(spec.clients, &spec.bridge, &mut raw);
     raw
 }

@@ -291,7 +291,6 @@ impl RawUpstream {
     /// only the gateway can resume, and all its answers come there.
     pub(super) fn keys_of_streamable(&self) -> Vec<&'static str> {
         written([
-            ("session_lost", self.session_lost.is_some()),
             ("resume", self.resumes_by_server()),
             ("max_passed_body", self.max_passed_body.is_some()),
         ])
@@ -303,7 +302,6 @@ impl RawUpstream {
             ("headers", !self.headers.is_empty()),
             ("http2", self.http2.is_some()),
             ("forwarded", self.forwarded.is_some()),
-            ("session_lost", self.session_lost.is_some()),
             ("resume", self.resumes_by_server()),
             ("max_passed_body", self.max_passed_body.is_some()),
             ("timeouts", !self.timeouts.is_empty()),

@@ -100,6 +100,11 @@ impl<S> Observed<S> {
         }
     }
 
+    /// The store itself, for what is not counted.
+    pub(super) fn inner(&self) -> &S {
+        &self.store
+    }
+
     pub(super) fn observations(&self) -> &Observations {
         &self.seen
     }

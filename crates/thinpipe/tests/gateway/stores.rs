@@ -6,13 +6,16 @@ use thinpipe_testkit::{Process, Redis};
 
 use crate::support::{File, Gateway};
 
-/// F14, A13: what keeps a store from being used is said with what to do, by `check` and at the start, and no password.
+/// F14, A13, trap 26: what keeps a store from being used is said with what to do, by `check` and at the start, and no password.
 #[tokio::test]
 async fn f14_what_is_wrong_with_a_store_is_said() {
     let redis = Redis::start().await;
-    redis
-        .command(&["CONFIG", "SET", "requirepass", "right-hunter2"])
-        .await;
+    for (name, value) in [
+        ("maxmemory-policy", "allkeys-lru"),
+        ("requirepass", "right-hunter2"),
+    ] {
+        redis.command(&["CONFIG", "SET", name, value]).await;
+    }
     let text = |password: &str| {
         let (port, url) = (redis.port(), "http://127.0.0.1:9/mcp");
         format!(
@@ -36,6 +39,8 @@ async fn f14_what_is_wrong_with_a_store_is_said() {
     let said = check(&text("right-hunter2")).await;
     let place = format!("the store redis://127.0.0.1:{} is reached", redis.port());
     assert!(said.contains(&place) && !said.contains("hunter2"), "{said}");
+    let complaint = "its maxmemory-policy is allkeys-lru; set it to noeviction";
+    assert!(said.contains(complaint), "{said}");
 
     let gateway = Gateway::with_file(&text("wrong-hunter2")).await;
     let said = gateway.process.line_with("the store redis://").await;

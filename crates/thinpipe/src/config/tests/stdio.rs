@@ -149,7 +149,6 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
         ("headers = { A = \"b\" }", "headers"),
         ("forwarded = \"off\"", "forwarded"),
         ("resume = \"off\"", "resume"),
-        ("session_lost = \"end\"", "session_lost"),
         ("max_passed_body = 2048", "max_passed_body"),
         ("timeouts = { connect = \"1s\" }", "timeouts"),
         ("pool = { max_idle = 1 }", "pool"),
@@ -163,7 +162,6 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
     // T2: nothing is read and ignored.
     for (line, key) in [
         ("resume = \"off\"", "resume"),
-        ("session_lost = \"end\"", "session_lost"),
         ("max_passed_body = 2048", "max_passed_body"),
     ] {
         let message = format!(
