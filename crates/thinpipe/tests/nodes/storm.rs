@@ -16,30 +16,49 @@ const CLIENTS: usize = 6;
 const STEPS: usize = 60;
 /// A client leaves after so many events at most.
 const STAYS: u64 = 4;
-/// Steps after which one of the gateways is killed, and started again elsewhere.
-const KILLS: [usize; 3] = [15, 30, 45];
+/// Steps after which harm is done to one of the gateways, and another takes its place.
+const HARMED: [usize; 3] = [15, 31, 47];
 /// Where the random numbers begin.
 const SEED: u64 = 5;
 
 /// Where the gateways are.
 type Places = Arc<Mutex<[String; 3]>>;
 
+/// What is done to gateways meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Harm {
+    Nothing,
+    /// They are killed.
+    Kill,
+    /// They are asked to end, and have less time than the calls.
+    Stop,
+}
+
 /// Invariants 1 to 4: clients that leave and resume anywhere get every event once and in order, whatever is killed
 /// meanwhile; and no call runs twice.
 #[tokio::test]
 async fn g4_no_event_is_lost_where_gateways_are_killed() {
-    storm("", true).await;
+    storm("", Harm::Kill).await;
+}
+
+/// C22: the same where they are restarted: streams of calls that take longer end with a cursor, and go on elsewhere.
+#[tokio::test]
+async fn c22_no_event_is_lost_where_gateways_are_restarted() {
+    storm("", Harm::Stop).await;
 }
 
 /// The same of a server that cannot resume: gateways hold its events. None is killed, for what one holds of a call
 /// that runs ends with it.
 #[tokio::test]
 async fn g4_no_event_is_lost_that_a_gateway_holds() {
-    storm(HELD, false).await;
+    storm(HELD, Harm::Nothing).await;
 }
 
-async fn storm(upstream: &str, kills: bool) {
-    let settings = Settings::of_upstream(upstream);
+async fn storm(upstream: &str, harm: Harm) {
+    let settings = Settings {
+        gateway: "limits = { drain = \"300ms\" }",
+        upstream,
+    };
     let world = World::of(settings, |behaviour| behaviour.event_ids = true).await;
     let mut gateways = world.three().await;
     let places = gateways.each_ref().map(|gateway| gateway.url.clone());
@@ -56,9 +75,17 @@ async fn storm(upstream: &str, kills: bool) {
         for call in &calls {
             call.report(&world.upstream, step);
         }
-        if kills && KILLS.contains(&step) {
+        if HARMED.contains(&step) {
             let at = step % 3;
-            gateways[at].process.kill().await;
+            let process = &mut gateways[at].process;
+            match harm {
+                Harm::Nothing => continue,
+                Harm::Kill => process.kill().await,
+                Harm::Stop => {
+                    process.signal("TERM").await;
+                    assert!(process.wait().await.success(), "{:#?}", process.lines());
+                }
+            }
             gateways[at] = world.gateway().await;
             places.lock().expect("nobody panics with it")[at].clone_from(&gateways[at].url);
         }
@@ -160,8 +187,11 @@ async fn resume(client: &Client, last: &str, places: &Places, rng: &mut Rng) -> 
         let Ok(mut stream) = asked.try_response().await else {
             continue;
         };
-        if stream.status == 200 {
-            return stream;
+        match stream.status {
+            200 => return stream,
+            // It is about to end.
+            503 => continue,
+            _ => {}
         }
         let refused: Value = stream.json().await;
         panic!("{} {refused}", stream.status);
