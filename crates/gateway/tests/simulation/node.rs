@@ -50,7 +50,10 @@ impl Node {
         passed.sse = Some(SsePaths {
             stream: "/sse".to_owned(),
             messages: "/messages".to_owned(),
-            config: SseConfig::default(),
+            config: SseConfig {
+                heartbeat: Duration::from_secs(2).try_into().expect("a heartbeat"),
+                ..SseConfig::default()
+            },
         });
         let config = GatewayConfig {
             upstreams: vec![
