@@ -118,6 +118,8 @@ async fn post_to_node(
     let nodes = shared.nodes.as_ref().ok_or_else(unknown)?;
     let located = shared.sessions.locate_stream(&id, seeker(&envelope)).await;
     let node = located.map_err(failed)?.ok_or_else(unknown)?;
+    let request = Message::parse(body.clone()).ok();
+    let request = request.filter(|message| message.kind() == Kind::Request);
     let asked = envelope.tunnelled(Target::Stream(id.clone()), body);
     match nodes.ask(&node, asked).await {
         Ok((head, asking)) => Ok(Answer::tunnelled(head, asking, Tail::Call(None))),
@@ -127,8 +129,11 @@ async fn post_to_node(
             Err(unknown())
         }
         Err(NotAnswered::NotHere) => Err(unknown()),
-        // Whether its answer comes, its client sees on the stream, if that is still there.
-        Err(NotAnswered::Unknown) => Ok(Answer::accepted()),
+        // Accepted, a request would have to be answered on the stream, and its node may never have got it.
+        Err(NotAnswered::Unknown) => match request {
+            Some(message) => Ok(outcome_unknown(message.id())),
+            None => Ok(Answer::accepted()),
+        },
         Err(not_answered) => Err(Request::Told.refusal(not_answered)),
     }
 }
