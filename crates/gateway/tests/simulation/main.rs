@@ -146,6 +146,7 @@ fn f17_the_store_fails_nodes_that_hold_sessions() {
     let setting = Setting {
         gateways: 3,
         holds: true,
+        listeners: 1,
         breaks: true,
         kills: true,
         outages: true,
