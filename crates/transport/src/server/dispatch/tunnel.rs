@@ -228,7 +228,11 @@ impl Request {
                 ladder::busy(self.id(), text, None)
             }
             (_, Self::Told) => Answer::accepted(),
-            (_, Self::Safe | Self::Call(_)) => outcome_unknown(self.id()),
+            (_, Self::Safe) => {
+                let text = "the node of this session does not answer: ask again";
+                ladder::busy(None, text, None)
+            }
+            (_, Self::Call(_)) => outcome_unknown(self.id()),
         }
     }
 }
