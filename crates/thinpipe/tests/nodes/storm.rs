@@ -8,7 +8,7 @@ use thinpipe_testkit::{Client, Connection, Event, Response, Script, Upstream, rp
 use tokio::task::JoinSet;
 
 use crate::support::Settings;
-use crate::world::{HELD, World};
+use crate::world::{HELD, World, answers};
 
 /// Clients, each with a call that runs all the time.
 const CLIENTS: usize = 6;
@@ -47,11 +47,17 @@ async fn c22_no_event_is_lost_where_gateways_are_restarted() {
     storm("", Harm::Stop).await;
 }
 
-/// The same of a server that cannot resume: gateways hold its events. None is killed, for what one holds of a call
-/// that runs ends with it.
+/// The same of a server that cannot resume: gateways hold its events.
 #[tokio::test]
 async fn g4_no_event_is_lost_that_a_gateway_holds() {
     storm(HELD, Harm::Nothing).await;
+}
+
+/// 5.9.25: the same where they are killed: what one holds of a call that runs ends with it, which its client is told after
+/// all that was said before; the session goes on.
+#[tokio::test]
+async fn g4_no_event_is_lost_that_a_killed_gateway_held() {
+    storm(HELD, Harm::Kill).await;
 }
 
 async fn storm(upstream: &str, harm: Harm) {
@@ -69,7 +75,14 @@ async fn storm(upstream: &str, harm: Harm) {
         let client = gateways[number % 3].client().await;
         let (call, stream) = Call::start(&world.upstream, &client, number).await;
         calls.push(call);
-        clients.spawn(read(client, number, stream, Arc::clone(&places)));
+        let may_end = upstream == HELD && matches!(harm, Harm::Kill);
+        let reader = Reader {
+            client,
+            number,
+            places: Arc::clone(&places),
+            may_end,
+        };
+        clients.spawn(reader.read(stream));
     }
     for step in 1..=STEPS {
         for call in &calls {
@@ -94,6 +107,11 @@ async fn storm(upstream: &str, harm: Harm) {
         call.answer(&world.upstream);
     }
     let resumes: usize = clients.join_all().await.into_iter().sum();
+    if upstream == HELD && matches!(harm, Harm::Kill) {
+        assert!(resumes >= CLIENTS, "{resumes}");
+        assert_eq!(world.counted("tools/call"), 2 * CLIENTS);
+        return;
+    }
     let least = CLIENTS * STEPS / usize::try_from(STAYS).expect("it is small");
     assert!(resumes >= least, "{resumes} resumes, at least {least}");
     assert_eq!(world.counted("tools/call"), CLIENTS);
@@ -139,39 +157,74 @@ impl Call {
     }
 }
 
-/// Reads a call to its answer, and leaves and resumes at random. How often it has resumed.
-async fn read(client: Client, number: usize, mut stream: Response, places: Places) -> usize {
-    let seed = SEED + u64::try_from(number).expect("it is small");
-    let mut rng = Rng::new(seed);
-    let (mut last, mut next, mut resumes) = (String::new(), 0, 0);
-    loop {
-        for _ in 0..=rng.below(STAYS) {
-            // The end, also the unexpected one of a stream whose gateway was killed.
-            let Ok(Some(event)) = stream.try_next_block().await else {
-                break;
-            };
-            if let Some(id) = &event.id {
-                last.clone_from(id);
+/// A client that leaves and resumes at random.
+struct Reader {
+    client: Client,
+    number: usize,
+    places: Places,
+    /// Whether its call may end with its gateway.
+    may_end: bool,
+}
+
+impl Reader {
+    /// Reads a call to its answer. How often it has resumed.
+    async fn read(self, mut stream: Response) -> usize {
+        let Self {
+            client,
+            number,
+            places,
+            may_end,
+        } = self;
+        let seed = SEED + u64::try_from(number).expect("it is small");
+        let mut rng = Rng::new(seed);
+        let (mut last, mut next, mut resumes) = (String::new(), 0, 0);
+        loop {
+            for _ in 0..=rng.below(STAYS) {
+                // The end, also the unexpected one of a stream whose gateway was killed.
+                let Ok(Some(event)) = stream.try_next_block().await else {
+                    break;
+                };
+                if let Some(id) = &event.id {
+                    last.clone_from(id);
+                }
+                if !event.has_message() {
+                    continue;
+                }
+                let message = event.json();
+                if may_end && message.get("error").is_some() {
+                    let reason = &message["error"]["data"]["reason"];
+                    let said = (&message["id"], reason);
+                    assert_eq!(said, (&json!(number), &json!("outcome_unknown")));
+                    goes_on(&client, &places, &mut rng).await;
+                    return resumes;
+                }
+                if next <= STEPS {
+                    assert_eq!(message["params"]["progress"], next, "{number}: {message}");
+                    next += 1;
+                    continue;
+                }
+                assert_eq!(message["id"], number, "{message}");
+                assert_eq!(
+                    message["result"]["content"],
+                    json!([{"type": "text", "text": "done"}])
+                );
+                return resumes;
             }
-            if !event.has_message() {
-                continue;
-            }
-            let message = event.json();
-            if next <= STEPS {
-                assert_eq!(message["params"]["progress"], next, "{number}: {message}");
-                next += 1;
-                continue;
-            }
-            assert_eq!(message["id"], number, "{message}");
-            assert_eq!(
-                message["result"]["content"],
-                json!([{"type": "text", "text": "done"}])
-            );
-            return resumes;
+            stream.close();
+            stream = resume(&client, &last, &places, &mut rng).await;
+            resumes += 1;
         }
-        stream.close();
-        stream = resume(&client, &last, &places, &mut rng).await;
-        resumes += 1;
+    }
+}
+
+/// The session is usable at any of the gateways that is there.
+async fn goes_on(client: &Client, places: &Places, rng: &mut Rng) {
+    loop {
+        let place = places.lock().expect("nobody panics with it")[rng.index(3)].clone();
+        let there = client.at(&place);
+        if Connection::try_open(there.address(), None).await.is_ok() {
+            return answers(&there, "after all").await;
+        }
     }
 }
 
