@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub(crate) struct SessionState {
     refusals: OnceLock<Arc<Semaphore>>,
     /// One re-establishment at a time.
     pub(crate) reestablishing: tokio::sync::Mutex<()>,
+    /// Those that failed: whoever waited for one shares what came of it.
+    pub(crate) not_reestablished: AtomicUsize,
     /// The upstream session, if it is a pipe.
     pipe: OnceLock<Attachment>,
     /// Whether the server said that it may log.

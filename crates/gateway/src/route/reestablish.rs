@@ -1,6 +1,7 @@
 //! A session that the upstream has lost is opened anew, for a client that does not notice.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -40,9 +41,12 @@ impl Route {
         };
         let lost = session.attachment();
         let deadline = Instant::now() + self.request_timeout();
+        let failed = || state.not_reestablished.load(Ordering::Relaxed);
+        let failed_before = failed();
         // Whoever has it now is done before this deadline.
         let _one_at_a_time = state.reestablishing.lock().await;
-        if session.is_ended() {
+        // Who failed while this one waited has yet to end the session, or leaves it as it is.
+        if session.is_ended() || failed() != failed_before {
             return false;
         }
         // Another node may have opened it anew.
@@ -61,6 +65,7 @@ impl Route {
             // At the same time as this one: what came first holds.
             Err(_) if self.is_replaced(session, &lost).await => true,
             Err(failure) => {
+                state.not_reestablished.fetch_add(1, Ordering::Relaxed);
                 let error = failure.text;
                 tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
                 false

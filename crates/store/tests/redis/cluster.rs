@@ -51,7 +51,12 @@ async fn what_moved_is_followed() {
     let slot = slot.number().to_string();
     let (old, new) = owner_and_other(&cluster, &slot).await;
     let new_id = new.command(&["CLUSTER", "MYID"]).await;
-    for node in [new, old] {
+    // All are told, as those who move slots do: a server that has not heard of it yet would send clients back.
+    let third = cluster
+        .nodes
+        .iter()
+        .filter(|node| ![new.port(), old.port()].contains(&node.port()));
+    for node in [new, old].into_iter().chain(third) {
         node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", new_id.text()])
             .await;
     }

@@ -85,7 +85,7 @@ fn what_is_near_at_hand_but_not_there_is_explained() {
         (
             &["http://h:1/mcp", "http://u:hunter2@h:2/mcp"],
             2,
-            "for several, list them in a file",
+            "for several servers, list them in a file",
         ),
     ] {
         let done = run(arguments, &[]);

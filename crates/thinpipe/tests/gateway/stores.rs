@@ -11,6 +11,7 @@ use crate::support::{File, Gateway};
 async fn f14_what_is_wrong_with_a_store_is_said() {
     let redis = Redis::start().await;
     for (name, value) in [
+        ("maxmemory", "100mb"),
         ("maxmemory-policy", "allkeys-lru"),
         ("requirepass", "right-hunter2"),
     ] {
