@@ -181,7 +181,8 @@ impl Network {
         state.note(&format!("{a} and {b} do not reach each other"));
     }
 
-    /// Ends all partitions and stalls; what was stalled goes on, or is reset, as chance has it.
+    /// Ends all partitions and stalls; what was stalled goes on, or is reset, as chance has it. What was to become of
+    /// connections that are open does not.
     pub fn heal(&self) {
         let woken = self.state().heal();
         wake(woken);

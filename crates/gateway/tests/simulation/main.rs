@@ -140,15 +140,13 @@ fn c22_gateways_are_restarted() {
     assert!(lost == 0 && unanswered == 0, "{figures:?}");
 }
 
-/// F17, G10; 5.9, 25: the store fails for nodes that hold sessions, and nodes are killed.
+/// F17, G10; 5.9, 25: the store fails for nodes that hold sessions.
 #[test]
 fn f17_the_store_fails_nodes_that_hold_sessions() {
     let setting = Setting {
         gateways: 3,
         holds: true,
         listeners: 1,
-        breaks: true,
-        kills: true,
         outages: true,
         ..CALM
     };

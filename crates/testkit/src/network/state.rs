@@ -168,9 +168,10 @@ impl State {
         woken
     }
 
-    /// Everything is whole again: what was stalled goes on, or is reset as chance has it.
+    /// Everything is whole again, and stays so: what was stalled goes on, or is reset as chance has it.
     pub(super) fn heal(&mut self) -> Vec<Waker> {
         self.partitions.clear();
+        self.links.values_mut().for_each(|link| link.doom = None);
         self.note("heals");
         let stalled = self.links.iter().filter(|(_, link)| link.is_stalled());
         let stalled: Vec<u64> = stalled.map(|(id, _)| *id).collect();
