@@ -73,6 +73,11 @@ pub(super) async fn beat(nodes: Nodes, shared: Weak<Shared>) {
                 heard_at = Some(began);
                 nodes.inner.pulse.cut_off.store(false, Ordering::Release);
             }
+            // Once it is cut off that has been said.
+            Ok(Err(error)) if nodes.is_cut_off() => {
+                tracing::debug!(%error, "this node still cannot say that it is alive");
+            }
+            Err(_) if nodes.is_cut_off() => {}
             Ok(Err(error)) => tracing::warn!(%error, "this node cannot say that it is alive"),
             Err(_) => tracing::warn!("this node cannot say that it is alive: no answer"),
         }
