@@ -50,7 +50,7 @@ pub enum Change {
     Closed,
 }
 
-/// The breaker of one replica.
+/// The breaker of one replica, or of whatever else is asked and may not answer.
 #[derive(Debug)]
 pub struct Breaker {
     config: BreakerConfig,
@@ -118,6 +118,12 @@ impl Breaker {
             *in_flight += 1;
         }
         self.round
+    }
+
+    /// Begins a request, if one may begin: [`admits`](Self::admits) and [`begin`](Self::begin) in one.
+    #[must_use]
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
+        self.admits(now).then(|| self.begin(now))
     }
 
     /// A request has ended that began in this round.

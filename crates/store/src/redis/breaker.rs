@@ -1,136 +1,46 @@
-//! Keeps calls from a server that does not answer, so that they fail at once.
+//! Keeps calls from a server that does not answer, so that they fail at once: five failures in a row do it, then
+//! one call a second finds out whether the server is back.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use thinpipe_proto::balance::{Breaker, BreakerConfig};
 
-/// Counts what came of calls. Closed, it lets all of them through; open, one each second to see whether the
-/// server is back; half-open, a few until enough of them have succeeded.
-#[derive(Debug)]
-pub(super) struct Breaker {
-    state: State,
-    /// Counts changes of the state: what came of a call that was let through before one says nothing.
-    epoch: u64,
+/// One that lets all calls through.
+pub(super) fn closed() -> Breaker {
+    Breaker::new(CONFIG)
 }
 
-#[derive(Debug)]
-enum State {
-    Closed { failures: u32 },
-    Open { probe_at: Instant },
-    HalfOpen { probes: u32, successes: u32 },
-}
+const CONFIG: BreakerConfig = BreakerConfig {
+    failures: 5,
+    open: PROBE_AFTER,
+    max_open: PROBE_AFTER,
+    probes: 3,
+    successes: 3,
+};
 
-/// Leave to call, to be given back with what came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Leave {
-    epoch: u64,
-}
-
-/// What came of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The server answered.
-    Answered,
-    /// It did not, or not as it should.
-    Failed,
-    /// Nobody waited for it.
-    Unknown,
-}
-
-impl Breaker {
-    pub(super) fn new() -> Self {
-        Self {
-            state: State::Closed { failures: 0 },
-            epoch: 0,
-        }
-    }
-
-    /// Whether a call may be made now.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<Leave> {
-        match &mut self.state {
-            State::Closed { .. } => {}
-            State::Open { probe_at } if *probe_at > now => return None,
-            State::Open { .. } => self.turn(State::HalfOpen {
-                probes: 1,
-                successes: 0,
-            }),
-            State::HalfOpen { probes, .. } if *probes >= MAX_PROBES => return None,
-            State::HalfOpen { probes, .. } => *probes += 1,
-        }
-        Some(Leave { epoch: self.epoch })
-    }
-
-    /// Takes what came of a call.
-    pub(super) fn settle(&mut self, leave: Leave, outcome: Outcome, now: Instant) {
-        if leave.epoch != self.epoch {
-            return;
-        }
-        let next = match (&mut self.state, outcome) {
-            (State::Closed { failures }, Outcome::Answered) => {
-                *failures = 0;
-                None
-            }
-            (State::Closed { failures }, Outcome::Failed) => {
-                *failures += 1;
-                (*failures >= FAILURES).then(|| State::open(now))
-            }
-            (State::HalfOpen { probes, successes }, Outcome::Answered) => {
-                *probes -= 1;
-                *successes += 1;
-                (*successes >= SUCCESSES).then_some(State::Closed { failures: 0 })
-            }
-            (State::HalfOpen { .. }, Outcome::Failed) => Some(State::open(now)),
-            (State::HalfOpen { probes, .. }, Outcome::Unknown) => {
-                *probes -= 1;
-                None
-            }
-            // Opening raises the epoch, so that nothing is settled that was let through before.
-            (State::Closed { .. }, Outcome::Unknown) | (State::Open { .. }, _) => None,
-        };
-        if let Some(next) = next {
-            self.turn(next);
-        }
-    }
-
-    fn turn(&mut self, state: State) {
-        self.state = state;
-        self.epoch += 1;
-    }
-}
-
-impl State {
-    fn open(now: Instant) -> Self {
-        Self::Open {
-            probe_at: now + PROBE_AFTER,
-        }
-    }
-}
-
-/// One after another, that open it.
-const FAILURES: u32 = 5;
-/// That close it again.
-const SUCCESSES: u32 = 3;
-/// At the same time while it is half-open.
-const MAX_PROBES: u32 = 3;
 /// How soon it is seen that the server is back.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use thinpipe_proto::balance::Outcome;
+
     use super::*;
 
     fn call(breaker: &mut Breaker, outcome: Outcome, now: Instant) -> bool {
-        let Some(leave) = breaker.admit(now) else {
+        let Some(round) = breaker.admit(now) else {
             return false;
         };
-        breaker.settle(leave, outcome, now);
+        let _ = breaker.end(round, outcome, now);
         true
     }
 
     fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new();
-        for _ in 0..FAILURES {
-            assert!(call(&mut breaker, Outcome::Failed, now));
+        let mut breaker = closed();
+        for _ in 0..CONFIG.failures {
+            assert!(call(&mut breaker, Outcome::Failure, now));
         }
         breaker
     }
@@ -139,12 +49,12 @@ mod tests {
     #[test]
     fn f17_it_opens_after_five_failures_in_a_row() {
         let now = Instant::now();
-        let mut breaker = Breaker::new();
-        for outcome in [Outcome::Failed; 4] {
+        let mut breaker = closed();
+        for outcome in [Outcome::Failure; 4] {
             assert!(call(&mut breaker, outcome, now));
         }
-        assert!(call(&mut breaker, Outcome::Answered, now));
-        for outcome in [Outcome::Failed; 5] {
+        assert!(call(&mut breaker, Outcome::Success, now));
+        for outcome in [Outcome::Failure; 5] {
             assert!(call(&mut breaker, outcome, now));
         }
         assert_eq!(breaker.admit(now), None);
@@ -157,23 +67,27 @@ mod tests {
         let start = Instant::now();
         let mut breaker = opened(start);
         let now = start + PROBE_AFTER;
-        let probes: Vec<_> = (0..MAX_PROBES).filter_map(|_| breaker.admit(now)).collect();
+        let probes: Vec<_> = (0..CONFIG.probes)
+            .filter_map(|_| breaker.admit(now))
+            .collect();
         assert_eq!(probes.len(), 3);
         assert_eq!(breaker.admit(now), None, "there are enough of them");
-        breaker.settle(probes[0], Outcome::Answered, now);
-        breaker.settle(probes[1], Outcome::Failed, now);
+        let _ = breaker.end(probes[0], Outcome::Success, now);
+        let _ = breaker.end(probes[1], Outcome::Failure, now);
         assert_eq!(breaker.admit(now), None, "it is open");
-        breaker.settle(probes[2], Outcome::Answered, now);
+        let _ = breaker.end(probes[2], Outcome::Success, now);
         let now = now + PROBE_AFTER;
         for _ in 0..2 {
-            assert!(call(&mut breaker, Outcome::Answered, now));
+            assert!(call(&mut breaker, Outcome::Success, now));
         }
-        assert!(
-            matches!(breaker.state, State::HalfOpen { .. }),
-            "two are not three"
-        );
-        assert!(call(&mut breaker, Outcome::Answered, now));
-        assert!(matches!(breaker.state, State::Closed { failures: 0 }));
+        assert!(!breaker.is_closed(), "two are not three");
+        assert_eq!(breaker.open_for(now), None, "nor is it open");
+        assert!(call(&mut breaker, Outcome::Success, now));
+        assert!(breaker.is_closed());
+        for outcome in [Outcome::Failure; 4] {
+            assert!(call(&mut breaker, outcome, now));
+        }
+        assert!(breaker.is_closed(), "failures are counted anew");
     }
 
     /// F17: a probe that nobody waits for gives its place back.
@@ -185,12 +99,8 @@ mod tests {
         for _ in 0..10 {
             assert!(call(&mut breaker, Outcome::Unknown, now));
         }
-        assert!(matches!(
-            breaker.state,
-            State::HalfOpen {
-                probes: 0,
-                successes: 0
-            }
-        ));
+        assert!(!breaker.is_closed(), "nothing was said");
+        let probes = (0..=CONFIG.probes).filter_map(|_| breaker.admit(now));
+        assert_eq!(probes.count(), 3, "all places are free");
     }
 }

@@ -4,9 +4,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, RedisError, Script, ToRedisArgs};
+use thinpipe_proto::balance::{Breaker, Outcome};
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, Leave, Outcome};
+use super::breaker;
 use super::config::{RedisConfig, RedisKind};
 use super::connection::{Attempt, Connection, Line};
 use super::failure::{Failure, is_elsewhere, is_lost, is_refused, is_unknown_script};
@@ -115,7 +116,9 @@ impl Calls {
         };
         Self {
             line: Line::new(Arc::clone(config)),
-            breakers: (0..breakers).map(|_| Mutex::new(Breaker::new())).collect(),
+            breakers: (0..breakers)
+                .map(|_| Mutex::new(breaker::closed()))
+                .collect(),
             timeout: config.operation_timeout,
             tries: config.tries,
         }
@@ -177,19 +180,19 @@ impl Calls {
         breaker: &Mutex<Breaker>,
         calls: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let leave = locked(breaker).admit(Instant::now());
-        let leave = leave.ok_or(Failure::HeldBack)?;
+        let round = locked(breaker).admit(Instant::now().into_std());
+        let round = round.ok_or(Failure::HeldBack)?;
         let mut pending = Pending {
             breaker,
-            leave,
+            round,
             outcome: Outcome::Unknown,
         };
         let result = calls.await;
         let is_outage = result.as_ref().is_err_and(Failure::is_outage);
         pending.outcome = if is_outage {
-            Outcome::Failed
+            Outcome::Failure
         } else {
-            Outcome::Answered
+            Outcome::Success
         };
         result
     }
@@ -261,14 +264,15 @@ struct Progress {
 /// Tells the breaker what came of a call, also if nobody waits for it to the end.
 struct Pending<'a> {
     breaker: &'a Mutex<Breaker>,
-    leave: Leave,
+    round: u64,
     outcome: Outcome,
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         let mut breaker = locked(self.breaker);
-        breaker.settle(self.leave, self.outcome, Instant::now());
+        // Whoever asks meets it as it is now.
+        let _ = breaker.end(self.round, self.outcome, Instant::now().into_std());
     }
 }
 
