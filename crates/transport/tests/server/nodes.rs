@@ -1,6 +1,7 @@
 //! Several servers that share their stores, as processes behind one address do.
 
 mod death;
+mod leaving;
 mod lifetime;
 mod news;
 mod outage;

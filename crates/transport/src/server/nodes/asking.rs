@@ -23,7 +23,7 @@ use crate::io::now;
 const FIRST_SILENCE: Duration = Duration::from_secs(2);
 
 /// The longest silence.
-const MAX_SILENCE: Duration = Duration::from_secs(30);
+pub(super) const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Why another node has not answered.
 #[derive(Debug)]
@@ -158,7 +158,10 @@ impl Slot {
             return;
         }
         state.heard_at = now();
-        state.silence = FIRST_SILENCE;
+        // That an exchange is still there is no reason to ask for that more often.
+        if !matches!(part, Part::Sent(_)) {
+            state.silence = FIRST_SILENCE;
+        }
         let end = state.part(part);
         drop(state);
         match end {
@@ -290,17 +293,16 @@ impl Nodes {
         let part = Part::Ask(Box::new(request));
         let message = encode(&Frame::Exchange(self.id_of(number), part));
         let delivered = self.inner.inbox.deliver(to, message.clone()).await;
-        if let Err(error) = delivered {
-            asking.is_over = true;
-            return Err(self.not_delivered(to, &message, error).await);
-        }
-        match poll_fn(|cx| asking.slot.poll_head(cx)).await {
-            Ok(head) => Ok((head, asking)),
-            Err(end) => {
-                asking.is_over = true;
-                Err(self.not_begun(to, &message, end).await)
-            }
-        }
+        let why = match delivered {
+            Err(error) => self.not_delivered(to, &message, error).await,
+            Ok(()) => match poll_fn(|cx| asking.slot.poll_head(cx)).await {
+                Ok(head) => return Ok((head, asking)),
+                Err(end) => self.not_begun(to, &message, end).await,
+            },
+        };
+        // What may run there has to hear that nobody waits.
+        asking.is_over = !matches!(why, NotAnswered::Unknown);
+        Err(why)
     }
 
     async fn not_delivered(

@@ -1,17 +1,27 @@
 //! Short messages to other nodes, from whoever cannot wait for the store: one task writes them in turn.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use thinpipe_proto::session::NodeId;
 use thinpipe_proto::tunnel::{ExchangeId, Frame, News, Part, encode};
+use thinpipe_store::DeliverError;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Nodes;
 
 /// Messages that may wait. One more is dropped: an exchange asks again after a while, and news are found in the
 /// store too.
 const MAX_WAITING: usize = 4096;
+
+/// Leavings that wait to be told again. Of one more the other node finds out by itself, after a while.
+const MAX_UNTOLD: usize = 4096;
+
+/// How long is waited before a leaving is told again that the store did not take.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Messages that wait to be written.
 pub(super) struct Outbox {
@@ -63,12 +73,54 @@ pub(super) async fn write(nodes: Nodes) {
     let Some(mut letters) = taken else {
         return;
     };
-    while let Some(letter) = letters.recv().await {
+    let mut untold = Untold::default();
+    loop {
+        let letter = tokio::select! {
+            // Cancel-safe: a letter is taken when it is returned.
+            letter = letters.recv() => letter,
+            // Cancel-safe: one is taken when it is returned.
+            leaving = untold.next() => Some(leaving),
+        };
         match letter {
-            Letter::To(to, exchange, part) => {
-                nodes.deliver(&to, &Frame::Exchange(exchange, part)).await;
+            Some(Letter::To(to, id, part)) => {
+                let is_leaving = part == Part::Leave;
+                let told = nodes.deliver(&to, &Frame::Exchange(id.clone(), part)).await;
+                if is_leaving && !told {
+                    untold.keep(to, id);
+                }
             }
-            Letter::ToAll(news) => nodes.tell_all(&Frame::News(news)).await,
+            Some(Letter::ToAll(news)) => nodes.tell_all(&Frame::News(news)).await,
+            None => return,
+        }
+    }
+}
+
+/// Leavings that the store did not take: a node goes on with what nobody waits for until it hears of that.
+#[derive(Default)]
+struct Untold {
+    waiting: VecDeque<(NodeId, ExchangeId)>,
+    due: Option<Instant>,
+}
+
+impl Untold {
+    fn keep(&mut self, to: NodeId, id: ExchangeId) {
+        if self.waiting.len() < MAX_UNTOLD {
+            self.waiting.push_back((to, id));
+            self.due = Some(Instant::now() + AGAIN);
+        }
+    }
+
+    /// One that is to be told again; never, if there is none.
+    async fn next(&mut self) -> Letter {
+        if let Some(due) = self.due {
+            tokio::time::sleep_until(due).await;
+        }
+        match self.waiting.pop_front() {
+            Some((to, id)) => Letter::To(to, id, Part::Leave),
+            None => {
+                self.due = None;
+                std::future::pending().await
+            }
         }
     }
 }
@@ -85,10 +137,14 @@ impl Nodes {
         }
     }
 
-    /// Delivers what need not arrive.
-    pub(super) async fn deliver(&self, to: &NodeId, frame: &Frame) {
-        if let Err(error) = self.inner.inbox.deliver(to, encode(frame)).await {
-            tracing::debug!(node = ?to, %error, "a message to another node is lost");
+    /// Delivers what need not arrive; `false`: it may not have.
+    pub(super) async fn deliver(&self, to: &NodeId, frame: &Frame) -> bool {
+        match self.inner.inbox.deliver(to, encode(frame)).await {
+            Ok(()) | Err(DeliverError::Gone) => true,
+            Err(error) => {
+                tracing::debug!(node = ?to, %error, "a message to another node is lost");
+                false
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::session::NodeId;
@@ -19,7 +19,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Nodes;
+use super::asking::MAX_SILENCE;
 use crate::body::{BodyError, Filled};
+use crate::io::now;
 use crate::server::dispatch::{self, Answering};
 use crate::server::exchange::Content;
 use crate::server::permit::Permit;
@@ -29,6 +31,10 @@ use crate::server::{Shared, ladder, service};
 /// How long is waited before something is delivered again that could not be.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// An asker of which nothing was heard for so long has left. One that waits says something at least every
+/// [`MAX_SILENCE`], and once more often than one of its words is lost.
+const UNHEARD: Duration = MAX_SILENCE.saturating_mul(3);
+
 /// Exchanges of other nodes that are answered here.
 #[derive(Default)]
 pub(super) struct Served {
@@ -36,9 +42,10 @@ pub(super) struct Served {
 }
 
 /// One of them.
-#[derive(Default)]
 pub(super) struct Serving {
     window: Mutex<SendWindow>,
+    /// When the asker said something.
+    heard_at: Mutex<Instant>,
     /// Pieces that have been delivered.
     delivered: AtomicU64,
     /// There may be room in the window.
@@ -61,6 +68,18 @@ impl Served {
         self.lock().get(id).cloned()
     }
 
+    /// Lets go of the exchanges whose asker was not heard of for too long: the word that it has left may have been
+    /// lost, or have come before what it had asked.
+    pub(super) fn leave_unheard(&self) {
+        let now = now();
+        for serving in self.lock().values() {
+            if now >= *serving.heard_at() + UNHEARD {
+                tracing::debug!("an answer is given up whose asker was not heard of for too long");
+                serving.left.cancel();
+            }
+        }
+    }
+
     /// Lets go of the exchanges of these nodes.
     pub(super) fn leave(&self, mut concerns: impl FnMut(&NodeId) -> bool) {
         for (id, serving) in self.lock().iter() {
@@ -72,13 +91,29 @@ impl Served {
 }
 
 impl Serving {
+    fn begun() -> Self {
+        Self {
+            window: Mutex::default(),
+            heard_at: Mutex::new(now()),
+            delivered: AtomicU64::new(0),
+            room: Notify::new(),
+            left: CancellationToken::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, SendWindow> {
         // Nothing panics while it is held.
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn heard_at(&self) -> MutexGuard<'_, Instant> {
+        // Nothing panics while it is held.
+        self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The asker has passed on so much.
     pub(super) fn acknowledged(&self, progress: Progress) {
+        *self.heard_at() = now();
         if self.lock().on_acknowledged(progress).is_err() {
             self.left.cancel();
         }
@@ -108,7 +143,7 @@ pub(super) fn begin(
     id: ExchangeId,
     request: Box<TunnelRequest>,
 ) {
-    let serving = Arc::new(Serving::default());
+    let serving = Arc::new(Serving::begun());
     {
         let mut open = nodes.inner.served.lock();
         if open.contains_key(&id) {

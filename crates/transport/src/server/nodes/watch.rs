@@ -32,6 +32,7 @@ pub(super) async fn watch(nodes: Nodes) {
             let id = ExchangeId { asker, number };
             nodes.inner.outbox.send(&to, id, Part::Probe(progress));
         }
+        nodes.inner.served.leave_unheard();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Nodes in one process, each with a way to its stores that can be cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +42,12 @@ pub(crate) struct Way {
     hears_nothing: AtomicBool,
     /// What it says next is lost.
     is_mute: AtomicBool,
+    /// What it says next does not arrive, and it is told so.
+    fails: AtomicBool,
+    /// What it says next arrives, and it is told that it does not.
+    doubts: AtomicBool,
+    /// Messages that it has sent.
+    sent: AtomicUsize,
 }
 
 impl Default for Shelf {
@@ -95,6 +101,9 @@ impl Shelf {
             is_deaf: AtomicBool::new(false),
             hears_nothing: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
+            fails: AtomicBool::new(false),
+            doubts: AtomicBool::new(false),
+            sent: AtomicUsize::new(0),
         });
         let server = Server::builder(config)
             .endpoint("/mcp", "sample", Arc::clone(&handler))
@@ -196,6 +205,21 @@ impl Node {
     /// The next message that it sends is lost on the way.
     pub(crate) fn lose_one(&self) {
         self.way.is_mute.store(true, Ordering::SeqCst);
+    }
+
+    /// The store does not take the next message that it sends.
+    pub(crate) fn fail_one(&self) {
+        self.way.fails.store(true, Ordering::SeqCst);
+    }
+
+    /// The store takes the next message that it sends, and does not say so.
+    pub(crate) fn doubt_one(&self) {
+        self.way.doubts.store(true, Ordering::SeqCst);
+    }
+
+    /// Messages that it has sent to other nodes.
+    pub(crate) fn sent(&self) -> usize {
+        self.way.sent.load(Ordering::SeqCst)
     }
 
     /// Whether it is still to be lost.
@@ -336,8 +360,21 @@ impl Inbox for Way {
         to: &'a NodeId,
         message: Bytes,
     ) -> BoxFuture<'a, Result<(), DeliverError>> {
+        self.sent.fetch_add(1, Ordering::SeqCst);
         if self.is_mute.swap(false, Ordering::SeqCst) {
             return Box::pin(std::future::ready(Ok(())));
+        }
+        let unheard = || DeliverError::Store(StoreError::Unavailable("no answer".into()));
+        if self.fails.swap(false, Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(unheard())));
+        }
+        if self.doubts.swap(false, Ordering::SeqCst) {
+            return Box::pin(async move {
+                self.shelf.inbox.deliver(to, message).await?;
+                // It is taken before anybody could take it back.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Err(unheard())
+            });
         }
         through!(self.inbox.deliver(to, message))
     }

@@ -1,0 +1,133 @@
+//! Who leaves a node that has its request answered by another one is heard of there, also when the store fails just
+//! then: nothing goes on that nobody waits for (invariants 14 and 25 of protocol notes 5.9).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_testkit::network::{Http, HttpRequest};
+use thinpipe_testkit::{Headers, rpc};
+use tokio::io::DuplexStream;
+use tokio::time::timeout;
+
+use super::support::{Node, Shelf};
+
+/// After this an asker that says nothing has left.
+const UNHEARD: Duration = Duration::from_secs(90);
+
+/// A connection in memory, so that time stands still when nothing else happens.
+struct Connection {
+    http: Http<DuplexStream>,
+}
+
+impl Node {
+    fn connect(&self) -> Connection {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let server = &self.running.server;
+        server.spawn(server.serve_io(far, None));
+        Connection {
+            http: Http::new(near),
+        }
+    }
+
+    /// The id of a session that was opened here.
+    async fn open_session(&self) -> String {
+        let body = rpc::initialize(1, "2025-11-25");
+        let mut connection = self.connect();
+        let (status, headers) = connection.ask("POST", None, body).await;
+        assert_eq!(status, 200);
+        headers.get("mcp-session-id").unwrap().to_owned()
+    }
+}
+
+impl Connection {
+    async fn ask(
+        &mut self,
+        method: &str,
+        session: Option<&str>,
+        body: impl Into<Bytes>,
+    ) -> (u16, Headers) {
+        let mut headers = Headers::new();
+        headers.push("Host", "localhost");
+        headers.push("Accept", "application/json, text/event-stream");
+        headers.push("Content-Type", "application/json");
+        if let Some(session) = session {
+            headers.push("Mcp-Session-Id", session);
+            headers.push("MCP-Protocol-Version", "2025-11-25");
+        }
+        let request = HttpRequest {
+            method: method.to_owned(),
+            target: "/mcp".to_owned(),
+            headers,
+            body: body.into(),
+        };
+        self.http.send(&request).await.unwrap();
+        self.http.response().await.unwrap()
+    }
+}
+
+/// 5.9.25: a node whose word that it has left was not taken by the store says so again.
+#[tokio::test(start_paused = true)]
+async fn a30_a_leaving_that_the_store_did_not_take_is_told_again() {
+    let shelf = Shelf::on_tokios_clock();
+    let [one, other] = shelf.holding().await;
+    let session = one.open_session().await;
+    let mut listening = other.connect();
+    let (status, _) = listening.ask("GET", Some(&session), "").await;
+    assert_eq!(status, 200);
+    let sender = one.sample().newest_stream();
+    other.fail_one();
+    drop(listening);
+    let soon = timeout(Duration::from_secs(1), sender.closed()).await;
+    assert!(soon.is_ok(), "the owner goes on for nobody");
+    one.is_idle().await;
+    other.is_idle().await;
+}
+
+/// 5.9.25: a word that is lost without anybody knowing is not waited for without end.
+#[tokio::test(start_paused = true)]
+async fn a30_an_asker_that_is_not_heard_of_has_left() {
+    let shelf = Shelf::on_tokios_clock();
+    let [one, other] = shelf.holding().await;
+    let session = one.open_session().await;
+    let mut listening = other.connect();
+    listening.ask("GET", Some(&session), "").await;
+    let sender = one.sample().newest_stream();
+    other.lose_one();
+    drop(listening);
+    let late = timeout(UNHEARD + Duration::from_secs(1), sender.closed()).await;
+    assert!(late.is_ok(), "the owner goes on for nobody");
+    one.is_idle().await;
+}
+
+/// One that waits for what is never said is heard of, and does not say so more often than it has to.
+#[tokio::test(start_paused = true)]
+async fn a30_an_asker_that_waits_is_heard_of() {
+    const LONG: Duration = Duration::from_secs(600);
+    let shelf = Shelf::on_tokios_clock();
+    let [one, other] = shelf.holding().await;
+    let session = one.open_session().await;
+    let mut listening = other.connect();
+    listening.ask("GET", Some(&session), "").await;
+    let sender = one.sample().newest_stream();
+    let before = other.sent();
+    let open = timeout(LONG, sender.closed()).await;
+    assert!(open.is_err(), "its stream has ended");
+    assert_eq!(one.running.server.nodes().unwrap().stats().served, 1);
+    let sent = other.sent() - before;
+    assert!((15..30).contains(&sent), "{sent} messages");
+}
+
+/// A request of which the store does not say whether it was delivered is answered for nobody: the owner hears so.
+#[tokio::test(start_paused = true)]
+async fn a30_a_request_of_unknown_fate_is_left() {
+    let shelf = Shelf::on_tokios_clock();
+    let [one, other] = shelf.holding().await;
+    let session = one.open_session().await;
+    other.doubt_one();
+    let (status, _) = other.connect().ask("GET", Some(&session), "").await;
+    assert_eq!(status, 503);
+    let sender = one.sample().newest_stream();
+    let soon = timeout(Duration::from_secs(1), sender.closed()).await;
+    assert!(soon.is_ok(), "the owner goes on for nobody");
+    one.is_idle().await;
+}
