@@ -190,7 +190,8 @@ pub enum Resume {
     /// The gateway, which gives events ids of its own and keeps them for a while. It does so for servers of every
     /// kind, those that cannot resume among them.
     Log,
-    /// Nobody: a broken stream is an error.
+    /// Nobody: a broken stream is an error. Where the gateway itself listens to a server for its clients (sessions that
+    /// they share, clients of 2026-07-28), it opens a stream that broke anew, without an event id.
     Off,
 }
 

@@ -101,7 +101,7 @@ impl Route {
             &replica.upstream,
             (known.upstream_session.as_ref(), session.revision()),
             headers,
-            self.max_message(),
+            self.reading(),
             self.buffered(),
             self.tasks(),
         );

@@ -13,7 +13,7 @@ use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::upstream::pipe::Pipe;
-use thinpipe_transport::upstream::streamable;
+use thinpipe_transport::upstream::streamable::{self, Reading};
 
 use super::pinned::Seems;
 use super::server::{Server, spoken};
@@ -129,17 +129,26 @@ impl Route {
         group: &Group,
         headers: HeaderMap,
     ) -> Result<Pipe, Failure> {
-        let (limit, budget) = (self.max_message(), self.buffered());
+        let budget = self.buffered();
         // It stays there: what the session meets is told by `suspect`.
         let replica = group.reachable().await;
         let upstream = &replica.map_err(|none| self.unsent(&none))?.upstream;
+        let reading = self.reading();
         Ok(streamable::open(
             upstream,
             headers,
-            limit,
+            reading,
             budget,
             &self.tasks,
         ))
+    }
+
+    /// How what its server says is read.
+    pub(super) fn reading(&self) -> Reading {
+        Reading {
+            max_message: self.max_message(),
+            resumes: self.spec.resume != Resume::Off,
+        }
     }
 
     /// Joins a session that others use; the first client opens it, and those that come meanwhile wait on it.

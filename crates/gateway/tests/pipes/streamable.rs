@@ -2,11 +2,12 @@
 //! in front of none.
 
 use serde_json::json;
-use thinpipe_gateway::Reached;
+use thinpipe_gateway::{Reached, Resume, Sharing};
 use thinpipe_testkit::{Client, Cut, Event, Gate, Record, Script, SseClient, Upstream, rpc};
 use thinpipe_transport::upstream::UpstreamConfig;
 
 use crate::front::Front;
+use crate::joint::{Joint, Way, ask};
 
 fn at(upstream: &Upstream) -> Reached {
     UpstreamConfig::new("up".into(), upstream.url().parse().unwrap()).into()
@@ -109,6 +110,39 @@ async fn what_is_cancelled_is_not_answered_if_its_server_does_not() {
     // Nobody asks for the rest of what nobody waits for.
     let resumed = upstream.requests("GET");
     assert!(resumed.iter().all(|get| get.last_event_id().is_none()));
+}
+
+/// G2: `resume` holds for sessions that clients share, too: without it no event id goes back to the server, and a call
+/// whose stream broke gets its error.
+#[tokio::test]
+async fn g2_a_shared_session_resumes_as_is_said() {
+    for sharing in [Sharing::Pooled, Sharing::Shared] {
+        for resume in [Resume::Upstream, Resume::Off] {
+            let joint = Joint::start(Way::Streamable, |spec| {
+                spec.bridge.sessions = Some(sharing);
+                spec.resume = resume;
+            })
+            .await;
+            let client = joint.client("alice", &json!({})).await;
+            let priming = Event::priming("e-1").with_retry(10);
+            let answer = Event::message(rpc::text_result("done")).with_id("e-2");
+            joint.upstream.open_stream("e", vec![priming, answer]);
+            joint.upstream.finish("e");
+            let cut = Script::stream_part("e", 1).cut(Cut::Fin);
+            joint.upstream.once("tools/call", cut);
+            let (_, answer) = ask(&client, rpc::call(1, "echo")).await;
+            let gets = joint.upstream.requests("GET");
+            let cursors = gets.iter().filter_map(|get| get.last_event_id());
+            if resume == Resume::Off {
+                let reason = &answer["error"]["data"]["reason"];
+                assert_eq!(reason, "upstream_stream_lost", "{sharing:?}: {answer}");
+                assert_eq!(cursors.count(), 0, "{sharing:?}");
+            } else {
+                assert!(answer["result"].is_object(), "{sharing:?}: {answer}");
+                assert_eq!(cursors.collect::<Vec<_>>(), ["e-1"], "{sharing:?}");
+            }
+        }
+    }
 }
 
 /// What a server does when a gate opens.

@@ -19,7 +19,7 @@ use thinpipe_proto::session::UpstreamSessionId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::pipe::Pipe;
+use super::pipe::{DEFAULT_MAX_MESSAGE, Pipe};
 use super::{Upstream, probe};
 use crate::ByteBudget;
 use client::Client;
@@ -36,23 +36,41 @@ pub const MAX_HELD: usize = 64 << 10;
 /// How long ending a session at the server may take.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How what a server says is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Bytes that one message may have.
+    pub max_message: usize,
+    /// A stream that breaks off is asked for again after its last event. If not, a request whose stream breaks off
+    /// before its response is lost, and the standalone stream is opened anew, not from where it was.
+    pub resumes: bool,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            max_message: DEFAULT_MAX_MESSAGE,
+            resumes: true,
+        }
+    }
+}
+
 /// A session in which nothing was said: `initialize` is the first message to send. Its answer may name a
 /// session id, which goes with all later messages. `headers` go with every request that has none of its own
-/// (credentials); those of MCP are set here. A message may have `max_message` bytes, and long ones are held
-/// within `budget`. When it ends, the session is ended at the server too, by one of `tasks`.
+/// (credentials); those of MCP are set here. Long messages are held within `budget`. When it ends, the session is ended at the server too, by one of `tasks`.
 ///
 /// Call it inside of a runtime, which must live as long as the session.
 #[must_use]
 pub fn open(
     upstream: &Upstream,
     headers: HeaderMap,
-    max_message: usize,
+    reading: Reading,
     budget: &ByteBudget,
     tasks: &TaskTracker,
 ) -> Pipe {
     let over = CancellationToken::new();
     let client = Arc::new(Client::new(upstream.clone(), probe::plain(headers)));
-    let messages = Messages::new(Arc::clone(&client), max_message, budget);
+    let messages = Messages::new(Arc::clone(&client), reading, budget);
     let posts = Posts::new(Arc::clone(&client), messages.streams(), over.clone());
     tasks.spawn(end(client, over.clone()));
     Pipe::streamable(upstream, posts, messages, over)
@@ -65,11 +83,11 @@ pub fn open_at(
     upstream: &Upstream,
     (session, revision): (Option<&UpstreamSessionId>, Revision),
     headers: HeaderMap,
-    max_message: usize,
+    reading: Reading,
     budget: &ByteBudget,
     tasks: &TaskTracker,
 ) -> Pipe {
-    let pipe = open(upstream, headers, max_message, budget, tasks);
+    let pipe = open(upstream, headers, reading, budget, tasks);
     pipe.sender.resume(session, revision);
     pipe
 }

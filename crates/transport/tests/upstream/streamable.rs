@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use thinpipe_proto::revision::Revision;
 use thinpipe_testkit::{Cut, Event, Gate, Script, Upstream as Server, rpc};
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::upstream::pipe::{
-    DEFAULT_MAX_MESSAGE, Incoming, Pipe, PipeError, PipeReceiver,
-};
-use thinpipe_transport::upstream::{Upstream, UpstreamConfig, streamable};
+use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver};
+use thinpipe_transport::upstream::streamable::{self, Reading};
+use thinpipe_transport::upstream::{Upstream, UpstreamConfig};
 use tokio_util::task::TaskTracker;
 
 struct Setup {
@@ -25,12 +24,12 @@ fn bytes(text: impl Into<String>) -> Bytes {
     Bytes::from(text.into())
 }
 
-fn open(upstream: &Upstream, tasks: &TaskTracker) -> Pipe {
+fn open(upstream: &Upstream, reading: Reading, tasks: &TaskTracker) -> Pipe {
     let budget = ByteBudget::default();
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_static("Bearer x"));
     headers.insert("mcp-session-id", HeaderValue::from_static("other"));
-    streamable::open(upstream, headers, DEFAULT_MAX_MESSAGE, &budget, tasks)
+    streamable::open(upstream, headers, reading, &budget, tasks)
 }
 
 /// An open session.
@@ -39,10 +38,14 @@ async fn session() -> Setup {
 }
 
 async fn session_of(server: Server) -> Setup {
+    session_read(server, Reading::default()).await
+}
+
+async fn session_read(server: Server, reading: Reading) -> Setup {
     let url = server.url().parse().unwrap();
     let upstream = Upstream::new(UpstreamConfig::new("server".into(), url));
     let tasks = TaskTracker::new();
-    let mut pipe = open(&upstream, &tasks);
+    let mut pipe = open(&upstream, reading, &tasks);
     let initialize = bytes(rpc::initialize("i", "2025-11-25"));
     pipe.sender.send(initialize).await.unwrap();
     let (answer, _) = message(&mut pipe.receiver).await;
@@ -366,4 +369,35 @@ async fn r239_the_standalone_stream_is_opened_again() {
     let gets = server.requests("GET");
     let cursors: Vec<_> = gets.iter().map(|get| get.last_event_id()).collect();
     assert_eq!(cursors, [None, None, Some("g-1")]);
+}
+
+/// G2: where streams are not to be resumed, no event id goes back to the server: a request is lost with its stream,
+/// and the standalone stream is opened anew.
+#[tokio::test]
+async fn g2_streams_that_are_not_to_be_resumed_are_not() {
+    let reading = Reading {
+        resumes: false,
+        ..Reading::default()
+    };
+    let Setup {
+        server, mut pipe, ..
+    } = session_read(Server::start().await, reading).await;
+    let primed = Script::events().event(Event::priming("x-1").with_retry(10));
+    server.once("tools/call", primed.cut(Cut::Fin));
+    pipe.sender.send(bytes(rpc::call(1, "echo"))).await.unwrap();
+    let (request, error) = lost(&mut pipe.receiver).await;
+    assert_eq!(request, "1");
+    assert!(matches!(error, PipeError::Ended { .. }), "{error:?}");
+
+    let one = Event::message(rpc::notification("x", &json!({})));
+    let with_id = one.clone().with_id("g-1").with_retry(10);
+    server.once("GET", Script::events().event(with_id).cut(Cut::Fin));
+    server.once("GET", Script::events().event(one).stall());
+    assert!(pipe.sender.listen().await.unwrap());
+    message(&mut pipe.receiver).await;
+    assert!(matches!(receive(&mut pipe.receiver).await, Incoming::Gap));
+    message(&mut pipe.receiver).await;
+    let gets = server.requests("GET");
+    let cursors: Vec<_> = gets.iter().map(|get| get.last_event_id()).collect();
+    assert_eq!(cursors, [None, None]);
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use thinpipe_proto::rpc::{Payload, RequestId};
 
+use super::Reading;
 use super::client::Client;
 use super::stream::{Heard, Stream};
 use crate::ByteBudget;
@@ -14,7 +15,7 @@ use crate::upstream::pipe::PipeError;
 /// What reading a stream needs.
 pub(super) struct Reader {
     pub(super) client: Arc<Client>,
-    pub(super) max_message: usize,
+    pub(super) reading: Reading,
     pub(super) budget: ByteBudget,
 }
 
@@ -51,10 +52,10 @@ pub(in crate::upstream) enum Told {
 }
 
 impl Messages {
-    pub(super) fn new(client: Arc<Client>, max_message: usize, budget: &ByteBudget) -> Self {
+    pub(super) fn new(client: Arc<Client>, reading: Reading, budget: &ByteBudget) -> Self {
         let reader = Reader {
             client,
-            max_message,
+            reading,
             budget: budget.clone(),
         };
         Self {

@@ -126,7 +126,8 @@ impl Stream {
                     let most = if self.is_held { MAX_HELD } else { usize::MAX };
                     let event = ready!(events.poll_next(cx, most));
                     let payload = event.and_then(|event| {
-                        note(&event, &mut self.last, &mut self.retry, &mut self.backoff);
+                        let last = reader.reading.resumes.then_some(&mut self.last);
+                        note(&event, last, &mut self.retry, &mut self.backoff);
                         events.payload(event)
                     });
                     self.event(payload)
@@ -175,7 +176,8 @@ impl Stream {
         match response.media_type {
             MediaType::EventStream => {
                 let body = response.into_body();
-                let mut events = Events::new(name, body, reader.max_message, &reader.budget);
+                let most = reader.reading.max_message;
+                let mut events = Events::new(name, body, most, &reader.budget);
                 if self.request.is_some() {
                     // Whoever asked keeps the time, and a server that waits for people says nothing.
                     events.outwait_silence();
@@ -183,7 +185,7 @@ impl Stream {
                 Carrier::Events(Box::new(events))
             }
             MediaType::Json => {
-                let (most, budget) = (reader.max_message, reader.budget.clone());
+                let (most, budget) = (reader.reading.max_message, reader.budget.clone());
                 let body = response.into_body();
                 Carrier::Whole(Box::pin(async move { body.gather(most, &budget).await }))
             }
@@ -300,15 +302,15 @@ impl Stream {
     }
 }
 
-/// What an event says about resuming.
+/// What an event says about resuming. Without a `last`, there is none.
 fn note(
     event: &Event,
-    last: &mut Option<EventId>,
+    last: Option<&mut Option<EventId>>,
     retry: &mut Option<Duration>,
     backoff: &mut Backoff,
 ) {
     let mut goes_on = event.data.as_ref().is_some_and(|data| !data.is_empty());
-    if let Some(id) = &event.id {
+    if let (Some(id), Some(last)) = (&event.id, last) {
         // One that no header can carry cannot be resumed after; nor can what came before it, without
         // getting it twice. Copied: it lives longer than the event.
         let id = EventId::from_bytes(Bytes::copy_from_slice(id)).ok();

@@ -8,7 +8,7 @@ use thinpipe_proto::rpc::RequestId;
 use thinpipe_testkit::{Script, Upstream as Server, rpc};
 use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::{DEFAULT_MAX_MESSAGE, PipeError};
-use thinpipe_transport::upstream::streamable;
+use thinpipe_transport::upstream::streamable::{self, Reading};
 use tokio::join;
 use tokio_util::task::TaskTracker;
 
@@ -60,7 +60,11 @@ async fn r241_a_message_that_is_too_long_is_lost() {
     server.on("tools/call:slow", Script::events().message(&long));
     for (limit, budget) in [(limit, &few), (DEFAULT_MAX_MESSAGE, &full)] {
         let headers = HeaderMap::new();
-        let mut pipe = streamable::open(&upstream, headers, limit, budget, &tasks);
+        let reading = Reading {
+            max_message: limit,
+            ..Reading::default()
+        };
+        let mut pipe = streamable::open(&upstream, headers, reading, budget, &tasks);
         for tool in ["echo", "slow"] {
             pipe.sender.send(bytes(rpc::call(1, tool))).await.unwrap();
             match lost(&mut pipe.receiver).await.1 {
@@ -102,7 +106,7 @@ async fn r250_silence_does_not_end_the_stream_of_a_request() {
         config.stream_idle_timeout = Duration::from_secs(60);
     });
     let tasks = TaskTracker::new();
-    let mut pipe = open(&upstream, &tasks);
+    let mut pipe = open(&upstream, Reading::default(), &tasks);
     let playing = async {
         let mut peer = network.accept().await;
         peer.request().await;
@@ -125,7 +129,7 @@ async fn r250_silence_does_not_end_the_stream_of_a_request() {
 async fn who_does_not_read_stops_the_server() {
     let (upstream, mut network) = network(|_| {});
     let tasks = TaskTracker::new();
-    let mut pipe = open(&upstream, &tasks);
+    let mut pipe = open(&upstream, Reading::default(), &tasks);
     let call = bytes(rpc::call(1, "echo"));
     let (sent, mut peer) = join!(pipe.sender.send(call), async {
         let mut peer = network.accept().await;
@@ -156,7 +160,7 @@ async fn who_does_not_read_stops_the_server() {
 async fn a31_a_stream_that_stays_open_after_its_response_is_closed() {
     let (upstream, mut network) = network(|_| {});
     let tasks = TaskTracker::new();
-    let mut pipe = open(&upstream, &tasks);
+    let mut pipe = open(&upstream, Reading::default(), &tasks);
     let playing = async {
         let mut peer = network.accept().await;
         peer.request().await;
