@@ -131,7 +131,11 @@ pub(crate) struct Shared {
     pub(crate) quiet: CancellationToken,
     /// The time for draining is over.
     pub(crate) forced: CancellationToken,
+    /// No more connections are accepted.
+    closed: CancellationToken,
     is_draining: AtomicBool,
+    /// Draining, and other nodes are there for whoever comes anew.
+    has_heirs: AtomicBool,
 }
 
 impl Server {
@@ -172,7 +176,7 @@ impl Server {
     /// For who accepts connections and hands them over, until each of them is being served.
     pub fn acceptor(&self) -> Acceptor {
         Acceptor {
-            quiet: self.shared.quiet.clone(),
+            closed: self.shared.closed.clone(),
             // It has no limit, so there is always one.
             _permit: self.shared.acceptors.take(),
         }
@@ -279,9 +283,14 @@ impl Shared {
         is_awaited || runs.iter().any(|running| running.used() > 0)
     }
 
+    /// Whether this node drains, and others are there for whoever comes anew.
+    pub(crate) fn has_heirs(&self) -> bool {
+        self.is_draining() && self.has_heirs.load(Ordering::Relaxed)
+    }
+
     /// Whether replies are the last ones of their connections: draining, and nobody needs them any more.
     pub(crate) fn is_closing(&self) -> bool {
-        self.is_draining() && (self.quiet.is_cancelled() || !self.is_busy())
+        self.is_draining() && (self.has_heirs() || self.quiet.is_cancelled() || !self.is_busy())
     }
 
     /// Until connections that wait for a request close: at once for most, after its first words for one
@@ -328,15 +337,15 @@ impl Shared {
 #[derive(Debug)]
 #[must_use = "a server that shuts down waits for it to be dropped"]
 pub struct Acceptor {
-    quiet: CancellationToken,
+    closed: CancellationToken,
     _permit: Option<Permit>,
 }
 
 impl Acceptor {
     /// Until no more connections are to be accepted: the server shuts down, and no call runs any more
-    /// whose client may have to come back with an answer.
+    /// whose client may have to come back with an answer; or it may come back to another node.
     pub async fn closing(&self) {
-        self.quiet.cancelled().await;
+        self.closed.cancelled().await;
     }
 }
 

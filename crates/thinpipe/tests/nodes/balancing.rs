@@ -1,10 +1,19 @@
 //! Behind nginx, which sends each request to the next gateway.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 use thinpipe_testkit::{Balancer, Client, Event, Gate, Script, SseClient, rpc};
 
 use crate::support::{Gateway, Settings};
 use crate::world::{BOTH, World, answers, is_gone};
+use tokio::task::JoinSet;
+
+/// Clients that call at one time.
+const CLIENTS: usize = 8;
+/// Calls that are answered while a gateway drains.
+const MEANWHILE: usize = 60;
 
 /// What users are given.
 const DEPLOYED: &str = include_str!("../../../../deploy/nginx.conf");
@@ -109,4 +118,62 @@ async fn f9_a_killed_gateway_is_passed_over() {
     }
     assert_eq!(world.counted("tools/call"), 12);
     assert_eq!(world.counted("initialize"), 1);
+}
+
+/// C22, A30: gateways are stopped one after the other, each with a call that runs on it, and of the clients behind nginx
+/// nobody is refused: none of them ever sends anything again.
+#[tokio::test]
+async fn c22_gateways_are_stopped_and_nobody_is_refused() {
+    for upstream in BOTH {
+        let world = World::with(Settings::of_upstream(upstream)).await;
+        let mut gateways = world.three().await;
+        let (_balancer, url) = balance(&gateways).await;
+        let enough = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for number in 0..CLIENTS {
+            let mut client = Client::new(&url);
+            client.initialize("2025-11-25").await;
+            clients.spawn(call_on(client, number, Arc::clone(&enough)));
+        }
+        let called = async |more: usize| {
+            let before = world.counted("tools/call");
+            let has_more =
+                |seen: &thinpipe_testkit::Record| seen.count("tools/call") >= before + more;
+            world.upstream.wait_until(has_more).await;
+        };
+        called(MEANWHILE).await;
+        for gateway in gateways.iter_mut().take(2) {
+            let gate = Gate::new();
+            let script = Script::events()
+                .event(Event::message(rpc::progress(1, 1)))
+                .wait(&gate)
+                .event(Event::message(rpc::text_result("done")));
+            world.upstream.on("tools/call:slow", script);
+            let client = gateway.client().await;
+            let mut stream = client.post(rpc::call("slow", "slow")).await;
+            stream.next_message().await;
+            gateway.process.signal("TERM").await;
+            called(MEANWHILE).await;
+            gate.open();
+            assert_eq!(stream.next_message().await["id"], "slow");
+            assert!(gateway.process.wait().await.success());
+            called(MEANWHILE).await;
+        }
+        enough.store(true, Ordering::Relaxed);
+        let mut answered = 0;
+        while let Some(of_one) = clients.join_next().await {
+            answered += of_one.expect("every call is answered");
+        }
+        assert_eq!(world.counted("tools/call"), answered + 2, "{upstream:?}");
+    }
+}
+
+/// Calls until it is enough, and says how often.
+async fn call_on(client: Client, number: usize, enough: Arc<AtomicBool>) -> usize {
+    let mut calls = 0;
+    while !enough.load(Ordering::Relaxed) {
+        answers(&client, &format!("{number}-{calls}")).await;
+        calls += 1;
+    }
+    calls
 }

@@ -117,7 +117,9 @@ impl ServerBuilder {
             draining,
             quiet: CancellationToken::new(),
             forced: CancellationToken::new(),
+            closed: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
+            has_heirs: AtomicBool::new(false),
             config: self.config,
         };
         let server = Server {

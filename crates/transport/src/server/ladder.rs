@@ -78,6 +78,9 @@ pub(crate) fn admit(shared: &Shared, head: &RequestHead) -> Result<Admitted, Box
     }
 }
 
+/// The request of revision 2026-07-28 whose answer is a stream of what changes.
+const LISTEN: &str = "subscriptions/listen";
+
 /// The refusal of new work while the server drains.
 pub(crate) struct Refused {
     pub(crate) answer: Answer,
@@ -88,6 +91,8 @@ pub(crate) struct Refused {
 
 /// While the server drains: 503 for what would begin something. What a running call may wait for
 /// (answers of its client, notifications) and the end of a session pass, or draining could not end.
+/// Where other nodes are there for whoever comes anew, so does what is soon answered: it came over a connection that
+/// was open already, whose other end cannot know yet, and is the last one there.
 ///
 /// The body is parsed once more after this; that costs something only while the server drains.
 pub(crate) fn refuse_new_work(
@@ -128,6 +133,7 @@ fn new_work(
     let class = match &admitted.step {
         Step::Bodiless(class) => class.clone(),
         Step::OpenStream(_) => return Some(shutting_down(None)),
+        Step::PostToStream(_, Posted::Elsewhere(_)) if shared.has_heirs() => return None,
         Step::PostToStream(..) => match Payload::parse(body.clone()).ok()? {
             Payload::Single(message) => Class::Message(message),
             Payload::Batch(messages) => Class::Batch(messages),
@@ -136,10 +142,19 @@ fn new_work(
         Step::ReadBody => {
             let payload = Payload::parse(body.clone()).ok()?;
             let served = served_at(shared, &admitted.endpoint);
-            classify::classify_post(payload, &head.headers, served).ok()?
+            let class = classify::classify_post(payload, &head.headers, served).ok()?;
+            if shared.has_heirs() && !is_subscription(&class) {
+                return None;
+            }
+            class
         }
     };
     new_work_of(&class, &admitted.endpoint)
+}
+
+/// Whether a request is answered only when its client, or the server, has enough.
+fn is_subscription(class: &Class) -> bool {
+    matches!(class, Class::Stateless(message) if message.method() == Some(LISTEN))
 }
 
 /// The refusal of a request, if it would begin something.

@@ -7,9 +7,14 @@ use std::time::Duration;
 use thinpipe_proto::revision::Binding;
 
 use super::{Server, Session, SessionEnd, Shared};
+use crate::io::now;
 
 /// For clients to read the last words, when the time for draining is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long connections are kept that wait for a request, where other nodes are there for new ones: a balancer that
+/// uses them hears in an answer that they close, and sends nothing that would meet their end on its way.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// For handlers and the store to be told that all sessions ended, at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -26,19 +31,26 @@ impl Server {
     /// [`Limits::drain`] and a few seconds: handlers that are told of the end of sessions
     /// ([`Handler::session_ended`]) are cut off after 5 s, clients that do not read are left.
     ///
-    /// Of several nodes, this one lets go of the sessions that the others can go on with, and ends the rest.
+    /// Of several nodes, this one lets go of the sessions that the others can go on with, and ends the rest. It accepts
+    /// no connection from the beginning (a balancer passes over who cannot be reached, also with what must not be sent
+    /// twice) and answers one more request on each that is open: nobody is refused.
     ///
     /// [`Limits::drain`]: super::Limits::drain
     /// [`Handler::session_ended`]: super::Handler::session_ended
     pub async fn shut_down(&self) {
+        let has_heirs = self.has_heirs().await;
+        self.shared.has_heirs.store(has_heirs, Ordering::Relaxed);
         self.shared.is_draining.store(true, Ordering::Release);
+        if has_heirs {
+            self.shared.closed.cancel();
+        }
         self.shared.draining.cancel();
         self.shared.tasks.close();
         let drained = tokio::time::timeout(self.shared.config.limits.drain, self.idle()).await;
         if drained.is_err() {
             tracing::warn!("time for draining is over; ending what still runs");
             self.shared.forced.cancel();
-            self.shared.quiet.cancel();
+            self.shared.let_go();
             let rest = self.shared.config.limits.write_stall.min(LAST_WORDS);
             if tokio::time::timeout(rest, self.idle()).await.is_err() {
                 tracing::warn!("some clients do not read; leaving them");
@@ -57,6 +69,23 @@ impl Server {
                 .is_err()
         {
             tracing::warn!("the other nodes could not be told that this one is gone");
+        }
+    }
+
+    /// Whether other nodes are there for the clients of this one.
+    async fn has_heirs(&self) -> bool {
+        let Some(nodes) = &self.shared.nodes else {
+            return false;
+        };
+        if nodes.is_cut_off() {
+            return false;
+        }
+        match nodes.live().await {
+            Ok(live) => live.iter().any(|node| node != nodes.this()),
+            Err(error) => {
+                tracing::warn!(%error, "whether other nodes go on is not known; draining as if there were none");
+                false
+            }
         }
     }
 
@@ -80,10 +109,15 @@ impl Server {
     /// a request are let go once nothing runs: until then a running call may need what comes on them.
     async fn idle(&self) {
         let shared = &self.shared;
+        let kept = match shared.has_heirs() {
+            true => NOTICE,
+            false => Duration::ZERO,
+        };
+        let kept = now() + kept;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         loop {
-            if !shared.is_busy() {
-                shared.quiet.cancel();
+            if !shared.is_busy() && now() >= kept {
+                shared.let_go();
             }
             // In this order: a connection that is handed over counts here before it does not there.
             if shared.acceptors.used() == 0
@@ -100,6 +134,12 @@ impl Server {
 }
 
 impl Shared {
+    /// Connections that wait for a request close, and no more are accepted.
+    fn let_go(&self) {
+        self.quiet.cancel();
+        self.closed.cancel();
+    }
+
     /// The end of a session with this process, or only of what this process has of it.
     async fn part_with(&self, session: &Arc<Session>) {
         if self.nodes.is_some() {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::session::{Principal, SessionId};
-use thinpipe_testkit::{Gate, Response};
+use thinpipe_testkit::{Connection, Gate, Response};
 use thinpipe_transport::server::{
     Handler, Negotiated, ServerConfig, Session, SessionEnd, SessionLimits,
 };
 
 use super::support::{Node, Shelf};
-use crate::support::{call, config};
+use crate::support::{call, config, until};
 
 const IDLE: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(6);
@@ -150,6 +150,32 @@ async fn f17_a_node_that_drains_gives_up_sessions_that_are_asked_for() {
     let asked = other.as_client(&busy).post(call(3, "echo")).await;
     assert_eq!(asked.status, 200);
     assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 2);
+}
+
+/// C22, F17: who comes over a connection that is open is answered while a node drains, the last time there: no balancer
+/// can know yet. New connections are for the others, and so are new streams.
+#[tokio::test]
+async fn c22_a_node_that_drains_refuses_nobody_whom_others_serve() {
+    let shelf = Shelf::default();
+    let [one, _other] = shelf.passing().await;
+    let client = one.client().await;
+    let address = client.address();
+    let open = async || Connection::try_open(address, None).await.unwrap();
+    let (for_call, for_stream) = (open().await, open().await);
+    until("both are served", || {
+        one.running.server.stats().connections_open >= 2
+    })
+    .await;
+    let acceptor = one.running.server.acceptor();
+    tokio::join!(one.running.server.shut_down(), async {
+        acceptor.closing().await;
+        drop(acceptor);
+        let answered = client.post(call(1, "echo")).on(for_call).await;
+        let closes = answered.header("connection").map(str::to_owned);
+        assert_eq!((answered.status, closes.as_deref()), (200, Some("close")));
+        let refused = client.get().on(for_stream).await;
+        assert_eq!(refused.status, 503);
+    });
 }
 
 /// F17: what cannot outlive its process ends with it, and its record goes.
