@@ -15,7 +15,6 @@ use tokio::sync::Notify;
 use crate::clock::{Seldom, now};
 use crate::config::HealthConfig;
 use crate::failure::{Failure, Reason, with_causes};
-use crate::group::Replica;
 use crate::pipe::Spoken;
 use crate::route::{Asked, Route, modern, verdict_of};
 use crate::sync::lock;
@@ -78,7 +77,8 @@ impl Health {
         let of = route
             .group()
             .and_then(|group| group.replicas().get(replica));
-        let name = of.map(Replica::label).unwrap_or_default();
+        // One that has no others has none, and then the field is not there.
+        let name = of.and_then(|it| it.name.as_deref());
         let Err(cause) = checked else {
             self.failures.store(0, Ordering::Relaxed);
             if self.down.swap(false, Ordering::Relaxed) {

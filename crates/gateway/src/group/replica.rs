@@ -71,11 +71,6 @@ impl Replica {
         }
     }
 
-    /// For logs; empty if there are no others.
-    pub(crate) fn label(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
-    }
-
     /// A request is sent to it that another one has failed.
     pub(super) fn repeated(&self) {
         self.repeated.fetch_add(1, Ordering::Relaxed);
