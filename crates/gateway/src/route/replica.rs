@@ -129,8 +129,7 @@ impl Route {
         message: Message,
         gone: &Gone,
     ) -> Result<Answer, Failure> {
-        let own = usize::from(message.kind() == Kind::Request);
-        if gone.may_return && session.in_flight() > own {
+        if gone.may_return && !runs_alone(&session, &message) {
             return Err(self.replica_gone(gone));
         }
         self.not_found(again, context, Some(session), message).await
@@ -146,8 +145,7 @@ impl Route {
         message: Message,
         error: &Unanswered,
     ) -> Result<Answer, Failure> {
-        let own = usize::from(message.kind() == Kind::Request);
-        if session.in_flight() <= own && self.reestablish(&session, None).await {
+        if runs_alone(&session, &message) && self.reestablish(&session, None).await {
             let sent = self.send_again(call, context, &session, &message).await?;
             return sent.ok_or_else(Failure::session_gone);
         }
@@ -179,4 +177,9 @@ impl Route {
         };
         Failure::paused(text, pause)
     }
+}
+
+/// Whether nothing else runs in the session than this message.
+pub(super) fn runs_alone(session: &Session, message: &Message) -> bool {
+    session.in_flight() <= usize::from(message.kind() == Kind::Request)
 }

@@ -14,6 +14,7 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
 
 use super::piped::piped;
+use super::replica::runs_alone;
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, purpose_of};
 use crate::attachment::upstream_session;
@@ -42,8 +43,7 @@ impl Route {
             return Err(self.nothing_there());
         };
         self.counters.session_lost();
-        let own = usize::from(message.kind() == Kind::Request);
-        let again = again.filter(|_| session.in_flight() <= own);
+        let again = again.filter(|_| runs_alone(&session, &message));
         if let Some(call) = again
             && self.reestablish(&session, None).await
         {
