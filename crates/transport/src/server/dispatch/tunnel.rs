@@ -118,9 +118,7 @@ async fn post_to_node(
     let nodes = shared.nodes.as_ref().ok_or_else(unknown)?;
     let located = shared.sessions.locate_stream(&id, seeker(&envelope)).await;
     let node = located.map_err(failed)?.ok_or_else(unknown)?;
-    let request = Message::parse(body.clone()).ok();
-    let request = request.filter(|message| message.kind() == Kind::Request);
-    let asked = envelope.tunnelled(Target::Stream(id.clone()), body);
+    let asked = envelope.tunnelled(Target::Stream(id.clone()), body.clone());
     match nodes.ask(&node, asked).await {
         Ok((head, asking)) => Ok(Answer::tunnelled(head, asking, Tail::Call(None))),
         Err(NotAnswered::Dead) => {
@@ -130,10 +128,11 @@ async fn post_to_node(
         }
         Err(NotAnswered::NotHere) => Err(unknown()),
         // Accepted, a request would have to be answered on the stream, and its node may never have got it.
-        Err(NotAnswered::Unknown) => match request {
-            Some(message) => Ok(outcome_unknown(message.id())),
-            None => Ok(Answer::accepted()),
-        },
+        Err(NotAnswered::Unknown) => {
+            let posted = Message::parse(body).ok().map(Class::Message);
+            let posted = posted.as_ref().map_or(Request::Told, Request::of);
+            Ok(posted.refusal(NotAnswered::Unknown))
+        }
         Err(not_answered) => Err(Request::Told.refusal(not_answered)),
     }
 }
@@ -364,25 +363,31 @@ fn refused_while_draining(shared: &Shared, envelope: &Envelope, body: &Bytes) ->
     ladder::new_work_of(&class, &envelope.endpoint)
 }
 
-/// The endpoint of HTTP+SSE that a request came to: by its path, which is the same on all nodes, or by name.
+/// The endpoint of HTTP+SSE that a request came to.
 fn mount_of(shared: &Shared, request: &TunnelRequest) -> Option<Arc<SseMount>> {
-    let is_its = |route: &Route| match route {
+    route_of(shared, request, |route| match route {
         Route::Sse(mount, Half::Messages) if *mount.endpoint.name == *request.endpoint => {
             Some(Arc::clone(mount))
         }
         Route::Sse(..) | Route::Mcp(_) | Route::Page(_) => None,
-    };
-    let by_path = shared.route(&request.path).and_then(is_its);
-    by_path.or_else(|| shared.routes.iter().find_map(|(_, route)| is_its(route)))
+    })
 }
 
 /// The endpoint of Streamable HTTP that a request came to.
 fn endpoint_of(shared: &Shared, request: &TunnelRequest) -> Option<Arc<Endpoint>> {
-    let is_its = |route: &Route| match route {
+    route_of(shared, request, |route| match route {
         Route::Mcp(endpoint) if *endpoint.name == *request.endpoint => Some(Arc::clone(endpoint)),
         Route::Sse(..) | Route::Mcp(_) | Route::Page(_) => None,
-    };
-    let by_path = shared.route(&request.path).and_then(is_its);
+    })
+}
+
+/// What a request came to: by its path, which is the same on all nodes, or else by name.
+fn route_of<T>(
+    shared: &Shared,
+    request: &TunnelRequest,
+    is_its: impl Fn(&Route) -> Option<T>,
+) -> Option<T> {
+    let by_path = shared.route(&request.path).and_then(&is_its);
     by_path.or_else(|| shared.routes.iter().find_map(|(_, route)| is_its(route)))
 }
 
