@@ -257,15 +257,18 @@ impl Group {
     }
 
     async fn send_to_one_of(&self, balance: &Balance, to: To, request: UpstreamRequest) -> Sent {
+        lock(&balance.repeating).note(now());
+        match to {
+            To::Any => self.send_to_any(balance, request).await,
+            To::Only(replica) => self.pick_only(replica)?.send(request).await,
+        }
+    }
+
+    async fn send_to_any(&self, balance: &Balance, request: UpstreamRequest) -> Sent {
         let mut tried = Tried::default();
         let mut before: Option<(Sent, Next)> = None;
-        lock(&balance.repeating).note(now());
         loop {
-            let picked = match to {
-                To::Any => self.pick(tried),
-                To::Only(replica) => self.pick_only(replica),
-            };
-            let picked = match (picked, before.take()) {
+            let picked = match (self.pick(tried), before.take()) {
                 (Ok(picked), None | Some((_, Next::Elsewhere))) => picked,
                 (Ok(picked), Some((_, Next::Again))) if balance.may_repeat() => {
                     picked.replica().repeated();
@@ -275,18 +278,11 @@ impl Group {
                 (_, Some((sent, _))) => return sent,
                 (Err(none), None) => return Err(none),
             };
-            let replica = picked.index();
-            let sent = picked.replica().upstream.send(copy(&request)).await;
-            let outcome = outcome(&sent);
-            picked.replica().note(outcome);
-            picked.ended(outcome);
-            tried.add(replica);
-            let next = next(&sent, request.repeatable);
-            let sent = sent.map(|response| Answered { response, replica });
-            let sent = sent.map_err(Unanswered::from);
-            match (to, next) {
-                (To::Any, Next::Elsewhere | Next::Again) => before = Some((sent, next)),
-                (_, _) => return sent,
+            tried.add(picked.index());
+            let sent = picked.send(copy(&request)).await;
+            match next(&sent, request.repeatable) {
+                Next::Done => return sent,
+                next => before = Some((sent, next)),
             }
         }
     }
@@ -321,7 +317,7 @@ enum Next {
     Again,
 }
 
-fn next(sent: &Result<UpstreamResponse, UpstreamError>, repeatable: bool) -> Next {
+fn next(sent: &Sent, repeatable: bool) -> Next {
     match sent {
         Err(error) if error.is_unsent() => Next::Elsewhere,
         _ if repeatable && outcome(sent) == Outcome::Failure => Next::Again,
@@ -331,15 +327,15 @@ fn next(sent: &Result<UpstreamResponse, UpstreamError>, repeatable: bool) -> Nex
 
 /// What a request that ended so says of its replica. Failures are those of a replica that cannot be reached, that
 /// does not answer in time or drops the connection, and the statuses of a proxy before a dead server.
-fn outcome(sent: &Result<UpstreamResponse, UpstreamError>) -> Outcome {
+fn outcome(sent: &Sent) -> Outcome {
     match sent {
-        Ok(response) if is_of_a_dead_server(response.status) => Outcome::Failure,
+        Ok(answered) if is_of_a_dead_server(answered.response.status) => Outcome::Failure,
         Ok(_) => Outcome::Success,
-        Err(
+        Err(Unanswered::Upstream(
             UpstreamError::Connect { .. }
             | UpstreamError::TimedOut { .. }
             | UpstreamError::Lost { .. },
-        ) => Outcome::Failure,
+        )) => Outcome::Failure,
         // The gateway's own limits, or an answer that it does not take.
         Err(_) => Outcome::Unknown,
     }

@@ -1,8 +1,9 @@
 //! A replica that was chosen, until it is known how that ended.
 
 use thinpipe_proto::balance::{Change, Outcome, Permit};
+use thinpipe_transport::upstream::UpstreamRequest;
 
-use super::{Balance, Group, Replica};
+use super::{Answered, Balance, Group, Replica, Sent, Unanswered, outcome};
 use crate::clock::now;
 use crate::sync::lock;
 
@@ -43,6 +44,20 @@ impl<'a> Picked<'a> {
 
     pub(crate) fn replica(&self) -> &'a Replica {
         &self.group.replicas[self.index]
+    }
+
+    /// Asks it.
+    pub(super) async fn send(mut self, request: UpstreamRequest) -> Sent {
+        let (index, replica) = (self.index, self.replica());
+        let sent = replica.upstream.send(request).await;
+        let sent = sent.map_err(Unanswered::from).map(|response| Answered {
+            response,
+            replica: index,
+        });
+        let outcome = outcome(&sent);
+        replica.note(outcome);
+        self.end(outcome);
+        sent
     }
 
     /// How it ended.

@@ -53,10 +53,10 @@ fn lost() -> UpstreamError {
 #[test]
 fn c19_these_are_failures() {
     for error in [connect(), timed_out(false), timed_out(true), lost()] {
-        assert_eq!(outcome(&Err(error)), Outcome::Failure);
+        assert_eq!(outcome(&Err(error.into())), Outcome::Failure);
     }
     for error in others() {
-        assert_eq!(outcome(&Err(error)), Outcome::Unknown);
+        assert_eq!(outcome(&Err(error.into())), Outcome::Unknown);
     }
     let dead = (100..600)
         .filter(|status| is_of_a_dead_server(StatusCode::from_u16(*status).expect("three digits")));
@@ -75,12 +75,12 @@ fn g9_what_may_have_run_is_not_sent_again() {
         (lost(), true, Next::Again),
     ] {
         let text = format!("{error:?} {repeatable}");
-        assert_eq!(next(&Err(error), repeatable), expected, "{text}");
+        assert_eq!(next(&Err(error.into()), repeatable), expected, "{text}");
     }
     let [exhausted, others @ ..] = others();
-    assert_eq!(next(&Err(exhausted), false), Next::Elsewhere);
+    assert_eq!(next(&Err(exhausted.into()), false), Next::Elsewhere);
     for error in others {
-        assert_eq!(next(&Err(error), true), Next::Done);
+        assert_eq!(next(&Err(error.into()), true), Next::Done);
     }
 }
 
