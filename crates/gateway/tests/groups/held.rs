@@ -39,26 +39,8 @@ async fn f6_a_held_session_stays_where_it_was_opened() {
             },
         )
         .await;
-    let mut clients = Vec::new();
-    for _ in 0..6 {
-        clients.push(front.client().await);
-    }
-    assert_eq!(replicas.counts("initialize"), [2, 2, 2]);
-    for client in &clients {
-        for id in 0..5 {
-            assert_eq!(call(client, id).await, DONE);
-        }
-    }
-    assert_eq!(replicas.counts("tools/call"), [10, 10, 10]);
-    for client in &clients {
-        assert_eq!(client.delete().await.status, 200);
-    }
-    for replica in &replicas.0 {
-        replica
-            .wait_until(|record| record.count("DELETE") == 2)
-            .await;
-        assert!(replica.sessions().is_empty());
-    }
+    let clients = replicas.two_clients_each(&front).await;
+    replicas.see_two_leave_each(&clients).await;
 }
 
 /// Failover: with `session_lost = "reestablish"` another replica takes the session over at once, with what was set up

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thinpipe_gateway::{
     GroupConfig, HealthConfig, HttpUpstream, Reached, ReplicaConfig, UpstreamSpec,
 };
-use thinpipe_testkit::{Era, Script, Upstream};
+use thinpipe_testkit::{Client, Era, Script, Upstream, rpc};
 use thinpipe_transport::upstream::UpstreamConfig;
 
 use crate::front::Front;
@@ -70,6 +70,37 @@ impl Replicas {
     pub(crate) fn on(&self, what: &str, script: &Script) {
         for replica in &self.0 {
             replica.on(what, script.clone());
+        }
+    }
+
+    /// Two clients for each of three of them, whose sessions are served where they were opened.
+    pub(crate) async fn two_clients_each(&self, front: &Front) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            clients.push(front.client().await);
+        }
+        assert_eq!(self.counts("initialize"), [2, 2, 2]);
+        for client in &clients {
+            for id in 0..5 {
+                let mut answer = client.post(rpc::call(id, "echo")).await;
+                assert_eq!(answer.status, 200);
+                assert!(answer.answer().await["result"].is_object());
+            }
+        }
+        assert_eq!(self.counts("tools/call"), [10, 10, 10]);
+        clients
+    }
+
+    /// The same end their sessions, and each of the three is told of its own.
+    pub(crate) async fn see_two_leave_each(&self, clients: &[Client]) {
+        for client in clients {
+            assert_eq!(client.delete().await.status, 200);
+        }
+        for replica in &self.0 {
+            replica
+                .wait_until(|record| record.count("DELETE") == 2)
+                .await;
+            assert!(replica.sessions().is_empty());
         }
     }
 

@@ -37,19 +37,11 @@ async fn call(client: &Client, id: usize) -> u16 {
 async fn f6_a_session_stays_where_it_was_opened() {
     let replicas = Replicas::start(3).await;
     let front = replicas.front(|_| {}).await;
-    let mut clients = Vec::new();
-    for _ in 0..6 {
-        clients.push(front.client().await);
-    }
-    assert_eq!(replicas.counts("initialize"), [2, 2, 2]);
+    let clients = replicas.two_clients_each(&front).await;
     for client in &clients {
-        for id in 0..5 {
-            assert_eq!(call(client, id).await, 200);
-        }
         let stream = client.get().await;
         assert_eq!(stream.status, 200);
     }
-    assert_eq!(replicas.counts("tools/call"), [10, 10, 10]);
     for session in front.server.sessions().list() {
         let attached: serde_json::Value = serde_json::from_slice(&session.attachment()).unwrap();
         let name = attached["replica"].as_str().unwrap();
@@ -57,13 +49,7 @@ async fn f6_a_session_stays_where_it_was_opened() {
         let known = replicas.0[at].sessions();
         assert!(known.contains(&attached["session"].as_str().unwrap().to_owned()));
     }
-    for client in &clients {
-        assert_eq!(client.delete().await.status, 200);
-    }
-    assert_eq!(replicas.counts("DELETE"), [2, 2, 2]);
-    for replica in &replicas.0 {
-        assert!(replica.sessions().is_empty());
-    }
+    replicas.see_two_leave_each(&clients).await;
 }
 
 /// Failover: with `session_lost = "end"` a client whose replica is gone gets 404, once that is known, and starts anew
