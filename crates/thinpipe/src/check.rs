@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::causes::with_causes;
 use crate::config::{self, Settings};
 use crate::run::main_runtime;
-use crate::store::{Store, with_causes};
+use crate::store::Store;
 
 /// Prints the effective configuration.
 ///

@@ -28,6 +28,7 @@ use thinpipe_transport::upstream::probe::{self, ProbeError, ProbeFailure, Speaks
 use thinpipe_transport::upstream::stdio::StdioConfig;
 use thinpipe_transport::upstream::{Upstream, UpstreamConfig, UpstreamError};
 
+use crate::causes::with_causes;
 use crate::cli::{DoctorArgs, ReportFormat};
 use crate::config::{self, Manner, Settings};
 use crate::run::main_runtime;
@@ -326,6 +327,6 @@ fn unusable(error: &ProbeError) -> Unusable {
     };
     Unusable {
         why,
-        text: wire::with_causes(error),
+        text: with_causes(error),
     }
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod announce;
 mod backend;
+mod causes;
 mod check;
 mod cli;
 mod config;

@@ -16,12 +16,13 @@ use crate::Mendable;
 use crate::admin::Admin;
 use crate::announce::Announcer;
 use crate::backend::{self, Backend};
+use crate::causes::with_causes;
 use crate::config::{Config, Period};
 use crate::crossing::{Front, service};
 use crate::log;
 use crate::signals::Signals;
 use crate::sse_clients::SseServed;
-use crate::store::{Store, with_causes};
+use crate::store::Store;
 use crate::workers::Workers;
 
 /// How often a store is tried that was never reached.

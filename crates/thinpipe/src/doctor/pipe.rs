@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 use super::http::initialize;
 use super::list::{Lists, read_all};
 use super::observation::{HttpSse, Stdio};
-use super::wire::{PATIENCE, meta, result_of, with_causes};
+use super::wire::{PATIENCE, meta, result_of};
+use crate::causes::with_causes;
 
 /// For the first answer of a child: it may have to be downloaded first.
 const START: Duration = Duration::from_secs(60);

@@ -14,6 +14,8 @@ use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::{Body, BodyStream, Filled};
 use thinpipe_transport::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
+use crate::causes::with_causes;
+
 /// Bytes of one answer, or of one event.
 const MAX_ANSWER: usize = 16 << 20;
 /// Ids of events that are remembered.
@@ -187,18 +189,6 @@ impl Wire<'_> {
         let sent = self.upstream.send(request).await;
         sent.map_err(|error| with_causes(&error))
     }
-}
-
-/// An error with what caused it, on one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// How the doctor introduces itself.

@@ -11,7 +11,7 @@ use thinpipe_store::{
     SessionStore, StoreError, StreamHead, StreamKey, Version, Versioned,
 };
 
-use super::with_causes;
+use crate::causes::with_causes;
 use crate::metrics::BOUNDS;
 
 /// A store, and what was seen of it.
