@@ -38,6 +38,7 @@ where
     streams_are_apart(&*log).await;
     streams_are_bounded(&*log).await;
     old_events_go(&*log, &advance).await;
+    silence_leaves_all_the_room(&*log, &advance).await;
     old_streams_go(&*log, &advance).await;
 }
 
@@ -349,6 +350,27 @@ async fn old_events_go<F: Future<Output = ()>>(
         "numbers go on",
     );
     assert_eq!(ok(log.read(&key, 3, 9).await, "read").entries.len(), 1);
+    ok(log.forget(&key.session).await, "forget");
+}
+
+/// A stream that says much, is silent for longer than events are kept, and goes on has all its room again.
+async fn silence_leaves_all_the_room<F: Future<Output = ()>>(
+    log: &dyn EventLog,
+    advance: &impl Fn(Duration) -> F,
+) {
+    let (key, head) = (key(12, 0), head(1));
+    ok(log.open(&key, &head).await, "open");
+    let large = entries(1..=1, &[b'a'; LIMITS.max_bytes]);
+    ok(log.append(&key, &head.owner, &large).await, "append");
+    advance(LIMITS.age + Duration::from_secs(1)).await;
+    let small = entries(2..=3, &[b'b'; LIMITS.max_bytes / 4]);
+    for one in small.chunks(1) {
+        ok(log.append(&key, &head.owner, one).await, "append");
+    }
+    let last = Bytes::from_static(b"end");
+    ok(log.finish(&key, last).await, "finish");
+    let page = ok(log.read(&key, 1, 9).await, "what came after is kept");
+    assert_eq!((&page.entries[..2], page.newest), (&small[..], 4));
     ok(log.forget(&key.session).await, "forget");
 }
 

@@ -43,6 +43,10 @@ local function shorten(head, events, max_events, max_bytes, age)
 end
 
 local function add(head, events, sequence, message)
+    -- Events that expired all together have taken no bytes off.
+    if redis.call('EXISTS', events) == 0 then
+        redis.call('HSET', head, 'bytes', 0)
+    end
     redis.call('XADD', events, text(sequence) .. '-0', 'at', text(now()), 'message', message)
     redis.call('HSET', head, 'newest', text(sequence))
     redis.call('HINCRBY', head, 'bytes', #message)
