@@ -46,6 +46,8 @@ pub struct LogLimits {
     pub max_events: usize,
     /// Bytes of a stream; a single event may be larger. Default: 1 MiB.
     pub max_bytes: usize,
+    /// Bytes of all streams of a session; a single event may be larger. The oldest of any stream go. Default: 8 MiB.
+    pub session_bytes: usize,
     /// How long an event is kept. Default: 5 min.
     pub age: Duration,
     /// How long a stream is kept after its last event. Default: 60 s.
@@ -57,6 +59,7 @@ impl Default for LogLimits {
         Self {
             max_events: 1_000,
             max_bytes: 1 << 20,
+            session_bytes: 8 << 20,
             age: Duration::from_secs(300),
             finished_for: Duration::from_secs(60),
         }

@@ -99,10 +99,18 @@ impl Store {
 }
 
 fn of_log(limits: EventLogLimits) -> LogLimits {
+    let EventLogLimits {
+        max_events,
+        max_bytes,
+        age,
+        finished_for,
+        session_bytes,
+    } = limits;
     LogLimits {
-        max_events: limits.max_events,
-        max_bytes: limits.max_bytes,
-        age: limits.age,
-        finished_for: limits.finished_for,
+        max_events,
+        max_bytes,
+        session_bytes,
+        age,
+        finished_for,
     }
 }

@@ -1,5 +1,7 @@
 //! What every [`EventLog`] must do (F20 to F23).
 
+mod bounds;
+
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -9,14 +11,13 @@ use bytes::Bytes;
 use thinpipe_proto::session::{NodeId, SessionId, StreamId};
 
 use super::{all, ok};
-use crate::{
-    EventLog, LogEntry, LogError, LogLimits, MAX_STREAMS, StreamHead, StreamKey, UNFINISHED_FOR,
-};
+use crate::{EventLog, LogEntry, LogError, LogLimits, StreamHead, StreamKey};
 
 /// What the log keeps that the suite is run against.
 pub const LIMITS: LogLimits = LogLimits {
     max_events: 8,
     max_bytes: 1_000,
+    session_bytes: 2_500,
     age: Duration::from_secs(300),
     finished_for: Duration::from_secs(60),
 };
@@ -34,12 +35,8 @@ where
     another_takes_over(&*log).await;
     finished_is_finished(&*log).await;
     one_of_many_finishes(&log).await;
-    count_and_bytes_are_bounded(&*log).await;
     streams_are_apart(&*log).await;
-    streams_are_bounded(&*log).await;
-    old_events_go(&*log, &advance).await;
-    silence_leaves_all_the_room(&*log, &advance).await;
-    old_streams_go(&*log, &advance).await;
+    bounds::bounds(&*log, &advance).await;
 }
 
 async fn append_and_read(log: &dyn EventLog) {
@@ -220,45 +217,6 @@ async fn one_of_many_finishes(log: &Arc<dyn EventLog>) {
     ok(log.forget(&key.session).await, "forget");
 }
 
-async fn count_and_bytes_are_bounded(log: &dyn EventLog) {
-    let (key, head) = (key(6, 0), head(1));
-    ok(log.open(&key, &head).await, "open");
-    ok(
-        log.append(&key, &head.owner, &entries(1..=20, b"a")).await,
-        "append",
-    );
-    let evicted = log.read(&key, 11, 99).await;
-    assert!(
-        matches!(evicted, Err(LogError::Evicted)),
-        "nothing is skipped over: {evicted:?}"
-    );
-    let page = ok(log.read(&key, 12, 99).await, "read");
-    assert_eq!(page.entries, entries(13..=20, b"a"), "the newest are kept");
-    ok(
-        log.append(&key, &head.owner, &entries(21..=22, &[b'b'; 499]))
-            .await,
-        "append",
-    );
-    let evicted = log.read(&key, 17, 99).await;
-    assert!(matches!(evicted, Err(LogError::Evicted)), "{evicted:?}");
-    let page = ok(log.read(&key, 18, 99).await, "read");
-    assert_eq!(page.entries.len(), 4, "1,000 bytes are kept");
-    ok(
-        log.append(&key, &head.owner, &entries(23..=23, &[b'c'; 3_000]))
-            .await,
-        "append",
-    );
-    let page = ok(log.read(&key, 22, 99).await, "read");
-    assert_eq!(
-        page.entries,
-        entries(23..=23, &[b'c'; 3_000]),
-        "one may be larger"
-    );
-    let evicted = log.read(&key, 21, 99).await;
-    assert!(matches!(evicted, Err(LogError::Evicted)), "{evicted:?}");
-    ok(log.forget(&key.session).await, "forget");
-}
-
 /// F18: nothing of one stream or session is seen in another, and forgetting one leaves the other.
 async fn streams_are_apart(log: &dyn EventLog) {
     let (one, two, other) = (key(7, 1), key(7, 11), key(8, 1));
@@ -286,125 +244,6 @@ async fn streams_are_apart(log: &dyn EventLog) {
         "the other session's stream stays",
     );
     ok(log.forget(&other.session).await, "forget");
-}
-
-async fn streams_are_bounded(log: &dyn EventLog) {
-    let head = head(1);
-    for n in 0..MAX_STREAMS as u64 {
-        ok(log.open(&key(9, n), &head).await, "open");
-    }
-    let full = log.open(&key(9, u64::MAX), &head).await;
-    assert!(matches!(full, Err(LogError::Full)), "{full:?}");
-    ok(
-        log.open(&key(9, 3), &head).await,
-        "one that is there is opened all the same",
-    );
-    for n in [5, 4] {
-        ok(log.finish(&key(9, n), Bytes::new()).await, "finish");
-    }
-    ok(
-        log.open(&key(9, u64::MAX), &head).await,
-        "there is room now",
-    );
-    ok(
-        log.read(&key(9, 3), 0, 1).await,
-        "one that is not finished stays",
-    );
-    let finished = [4, 5].map(|n| key(9, n));
-    let mut kept = 0;
-    for key in &finished {
-        kept += usize::from(log.read(key, 0, 1).await.is_ok());
-    }
-    assert_eq!(kept, 1, "one that is finished made room");
-    ok(log.forget(&finished[0].session).await, "forget");
-}
-
-async fn old_events_go<F: Future<Output = ()>>(
-    log: &dyn EventLog,
-    advance: &impl Fn(Duration) -> F,
-) {
-    let (key, head) = (key(10, 0), head(1));
-    ok(log.open(&key, &head).await, "open");
-    ok(
-        log.append(&key, &head.owner, &entries(1..=2, b"a")).await,
-        "append",
-    );
-    advance(LIMITS.age / 2).await;
-    ok(
-        log.append(&key, &head.owner, &entries(3..=3, b"b")).await,
-        "append",
-    );
-    assert_eq!(ok(log.read(&key, 0, 9).await, "read").entries.len(), 3);
-    advance(LIMITS.age / 2 + Duration::from_secs(1)).await;
-    let old = log.read(&key, 1, 9).await;
-    assert!(matches!(old, Err(LogError::Evicted)), "{old:?}");
-    let page = ok(log.read(&key, 2, 9).await, "read");
-    assert_eq!(page.entries, entries(3..=3, b"b"));
-    advance(LIMITS.age).await;
-    let old = log.read(&key, 2, 9).await;
-    assert!(matches!(old, Err(LogError::Evicted)), "{old:?}");
-    let page = ok(log.read(&key, 3, 9).await, "the stream outlives its events");
-    assert_eq!((page.entries.len(), page.newest), (0, 3));
-    ok(
-        log.append(&key, &head.owner, &entries(4..=4, b"c")).await,
-        "numbers go on",
-    );
-    assert_eq!(ok(log.read(&key, 3, 9).await, "read").entries.len(), 1);
-    ok(log.forget(&key.session).await, "forget");
-}
-
-/// A stream that says much, is silent for longer than events are kept, and goes on has all its room again.
-async fn silence_leaves_all_the_room<F: Future<Output = ()>>(
-    log: &dyn EventLog,
-    advance: &impl Fn(Duration) -> F,
-) {
-    let (key, head) = (key(12, 0), head(1));
-    ok(log.open(&key, &head).await, "open");
-    let large = entries(1..=1, &[b'a'; LIMITS.max_bytes]);
-    ok(log.append(&key, &head.owner, &large).await, "append");
-    advance(LIMITS.age + Duration::from_secs(1)).await;
-    let small = entries(2..=3, &[b'b'; LIMITS.max_bytes / 4]);
-    for one in small.chunks(1) {
-        ok(log.append(&key, &head.owner, one).await, "append");
-    }
-    let last = Bytes::from_static(b"end");
-    ok(log.finish(&key, last).await, "finish");
-    let page = ok(log.read(&key, 1, 9).await, "what came after is kept");
-    assert_eq!((&page.entries[..2], page.newest), (&small[..], 4));
-    ok(log.forget(&key.session).await, "forget");
-}
-
-async fn old_streams_go<F: Future<Output = ()>>(
-    log: &dyn EventLog,
-    advance: &impl Fn(Duration) -> F,
-) {
-    let (finished, unfinished, head) = (key(11, 0), key(11, 1), head(1));
-    for key in [&finished, &unfinished] {
-        ok(log.open(key, &head).await, "open");
-    }
-    ok(
-        log.finish(&finished, Bytes::from_static(b"end")).await,
-        "finish",
-    );
-    advance(LIMITS.finished_for / 2).await;
-    let page = ok(log.read(&finished, 0, 9).await, "read");
-    assert_eq!((page.entries.len(), page.is_finished), (1, true));
-    advance(LIMITS.finished_for / 2 + Duration::from_secs(1)).await;
-    let gone = log.read(&finished, 0, 9).await;
-    assert!(
-        matches!(gone, Err(LogError::Unknown)),
-        "a read does not prolong: {gone:?}"
-    );
-    ok(
-        log.read(&unfinished, 0, 9).await,
-        "one that is not finished stays",
-    );
-    advance(UNFINISHED_FOR - Duration::from_secs(1)).await;
-    ok(log.read(&unfinished, 0, 9).await, "as long as it is used");
-    advance(UNFINISHED_FOR + Duration::from_secs(1)).await;
-    let gone = log.read(&unfinished, 0, 9).await;
-    assert!(matches!(gone, Err(LogError::Unknown)), "{gone:?}");
-    ok(log.forget(&finished.session).await, "forget");
 }
 
 pub(crate) fn key(session: u8, stream: u64) -> StreamKey {

@@ -166,6 +166,29 @@ impl State {
             self.bytes += entry.message.len();
             self.shorten(key, limits);
         }
+        self.shorten_session(key, limits.session_bytes);
+    }
+
+    /// Drops the oldest events of a session until the rest fits, but not the newest of the stream that grew.
+    fn shorten_session(&mut self, grown: &StreamKey, max_bytes: usize) {
+        while let Some(streams) = self.sessions.get(&grown.session) {
+            if streams.values().map(|stream| stream.bytes).sum::<usize>() <= max_bytes {
+                return;
+            }
+            let spared = |id, stream: &Stream| id == grown.stream && stream.events.len() == 1;
+            let oldest = |(id, stream): (&StreamId, &Stream)| {
+                let event = stream.events.front().filter(|_| !spared(*id, stream))?;
+                Some((event.place, *id))
+            };
+            let Some((_, stream)) = streams.iter().filter_map(oldest).min() else {
+                return;
+            };
+            let session = grown.session.clone();
+            let dropped = self.stream(&StreamKey { session, stream });
+            if let Some(event) = dropped.and_then(Stream::pop) {
+                self.forget_event(&event);
+            }
+        }
     }
 
     /// Drops the oldest events of all streams until the rest fits.

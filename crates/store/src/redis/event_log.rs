@@ -43,7 +43,7 @@ type Page = (
 );
 
 impl RedisStore {
-    /// A call about one stream, with what all but the opening of it are told.
+    /// A call about one stream, with what each of them is told.
     fn of_stream(&self, script: &'static LazyLock<Lua>, key: &StreamKey, owner: &[u8]) -> Call {
         let StreamId(number) = key.stream;
         Call::script(script, &self.keys.stream(&key.session, key.stream))
@@ -54,20 +54,18 @@ impl RedisStore {
             .arg(milliseconds(self.limits.age))
             .arg(milliseconds(self.limits.finished_for))
             .arg(milliseconds(UNFINISHED_FOR))
+            .arg(self.limits.session_bytes)
+            .arg(self.keys.heads(&key.session))
+            .arg(self.keys.histories(&key.session))
     }
 
     async fn open_stream(&self, key: &StreamKey, head: &StreamHead) -> Result<u64, LogError> {
-        let StreamId(number) = key.stream;
         let request = head.request.as_deref();
-        let open = Call::script(&OPEN, &self.keys.stream(&key.session, key.stream))
-            .arg(number)
-            .arg(&**head.owner.as_bytes())
-            .arg(u8::from(request.is_some()))
-            .arg(request.unwrap_or_default())
-            .arg(self.keys.heads(&key.session))
-            .arg(self.keys.histories(&key.session))
+        let open = self
+            .of_stream(&OPEN, key, head.owner.as_bytes())
             .arg(MAX_STREAMS)
-            .arg(milliseconds(UNFINISHED_FOR));
+            .arg(u8::from(request.is_some()))
+            .arg(request.unwrap_or_default());
         number_or_error(self.calls.call(open.repeatable()).await?)
     }
 
@@ -175,7 +173,7 @@ impl EventLog for RedisStore {
 
     fn forget<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<(), LogError>> {
         Box::pin(async move {
-            let forget = Call::script(&FORGET, &[self.keys.streams(session)])
+            let forget = Call::script(&FORGET, &self.keys.streams(session))
                 .arg(self.keys.heads(session))
                 .arg(self.keys.histories(session));
             Ok(self.calls.call(forget.repeatable()).await?)

@@ -21,9 +21,9 @@ impl Keys {
         self.of_session(id, "session")
     }
 
-    /// Names of the streams of a session.
-    pub(super) fn streams(&self, id: &SessionId) -> String {
-        self.of_session(id, "streams")
+    /// What is known of all streams of a session: their names, what they keep, and since when.
+    pub(super) fn streams(&self, id: &SessionId) -> [String; 3] {
+        ["streams", "sizes", "oldest"].map(|name| self.of_session(id, name))
     }
 
     /// What the key of every head of a session's streams begins with.
@@ -36,14 +36,13 @@ impl Keys {
         self.of_session(id, "events:")
     }
 
-    /// Head, events and list of streams, for scripts about one stream.
-    pub(super) fn stream(&self, session: &SessionId, stream: StreamId) -> [String; 3] {
+    /// Head, events and what is known of all streams of the session, for scripts about one stream.
+    pub(super) fn stream(&self, session: &SessionId, stream: StreamId) -> [String; 5] {
         let StreamId(number) = stream;
-        [
-            format!("{}{number}", self.heads(session)),
-            format!("{}{number}", self.histories(session)),
-            self.streams(session),
-        ]
+        let head = format!("{}{number}", self.heads(session));
+        let events = format!("{}{number}", self.histories(session));
+        let [streams, sizes, oldest] = self.streams(session);
+        [head, events, streams, sizes, oldest]
     }
 
     /// Life sign and all that is of an inbox, for scripts about one node.
@@ -177,10 +176,12 @@ mod tests {
     fn keys_of_one_session_share_a_tag() {
         let keys = Keys::new("thinpipe");
         let session = id("a{}b%");
-        let [head, events, streams] = keys.stream(&session, StreamId(7));
+        let [head, events, streams, sizes, oldest] = keys.stream(&session, StreamId(7));
         assert_eq!(head, "thinpipe:{a{%7Db%25}:head:7");
         assert_eq!(events, "thinpipe:{a{%7Db%25}:events:7");
         assert_eq!(streams, "thinpipe:{a{%7Db%25}:streams");
+        assert_eq!(sizes, "thinpipe:{a{%7Db%25}:sizes");
+        assert_eq!(oldest, "thinpipe:{a{%7Db%25}:oldest");
         assert_eq!(keys.session(&session), "thinpipe:{a{%7Db%25}:session");
     }
 

@@ -94,9 +94,9 @@ async fn f13_every_key_expires() {
     store.append(&key, &node, &[]).await.unwrap();
     store.finish(&key, Bytes::from_static(b"{}")).await.unwrap();
     let all = keys(&[&redis]).await;
-    // Record and index; head, events and list of streams; life sign, inbox, its size, its bell, and list of
-    // nodes; secret.
-    assert_eq!(all.len(), 11, "{all:?}");
+    // Record and index; head, events, list of streams, what they keep and since when; life sign, inbox, its size,
+    // its bell, and list of nodes; secret.
+    assert_eq!(all.len(), 13, "{all:?}");
     for key in &all {
         let left = redis.command(&["PTTL", key]).await.number();
         assert!(left > 0, "{key} is kept for ever");

@@ -1,6 +1,6 @@
--- Drops all streams of a session. KEYS: streams. ARGV: what keys of heads and of events begin with.
+-- Drops all streams of a session. KEYS: streams, sizes, oldest. ARGV: what keys of heads and of events begin with.
 for _, stream in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     redis.call('UNLINK', ARGV[1] .. stream, ARGV[2] .. stream)
 end
-redis.call('UNLINK', KEYS[1])
+redis.call('UNLINK', unpack(KEYS))
 return 1

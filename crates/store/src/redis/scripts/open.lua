@@ -1,36 +1,34 @@
--- KEYS: head, events, streams. ARGV: stream, owner, '1' if there is a request, request, what keys of heads and of
--- events begin with, streams at most, how long an unfinished one is kept. The number of the newest event.
-local head, streams = KEYS[1], KEYS[3]
-local owner, newest, is_finished = head_of(head)
+-- ARGV: as in all, and streams at most, '1' if there is a request, and the request. The number of the newest event.
+local owner, newest, is_finished = head_of_this()
 if is_finished then
     return FINISHED
 end
 if owner then
     redis.call('HSET', head, 'owner', ARGV[2])
-    redis.call('PEXPIRE', head, ARGV[8])
-    redis.call('PEXPIRE', streams, ARGV[8])
+    redis.call('PEXPIRE', head, unfinished_for)
+    keep_all()
     return newest
 end
-if redis.call('ZCARD', streams) >= tonumber(ARGV[7]) then
+local most = tonumber(ARGV[11])
+if redis.call('ZCARD', streams) >= most then
     for _, stream in ipairs(redis.call('ZRANGE', streams, 0, -1)) do
-        if redis.call('EXISTS', ARGV[5] .. stream) == 0 then
-            redis.call('ZREM', streams, stream)
+        if redis.call('EXISTS', heads .. stream) == 0 then
+            drop(stream)
         end
     end
 end
-if redis.call('ZCARD', streams) >= tonumber(ARGV[7]) then
-    local oldest = redis.call('ZRANGEBYSCORE', streams, '(0', '+inf', 'LIMIT', 0, 1)[1]
-    if not oldest then
+if redis.call('ZCARD', streams) >= most then
+    local first = redis.call('ZRANGEBYSCORE', streams, '(0', '+inf', 'LIMIT', 0, 1)[1]
+    if not first then
         return FULL
     end
-    redis.call('UNLINK', ARGV[5] .. oldest, ARGV[6] .. oldest)
-    redis.call('ZREM', streams, oldest)
+    drop(first)
 end
-redis.call('HSET', head, 'owner', ARGV[2], 'newest', 0, 'bytes', 0, 'finished', 0)
-if ARGV[3] == '1' then
-    redis.call('HSET', head, 'request', ARGV[4])
+redis.call('HSET', head, 'owner', ARGV[2], 'newest', 0, 'finished', 0)
+if ARGV[12] == '1' then
+    redis.call('HSET', head, 'request', ARGV[13])
 end
-redis.call('ZADD', streams, 0, ARGV[1])
-redis.call('PEXPIRE', head, ARGV[8])
-redis.call('PEXPIRE', streams, ARGV[8])
+redis.call('ZADD', streams, 0, this)
+redis.call('PEXPIRE', head, unfinished_for)
+keep_all()
 return 0

@@ -1,19 +1,18 @@
--- KEYS: head, events, streams. ARGV: as in append, and after which number, and how many at most. Code, owner,
--- request, newest, whether that is the last, and the messages.
-local head, events, streams = KEYS[1], KEYS[2], KEYS[3]
-local owner, newest, is_finished = head_of(head)
+-- ARGV: as in all, and after which number, and how many at most. Code, owner, request, newest, whether that is the
+-- last, and the messages.
+local owner, newest, is_finished = head_of_this()
 if not owner then
     return { UNKNOWN, false, false, 0, 0, {} }
 end
 if not is_finished then
-    redis.call('PEXPIRE', head, ARGV[7])
-    redis.call('PEXPIRE', streams, ARGV[7])
+    redis.call('PEXPIRE', head, unfinished_for)
+    keep_all()
 end
-local after = tonumber(ARGV[8])
+local after = tonumber(ARGV[11])
 if after > newest then
     return { EVICTED, false, false, 0, 0, {} }
 end
-shorten(head, events, tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
+shorten(this)
 local messages = {}
 if after < newest then
     local wanted = text(after + 1) .. '-0'
@@ -21,7 +20,7 @@ if after < newest then
     if not first or first[1] ~= wanted then
         return { EVICTED, false, false, 0, 0, {} }
     end
-    for _, event in ipairs(redis.call('XRANGE', events, wanted, '+', 'COUNT', ARGV[9])) do
+    for _, event in ipairs(redis.call('XRANGE', events, wanted, '+', 'COUNT', ARGV[12])) do
         messages[#messages + 1] = event[2][4]
     end
 end
