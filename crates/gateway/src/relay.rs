@@ -189,15 +189,25 @@ impl Line {
         let call = if is_own {
             own.cloned()
         } else {
-            let asked = self.session.as_ref().zip(message.id());
-            let known = asked.and_then(|(s, id)| s.state(SessionState::default)?.call_of(id));
-            shape::checked(known, message).map_err(|shape::Ambiguous| unknown_response())?
+            shape::checked(self.remembered(message), message)
+                .map_err(|shape::Ambiguous| unknown_response())?
         };
         (context.method, context.name) = match call {
             Some((method, name)) => (Some(method), name),
             None => (None, None),
         };
         Ok(())
+    }
+
+    /// What is known of the request that a response on another stream answers: nothing, where other processes may have
+    /// passed a request of the same id.
+    fn remembered(&self, message: &Message) -> Option<Call> {
+        let session = self.session.as_ref()?;
+        let knows_all = session.is_held() || !self.owner.outlives_process();
+        let state = session
+            .existing_state::<SessionState>()
+            .filter(|_| knows_all)?;
+        state.call_of(message.id()?)
     }
 
     /// An event has come: the delays start anew if it takes the stream on from where it was resumed

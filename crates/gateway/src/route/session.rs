@@ -232,7 +232,7 @@ impl Route {
     pub(super) fn note(&self, session: &Arc<Session>, context: &MessageContext, message: &Message) {
         super::cancelled::note(self.sessions(), session, message);
         let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
-        let reads = self.chain.wants_any(Direction::ToClient);
+        let reads = self.chain.wants_any(Direction::ToClient) && self.sees_all_of(session);
         if !reestablishes && !reads {
             return;
         }
@@ -247,9 +247,15 @@ impl Route {
         }
     }
 
+    /// Whether all messages of the session pass here. Of one that any process serves, another one may have passed a
+    /// request with an id that is known here as that of another request: then nothing is sure that ids say.
+    fn sees_all_of(&self, session: &Session) -> bool {
+        session.is_held() || !self.sessions().is_some_and(SessionManager::has_nodes)
+    }
+
     /// The server's request that a client's response answers.
     pub(super) fn asked(&self, session: &Session, message: &Message) -> Option<Call> {
-        if !self.chain.wants_any(Direction::ToUpstream) {
+        if !self.chain.wants_any(Direction::ToUpstream) || !self.sees_all_of(session) {
             return None;
         }
         session

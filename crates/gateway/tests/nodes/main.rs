@@ -5,4 +5,5 @@
 mod cluster;
 mod outage;
 mod passed;
+mod responses;
 mod retries;
