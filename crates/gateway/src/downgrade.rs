@@ -84,6 +84,9 @@ pub(crate) trait Owner: Send + Sync {
     /// No connection could be made.
     fn suspect(&self);
 
+    /// What became of a message to the replica whose connections have this name.
+    fn posted(&self, connections: &str, sent: &Result<(), PipeError>);
+
     /// Whether the replica whose connections have this name is known to be gone, while others are there.
     fn has_lost(&self, connections: &str) -> bool;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use thinpipe_proto::balance::{self, Outcome, RetryBudget, Tried};
+use thinpipe_transport::upstream::pipe::PipeError;
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 
 use crate::clock::now;
@@ -219,6 +220,7 @@ impl Group {
                 return Ok(replica);
             }
             match replica.upstream.reach().await {
+                // What it does with the first message tells more, which `posted` hears of.
                 Ok(()) => return Ok(replica),
                 Err(error) => {
                     tried.add(picked.index());
@@ -226,6 +228,22 @@ impl Group {
                     picked.ended(Outcome::Failure);
                 }
             }
+        }
+    }
+
+    /// What became of a message that was not sent by this group, but in a session that is held open with a replica:
+    /// it counts as one that was, though no breaker holds it back.
+    pub(crate) fn posted(&self, replica: usize, sent: &Result<(), PipeError>) {
+        if self.balance.is_none() {
+            return;
+        }
+        let outcome = outcome_of_post(sent);
+        if let Some(replica) = self.replicas.get(replica) {
+            replica.note(outcome);
+        }
+        // While the breaker is open nothing is made of it.
+        if let Ok(picked) = self.pick_only(replica) {
+            picked.ended(outcome);
         }
     }
 
@@ -331,12 +349,30 @@ fn outcome(sent: &Sent) -> Outcome {
     match sent {
         Ok(answered) if is_of_a_dead_server(answered.response.status) => Outcome::Failure,
         Ok(_) => Outcome::Success,
-        Err(Unanswered::Upstream(
-            UpstreamError::Connect { .. }
-            | UpstreamError::TimedOut { .. }
-            | UpstreamError::Lost { .. },
-        )) => Outcome::Failure,
+        Err(Unanswered::Upstream(error)) => outcome_of_error(error),
+        // Nobody was asked.
+        Err(_) => Outcome::Unknown,
+    }
+}
+
+/// The same of a request without a response.
+pub(crate) fn outcome_of_error(error: &UpstreamError) -> Outcome {
+    match error {
+        UpstreamError::Connect { .. }
+        | UpstreamError::TimedOut { .. }
+        | UpstreamError::Lost { .. } => Outcome::Failure,
         // The gateway's own limits, or an answer that it does not take.
+        _ => Outcome::Unknown,
+    }
+}
+
+/// The same of a message in a session.
+fn outcome_of_post(sent: &Result<(), PipeError>) -> Outcome {
+    match sent {
+        Ok(()) | Err(PipeError::SessionLost { .. }) => Outcome::Success,
+        Err(PipeError::Refused { status, .. }) if is_of_a_dead_server(*status) => Outcome::Failure,
+        Err(PipeError::Refused { .. }) => Outcome::Success,
+        Err(PipeError::Upstream(error)) => outcome_of_error(error),
         Err(_) => Outcome::Unknown,
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::clock::{Seldom, now};
 use crate::config::HealthConfig;
 use crate::failure::{Failure, Reason, with_causes};
+use crate::group::{Replica, outcome_of_error};
 use crate::pipe::Spoken;
 use crate::route::{Asked, Route, modern, verdict_of};
 use crate::sync::lock;
@@ -335,17 +336,18 @@ impl Route {
                 (Err(_), Some(error)) => return Ok(Err(error)),
                 (Err(none), None) => return Err(self.unsent(&none)),
             };
-            let replica = picked.replica();
+            let (replica, index, is_only) = (picked.replica(), picked.index(), picked.is_only());
             let probing = probe::probe_with(&replica.upstream, headers.clone(), self.buffered());
-            match probing.await {
+            let probed = probing.await;
+            picked.ended(outcome_of(&probed));
+            match probed {
                 Err(error) if is_unreachable(&error) => {
                     replica.health.suspect();
-                    if picked.is_only() {
+                    if is_only {
                         return Ok(Err(error));
                     }
-                    tried.add(picked.index());
+                    tried.add(index);
                     before = Some(error);
-                    picked.ended(Outcome::Failure);
                 }
                 probed => return Ok(probed),
             }
@@ -363,6 +365,16 @@ impl Route {
 
 fn is_unreachable(error: &ProbeError) -> bool {
     matches!(error, ProbeError::Upstream(UpstreamError::Connect { .. }))
+}
+
+/// What a probe says of the replica that was asked.
+fn outcome_of(probed: &Result<Verdict, ProbeError>) -> Outcome {
+    match probed {
+        Ok(_) => Outcome::Success,
+        Err(ProbeError::Upstream(error)) => outcome_of_error(error),
+        Err(error) if error.is_passing() => Outcome::Unknown,
+        Err(_) => Outcome::Success,
+    }
 }
 
 /// Why there is no verdict, as clients are told. A probe runs nothing, so that nothing is lost with it.

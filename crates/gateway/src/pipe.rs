@@ -74,6 +74,9 @@ pub(crate) trait Owner: Send + Sync {
     /// No connection could be made.
     fn suspect(&self);
 
+    /// What became of a message to the replica whose connections have this name.
+    fn posted(&self, connections: &str, sent: &Result<(), PipeError>);
+
     /// Whether there are other replicas of the server than the one that a session is at.
     fn has_others(&self) -> bool;
 

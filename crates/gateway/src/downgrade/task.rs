@@ -237,6 +237,7 @@ impl Session {
         let Some(result) = result else {
             return self.lose("it does not take what it is sent");
         };
+        owner.posted(at, &result);
         let Err(error) = result else {
             return;
         };

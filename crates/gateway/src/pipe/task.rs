@@ -264,7 +264,11 @@ impl UpstreamSession {
 
     /// A message was taken by the server, or not.
     async fn sent(&self, sent: Option<Sent>, (owner, at): (&dyn Owner, &str)) {
-        let Some((Sending { call, unsent }, Err(error))) = sent else {
+        let Some((Sending { call, unsent }, sent)) = sent else {
+            return;
+        };
+        owner.posted(at, &sent);
+        let Err(error) = sent else {
             return;
         };
         if matches!(error, PipeError::SessionLost { .. }) {

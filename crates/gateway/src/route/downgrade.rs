@@ -193,6 +193,10 @@ impl Owner for Route {
         Self::suspect(self);
     }
 
+    fn posted(&self, connections: &str, sent: &Result<(), PipeError>) {
+        self.posted_to(connections, sent);
+    }
+
     fn has_lost(&self, connections: &str) -> bool {
         self.has_lost_replica(connections)
     }

@@ -370,6 +370,10 @@ impl pipe::Owner for Route {
         self.group().is_some_and(|it| it.replicas().len() > 1)
     }
 
+    fn posted(&self, connections: &str, sent: &Result<(), PipeError>) {
+        self.posted_to(connections, sent);
+    }
+
     fn has_lost(&self, connections: &str) -> bool {
         self.has_lost_replica(connections)
     }

@@ -4,6 +4,7 @@
 
 mod attachment;
 mod balance;
+mod breaker;
 mod failover;
 mod front;
 mod held;
