@@ -196,6 +196,11 @@ impl Nodes {
     pub(crate) fn is_cut_off(&self) -> bool {
         self.inner.pulse.is_cut_off()
     }
+
+    /// Whether a node that is not heard of is dead.
+    fn is_steady(&self) -> bool {
+        self.inner.pulse.is_steady()
+    }
 }
 
 impl fmt::Debug for Nodes {

@@ -1,5 +1,6 @@
 //! Several servers that share their stores, as processes behind one address do.
 
+mod connection;
 mod death;
 mod leaving;
 mod lifetime;

@@ -87,13 +87,14 @@ impl Tunnelled {
         match end {
             End::Complete => return Ok(Filled::End),
             End::Broken(Broken::TimedOut) => return Err(BodyError::TimedOut),
-            End::Broken(_) | End::Gap | End::Dead => {}
+            End::Broken(_) | End::Gap | End::Dead | End::CutOff => {}
         }
-        let is_lost = end != End::Broken(Broken::Lost);
+        // It does for a client of that node as well, which is told no more.
+        let broke_off_there = end == End::Broken(Broken::Lost);
         match &self.tail {
             // The client comes back, to a node that is alive.
             Tail::Listen if self.is_events && self.at_boundary => Ok(Filled::End),
-            Tail::Call(Some(id)) if self.is_events && self.at_boundary && is_lost => {
+            Tail::Call(Some(id)) if self.is_events && self.at_boundary && !broke_off_there => {
                 put_event(&watch::outcome_unknown_message(Some(id)), out);
                 Ok(Filled::End)
             }

@@ -15,12 +15,15 @@ use thinpipe_proto::tunnel::{
 };
 use thinpipe_store::{DeliverError, StoreError};
 
-use super::Nodes;
+use super::{Nodes, pulse};
 use crate::io::now;
 
 /// After so much silence a node is asked whether an exchange is still there. Doubled each time, up to
 /// [`MAX_SILENCE`].
 const FIRST_SILENCE: Duration = Duration::from_secs(2);
+
+/// How long is waited before a request is delivered again to a node that may be back soon.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The longest silence.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(30);
@@ -70,8 +73,10 @@ pub(super) enum End {
     Complete,
     /// The other node says so.
     Broken(Broken),
-    /// The other node is dead, or this one is for the others.
+    /// The other node is dead.
     Dead,
+    /// This node is dead to the others.
+    CutOff,
     /// A piece is missing.
     Gap,
 }
@@ -292,8 +297,7 @@ impl Nodes {
         };
         let part = Part::Ask(Box::new(request));
         let message = encode(&Frame::Exchange(self.id_of(number), part));
-        let delivered = self.inner.inbox.deliver(to, message.clone()).await;
-        let why = match delivered {
+        let why = match self.deliver_ask(to, &message).await {
             Err(error) => self.not_delivered(to, &message, error).await,
             Ok(()) => match poll_fn(|cx| asking.slot.poll_head(cx)).await {
                 Ok(head) => return Ok((head, asking)),
@@ -305,6 +309,20 @@ impl Nodes {
         Err(why)
     }
 
+    /// Delivers a request. While nobody can tell that the other node is dead, it is waited for: it says that it is
+    /// alive as soon as it can.
+    async fn deliver_ask(&self, to: &NodeId, message: &Bytes) -> Result<(), DeliverError> {
+        let until = now() + pulse::TTL;
+        loop {
+            let delivered = self.inner.inbox.deliver(to, message.clone()).await;
+            let is_early = matches!(delivered, Err(DeliverError::Gone)) && !self.is_steady();
+            if !is_early || now() >= until {
+                return delivered;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     async fn not_delivered(
         &self,
         to: &NodeId,
@@ -312,7 +330,9 @@ impl Nodes {
         error: DeliverError,
     ) -> NotAnswered {
         match error {
-            DeliverError::Gone => NotAnswered::Dead,
+            DeliverError::Gone if self.is_steady() => NotAnswered::Dead,
+            // Whether it is dead could not be found out.
+            DeliverError::Gone => NotAnswered::Busy,
             DeliverError::Full => NotAnswered::Busy,
             // It may have been delivered all the same.
             DeliverError::Store(error) => match self.withdraw(to, message).await {
@@ -328,7 +348,11 @@ impl Nodes {
             End::Broken(Broken::NotHere) => NotAnswered::NotHere,
             End::Broken(Broken::Refused | Broken::Unreadable) => NotAnswered::Busy,
             End::Dead if self.withdraw(to, message).await => NotAnswered::Dead,
-            End::Complete | End::Broken(_) | End::Dead | End::Gap => NotAnswered::Unknown,
+            // That node may well be alive.
+            End::CutOff if self.withdraw(to, message).await => NotAnswered::Busy,
+            End::Complete | End::Broken(_) | End::Dead | End::CutOff | End::Gap => {
+                NotAnswered::Unknown
+            }
         }
     }
 

@@ -140,7 +140,8 @@ impl Nodes {
     /// Delivers what need not arrive; `false`: it may not have.
     pub(super) async fn deliver(&self, to: &NodeId, frame: &Frame) -> bool {
         match self.inner.inbox.deliver(to, encode(frame)).await {
-            Ok(()) | Err(DeliverError::Gone) => true,
+            Ok(()) => true,
+            Err(DeliverError::Gone) => self.is_steady(),
             Err(error) => {
                 tracing::debug!(node = ?to, %error, "a message to another node is lost");
                 false

@@ -1,12 +1,13 @@
 //! The heartbeat: as long as it is heard, this node is alive for the others.
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::Nodes;
+use super::asking::End;
 use crate::io::now;
 use crate::server::Shared;
 
@@ -14,12 +15,26 @@ use crate::server::Shared;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// After so long without a word a node counts as dead.
-const TTL: Duration = Duration::from_secs(3);
+pub(super) const TTL: Duration = Duration::from_secs(3);
+
+/// Two beats that lie no further apart had a store between them that nobody missed for as long as [`TTL`].
+const GAP: Duration = EVERY.saturating_mul(2);
 
 /// Whether the others take this node for alive.
 pub(super) struct Pulse {
     cut_off: AtomicBool,
     watch: Notify,
+    /// `None`: nobody has heard of this node yet.
+    rhythm: Mutex<Option<Rhythm>>,
+}
+
+/// Beats that the store took, none further from the one before than [`GAP`].
+#[derive(Clone, Copy)]
+struct Rhythm {
+    /// When the first of them was taken.
+    since: Instant,
+    /// When the last of them began.
+    last: Instant,
 }
 
 impl Default for Pulse {
@@ -28,6 +43,7 @@ impl Default for Pulse {
             // Nobody has heard of it yet.
             cut_off: AtomicBool::new(true),
             watch: Notify::new(),
+            rhythm: Mutex::new(None),
         }
     }
 }
@@ -35,6 +51,30 @@ impl Default for Pulse {
 impl Pulse {
     pub(super) fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Acquire)
+    }
+
+    fn rhythm(&self) -> MutexGuard<'_, Option<Rhythm>> {
+        // Nothing panics while it is held.
+        self.rhythm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store has taken a beat that began then.
+    fn beaten(&self, began: Instant) {
+        let mut rhythm = self.rhythm();
+        let before = rhythm.filter(|rhythm| began < rhythm.last + GAP);
+        *rhythm = Some(Rhythm {
+            since: before.map_or_else(now, |rhythm| rhythm.since),
+            last: began,
+        });
+        drop(rhythm);
+        self.cut_off.store(false, Ordering::Release);
+    }
+
+    /// Whether a node that is not heard of is dead. When the store comes back after an outage, nobody is heard of at
+    /// first, and each node needs a moment to say that it is alive: so long none is taken for dead.
+    pub(super) fn is_steady(&self) -> bool {
+        let (rhythm, now) = (*self.rhythm(), now());
+        rhythm.is_some_and(|rhythm| now >= rhythm.since + TTL && now < rhythm.last + GAP)
     }
 
     /// Something is open with another node.
@@ -71,7 +111,7 @@ pub(super) async fn beat(nodes: Nodes, shared: Weak<Shared>) {
         match tokio::time::timeout(EVERY, nodes.inner.inbox.beat(nodes.this(), TTL)).await {
             Ok(Ok(())) => {
                 heard_at = Some(began);
-                nodes.inner.pulse.cut_off.store(false, Ordering::Release);
+                nodes.inner.pulse.beaten(began);
             }
             // Once it is cut off that has been said.
             Ok(Err(error)) if nodes.is_cut_off() => {
@@ -95,6 +135,6 @@ impl Nodes {
         if !was {
             tracing::warn!("the store was out of reach for too long; others take over");
         }
-        self.let_go_of(|_| true);
+        self.let_go_of(|_| true, End::CutOff);
     }
 }

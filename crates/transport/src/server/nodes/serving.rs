@@ -274,7 +274,7 @@ impl Task {
                 .await
             {
                 Ok(()) => return,
-                Err(DeliverError::Gone) => {
+                Err(DeliverError::Gone) if self.nodes.is_steady() => {
                     self.serving.leave();
                     // Whoever polls this drops it.
                     return std::future::pending().await;

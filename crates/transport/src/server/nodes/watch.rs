@@ -24,7 +24,10 @@ pub(super) async fn watch(nodes: Nodes) {
         nodes.has_exchanges().await;
         tokio::time::sleep(EVERY).await;
         match nodes.live().await {
-            Ok(live) => nodes.let_go_of(|node| !live.contains(node)),
+            Ok(live) if nodes.is_steady() => {
+                nodes.let_go_of(|node| !live.contains(node), End::Dead);
+            }
+            Ok(_) => {}
             Err(error) => tracing::debug!(%error, "who is alive cannot be found out now"),
         }
         for (number, to, progress) in nodes.inner.asked.silent() {
@@ -44,9 +47,9 @@ impl Nodes {
     }
 
     /// Ends all that is open with these nodes.
-    pub(super) fn let_go_of(&self, mut are_gone: impl FnMut(&NodeId) -> bool) {
+    pub(super) fn let_go_of(&self, mut are_gone: impl FnMut(&NodeId) -> bool, why: End) {
         for slot in self.inner.asked.with(&mut are_gone) {
-            slot.end(End::Dead);
+            slot.end(why);
         }
         self.inner.served.leave(are_gone);
     }

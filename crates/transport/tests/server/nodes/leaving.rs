@@ -3,67 +3,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use thinpipe_testkit::network::{Http, HttpRequest};
-use thinpipe_testkit::{Headers, rpc};
-use tokio::io::DuplexStream;
 use tokio::time::timeout;
 
-use super::support::{Node, Shelf};
+use super::support::Shelf;
 
 /// After this an asker that says nothing has left.
 const UNHEARD: Duration = Duration::from_secs(90);
-
-/// A connection in memory, so that time stands still when nothing else happens.
-struct Connection {
-    http: Http<DuplexStream>,
-}
-
-impl Node {
-    fn connect(&self) -> Connection {
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let server = &self.running.server;
-        server.spawn(server.serve_io(far, None));
-        Connection {
-            http: Http::new(near),
-        }
-    }
-
-    /// The id of a session that was opened here.
-    async fn open_session(&self) -> String {
-        let body = rpc::initialize(1, "2025-11-25");
-        let mut connection = self.connect();
-        let (status, headers) = connection.ask("POST", None, body).await;
-        assert_eq!(status, 200);
-        headers.get("mcp-session-id").unwrap().to_owned()
-    }
-}
-
-impl Connection {
-    async fn ask(
-        &mut self,
-        method: &str,
-        session: Option<&str>,
-        body: impl Into<Bytes>,
-    ) -> (u16, Headers) {
-        let mut headers = Headers::new();
-        headers.push("Host", "localhost");
-        headers.push("Accept", "application/json, text/event-stream");
-        headers.push("Content-Type", "application/json");
-        if let Some(session) = session {
-            headers.push("Mcp-Session-Id", session);
-            headers.push("MCP-Protocol-Version", "2025-11-25");
-        }
-        let request = HttpRequest {
-            method: method.to_owned(),
-            target: "/mcp".to_owned(),
-            headers,
-            body: body.into(),
-        };
-        self.http.send(&request).await.unwrap();
-        self.http.response().await.unwrap()
-    }
-}
 
 /// 5.9.25: a node whose word that it has left was not taken by the store says so again.
 #[tokio::test(start_paused = true)]

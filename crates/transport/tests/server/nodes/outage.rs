@@ -2,11 +2,12 @@
 //! as before (F17).
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use thinpipe_testkit::rpc;
+use thinpipe_testkit::{Headers, rpc};
 use thinpipe_transport::server::SessionEnd;
 
-use super::support::Shelf;
+use super::support::{Node, Shelf};
 use crate::support::{call, until};
 
 /// F17: sessions that are live here go on without the store; others, and new ones, get 503 with `Retry-After`.
@@ -119,4 +120,89 @@ async fn f17_a_node_that_is_cut_off_sends_nothing_on() {
     one.is_idle().await;
     drop(stream);
     other.is_idle().await;
+}
+
+impl Node {
+    async fn is_cut_off(&self, is: bool) {
+        let nodes = self.running.server.nodes().unwrap().clone();
+        while nodes.stats().is_cut_off != is {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// After an outage that nobody escaped, `first` is back a while before `second`.
+async fn outage_of_both(first: &Node, second: &Node) {
+    for node in [first, second] {
+        node.cut();
+    }
+    for node in [first, second] {
+        node.is_cut_off(true).await;
+    }
+    first.mend();
+    first.is_cut_off(false).await;
+}
+
+/// F17: after an outage of the whole store a node is not taken for dead because it has not said yet that it is alive:
+/// its sessions are its own, whether others could go on with them or not.
+#[tokio::test(start_paused = true)]
+async fn f17_nobody_is_dead_who_has_not_had_the_time_to_be_heard_of() {
+    for adopts in [false, true] {
+        let shelf = Shelf::on_tokios_clock();
+        let [owner, other] = shelf.holding().await;
+        other.sample().adopts.store(adopts, Ordering::SeqCst);
+        let session = owner.open_session().await;
+        outage_of_both(&other, &owner).await;
+        let asked = other.status(&session, "POST", call(1, "echo"));
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            owner.mend();
+        };
+        let (status, ()) = tokio::join!(asked, late);
+        assert_eq!(status, 200);
+        assert_eq!(owner.sample().begun.load(Ordering::SeqCst), 1);
+        assert_eq!(*owner.sample().ended.lock().unwrap(), []);
+        assert_eq!(shelf.owner(&session).await, Some(owner.name()));
+    }
+}
+
+/// F17, A30: nor does a stream of HTTP+SSE end.
+#[tokio::test(start_paused = true)]
+async fn a30_a_stream_outlives_an_outage_of_the_store() {
+    let shelf = Shelf::on_tokios_clock();
+    let [owner, other] = shelf.passing().await;
+    let mut stream = owner.connect();
+    let (status, _) = stream.ask_at("/sse", "GET", Headers::new(), "").await;
+    assert_eq!(status, 200);
+    let endpoint = stream.text().await;
+    let path = endpoint.split("data: ").nth(1).unwrap();
+    let path = path.lines().next().unwrap();
+    outage_of_both(&other, &owner).await;
+    let (mut connection, headers) = (other.connect(), Headers::new());
+    let asked = connection.ask_at(path, "POST", headers, rpc::initialize(1, "2024-11-05"));
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        owner.mend();
+    };
+    let ((status, _), ()) = tokio::join!(asked, late);
+    assert_eq!(status, 202);
+    assert!(stream.text().await.contains("protocolVersion"));
+    assert_eq!(shelf.records().await, 1);
+}
+
+/// F9: one that does not come back is dead all the same, three seconds later.
+#[tokio::test(start_paused = true)]
+async fn f9_a_node_that_died_in_an_outage_is_dead() {
+    let shelf = Shelf::on_tokios_clock();
+    let [owner, other] = shelf.holding().await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let session = owner.open_session().await;
+    outage_of_both(&other, &owner).await;
+    let (mut rounds, mut status) = (0, 503);
+    while status == 503 && rounds < 4 {
+        status = other.status(&session, "POST", call(1, "echo")).await;
+        rounds += 1;
+    }
+    assert_eq!(status, 200);
+    assert_eq!(shelf.owner(&session).await, Some(other.name()));
 }
