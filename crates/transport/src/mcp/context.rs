@@ -140,7 +140,8 @@ impl Context {
         &self.inner.about.principal
     }
 
-    /// The headers it came with.
+    /// The headers it came with. Where several nodes share a store, and it came to another one, these are without
+    /// credentials (`Authorization`, `Proxy-Authorization`, `Cookie`).
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.inner.about.headers

@@ -23,7 +23,8 @@ pub struct Exchange {
     pub revision: Revision,
     /// Who sent it.
     pub principal: Principal,
-    /// The request's headers, as they came.
+    /// The request's headers, as they came. Those of a request that came to another node are without credentials
+    /// (`Authorization`, `Proxy-Authorization`, `Cookie`), which do not leave the node that they were sent to.
     pub headers: HeaderMap,
     /// Name of the endpoint it came to.
     pub endpoint: Arc<str>,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use thinpipe_proto::session::NodeId;
 use thinpipe_proto::tunnel::{
     Broken, ExchangeId, Frame, Head, Part, Piece, Progress, ReceiveWindow, Received, TunnelRequest,
@@ -272,15 +273,19 @@ impl Nodes {
         }
     }
 
-    /// Has another node answer a request, and waits for the beginning of the answer.
+    /// Has another node answer a request, and waits for the beginning of the answer. The client's credentials stay
+    /// here, where they were looked at: the other node is told whose request it is.
     ///
     /// # Errors
     /// [`NotAnswered`].
     pub(crate) async fn ask(
         &self,
         to: &NodeId,
-        request: TunnelRequest,
+        mut request: TunnelRequest,
     ) -> Result<(Head, Asking), NotAnswered> {
+        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+            request.headers.remove(name);
+        }
         if self.is_cut_off() {
             let why = "this node is cut off from the others";
             return Err(NotAnswered::Store(StoreError::Unavailable(why.into())));

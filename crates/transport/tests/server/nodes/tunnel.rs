@@ -1,7 +1,9 @@
 //! A request that comes to a node which does not hold its session.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use thinpipe_store::Inbox;
 use thinpipe_testkit::{Client, Gate, SseClient};
 
 use super::support::Shelf;
@@ -119,7 +121,7 @@ async fn c25_a_slow_reader_stops_the_owner() {
     let mut sent = 0;
     // It stops for good when nothing goes on although everybody had their turn.
     while let Ok(Ok(())) = tokio::time::timeout(
-        std::time::Duration::from_millis(500),
+        Duration::from_millis(500),
         sender.send(event.clone().into()),
     )
     .await
@@ -266,6 +268,30 @@ async fn f10_sessions_of_others_do_not_exist_on_any_node() {
     };
     assert_eq!(as_whom("bob-secret").await.status, 404);
     assert_eq!(as_whom("alice-secret").await.status, 200);
+}
+
+/// F10: who can read what nodes say to each other learns no credentials of clients.
+#[tokio::test]
+async fn f10_credentials_stay_where_they_were_sent_to() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    one.deafen().await;
+    let asking = other.as_client(&client).post(call(1, "echo"));
+    let asking = asking
+        .header("authorization", "Bearer confidential")
+        .header("proxy-authorization", "Basic confidential")
+        .header("cookie", "login=confidential")
+        .header("x-other", "what may be told")
+        .send()
+        .await;
+    let owner = one.name();
+    let taken = shelf.inbox.take(&owner, 1, Duration::from_secs(10));
+    let message = taken.await.unwrap().pop().expect("the request");
+    let message = String::from_utf8_lossy(&message);
+    assert!(message.contains("what may be told"), "{message}");
+    assert!(!message.contains("confidential"), "{message}");
+    drop(asking);
 }
 
 /// B10: a thousand calls at one time through another node are all answered, and nothing stays behind.
