@@ -54,6 +54,23 @@ async fn r233_a_parked_call_goes_on_on_any_node() {
     assert_eq!(cluster.upstream.requests("tools/call").len(), 1);
 }
 
+/// Table 1.1 of the protocol notes, row 10: a session id that comes with a request outside of sessions means nothing,
+/// also where the request is sent on.
+#[tokio::test]
+async fn r233_a_stray_session_id_does_not_keep_a_retry_from_its_node() {
+    let cluster = Cluster::start().await;
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let asks = call(1, "ask");
+    let first = ask(&one.modern(ALICE), &asks).await;
+    assert_eq!(first["result"]["resultType"], "input_required", "{first}");
+    let mut again = retry(2, &asks, &first);
+    again.headers.push("Mcp-Session-Id", "stray");
+    let done = ask(&other.modern(ALICE), &again).await;
+    assert_eq!(done["id"], 2);
+    assert_eq!(done["result"]["content"][0]["text"], "answered", "{done}");
+    assert_eq!(cluster.upstream.requests("tools/call").len(), 1);
+}
+
 /// 5.8.7, 5.9.25: what was parked on a node that was killed is lost, and its client is told; it does not run again.
 #[tokio::test]
 async fn r240_what_was_parked_on_a_dead_node_is_lost() {

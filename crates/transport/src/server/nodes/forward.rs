@@ -1,6 +1,7 @@
 //! A request that its handler sends on: what it goes on with is on another node.
 
 use bytes::Bytes;
+use thinpipe_proto::header::SESSION_ID;
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::NodeId;
 use thinpipe_proto::tunnel::{Target, TunnelRequest};
@@ -64,12 +65,15 @@ impl Nodes {
             let Inbound::Stateless(message) = exchange.inbound else {
                 return Err(ForwardError::InSession);
             };
+            // It has no session, whatever its headers say: the other node does not look for one.
+            let mut headers = exchange.headers;
+            headers.remove(SESSION_ID);
             let request = TunnelRequest {
                 target: Target::Post,
                 endpoint: exchange.endpoint.to_string(),
                 path: Bytes::new(),
                 principal: exchange.principal,
-                headers: exchange.headers,
+                headers,
                 peer: exchange.peer,
                 forwarded_for: exchange.forwarded_for,
                 body: message.source().clone(),
