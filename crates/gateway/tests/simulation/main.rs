@@ -7,6 +7,7 @@ mod caller;
 mod client;
 mod ledger;
 mod listener;
+mod log;
 mod node;
 mod seeds;
 mod server;
@@ -138,6 +139,19 @@ fn c22_gateways_are_restarted() {
         lost, unanswered, ..
     } = figures;
     assert!(lost == 0 && unanswered == 0, "{figures:?}");
+}
+
+/// F17, G10; 5.9, 25: the store fails for nodes that hold sessions.
+#[test]
+fn f17_the_store_fails_nodes_that_hold_sessions() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        listeners: 1,
+        outages: true,
+        ..CALM
+    };
+    seeds::run(setting, 10);
 }
 
 /// F6, G10; 5.9, 3, 7 and 8: clients of one principal share sessions of the server, on each of two nodes.

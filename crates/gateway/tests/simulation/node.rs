@@ -201,6 +201,7 @@ pub(crate) fn residue(stats: &ServerStats) -> Option<String> {
 /// For the ledger's words about a node.
 pub(crate) fn judge(node: &Node, ledger: &Ledger) {
     if let Some(left) = residue(&node.stats()) {
-        ledger.violation(format!("{} still holds {left}", node.name));
+        let sessions = node.server.sessions().list();
+        ledger.violation(format!("{} still holds {left}: {sessions:?}", node.name));
     }
 }

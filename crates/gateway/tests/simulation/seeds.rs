@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 
 use crate::ledger::Figures;
+use crate::log;
 use crate::world::{Report, Setting, World};
 
 /// How often a single seed is tried.
@@ -67,7 +68,9 @@ fn examined(setting: Setting, seed: u64) -> Figures {
     // One trace is enough to read, and those of other threads would stand between its lines.
     static SHOWING: Mutex<()> = Mutex::new(());
     let _showing = SHOWING.lock();
-    let from = report.trace.len().saturating_sub(SHOWN);
+    // Who wants to know what gateways log wants to know all.
+    let shown = if log::is_wanted() { usize::MAX } else { SHOWN };
+    let from = report.trace.len().saturating_sub(shown);
     for line in &report.trace[from..] {
         eprintln!("{line}");
     }
@@ -81,7 +84,11 @@ pub(crate) fn world(setting: Setting, seed: u64) -> Report {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
-    let mut report = runtime.block_on(async { World::new(setting, seed).run().await });
+    let mut report = runtime.block_on(async {
+        let world = World::new(setting, seed);
+        let _logging = log::into_trace(world.network());
+        world.run().await
+    });
     drop(runtime);
     let panics = PANICS.get();
     if panics > 0 {

@@ -42,6 +42,9 @@ const RECOVERY: Duration = Duration::from_secs(5);
 /// Until everything that was begun has come to its end: longer than any time-out.
 const REST: Duration = Duration::from_secs(120);
 
+/// Until a node lets go of what it does for another one of which it does not hear that nobody waits any more.
+const UNHEARD: Duration = Duration::from_secs(90);
+
 /// What there is in a world, and what may happen to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setting {
@@ -175,6 +178,10 @@ impl World {
             held_last,
             ghosts: JoinSet::new(),
         }
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Lets it run from its beginning to its end.
@@ -350,7 +357,7 @@ impl World {
             client.leave().await;
         }
         self.ledger.note("rests");
-        sleep(2 * node::IDLE + 4 * node::SWEEP).await;
+        sleep(UNHEARD + node::IDLE + 4 * node::SWEEP).await;
         for node in self.nodes.iter().flatten() {
             node::judge(node, &self.ledger);
         }

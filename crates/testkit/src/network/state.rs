@@ -12,7 +12,7 @@ use super::rng::Rng;
 use super::{Manners, Socket};
 
 /// Lines of the trace that are kept.
-const MAX_TRACE: usize = 4_000;
+const MAX_TRACE: usize = 20_000;
 
 /// Connections that wait to be accepted. One more is refused.
 const MAX_BACKLOG: usize = 128;
