@@ -61,8 +61,9 @@ pub enum ListenError {
     /// What came after this event cannot be given (400; never 404, which would end the session).
     #[error("the stream cannot be resumed after this event")]
     UnknownEvent,
-    /// The log in which other nodes keep their streams does not answer (503): later it may.
-    #[error("the log of streams does not answer")]
+    /// The log in which other nodes keep their streams does not answer, or the session has just left this node (503):
+    /// later there may be an answer, here or elsewhere.
+    #[error("the stream cannot be had now")]
     Unavailable,
 }
 
@@ -422,7 +423,8 @@ impl Inner {
         }
         let finished = self.finished.iter().map(|(stream, _)| stream);
         let mut streams = self.open.values().chain(finished).map(|s| s.buffer());
-        let found = streams.find(|buffer| buffer.is_known_as(id));
+        // What another node has answered is in the log alone.
+        let found = streams.find(|buffer| buffer.is_known_as(id) && !buffer.is_fenced());
         let found = found.or_else(|| Some(&self.standalone).filter(|s| s.is_known_as(id)));
         found.cloned()
     }

@@ -50,6 +50,10 @@ impl Conversation {
     /// The ids of events lead to their streams (F20, protocol notes 6.3).
     fn resume(&self, id: &EventId, stream: StreamId, sequence: u64) -> Result<Answer, ListenError> {
         let mut inner = self.lock();
+        if inner.closed {
+            // Another node has the session, or nobody: what was said here is not all that will be.
+            return Err(ListenError::Unavailable);
+        }
         inner.sweep(&self.config);
         let buffer = inner.buffer_of(stream).ok_or(ListenError::UnknownEvent)?;
         let is_standalone = buffer.stream() == STANDALONE;

@@ -76,8 +76,8 @@ impl Inner {
 impl Inner {
     /// Whether a stream is here as far as it can be. What was brought in before may have been less.
     fn has(&self, stream: StreamId, after: u64) -> bool {
-        let mut running = self.open.values();
-        running.any(|open| open.buffer().is_known_as(stream))
+        let mut running = self.open.values().map(|open| open.buffer());
+        running.any(|open| open.is_known_as(stream) && !open.is_fenced())
             || self
                 .buffer_of(stream)
                 .is_some_and(|known| known.oldest() <= after + 1)
@@ -136,10 +136,14 @@ impl Conversation {
             self.bring_in_standalone(log, after).await?;
             return Ok(true);
         }
-        if self.lock().has(stream, after) {
-            return Ok(true);
-        }
-        let replayed = replay(&log.writer, &log.key(stream), after).await?;
+        let ended_with = {
+            let inner = self.lock();
+            if inner.has(stream, after) {
+                return Ok(true);
+            }
+            inner.buffer_of(stream).map(|buffer| buffer.last())
+        };
+        let replayed = replay(&log.writer, &log.key(stream), after, ended_with).await?;
         if replayed.entries.is_empty() {
             return Ok(false);
         }

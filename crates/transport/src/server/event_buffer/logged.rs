@@ -54,6 +54,8 @@ pub(super) struct Progress {
     is_answered: bool,
     /// The log knows that the stream has ended without one.
     is_marked: bool,
+    /// Another node has answered it.
+    is_fenced: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -389,8 +391,14 @@ impl EventBuffer {
             state.truncate(stored);
         }
         state.log.stage = Stage::Over;
+        state.log.is_fenced = true;
         drop(state);
         self.changed();
+    }
+
+    /// Whether another node has answered here, so that this is not all there is.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.lock().log.is_fenced
     }
 
     pub(super) fn changed(&self) {

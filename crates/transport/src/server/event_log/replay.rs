@@ -47,15 +47,17 @@ pub(in crate::server) struct Replayed {
     pub(in crate::server) newest: u64,
 }
 
-/// Reads what came after an event of a stream that answers a request and is not written by this process (any more).
-/// If it has no end, its node is gone: then its request is answered here that its outcome is not known, unless
-/// that node was quicker (protocol notes 5.8, 5).
+/// Reads what came after an event of a stream that answers a request and is not written here (any more). If it has no
+/// end, who wrote it is gone: then its request is answered here that its outcome is not known, unless that node was
+/// quicker (protocol notes 5.8, 5). Of a stream that has ended here, and of which not enough is left, `ended_with` is the
+/// number of its last event.
 pub(in crate::server) async fn replay(
     writer: &LogWriter,
     key: &StreamKey,
     after: u64,
+    ended_with: Option<u64>,
 ) -> Result<Replayed, Lost> {
-    let read = tokio::time::timeout(PATIENCE, finished(writer, key, after));
+    let read = tokio::time::timeout(PATIENCE, finished(writer, key, after, ended_with));
     let page = read.await.map_err(|_| Lost::Unavailable)??;
     let request = request_of(&page)?;
     let (mut entries, mut newest) = (page.entries, page.newest);
@@ -94,11 +96,20 @@ pub(in crate::server) async fn earlier(
     Ok(page.entries)
 }
 
-async fn finished(writer: &LogWriter, key: &StreamKey, after: u64) -> Result<LogPage, Lost> {
+async fn finished(
+    writer: &LogWriter,
+    key: &StreamKey,
+    after: u64,
+    ended_with: Option<u64>,
+) -> Result<LogPage, Lost> {
     let page = whole(writer, key, after).await?;
-    // What this process began and does not know any more has ended, if without a response.
-    if page.is_finished || page.head.owner == *writer.node() {
-        return Ok(page);
+    match ended_with {
+        _ if page.is_finished => return Ok(page),
+        Some(last) if page.newest >= last => return Ok(page),
+        // The log is to catch up.
+        Some(_) => return Err(Lost::Unavailable),
+        // That this process has begun it says nothing: it may have let go of the session since, and have it again.
+        None => {}
     }
     let answer = outcome_unknown(&request_of(&page)?);
     match writer.log().finish(key, answer).await {

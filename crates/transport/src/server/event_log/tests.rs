@@ -98,6 +98,39 @@ async fn j6_a_request_of_a_node_that_is_gone_is_answered_once() {
     assert!(outlet.is_closed());
     client.reads_all().await;
     assert_eq!(client.seen, ["1"]);
+    // Whoever read it there comes back for the answer.
+    let mut again = nodes[0].resumed(&client.cursor).await;
+    again.reads_all().await;
+    assert_eq!((&again.seen, &again.cursor), (&second.seen, &second.cursor));
+}
+
+/// 5.8 (5), 5.9 (25): a node that has let go of a session, and has it again, does not know any more what it had begun
+/// before: such a request is answered, too.
+#[tokio::test(start_paused = true)]
+async fn j6_a_request_of_an_earlier_time_of_the_same_node_is_answered() {
+    let log = log();
+    let mut node = Node::start(1, &log);
+    let (outlet, mut client) = node.call(1).await;
+    outlet.notify("1".into()).await.unwrap();
+    client.reads(1).await;
+    node.conversation.hand_over();
+    client.reads_all().await;
+    assert_eq!(client.seen, ["1"]);
+    let leaving = node.resume(&client.cursor).await.unwrap_err();
+    assert_eq!(leaving, ListenError::Unavailable, "its answer may come");
+    drop(outlet);
+    let config = ConversationConfig {
+        buffer: EventBufferConfig::resumable(),
+        ..ConversationConfig::default()
+    };
+    node.conversation = Conversation::logged(config, node.writer.clone(), flaky::session());
+    let mut again = node.resumed(&client.cursor).await;
+    again.reads_all().await;
+    assert!(
+        again.seen[0].contains("outcome_unknown"),
+        "{:?}",
+        again.seen
+    );
 }
 
 /// The owner was quicker: its answer counts.
