@@ -1,6 +1,7 @@
 //! The figures Thinpipe has to reach, and whether it does.
 
 mod bridges;
+mod nodes;
 mod servers;
 
 use crate::run::set::Page;
@@ -13,6 +14,7 @@ pub(crate) fn figures(page: Page) -> &'static [Figure] {
         Page::Gateway => FIGURES,
         Page::Servers => servers::FIGURES,
         Page::Bridges => bridges::FIGURES,
+        Page::Nodes => nodes::FIGURES,
     }
 }
 
@@ -316,11 +318,12 @@ mod tests {
 
     #[test]
     fn every_figure_comes_from_a_set_that_measures_its_targets() {
-        let sets = set::all(1.0);
+        let sets = set::all(set::Choices::default());
         for figure in FIGURES
             .iter()
             .chain(servers::FIGURES)
             .chain(bridges::FIGURES)
+            .chain(nodes::FIGURES)
         {
             let set = sets
                 .iter()

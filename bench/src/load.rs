@@ -2,6 +2,7 @@
 
 pub(crate) mod caller;
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod held;
 pub(crate) mod http_sse;
 pub(crate) mod meter;

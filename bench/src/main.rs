@@ -1,6 +1,7 @@
 //! The figures of Thinpipe. This program is all parts of the benchmark but the gateway itself and
 //! nginx: the upstream, the bare proxy, the servers, the load client and the report.
 
+mod baseline;
 mod clock;
 mod figures;
 mod floor;

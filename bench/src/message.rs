@@ -180,6 +180,9 @@ pub(crate) fn hello(stateless: bool) -> String {
     }
 }
 
+/// Asks for the tools there are.
+pub(crate) const LIST: &str = r#"{"jsonrpc":"2.0","id":"list","method":"tools/list"}"#;
+
 pub(crate) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// Appends one event of progress with its number and the time of its making.

@@ -1,6 +1,7 @@
 //! The figures as Markdown.
 
 pub(crate) mod http_sse;
+mod nodes;
 
 use std::fmt::Write;
 
@@ -25,6 +26,7 @@ pub(crate) fn markdown(
             "the server's or gateway's",
         ),
         Page::Bridges => ("Figures: bridges", "the gateway's"),
+        Page::Nodes => ("Figures: several gateways", "the gateway's"),
     };
     let mut text = format!(
         "# {title}\n\nMeasured by `{command}` on {machine}. Every figure is a median over its \
@@ -67,7 +69,7 @@ fn judged(text: &mut String, summary: &Summary, page: Page) {
 
 fn table(page: &mut String, summary: &Summary, set: &Set) {
     let columns = columns(set);
-    let against: Vec<_> = against(&set.work)
+    let against: Vec<_> = against(set)
         .iter()
         .filter(|(_, _, other)| set.targets.contains(other))
         .collect();
@@ -171,6 +173,7 @@ const fn column(title: &'static str, metric: &'static str) -> Column {
 fn columns(set: &Set) -> &'static [Column] {
     match &set.work {
         Work::Load(_) if set.targets.contains(&Target::Stdio) => STDIO,
+        Work::Load(load) if set.page == Page::Nodes => nodes::load(load.drive),
         Work::Load(load) => match load.drive {
             Drive::Stream if load.call.rate > 0.0 => PACED,
             Drive::Stream => FLAT_OUT,
@@ -182,13 +185,15 @@ fn columns(set: &Set) -> &'static [Column] {
         Work::Start => START,
         Work::Connections { .. } => CONNECTIONS,
         Work::Cycles { .. } => CYCLES,
+        Work::Nodes(work) => nodes::columns(*work),
     }
 }
 
 /// The ratios of a set's table: a metric, what it is called, and whose it is divided by. Left out are those to
 /// a target that the set does not have.
-fn against(work: &Work) -> &'static [(&'static str, &'static str, Target)] {
-    match work {
+fn against(set: &Set) -> &'static [(&'static str, &'static str, Target)] {
+    match &set.work {
+        Work::Load(_) if set.page == Page::Nodes => nodes::AGAINST,
         Work::Load(load) => match load.drive {
             Drive::Stream if load.call.rate > 0.0 => &[
                 ("cpu_us", "CPU", Target::Nginx),
@@ -223,7 +228,11 @@ fn against(work: &Work) -> &'static [(&'static str, &'static str, Target)] {
             ("kib_per_client", "RSS", Target::Bare),
             ("kib_per_client", "RSS", Target::Library),
         ],
-        Work::Stalled { .. } | Work::Parked { .. } | Work::Start | Work::Cycles { .. } => &[],
+        Work::Stalled { .. }
+        | Work::Parked { .. }
+        | Work::Start
+        | Work::Cycles { .. }
+        | Work::Nodes(_) => &[],
     }
 }
 
@@ -362,7 +371,7 @@ mod tests {
 
     #[test]
     fn the_page_shows_every_figure_and_what_was_thrown_away() {
-        let sets = set::all(1.0);
+        let sets = set::all(set::Choices::default());
         let mut summary = Summary::default();
         let run = Metrics::from([("cpu_us".to_owned(), 10.0), ("ticks".to_owned(), 40.0)]);
         summary.add("json", Target::Nginx, 1, run);

@@ -3,6 +3,7 @@
 
 mod config;
 pub(crate) mod measure;
+pub(crate) mod nodes;
 mod server;
 pub(crate) mod set;
 pub(crate) mod target;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
+use crate::baseline;
 use crate::load::caller::Transport;
 use crate::load::held::Held;
 use crate::machine;
@@ -23,7 +25,7 @@ use crate::report::{self, http_sse};
 use crate::summary::Summary;
 use crate::upstream::Listening;
 use measure::{Measured, Metrics, Plan};
-use set::{Page, Set, Work};
+use set::{Choices, Page, Set, Work};
 use target::{BESIDE, Process, Target, Tools};
 
 /// Measures Thinpipe against what stands beside it.
@@ -35,10 +37,13 @@ pub(crate) struct Options {
     /// The nginx binary.
     #[arg(long)]
     nginx: Option<PathBuf>,
+    /// The redis-server binary.
+    #[arg(long, default_value = "redis-server")]
+    redis: PathBuf,
     /// Where figures.jsonl, figures.md and logs go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
-    /// Names of sets, with commas; all of them unless given. `gateway`, `servers` and `bridges` stand for those of a page.
+    /// Names of sets, with commas; all of them unless given. `gateway`, `servers`, `bridges` and `nodes` stand for those of a page.
     #[arg(long, value_delimiter = ',')]
     sets: Vec<String>,
     /// Names of targets, with commas; all of them unless given.
@@ -47,12 +52,15 @@ pub(crate) struct Options {
     /// How often everything is measured.
     #[arg(long)]
     rounds: Option<usize>,
-    /// Calls a second of the open loop.
-    #[arg(long, default_value_t = 5000.0)]
-    rate: f64,
+    #[command(flatten)]
+    choices: Choices,
     /// Fewer and shorter runs, whose figures are rough.
     #[arg(long)]
     quick: bool,
+    /// A recorded `figures*.jsonl`: fail if this run is worse, by more than 5 % in the 95th percentile or in the rate
+    /// or 10 % in memory, and by more than the rounds differ. Give the sets that are in it.
+    #[arg(long)]
+    against: Option<PathBuf>,
     /// The command to print beside the figures.
     #[arg(long, default_value = "thinpipe-bench run")]
     command: String,
@@ -69,12 +77,17 @@ impl Options {
             bench: std::env::current_exe()?,
             thinpipe: self.thinpipe.clone(),
             nginx: self.nginx.clone(),
+            redis: self.redis.clone(),
             scratch,
         };
         let sets = self.sets()?;
+        let against = self.against.as_ref();
+        let recorded = against
+            .map(|file| baseline::read(file, &sets))
+            .transpose()?;
         let machine = format!("{}, {descriptors} descriptors", machine::describe());
         let mut lines = BTreeMap::new();
-        for page in [Page::Gateway, Page::Servers, Page::Bridges] {
+        for page in Page::ALL {
             for ending in ["md", "jsonl"] {
                 let _ = fs::remove_file(self.file(page, ending));
             }
@@ -89,6 +102,7 @@ impl Options {
             bed: Bed {
                 tools,
                 upstream: None,
+                store: None,
                 proxies: BTreeMap::new(),
             },
         };
@@ -116,7 +130,9 @@ impl Options {
             fs::write(comparison, text)?;
         }
         ensure!(!session.summary.is_empty(), "no run was good");
-        Ok(())
+        recorded.map_or(Ok(()), |recorded| {
+            baseline::compare(&session.summary, &recorded, &sets)
+        })
     }
 
     fn file(&self, page: Page, ending: &str) -> PathBuf {
@@ -124,12 +140,13 @@ impl Options {
             Page::Gateway => "figures",
             Page::Servers => "figures-library",
             Page::Bridges => "figures-bridges",
+            Page::Nodes => "figures-nodes",
         };
         self.out.join(format!("{stem}.{ending}"))
     }
 
     fn sets(&self) -> Result<Vec<Set>> {
-        let mut sets = set::all(self.rate);
+        let mut sets = set::all(self.choices);
         for name in &self.sets {
             if !sets.iter().any(|set| is_named(set, name)) {
                 let known: Vec<_> = sets.iter().map(|set| set.name).collect();
@@ -227,6 +244,7 @@ impl Session {
 struct Bed {
     tools: Tools,
     upstream: Option<Process>,
+    store: Option<Process>,
     proxies: BTreeMap<Target, Process>,
 }
 
@@ -244,16 +262,19 @@ impl Bed {
                 return server::connections(&self.tools, target, clients).await;
             }
             Work::Cycles { clients } => return server::cycles(&self.tools, target, clients).await,
+            Work::Nodes(work) => return work.measure(&self.tools, target).await,
         };
-        self.prepare(target)?;
+        self.prepare(target).await?;
         let proxy = self.proxies.get(&target.host());
         let upstream = self.upstream.as_ref().filter(|_| target.is_proxy());
+        let store = self.store.as_ref().filter(|_| target.has_store());
         let address = proxy.or(upstream).map(|process| process.address);
         let measured = Measured {
             address: address.context("its process was just started")?,
             transport: server::transport(target),
             proxy: proxy.map(Process::pid),
             upstream,
+            store: store.map(Process::pid),
         };
         let mut idle = None;
         if target == Target::Beside {
@@ -275,16 +296,24 @@ impl Bed {
         result
     }
 
-    fn prepare(&mut self, target: Target) -> Result<()> {
+    async fn prepare(&mut self, target: Target) -> Result<()> {
         let alive = |process: Option<&mut Process>| process.is_some_and(|p| p.alive().is_ok());
         if target.is_proxy() && !alive(self.upstream.as_mut()) {
             self.proxies.clear();
             self.upstream = Some(self.tools.upstream(Listening::Idle)?);
         }
+        if target.has_store() && !alive(self.store.as_mut()) {
+            self.store = Some(self.tools.store()?);
+        }
         let host = target.host();
         if host != Target::Direct && !alive(self.proxies.get_mut(&host)) {
-            let mut proxy = self.tools.start(host, self.upstream.as_ref())?;
+            let store = self.store.as_ref().filter(|_| host.has_store());
+            let upstream = self.upstream.as_ref();
+            let mut proxy = self.tools.start_with(host, upstream, store)?;
             proxy.accepts()?;
+            if host.has_store() {
+                nodes::answers(&mut proxy).await?;
+            }
             self.proxies.insert(host, proxy);
         }
         Ok(())
@@ -296,6 +325,7 @@ fn is_named(set: &Set, name: &str) -> bool {
         Page::Gateway => "gateway",
         Page::Servers => "servers",
         Page::Bridges => "bridges",
+        Page::Nodes => "nodes",
     };
     set.name == name || name == page || (name == "idle" && set.name.starts_with("idle"))
 }

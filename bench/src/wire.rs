@@ -5,6 +5,7 @@ use std::io;
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
+use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -53,6 +54,14 @@ impl Wire {
             socket,
             input: BytesMut::new(),
         })
+    }
+
+    /// Lets the kernel drop whatever comes for this socket before TCP sees it: no data, no acknowledgement, no end.
+    /// To its peer it is as if the cable were cut.
+    pub(crate) fn cut(&self) -> io::Result<()> {
+        // `BPF_RET`: keep this many bytes of each packet.
+        let drop_all = SockFilter::new(0x06, 0, 0, 0);
+        SockRef::from(&self.socket).attach_filter(&[drop_all])
     }
 
     /// Waits for more input; 0 at the end.

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::install;
+
 /// Runs the benchmark. All arguments but `--record` and `--nginx` go to `thinpipe-bench run`.
 ///
 /// # Errors
@@ -25,11 +27,20 @@ pub(crate) fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
     build(root, "thinpipe-bench")?;
     let mut bench = Command::new(target.join("release/thinpipe-bench"));
     bench.arg("run").arg("--out").arg(&out).args(&passed);
-    if wants(args, &["pass", "inspect", "stdio", "upgrade", "downgrade"]) && !has("--thinpipe") {
+    if wants(args, GATEWAYS) && !has("--thinpipe") {
         build(root, "thinpipe")?;
         bench.arg("--thinpipe").arg(target.join("release/thinpipe"));
     }
-    let proxies = !matches!(chosen(args, "--sets"), Some("servers" | "bridges"));
+    if wants(args, &["redis", "log+redis"])
+        && matches!(chosen(args, "--sets"), None | Some("nodes"))
+        && !has("--redis")
+    {
+        install::debian(&[("redis-server", "redis-server")])?;
+    }
+    let proxies = !matches!(
+        chosen(args, "--sets"),
+        Some("servers" | "bridges" | "nodes")
+    );
     if proxies && wants(args, &["nginx"]) && !has("--nginx") {
         bench.arg("--nginx").arg(nginx(&target.join("tools"))?);
     }
@@ -138,6 +149,19 @@ fn succeed(command: &mut Command) -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Targets for which the gateway is built.
+const GATEWAYS: &[&str] = &[
+    "pass",
+    "inspect",
+    "redis",
+    "log",
+    "log+redis",
+    "untracked",
+    "stdio",
+    "upgrade",
+    "downgrade",
+];
+
 /// What a run writes, and where it is kept. A run that measured nothing of a file writes none, and the last one
 /// stays.
 const RECORDED: &[(&str, &str)] = &[
@@ -147,6 +171,8 @@ const RECORDED: &[(&str, &str)] = &[
     ("figures-library.jsonl", "docs/figures-library.jsonl"),
     ("figures-bridges.md", "docs/src/figures-bridges.md"),
     ("figures-bridges.jsonl", "docs/figures-bridges.jsonl"),
+    ("figures-nodes.md", "docs/src/figures-nodes.md"),
+    ("figures-nodes.jsonl", "docs/figures-nodes.jsonl"),
     // In the crate, since a published crate can include nothing outside of itself.
     (
         "figures-http-sse.md",

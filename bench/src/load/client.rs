@@ -1,5 +1,7 @@
 //! One MCP client on one connection, which checks every answer it gets.
 
+pub(crate) mod resuming;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -16,50 +18,124 @@ use crate::wire::{Head, Wire};
 
 pub(crate) struct Client {
     wire: Wire,
+    address: SocketAddr,
     headers: String,
     stateless: bool,
-    number: u64,
-    sequence: u64,
+    identity: Identity,
     request: Vec<u8>,
     message: Vec<u8>,
     answer: Vec<u8>,
 }
 
+/// What a client takes along from one connection to the next.
+pub(crate) struct Identity {
+    session: Option<String>,
+    number: u64,
+    sequence: u64,
+}
+
 impl Client {
     /// Connects and greets, so that calls can follow.
     pub(crate) async fn open(address: SocketAddr, stateless: bool) -> Result<Self> {
-        let mut client = Self {
-            wire: Wire::new(TcpStream::connect(address).await?)?,
-            headers: headers(address, stateless, None),
+        let socket = TcpStream::connect(address).await?;
+        let mut client = Self::on(socket, address, stateless, Identity::new())?;
+        client.greet().await?;
+        Ok(client)
+    }
+
+    /// Connects in the session that it has elsewhere.
+    pub(crate) async fn visit(address: SocketAddr, identity: Identity) -> Result<Self> {
+        Self::over(TcpStream::connect(address).await?, address, identity)
+    }
+
+    /// The same, on a connection that there is.
+    pub(crate) fn over(socket: TcpStream, address: SocketAddr, identity: Identity) -> Result<Self> {
+        Self::on(socket, address, false, identity)
+    }
+
+    fn on(
+        socket: TcpStream,
+        address: SocketAddr,
+        stateless: bool,
+        identity: Identity,
+    ) -> Result<Self> {
+        Ok(Self {
+            wire: Wire::new(socket)?,
+            address,
+            headers: headers(address, stateless, identity.session.as_deref()),
             stateless,
-            number: next_number(),
-            sequence: 0,
+            identity,
             request: Vec::new(),
             message: Vec::new(),
             answer: Vec::new(),
-        };
-        let head = client.exchange(&message::hello(stateless)).await?;
+        })
+    }
+
+    /// Gives the connection up, and not the session.
+    pub(crate) fn leave(self) -> Identity {
+        self.identity
+    }
+
+    /// Opens another session on the same connection, and leaves the last one as it is.
+    pub(crate) async fn renew(&mut self) -> Result<()> {
+        self.identity = Identity::new();
+        self.headers = headers(self.address, self.stateless, None);
+        self.greet().await
+    }
+
+    async fn greet(&mut self) -> Result<()> {
+        let head = self.exchange(&message::hello(self.stateless)).await?;
         ensure!(
             head.status() == 200,
             "the greeting was answered with {}",
             head.status()
         );
-        let answer = String::from_utf8_lossy(&client.answer);
+        let answer = String::from_utf8_lossy(&self.answer);
         ensure!(
             answer.contains(r#""result""#),
             "the greeting was refused: {answer}"
         );
-        if !stateless {
+        if !self.stateless {
             let session = head.session.context("initialize gave no session")?;
-            client.headers = headers(address, false, Some(&session));
-            let head = client.exchange(message::INITIALIZED).await?;
+            self.headers = headers(self.address, false, Some(&session));
+            self.identity.session = Some(session);
+            let head = self.exchange(message::INITIALIZED).await?;
             ensure!(
                 head.status() == 202,
                 "initialized was answered with {}",
                 head.status()
             );
         }
-        Ok(client)
+        Ok(())
+    }
+
+    /// The status that a call is answered with; a result is checked.
+    pub(crate) async fn ask(&mut self, call: &Call) -> Result<u16> {
+        let head = self.call(call).await?;
+        self.answer.clear();
+        self.wire.whole(head.body, &mut self.answer).await?;
+        if head.status() == 200 {
+            check_result(&self.answer, self.identity.sequence, call.bytes)?;
+        }
+        Ok(head.status())
+    }
+
+    /// The tools of the server, whatever they are.
+    pub(crate) async fn list(&mut self) -> Result<()> {
+        let head = self.exchange(message::LIST).await?;
+        ensure!(head.status() == 200, "a list got {}", head.status());
+        let listed = memmem::find(&self.answer, br#""tools""#).is_some();
+        ensure!(listed, "a list was {}", self.answer.escape_ascii());
+        Ok(())
+    }
+
+    /// Ends the session.
+    pub(crate) async fn end(&mut self) -> Result<()> {
+        let request = format!("DELETE /mcp HTTP/1.1\r\n{}\r\n", self.headers);
+        let head = self.send(&request).await?;
+        let ended = matches!(head.status(), 200 | 202 | 204);
+        ensure!(ended, "the end of a session got {}", head.status());
+        Ok(())
     }
 
     /// One call with a JSON answer.
@@ -72,7 +148,7 @@ impl Client {
         );
         self.answer.clear();
         self.wire.whole(head.body, &mut self.answer).await?;
-        check_result(&self.answer, self.sequence, call.bytes)
+        check_result(&self.answer, self.identity.sequence, call.bytes)
     }
 
     /// One call whose server asks for input, and which then waits for its retry.
@@ -115,7 +191,7 @@ impl Client {
         );
         let mut body = head.body;
         let mut reading = Reading {
-            sequence: self.sequence,
+            sequence: self.identity.sequence,
             bytes: call.bytes,
             ..Reading::default()
         };
@@ -160,6 +236,11 @@ impl Client {
         Ok(())
     }
 
+    /// From now on nothing that its peer sends reaches this end, which says nothing of that either.
+    pub(crate) fn cut(&self) -> Result<()> {
+        Ok(self.wire.cut()?)
+    }
+
     /// Reads and drops what comes until the peer closes.
     pub(crate) async fn drain(&mut self) -> Result<()> {
         while self.wire.fill().await? > 0 {
@@ -170,10 +251,10 @@ impl Client {
 
     /// The head of the answer to one `tools/call`.
     async fn call(&mut self, call: &Call) -> Result<Head> {
-        self.sequence += 1;
+        self.identity.sequence += 1;
         let call = Call {
-            client: self.number,
-            sequence: self.sequence,
+            client: self.identity.number,
+            sequence: self.identity.sequence,
             ..*call
         };
         self.message.clear();
@@ -202,6 +283,11 @@ impl Client {
             ""
         };
         let request = format!("{POST}{headers}{method}Content-Length: {length}\r\n\r\n{text}");
+        self.send(&request).await
+    }
+
+    /// Sends a request and reads its answer.
+    async fn send(&mut self, request: &str) -> Result<Head> {
         self.wire.send(request.as_bytes()).await?;
         let head = self.wire.head().await?.context("closed before an answer")?;
         self.answer.clear();
@@ -241,15 +327,31 @@ impl Reading {
                 check_result(event, self.sequence, self.bytes)?;
                 self.finished = true;
             } else {
-                // A proxy may keep a stream alive with comments, and nothing else.
+                // A proxy may keep a stream alive with comments, and begin it with an id.
                 ensure!(
-                    event.starts_with(b":"),
+                    event.split(|byte| *byte == b'\n').all(is_silent),
                     "an event nobody sent: {}",
                     event[..event.len().min(300)].escape_ascii()
                 );
             }
         }
         Ok(used)
+    }
+}
+
+/// Whether a line of an event says nothing to whom reads messages.
+fn is_silent(line: &[u8]) -> bool {
+    let silent = [&b":"[..], b"id:", b"retry:", b"event:"];
+    silent.iter().any(|start| line.starts_with(start)) || line.trim_ascii_end() == b"data:"
+}
+
+impl Identity {
+    fn new() -> Self {
+        Self {
+            session: None,
+            number: next_number(),
+            sequence: 0,
+        }
     }
 }
 

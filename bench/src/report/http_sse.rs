@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn every_row_comes_from_a_set_that_measures_both() {
-        let sets = set::all(1.0);
+        let sets = set::all(set::Choices::default());
         for row in ROWS {
             let set = sets.iter().find(|set| set.name == row.set).unwrap();
             for target in [Target::Library, Target::HttpSse] {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::target::Target;
+
 /// nginx with one worker that passes everything on as it comes.
 pub(crate) fn nginx(folder: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
     NGINX
@@ -11,42 +13,46 @@ pub(crate) fn nginx(folder: &Path, listen: SocketAddr, upstream: SocketAddr) -> 
         .replace("@UPSTREAM@", &upstream.to_string())
 }
 
-/// Thinpipe with `count` interceptors that read every message and change none.
-pub(crate) fn inspect(
-    count: u8,
+/// Thinpipe as this target, in front of an upstream and beside a store if it has one.
+pub(crate) fn gateway(
+    target: Target,
     listen: SocketAddr,
     admin: SocketAddr,
-    upstream: SocketAddr,
+    (upstream, store): (SocketAddr, Option<SocketAddr>),
 ) -> String {
-    let mut text = thinpipe(listen, admin, upstream);
-    for number in 0..count {
+    let store = store.map_or_else(String::new, |store| {
+        format!("store = \"redis://{store}\"\n")
+    });
+    let text = THINPIPE
+        .replace("@LISTEN@", &listen.to_string())
+        .replace("@ADMIN@", &admin.to_string())
+        .replace("@UPSTREAM@", &upstream.to_string());
+    let (upstream, interceptors) = match target {
+        Target::Inspect(count) => ("", count),
+        Target::Log(count) | Target::LogRedis(count) => (LOG, count),
+        Target::Untracked => (UNTRACKED, 0),
+        Target::Upgrade => (STATELESS, 0),
+        Target::Downgrade => (SESSIONS, 0),
+        _ => ("", 0),
+    };
+    let mut text = store + &text + upstream;
+    for number in 0..interceptors {
         text.push_str(&INTERCEPTOR.replace("@NUMBER@", &number.to_string()));
     }
     text
 }
 
-/// Thinpipe that takes the server for one of this kind, whatever it is.
-pub(crate) fn bridge(
-    speaks: &str,
-    listen: SocketAddr,
-    admin: SocketAddr,
-    upstream: SocketAddr,
-) -> String {
-    thinpipe(listen, admin, upstream) + speaks
-}
+/// The gateway gives events ids of its own, and keeps them.
+const LOG: &str = "resume = \"log\"\n";
 
-fn thinpipe(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) -> String {
-    THINPIPE
-        .replace("@LISTEN@", &listen.to_string())
-        .replace("@ADMIN@", &admin.to_string())
-        .replace("@UPSTREAM@", &upstream.to_string())
-}
+/// Which event was the last is of no use.
+const UNTRACKED: &str = "resume = \"off\"\n";
 
 /// The server has no sessions.
-pub(crate) const STATELESS: &str = "era = \"stateless\"\n";
+const STATELESS: &str = "era = \"stateless\"\n";
 
 /// The server has sessions only. Clients share them, as they would if they had names.
-pub(crate) const SESSIONS: &str = "\
+const SESSIONS: &str = "\
 era = \"streamable\"
 sessions = \"pooled\"
 parked = { per_principal = 10000 }
@@ -92,6 +98,9 @@ http {
 
 const THINPIPE: &str = r#"listen = "@LISTEN@"
 admin = "@ADMIN@"
+
+[sessions]
+max = 20000
 
 [[upstreams]]
 name = "bench"

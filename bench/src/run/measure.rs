@@ -34,13 +34,14 @@ pub(crate) struct Plan {
     pub(crate) most: Duration,
 }
 
-/// Who is measured: the address asked, the process if it is one beside the upstream, and the upstream if
-/// there is one.
+/// Who is measured: the address asked, the process if it is one beside the upstream, and the upstream and the store
+/// if there are any.
 pub(crate) struct Measured<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
     pub(crate) proxy: Option<u32>,
     pub(crate) upstream: Option<&'a Process>,
+    pub(crate) store: Option<u32>,
 }
 
 /// Counters at one moment.
@@ -51,6 +52,7 @@ struct Mark {
     /// The part of it that is not its children's.
     alone: u64,
     upstream: u64,
+    store: u64,
     own: u64,
     busy: u64,
 }
@@ -65,6 +67,7 @@ impl Measured<'_> {
             upstream: self
                 .upstream
                 .map_or(Ok(0), |upstream| machine::ticks(upstream.pid()))?,
+            store: self.store.map_or(Ok(0), machine::ticks)?,
             own: machine::own_ticks()?,
             busy: machine::busy_ticks()?,
         })
@@ -84,6 +87,11 @@ impl Measured<'_> {
         meter.stop();
         let latencies = finish(workers).await?;
         let mut metrics = rates(&start, &end, self.proxy.is_some())?;
+        if self.store.is_some() {
+            let operations = (end.operations - start.operations) as f64;
+            let used = machine::seconds(end.store - start.store);
+            metrics.insert("store_us".into(), used * 1e6 / operations);
+        }
         if let (Some(upstream), Some(before)) = (self.upstream, before) {
             if load.drive == Drive::Stream {
                 held::streams_end(upstream.address).await?;
@@ -322,7 +330,8 @@ fn rates(start: &Mark, end: &Mark, proxied: bool) -> Result<Metrics> {
     let proxy = used(start.proxy, end.proxy);
     let upstream = used(start.upstream, end.upstream);
     let own = used(start.own, end.own);
-    let others = used(start.busy, end.busy) - proxy - upstream - own;
+    let store = used(start.store, end.store);
+    let others = used(start.busy, end.busy) - proxy - upstream - store - own;
     let mut metrics = named([
         ("per_second", operations / seconds),
         ("upstream_us", upstream * 1e6 / operations),

@@ -1,5 +1,10 @@
 //! The sets of measurements.
 
+mod nodes;
+
+use std::time::Duration;
+
+use super::nodes::Nodes;
 use super::target::Target;
 use crate::message::Call;
 
@@ -12,6 +17,12 @@ pub(crate) enum Page {
     Servers,
     /// Clients of one era in front of a server of the other.
     Bridges,
+    /// Several gateways with a store, what sessions cost, and what is left after load.
+    Nodes,
+}
+
+impl Page {
+    pub(crate) const ALL: [Self; 4] = [Self::Gateway, Self::Servers, Self::Bridges, Self::Nodes];
 }
 
 /// One kind of measurement, done to each of its targets.
@@ -50,6 +61,7 @@ pub(crate) enum Work {
     Cycles {
         clients: usize,
     },
+    Nodes(Nodes),
 }
 
 /// Calls over a number of connections, one session and one call at a time on each.
@@ -71,9 +83,35 @@ pub(crate) enum Drive {
     Stream,
 }
 
-/// Every set, in the order in which they run. `rate` is that of the open loop, calls a second.
-pub(crate) fn all(rate: f64) -> Vec<Set> {
-    let mut sets = loads(rate);
+/// What of the sets can be chosen.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Choices {
+    /// Calls a second of the open loop.
+    #[arg(long, default_value_t = 5000.0)]
+    pub(crate) rate: f64,
+    /// Seconds that clients stay in the scenarios in which they stay.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) hold: u64,
+    /// Seconds of mixed load.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) soak: u64,
+}
+
+/// What is chosen where nobody chooses.
+#[cfg(test)]
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            rate: 1.0,
+            hold: 1,
+            soak: 1,
+        }
+    }
+}
+
+/// Every set, in the order in which they run.
+pub(crate) fn all(choices: Choices) -> Vec<Set> {
+    let mut sets = loads(choices.rate);
     let mut add = |name, about, work, targets, rounds| {
         sets.push(Set {
             name,
@@ -95,6 +133,11 @@ pub(crate) fn all(rate: f64) -> Vec<Set> {
     add("start", about, Work::Start, PROXIES, usize::MAX);
     sets.extend(servers());
     sets.extend(bridges());
+    let (hold, soak) = (choices.hold, choices.soak);
+    sets.extend(nodes::sets(
+        Duration::from_secs(hold),
+        Duration::from_secs(soak),
+    ));
     sets
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::config;
@@ -24,6 +24,14 @@ pub(crate) enum Target {
     Pass,
     /// Thinpipe with this many interceptors that read every message.
     Inspect(u8),
+    /// [`Target::Pass`] that keeps its sessions in Redis.
+    Redis,
+    /// [`Target::Inspect`] with ids of its own for events, and what it keeps of them in memory.
+    Log(u8),
+    /// The same, with sessions and events in Redis.
+    LogRedis(u8),
+    /// [`Target::Pass`] that does not resume its server, and so need not know which event was the last.
+    Untracked,
     /// Thinpipe in front of a server that is held to have no sessions.
     Upgrade,
     /// Thinpipe in front of a server that is held to have sessions only.
@@ -51,6 +59,10 @@ impl Target {
             Self::Nginx => "nginx",
             Self::Pass => "pass",
             Self::Inspect(_) => "inspect",
+            Self::Redis => "redis",
+            Self::Log(_) => "log",
+            Self::LogRedis(_) => "log+redis",
+            Self::Untracked => "untracked",
             Self::Upgrade => "upgrade",
             Self::Downgrade => "downgrade",
             Self::Stdio => "stdio",
@@ -72,13 +84,24 @@ impl Target {
 
     /// Whether the upstream stands behind it.
     pub(crate) fn is_proxy(self) -> bool {
+        matches!(self, Self::Direct | Self::Floor | Self::Nginx) || self.is_gateway()
+    }
+
+    /// Whether a Redis stands beside it.
+    pub(crate) fn has_store(self) -> bool {
+        matches!(self, Self::Redis | Self::LogRedis(_))
+    }
+
+    /// Whether it is Thinpipe with the upstream behind it.
+    fn is_gateway(self) -> bool {
         matches!(
             self,
-            Self::Direct
-                | Self::Floor
-                | Self::Nginx
-                | Self::Pass
+            Self::Pass
                 | Self::Inspect(_)
+                | Self::Redis
+                | Self::Log(_)
+                | Self::LogRedis(_)
+                | Self::Untracked
                 | Self::Upgrade
                 | Self::Downgrade
         )
@@ -89,6 +112,9 @@ impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inspect(count) if *count != 3 => write!(formatter, "inspect{count}"),
+            Self::Log(count) | Self::LogRedis(count) if *count > 0 => {
+                write!(formatter, "{}, {count} interceptors", self.name())
+            }
             other => formatter.write_str(other.name()),
         }
     }
@@ -111,6 +137,7 @@ pub(crate) struct Tools {
     pub(crate) bench: PathBuf,
     pub(crate) thinpipe: Option<PathBuf>,
     pub(crate) nginx: Option<PathBuf>,
+    pub(crate) redis: PathBuf,
     pub(crate) scratch: PathBuf,
 }
 
@@ -145,12 +172,34 @@ impl Tools {
         Ok(process)
     }
 
+    /// Starts an empty Redis that keeps nothing on disk, and waits until it accepts connections.
+    pub(crate) fn store(&self) -> Result<Process> {
+        let address = free_address()?;
+        let mut command = Command::new(&self.redis);
+        command.args(["--port", &address.port().to_string()]);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.arg("--dir").arg(self.folder(address)?);
+        let mut process = self.spawn(command, "redis-server", address)?;
+        process.accepts()?;
+        Ok(process)
+    }
+
     /// Starts a server, or a proxy in front of `upstream`, without waiting for it.
     pub(crate) fn start(&self, target: Target, upstream: Option<&Process>) -> Result<Process> {
+        self.start_with(target, upstream, None)
+    }
+
+    /// Starts a server, or a proxy in front of `upstream` and beside `store`, without waiting for it.
+    pub(crate) fn start_with(
+        &self,
+        target: Target,
+        upstream: Option<&Process>,
+        store: Option<&Process>,
+    ) -> Result<Process> {
         let target = target.host();
         if target.is_proxy() {
             let upstream = upstream.context("a proxy wants an upstream")?;
-            self.proxy(target, upstream.address)
+            self.proxy(target, upstream.address, store)
         } else {
             self.server(target)
         }
@@ -180,7 +229,12 @@ impl Tools {
         Ok(server)
     }
 
-    fn proxy(&self, target: Target, upstream: SocketAddr) -> Result<Process> {
+    fn proxy(
+        &self,
+        target: Target,
+        upstream: SocketAddr,
+        store: Option<&Process>,
+    ) -> Result<Process> {
         let address = free_address()?;
         let command = match target {
             Target::Floor => {
@@ -202,24 +256,13 @@ impl Tools {
                 command.arg("-e").arg(folder.join("error.log"));
                 command
             }
-            Target::Pass => {
-                let mut command = Command::new(self.thinpipe()?);
-                command.args(["--listen", &address.to_string()]);
-                command.args(["--admin", &free_address()?.to_string()]);
-                command.arg(format!("http://{upstream}/mcp"));
-                command
-            }
-            Target::Inspect(count) => {
-                let config = config::inspect(count, address, free_address()?, upstream);
-                self.configured(address, &config)?
-            }
-            Target::Upgrade | Target::Downgrade => {
-                let speaks = if target == Target::Upgrade {
-                    config::STATELESS
-                } else {
-                    config::SESSIONS
-                };
-                let config = config::bridge(speaks, address, free_address()?, upstream);
+            _ if target.is_gateway() => {
+                let store = store.map(|store| store.address);
+                ensure!(
+                    store.is_some() == target.has_store(),
+                    "{target} and its store do not fit"
+                );
+                let config = config::gateway(target, address, free_address()?, (upstream, store));
                 self.configured(address, &config)?
             }
             other => bail!("{other} is no proxy that can be started"),
@@ -240,11 +283,8 @@ impl Tools {
         match target.host() {
             Target::Floor => Some(&self.bench),
             Target::Nginx => self.nginx.as_deref(),
-            Target::Pass
-            | Target::Inspect(_)
-            | Target::Upgrade
-            | Target::Downgrade
-            | Target::Stdio => self.thinpipe.as_deref(),
+            Target::Stdio => self.thinpipe.as_deref(),
+            target if target.is_gateway() => self.thinpipe.as_deref(),
             _ => None,
         }
     }
@@ -288,6 +328,31 @@ impl Process {
     pub(crate) fn alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
+            Some(status) => Err(anyhow!("{} ended with {status}", self.name)),
+        }
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, as a supervisor does.
+    pub(crate) fn ask_to_end(&self) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("no process")?, Signal::TERM)?)
+    }
+
+    /// Whether it has ended, and that well.
+    ///
+    /// # Errors
+    /// It ended otherwise.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        match self.child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
             Some(status) => Err(anyhow!("{} ended with {status}", self.name)),
         }
     }
@@ -351,6 +416,10 @@ pub(crate) const NAMED: &[Target] = &[
     Target::Nginx,
     Target::Pass,
     Target::Inspect(3),
+    Target::Redis,
+    Target::Log(0),
+    Target::LogRedis(0),
+    Target::Untracked,
     Target::Upgrade,
     Target::Downgrade,
     Target::Stdio,

@@ -1,0 +1,148 @@
+//! The figures of several gateways, and of what sessions and logged events cost (F12, F15, F16, G5).
+
+use super::{Against, Figure, plain};
+use crate::run::target::Target;
+
+const fn at_most(
+    what: &'static str,
+    unit: &'static str,
+    (set, metric): (&'static str, &'static str),
+    target: Target,
+    must: f64,
+) -> Figure {
+    plain(what, unit, (set, metric), target, must, None)
+}
+
+const fn ratio(
+    what: &'static str,
+    (set, metric): (&'static str, &'static str),
+    (target, other): (Target, Target),
+    must: f64,
+) -> Figure {
+    let mut figure = plain(what, "x", (set, metric), target, must, None);
+    figure.against = Against::RatioTo(other);
+    figure
+}
+
+/// What the store takes for an operation, 95 of 100 times (F15).
+const fn operation(what: &'static str, metric: &'static str, must: f64) -> Figure {
+    at_most(what, "ms", ("store", metric), Target::Redis, must)
+}
+
+const HELD: Target = Target::LogRedis(0);
+
+pub(super) const FIGURES: &[Figure] = &[
+    ratio(
+        "sessions in Redis: the gateway's CPU per passed JSON request, against memory",
+        ("sessions", "cpu_us"),
+        (Target::Redis, Target::Pass),
+        1.3,
+    ),
+    ratio(
+        "own event ids and log in memory: CPU per small event, against `inspect`",
+        ("log", "cpu_us"),
+        (Target::Log(3), Target::Inspect(3)),
+        1.5,
+    ),
+    ratio(
+        "own event ids and log in Redis: the gateway's CPU per small event, against `inspect`",
+        ("log", "cpu_us"),
+        (Target::LogRedis(3), Target::Inspect(3)),
+        4.0,
+    ),
+    at_most(
+        "a stream is resumed on another node, 100 events behind: p50",
+        "ms",
+        ("resume", "other_p50_ms"),
+        HELD,
+        10.0,
+    ),
+    at_most(
+        "the same on the same node, log in memory: p50",
+        "ms",
+        ("resume", "same_p50_ms"),
+        Target::Log(0),
+        100.0,
+    ),
+    at_most(
+        "kill -9 of the owner of held sessions, until another node answers in them: p50",
+        "ms",
+        ("kill", "gap_p50_ms"),
+        HELD,
+        5_000.0,
+    ),
+    at_most(
+        "the same: the longest of all",
+        "ms",
+        ("kill", "gap_worst_ms"),
+        HELD,
+        5_000.0,
+    ),
+    at_most(
+        "Redis' memory for an idle session",
+        "KiB",
+        ("idle-sessions", "store_kib_per_session"),
+        Target::Redis,
+        1.5,
+    ),
+    at_most(
+        "the gateway's RSS for an idle session, kept in Redis",
+        "KiB",
+        ("idle-sessions", "rss_kib_per_session"),
+        Target::Redis,
+        1.0,
+    ),
+    at_most(
+        "the gateway's RSS for an idle session, kept in memory",
+        "KiB",
+        ("idle-sessions", "rss_kib_per_session"),
+        Target::Pass,
+        1.0,
+    ),
+    at_most(
+        "10,000 sessions over three nodes, rolling restart under load: answers lost",
+        "",
+        ("rolling", "lost"),
+        Target::Redis,
+        0.0,
+    ),
+    at_most(
+        "the same: calls doubled",
+        "",
+        ("rolling", "doubled"),
+        Target::Redis,
+        0.0,
+    ),
+    at_most(
+        "the same with held sessions: answers lost",
+        "",
+        ("rolling", "lost"),
+        HELD,
+        0.0,
+    ),
+    at_most(
+        "the same with held sessions: calls doubled",
+        "",
+        ("rolling", "doubled"),
+        HELD,
+        0.0,
+    ),
+    operation("Redis, `get`: p95", "get_p95_ms", 2.0),
+    operation("Redis, `touch`: p95", "touch_p95_ms", 1.0),
+    operation("Redis, `create`: p95", "create_p95_ms", 10.0),
+    operation("Redis, `list` of 100: p95", "list_p95_ms", 50.0),
+    at_most(
+        "the gateway's RSS for 1,000 events that are kept in memory",
+        "MiB",
+        ("kept", "rss_mib_per_1000"),
+        Target::Log(0),
+        1.0,
+    ),
+    at_most(
+        "half-open clients with silent streams: the last is found after",
+        "s",
+        ("half-open", "found_last_s"),
+        Target::Pass,
+        30.0,
+    ),
+];

@@ -1,0 +1,128 @@
+//! A client that leaves a stream and resumes it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use memchr::memmem;
+
+use super::{Client, Identity, Reading};
+use crate::message::Call;
+use crate::wire::Body;
+
+/// A stream that goes on after it was resumed.
+pub(crate) struct Resumed {
+    client: Client,
+    body: Body,
+    reading: Reading,
+}
+
+impl Client {
+    /// Makes a streamed call and leaves as soon as there is an id to resume by, which the stream must begin with.
+    pub(crate) async fn begin(mut self, call: &Call) -> Result<(Identity, String)> {
+        let head = self.call(call).await?;
+        ensure!(
+            head.status() == 200 && head.event_stream,
+            "a stream got {}",
+            head.status()
+        );
+        let (mut body, mut text) = (head.body, Vec::new());
+        loop {
+            if let Some(id) = last_id(&text) {
+                return Ok((self.leave(), id));
+            }
+            let more = self.wire.some(&mut body, &mut text).await?;
+            ensure!(more, "the stream ended without an id");
+        }
+    }
+
+    /// Makes a streamed call and leaves after its first event; the same session on another connection.
+    pub(crate) async fn leave_within(mut self, call: &Call) -> Result<Self> {
+        let head = self.call(call).await?;
+        ensure!(
+            head.status() == 200 && head.event_stream,
+            "a stream got {}",
+            head.status()
+        );
+        let (mut body, mut text) = (head.body, Vec::new());
+        while memmem::find(&text, b"\n\n").is_none() {
+            let more = self.wire.some(&mut body, &mut text).await?;
+            ensure!(more, "the stream ended at once");
+        }
+        let address = self.address;
+        Self::visit(address, self.leave()).await
+    }
+
+    /// Resumes after `id`, before which there was no message of `call`, and reads `behind` events.
+    pub(crate) async fn resume(mut self, id: &str, call: &Call, behind: u64) -> Result<Resumed> {
+        let headers = &self.headers;
+        let request = format!("GET /mcp HTTP/1.1\r\n{headers}Last-Event-ID: {id}\r\n\r\n");
+        self.wire.send(request.as_bytes()).await?;
+        let head = self.wire.head().await?.context("closed before an answer")?;
+        ensure!(
+            head.status() == 200 && head.event_stream,
+            "resuming got {}",
+            head.status()
+        );
+        self.answer.clear();
+        let mut resumed = Resumed {
+            body: head.body,
+            reading: Reading {
+                sequence: self.identity.sequence,
+                bytes: call.bytes,
+                ..Reading::default()
+            },
+            client: self,
+        };
+        while resumed.reading.events < behind {
+            ensure!(resumed.some().await?, "the stream ended too early");
+        }
+        Ok(resumed)
+    }
+}
+
+impl Resumed {
+    /// Reads to the end, which `call` must have come to with all of its events, each once.
+    pub(crate) async fn end(mut self, call: &Call) -> Result<Identity> {
+        while self.some().await? {}
+        ensure!(
+            self.reading.finished && self.reading.events == call.events,
+            "a resumed stream ended early"
+        );
+        Ok(self.client.leave())
+    }
+
+    async fn some(&mut self) -> Result<bool> {
+        let client = &mut self.client;
+        let more = client.wire.some(&mut self.body, &mut client.answer).await?;
+        let used = self.reading.take(&client.answer, None)?;
+        client.answer.drain(..used);
+        Ok(more)
+    }
+}
+
+/// How long `work` took.
+pub(crate) async fn timed<T>(work: impl Future<Output = Result<T>>) -> Result<(T, Duration)> {
+    let start = Instant::now();
+    let done = work.await?;
+    Ok((done, start.elapsed()))
+}
+
+/// The last id of the whole events in `text`.
+fn last_id(text: &[u8]) -> Option<String> {
+    let whole = &text[..memmem::rfind(text, b"\n\n")?];
+    let lines = whole.split(|byte| *byte == b'\n');
+    let id = lines.filter_map(|line| line.strip_prefix(b"id:")).last()?;
+    Some(String::from_utf8_lossy(id.trim_ascii()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_id;
+
+    #[test]
+    fn an_id_counts_when_its_event_is_whole() {
+        assert_eq!(last_id(b"id: a\ndata:\n"), None);
+        assert_eq!(last_id(b"id: a\ndata:\n\nid: b\n").as_deref(), Some("a"));
+        assert_eq!(last_id(b"id:a\n\nid:b\ndata: 1\n\n").as_deref(), Some("b"));
+    }
+}
