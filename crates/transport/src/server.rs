@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +76,25 @@ pub use sse::{
 /// nothing could be written for minutes, and it would be taken for one that does not read.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 << 10;
+
+/// A client that has gone without a word, for example because its machine lost power, is asked after this much
+/// silence whether it is there, and again as often. Who does not answer for three times as long, or for
+/// [`Limits::write_stall`] if that is longer, is gone.
+#[cfg(target_os = "linux")]
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// What the kernel does for a connection of a client.
+#[cfg(target_os = "linux")]
+fn options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(SILENCE)
+        .with_interval(SILENCE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // How long what was sent may be without acknowledgement. Otherwise it would be a quarter of an hour.
+    socket.set_tcp_user_timeout(Some(limits.write_stall.max(3 * SILENCE)))
+}
 
 /// A connection that comes as the server stops is there for a request: it has so long to make it, and
 /// to be told that there is no service any more.
@@ -149,7 +169,7 @@ impl Server {
     ///
     /// # Errors
     /// Only what makes accepting impossible for good; a connection that fails is its own affair.
-    pub async fn serve(&self, listener: TcpListener) -> std::io::Result<()> {
+    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         let acceptor = self.acceptor();
         loop {
             let accepted = tokio::select! {
@@ -193,8 +213,8 @@ impl Server {
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
         #[cfg(target_os = "linux")]
-        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
-            tracing::debug!(%error, "TCP_NOTSENT_LOWAT cannot be set");
+        if let Err(error) = options(&stream, &self.shared.config.limits) {
+            tracing::debug!(%error, "a TCP option cannot be set");
         }
         self.serve_io(stream, Some(peer))
     }
