@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) batch: u64,
     /// Whether the client is asked before it is answered, which it never is.
     pub(crate) asks: bool,
+    /// Whether events have ids.
+    pub(crate) ids: bool,
 }
 
 impl Call {
@@ -42,6 +44,7 @@ impl Call {
         rate: 0.0,
         batch: 0,
         asks: false,
+        ids: false,
     };
 }
 
@@ -154,11 +157,12 @@ pub(crate) fn request(out: &mut Vec<u8>, call: &Call, stateless: bool) {
         rate,
         batch,
         asks,
+        ids,
     } = call;
     put(
         out,
         format_args!(
-            r#"{{"jsonrpc":"2.0","id":{sequence},"method":"tools/call","params":{{"name":"bench","arguments":{{"client":{client},"sequence":{sequence},"bytes":{bytes},"events":{events},"rate":{rate},"batch":{batch},"asks":{asks}}},"_meta":{{"progressToken":{sequence}"#
+            r#"{{"jsonrpc":"2.0","id":{sequence},"method":"tools/call","params":{{"name":"bench","arguments":{{"client":{client},"sequence":{sequence},"bytes":{bytes},"events":{events},"rate":{rate},"batch":{batch},"asks":{asks},"ids":{ids}}},"_meta":{{"progressToken":{sequence}"#
         ),
     );
     if stateless {

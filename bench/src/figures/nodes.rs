@@ -1,4 +1,5 @@
-//! The figures of several gateways, and of what sessions and logged events cost (F12, F15, F16, G5).
+//! The figures of several gateways, of what sessions and logged events cost (F12, F15, F16, G5), and of load as users
+//! bring it (J5-J10).
 
 use super::{Against, Figure, plain};
 use crate::run::target::Target;
@@ -27,6 +28,28 @@ const fn ratio(
 /// What the store takes for an operation, 95 of 100 times (F15).
 const fn operation(what: &'static str, metric: &'static str, must: f64) -> Figure {
     at_most(what, "ms", ("store", metric), Target::Redis, must)
+}
+
+/// Clients that got an error in a scenario (J9).
+const fn errors(what: &'static str, set: &'static str) -> Figure {
+    at_most(what, "", (set, "errors"), Target::Redis, 0.0)
+}
+
+/// What a gateway holds after a scenario that it did not before (J9).
+const fn left(what: &'static str, set: &'static str) -> Figure {
+    at_most(what, "", (set, "descriptors_left"), Target::Redis, 0.0)
+}
+
+const fn at_least(
+    what: &'static str,
+    unit: &'static str,
+    (set, metric): (&'static str, &'static str),
+    target: Target,
+    must: f64,
+) -> Figure {
+    let mut figure = plain(what, unit, (set, metric), target, must, None);
+    figure.is_least = true;
+    figure
 }
 
 const HELD: Target = Target::LogRedis(0);
@@ -144,5 +167,60 @@ pub(super) const FIGURES: &[Figure] = &[
         ("half-open", "found_last_s"),
         Target::Pass,
         30.0,
+    ),
+    ratio(
+        "events with the server's ids, of which the last is kept in mind: CPU per event, against not",
+        ("tracking", "cpu_us"),
+        (Target::Pass, Target::Untracked),
+        1.01,
+    ),
+    // J6
+    at_least(
+        "sessions in Redis, 32 clients: calls",
+        "a second",
+        ("sessions", "per_second"),
+        Target::Redis,
+        10_000.0,
+    ),
+    // J7
+    at_most(
+        "sessions in Redis, 500 clients without a pause: p99",
+        "us",
+        ("clients500", "latency_p99_us"),
+        Target::Redis,
+        100_000.0,
+    ),
+    // J5, J7
+    at_most(
+        "the gateway's RSS with 1,000 clients without a pause, sessions in memory",
+        "MiB",
+        ("clients1000", "rss_mib"),
+        Target::Pass,
+        100.0,
+    ),
+    errors("10 to 1,000 clients: errors", "ramp"),
+    left("the same: descriptors left", "ramp"),
+    errors("1,000 clients at once: errors", "burst"),
+    left("the same: descriptors left", "burst"),
+    errors("500 clients that stay: errors", "hold"),
+    left("the same: descriptors left", "hold"),
+    errors("100 clients a second that come and go: errors", "churn"),
+    left("the same: descriptors left", "churn"),
+    errors("100 streams: errors", "streams"),
+    left("the same: descriptors left", "streams"),
+    // J10
+    at_most(
+        "mixed load: RSS grows by",
+        "KiB a minute",
+        ("soak", "rss_kib_per_minute"),
+        Target::Redis,
+        64.0,
+    ),
+    at_most(
+        "the same: descriptors grow by",
+        "a minute",
+        ("soak", "descriptors_per_minute"),
+        Target::Redis,
+        1.0,
     ),
 ];

@@ -58,6 +58,9 @@ pub(crate) async fn stream(
         let count = batch.min(call.events - sent);
         for number in sent..sent + count {
             event.clear();
+            if call.ids {
+                put(&mut event, format_args!("id: {}-{number}\n", call.sequence));
+            }
             message::progress(&mut event, message.token(), number, call.bytes);
             chunk(&mut out, &event);
         }

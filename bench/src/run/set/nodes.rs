@@ -1,4 +1,5 @@
-//! Several gateways with a store, and what sessions and logged events cost.
+//! Several gateways with a store, what sessions and logged events cost, and load as users bring it (F12, F15, F16, G5,
+//! J5-J10).
 
 use std::time::Duration;
 
@@ -86,6 +87,19 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
             Nodes::HalfOpen { clients: 8 },
             &[Target::Pass],
             1,
+        ),
+        load(
+            "tracking",
+            "8 streams flat out, events with 200 bytes of text and ids, one write each; the gateway keeps the last id in \
+             mind (`pass`), or does not resume its server (`untracked`)",
+            Load {
+                call: Call {
+                    ids: true,
+                    ..STREAMS.call
+                },
+                ..STREAMS
+            },
+            &[Target::Pass, Target::Untracked],
         ),
         load(
             "clients500",
