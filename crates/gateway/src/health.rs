@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::clock::{Seldom, now};
 use crate::config::HealthConfig;
 use crate::failure::{Failure, Reason, with_causes};
-use crate::group::{Replica, outcome_of_error};
+use crate::group::outcome_of_error;
 use crate::pipe::Spoken;
 use crate::route::{Asked, Route, modern, verdict_of};
 use crate::sync::lock;

@@ -370,6 +370,6 @@ impl Acceptor {
 }
 
 /// Everything but a listener that is no listener (any more).
-fn is_transient(error: &std::io::Error) -> bool {
-    error.kind() != std::io::ErrorKind::InvalidInput
+fn is_transient(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::InvalidInput
 }

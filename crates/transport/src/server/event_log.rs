@@ -113,10 +113,6 @@ impl LogWriter {
         &*self.shared.log
     }
 
-    pub(super) fn node(&self) -> &NodeId {
-        &self.shared.node
-    }
-
     /// Forgets what is stored of a session that is over.
     pub(super) fn forget(&self, session: SessionId) {
         // Without a worker, what is stored goes by its age.
