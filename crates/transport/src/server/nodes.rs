@@ -22,12 +22,14 @@ use crate::server::Shared;
 use crate::server::event_log::LogWriter;
 use crate::server::permit::Budget;
 use asking::Exchanges;
+use cancellations::Cancellations;
 use outbox::Outbox;
 use pulse::Pulse;
 use serving::Served;
 
 mod answer;
 mod asking;
+mod cancellations;
 mod forward;
 mod inbox;
 mod news;
@@ -90,6 +92,7 @@ struct Inner {
     served: Served,
     room: Budget,
     outbox: Outbox,
+    cancellations: Cancellations,
     pulse: Pulse,
     tasks: TaskTracker,
     /// Nothing is done for others any more.
@@ -108,6 +111,7 @@ impl Nodes {
                 served: Served::default(),
                 room: Budget::new(MAX_TUNNELLED),
                 outbox: Outbox::default(),
+                cancellations: Cancellations::default(),
                 pulse: Pulse::default(),
                 tasks: TaskTracker::new(),
                 stopped: CancellationToken::new(),
@@ -179,7 +183,10 @@ impl Nodes {
 
     /// Tells all other nodes that are alive. It may be lost: whoever needs it looks into the store as well.
     pub(crate) fn tell(&self, news: News) {
-        self.inner.outbox.tell(news);
+        match news {
+            News::Cancelled(session, request) => self.inner.cancellations.put(session, request),
+            news => self.inner.outbox.tell(news),
+        }
     }
 
     /// Figures of this node; reading them changes nothing.

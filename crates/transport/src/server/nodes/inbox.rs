@@ -32,7 +32,7 @@ pub(super) async fn read(nodes: Nodes, shared: Weak<Shared>) {
             Ok(messages) => {
                 for message in messages {
                     if let Some(news) = heed(&nodes, &shared, message) {
-                        told.tell(news);
+                        told.tell(news, &shared);
                     }
                 }
             }

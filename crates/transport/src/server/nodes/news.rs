@@ -20,7 +20,14 @@ pub(super) fn queue() -> (Told, mpsc::Receiver<News>) {
 }
 
 impl Told {
-    pub(super) fn tell(&self, news: News) {
+    /// Cancellations, of which anybody may send many, need nothing but this process, and take no place.
+    pub(super) fn tell(&self, news: News, shared: &Shared) {
+        if let News::Cancelled(id, request) = news {
+            if let Some(session) = shared.sessions.live_here(&id) {
+                session.note_cancelled(&request);
+            }
+            return;
+        }
         if self.0.try_send(news).is_err() {
             tracing::warn!("too many news of sessions wait; one is dropped");
         }
@@ -52,11 +59,8 @@ async fn heed_one(shared: &Arc<Shared>, news: News) {
                 tracing::debug!(session = ?id, %error, "a record that was changed cannot be read");
             }
         }
-        News::Cancelled(id, request) => {
-            if let Some(session) = sessions.live_here(&id) {
-                session.note_cancelled(&request);
-            }
-        }
+        // It was heeded when it came.
+        News::Cancelled(..) => {}
         News::Listening(id, _) => {
             if let Some(session) = sessions.live_here(&id) {
                 session.handler().listened_elsewhere(&session);

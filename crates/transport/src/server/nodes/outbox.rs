@@ -76,10 +76,15 @@ pub(super) async fn write(nodes: Nodes) {
     let mut untold = Untold::default();
     loop {
         let letter = tokio::select! {
+            biased;
+            // Cancel-safe: one is taken when it is returned. There is a pause between two that fail.
+            leaving = untold.next() => Some(leaving),
             // Cancel-safe: a letter is taken when it is returned.
             letter = letters.recv() => letter,
-            // Cancel-safe: one is taken when it is returned.
-            leaving = untold.next() => Some(leaving),
+            // Cancel-safe: one is taken when it is returned. Nothing else waits for these.
+            (session, request) = nodes.inner.cancellations.next() => {
+                Some(Letter::ToAll(News::Cancelled(session, request)))
+            }
         };
         match letter {
             Some(Letter::To(to, id, part)) => {

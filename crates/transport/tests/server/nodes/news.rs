@@ -91,6 +91,29 @@ async fn f8_a_cancellation_reaches_the_node_that_runs_the_call() {
     assert_eq!(waiting.response().await.status, 200);
 }
 
+/// D8, C2: who cancels a thousand calls that nobody runs keeps no other word of its node from the others, and not many
+/// messages come of it.
+#[tokio::test]
+async fn d8_many_cancellations_are_in_nobodys_way() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.passing().await;
+    let client = one.client().await;
+    let visitor = other.as_client(&client);
+    assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
+    let sessions = other.running.server.sessions();
+    let copy = sessions.list().pop().unwrap();
+    let before = other.sent();
+    for id in 0..10_000 {
+        sessions.note_cancelled(&copy, &RequestId::from_integer(id));
+    }
+    sessions.end(&copy, SessionEnd::Deleted).await.unwrap();
+    until("it has ended there too", || {
+        one.running.server.stats().sessions == 0
+    })
+    .await;
+    assert!(other.sent() - before < 100);
+}
+
 /// R111: a standalone stream that is opened on another node ends the one here.
 #[tokio::test]
 async fn r111_there_is_one_standalone_stream_over_all_nodes() {
