@@ -345,10 +345,13 @@ fn terminate(
     let shared = Arc::clone(shared);
     let future = Box::pin(async move {
         let answer = handler.handle(exchange).await;
-        if answer.status != StatusCode::METHOD_NOT_ALLOWED {
-            shared.end_session(&ending, SessionEnd::Deleted).await;
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            return answer;
         }
-        answer
+        match shared.sessions.end(&ending, SessionEnd::Deleted).await {
+            Ok(()) => answer,
+            Err(error) => session_failed(&error, None),
+        }
     });
     Ok(Prepared::in_session(future, None))
 }

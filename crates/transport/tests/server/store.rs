@@ -16,7 +16,7 @@ use thinpipe_transport::server::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::support::{Running, Sample, call, config, start_with_store, until};
+use super::support::{Running, Sample, call, config, start_with_store};
 
 /// Keeps sessions in memory, and counts.
 #[derive(Default)]
@@ -168,25 +168,46 @@ async fn f4_no_message_is_stored() {
     );
 }
 
-/// D8: a session that is being deleted does not come back for who asks for it meanwhile.
-#[tokio::test]
-async fn d8_a_deleted_session_stays_deleted() {
+/// A server whose store deletes nothing before this opens.
+async fn start_holding() -> (Running, Gate) {
     let hold = Gate::default();
     let store = Arc::new(Counting {
         hold: Some(hold.clone()),
         ..Counting::default()
     });
-    let running = start_with_store(config(), Arc::clone(&store) as _).await;
+    (start_with_store(config(), store).await, hold)
+}
+
+/// D8, 5.8.9: a session that its client deletes ends with its record, not before: that may be refused.
+#[tokio::test]
+async fn d8_a_deleted_session_ends_with_its_record() {
+    let (running, hold) = start_holding().await;
     let client = running.client("2025-11-25").await;
     let deleting = client.delete().send().await;
-    until("it ends", || {
-        !running.sample.ended.lock().unwrap().is_empty()
-    })
-    .await;
-    assert_eq!(client.post(call(1, "echo")).await.status, 404);
-    assert!(running.server.sessions().list().is_empty());
+    hold.reached().await;
+    assert_eq!(client.post(call(1, "echo")).await.status, 200);
+    assert!(running.sample.ended.lock().unwrap().is_empty());
     hold.open();
     assert_eq!(deleting.response().await.status, 202);
+    assert_eq!(client.post(call(2, "echo")).await.status, 404);
+    assert_eq!(running.server.stats().sessions, 0);
+    assert_eq!(running.sample.ended.lock().unwrap().len(), 1);
+}
+
+/// D8: a session that is ending does not come back for who asks for it before its record is gone.
+#[tokio::test]
+async fn d8_a_session_that_has_ended_stays_so() {
+    let (running, hold) = start_holding().await;
+    let client = running.client("2025-11-25").await;
+    let sessions = running.server.sessions();
+    let session = sessions.list().pop().unwrap();
+    let (ended, ()) = tokio::join!(sessions.end(&session, SessionEnd::Expired), async {
+        hold.reached().await;
+        assert_eq!(client.post(call(1, "echo")).await.status, 404);
+        assert!(sessions.list().is_empty());
+        hold.open();
+    });
+    ended.unwrap();
     assert_eq!(client.post(call(2, "echo")).await.status, 404);
     assert_eq!(running.server.stats().sessions, 0);
     assert_eq!(running.sample.ended.lock().unwrap().len(), 1);

@@ -238,18 +238,29 @@ impl SessionManager {
     /// does anything.
     ///
     /// # Errors
-    /// [`SessionError::Store`] if the record could not be deleted; the session has ended here all
-    /// the same.
+    /// [`SessionError::Store`] if the record could not be deleted. A session that its client ends
+    /// ([`SessionEnd::Deleted`]) lives on then; any other has ended here all the same.
     pub async fn end(&self, session: &Arc<Session>, why: SessionEnd) -> Result<(), SessionError> {
+        if why == SessionEnd::Deleted && !session.is_ended() {
+            // It ends everywhere or nowhere: who has its record would go on with it.
+            self.inner.store.delete(session.id()).await?;
+            self.tell_ended(session);
+            self.ended_elsewhere(session);
+            return Ok(());
+        }
         let Some(_leaving) = self.close(session, why) else {
             return Ok(());
         };
         self.inner.store.delete(session.id()).await?;
+        self.tell_ended(session);
+        Ok(())
+    }
+
+    fn tell_ended(&self, session: &Session) {
         // One that is held is held by one node only.
         if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
             nodes.tell(News::Ended(session.id().clone()));
         }
-        Ok(())
     }
 
     /// Ends a session on this node; `None`: it has ended. It stays in the table, where nobody gets it any more,

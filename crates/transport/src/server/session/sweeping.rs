@@ -169,7 +169,10 @@ impl SessionManager {
             + 2 * self.inner.limits.sweep;
         match self.inner.store.touch(session.id(), left).await {
             // Somebody else ended it.
-            Err(StoreError::NotFound) => self.end(session, SessionEnd::Deleted).await,
+            Err(StoreError::NotFound) => {
+                self.ended_elsewhere(session);
+                Ok(())
+            }
             other => Ok(other?),
         }
     }

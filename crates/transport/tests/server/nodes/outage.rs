@@ -106,6 +106,32 @@ async fn f17_a_node_that_was_cut_off_learns_what_has_ended() {
     assert_eq!(client.post(call(2, "echo")).await.status, 404);
 }
 
+/// 5.8.9, F17: a session whose record cannot be deleted has not ended, on any node, and its client is told to ask again.
+#[tokio::test]
+async fn d8_a_session_ends_everywhere_or_nowhere() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.passing().await;
+    let client = one.client().await;
+    let visitor = other.as_client(&client);
+    assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
+    one.cut();
+    let mut refused = client.delete().await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    let reason = refused.json().await["error"]["data"]["reason"].clone();
+    assert_eq!(reason, "session_store_unavailable");
+    assert_eq!(client.post(call(2, "echo")).await.status, 200);
+    one.mend();
+    assert_eq!(client.delete().await.status, 202);
+    assert_eq!(client.post(call(3, "echo")).await.status, 404);
+    until("it has ended there too", || {
+        other.running.server.stats().sessions == 0
+    })
+    .await;
+    assert_eq!(visitor.post(call(3, "echo")).await.status, 404);
+    assert_eq!(shelf.records().await, 0);
+}
+
 /// 5.8.6: a node that is cut off takes no work of others, and sends none: they are told to come again.
 #[tokio::test]
 async fn f17_a_node_that_is_cut_off_sends_nothing_on() {
