@@ -30,7 +30,8 @@ pub struct SessionLimits {
     pub max: usize,
     /// A session that nobody uses ends after this. Default: 30 min.
     pub idle: Duration,
-    /// A session ends at this age as soon as nobody uses it. Default: 24 h.
+    /// A session ends at this age as soon as nobody uses it. Where several nodes use one store, and any of them
+    /// serves it, that is when none of them has found anything of it running for as long as `idle`. Default: 24 h.
     pub age: Duration,
     /// How often ended sessions are looked for. Default: 60 s.
     pub sweep: Duration,
@@ -192,9 +193,7 @@ impl SessionManager {
             Some(place) => place,
             None => {
                 self.make_room().await;
-                self.place().ok_or(SessionError::Full {
-                    limit: self.inner.limits.max,
-                })?
+                self.place_or_full()?
             }
         };
         Ok(SessionSlot::new(
@@ -382,7 +381,12 @@ impl SessionManager {
         self.inner.limits.idle + 2 * self.inner.limits.sweep
     }
 
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn place_or_full(&self) -> Result<Place, SessionError> {
+        let limit = self.inner.limits.max;
+        self.place().ok_or(SessionError::Full { limit })
+    }
+
+    fn place(&self) -> Option<Place> {
         let limit = self.inner.limits.max;
         self.inner
             .places

@@ -12,7 +12,9 @@ use thinpipe_store::{SessionRecord, StoreError, Version};
 use tokio_util::sync::CancellationToken;
 
 use super::manager::belongs;
+use super::slot::Place;
 use super::{Session, SessionEnd, SessionError, SessionManager, lock};
+use crate::io::now;
 use crate::server::Handler;
 
 /// How often a session is looked for that changes its node just then.
@@ -187,14 +189,12 @@ impl SessionManager {
         version: Version,
         seeker: Seeker<'_>,
     ) -> Result<Located, SessionError> {
-        let place = self.place().ok_or(SessionError::Full {
-            limit: self.inner.limits.max,
-        })?;
-        if self.nodes().is_some() {
-            // Nobody else may do so any more.
-            self.inner.store.touch(&record.id, self.ttl()).await?;
-        }
+        let place = self.place_or_full()?;
         let session = self.session_of(record, version, seeker);
+        if self.nodes().is_some() && !self.is_old(&session, now()) {
+            // Nobody else may do so any more.
+            self.inner.store.touch(session.id(), self.ttl()).await?;
+        }
         let session = self.publish(session, place);
         Ok(Located::Here(session))
     }

@@ -28,6 +28,8 @@ enum Fate {
     Ask,
     /// Nobody uses it here, and its record lasts for as long as was promised.
     Wait,
+    /// The same of one that is too old: it ends with its record, which only lasts while something of it runs.
+    RunOut,
 }
 
 impl SessionManager {
@@ -74,6 +76,12 @@ impl SessionManager {
                 }
                 self.end(session, SessionEnd::Expired).await
             }
+            Fate::RunOut => {
+                if self.inner.store.get(session.id()).await?.is_some() {
+                    return Ok(());
+                }
+                self.end(session, SessionEnd::Expired).await
+            }
         }
     }
 
@@ -84,23 +92,29 @@ impl SessionManager {
         };
         let used = self.inner.places.load(Ordering::Relaxed);
         let has_expired = idle >= limits.idle_under_pressure(used);
-        if session.age(now) >= limits.age {
-            return Fate::End;
+        let is_old = self.is_old(session, now);
+        if self.nodes().is_none() || session.is_held() {
+            return if has_expired || is_old {
+                Fate::End
+            } else {
+                Fate::Keep
+            };
         }
-        match (has_expired, self.nodes()) {
-            (true, Some(_)) if !session.is_held() => {
-                if idle >= self.ttl() {
-                    Fate::Ask
-                } else if idle < limits.idle {
-                    // Room is short here. Who comes back finds its session all the same.
-                    Fate::Forget
-                } else {
-                    Fate::Wait
-                }
-            }
-            (true, _) => Fate::End,
-            (false, _) => Fate::Keep,
+        // Other nodes may use it.
+        match (has_expired, is_old) {
+            _ if idle >= self.ttl() => Fate::Ask,
+            (_, true) => Fate::RunOut,
+            // Room is short here. Who comes back finds its session all the same.
+            (true, false) if idle < limits.idle => Fate::Forget,
+            (true, false) => Fate::Wait,
+            (false, false) => Fate::Keep,
         }
+    }
+
+    /// Whether a session ends as soon as nobody uses it. What uses it only now and then does not make its record last
+    /// any longer.
+    pub(super) fn is_old(&self, session: &Session, now: Instant) -> bool {
+        session.age(now) >= self.inner.limits.age
     }
 
     /// Ends what has expired, if nobody did within the last second. A pass over a full table costs
@@ -139,7 +153,7 @@ impl SessionManager {
         match self.fate(session, now) {
             Fate::Keep => None,
             // No place is free: it lives on in the store.
-            Fate::Wait => Some(Fate::Forget),
+            Fate::Wait | Fate::RunOut => Some(Fate::Forget),
             fate => Some(fate),
         }
     }

@@ -85,6 +85,34 @@ async fn f11_a_session_is_idle_when_no_node_uses_it() {
     assert_eq!(shelf.records().await, 0);
 }
 
+/// F11: a session that is too old ends when nothing of it runs on any node; what is only now and then asked of it does
+/// not make it last.
+#[tokio::test(start_paused = true)]
+async fn f11_a_session_that_is_old_outlives_what_runs_elsewhere() {
+    let shelf = Shelf::on_tokios_clock();
+    let mut config = limits(IDLE);
+    config.sessions.age = 2 * IDLE;
+    let (one, other) = (shelf.node(config.clone()).await, shelf.node(config).await);
+    let session = one.open().await;
+    let running = other.find(session.id()).await.unwrap().enter();
+    for _ in 0..40 {
+        drop(session.enter());
+        tokio::time::sleep(IDLE / 10).await;
+    }
+    assert_eq!((one.ended(), other.ended()), (vec![], vec![]));
+    assert_eq!(shelf.records().await, 1);
+    drop(running);
+    while !session.is_ended() {
+        drop(session.enter());
+        tokio::time::sleep(IDLE / 10).await;
+    }
+    assert_eq!(shelf.records().await, 0);
+    assert_eq!(one.ended().len() + other.ended().len(), 2);
+    assert!(
+        one.ended().contains(&SessionEnd::Expired) || other.ended().contains(&SessionEnd::Expired)
+    );
+}
+
 /// F11: where room is short, a node forgets what others can serve, and nothing ends.
 #[tokio::test(start_paused = true)]
 async fn f11_room_is_made_by_forgetting() {
