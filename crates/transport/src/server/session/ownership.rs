@@ -132,7 +132,7 @@ impl SessionManager {
             if !owner.is_nobody() && Some(owner) != dead {
                 return Ok(Located::Elsewhere(owner.clone()));
             }
-            self.take_over(record, version, seeker);
+            self.take_over(record, version, seeker)?;
         }
         Err(SessionError::Store(StoreError::Conflict))
     }
@@ -216,16 +216,26 @@ impl SessionManager {
 
     /// Begins to take a session over whose node is gone, unless that has begun. It goes on without the client
     /// who asked for it: half of it would be worse than none.
-    fn take_over(&self, record: SessionRecord, version: Version, seeker: Seeker<'_>) {
+    ///
+    /// # Errors
+    /// [`SessionError::Full`].
+    fn take_over(
+        &self,
+        record: SessionRecord,
+        version: Version,
+        seeker: Seeker<'_>,
+    ) -> Result<(), SessionError> {
         let done = CancellationToken::new();
         let id = record.id.clone();
-        {
+        let place = {
             let mut taking = self.inner.taking.lock();
             if taking.contains_key(&id) {
-                return;
+                return Ok(());
             }
+            let place = self.place_or_full()?;
             taking.insert(id.clone(), done.clone());
-        }
+            place
+        };
         let taken = Taken {
             sessions: self.clone(),
             id,
@@ -240,10 +250,11 @@ impl SessionManager {
                 endpoint: &endpoint,
                 handler: &handler,
             };
-            if let Err(error) = sessions.adopt(record, version, seeker).await {
+            if let Err(error) = sessions.adopt(record, version, seeker, place).await {
                 tracing::warn!(%error, "a session of a node that is gone cannot be taken over");
             }
         });
+        Ok(())
     }
 
     async fn adopt(
@@ -251,20 +262,21 @@ impl SessionManager {
         mut record: SessionRecord,
         version: Version,
         seeker: Seeker<'_>,
+        place: Place,
     ) -> Result<(), SessionError> {
         let Some(nodes) = self.nodes() else {
             return Ok(());
         };
-        let place = self.place().ok_or(SessionError::Full {
-            limit: self.inner.limits.max,
-        })?;
         record.owner = Some(nodes.this().clone());
         let version = match self.inner.store.update(&record, version).await {
             // Another node was quicker: whoever waits looks again.
             Err(StoreError::Conflict | StoreError::NotFound) => return Ok(()),
             version => version?,
         };
-        self.inner.store.touch(&record.id, self.ttl()).await?;
+        // From here on it is this node's. Its record lasts a while as it is, and a sweep makes that longer.
+        if let Err(error) = self.inner.store.touch(&record.id, self.ttl()).await {
+            tracing::debug!(session = ?record.id, %error, "a session is taken over as it is");
+        }
         // Who held it may be alive all the same, and only have been out of reach.
         nodes.tell(News::Changed(record.id.clone()));
         let session = self.session_of(record, version, seeker);

@@ -58,6 +58,43 @@ async fn f9_a_session_that_nobody_adopts_has_ended() {
     assert!(other.sample().ended.lock().unwrap().is_empty());
 }
 
+/// F9, F17: what was taken over is live, also if the store fails right after it has said so.
+#[tokio::test]
+async fn f9_a_session_is_taken_over_though_its_record_is_not_prolonged() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let client = one.client().await;
+    one.cut();
+    shelf.buried(&one).await;
+    other.fail_touch();
+    let visitor = other.as_client(&client);
+    assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
+    assert_eq!(visitor.post(call(2, "echo")).await.status, 200);
+    assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
+}
+
+/// F9, C2: a node on which no place is free takes nothing over, and says why.
+#[tokio::test]
+async fn f9_no_session_is_taken_over_without_a_place() {
+    let shelf = Shelf::default();
+    let [one] = shelf.holding().await;
+    let mut config = crate::support::config();
+    config.sessions.max = 1;
+    let other = shelf.node(config).await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let (client, there) = (one.client().await, other.client().await);
+    one.cut();
+    shelf.buried(&one).await;
+    let visitor = other.as_client(&client);
+    let mut full = visitor.post(call(1, "echo")).await;
+    assert_eq!(full.status, 503);
+    let reason = full.json().await["error"]["data"]["reason"].clone();
+    assert_eq!(reason, "too_many_sessions");
+    assert_eq!(there.delete().await.status, 202);
+    assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
+}
+
 /// 5.9.3, 5.9.25: a call that the dead node had taken may have run: it is not run again, and its client is told so.
 /// A notification is owed nothing. A stream that had begun ends with the same error, a GET just ends.
 #[tokio::test]

@@ -44,6 +44,8 @@ pub(crate) struct Way {
     is_mute: AtomicBool,
     /// What it says next does not arrive, and it is told so.
     fails: AtomicBool,
+    /// The store does not take its next touch of a record.
+    fails_touch: AtomicBool,
     /// What it says next arrives, and it is told that it does not.
     doubts: AtomicBool,
     /// Messages that it has sent.
@@ -102,6 +104,7 @@ impl Shelf {
             hears_nothing: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
             fails: AtomicBool::new(false),
+            fails_touch: AtomicBool::new(false),
             doubts: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
         });
@@ -212,6 +215,11 @@ impl Node {
         self.way.fails.store(true, Ordering::SeqCst);
     }
 
+    /// The store does not take its next touch of a record.
+    pub(crate) fn fail_touch(&self) {
+        self.way.fails_touch.store(true, Ordering::SeqCst);
+    }
+
     /// The store takes the next message that it sends, and does not say so.
     pub(crate) fn doubt_one(&self) {
         self.way.doubts.store(true, Ordering::SeqCst);
@@ -272,6 +280,10 @@ impl Way {
     }
 }
 
+fn unheard() -> StoreError {
+    StoreError::Unavailable("no answer".into())
+}
+
 /// The same call, if the way is not cut.
 macro_rules! through {
     ($self:ident.$store:ident.$call:ident($($argument:expr),*)) => {
@@ -318,6 +330,9 @@ impl SessionStore for Way {
         id: &'a SessionId,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
+        if self.fails_touch.swap(false, Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(unheard())));
+        }
         through!(self.sessions.touch(id, ttl))
     }
 
@@ -364,16 +379,15 @@ impl Inbox for Way {
         if self.is_mute.swap(false, Ordering::SeqCst) {
             return Box::pin(std::future::ready(Ok(())));
         }
-        let unheard = || DeliverError::Store(StoreError::Unavailable("no answer".into()));
         if self.fails.swap(false, Ordering::SeqCst) {
-            return Box::pin(std::future::ready(Err(unheard())));
+            return Box::pin(std::future::ready(Err(unheard().into())));
         }
         if self.doubts.swap(false, Ordering::SeqCst) {
             return Box::pin(async move {
                 self.shelf.inbox.deliver(to, message).await?;
                 // It is taken before anybody could take it back.
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                Err(unheard())
+                Err(unheard().into())
             });
         }
         through!(self.inbox.deliver(to, message))
