@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use thinpipe_store::SessionStore;
 use thinpipe_testkit::{Headers, rpc};
 use thinpipe_transport::server::SessionEnd;
 
@@ -146,6 +147,22 @@ async fn f17_a_node_that_is_cut_off_sends_nothing_on() {
     one.is_idle().await;
     drop(stream);
     other.is_idle().await;
+}
+
+/// F17, D8: a record that is gone is a session that was ended, whoever did that: a store that begins anew, empty, ends all
+/// of them within a sweep.
+#[tokio::test]
+async fn f17_sessions_end_with_their_records() {
+    let shelf = Shelf::default();
+    let [one] = shelf.passing().await;
+    let client = one.client().await;
+    let sessions = one.running.server.sessions();
+    let id = sessions.list().pop().unwrap().id().clone();
+    assert!(shelf.sessions.delete(&id).await.unwrap());
+    assert_eq!(client.post(call(1, "echo")).await.status, 200);
+    sessions.sweep().await;
+    assert_eq!(client.post(call(2, "echo")).await.status, 404);
+    assert_eq!(*one.sample().ended.lock().unwrap(), [SessionEnd::Deleted]);
 }
 
 impl Node {
