@@ -34,12 +34,8 @@ impl From<Failure> for StoreError {
 impl Failure {
     /// What came of a command. An error about one that is unknown repeats its arguments, and those may be ids.
     pub(super) fn of(error: RedisError) -> Self {
-        let said = error.to_string();
-        let unknown = said
-            .split_once("unknown command '")
-            .and_then(|(_, rest)| rest.split_once('\''));
-        match unknown {
-            Some((command, _)) => Self::UnknownCommand(command.to_owned()),
+        match unknown_command(&error.to_string()) {
+            Some(command) => Self::UnknownCommand(command.to_owned()),
             None => Self::Redis(error),
         }
     }
@@ -52,6 +48,13 @@ impl Failure {
             Self::HeldBack | Self::UnknownCommand(_) | Self::Unreadable(_) => false,
         }
     }
+}
+
+/// The name of the command that a server says it does not know. Redis before 7 begins it with a backtick.
+fn unknown_command(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once("unknown command ")?;
+    let (command, _) = rest.strip_prefix(['\'', '`'])?.split_once(['\'', '`'])?;
+    Some(command)
 }
 
 /// The connection is gone, and what was asked over it may be done.
@@ -110,3 +113,24 @@ fn mend(error: &RedisError) -> &'static str {
 }
 
 const REFUSED: &str = ": it refuses the user or the password of the URL";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A13: arguments may be ids, whichever release of Redis repeats them.
+    #[test]
+    fn a13_an_unknown_command_is_named_without_its_arguments() {
+        for said in [
+            "unknown command 'HMGET', with args beginning with: 'thinpipe:{secret}:session' ",
+            "unknown command `HMGET`, with args beginning with: `thinpipe:{secret}:session`, ",
+        ] {
+            let kind = ErrorKind::Server(ServerErrorKind::ResponseError);
+            let error = RedisError::from((kind, "ERR", said.to_owned()));
+            let failure = Failure::of(error);
+            let told = format!("{failure} {failure:?}");
+            assert!(told.contains("the command HMGET:"), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
+}
