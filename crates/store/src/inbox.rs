@@ -14,7 +14,7 @@ pub enum DeliverError {
     /// That node is not alive.
     #[error("the node is gone")]
     Gone,
-    /// Too much waits there already.
+    /// Too much waits there already, or the store has no memory for it.
     #[error("the inbox of the node is full")]
     Full,
     /// The store failed.

@@ -40,6 +40,11 @@ impl Failure {
         }
     }
 
+    /// Redis has refused it for want of memory: it is not done.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Redis(error) if is_full(&error.to_string()))
+    }
+
     /// It is the server's state that fails, so that other calls will fare no better.
     pub(super) fn is_outage(&self) -> bool {
         match self {
@@ -48,6 +53,11 @@ impl Failure {
             Self::HeldBack | Self::UnknownCommand(_) | Self::Unreadable(_) => false,
         }
     }
+}
+
+/// There is no memory for what is new. That stands in the text, since a script's error has another kind before Redis 7.
+fn is_full(said: &str) -> bool {
+    said.contains("OOM") && said.contains("used memory > 'maxmemory'")
 }
 
 /// The name of the command that a server says it does not know. Redis before 7 begins it with a backtick.
@@ -99,6 +109,7 @@ fn mend(error: &RedisError) -> &'static str {
         ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::CrossSlot) => {
             ": this is a node of a cluster, for which the URL begins with redis+cluster://"
         }
+        _ if is_full(&said) => FULL,
         _ if said.contains("cluster support disabled") => {
             ": this is no cluster, and the URL of a single server begins with redis://"
         }
@@ -112,6 +123,7 @@ fn mend(error: &RedisError) -> &'static str {
     }
 }
 
+const FULL: &str = ": it is out of memory and stores nothing new: raise its maxmemory, give it to nothing else, or lower limits.event_log or sessions.idle";
 const REFUSED: &str = ": it refuses the user or the password of the URL";
 
 #[cfg(test)]

@@ -85,15 +85,12 @@ impl RedisStore {
             .arg(MAX_WAITING)
             .arg(MAX_WAITING_BYTES)
             .arg(milliseconds(KEPT_AFTER_DEATH));
-        match self
-            .calls
-            .call::<i64>(deliver)
-            .await
-            .map_err(StoreError::from)?
-        {
-            -1 => Err(DeliverError::Gone),
-            -2 => Err(DeliverError::Full),
-            _ => Ok(()),
+        match self.calls.call::<i64>(deliver).await {
+            Ok(-1) => Err(DeliverError::Gone),
+            Ok(-2) => Err(DeliverError::Full),
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_full() => Err(DeliverError::Full),
+            Err(failure) => Err(StoreError::from(failure).into()),
         }
     }
 

@@ -1,6 +1,10 @@
 //! What is said when Redis is not what the configuration says.
 
-use thinpipe_store::{RedisStore, SessionStore, conformance};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thinpipe_proto::session::NodeId;
+use thinpipe_store::{DeliverError, Inbox, RedisStore, SessionStore, conformance};
 use thinpipe_testkit::{Redis, RedisCluster, RedisSentinel};
 
 use crate::{reason, store};
@@ -138,4 +142,51 @@ async fn a_redis_that_drops_keys_is_found_out() {
             .await;
         assert_eq!(store.eviction_policy().await.unwrap(), None);
     }
+}
+
+/// F14: a full Redis is said to be full. Nodes live on, take what was said to them, and use and end the sessions that
+/// there are; nothing is held back once there is room.
+#[tokio::test]
+async fn f14_a_full_redis_is_said_to_be_full_and_ends_nothing() {
+    let redis = Redis::start().await;
+    let store: &RedisStore = &store(&redis.url());
+    let (ttl, node) = (Duration::from_secs(60), NodeId::from_random([1; 12]));
+    let (old, new) = (conformance::sample(1), conformance::sample(2));
+    let message = Bytes::from_static(b"a");
+    store.create(&old, ttl).await.unwrap();
+    store.beat(&node, ttl).await.unwrap();
+    store.deliver(&node, message.clone()).await.unwrap();
+    let secret = Bytes::from_static(b"s");
+    store.secret("seal", secret.clone()).await.unwrap();
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for _ in 0..9 {
+        let said = reason(store.create(&new, ttl).await);
+        assert!(said.contains("Redis failed: it is out of memory"), "{said}");
+    }
+    let told = store.deliver(&node, message.clone()).await;
+    assert!(matches!(told, Err(DeliverError::Full)), "{told:?}");
+    for _ in 0..2 {
+        store.beat(&node, 2 * ttl).await.unwrap();
+    }
+    let [alive, nodes] = [
+        format!("thinpipe:{{{}}}:alive", node.as_str()),
+        "thinpipe:nodes".into(),
+    ];
+    for key in [&alive, &nodes] {
+        let left = redis.command(&["PTTL", key]).await.number();
+        assert!(left > 60_000, "{key} is prolonged");
+    }
+    let again = store.secret("seal", message.clone()).await.unwrap();
+    assert_eq!(again, secret);
+    let taken = store.take(&node, 9, Duration::ZERO).await.unwrap();
+    assert_eq!(taken, [message]);
+    assert_eq!(
+        store.take(&node, 9, Duration::ZERO).await.unwrap(),
+        [Bytes::new(); 0]
+    );
+    store.touch(&old.id, ttl).await.unwrap();
+    assert!(store.get(&old.id).await.unwrap().is_some());
+    assert!(store.delete(&old.id).await.unwrap());
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    store.create(&new, ttl).await.unwrap();
 }

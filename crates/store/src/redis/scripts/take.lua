@@ -1,5 +1,7 @@
 -- ARGV: messages and bytes at most (but one message), how many the node has got since it began, time that a dead
 -- node's inbox is kept in ms. What the node has not got yet.
+-- First a write that needs no memory, as in the life sign: a full Redis gives out what it has.
+redis.call('PEXPIRE', taken, kept(ARGV[4]))
 local limit, max_bytes, got = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local kept = kept(ARGV[4])
 local left = bytes()
