@@ -27,7 +27,10 @@ pub(super) enum Failure {
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        Self::Unavailable(Box::new(failure))
+        match failure {
+            Failure::Unreadable(_) => Self::Unreadable(Box::new(failure)),
+            _ => Self::Unavailable(Box::new(failure)),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::session::NodeId;
-use thinpipe_store::{DeliverError, Inbox, RedisStore, SessionStore, conformance};
+use thinpipe_store::{DeliverError, Inbox, RedisStore, SessionStore, StoreError, conformance};
 use thinpipe_testkit::{Redis, RedisCluster, RedisSentinel};
 
 use crate::{reason, store};
@@ -113,7 +113,10 @@ async fn f13_a_record_of_a_later_release_is_not_taken_for_none() {
     for _ in 0..9 {
         assert!(reason(store.get(&record.id).await).contains("it is of version 2"));
     }
-    assert_eq!(store.get(&conformance::sample(2).id).await.unwrap(), None);
+    let other = conformance::sample(2).id;
+    assert_eq!(store.get(&other).await.unwrap(), None);
+    let both = store.get_many(&[other, record.id]).await;
+    assert!(matches!(both, Err(StoreError::Unreadable(_))), "{both:?}");
 }
 
 /// Trap 26: a Redis that is a cache loses sessions.

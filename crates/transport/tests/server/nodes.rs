@@ -6,5 +6,6 @@ mod leaving;
 mod lifetime;
 mod news;
 mod outage;
+mod records;
 mod support;
 mod tunnel;

@@ -366,9 +366,32 @@ impl SessionManager {
         let sessions = self.list();
         for page in sessions.chunks(PAGE) {
             let ids: Vec<_> = page.iter().map(|session| session.id().clone()).collect();
-            let found = self.inner.store.get_many(&ids).await?;
+            let found = match self.inner.store.get_many(&ids).await {
+                Err(StoreError::Unreadable(_)) => {
+                    self.reconcile_each(page).await?;
+                    continue;
+                }
+                found => found?,
+            };
             for (session, found) in page.iter().zip(found) {
                 self.compare(session, found);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of sessions of which some have records that cannot be read: those are left to whoever can.
+    async fn reconcile_each(&self, sessions: &[Arc<Session>]) -> Result<(), SessionError> {
+        for session in sessions {
+            match self.inner.store.get(session.id()).await {
+                Err(error @ StoreError::Unreadable(_)) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(session = ?session.id(), error, "a session is let go of");
+                    self.forget(session);
+                }
+                found => {
+                    self.compare(session, found?);
+                }
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Nodes in one process, each with a way to its stores that can be cut.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +50,8 @@ pub(crate) struct Way {
     doubts: AtomicBool,
     /// Messages that it has sent.
     sent: AtomicUsize,
+    /// It cannot read the record of this session.
+    unreadable: Mutex<Option<SessionId>>,
 }
 
 impl Default for Shelf {
@@ -107,6 +109,7 @@ impl Shelf {
             fails_touch: AtomicBool::new(false),
             doubts: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
+            unreadable: Mutex::default(),
         });
         let server = Server::builder(config)
             .endpoint("/mcp", "sample", Arc::clone(&handler))
@@ -196,6 +199,12 @@ impl Node {
         self.way.is_cut.store(false, Ordering::SeqCst);
     }
 
+    /// The record of this session is none that it can read.
+    pub(crate) fn cannot_read(&self, session: &str) {
+        let id = Bytes::copy_from_slice(session.as_bytes());
+        *self.way.unreadable.lock().unwrap() = SessionId::from_bytes(id).ok();
+    }
+
     /// It takes nothing from its inbox any more.
     pub(crate) async fn deafen(&self) {
         self.way.is_deaf.store(true, Ordering::SeqCst);
@@ -278,6 +287,15 @@ impl Way {
         }
         Ok(&self.shelf)
     }
+
+    /// The same, if it can read all of these records.
+    fn stores_with(&self, ids: &[SessionId]) -> Result<&Shelf, StoreError> {
+        let unreadable = self.unreadable.lock().unwrap();
+        if unreadable.as_ref().is_some_and(|id| ids.contains(id)) {
+            return Err(StoreError::Unreadable("it is of version 2".into()));
+        }
+        self.stores()
+    }
 }
 
 fn unheard() -> StoreError {
@@ -287,7 +305,10 @@ fn unheard() -> StoreError {
 /// The same call, if the way is not cut.
 macro_rules! through {
     ($self:ident.$store:ident.$call:ident($($argument:expr),*)) => {
-        match $self.stores() {
+        through!($self.stores(), $store.$call($($argument),*))
+    };
+    ($shelf:expr, $store:ident.$call:ident($($argument:expr),*)) => {
+        match $shelf {
             Ok(shelf) => shelf.$store.$call($($argument),*),
             Err(error) => Box::pin(std::future::ready(Err(error.into()))),
         }
@@ -307,14 +328,14 @@ impl SessionStore for Way {
         &'a self,
         id: &'a SessionId,
     ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
-        through!(self.sessions.get(id))
+        through!(self.stores_with(std::slice::from_ref(id)), sessions.get(id))
     }
 
     fn get_many<'a>(
         &'a self,
         ids: &'a [SessionId],
     ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>> {
-        through!(self.sessions.get_many(ids))
+        through!(self.stores_with(ids), sessions.get_many(ids))
     }
 
     fn update<'a>(
