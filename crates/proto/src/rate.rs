@@ -20,7 +20,7 @@ use serde::ser::{Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     messages: NonZeroU32,
-    /// Whole nanoseconds, and not zero.
+    /// Whole milliseconds, and not zero.
     period: Duration,
     burst: NonZeroU32,
 }
@@ -63,10 +63,12 @@ const PERIODS: [(&str, u64); 5] = [
 ];
 
 impl Rate {
-    /// So many messages in each `period`, and as many at once. `None`: the period is zero, or longer than a year.
+    /// So many messages in each `period`, and as many at once. `None`: the period is no whole number of milliseconds,
+    /// which is all that can be written, or is zero, or longer than a year.
     #[must_use]
     pub fn new(messages: NonZeroU32, period: Duration) -> Option<Self> {
-        let fits = !period.is_zero() && period <= LONGEST;
+        let is_whole = period.subsec_nanos().is_multiple_of(1_000_000);
+        let fits = is_whole && !period.is_zero() && period <= LONGEST;
         fits.then_some(Self {
             messages,
             period,

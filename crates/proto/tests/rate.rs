@@ -164,6 +164,25 @@ fn rates_are_read_as_they_are_written() {
     }
 }
 
+/// A rate that could not be written, and read again, is none.
+#[test]
+fn a_period_is_of_whole_milliseconds() {
+    let one = NonZeroU32::MIN;
+    for period in [0, 1, 999_999, 1_500_000] {
+        assert_eq!(
+            Rate::new(one, Duration::from_nanos(period)),
+            None,
+            "{period} ns"
+        );
+    }
+    let year = Duration::from_secs(365 * 24 * 3600);
+    assert_eq!(Rate::new(one, year + Duration::from_millis(1)), None);
+    for period in [Duration::from_millis(1), Duration::from_millis(1_500), year] {
+        let rate = Rate::new(one, period).expect("it can be written");
+        assert_eq!(rate.to_string().parse(), Ok(rate));
+    }
+}
+
 proptest! {
     /// C23: whatever the rate and whenever messages come, in no time do more pass than the burst and what the
     /// rate gives in that time.
