@@ -53,6 +53,11 @@ impl Attached {
         }
     }
 
+    /// Whether it is the same session of the server, at the same replica.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        self.upstream_session == other.upstream_session && self.replica == other.replica
+    }
+
     /// As it is stored. Nothing is what says nothing.
     pub(crate) fn encode(&self) -> Bytes {
         let says_nothing =

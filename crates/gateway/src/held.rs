@@ -1,4 +1,5 @@
-//! What another process needs to go on with a session that is held by this one: it is stored with the session's
+//! What another process needs to go on with a session that is held by this one, or to open one anew that any process
+//! serves: it is stored with the session's
 //! record, in [`Attached::held`](crate::attachment::Attached::held).
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 use thinpipe_proto::bridge::envelope::LogLevel;
 use thinpipe_proto::rpc::Message;
 
-use crate::session::{SessionState, Setup};
+use crate::session::{MAX_SETUP, SessionState, Setup};
 
 /// The most resources that a session is subscribed to and can be gone on with elsewhere.
 const MAX_URIS: usize = 1000;
@@ -44,6 +45,9 @@ pub(crate) struct Facts {
     /// There was more than is stored: the session cannot be gone on with.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_incomplete: bool,
+    /// The server's session was opened anew, and the client was not told yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_renewed: bool,
 }
 
 impl Facts {
@@ -65,7 +69,43 @@ impl Facts {
             level: level.and_then(|message| message.param_str("level")),
             uris: setup.subscriptions.into_keys().take(MAX_URIS).collect(),
             is_incomplete,
+            is_renewed: false,
         }
+    }
+
+    /// With what this message sets up.
+    pub(crate) fn with(mut self, message: &Message) -> Self {
+        match (message.method(), message.param_str("uri")) {
+            (Some("logging/setLevel"), _) => self.level = message.param_str("level"),
+            (Some("resources/subscribe"), Some(uri)) if !self.uris.contains(&uri) => {
+                self.uris.push(uri);
+            }
+            (Some("resources/unsubscribe"), Some(uri)) => self.uris.retain(|it| *it != uri),
+            _ => {}
+        }
+        let bytes: usize = self.uris.iter().chain(&self.level).map(String::len).sum();
+        self.is_incomplete |= self.uris.len() > MAX_URIS || bytes > MAX_SETUP;
+        self
+    }
+
+    /// Of a session that the server has opened anew.
+    pub(crate) fn renewed(self) -> Self {
+        Self {
+            is_renewed: true,
+            ..self
+        }
+    }
+
+    /// The client is told of that.
+    pub(crate) fn told(self) -> Self {
+        Self {
+            is_renewed: false,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.is_renewed
     }
 
     /// As they are stored.
@@ -172,6 +212,31 @@ mod tests {
         facts.remember(&after);
         let again = Facts::of(&after, Over::Streams).encode();
         assert_eq!(again.unwrap().get(), expected);
+    }
+
+    /// 5.8: what is set up at several processes is added to what is stored.
+    #[test]
+    fn what_is_stored_is_added_to() {
+        let facts = Facts::of(&state(), Over::Streams).renewed();
+        let level = request("logging/setLevel", r#"{"level":"error"}"#);
+        let subscribe = |uri: &str| {
+            let params = format!(r#"{{"uri":"{uri}"}}"#);
+            request("resources/subscribe", &params)
+        };
+        let facts = facts.with(&level).with(&subscribe("a"));
+        let facts = Facts::decode(facts.encode().as_deref()).unwrap();
+        let mut facts = facts.with(&subscribe("b")).with(&subscribe("c"));
+        let unsubscribe = request("resources/unsubscribe", r#"{"uri":"c"}"#);
+        facts = facts.with(&unsubscribe);
+        assert!(facts.is_renewed());
+        facts = facts.told();
+        assert!(!facts.is_renewed());
+        assert_eq!(facts.level(), Some(LogLevel::Error));
+        assert_eq!(facts.uris(), ["a", "b"]);
+        for n in 0..MAX_URIS {
+            facts = facts.with(&subscribe(&n.to_string()));
+        }
+        assert!(Facts::decode(facts.encode().as_deref()).is_none());
     }
 
     /// Invariant 23: what is stored is bounded, and half of it is nothing.

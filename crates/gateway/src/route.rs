@@ -30,7 +30,7 @@ use crate::pipe::Joined;
 use crate::rate::Limiter;
 use crate::relay::{Line, Owner, Purpose};
 use crate::seal::{NotSealed, Seals};
-use crate::session::short;
+use crate::session::{Setup, short};
 use crate::stats::{Counters, Latencies};
 
 mod admission;
@@ -62,6 +62,7 @@ mod sent_on;
 mod server;
 mod session;
 mod sessionless;
+mod setup;
 mod shown;
 mod sse;
 mod stateless;
@@ -345,6 +346,9 @@ impl Route {
             };
             if let Some(session) = &session {
                 self.note(session, &context, &message);
+                if Setup::is_changed_by(&message) && self.shares_setup(session) {
+                    Box::pin(self.store_setup(session, &message)).await;
+                }
             } else if self.era.is_modern_only() {
                 return Box::pin(self.sessionless_upgraded(call, context, message)).await;
             }

@@ -15,7 +15,7 @@ use thinpipe_transport::server::conversation::Contention;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::attachment::Read;
+use crate::attachment::{Attached, Read};
 use crate::interceptor::{Chain, Direction, MessageContext};
 use crate::pipe::Attachment;
 use crate::sync::lock;
@@ -33,7 +33,7 @@ use storing::Storing;
 const REMEMBERED_IDS: usize = 16;
 
 /// Bytes of the requests remembered for re-establishing a session: over a thousand subscriptions.
-const MAX_SETUP: usize = 128 << 10;
+pub(crate) const MAX_SETUP: usize = 128 << 10;
 
 /// The gateway's part of a session.
 #[derive(Debug, Default)]
@@ -68,6 +68,8 @@ struct Streams {
     next: u64,
     live: HashMap<StreamId, Arc<Live>>,
     standalone: Option<StreamId>,
+    /// The session of the server that it is of, once that has opened it.
+    listens_to: Option<Arc<Attached>>,
     contention: Contention,
     notices: Vec<Bytes>,
 }
@@ -219,6 +221,22 @@ impl SessionState {
         }
     }
 
+    /// The server has opened the standalone stream, in this session.
+    pub(crate) fn note_listening_to(&self, at: Arc<Attached>) {
+        lock(&self.streams).listens_to = Some(at);
+    }
+
+    /// Stops the standalone stream if it is of another session of the server than this.
+    pub(crate) fn stop_listening_elsewhere(&self, now: &Attached) {
+        let is_old = {
+            let streams = lock(&self.streams);
+            streams.listens_to.as_ref().is_some_and(|at| !at.is_at(now))
+        };
+        if is_old {
+            self.stop_standalone();
+        }
+    }
+
     /// Messages for the next standalone stream.
     pub(crate) fn queue_notices(&self, notices: Vec<Bytes>) {
         lock(&self.streams).notices = notices;
@@ -289,6 +307,11 @@ impl SessionState {
         }
     }
 
+    /// Not all that was set up is known.
+    pub(crate) fn lose_setup(&self) {
+        lock(&self.setup).is_incomplete = true;
+    }
+
     pub(crate) fn setup(&self) -> Setup {
         lock(&self.setup).clone()
     }
@@ -311,6 +334,7 @@ impl Streams {
         self.live.insert(id, Arc::clone(&live));
         if standalone {
             self.standalone = Some(id);
+            self.listens_to = None;
         }
         LiveStream { id, live, owner }
     }

@@ -40,6 +40,10 @@ impl Handler for Route {
         Self::outlistened(session);
     }
 
+    fn changed_elsewhere(&self, session: &Session) {
+        Self::changed(session);
+    }
+
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {
         self.ended(session, why)
     }

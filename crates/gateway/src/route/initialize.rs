@@ -100,7 +100,9 @@ impl Route {
                 let negotiated = Negotiated {
                     revision,
                     initialize_params: message.params().unwrap_or_default(),
-                    attachment: self.attached_at(replica, session_id).encode(),
+                    attachment: self
+                        .with_setup(self.attached_at(replica, session_id), &declared)
+                        .encode(),
                     held: false,
                 };
                 let session = self.open_session(slot, negotiated, &declared).await?;

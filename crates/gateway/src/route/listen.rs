@@ -55,7 +55,12 @@ impl Route {
             Heard::Response(response) if response.status == StatusCode::NOT_FOUND => {
                 Err(self.nothing_there())
             }
-            Heard::Response(response) => self.relay_listen(response, session, last, place).await,
+            Heard::Response(response) => {
+                if place.is_some() {
+                    self.begin_listening(&session, state).await;
+                }
+                self.relay_listen(response, session, last, place).await
+            }
             Heard::Lost(gone) => {
                 self.reopen_for_listen(&session, gone.as_ref()).await?;
                 if last.is_some() {
@@ -104,6 +109,7 @@ impl Route {
             self.end_session(session, SessionEnd::UpstreamGone).await;
             return Err(Failure::session_gone());
         };
+        self.begin_listening(session, state).await;
         let of = Arc::clone(session);
         self.relay_listen(response, of, None, Some(place)).await
     }

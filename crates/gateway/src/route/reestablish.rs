@@ -15,11 +15,12 @@ use super::Route;
 use super::answer::body_failure;
 use super::opening::{capabilities, declared, negotiated};
 use super::send::posted;
-use crate::attachment::Attached;
+use crate::attachment::{Attached, attached};
 use crate::failure::{Failure, Reason};
 use crate::group::To;
 use crate::headers;
-use crate::session::SessionState;
+use crate::held::Facts;
+use crate::session::{SessionState, Setup};
 
 pub(super) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
@@ -39,7 +40,7 @@ impl Route {
         let Some(state) = session.state(SessionState::default) else {
             return false;
         };
-        let lost = session.attachment();
+        let lost = attached(session).unwrap_or_default();
         let deadline = Instant::now() + self.request_timeout();
         let failed = || state.not_reestablished.load(Ordering::Relaxed);
         let failed_before = failed();
@@ -75,8 +76,8 @@ impl Route {
 
     /// Whether the session has another upstream session by now, or the same at another replica, than the one that
     /// was lost.
-    async fn is_replaced(&self, session: &Arc<Session>, lost: &Bytes) -> bool {
-        let is_another = || session.attachment() != *lost;
+    async fn is_replaced(&self, session: &Arc<Session>, lost: &Attached) -> bool {
+        let is_another = || attached(session).is_ok_and(|now| !now.is_at(lost));
         if is_another() {
             return true;
         }
@@ -94,14 +95,11 @@ impl Route {
 
     async fn reopen(
         self: &Arc<Self>,
-        session: &Session,
+        session: &Arc<Session>,
         state: &SessionState,
-        (before, deadline): (&Bytes, Instant),
+        (lost, deadline): (&Attached, Instant),
     ) -> Result<(), Failure> {
-        if state.setup().is_incomplete {
-            let text = "more was set up in the session than is remembered";
-            return Err(Failure::new(Reason::Invalid, text));
-        }
+        let setup = self.setup_of(session, state)?;
         let params = session.initialize_params();
         let mut request = BytesMut::from(
             &br#"{"jsonrpc":"2.0","id":"thinpipe","method":"initialize","params":"#[..],
@@ -121,10 +119,10 @@ impl Route {
         }
         let id = self.session_id_of(&response)?;
         let place = (To::Only(replica), id.as_ref());
-        let set_up = timeout_at(deadline, self.set_up(session, state, place, response)).await;
+        let set_up = timeout_at(deadline, self.set_up(session, setup, place, response)).await;
         let adopted = match set_up.unwrap_or_else(|_| Err(too_late())) {
             Ok(answer) => {
-                let replaced = (before, self.attached_at(replica, id.clone()));
+                let replaced = (lost, self.attached_at(replica, id.clone()));
                 self.adopt(session, state, replaced, &answer).await
             }
             Err(failure) => Err(failure),
@@ -142,7 +140,7 @@ impl Route {
     async fn set_up(
         &self,
         session: &Session,
-        state: &SessionState,
+        setup: Setup,
         place: (To, Option<&UpstreamSessionId>),
         response: UpstreamResponse,
     ) -> Result<Message, Failure> {
@@ -153,7 +151,6 @@ impl Route {
                 "another revision was negotiated",
             ));
         }
-        let setup = state.setup();
         if setup
             .capabilities
             .is_some_and(|before| before != capabilities(&declared(&answer.message)))
@@ -178,19 +175,30 @@ impl Route {
     /// Puts the upstream's new session in the place of the lost one.
     async fn adopt(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         state: &SessionState,
-        (before, attached): (&Bytes, Attached),
+        (lost, new): (&Attached, Attached),
         answer: &Message,
     ) -> Result<(), Failure> {
-        let sessions = self
-            .sessions()
-            .ok_or_else(|| Failure::new(Reason::Invalid, "the route is not mounted on a server"))?;
-        let stored = sessions
-            .replace_attachment(session, before, attached.encode())
-            .await;
-        stored.map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
-        state.queue_notices(refresh_notices(answer));
+        // What the client sets up meanwhile stays.
+        let in_its_place = |now: &Attached| {
+            let facts = Facts::decode(now.held.as_deref());
+            now.is_at(lost).then(|| Attached {
+                held: facts.and_then(|facts| facts.renewed().encode()),
+                ..new.clone()
+            })
+        };
+        match self.amend(session, in_its_place).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let text = "the session was opened anew by another, or has ended";
+                return Err(Failure::new(Reason::Unavailable, text));
+            }
+            Err(error) => return Err(Failure::new(Reason::Unavailable, error.to_string())),
+        }
+        if !self.shares_setup(session) {
+            state.queue_notices(refresh_notices(answer));
+        }
         Ok(())
     }
 

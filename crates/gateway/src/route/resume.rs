@@ -80,15 +80,17 @@ impl Route {
     }
 
     /// Opens the standalone stream of a session that was opened anew.
-    async fn fresh_standalone(&self, session: &Session) -> Resumed {
+    async fn fresh_standalone(&self, session: &Arc<Session>) -> Resumed {
         match self.get_stream(&mut HeaderMap::new(), session, None).await {
             Ok(Heard::Response(response))
                 if response.status == StatusCode::OK && response.is_event_stream() =>
             {
                 let mut first = BytesMut::new();
-                let state = session.state(SessionState::default);
-                for notice in state.map(SessionState::take_notices).unwrap_or_default() {
-                    sse::encode(&mut first, None, None, None, Some(&notice));
+                if let Some(state) = session.state(SessionState::default) {
+                    self.begin_listening(session, state).await;
+                    for notice in state.take_notices() {
+                        sse::encode(&mut first, None, None, None, Some(&notice));
+                    }
                 }
                 Resumed::Fresh(into_stream(response.into_body()), first.to_vec())
             }

@@ -239,7 +239,7 @@ impl Route {
         let Some(state) = session.state(SessionState::default) else {
             return;
         };
-        if reestablishes {
+        if reestablishes && !self.shares_setup(session) {
             state.note_setup(message);
         }
         if let (true, Some(id), Some(method)) = (reads, message.id(), &context.method) {
@@ -249,7 +249,7 @@ impl Route {
 
     /// Whether all messages of the session pass here. Of one that any process serves, another one may have passed a
     /// request with an id that is known here as that of another request: then nothing is sure that ids say.
-    fn sees_all_of(&self, session: &Session) -> bool {
+    pub(super) fn sees_all_of(&self, session: &Session) -> bool {
         session.is_held() || !self.sessions().is_some_and(SessionManager::has_nodes)
     }
 

@@ -5,5 +5,6 @@
 mod cluster;
 mod outage;
 mod passed;
+mod reopened;
 mod responses;
 mod retries;

@@ -129,6 +129,12 @@ pub trait Handler: Send + Sync + 'static {
         let _ = session;
     }
 
+    /// Another node has changed the record of a session that any node serves: its
+    /// [attachment](Session::attachment) may be another one by now.
+    fn changed_elsewhere(&self, session: &Session) {
+        let _ = session;
+    }
+
     /// A session has ended, for whatever reason; called once for each that was opened or adopted, or taken up
     /// from its record.
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

@@ -320,9 +320,16 @@ impl SessionManager {
             self.forget(session);
             return false;
         }
-        let mut known = lock(&session.record);
-        if version > known.1 {
-            *known = (record, version);
+        let is_news = {
+            let mut known = lock(&session.record);
+            let is_news = version > known.1;
+            if is_news {
+                *known = (record, version);
+            }
+            is_news
+        };
+        if is_news {
+            session.handler().changed_elsewhere(session);
         }
         !session.is_ended()
     }
