@@ -24,6 +24,9 @@ pub struct MemoryLog {
     state: Mutex<State>,
 }
 
+/// How often all sessions are looked through.
+const SWEPT_EVERY: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 struct State {
     sessions: HashMap<SessionId, BTreeMap<StreamId, Stream>>,
@@ -32,6 +35,8 @@ struct State {
     /// Of the next event in `order`.
     place: u64,
     bytes: usize,
+    /// When all sessions were looked through.
+    swept: Option<Instant>,
 }
 
 struct Stream {
@@ -92,6 +97,7 @@ impl MemoryLog {
         let mut state = self.state();
         state.age(now, self.limits.age);
         state.drop_old(session, now, self.limits.finished_for);
+        state.sweep(now, self.limits.finished_for);
         (state, now)
     }
 }
@@ -99,6 +105,19 @@ impl MemoryLog {
 impl State {
     fn stream(&mut self, key: &StreamKey) -> Option<&mut Stream> {
         self.sessions.get_mut(&key.session)?.get_mut(&key.stream)
+    }
+
+    /// Now and then, drops the streams of all sessions whose time is over: of some, nobody asks for anything any more.
+    fn sweep(&mut self, now: Instant, finished_for: Duration) {
+        let last = *self.swept.get_or_insert(now);
+        if last + SWEPT_EVERY > now {
+            return;
+        }
+        self.swept = Some(now);
+        let sessions: Vec<_> = self.sessions.keys().cloned().collect();
+        for session in &sessions {
+            self.drop_old(session, now, finished_for);
+        }
     }
 
     /// Drops the streams of a session whose time is over.
@@ -393,8 +412,40 @@ impl EventLog for MemoryLog {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::conformance::{entries, key};
+
+    /// F23: what a process left behind goes with time, though nobody asks for anything of its sessions again.
+    #[tokio::test]
+    async fn f23_streams_that_nobody_asks_for_go_with_time() {
+        let (start, seconds) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let passed = Arc::clone(&seconds);
+        let log = MemoryLog::with_clock(LogLimits::default(), move || {
+            start + Duration::from_secs(passed.load(Ordering::Relaxed))
+        });
+        let head = StreamHead {
+            owner: NodeId::from_random([1; 12]),
+            request: None,
+        };
+        let (unfinished, finished) = (key(1, 0), key(2, 0));
+        for key in [&unfinished, &finished] {
+            log.open(key, &head).await.unwrap();
+            let one = entries(1..=1, b"x");
+            log.append(key, &head.owner, &one).await.unwrap();
+        }
+        log.finish(&finished, Bytes::new()).await.unwrap();
+        let (hour, day) = (3600, UNFINISHED_FOR.as_secs());
+        for (at, left) in [(0, 2), (hour, 1), (day + hour, 0)] {
+            seconds.store(at, Ordering::Relaxed);
+            // Of a session of others.
+            let unknown = log.read(&key(3, 0), 0, 1).await;
+            assert!(matches!(unknown, Err(LogError::Unknown)), "{unknown:?}");
+            assert_eq!(log.state().sessions.len(), left, "after {at} s");
+        }
+    }
 
     /// F23: whatever the streams may keep each, the process keeps no more than its own limit, and the oldest
     /// event of all goes first.
