@@ -99,9 +99,9 @@ impl Call {
     }
 
     async fn make<T: FromRedisValue>(&self, connection: &mut Connection) -> Result<T, RedisError> {
-        match (self.command.query_async(connection).await, self.script) {
+        match (connection.query(&self.command).await, self.script) {
             (Err(error), Some(script)) if is_unknown_script(&error) => {
-                self.with_text(script).query_async(connection).await
+                connection.query(&self.with_text(script)).await
             }
             (result, _) => result,
         }

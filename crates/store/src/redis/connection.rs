@@ -10,16 +10,18 @@ use futures_util::future::{BoxFuture, Shared};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::SingleNodeRoutingInfo;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    Pipeline, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisFuture,
-    RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
+    IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
+    RedisError, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 use super::config::{RedisConfig, RedisCredentials, RedisKind};
+use super::failure::is_asked_elsewhere;
 
 /// One connection that many calls share, or none yet.
 pub(super) struct Line {
@@ -97,6 +99,19 @@ impl Attempt {
     }
 }
 
+impl Connection {
+    /// Makes a call. Of a slot that is on its way to another node, a cluster names that node to whoever asks for what is
+    /// not there any more; it is asked then. The crate would do that with tries of its own, and makes none here.
+    pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match (command.query_async(self).await, self) {
+            (Err(error), Self::Cluster(cluster)) if is_asked_elsewhere(&error) => {
+                ask_named(cluster, command, error).await
+            }
+            (result, _) => result,
+        }
+    }
+}
+
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
@@ -122,6 +137,32 @@ impl ConnectionLike for Connection {
             Self::Single(connection) => connection.get_db(),
             Self::Cluster(connection) => connection.get_db(),
         }
+    }
+}
+
+/// Asks the node that another one has named for this once. That it was named, it is told on the same connection, right
+/// before. One that has no slot at all yet, the crate does not know: then the answer stays that it is to be asked.
+async fn ask_named<T: FromRedisValue>(
+    cluster: &mut ClusterConnection,
+    command: &Cmd,
+    named: RedisError,
+) -> RedisResult<T> {
+    let node = named
+        .redirect_node()
+        .and_then(|(node, _)| node.rsplit_once(':'));
+    let Some((host, Ok(port))) = node.map(|(host, port)| (host.to_owned(), port.parse())) else {
+        return Err(named);
+    };
+    let mut calls = redis::pipe();
+    calls.cmd("ASKING").add_command(command.clone());
+    let route = SingleNodeRoutingInfo::ByAddress { host, port };
+    match cluster.route_pipeline(calls, 1, 1, route).await {
+        Ok(answers) => {
+            let answer = answers.into_iter().next().unwrap_or(Value::Nil);
+            Ok(redis::from_redis_value(answer.extract_error()?)?)
+        }
+        Err(error) if error.kind() == ErrorKind::ClusterConnectionNotFound => Err(named),
+        Err(error) => Err(error),
     }
 }
 

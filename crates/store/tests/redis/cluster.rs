@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use thinpipe_proto::session::SessionId;
 use thinpipe_store::{RedisStore, SessionStore, conformance};
 use thinpipe_testkit::{Redis, RedisCluster, eventually};
 
@@ -45,10 +46,7 @@ async fn what_moved_is_followed() {
     let store = store(&cluster.url());
     goes_round(&store, 1).await.unwrap();
     let id = conformance::sample(1).id;
-    let slot = cluster.nodes[0]
-        .command(&["CLUSTER", "KEYSLOT", id.as_str()])
-        .await;
-    let slot = slot.number().to_string();
+    let slot = slot_of(&cluster, &id).await;
     let (old, new) = owner_and_other(&cluster, &slot).await;
     let new_id = new.command(&["CLUSTER", "MYID"]).await;
     // All are told, as those who move slots do: a server that has not heard of it yet would send clients back.
@@ -64,6 +62,44 @@ async fn what_moved_is_followed() {
     let there = new.command(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).await;
     assert_eq!(there.number(), 1, "it is where the slot is");
     goes_round(&store, 1).await.unwrap();
+}
+
+/// A slot that is on its way: what has gone already is found where it is, and what is new is put there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_moving_is_followed() {
+    let cluster = RedisCluster::start().await;
+    let store = store(&cluster.url());
+    let record = conformance::sample(1);
+    store.create(&record, TTL).await.unwrap();
+    let slot = slot_of(&cluster, &record.id).await;
+    let (old, new) = owner_and_other(&cluster, &slot).await;
+    let old_id = old.command(&["CLUSTER", "MYID"]).await;
+    let new_id = new.command(&["CLUSTER", "MYID"]).await;
+    new.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", old_id.text()])
+        .await;
+    old.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", new_id.text()])
+        .await;
+    let found = store.get(&record.id).await.unwrap();
+    assert!(found.is_some(), "it has not gone yet");
+    let keys = old.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "9"]).await;
+    let [key] = keys.list() else {
+        panic!("a session is one key: {keys:?}")
+    };
+    let port = new.port().to_string();
+    old.command(&["MIGRATE", "127.0.0.1", &port, key.text(), "0", "5000"])
+        .await;
+    let found = store.get(&record.id).await.unwrap();
+    assert!(found.is_some(), "it has gone");
+    goes_round(&store, 1).await.unwrap();
+    store.create(&record, TTL).await.unwrap();
+    let there = new.command(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).await;
+    assert_eq!(there.number(), 1, "it is where the slot goes");
+}
+
+async fn slot_of(cluster: &RedisCluster, id: &SessionId) -> String {
+    let asked = ["CLUSTER", "KEYSLOT", id.as_str()];
+    let slot = cluster.nodes[0].command(&asked).await;
+    slot.number().to_string()
 }
 
 async fn owner_and_other<'a>(cluster: &'a RedisCluster, slot: &str) -> (&'a Redis, &'a Redis) {
