@@ -64,6 +64,7 @@ pub use limits::{
     DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
     EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, MAX_TASKS, Sharing, share,
 };
+pub use member::EarlyCancels;
 pub(crate) use notice::concerns;
 pub use notice::{cancelled, cancelled_of};
 pub use refused::{AttachError, Refused};

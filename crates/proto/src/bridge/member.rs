@@ -66,7 +66,7 @@ pub(super) fn declared_in(initialize: &Message) -> Result<Declared, Refused> {
 
 /// Cancellations of requests that have not come yet.
 #[derive(Debug, Default)]
-pub(super) struct EarlyCancels {
+pub struct EarlyCancels {
     waiting: VecDeque<EarlyCancel>,
 }
 
@@ -78,7 +78,9 @@ struct EarlyCancel {
 }
 
 impl EarlyCancels {
-    pub(super) fn remember(&mut self, request: RequestId, now: Instant) {
+    /// Remembers that this request was cancelled and is not known: for [`EARLY_CANCEL_AGE`], with
+    /// [`MAX_EARLY_CANCELS`] others at most. The oldest is forgotten first.
+    pub fn remember(&mut self, request: RequestId, now: Instant) {
         self.forget(now);
         if self.waiting.len() == MAX_EARLY_CANCELS {
             self.waiting.pop_front();
@@ -88,7 +90,7 @@ impl EarlyCancels {
     }
 
     /// Whether a request was cancelled before it came. A cancellation counts once.
-    pub(super) fn take(&mut self, request: &RequestId, now: Instant) -> bool {
+    pub fn take(&mut self, request: &RequestId, now: Instant) -> bool {
         self.forget(now);
         let cancels = &mut self.waiting;
         let found = cancels.iter().position(|early| early.request == *request);

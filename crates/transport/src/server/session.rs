@@ -15,16 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 pub use manager::{SessionLimits, SessionManager, SessionStats};
 pub(crate) use ownership::{Located, Seeker};
+pub use requests::NotBegun;
 pub use slot::SessionSlot;
 
 use crate::io::now;
 use crate::server::Handler;
 use crate::server::event_buffer::EventBuffer;
 use crate::server::history::History;
+use requests::Requests;
 use stream::SessionStream;
 
 mod manager;
 mod ownership;
+mod requests;
 mod slot;
 pub(crate) mod stream;
 mod sweeping;
@@ -84,7 +87,7 @@ pub struct Session {
     state: OnceLock<Box<dyn Any + Send + Sync>>,
     closed: CancellationToken,
     ended: AtomicBool,
-    in_flight: Mutex<Vec<Running>>,
+    requests: Mutex<Requests>,
     active: AtomicUsize,
     epoch: Instant,
     /// How old it was at `epoch`: more than nothing if it was taken up from the store.
@@ -113,7 +116,7 @@ impl Session {
             state: OnceLock::new(),
             closed: CancellationToken::new(),
             ended: AtomicBool::new(false),
-            in_flight: Mutex::new(Vec::new()),
+            requests: Mutex::default(),
             active: AtomicUsize::new(0),
             epoch: now(),
             last_used_ms: AtomicU64::new(0),
@@ -233,17 +236,7 @@ impl Session {
     /// # Errors
     /// One with this id is running, or `limit` are.
     pub fn begin(self: &Arc<Self>, id: &RequestId, limit: usize) -> Result<InFlight, NotBegun> {
-        let mut running = lock(&self.in_flight);
-        if running.len() >= limit {
-            return Err(NotBegun::Full);
-        }
-        if running.iter().any(|running| running.id == *id) {
-            return Err(NotBegun::Running);
-        }
-        running.push(Running {
-            id: id.clone(),
-            is_cancelled: false,
-        });
+        lock(&self.requests).begin(id, limit, now())?;
         Ok(InFlight {
             session: Arc::clone(self),
             id: id.clone(),
@@ -253,36 +246,34 @@ impl Session {
     /// The requests that are running; of a session that has ended, those that ran then.
     #[must_use]
     pub fn running_ids(&self) -> Vec<RequestId> {
-        let running = lock(&self.in_flight);
-        running.iter().map(|running| running.id.clone()).collect()
+        let requests = lock(&self.requests);
+        let running = requests.running.iter();
+        running.map(|running| running.id.clone()).collect()
     }
 
     /// Remembers that the client has cancelled a request: nobody waits for its answer any more. `false`: it is not
-    /// running here. Requests of a session that any node serves may run on another one
+    /// running here. Then it may come yet, and is cancelled from the beginning if it does so within
+    /// [`EARLY_CANCEL_AGE`]; or, as one of a session that any node serves, it runs on another one
     /// ([`SessionManager::note_cancelled`]).
+    ///
+    /// [`EARLY_CANCEL_AGE`]: thinpipe_proto::bridge::EARLY_CANCEL_AGE
     pub fn note_cancelled(&self, id: &RequestId) -> bool {
-        let mut running = lock(&self.in_flight);
-        let running = running.iter_mut().find(|running| running.id == *id);
-        running.is_some_and(|running| {
-            running.is_cancelled = true;
-            true
-        })
+        lock(&self.requests).cancel(id, now())
     }
 
     /// Whether this request is running and its client has cancelled it, as far as
     /// [`note_cancelled`](Self::note_cancelled) was told.
     #[must_use]
     pub fn is_cancelled(&self, id: &RequestId) -> bool {
-        let running = lock(&self.in_flight);
-        running
-            .iter()
-            .any(|running| running.is_cancelled && running.id == *id)
+        let requests = lock(&self.requests);
+        let mut running = requests.running.iter();
+        running.any(|running| running.is_cancelled && running.id == *id)
     }
 
     /// How many requests are running.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        lock(&self.in_flight).len()
+        lock(&self.requests).running.len()
     }
 
     /// Whether it has ended.
@@ -341,22 +332,6 @@ impl Drop for Activity {
     }
 }
 
-/// Why a request may not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotBegun {
-    /// One with this id is running.
-    Running,
-    /// As many are running as may be.
-    Full,
-}
-
-/// What is known of a request that is running.
-#[derive(Debug)]
-struct Running {
-    id: RequestId,
-    is_cancelled: bool,
-}
-
 /// A running request of a session.
 #[derive(Debug)]
 pub struct InFlight {
@@ -370,14 +345,7 @@ impl Drop for InFlight {
             // Cut off: whoever is told of the end learns of it.
             return;
         }
-        let mut running = lock(&self.session.in_flight);
-        if let Some(at) = running.iter().position(|running| running.id == self.id) {
-            running.swap_remove(at);
-        }
-        if running.is_empty() {
-            // A session that waits holds nothing it does not need.
-            running.shrink_to(4);
-        }
+        lock(&self.session.requests).end(&self.id);
     }
 }
 
