@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thinpipe_proto::revision::Binding;
+use tokio::sync::Semaphore;
 
 use super::{Server, Session, SessionEnd, Shared};
 use crate::io::now;
@@ -18,6 +19,10 @@ const NOTICE: Duration = Duration::from_secs(1);
 
 /// For handlers and the store to be told that all sessions ended, at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Sessions that are handed over at one time. Of thousands at once, the store would answer the last ones later than
+/// any operation may take, and they would end.
+const HAND_OVERS: usize = 64;
 
 impl Server {
     /// Shuts down: takes no new work, lets what runs end within [`Limits::drain`], ends the rest
@@ -57,10 +62,11 @@ impl Server {
             }
         }
         let sessions = self.sessions();
+        let turns = Arc::new(Semaphore::new(HAND_OVERS));
         // Side by side: a store or an upstream that hangs must not keep the other sessions from it.
         for session in sessions.list() {
-            let shared = Arc::clone(&self.shared);
-            sessions.spawn(async move { shared.part_with(&session).await });
+            let (shared, turns) = (Arc::clone(&self.shared), Arc::clone(&turns));
+            sessions.spawn(async move { shared.part_with(&session, &turns).await });
         }
         self.farewell().await;
         if let Some(nodes) = &self.shared.nodes
@@ -141,14 +147,17 @@ impl Shared {
     }
 
     /// The end of a session with this process, or only of what this process has of it.
-    async fn part_with(&self, session: &Arc<Session>) {
+    async fn part_with(&self, session: &Arc<Session>, turns: &Semaphore) {
         if self.nodes.is_some() {
             if !session.is_held() {
                 self.sessions.forget(session);
                 return;
             }
-            if session.binding() == Binding::Sessions && self.sessions.hand_over(session).await {
-                return;
+            if session.binding() == Binding::Sessions {
+                let _turn = turns.acquire().await;
+                if self.sessions.hand_over(session).await {
+                    return;
+                }
             }
         }
         self.end_session(session, SessionEnd::ShutDown).await;
