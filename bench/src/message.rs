@@ -32,6 +32,8 @@ pub(crate) struct Call {
     pub(crate) asks: bool,
     /// Whether events have ids.
     pub(crate) ids: bool,
+    /// Whether the first event is sent at once and by itself.
+    pub(crate) early: bool,
 }
 
 impl Call {
@@ -45,6 +47,7 @@ impl Call {
         batch: 0,
         asks: false,
         ids: false,
+        early: false,
     };
 }
 
@@ -158,11 +161,12 @@ pub(crate) fn request(out: &mut Vec<u8>, call: &Call, stateless: bool) {
         batch,
         asks,
         ids,
+        early,
     } = call;
     put(
         out,
         format_args!(
-            r#"{{"jsonrpc":"2.0","id":{sequence},"method":"tools/call","params":{{"name":"bench","arguments":{{"client":{client},"sequence":{sequence},"bytes":{bytes},"events":{events},"rate":{rate},"batch":{batch},"asks":{asks},"ids":{ids}}},"_meta":{{"progressToken":{sequence}"#
+            r#"{{"jsonrpc":"2.0","id":{sequence},"method":"tools/call","params":{{"name":"bench","arguments":{{"client":{client},"sequence":{sequence},"bytes":{bytes},"events":{events},"rate":{rate},"batch":{batch},"asks":{asks},"ids":{ids},"early":{early}}},"_meta":{{"progressToken":{sequence}"#
         ),
     );
     if stateless {

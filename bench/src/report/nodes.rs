@@ -84,7 +84,6 @@ const ROLLING: &[Column] = &[
     column("calls doubled", "doubled"),
     column("calls answered", "calls"),
     column("made again, as nobody had taken them", "again"),
-    column("sessions opened anew", "handshakes"),
     column("calls/s", "per_second"),
     column("longest end of a node, s", "restart_s"),
 ];

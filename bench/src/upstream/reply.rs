@@ -51,11 +51,16 @@ pub(crate) async fn stream(
     let mut due = Instant::now();
     let (mut event, mut out, mut sent) = (Vec::new(), Vec::new(), 0);
     while sent < call.events {
-        if let Some(pause) = pause {
+        let is_early = call.early && sent == 0;
+        if let Some(pause) = pause.filter(|_| !is_early) {
             due += pause;
             sleep_until(due).await;
         }
-        let count = batch.min(call.events - sent);
+        let count = if is_early {
+            1
+        } else {
+            batch.min(call.events - sent)
+        };
         for number in sent..sent + count {
             event.clear();
             if call.ids {

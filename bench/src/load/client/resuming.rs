@@ -1,5 +1,6 @@
 //! A client that leaves a stream and resumes it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,16 +10,25 @@ use super::{Client, Identity, Reading};
 use crate::message::Call;
 use crate::wire::Body;
 
+/// A stream that its client has left.
+pub(crate) struct Left {
+    identity: Identity,
+    /// Of the last event.
+    id: String,
+    reading: Reading,
+}
+
 /// A stream that goes on after it was resumed.
 pub(crate) struct Resumed {
     client: Client,
     body: Body,
     reading: Reading,
+    is_over: bool,
 }
 
 impl Client {
-    /// Makes a streamed call and leaves as soon as there is an id to resume by, which the stream must begin with.
-    pub(crate) async fn begin(mut self, call: &Call) -> Result<(Identity, String)> {
+    /// Makes a streamed call and leaves when an event has come that has an id.
+    pub(crate) async fn begin(mut self, call: &Call) -> Result<Left> {
         let head = self.call(call).await?;
         ensure!(
             head.status() == 200 && head.event_stream,
@@ -26,13 +36,24 @@ impl Client {
             head.status()
         );
         let (mut body, mut text) = (head.body, Vec::new());
-        loop {
-            if let Some(id) = last_id(&text) {
-                return Ok((self.leave(), id));
-            }
+        let mut reading = Reading {
+            sequence: self.identity.sequence,
+            bytes: call.bytes,
+            ..Reading::default()
+        };
+        let mut id = None;
+        while reading.events == 0 {
             let more = self.wire.some(&mut body, &mut text).await?;
-            ensure!(more, "the stream ended without an id");
+            id = last_id(&text).or(id);
+            let used = reading.take(&text, None)?;
+            text.drain(..used);
+            ensure!(more, "the stream ended at once");
         }
+        Ok(Left {
+            identity: self.leave(),
+            id: id.context("the stream has no ids")?,
+            reading,
+        })
     }
 
     /// Makes a streamed call and leaves after its first event; the same session on another connection.
@@ -52,29 +73,35 @@ impl Client {
         Self::visit(address, self.leave()).await
     }
 
-    /// Resumes after `id`, before which there was no message of `call`, and reads `behind` events.
-    pub(crate) async fn resume(mut self, id: &str, call: &Call, behind: u64) -> Result<Resumed> {
-        let headers = &self.headers;
+    /// Resumes a stream at this node, and reads `behind` events of it.
+    pub(crate) async fn resume(address: SocketAddr, left: Left, behind: u64) -> Result<Resumed> {
+        let Left {
+            identity,
+            id,
+            reading,
+        } = left;
+        let mut client = Self::visit(address, identity).await?;
+        let headers = &client.headers;
         let request = format!("GET /mcp HTTP/1.1\r\n{headers}Last-Event-ID: {id}\r\n\r\n");
-        self.wire.send(request.as_bytes()).await?;
-        let head = self.wire.head().await?.context("closed before an answer")?;
+        client.wire.send(request.as_bytes()).await?;
+        let head = client.wire.head().await?;
+        let head = head.context("closed before an answer")?;
         ensure!(
             head.status() == 200 && head.event_stream,
             "resuming got {}",
             head.status()
         );
-        self.answer.clear();
+        let wanted = reading.events + behind;
         let mut resumed = Resumed {
             body: head.body,
-            reading: Reading {
-                sequence: self.identity.sequence,
-                bytes: call.bytes,
-                ..Reading::default()
-            },
-            client: self,
+            reading,
+            client,
+            is_over: false,
         };
-        while resumed.reading.events < behind {
-            ensure!(resumed.some().await?, "the stream ended too early");
+        resumed.client.answer.clear();
+        while resumed.reading.events < wanted {
+            ensure!(!resumed.is_over, "the stream ended too early");
+            resumed.some().await?;
         }
         Ok(resumed)
     }
@@ -83,7 +110,9 @@ impl Client {
 impl Resumed {
     /// Reads to the end, which `call` must have come to with all of its events, each once.
     pub(crate) async fn end(mut self, call: &Call) -> Result<Identity> {
-        while self.some().await? {}
+        while !self.is_over {
+            self.some().await?;
+        }
         ensure!(
             self.reading.finished && self.reading.events == call.events,
             "a resumed stream ended early"
@@ -91,12 +120,13 @@ impl Resumed {
         Ok(self.client.leave())
     }
 
-    async fn some(&mut self) -> Result<bool> {
+    async fn some(&mut self) -> Result<()> {
         let client = &mut self.client;
         let more = client.wire.some(&mut self.body, &mut client.answer).await?;
         let used = self.reading.take(&client.answer, None)?;
         client.answer.drain(..used);
-        Ok(more)
+        self.is_over = !more;
+        Ok(())
     }
 }
 

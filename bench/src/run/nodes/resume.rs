@@ -56,18 +56,15 @@ async fn turn(
         left.push(client.begin(&CALL).await?);
     }
     let end = Instant::now() + PATIENCE;
-    while cluster.counts().await?.events < before + BEHIND * CLIENTS as u64 {
+    while cluster.counts().await?.events < before + (1 + BEHIND) * CLIENTS as u64 {
         ensure!(Instant::now() < end, "the upstream says too little");
         sleep(Duration::from_millis(2)).await;
     }
     // What the upstream has written, the gateway has read by now.
     sleep(ARRIVAL).await;
     let mut resumed = Vec::new();
-    for (identity, id) in left {
-        let resume = async {
-            let client = Client::visit(cluster.address(node), identity).await?;
-            client.resume(&id, &CALL, BEHIND).await
-        };
+    for left in left {
+        let resume = Client::resume(cluster.address(node), left, BEHIND);
         let (stream, time) = timed(resume).await?;
         times.push(time);
         resumed.push(stream);
@@ -82,12 +79,13 @@ async fn turn(
 const CLIENTS: usize = 8;
 const TURNS: usize = 12;
 const BEHIND: u64 = 100;
-/// [`BEHIND`] events of 200 bytes at once, 0.4 s after the call, and the last one as much later.
+/// One event at once, [`BEHIND`] of 200 bytes 0.4 s later, and the last one as much later.
 const CALL: Call = Call {
     bytes: 200,
-    events: BEHIND + 1,
+    events: BEHIND + 2,
     rate: 250.0,
     batch: BEHIND,
+    early: true,
     ..Call::SMALL
 };
 const ARRIVAL: Duration = Duration::from_millis(50);

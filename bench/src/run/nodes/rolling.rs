@@ -73,7 +73,6 @@ pub(super) async fn rolling(tools: &Tools, target: Target, sessions: usize) -> R
         ("calls", answered as f64),
         ("per_second", answered as f64 / seconds),
         ("restart_s", longest.as_secs_f64()),
-        ("handshakes", (after.handshakes - before.handshakes) as f64),
     ]))
 }
 
@@ -145,8 +144,10 @@ impl Shared {
                     }
                     Ok(503) => {}
                     other => {
-                        eprintln!("a call was lost: {other:?}");
-                        self.lost.fetch_add(1, Relaxed);
+                        if self.lost.fetch_add(1, Relaxed) == 0 {
+                            let why = other.map_or_else(|e| e.to_string(), |s| s.to_string());
+                            eprintln!("the first call that was lost: {why}");
+                        }
                         return Ok(identity);
                     }
                 }

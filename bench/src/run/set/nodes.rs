@@ -55,7 +55,7 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
             "idle-sessions",
             "10,000 sessions that were opened, and whose clients have gone, fresh processes",
             Nodes::Sessions { sessions: 10_000 },
-            &[Target::Pass, Target::Redis, Target::LogRedis(0)],
+            EITHER,
             3,
         ),
         nodes(
