@@ -183,10 +183,8 @@ async fn f14_a_full_redis_is_said_to_be_full_and_ends_nothing() {
     assert_eq!(again, secret);
     let taken = store.take(&node, 9, Duration::ZERO).await.unwrap();
     assert_eq!(taken, [message]);
-    assert_eq!(
-        store.take(&node, 9, Duration::ZERO).await.unwrap(),
-        [Bytes::new(); 0]
-    );
+    let taken = store.take(&node, 9, Duration::ZERO).await.unwrap();
+    assert!(taken.is_empty(), "it is taken once: {taken:?}");
     store.touch(&old.id, ttl).await.unwrap();
     assert!(store.get(&old.id).await.unwrap().is_some());
     assert!(store.delete(&old.id).await.unwrap());
