@@ -208,22 +208,34 @@ impl Group {
     /// # Errors
     /// None may be asked, or none can be reached.
     pub(crate) async fn reachable(&self) -> Result<&Replica, Unanswered> {
-        let (mut tried, mut before) = (Tried::default(), None);
+        let reachable = self.reachable_of(Tried::default()).await;
+        reachable.map(|replica| &self.replicas[replica])
+    }
+
+    /// The number of another replica than this one that a connection can be made to, if there is one.
+    pub(crate) async fn reachable_beside(&self, replica: usize) -> Option<usize> {
+        let mut tried = Tried::default();
+        tried.add(replica);
+        self.reachable_of(tried).await.ok()
+    }
+
+    async fn reachable_of(&self, mut tried: Tried) -> Result<usize, Unanswered> {
+        let mut before = None;
         loop {
             let picked = match (self.pick(tried), before.take()) {
                 (Ok(picked), _) => picked,
                 (Err(_), Some(error)) => return Err(Unanswered::Upstream(error)),
                 (Err(none), None) => return Err(none),
             };
-            let replica = picked.replica();
+            let replica = picked.index();
             if picked.is_only() {
                 return Ok(replica);
             }
-            match replica.upstream.reach().await {
+            match picked.replica().upstream.reach().await {
                 // What it does with the first message tells more, which `posted` hears of.
                 Ok(()) => return Ok(replica),
                 Err(error) => {
-                    tried.add(picked.index());
+                    tried.add(replica);
                     before = Some(error);
                     picked.ended(Outcome::Failure);
                 }

@@ -16,6 +16,7 @@ mod listening;
 mod machine;
 mod member;
 pub(crate) mod owed;
+mod owner;
 mod posts;
 mod presence;
 mod reopening;
@@ -36,16 +37,12 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::Principal;
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::Session;
-use thinpipe_transport::upstream::pipe::{Pipe, PipeError, PipeSender};
+use thinpipe_transport::upstream::pipe::PipeSender;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::interceptor::Chain;
-use crate::stats::Counters;
 use crate::sync::{found, lock};
 
 use machine::{Machine, Writes};
@@ -55,54 +52,12 @@ pub(crate) use children::{Children, NotStarted, Spoken};
 pub(crate) use draining::Draining;
 pub(crate) use joined::{Joined, JoinedBounds, JoinedKey};
 pub(crate) use member::{Attachment, Member, Place};
+pub(crate) use owner::Owner;
 pub(crate) use posts::Posts;
 pub(crate) use presence::{Presence, Watched};
 
 /// How long a handler waits for room: as long as a request may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Whose upstream sessions these are.
-pub(crate) trait Owner: Send + Sync {
-    /// Name of the upstream.
-    fn name(&self) -> &Arc<str>;
-
-    /// What looks at its messages.
-    fn chain(&self) -> &Chain;
-
-    fn stats(&self) -> &Counters;
-
-    /// No connection could be made.
-    fn suspect(&self);
-
-    /// What became of a message to the replica whose connections have this name.
-    fn posted(&self, connections: &str, sent: &Result<(), PipeError>);
-
-    /// Whether there are other replicas of the server than the one that a session is at.
-    fn has_others(&self) -> bool;
-
-    /// Whether the replica whose connections have this name is known to be gone, while others are there.
-    fn has_lost(&self, connections: &str) -> bool;
-
-    /// A server that was held to be one of 2026-07-28 does not act as one.
-    fn doubt(&self);
-
-    /// A server that was held to be one of Streamable HTTP did not take `initialize`. Says what is to be said of
-    /// that beside its error.
-    fn not_taken(&self, error: &PipeError) -> Option<String>;
-
-    /// The server's session is another one by now, or will have to be known by another process.
-    fn moved(self: Arc<Self>, session: Arc<Session>);
-
-    /// Opens the server's session anew for this client session, which does not notice: what it was set up with is
-    /// set up again.
-    fn reopen(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Result<Pipe, Failure>>;
-
-    /// Whether it still is one of 2026-07-28, as far as can be found out.
-    fn is_modern(self: Arc<Self>) -> BoxFuture<bool>;
-
-    /// Ends a client session whose upstream session is over.
-    fn end_session(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<()>;
-}
 
 /// One upstream session.
 pub(crate) struct UpstreamSession {
@@ -119,8 +74,8 @@ pub(crate) struct UpstreamSession {
     delivered: Notify,
     /// The server's standalone stream is to be opened.
     to_listen: Notify,
-    /// The server has forgotten the session, which is to be opened again.
-    lost: Notify,
+    /// It leaves its pipe.
+    parting: Notify,
     /// Something is due earlier than the timer knows, or a client has left a stream with a question on it.
     timer: Arc<Notify>,
     over: CancellationToken,
@@ -135,6 +90,8 @@ pub(crate) struct Manner {
     pub(crate) is_resumable: bool,
     /// It is opened again if its server forgets it.
     pub(crate) reopens: bool,
+    /// Other replicas of the server know it, too.
+    pub(crate) moves: bool,
     /// How long it is kept for a client, if several may use it.
     pub(crate) idle: Duration,
 }
@@ -187,6 +144,7 @@ impl UpstreamSession {
             is_shared: false,
             is_resumable: true,
             reopens: false,
+            moves: false,
             idle: Duration::MAX,
         };
         Self::over(machine, Up::Calls { has_headers }, manner)
@@ -200,7 +158,7 @@ impl UpstreamSession {
             is_listening: false,
             wants_stream: false,
             listens: false,
-            forgotten: None,
+            leaving: None,
             released: Vec::new(),
             left: HashMap::new(),
             members: HashMap::new(),
@@ -218,7 +176,7 @@ impl UpstreamSession {
             to_deliver: Notify::new(),
             delivered: Notify::new(),
             to_listen: Notify::new(),
-            lost: Notify::new(),
+            parting: Notify::new(),
             timer: Arc::new(Notify::new()),
             over: CancellationToken::new(),
         })

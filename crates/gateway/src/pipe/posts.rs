@@ -57,6 +57,11 @@ impl<W, R> Posts<W, R> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// What is still on its way, and is not waited for.
+    pub(crate) fn into_rest(self) -> impl Iterator<Item = W> {
+        self.sending.into_iter().map(|(what, _)| what)
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(W, R)>> {
         for at in 0..self.sending.len() {
             if let Poll::Ready(sent) = self.sending[at].1.as_mut().poll(cx) {

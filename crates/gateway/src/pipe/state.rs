@@ -24,8 +24,8 @@ pub(super) struct State {
     pub(super) wants_stream: bool,
     /// Whether it ever was.
     pub(super) listens: bool,
-    /// The server has forgotten the session, which is to be opened again, with this message if there is one.
-    pub(super) forgotten: Option<Option<Write>>,
+    /// The session is to go on over another pipe.
+    pub(super) leaving: Option<Leaving>,
     /// Calls whose client has left their stream, and since when. No more than are open.
     pub(super) left: HashMap<(MemberId, RequestId), Instant>,
     /// Requests whose streams nobody reads any more.
@@ -37,6 +37,14 @@ pub(super) struct State {
     /// Since when a shared session has no client.
     pub(super) idle_since: Option<Instant>,
     pub(super) end: Option<End>,
+}
+
+/// A session that leaves its pipe.
+pub(super) struct Leaving {
+    /// Messages that did not run, and are sent over the next one: no more than were on their way at one time.
+    pub(super) unsent: Vec<Write>,
+    /// The replica that knows the session as well. `None`: the server has forgotten it, and it is opened again.
+    pub(super) to: Option<usize>,
 }
 
 /// A message on its way up.

@@ -33,6 +33,9 @@ struct Sending {
     unsent: Option<Write>,
 }
 
+/// Those that are on their way.
+type Sendings = Posts<Sending, Result<(), PipeError>>;
+
 /// A message that is done, and whether the server has it.
 type Sent = (Sending, Result<(), PipeError>);
 
@@ -48,7 +51,7 @@ impl UpstreamSession {
             let mut opened = self.open(opening, &stop).await;
             loop {
                 match opened {
-                    Some(Ok(pipe)) => self.live(pipe, &*owner, &stop).await,
+                    Some(Ok(pipe)) => self.live(pipe, &owner, &stop).await,
                     Some(Err(failure)) => return self.never_open(failure),
                     None => return,
                 }
@@ -57,7 +60,6 @@ impl UpstreamSession {
                 };
                 opened = self.open(reopening, &stop).await;
                 if let Some(Ok(pipe)) = &opened {
-                    owner.stats().reestablished();
                     self.opened(pipe.sender.clone());
                     self.reopened(&owner);
                 }
@@ -88,20 +90,24 @@ impl UpstreamSession {
         }
     }
 
-    async fn live(&self, pipe: Pipe, owner: &dyn Owner, stop: &CancellationToken) {
+    async fn live(&self, pipe: Pipe, owner: &Arc<dyn Owner>, stop: &CancellationToken) {
         let Pipe { sender, receiver } = pipe;
         self.opened(sender.clone());
         tokio::select! {
-            // None of them goes on after this: the session is over, and with it what they hold.
+            // None of them goes on after this: the session is over, and with it what they hold; or it leaves this
+            // pipe, when all that was being written is done.
             () = self.write(&sender, owner) => {}
             () = self.read(receiver) => {}
             () = self.listen(&sender) => {}
             () = self.keep_time() => {}
             () = self.farewell() => {}
-            () = self.lost.notified() => {}
             () = stop.cancelled() => self.lose("the gateway shuts down"),
         }
-        sender.close();
+        if self.is_known_elsewhere() {
+            sender.leave();
+        } else {
+            sender.close();
+        }
     }
 
     fn opened(&self, sender: PipeSender) {
@@ -191,8 +197,8 @@ impl UpstreamSession {
         }
     }
 
-    /// Writes until the session is over and nothing is left to be written.
-    async fn write(&self, sender: &PipeSender, owner: &dyn Owner) {
+    /// Writes until the session is over and nothing is left to be written, or until it leaves.
+    async fn write(&self, sender: &PipeSender, owner: &Arc<dyn Owner>) {
         let at = sender.upstream();
         let mut posts = Posts::new(match (sender.has_streams(), sender.has_headers()) {
             // The machine bounds how many requests there are, which are answered here.
@@ -209,11 +215,32 @@ impl UpstreamSession {
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
                 sent = posts.next(), if !posts.is_empty() => self.sent(sent, (owner, &at)).await,
+                // Cancel-safe: a notice that is not taken stays.
+                () = self.parting.notified() => return self.part(posts, (owner, &at)).await,
             }
         }
+        self.end_posts(&mut posts, (owner, &at)).await;
+    }
+
+    async fn end_posts(&self, posts: &mut Sendings, of: (&Arc<dyn Owner>, &str)) {
         while !posts.is_empty() {
             let sent = posts.next().await;
-            self.sent(sent, (owner, &at)).await;
+            self.sent(sent, of).await;
+        }
+    }
+
+    /// The session leaves: what is on its way may be taken yet, or turn out not to have run, and goes along then.
+    async fn part(&self, mut posts: Sendings, of: (&Arc<dyn Owner>, &str)) {
+        let ending = self.end_posts(&mut posts, of);
+        if tokio::time::timeout(LAST_WRITES, ending).await.is_ok() {
+            return;
+        }
+        for Sending { call, .. } in posts.into_rest() {
+            let text = "the session was left while the message was on its way; it may have run";
+            tracing::warn!(upstream = of.1, text);
+            if let Some(call) = call {
+                self.fail(call, Reason::StreamLost.as_str(), text);
+            }
         }
     }
 
@@ -245,14 +272,10 @@ impl UpstreamSession {
         }
     }
 
-    fn begin(
-        &self,
-        posts: &mut Posts<Sending, Result<(), PipeError>>,
-        sender: PipeSender,
-        write: Write,
-    ) {
+    fn begin(&self, posts: &mut Sendings, sender: PipeSender, write: Write) {
         let call = write.call;
-        let unsent = self.manner.reopens.then(|| write.clone());
+        let may_leave = self.manner.reopens || self.manner.moves;
+        let unsent = may_leave.then(|| write.clone());
         let Write {
             message, headers, ..
         } = write;
@@ -263,7 +286,7 @@ impl UpstreamSession {
     }
 
     /// A message was taken by the server, or not.
-    async fn sent(&self, sent: Option<Sent>, (owner, at): (&dyn Owner, &str)) {
+    async fn sent(&self, sent: Option<Sent>, (owner, at): (&Arc<dyn Owner>, &str)) {
         let Some((Sending { call, unsent }, sent)) = sent else {
             return;
         };
@@ -271,14 +294,18 @@ impl UpstreamSession {
         let Err(error) = sent else {
             return;
         };
+        if self.goes_along(&error, unsent.as_ref()) {
+            return;
+        }
         if matches!(error, PipeError::SessionLost { .. }) {
             return self.broke(&error, unsent);
         }
-        if self.leaves((owner, at), &error, call) {
-            owner.suspect();
-            return self.leave_for_another(&error, unsent);
+        if self.leaves((owner, at), &error, call)
+            && self.leave_for_another((owner, at), &error, unsent).await
+        {
+            return;
         }
-        if self.is_fatal(call, &error, owner) {
+        if self.is_fatal(call, &error, &**owner) {
             // What is read of the end of a child, its status, says more.
             let reason = with_causes(&error);
             let heard = tokio::time::timeout(LAST_READ, self.over.cancelled()).await;

@@ -10,6 +10,7 @@ use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::bridge::resource_updated;
 use thinpipe_proto::bridge::upgrade::Handshake;
 use thinpipe_proto::rpc::{Message, member};
+use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Session, SessionManager};
 use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::streamable;
@@ -95,17 +96,27 @@ impl Route {
         known: &Attached,
         facts: &Facts,
     ) -> Result<Attachment, Failure> {
+        let pipe = self.pipe_at(replica, session, known.upstream_session.as_ref())?;
+        self.attach_again(pipe, Channel::Streams, session, facts)
+    }
+
+    /// A session of Streamable HTTP, of this client, which this replica knows by this id.
+    pub(super) fn pipe_at(
+        &self,
+        replica: &Replica,
+        session: &Session,
+        id: Option<&UpstreamSessionId>,
+    ) -> Result<Pipe, Failure> {
         let context = self.context_in(session, Some("initialize"));
         let headers = self.headers_over_sse(HeaderMap::new(), &context)?;
-        let pipe = streamable::open_at(
+        Ok(streamable::open_at(
             &replica.upstream,
-            (known.upstream_session.as_ref(), session.revision()),
+            (id, session.revision()),
             headers,
             self.reading(),
             self.buffered(),
             self.tasks(),
-        );
-        self.attach_again(pipe, Channel::Streams, session, facts)
+        ))
     }
 
     /// What ended with its process, or with its replica, is opened again, if that is wanted.

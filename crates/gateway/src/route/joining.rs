@@ -237,6 +237,10 @@ impl Route {
             reopens: sharing == Sharing::PerClient
                 && self.spec.session_lost == SessionLost::Reestablish
                 && channel == Channel::Streams,
+            moves: channel == Channel::Streams
+                && self
+                    .group()
+                    .is_some_and(|group| group.replicas().len() > 1 && !group.pins()),
             idle: bridge.pool.idle,
         };
         self.stats().session_opened();

@@ -8,6 +8,7 @@ use thinpipe_proto::bridge::Refused;
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::{Kind, Message, quoted, splice};
 use thinpipe_proto::session::EventId;
+use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::body::{Body, BoxFuture};
 use thinpipe_transport::server::conversation::ListenError;
 use thinpipe_transport::server::{Answer, Content, Negotiated, Session, SessionEnd, SessionSlot};
@@ -396,7 +397,27 @@ impl pipe::Owner for Route {
     }
 
     fn reopen(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Result<Pipe, Failure>> {
-        Box::pin(async move { self.reopen_pipe(&session).await })
+        Box::pin(async move {
+            let pipe = self.reopen_pipe(&session).await?;
+            self.stats().reestablished();
+            Ok(pipe)
+        })
+    }
+
+    fn elsewhere(self: Arc<Self>, connections: &str) -> BoxFuture<Option<usize>> {
+        let at = self.group().and_then(|it| it.connected_as(connections));
+        Box::pin(async move { self.group()?.reachable_beside(at?).await })
+    }
+
+    fn go_on(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        (id, replica): (Option<UpstreamSessionId>, usize),
+    ) -> BoxFuture<Result<Pipe, Failure>> {
+        Box::pin(async move {
+            let replica = &self.http()?.replicas()[replica];
+            self.pipe_at(replica, &session, id.as_ref())
+        })
     }
 
     fn is_modern(self: Arc<Self>) -> BoxFuture<bool> {

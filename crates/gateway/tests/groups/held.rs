@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use thinpipe_gateway::{Resume, Sharing, UpstreamSpec};
+use thinpipe_gateway::{GroupConfig, Resume, Sharing, UpstreamSpec};
 use thinpipe_store::{LogLimits, MemoryInbox, MemoryLog, MemoryStore};
-use thinpipe_testkit::{Client, Era, rpc};
+use thinpipe_testkit::{Client, Era, Script, rpc};
 use thinpipe_transport::server::{SharedStores, Stores};
 
 use crate::front::Front;
@@ -187,4 +187,41 @@ async fn g9_calls_leave_the_session_of_a_replica_that_is_gone() {
         assert!(answer.json().await["result"].is_object());
     }
     assert_eq!(replicas.counts("tools/call")[1 - lost], 3);
+}
+
+/// F6: replicas that share their sessions serve held ones as well: one that is open at a replica which is gone goes on at
+/// another, as what it is, and waits where there is none.
+#[tokio::test]
+async fn f6_held_sessions_that_replicas_share_go_on_anywhere() {
+    for sharing in [Sharing::PerClient, Sharing::Shared] {
+        let replicas = Replicas::start(2).await;
+        let opened = Script::json(rpc::initialize_result("2025-11-25"));
+        replicas.on("initialize", &opened.header("Mcp-Session-Id", "common"));
+        replicas.on("notifications/initialized", &Script::accepted());
+        replicas.on("tools/call", &Script::json(rpc::text_result("done")));
+        let shares = |group: &mut GroupConfig| {
+            group.shared_sessions = true;
+            group.balance.breaker = None;
+        };
+        let spec = |spec: &mut UpstreamSpec| {
+            held(spec);
+            spec.bridge.sessions = Some(sharing);
+        };
+        let front = replicas.front_with(shares, spec).await;
+        let client = front.client().await;
+        let at = home(&replicas);
+        assert_eq!(call(&client, 1).await, DONE);
+        replicas.0[at].die().await;
+        assert_eq!(call(&client, 2).await, DONE);
+        assert_eq!(call(&client, 3).await, DONE);
+        replicas.0[1 - at].die().await;
+        assert_eq!(call(&client, 4).await, (200, false));
+        replicas.0[at].come_back();
+        assert_eq!(call(&client, 5).await, DONE);
+        let calls = replicas.counts("tools/call");
+        assert_eq!((calls[at], calls[1 - at]), (2, 2), "{sharing:?}");
+        assert_eq!(replicas.counts("initialize").iter().sum::<usize>(), 1);
+        assert_eq!(replicas.counts("DELETE"), [0, 0]);
+        replicas.saw_nothing_twice();
+    }
 }

@@ -219,6 +219,35 @@ async fn a_lost_session_is_opened_anew_if_nothing_is_in_flight() {
     assert_eq!(stream.next_message().await["params"]["uri"], "file:///a");
 }
 
+/// The same of all that was on its way when that was found out: its client was told that it was taken.
+#[tokio::test]
+async fn all_that_was_not_taken_goes_along_with_a_lost_session() {
+    let joint = Joint::start(Way::Streamable, |spec| {
+        log(spec);
+        spec.session_lost = SessionLost::Reestablish;
+    })
+    .await;
+    let declared = json!({"roots": {"listChanged": true}});
+    let client = joint.client("alice", &declared).await;
+    ask(&client, rpc::call(1, "echo")).await;
+    let upstream = &joint.upstream;
+    let what = "notifications/roots/list_changed";
+    let gate = upstream.gate("late");
+    upstream.once(what, Script::status(404).late(&gate));
+    upstream.forget(&upstream.sessions()[0]);
+    for index in 0..2 {
+        let notice = rpc::notification(what, &json!({}));
+        assert_eq!(client.post(notice).await.status, 202);
+        // The second one waits for a second that the first is answered.
+        upstream.nth(what, index).await;
+    }
+    gate.open();
+    upstream.wait_until(|record| record.count(what) == 4).await;
+    let (_, answer) = ask(&client, rpc::call(2, "echo")).await;
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(upstream.record().count(what), 4);
+}
+
 /// Protocol notes 2.2.6: an array of one revision is split and comes back as one.
 #[tokio::test]
 async fn a_batch_is_answered_as_one() {

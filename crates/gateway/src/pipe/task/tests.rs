@@ -17,6 +17,7 @@ fn session() -> Arc<UpstreamSession> {
         is_shared: true,
         is_resumable: false,
         reopens: false,
+        moves: false,
         idle: Duration::MAX,
     };
     UpstreamSession::new(config, false, manner)
