@@ -32,6 +32,9 @@ use news::News;
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// So many checks more must fail until a replica counts as gone that other gateways may reach.
+const UNTIL_SURE: u32 = 10;
+
 /// The server is asked anew after this, since servers are upgraded, and one that refuses a revision
 /// does not contradict itself when it learns it. A modern verdict that is contradicted falls at once.
 const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -60,6 +63,13 @@ impl Health {
 
     pub(crate) fn is_healthy(&self) -> bool {
         !self.down.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has not answered for so long that it is not the way from here alone that fails, as far as can be told
+    /// from here.
+    pub(crate) fn is_surely_down(&self) -> bool {
+        let failures = self.failures.load(Ordering::Relaxed);
+        !self.is_healthy() && failures >= self.config.failures.saturating_add(UNTIL_SURE)
     }
 
     /// A connection failed: worth a look before the interval has passed.

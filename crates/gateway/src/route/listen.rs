@@ -46,8 +46,10 @@ impl Route {
             None => opening.await?,
             Some(stop) => tokio::select! {
                 biased;
-                // A newer one has the place.
+                // Cancel-safe: waiting for a token changes nothing. A newer one has the place.
                 () = stop.cancelled() => return Err(Failure::contended()),
+                // Not gone on with after this: the request that is dropped half-way, or its stream, closes its
+                // connection, which tells the server that nobody listens.
                 heard = opening => heard?,
             },
         };
@@ -81,7 +83,7 @@ impl Route {
         gone: Option<&Gone>,
     ) -> Result<(), Failure> {
         let runs = session.in_flight() > 0;
-        if let Some(gone) = gone.filter(|gone| runs && gone.may_return()) {
+        if let Some(gone) = gone.filter(|gone| self.waits_for(gone, runs)) {
             return Err(self.replica_gone(gone));
         }
         self.counters.session_lost();

@@ -10,6 +10,7 @@ use thinpipe_transport::upstream::pipe::PipeError;
 
 use super::{Incoming, Route};
 use crate::attachment::{Attached, attached};
+use crate::config::SessionLost;
 use crate::failure::Failure;
 use crate::group::{Group, Replica, To, Unanswered};
 use crate::interceptor::MessageContext;
@@ -21,14 +22,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gone {
     replica: Arc<str>,
-    may_return: bool,
-}
-
-impl Gone {
     /// It is still configured, and may come back with what it had.
-    pub(super) fn may_return(&self) -> bool {
-        self.may_return
-    }
+    may_return: bool,
+    /// It has not answered for long.
+    is_sure: bool,
 }
 
 impl Route {
@@ -60,6 +57,7 @@ impl Route {
             known => Err(Gone {
                 replica: name,
                 may_return: known.is_some(),
+                is_sure: known.is_some_and(|it| group.replicas()[it].health.is_surely_down()),
             }),
         }
     }
@@ -140,10 +138,17 @@ impl Route {
         message: Message,
         gone: &Gone,
     ) -> Result<Answer, Failure> {
-        if gone.may_return && !runs_alone(&session, &message) {
+        if self.waits_for(gone, !runs_alone(&session, &message)) {
             return Err(self.replica_gone(gone));
         }
         self.not_found(again, context, Some(session), message).await
+    }
+
+    /// Whether a session waits for its replica, rather than to end with it: while other exchanges of it run here, and
+    /// where it would end for all gateways, as long as others may reach the replica.
+    pub(super) fn waits_for(&self, gone: &Gone, runs: bool) -> bool {
+        let ends_for_others = self.spec().session_lost == SessionLost::End && self.has_nodes();
+        gone.may_return && (runs || (ends_for_others && !gone.is_sure))
     }
 
     /// The request of a session that could not be [sent](Self::may_move) to its replica. Another one takes the

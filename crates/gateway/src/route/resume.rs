@@ -113,7 +113,7 @@ impl Route {
             return self.fresh_standalone(&session).await;
         }
         // What else runs at a replica that does not answer may come to its end all the same.
-        if !runs || !gone.is_some_and(Gone::may_return) {
+        if !gone.is_some_and(|gone| self.waits_for(gone, runs)) {
             self.end_session(&session, SessionEnd::UpstreamGone).await;
         }
         Resumed::Lost

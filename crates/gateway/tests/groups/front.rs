@@ -1,11 +1,30 @@
 //! A gateway with one upstream.
 
+use std::sync::Arc;
+
 use thinpipe_gateway::{Gateway, GatewayConfig, ReplicaStats, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_store::{LogLimits, MemoryInbox, MemoryLog, MemoryStore};
 use thinpipe_testkit::Client;
-use thinpipe_transport::server::{Server, ServerBuilder, ServerConfig, Stores};
+use thinpipe_transport::server::{Server, ServerBuilder, ServerConfig, SharedStores, Stores};
 use tokio::net::TcpListener;
+
+/// Stores that several gateways share.
+pub(crate) fn shared_stores() -> impl Fn() -> Stores {
+    let (sessions, log, inbox) = (
+        Arc::new(MemoryStore::default()),
+        Arc::new(MemoryLog::new(LogLimits::default())),
+        Arc::new(MemoryInbox::default()),
+    );
+    move || Stores {
+        sessions: Arc::clone(&sessions) as _,
+        shared: Some(SharedStores {
+            log: Arc::clone(&log) as _,
+            inbox: Arc::clone(&inbox) as _,
+        }),
+    }
+}
 
 /// A gateway in front of one upstream.
 pub(crate) struct Front {

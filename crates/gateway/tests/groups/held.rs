@@ -1,15 +1,11 @@
 //! Sessions that a process holds, over replicas: they stay where they were opened, in another process too, and leave
 //! only when that is gone.
 
-use std::sync::Arc;
-
 use serde_json::json;
 use thinpipe_gateway::{GroupConfig, Resume, Sharing, UpstreamSpec};
-use thinpipe_store::{LogLimits, MemoryInbox, MemoryLog, MemoryStore};
 use thinpipe_testkit::{Client, Era, Script, rpc};
-use thinpipe_transport::server::{SharedStores, Stores};
 
-use crate::front::Front;
+use crate::front::{Front, shared_stores};
 use crate::replicas::{Replicas, checked};
 use crate::sessions::{home, is_down, reestablishes};
 
@@ -119,18 +115,7 @@ async fn g9_a_held_session_ends_with_its_replica() {
 #[tokio::test]
 async fn f9_a_held_session_goes_on_at_its_replica() {
     let replicas = Replicas::start(3).await;
-    let (sessions, log, inbox) = (
-        Arc::new(MemoryStore::default()),
-        Arc::new(MemoryLog::new(LogLimits::default())),
-        Arc::new(MemoryInbox::default()),
-    );
-    let stores = || Stores {
-        sessions: Arc::clone(&sessions) as _,
-        shared: Some(SharedStores {
-            log: Arc::clone(&log) as _,
-            inbox: Arc::clone(&inbox) as _,
-        }),
-    };
+    let stores = shared_stores();
     let spec = || replicas.spec(|_| {}, held);
     let (one, other) = (
         Front::among(spec(), stores()).await,

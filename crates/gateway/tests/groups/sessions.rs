@@ -1,10 +1,12 @@
 //! Sessions stay where they were opened, and move only when that is gone.
 
+use std::time::Duration;
+
 use serde_json::json;
 use thinpipe_gateway::{GroupConfig, SessionLost, UpstreamSpec};
 use thinpipe_testkit::{Client, Cut, Event, Script, Upstream, eventually, rpc};
 
-use crate::front::Front;
+use crate::front::{Front, shared_stores};
 use crate::replicas::{Replicas, checked};
 
 /// The replica that has opened the only session there is.
@@ -234,6 +236,46 @@ async fn f6_shared_sessions_are_served_anywhere() {
     }
     assert_eq!(replicas.counts("tools/call"), [5, 15]);
     replicas.saw_nothing_twice();
+}
+
+/// 5.8: a gateway that does not reach a replica, as others do, ends none of its sessions for them; not at once, for it
+/// may be gone.
+#[tokio::test]
+async fn f9_what_one_gateway_cannot_reach_is_not_gone_for_all() {
+    for interval in [Duration::from_secs(1), Duration::from_millis(20)] {
+        let replicas = Replicas::start(2).await;
+        let stores = shared_stores();
+        let one = Front::among(replicas.spec(|_| {}, |_| {}), stores()).await;
+        let client = one.client().await;
+        let at = home(&replicas);
+        let cut_off = |group: &mut GroupConfig| {
+            group.replicas[at].url = "http://127.0.0.1:1/mcp".parse().unwrap();
+        };
+        let checked = |spec: &mut UpstreamSpec| {
+            spec.health.interval = interval;
+            spec.health.failures = 1;
+        };
+        let other = Front::among(replicas.spec(cut_off, checked), stores()).await;
+        is_down(&other, at).await;
+        let visitor = Client::new(&other.url);
+        let visit = async |id: usize| {
+            let call = visitor.post(rpc::call(id, "echo"));
+            let call = call.header("Mcp-Session-Id", client.session().unwrap());
+            call.header("MCP-Protocol-Version", "2025-11-25").await
+        };
+        if interval >= Duration::from_secs(1) {
+            let waits = visit(1).await;
+            assert_eq!(waits.status, 503);
+            assert!(waits.header("Retry-After").is_some());
+            assert_eq!(call(&client, 2).await, 200);
+            continue;
+        }
+        eventually("it counts as gone", async || match visit(3).await.status {
+            404 => Ok(()),
+            status => Err(format!("status {status}")),
+        })
+        .await;
+    }
 }
 
 /// F6: a server without session ids keeps nothing, so that any replica serves.
