@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::Session;
 
+use crate::held::Facts;
 use crate::session::SessionState;
 use crate::sync::lock;
 
@@ -56,6 +57,11 @@ impl Attached {
     /// Whether it is the same session of the server, at the same replica.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         self.upstream_session == other.upstream_session && self.replica == other.replica
+    }
+
+    /// Whether another process can go on with a session of this attachment, or open it anew.
+    pub(crate) fn is_whole(&self) -> bool {
+        Facts::decode(self.held.as_deref()).is_some()
     }
 
     /// As it is stored. Nothing is what says nothing.

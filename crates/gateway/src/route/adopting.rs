@@ -228,7 +228,21 @@ impl Route {
         }
         let state = SessionState::default();
         state.note_offered(offered.clone());
-        self.attached_to(attachment, &state).encode()
+        let attached = self.attached_to(attachment, &state);
+        if !attached.is_whole() {
+            self.tell_unknown(None);
+        }
+        attached.encode()
+    }
+
+    /// A session becomes one that no other process can go on with.
+    pub(super) fn tell_unknown(&self, session: Option<&Session>) {
+        let (session, upstream) = (session.map(Session::id), self.name());
+        tracing::warn!(
+            ?session,
+            upstream,
+            "a session has more to be known than its record holds: it cannot be taken over"
+        );
     }
 
     /// What is attached to the record of a session that is held here.
@@ -258,6 +272,9 @@ impl Route {
                     continue;
                 };
                 let stored = route.attached_to(attachment, state);
+                if !stored.is_whole() && attached(&session).is_ok_and(|it| it.is_whole()) {
+                    route.tell_unknown(Some(&session));
+                }
                 if let Err(error) = sessions.set_attachment(&session, stored.encode()).await {
                     let upstream = route.name();
                     tracing::warn!(session = ?session.id(), upstream, %error, "a session may be lost with this process");

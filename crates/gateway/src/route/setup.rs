@@ -48,10 +48,14 @@ impl Route {
         let with_it = |now: &Attached| {
             // Of what is not known whole nothing more has to be known.
             let facts = Facts::decode(now.held.as_deref())?.with(message);
-            Some(Attached {
+            let changed = Attached {
                 held: facts.encode(),
                 ..now.clone()
-            })
+            };
+            if !changed.is_whole() {
+                self.tell_unknown(Some(session));
+            }
+            Some(changed)
         };
         if let Err(error) = self.amend(session, with_it).await {
             let upstream = self.name();
