@@ -1,14 +1,14 @@
 //! Three gateways with one Redis behind nginx, which sends each request to the next of them.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
+use thinpipe_testkit::{BALANCER_LISTENS, balancer_command};
 
 use crate::peers::{Endpoint, results, serving};
 use crate::process::{Process, free_port};
@@ -98,6 +98,10 @@ impl Gateway {
         }
     }
 
+    fn address(&self) -> SocketAddr {
+        self.address.parse().expect("it says where it listens")
+    }
+
     /// Event streams to clients, as it says itself.
     fn streams(&self) -> u64 {
         let mut connection = TcpStream::connect(&self.admin).expect("the admin side listens");
@@ -131,51 +135,11 @@ fn redis() -> (Process, String) {
 
 /// nginx with the configuration that users are given, and these gateways instead of those in it.
 fn balancer(gateways: &[Gateway], port: u16, folder: &Path) -> Process {
-    let file = folder.join("nginx.conf");
-    fs::write(&file, configuration(gateways, port, folder)).expect(WRITABLE);
-    let mut command = Command::new(nginx());
-    command.arg("-p").arg(folder).arg("-c").arg(&file);
+    let addresses: Vec<_> = gateways.iter().map(Gateway::address).collect();
+    let command = balancer_command(DEPLOYED, &addresses, port, folder);
     let process = Process::start("nginx", &command);
-    // It listens by then.
-    process.await_line(|line| line.contains("getrlimit(RLIMIT_NOFILE)").then_some(()));
+    process.await_line(|line| line.contains(BALANCER_LISTENS).then_some(()));
     process
-}
-
-fn configuration(gateways: &[Gateway], port: u16, folder: &Path) -> String {
-    let folder = folder.display();
-    // Workers would outlive a master that is killed.
-    let mut text =
-        format!("daemon off;\nmaster_process off;\nerror_log stderr notice;\npid {folder}/pid;\n");
-    for line in DEPLOYED.lines() {
-        match line.trim() {
-            "http {" => {
-                let _ = writeln!(text, "{line}\naccess_log off;");
-                for what in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-                    let _ = writeln!(text, "{what}_temp_path {folder}/{what};");
-                }
-            }
-            "upstream gateways {" => {
-                let _ = writeln!(text, "{line}");
-                for gateway in gateways {
-                    let _ = writeln!(text, "server {};", gateway.address);
-                }
-            }
-            named if named.starts_with("server ") && named.ends_with(';') => {}
-            "listen 8080;" => drop(writeln!(text, "listen 127.0.0.1:{port};")),
-            _ => drop(writeln!(text, "{line}")),
-        }
-    }
-    text
-}
-
-/// Debian has servers where the paths of users do not lead.
-fn nginx() -> &'static Path {
-    let debian = Path::new("/usr/sbin/nginx");
-    if debian.is_file() {
-        debian
-    } else {
-        Path::new("nginx")
-    }
 }
 
 /// `ADDRESS:PORT` of the URL behind this in a line.

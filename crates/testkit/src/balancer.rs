@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::process::Process;
 use crate::sockets::free_port;
@@ -26,13 +27,9 @@ impl Balancer {
         let folder = format!("thinpipe-nginx-{}-{port}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
         std::fs::create_dir_all(&folder).expect("there is a place for temporary files");
-        let file = folder.join("nginx.conf");
-        std::fs::write(&file, configuration(deployed, gateways, port, &folder))
-            .expect("the folder can be written to");
-        let prefix = [Path::new("-p"), &folder, Path::new("-c"), &file];
-        let process = Process::start(program(), prefix);
-        // It listens by then.
-        process.line_with("getrlimit(RLIMIT_NOFILE)").await;
+        let command = balancer_command(deployed, gateways, port, &folder);
+        let process = Process::start_command(command.into());
+        process.line_with(BALANCER_LISTENS).await;
         Self {
             port,
             _process: process,
@@ -57,6 +54,29 @@ impl Drop for Balancer {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
+
+/// nginx in front of these gateways at a port, for tests that have processes of their own. Its configuration is written
+/// to a folder, in which there must be nothing else of its kind.
+///
+/// # Panics
+/// If the folder cannot be written to.
+#[must_use]
+pub fn balancer_command(
+    deployed: &str,
+    gateways: &[SocketAddr],
+    port: u16,
+    folder: &Path,
+) -> Command {
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, configuration(deployed, gateways, port, folder))
+        .expect("the folder can be written to");
+    let mut command = Command::new(program());
+    command.arg("-p").arg(folder).arg("-c").arg(&file);
+    command
+}
+
+/// What is in a line that it writes when it listens.
+pub const BALANCER_LISTENS: &str = "getrlimit(RLIMIT_NOFILE)";
 
 /// The deployed configuration with other addresses, for a program in the foreground that writes nothing elsewhere.
 fn configuration(deployed: &str, gateways: &[SocketAddr], port: u16, folder: &Path) -> String {

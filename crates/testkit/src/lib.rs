@@ -72,7 +72,7 @@ mod upstream;
 mod usage;
 mod wire;
 
-pub use balancer::Balancer;
+pub use balancer::{BALANCER_LISTENS, Balancer, balancer_command};
 pub use client::{Client, Connection, Cutoff, Piece, RequestBuilder, Response, SseClient};
 pub use deadline::{DEADLINE, eventually};
 pub use event::{Event, EventReader};
