@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use thinpipe_testkit::network::Rng;
-use thinpipe_testkit::rpc;
+use thinpipe_testkit::rpc::{self, Modern};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Answer, Connections, Lost, Member};
@@ -79,23 +79,26 @@ impl Caller {
     async fn call(&self) {
         let id = self.number();
         let token = format!("{}#{id}", self.name);
-        let (events, pause, is_json) =
-            self.draw(|rng| (rng.below(6), rng.below(500), rng.per_mille(250)));
-        let arguments = json!({"token": token, "events": events, "pause": pause, "json": is_json});
+        let (events, pause, is_json, asks) = self.draw(|rng| {
+            let asks = rng.per_mille(400).then(|| 1 + rng.below(4));
+            (rng.below(6), rng.below(500), rng.per_mille(250), asks)
+        });
+        let arguments = json!({
+            "token": token, "events": events, "pause": pause, "json": is_json, "asks_at": asks,
+        });
         let meta = json!({"progressToken": token});
         let params = json!({"name": "work", "arguments": arguments, "_meta": meta});
         let request = rpc::modern(id, "tools/call", params);
+        let request = request.declaring(&json!({"elicitation": {"form": {}}}));
         self.ledger.count(|figures| figures.calls += 1);
         self.ledger.note(format!("{token} is asked"));
-        let (headers, body) = (request.headers, request.body);
-        let sent = self
-            .connections
-            .send(("POST", self.path), headers, body, PATIENCE);
-        let outcome = match sent.await {
-            Ok(answer) => self.hear(&token, id, events, answer).await,
-            Err(Lost::Unsent) => Err("not sent".to_owned()),
-            Err(Lost::Unknown(error)) => Err(format!("outcome unknown: {error}")),
+        let call = Call {
+            token: &token,
+            id,
+            events,
+            heard: 0,
         };
+        let outcome = self.rounds(call, request).await;
         self.ledger.note(format!("{token}: {outcome:?}"));
         let ran = self.ledger.ran(&token);
         self.ledger.count(|figures| match outcome {
@@ -107,68 +110,119 @@ impl Caller {
         });
     }
 
-    async fn hear(
-        &self,
-        token: &str,
-        id: u64,
-        events: u64,
-        mut answer: Answer,
-    ) -> Result<(), String> {
-        let status = answer.status;
-        let mut answered = None;
-        let mut heard = 0;
-        if answer.is_stream() {
-            loop {
-                let event = match answer.event().await {
-                    Ok(Some(event)) => event,
-                    Ok(None) => break,
-                    Err(error) => return answered.ok_or_else(|| format!("cut: {error}")),
-                };
-                let message = event.data.as_deref().unwrap_or_default();
-                let message: Value = serde_json::from_str(message).unwrap_or_default();
-                self.ledger.heard(&self.name, &message);
-                if answered.is_some() {
-                    self.violation(format!("{token}: after its answer comes {message}"));
-                }
-                if message["method"] == "notifications/progress" {
-                    let number = message["params"]["progress"].as_u64().unwrap_or_default();
-                    if number != heard + 1 {
-                        self.violation(format!("{token}: progress {number} after {heard}"));
-                    }
-                    heard = number;
-                } else if self.judge(token, id, &message) && heard != events {
-                    self.violation(format!("{token}: answered after {heard} of {events}"));
-                } else {
-                    answered = Some(());
-                }
+    /// Asks, and again with an answer to all that it is asked, until it has an answer itself.
+    async fn rounds(&self, mut call: Call<'_>, mut request: Modern) -> Result<(), String> {
+        loop {
+            let (headers, body) = (request.headers.clone(), request.body.clone());
+            let line = ("POST", self.path);
+            let sent = self.connections.send(line, headers, body, PATIENCE);
+            let answer = match sent.await {
+                Ok(answer) => answer,
+                Err(Lost::Unsent) => return Err("not sent".to_owned()),
+                Err(Lost::Unknown(error)) => return Err(format!("outcome unknown: {error}")),
+            };
+            let last = self.hear(&mut call, answer).await?;
+            if last["result"]["resultType"] != "input_required" {
+                return Ok(());
             }
-        } else {
-            let said = answer
-                .json()
-                .await
-                .map_err(|error| format!("cut: {error}"))?;
+            self.ledger.count(|figures| figures.asked += 1);
+            call.id = self.number();
+            request = self.retry(&call, &request, &last["result"]);
+            let pause = self.draw(|rng| rng.up_to(Duration::from_secs(1)));
+            sleep(pause).await;
+        }
+    }
+
+    /// The same request, with answers.
+    fn retry(&self, call: &Call<'_>, request: &Modern, asked: &Value) -> Modern {
+        let questions = asked["inputRequests"].as_object();
+        let mut answers = serde_json::Map::new();
+        for (key, question) in questions.into_iter().flatten() {
+            if question["params"]["message"] != *call.token {
+                self.violation(format!("{}: is asked {question}", call.token));
+            }
+            let content = json!({"for": call.token});
+            answers.insert(key.clone(), json!({"action": "accept", "content": content}));
+        }
+        let mut body: Value = serde_json::from_str(&request.body).unwrap_or_default();
+        body["id"] = call.id.into();
+        body["params"]["requestState"] = asked["requestState"].clone();
+        body["params"]["inputResponses"] = Value::Object(answers);
+        Modern {
+            body: body.to_string(),
+            headers: request.headers.clone(),
+        }
+    }
+
+    /// Hears the answer out, which is the last message.
+    async fn hear(&self, call: &mut Call<'_>, mut answer: Answer) -> Result<Value, String> {
+        let status = answer.status;
+        if !answer.is_stream() {
+            let said = answer.json().await;
+            let said = said.map_err(|error| format!("cut: {error}"))?;
             self.ledger.heard(&self.name, &said);
             if status != 200 {
                 return Err(format!("told {status}: {said}"));
             }
-            self.judge(token, id, &said);
-            answered = Some(());
+            self.judge(call, &said);
+            self.connections.done(answer);
+            return Ok(said);
+        }
+        let mut last = None;
+        loop {
+            let event = match answer.event().await {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(error) => return last.ok_or_else(|| format!("cut: {error}")),
+            };
+            let message = event.data.as_deref().unwrap_or_default();
+            let message: Value = serde_json::from_str(message).unwrap_or_default();
+            self.ledger.heard(&self.name, &message);
+            let token = call.token;
+            if last.is_some() {
+                self.violation(format!("{token}: after its answer comes {message}"));
+            }
+            if message["method"] == "notifications/progress" {
+                let (number, heard) = (message["params"]["progress"].as_u64(), call.heard);
+                call.heard = number.unwrap_or_default();
+                if call.heard != heard + 1 {
+                    self.violation(format!("{token}: progress {number:?} after {heard}"));
+                }
+            } else {
+                let (heard, events) = (call.heard, call.events);
+                if self.judge(call, &message) && heard != events {
+                    self.violation(format!("{token}: answered after {heard} of {events}"));
+                }
+                last = Some(message);
+            }
         }
         self.connections.done(answer);
-        answered.ok_or_else(|| "the stream ends".to_owned())
+        last.ok_or_else(|| "the stream ends".to_owned())
     }
 
-    /// Whether it is a result.
-    fn judge(&self, token: &str, id: u64, message: &Value) -> bool {
-        if message["id"] != id {
+    /// Whether it is the result.
+    fn judge(&self, call: &Call<'_>, message: &Value) -> bool {
+        let token = call.token;
+        if message["id"] != call.id {
             self.violation(format!("{token}: is answered by {message}"));
         }
-        if message.get("error").is_some() {
+        let result = &message["result"];
+        if message.get("error").is_some() || result["resultType"] == "input_required" {
             return false;
         }
-        if message["result"]["content"][0]["text"] != *token {
+        if result["content"][0]["text"] != *token {
             self.violation(format!("{token}: has the answer of another: {message}"));
         }
         true
     }
+}
+
+/// A call, over all its rounds.
+struct Call<'a> {
+    token: &'a str,
+    /// Of the round.
+    id: u64,
+    events: u64,
+    /// Progress that was heard.
+    heard: u64,
 }

@@ -19,7 +19,7 @@ mod listen;
 pub(crate) use connections::{Answer, Connections, Lost};
 
 use crate::ledger::Ledger;
-use crate::world::{HELD, POOLED};
+use crate::world::{HELD, POOLED, SHARED};
 
 /// For the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,10 +76,12 @@ impl Client {
             path: member.path,
             introduces: match member.path {
                 POOLED => member.token.to_owned(),
+                // All names begin so.
+                SHARED => "<".to_owned(),
                 _ => member.name.to_owned(),
             },
             next: AtomicU64::new(0),
-            is_held: matches!(member.path, HELD | POOLED),
+            is_held: matches!(member.path, HELD | POOLED | SHARED),
             session: Mutex::new(None),
             sessions_last: member.sessions_last,
         })
@@ -136,7 +138,7 @@ impl Client {
 
     /// What its server says of no request is for others too.
     fn is_pooled(&self) -> bool {
-        self.path == POOLED
+        matches!(self.path, POOLED | SHARED)
     }
 
     fn number(&self) -> u64 {

@@ -9,6 +9,7 @@ mod ledger;
 mod listener;
 mod log;
 mod node;
+mod process;
 mod seeds;
 mod server;
 mod stateless;
@@ -26,6 +27,7 @@ const CALM: Setting = Setting {
     listeners: 0,
     holds: false,
     pools: false,
+    shares: false,
     breaks: false,
     kills: false,
     restarts: false,
@@ -168,7 +170,22 @@ fn f6_clients_share_sessions_of_the_server() {
     assert!(figures.answered > figures.told, "{figures:?}");
 }
 
-/// G10; 5.9, 1, 3, 7 and 14: clients of 2026-07-28 use a server with sessions, over any of two nodes.
+/// F6, G10; 5.9, 3, 7 and 8: all clients share one session of the server, on each of two nodes.
+#[test]
+fn f6_all_clients_share_one_session_of_the_server() {
+    let setting = Setting {
+        gateways: 2,
+        shares: true,
+        breaks: true,
+        kills: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 12);
+    assert!(figures.answered > figures.told, "{figures:?}");
+}
+
+/// R233, G10; 5.9, 1, 3, 4, 7 and 14: clients of 2026-07-28 use a server with sessions, over any of two nodes. What it
+/// asks is answered at any of them.
 #[test]
 fn g10_clients_without_sessions_use_a_server_with_sessions() {
     let setting = Setting {
@@ -181,5 +198,8 @@ fn g10_clients_without_sessions_use_a_server_with_sessions() {
         ..CALM
     };
     let figures = seeds::run(setting, 8);
-    assert!(figures.answered > figures.told, "{figures:?}");
+    assert!(
+        figures.asked > 0 && figures.answered > figures.told,
+        "{figures:?}"
+    );
 }

@@ -46,6 +46,8 @@ impl Node {
         logged.resume = Resume::Log;
         let mut pooled = spec(&host, "pooled", "server", Binding::Sessions);
         pooled.bridge.sessions = Some(Sharing::Pooled);
+        let mut shared = spec(&host, "shared", "server", Binding::Sessions);
+        shared.bridge.sessions = Some(Sharing::Shared);
         let mut passed = spec(&host, "mcp", "server", Binding::Sessions);
         passed.sse = Some(SsePaths {
             stream: "/sse".to_owned(),
@@ -61,6 +63,7 @@ impl Node {
                 spec(&host, "stateless", "stateless", Binding::Stateless),
                 logged,
                 pooled,
+                shared,
             ],
             deprecation: DeprecationConfig::default(),
             state_keys: Vec::new(),

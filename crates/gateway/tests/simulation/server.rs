@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use thinpipe_testkit::network::{Host, Http, HttpRequest, Network, Rng, Socket};
+use thinpipe_testkit::network::{Http, HttpRequest, Network, Rng, Socket};
 use thinpipe_testkit::{Headers, rpc};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
 mod stream;
 
 pub(crate) use stream::Stream;
 
 use crate::ledger::Ledger;
+use crate::process::Process;
 
 /// As whom a gateway opens sessions by itself.
 const GATEWAY: &str = "thinpipe";
@@ -28,9 +28,8 @@ const MAX_NOTICES: u64 = 60;
 /// One life of a server: what it knows is gone with it.
 pub(crate) struct Server {
     ledger: Ledger,
-    host: Host,
+    process: Process,
     state: Mutex<State>,
-    tasks: Mutex<JoinSet<()>>,
 }
 
 struct State {
@@ -59,41 +58,28 @@ impl Server {
     pub(crate) fn start(network: &Network, name: &str, ledger: &Ledger, rng: Rng) -> Arc<Self> {
         let server = Arc::new(Self {
             ledger: ledger.clone(),
-            host: network.start(name),
+            process: Process::start(network, name),
             state: Mutex::new(State {
                 rng,
                 sessions: BTreeMap::new(),
             }),
-            tasks: Mutex::default(),
         });
-        let accepting = Arc::clone(&server);
-        server.spawn(async move {
-            let listener = accepting.host.listen();
-            while let Some((socket, _)) = listener.accept().await {
-                let serving = Arc::clone(&accepting);
-                accepting.spawn(async move { serving.serve(Http::new(socket)).await });
-            }
+        let this = Arc::clone(&server);
+        server.process.spawn(async move {
+            let serve = |http| Arc::clone(&this).serve(http);
+            this.process.accept(serve).await;
         });
         server
     }
 
     /// Ends it in the middle of everything.
     pub(crate) fn kill(&self) {
-        self.host.network().kill(self.host.name());
-        // Taken out first: what is dropped may look at the server again.
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-        drop(tasks);
+        self.process.kill();
     }
 
     /// Sessions that nobody has ended.
     pub(crate) fn sessions(&self) -> usize {
         self.state().sessions.len()
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap();
-        tasks.spawn(task);
-        while tasks.try_join_next().is_some() {}
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -198,7 +184,7 @@ impl Server {
         let plan = Plan::of(&message);
         self.ledger.runs(&plan.token);
         self.ledger
-            .note(format!("{} runs {}", self.host.name(), plan.token));
+            .note(format!("{} runs {}", self.process.name(), plan.token));
         // Of a session that is shared, it is a principal; of one that a gateway opened by itself, the gateway.
         if session.client != GATEWAY && !plan.token.contains(&session.client) {
             let client = &session.client;
@@ -219,7 +205,8 @@ impl Server {
             stream
         };
         let (running, session) = (Arc::clone(&stream), Arc::clone(session));
-        self.spawn(async move { session.run(&plan, &running).await });
+        self.process
+            .spawn(async move { session.run(&plan, &running).await });
         stream.carry(http, 0).await
     }
 
@@ -261,7 +248,7 @@ impl Server {
         }
         let mut rng = self.state().rng.fork();
         let session = Arc::downgrade(session);
-        self.spawn(async move {
+        self.process.spawn(async move {
             for number in 1..=MAX_NOTICES {
                 let pause = Duration::from_millis(50) + rng.up_to(Duration::from_secs(2));
                 tokio::time::sleep(pause).await;

@@ -1,21 +1,20 @@
 //! A server of revision 2026-07-28. Whoever leaves cancels.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use thinpipe_testkit::network::{Host, Http, HttpRequest, Network, Socket};
+use thinpipe_testkit::network::{Http, HttpRequest, Network, Socket};
 use thinpipe_testkit::{Event, Headers, rpc};
-use tokio::task::JoinSet;
 
 use crate::ledger::Ledger;
+use crate::process::Process;
 use crate::server::{Plan, json_headers};
 
 pub(crate) struct StatelessServer {
     ledger: Ledger,
-    host: Host,
+    process: Process,
     running: AtomicUsize,
-    tasks: Mutex<JoinSet<()>>,
 }
 
 impl StatelessServer {
@@ -23,26 +22,20 @@ impl StatelessServer {
     pub(crate) fn start(network: &Network, name: &str, ledger: &Ledger) -> Arc<Self> {
         let server = Arc::new(Self {
             ledger: ledger.clone(),
-            host: network.start(name),
+            process: Process::start(network, name),
             running: AtomicUsize::new(0),
-            tasks: Mutex::default(),
         });
-        let accepting = Arc::clone(&server);
-        server.spawn(async move {
-            let listener = accepting.host.listen();
-            while let Some((socket, _)) = listener.accept().await {
-                let serving = Arc::clone(&accepting);
-                accepting.spawn(async move { serving.serve(Http::new(socket)).await });
-            }
+        let this = Arc::clone(&server);
+        server.process.spawn(async move {
+            let serve = |http| Arc::clone(&this).serve(http);
+            this.process.accept(serve).await;
         });
         server
     }
 
     /// Ends it in the middle of everything.
     pub(crate) fn kill(&self) {
-        self.host.network().kill(self.host.name());
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-        drop(tasks);
+        self.process.kill();
     }
 
     /// Calls that run now.
@@ -50,13 +43,7 @@ impl StatelessServer {
         self.running.load(Ordering::SeqCst)
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap();
-        tasks.spawn(task);
-        while tasks.try_join_next().is_some() {}
-    }
-
-    async fn serve(&self, mut http: Http<Socket>) {
+    async fn serve(self: Arc<Self>, mut http: Http<Socket>) {
         while let Ok(Some(request)) = http.request().await {
             if self.answer(&mut http, &request).await.is_err() {
                 return;

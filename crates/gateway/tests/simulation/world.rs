@@ -27,6 +27,9 @@ pub(crate) const HELD: &str = "/logged";
 /// Path of the server whose sessions clients of one principal share.
 pub(crate) const POOLED: &str = "/pooled";
 
+/// Path of the server whose one session all clients share.
+pub(crate) const SHARED: &str = "/shared";
+
 /// Path of the server of 2026-07-28.
 const STATELESS: &str = "/stateless";
 
@@ -59,6 +62,8 @@ pub(crate) struct Setting {
     pub(crate) holds: bool,
     /// All clients use a server whose sessions those of one principal share.
     pub(crate) pools: bool,
+    /// All clients use a server of which they share one session.
+    pub(crate) shares: bool,
     /// Connections break.
     pub(crate) breaks: bool,
     /// Gateways are killed.
@@ -129,7 +134,7 @@ impl World {
                 rng: rng.fork(),
                 path,
                 sessions_last: match path {
-                    HELD | POOLED => Arc::clone(&held_last),
+                    HELD | POOLED | SHARED => Arc::clone(&held_last),
                     _ => Arc::clone(&sessions_last),
                 },
             });
@@ -139,6 +144,7 @@ impl World {
             let name = format!("<{}{number}>", ["alice", "bob"][number % 2]);
             let path = match number % 4 {
                 _ if setting.pools => POOLED,
+                _ if setting.shares => SHARED,
                 2.. if setting.holds => HELD,
                 _ => PASSED,
             };
