@@ -28,6 +28,7 @@ const CALM: Setting = Setting {
     holds: false,
     pools: false,
     shares: false,
+    groups: false,
     breaks: false,
     kills: false,
     restarts: false,
@@ -156,6 +157,21 @@ fn f17_the_store_fails_nodes_that_hold_sessions() {
     seeds::run(setting, 10);
 }
 
+/// F17, G10; 5.9, 1, 3, 4 and 25: the same, and they are killed, and connections break.
+#[test]
+fn g10_everything_befalls_nodes_that_hold_sessions() {
+    let setting = Setting {
+        gateways: 3,
+        holds: true,
+        listeners: 1,
+        breaks: true,
+        kills: true,
+        outages: true,
+        ..CALM
+    };
+    seeds::run(setting, 15);
+}
+
 /// F6, G10; 5.9, 3, 7 and 8: clients of one principal share sessions of the server, on each of two nodes.
 #[test]
 fn f6_clients_share_sessions_of_the_server() {
@@ -182,6 +198,24 @@ fn f6_all_clients_share_one_session_of_the_server() {
     };
     let figures = seeds::run(setting, 12);
     assert!(figures.answered > figures.told, "{figures:?}");
+}
+
+/// G4, G10; 5.9, 1, 3 and 4: a server of two replicas, of which each may be killed, as may gateways.
+#[test]
+fn g10_replicas_of_a_server_are_killed() {
+    let setting = Setting {
+        gateways: 2,
+        groups: true,
+        breaks: true,
+        kills: true,
+        loses: true,
+        ..CALM
+    };
+    let figures = seeds::run(setting, 12);
+    assert!(
+        figures.lost > 0 && figures.answered > figures.told,
+        "{figures:?}"
+    );
 }
 
 /// R233, G10; 5.9, 1, 3, 4, 7 and 14: clients of 2026-07-28 use a server with sessions, over any of two nodes. What it

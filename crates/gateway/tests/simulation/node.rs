@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::Uri;
 use thinpipe_gateway::{
-    Gateway, GatewayConfig, HealthConfig, HttpUpstream, RateLimits, Reached, Resume, Sharing,
-    SsePaths, UpstreamSpec,
+    Gateway, GatewayConfig, GroupConfig, HealthConfig, HttpUpstream, RateLimits, Reached,
+    ReplicaConfig, Resume, Sharing, SsePaths, UpstreamSpec,
 };
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
@@ -20,6 +20,7 @@ use thinpipe_transport::upstream::{Connector, UpstreamConfig};
 
 use crate::ledger::Ledger;
 use crate::store::{Gate, Store, Way};
+use crate::world::SERVERS;
 
 /// Sessions that nobody uses end after this.
 pub(crate) const IDLE: Duration = Duration::from_secs(40);
@@ -64,6 +65,7 @@ impl Node {
                 logged,
                 pooled,
                 shared,
+                grouped(&host),
             ],
             deprecation: DeprecationConfig::default(),
             state_keys: Vec::new(),
@@ -157,13 +159,27 @@ fn server_config() -> ServerConfig {
     }
 }
 
+fn url(node: &str) -> Uri {
+    format!("http://{node}/mcp").parse().expect("a URL")
+}
+
+/// Two replicas of a server with sessions.
+fn grouped(host: &Host) -> UpstreamSpec {
+    let mut spec = spec(host, "grouped", SERVERS[0], Binding::Sessions);
+    if let Reached::Http(http) = &mut spec.reached {
+        let replicas = SERVERS.map(|name| ReplicaConfig::new(name, url(name)));
+        http.group = Some(Box::new(GroupConfig::new(replicas.into())));
+    }
+    spec
+}
+
 /// A server of this name, served at the path of the same name, which is this node.
-fn spec(host: &Host, name: &str, node: &'static str, speaks: Binding) -> UpstreamSpec {
-    let url = format!("http://{node}/mcp").parse().expect("a URL");
+fn spec(host: &Host, name: &str, node: &str, speaks: Binding) -> UpstreamSpec {
+    let url = url(node);
     let host = host.clone();
-    let connect = move |_: &Uri| -> BoxFuture<std::io::Result<Box<dyn Io>>> {
-        let host = host.clone();
-        Box::pin(async move { Ok(Box::new(host.connect(node).await?) as Box<dyn Io>) })
+    let connect = move |to: &Uri| -> BoxFuture<std::io::Result<Box<dyn Io>>> {
+        let (host, to) = (host.clone(), to.host().unwrap_or_default().to_owned());
+        Box::pin(async move { Ok(Box::new(host.connect(&to).await?) as Box<dyn Io>) })
     };
     let client = UpstreamConfig {
         connect_timeout: Duration::from_secs(2),

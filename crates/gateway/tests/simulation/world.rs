@@ -30,6 +30,12 @@ pub(crate) const POOLED: &str = "/pooled";
 /// Path of the server whose one session all clients share.
 pub(crate) const SHARED: &str = "/shared";
 
+/// Path of the server with two replicas.
+const GROUPED: &str = "/grouped";
+
+/// The servers with sessions: the first is also a replica beside the second.
+pub(crate) const SERVERS: [&str; 2] = ["server", "replica"];
+
 /// Path of the server of 2026-07-28.
 const STATELESS: &str = "/stateless";
 
@@ -64,6 +70,8 @@ pub(crate) struct Setting {
     pub(crate) pools: bool,
     /// All clients use a server of which they share one session.
     pub(crate) shares: bool,
+    /// All clients use a server of two replicas.
+    pub(crate) groups: bool,
     /// Connections break.
     pub(crate) breaks: bool,
     /// Gateways are killed.
@@ -83,7 +91,7 @@ pub(crate) struct World {
     ledger: Ledger,
     store: Store,
     nodes: Vec<Option<Node>>,
-    server: Arc<Server>,
+    servers: [Arc<Server>; 2],
     stateless: Arc<StatelessServer>,
     clients: Vec<Arc<Client>>,
     callers: Vec<Arc<Caller>>,
@@ -115,7 +123,7 @@ impl World {
         });
         let nodes = nodes.collect();
         let names: Arc<[String]> = names.into();
-        let server = Server::start(&network, "server", &ledger, rng.fork());
+        let servers = SERVERS.map(|name| Server::start(&network, name, &ledger, rng.fork()));
         let stateless = StatelessServer::start(&network, "stateless", &ledger);
         let sessions_last = Arc::new(AtomicBool::new(true));
         // What is held goes with who holds it.
@@ -135,6 +143,8 @@ impl World {
                 path,
                 sessions_last: match path {
                     HELD | POOLED | SHARED => Arc::clone(&held_last),
+                    // A replica that cannot be reached is gone, and its sessions with it.
+                    GROUPED if setting.breaks => Arc::default(),
                     _ => Arc::clone(&sessions_last),
                 },
             });
@@ -145,6 +155,7 @@ impl World {
             let path = match number % 4 {
                 _ if setting.pools => POOLED,
                 _ if setting.shares => SHARED,
+                _ if setting.groups => GROUPED,
                 2.. if setting.holds => HELD,
                 _ => PASSED,
             };
@@ -175,7 +186,7 @@ impl World {
             ledger,
             store,
             nodes,
-            server,
+            servers,
             stateless,
             clients,
             callers,
@@ -245,7 +256,7 @@ impl World {
             }
             45..55 if setting.breaks => {
                 let node = gateway(self.rng.index(self.nodes.len()));
-                let other = ["server", "stateless", &*self.clients[0].name];
+                let other = [SERVERS[0], SERVERS[1], "stateless", &*self.clients[0].name];
                 let other = other[self.rng.index(other.len())];
                 self.network.partition(&node, other);
             }
@@ -257,9 +268,13 @@ impl World {
             92..94 if setting.loses => {
                 self.sessions_last.store(false, Ordering::SeqCst);
                 self.held_last.store(false, Ordering::SeqCst);
-                self.server.kill();
+                let at = match setting.groups {
+                    true => self.rng.index(SERVERS.len()),
+                    false => 0,
+                };
+                self.servers[at].kill();
                 let rng = self.rng.fork();
-                self.server = Server::start(&self.network, "server", &self.ledger, rng);
+                self.servers[at] = Server::start(&self.network, SERVERS[at], &self.ledger, rng);
             }
             _ => {}
         }
@@ -376,7 +391,7 @@ impl World {
             self.ledger
                 .violation(format!("{running} calls run for nobody"));
         }
-        let orphans = self.server.sessions();
+        let orphans: usize = self.servers.iter().map(|server| server.sessions()).sum();
         // A session that no gateway knows any more ends with its record, and nobody is there to tell its server.
         let is_calm = !(self.setting.kills || self.setting.outages || self.setting.breaks);
         if orphans > 0 && is_calm && !self.setting.restarts {
@@ -407,7 +422,7 @@ impl World {
             self.ledger
                 .violation(format!("{nodes} nodes count as alive"));
         }
-        self.server.kill();
+        self.servers.iter().for_each(|server| server.kill());
         self.stateless.kill();
         sleep(Duration::from_secs(1)).await;
         let tasks = Handle::current().metrics().num_alive_tasks();
