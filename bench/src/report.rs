@@ -173,7 +173,7 @@ const fn column(title: &'static str, metric: &'static str) -> Column {
 fn columns(set: &Set) -> &'static [Column] {
     match &set.work {
         Work::Load(_) if set.targets.contains(&Target::Stdio) => STDIO,
-        Work::Load(load) if set.page == Page::Nodes => nodes::load(load.drive),
+        Work::Load(load) if set.page == Page::Nodes => nodes::load(load),
         Work::Load(load) => match load.drive {
             Drive::Stream if load.call.rate > 0.0 => PACED,
             Drive::Stream => FLAT_OUT,

@@ -2,7 +2,7 @@
 
 use super::{Column, column};
 use crate::run::nodes::{Nodes, Scenario};
-use crate::run::set::Drive;
+use crate::run::set::{Drive, Load};
 use crate::run::target::Target;
 
 pub(super) fn columns(work: Nodes) -> &'static [Column] {
@@ -21,8 +21,9 @@ pub(super) fn columns(work: Nodes) -> &'static [Column] {
 }
 
 /// Of load, with what the store takes for it.
-pub(super) fn load(drive: Drive) -> &'static [Column] {
-    match drive {
+pub(super) fn load(load: &Load) -> &'static [Column] {
+    match load.drive {
+        Drive::Stream if load.call.rate > 0.0 => PACED,
         Drive::Stream => EVENTS,
         Drive::Closed | Drive::Open { .. } => CALLS,
     }
@@ -46,6 +47,15 @@ const CALLS: &[Column] = &[
 ];
 const EVENTS: &[Column] = &[
     column("events/s", "per_second"),
+    column("gateway, CPU us/event", "cpu_us"),
+    column("Redis, CPU us/event", "store_us"),
+    column("RSS MiB", "rss_mib"),
+    column("others", "other_cores"),
+];
+const PACED: &[Column] = &[
+    column("events/s", "per_second"),
+    column("age p50 us", "age_p50_us"),
+    column("age p99 us", "age_p99_us"),
     column("gateway, CPU us/event", "cpu_us"),
     column("Redis, CPU us/event", "store_us"),
     column("RSS MiB", "rss_mib"),

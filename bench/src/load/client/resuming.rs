@@ -41,13 +41,13 @@ impl Client {
             bytes: call.bytes,
             ..Reading::default()
         };
-        let mut id = None;
+        let (mut id, mut more) = (None, true);
         while reading.events == 0 {
-            let more = self.wire.some(&mut body, &mut text).await?;
+            ensure!(more, "the stream ended at once");
+            more = self.wire.some(&mut body, &mut text).await?;
             id = last_id(&text).or(id);
             let used = reading.take(&text, None)?;
             text.drain(..used);
-            ensure!(more, "the stream ended at once");
         }
         Ok(Left {
             identity: self.leave(),
@@ -65,9 +65,10 @@ impl Client {
             head.status()
         );
         let (mut body, mut text) = (head.body, Vec::new());
+        let mut more = true;
         while memmem::find(&text, b"\n\n").is_none() {
-            let more = self.wire.some(&mut body, &mut text).await?;
             ensure!(more, "the stream ended at once");
+            more = self.wire.some(&mut body, &mut text).await?;
         }
         let address = self.address;
         Self::visit(address, self.leave()).await

@@ -79,7 +79,7 @@ async fn client(
                 client.end().await?;
                 client = Client::open(address, false).await?;
             }
-            _ => client = client.leave_within(&STREAM).await?,
+            _ => client = client.leave_within(&LEFT).await?,
         }
         turns.fetch_add(1, Relaxed);
     }
@@ -119,6 +119,11 @@ const STREAM: Call = Call {
     events: 20,
     batch: 1,
     ..Call::SMALL
+};
+/// Takes a second.
+const LEFT: Call = Call {
+    rate: 20.0,
+    ..STREAM
 };
 const SAMPLES: u32 = 60;
 

@@ -35,6 +35,20 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
             STREAMS,
             &[Target::Inspect(3), Target::Log(3), Target::LogRedis(3)],
         ),
+        load(
+            "log-paced",
+            "as log, with 32 streams of 300 events/s each",
+            Load {
+                connections: 32,
+                call: Call {
+                    events: 600,
+                    rate: 300.0,
+                    ..STREAMS.call
+                },
+                ..STREAMS
+            },
+            &[Target::Inspect(3), Target::Log(3), Target::LogRedis(3)],
+        ),
         nodes(
             "resume",
             "streams of calls that their clients left, resumed 100 events of 200 bytes later, from the first byte of \
