@@ -35,6 +35,9 @@ pub(crate) fn markdown(
          and system time of {whose} process and its children. `others` is the number of cores \
          that other programs kept busy meanwhile: above 0.3, distrust rates and latencies.\n\n"
     );
+    if page == Page::Nodes {
+        text.push_str(nodes::NOTE);
+    }
     judged(&mut text, summary, page);
     for set in sets {
         table(&mut text, summary, set);

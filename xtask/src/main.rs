@@ -83,7 +83,8 @@ cargo xtask <chore>
                            (ARGS go to `cargo nextest run`)
   install                  only install what the tests need
   fuzz [SECONDS] [TARGET]  run the fuzz targets
-  bench [ARGS]             measure the gateway beside its rivals
+  bench [ARGS]             measure the gateway beside its rivals (`--sets gateway|servers|bridges|nodes`;
+                           `--record` keeps the pages, `--against FILE` fails if a run is worse than a kept one)
   arrows                   check which crate depends on which
   lint                     check what clippy cannot: file lengths, leftovers, lock files, errors, clocks
                            in proto, dependencies of the workspace that no crate uses, how modules

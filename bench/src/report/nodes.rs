@@ -29,6 +29,14 @@ pub(super) fn load(load: &Load) -> &'static [Column] {
     }
 }
 
+/// What the page says of itself.
+pub(super) const NOTE: &str = "Gateways are processes of their own before one server, with a `redis-server` beside \
+them where the target says so; what that uses itself has a column of its own. Scenarios and mixed load go on for as long as \
+`--hold SECONDS` and `--soak SECONDS` say. `--against docs/figures-nodes.jsonl` compares a run with the recorded one, \
+and fails if it is worse: by more than 5 % in the 95th percentile or the rate, as ratios within the run, or by more \
+than 10 % in memory, and by more than the rounds differ.\n\n";
+
+/// What CPU and latency are divided by.
 pub(super) const AGAINST: &[(&str, &str, Target)] = &[
     ("cpu_us", "CPU", Target::Pass),
     ("cpu_us", "CPU", Target::Inspect(3)),

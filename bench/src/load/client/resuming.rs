@@ -141,8 +141,8 @@ pub(crate) async fn timed<T>(work: impl Future<Output = Result<T>>) -> Result<(T
 /// The last id of the whole events in `text`.
 fn last_id(text: &[u8]) -> Option<String> {
     let whole = &text[..memmem::rfind(text, b"\n\n")?];
-    let lines = whole.split(|byte| *byte == b'\n');
-    let id = lines.filter_map(|line| line.strip_prefix(b"id:")).last()?;
+    let mut lines = whole.rsplit(|byte| *byte == b'\n');
+    let id = lines.find_map(|line| line.strip_prefix(b"id:"))?;
     Some(String::from_utf8_lossy(id.trim_ascii()).into_owned())
 }
 
