@@ -77,7 +77,7 @@ async fn turn(
 }
 
 const CLIENTS: usize = 8;
-const TURNS: usize = 12;
+const TURNS: usize = 8;
 const BEHIND: u64 = 100;
 /// One event at once, [`BEHIND`] of 200 bytes 0.4 s later, and the last one as much later.
 const CALL: Call = Call {

@@ -138,7 +138,7 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
             "mixed load by 40 clients, 800 turns a second: of 100, 60 calls, 20 lists, 10 streamed calls, 5 new \
              sessions, 5 streams that are left before their end. The slopes are those of the last two thirds",
             Nodes::Soak { lasts: soak },
-            EITHER,
+            &[Target::Redis],
             1,
         ),
     ];
@@ -171,7 +171,7 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
     ];
     for (name, about, scenario) in scenarios {
         let work = Nodes::Scenario(scenario);
-        sets.push(nodes(name, about, work, EITHER, 1));
+        sets.push(nodes(name, about, work, &[Target::Redis], 1));
     }
     sets
 }
