@@ -24,7 +24,7 @@ use crate::server::permit::Budget;
 use asking::Exchanges;
 use cancellations::Cancellations;
 use outbox::Outbox;
-use pulse::Pulse;
+use pulse::{Pulse, Standing};
 use serving::Served;
 
 mod answer;
@@ -127,6 +127,7 @@ impl Nodes {
         // The first writer stays.
         shared.sessions.log_to(writer);
         self.run(pulse::beat(self.clone(), Weak::clone(&weak)));
+        self.run(pulse::come_back(self.clone(), Weak::clone(&weak)));
         self.run(inbox::read(self.clone(), weak));
         self.run(outbox::write(self.clone()));
         self.run(watch::watch(self.clone()));
@@ -201,7 +202,7 @@ impl Nodes {
 
     /// Whether the store could not be reached for so long that the others take this node for dead.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.inner.pulse.is_cut_off()
+        self.inner.pulse.standing() != Standing::In
     }
 
     /// Whether a node that is not heard of is dead.

@@ -16,7 +16,8 @@ use thinpipe_proto::tunnel::{
 };
 use thinpipe_store::{DeliverError, StoreError};
 
-use super::{Nodes, pulse};
+use super::pulse::{self, Standing};
+use super::Nodes;
 use crate::io::now;
 
 /// After so much silence a node is asked whether an exchange is still there. Doubled each time, up to
@@ -286,7 +287,7 @@ impl Nodes {
         for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
             request.headers.remove(name);
         }
-        if self.is_cut_off() {
+        if self.inner.pulse.decided().await != Standing::In {
             let why = "this node is cut off from the others";
             return Err(NotAnswered::Store(StoreError::Unavailable(why.into())));
         }

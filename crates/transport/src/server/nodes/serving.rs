@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Nodes;
 use super::asking::MAX_SILENCE;
+use super::pulse::Standing;
 use crate::body::{BodyError, Filled};
 use crate::io::now;
 use crate::server::dispatch::{self, Answering};
@@ -190,7 +191,8 @@ impl Task {
 
     async fn begin(&self, request: TunnelRequest) -> Result<Answering, Broken> {
         let shared = &self.shared;
-        if self.nodes.is_cut_off() {
+        // Others may have taken the session that is asked for.
+        if self.nodes.inner.pulse.decided().await != Standing::In {
             return Err(Broken::Refused);
         }
         let permit = shared.requests.take().filter(|_| self._permit.is_some());

@@ -60,6 +60,11 @@ impl SessionManager {
         fate: Fate,
         now: Instant,
     ) -> Result<(), SessionError> {
+        // Two nodes that both have it for their own would go on for good with what one of them has missed.
+        let is_shared = session.is_held() && self.nodes().is_some();
+        if is_shared && !self.refresh(session).await? {
+            return Ok(());
+        }
         match fate {
             Fate::Keep => self.keep(session, session.idle_for(now)).await,
             Fate::Wait => Ok(()),

@@ -249,3 +249,41 @@ async fn f9_a_node_that_died_in_an_outage_is_dead() {
     assert_eq!(status, 200);
     assert_eq!(shelf.owner(&session).await, Some(other.name()));
 }
+
+/// 5.8.6: a session that another node takes over while the first word of its owner is on the way has one owner, too.
+#[tokio::test(start_paused = true)]
+async fn f17_a_node_that_comes_back_lets_go_of_what_is_taken_just_then() {
+    let shelf = Shelf::on_tokios_clock();
+    let [owner, other] = shelf.holding().await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let (taken, kept) = (owner.open_session().await, owner.open_session().await);
+    owner.cut();
+    shelf.buried(&owner).await;
+    owner.is_cut_off(true).await;
+    owner.mend_without_beats().await;
+    assert_eq!(other.status(&taken, "POST", call(1, "echo")).await, 200);
+    owner.let_beat();
+    owner.is_cut_off(false).await;
+    assert_eq!(*owner.sample().ended.lock().unwrap(), [SessionEnd::Forgotten]);
+    for (session, at_owner, at_other) in [(&taken, 0, 2), (&kept, 1, 2)] {
+        assert_eq!(owner.status(session, "POST", call(2, "echo")).await, 200);
+        let begun = [&owner, &other].map(|node| node.sample().begun.load(Ordering::SeqCst));
+        assert_eq!(begun, [at_owner, at_other]);
+    }
+}
+
+/// 5.8.6: whatever a node has missed, a sweep finds out that a session is no longer its own, and the record stays.
+#[tokio::test(start_paused = true)]
+async fn f17_a_sweep_lets_go_of_what_another_node_has() {
+    let shelf = Shelf::on_tokios_clock();
+    let [owner, other] = shelf.holding().await;
+    let session = owner.open_session().await;
+    let sessions = owner.running.server.sessions();
+    let id = sessions.list().pop().unwrap().id().clone();
+    let (mut record, version) = shelf.sessions.get(&id).await.unwrap().unwrap();
+    record.owner = Some(other.name());
+    shelf.sessions.update(&record, version).await.unwrap();
+    sessions.sweep().await;
+    assert_eq!(owner.running.server.stats().sessions, 0);
+    assert_eq!(shelf.owner(&session).await, Some(other.name()));
+}

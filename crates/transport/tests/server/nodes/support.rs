@@ -36,6 +36,10 @@ pub(crate) struct Node {
 pub(crate) struct Way {
     shelf: Shelf,
     is_cut: AtomicBool,
+    /// The store takes its next beat late.
+    beats_late: AtomicBool,
+    /// It has one on the way.
+    is_beating: AtomicBool,
     /// Messages stay in its inbox.
     is_deaf: AtomicBool,
     /// They do by now.
@@ -102,6 +106,8 @@ impl Shelf {
         let way = Arc::new(Way {
             shelf: self.clone(),
             is_cut: AtomicBool::new(false),
+            beats_late: AtomicBool::new(false),
+            is_beating: AtomicBool::new(false),
             is_deaf: AtomicBool::new(false),
             hears_nothing: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
@@ -197,6 +203,20 @@ impl Node {
 
     pub(crate) fn mend(&self) {
         self.way.is_cut.store(false, Ordering::SeqCst);
+    }
+
+    /// It can reach the stores again, which do not take its beats yet.
+    pub(crate) async fn mend_without_beats(&self) {
+        self.way.beats_late.store(true, Ordering::SeqCst);
+        self.mend();
+        while !self.way.is_beating.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The stores take what they have not taken yet.
+    pub(crate) fn let_beat(&self) {
+        self.way.beats_late.store(false, Ordering::SeqCst);
     }
 
     /// The record of this session is none that it can read.
@@ -380,7 +400,13 @@ impl Inbox for Way {
         node: &'a NodeId,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        through!(self.inbox.beat(node, ttl))
+        Box::pin(async move {
+            while self.beats_late.load(Ordering::SeqCst) {
+                self.is_beating.store(true, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            self.stores()?.inbox.beat(node, ttl).await
+        })
     }
 
     fn leave<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Result<(), StoreError>> {
