@@ -324,8 +324,10 @@ impl Conversation {
         for stream in inner.open.values() {
             if are_handed_over {
                 stream.buffer().leave_unended();
+                stream.close();
+            } else {
+                stream.break_off();
             }
-            stream.close();
         }
         drop(inner);
         self.asked.close();

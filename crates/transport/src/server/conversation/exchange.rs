@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::rpc::{RequestId, code, error_response};
 use thinpipe_proto::session::StreamId;
 use tokio::sync::oneshot;
 
@@ -83,6 +83,18 @@ impl Stream {
         self.begin(First::Nothing);
     }
 
+    /// The session is over before the response is there: whoever waits for it is told so.
+    pub(super) fn break_off(&self) {
+        if !self.is_open() {
+            return;
+        }
+        let error = session_ended_message(&self.request);
+        if self.begin(First::Response(error.clone())) == Begun::Before {
+            self.buffer.break_off(error);
+        }
+        self.close();
+    }
+
     /// Says how the answer begins, unless that was said before.
     fn begin(&self, first: First) -> Begun {
         let mut sender = self.first.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,6 +108,13 @@ impl Stream {
             Err(_) => Begun::Unheard,
         }
     }
+}
+
+/// What a request gets whose session is over before its response is there.
+fn session_ended_message(request: &RequestId) -> Bytes {
+    let text = "the session ended before the answer came; the call may have run";
+    let data = Some(reason!("session_ended").as_bytes());
+    error_response(Some(request), code::SERVER_ERROR, text, data)
 }
 
 /// What became of the beginning of an answer.

@@ -99,6 +99,30 @@ async fn a_cancelled_request_gets_an_empty_stream() {
     assert!(rest(stream_of(inlet.answer().await)).await.is_empty());
 }
 
+/// E2: a session that ends answers what runs in it, whether its stream is full or has not begun.
+#[tokio::test]
+async fn e2_a_session_that_ends_answers_what_runs() {
+    let config = ConversationConfig {
+        buffer: EventBufferConfig {
+            max_events: 1,
+            ..EventBufferConfig::default()
+        },
+        ..ConversationConfig::default()
+    };
+    let conversation = Conversation::new(config, Revision::V2025_11_25);
+    let (first, inlet) = conversation.begin(&id(1));
+    let (second, silent) = conversation.begin(&id(2));
+    first.notify("1".into()).await.unwrap();
+    conversation.close();
+    drop((first, second));
+    let said = rest(stream_of(inlet.answer().await)).await;
+    assert_eq!(said[0], "1");
+    assert_eq!(said.len(), 2);
+    assert_eq!(message(&said[1]).id(), Some(&id(1)));
+    assert!(said[1].contains(r#""reason":"session_ended""#), "{said:?}");
+    assert_eq!(silent.answer().await.content, Content::Json);
+}
+
 /// B20, T4: each message is on one stream: that of its request, else the standalone one.
 #[tokio::test]
 async fn b20_a_message_goes_on_exactly_one_stream() {

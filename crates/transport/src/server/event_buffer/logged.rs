@@ -243,6 +243,21 @@ impl EventBuffer {
             .await
     }
 
+    /// Adds the last message, room or not, and takes no more: the session is over, and so is its log.
+    pub(crate) fn break_off(&self, message: Bytes) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.append(None, message, now());
+        state.answer();
+        if state.log.stage != Stage::Absent {
+            state.go_on(Stage::Over, None);
+        }
+        self.let_go(state);
+        self.shared.room.notify_waiters();
+    }
+
     pub(super) async fn wait_for_room(
         &self,
         mut add: impl FnMut() -> Result<(), NotPushed>,

@@ -385,6 +385,26 @@ async fn r107_what_needs_no_log_is_not_in_it() {
     assert_eq!(over.status, StatusCode::NO_CONTENT, "cancelled, not lost");
 }
 
+/// E2: a session that ends answers what runs in it, also while the log does not answer.
+#[tokio::test(start_paused = true)]
+async fn e2_a_session_that_ends_answers_what_is_not_stored() {
+    let log = log();
+    let node = Node::start(1, &log);
+    let (outlet, mut client) = node.call(1).await;
+    outlet.notify("1".into()).await.unwrap();
+    client.reads(1).await;
+    log.set(Mood::Stuck);
+    node.conversation.close();
+    drop(outlet);
+    client.reads_all().await;
+    assert_eq!(client.seen.len(), 2);
+    assert!(
+        client.seen[1].contains("session_ended"),
+        "{:?}",
+        client.seen
+    );
+}
+
 /// 6.1: what is kept of a session goes with it, but not when it goes to another node.
 #[tokio::test(start_paused = true)]
 async fn f21_a_session_that_ends_is_forgotten() {
