@@ -58,8 +58,17 @@ impl RedisStore {
         let beat = Call::script(&BEAT, &self.keys.node(node))
             .arg(milliseconds(ttl))
             .arg(milliseconds(KEPT_AFTER_DEATH));
-        self.calls.part::<()>(beat.repeatable()).await?;
-        self.enlist(self.keys.nodes(), node.as_bytes(), ttl).await?;
+        // Side by side: however long the way to Redis is, a beat takes one round trip.
+        let (beaten, enlisted, prolonged) = tokio::join!(
+            self.calls.part::<()>(beat.repeatable()),
+            self.enlist(self.keys.nodes(), node.as_bytes(), ttl),
+            self.prolong_secrets(),
+        );
+        beaten.and(enlisted).and(prolonged)
+    }
+
+    /// Parts of a call.
+    async fn prolong_secrets(&self) -> Result<(), Failure> {
         let secrets = self.memory().secrets_to_prolong();
         for name in secrets {
             let prolong = Call::command("PEXPIRE", &[self.keys.secret(&name)]);

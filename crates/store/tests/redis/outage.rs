@@ -6,10 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use thinpipe_proto::session::{NodeId, StreamId};
 use thinpipe_store::{
-    EventLog, LogEntry, RedisStore, SessionRecord, SessionStore, StoreError, StreamHead, StreamKey,
-    conformance,
+    EventLog, Inbox, LogEntry, RedisStore, SessionRecord, SessionStore, StoreError, StreamHead,
+    StreamKey, conformance,
 };
 use thinpipe_testkit::{DEADLINE, Redis, RedisSentinel, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::{all_of, reason, store};
@@ -162,4 +165,58 @@ pub(crate) async fn is_used_again(store: &RedisStore) {
         Ok(())
     })
     .await;
+}
+
+/// F9: a beat takes one round trip, so that a node is alive also where Redis is far away: nothing of it waits for the
+/// answer to anything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn f9_all_of_a_beat_is_on_its_way_at_once() {
+    let redis = Redis::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = format!("redis://{}", listener.local_addr().unwrap());
+    // Scripts that have to be on their way before any answer is let through.
+    let (wanted, heeded) = watch::channel(0_usize);
+    let port = redis.port();
+    let passing = tokio::spawn(async move {
+        loop {
+            let (near, _) = listener.accept().await.unwrap();
+            let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::spawn(pass(near, far, heeded.clone()));
+        }
+    });
+    let (store, node) = (store(&near), NodeId::from_random([1; 12]));
+    // Redis has both scripts, and there is a connection.
+    store.beat(&node, TTL).await.unwrap();
+    wanted.send_replace(2);
+    store.beat(&node, TTL).await.unwrap();
+    passing.abort();
+}
+
+/// Passes on what is said both ways; answers wait until so many scripts were asked for.
+async fn pass(near: TcpStream, far: TcpStream, wanted: watch::Receiver<usize>) {
+    let (mut from_near, mut to_near) = near.into_split();
+    let (mut from_far, mut to_far) = far.into_split();
+    let (asked, mut asked_so_far) = watch::channel(0);
+    let there = async {
+        let mut piece = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = from_near.read(&mut piece).await {
+            let scripts = piece[..length].windows(7).filter(|w| w == b"EVALSHA");
+            if *wanted.borrow() > 0 {
+                asked.send_modify(|so_far| *so_far += scripts.count());
+            }
+            to_far.write_all(&piece[..length]).await.unwrap();
+        }
+    };
+    let back = async {
+        let mut piece = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = from_far.read(&mut piece).await {
+            let enough = *wanted.borrow();
+            asked_so_far
+                .wait_for(|asked| *asked >= enough)
+                .await
+                .unwrap();
+            to_near.write_all(&piece[..length]).await.unwrap();
+        }
+    };
+    tokio::join!(there, back);
 }
