@@ -17,7 +17,10 @@ pub enum DeliverError {
     /// Too much waits there already, or the store has no memory for it.
     #[error("the inbox of the node is full")]
     Full,
-    /// The store failed.
+    /// The store failed, and has certainly not taken it.
+    #[error(transparent)]
+    Refused(StoreError),
+    /// The store failed. It may have taken it all the same.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

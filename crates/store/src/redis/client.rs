@@ -163,8 +163,11 @@ impl Calls {
         if let Some(attempt) = progress.waits_for {
             self.line.give_up(&attempt);
         }
-        // What failed before says more than that time is up.
-        Err(progress.failure.unwrap_or(Failure::Late(self.timeout)))
+        // What failed before says more than that time is up, unless it says that nothing is done, which it may be now.
+        let failure = progress
+            .failure
+            .filter(|failure| !progress.is_sent || !failure.is_undone());
+        Err(failure.unwrap_or(Failure::Late(self.timeout)))
     }
 
     fn breaker_for(&self, key: &str) -> &Mutex<Breaker> {
@@ -227,7 +230,9 @@ impl Calls {
         let mut connection = connection.map_err(|error| (Failure::Connect(error), true))?;
         let is_single = matches!(connection, Connection::Single(_));
         progress.waits_for = is_single.then(|| attempt.clone());
+        progress.is_sent = true;
         let result = call.make(&mut connection).await;
+        progress.is_sent = false;
         progress.waits_for = None;
         result.map_err(|error| {
             if (is_single && is_lost(&error)) || is_elsewhere(&error) {
@@ -259,6 +264,8 @@ struct Progress {
     failure: Option<Failure>,
     /// The connection that has not answered yet. A cluster's looks after its nodes by itself.
     waits_for: Option<Attempt>,
+    /// It is on its way, as far as is known.
+    is_sent: bool,
 }
 
 /// Tells the breaker what came of a call, also if nobody waits for it to the end.

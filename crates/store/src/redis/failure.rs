@@ -48,6 +48,15 @@ impl Failure {
         matches!(self, Self::Redis(error) if is_full(&error.to_string()))
     }
 
+    /// It is certainly not done: it was not sent, or the server has said so.
+    pub(super) fn is_undone(&self) -> bool {
+        match self {
+            Self::HeldBack | Self::Connect(_) | Self::UnknownCommand(_) => true,
+            Self::Redis(error) => is_refused(error) || self.is_full(),
+            Self::Late(_) | Self::Unreadable(_) => false,
+        }
+    }
+
     /// It is the server's state that fails, so that other calls will fare no better.
     pub(super) fn is_outage(&self) -> bool {
         match self {

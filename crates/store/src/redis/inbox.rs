@@ -99,6 +99,7 @@ impl RedisStore {
             Ok(-2) => Err(DeliverError::Full),
             Ok(_) => Ok(()),
             Err(failure) if failure.is_full() => Err(DeliverError::Full),
+            Err(failure) if failure.is_undone() => Err(DeliverError::Refused(failure.into())),
             Err(failure) => Err(StoreError::from(failure).into()),
         }
     }

@@ -191,3 +191,17 @@ async fn f14_a_full_redis_is_said_to_be_full_and_ends_nothing() {
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.create(&new, ttl).await.unwrap();
 }
+
+/// F9: what a server refuses that takes no writes is certainly not delivered.
+#[tokio::test]
+async fn f9_what_a_replica_refuses_is_not_delivered() {
+    let redis = Redis::start().await;
+    let (store, node) = (store(&redis.url()), NodeId::from_random([1; 12]));
+    store.beat(&node, Duration::from_secs(60)).await.unwrap();
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let refused = store.deliver(&node, Bytes::from("a")).await;
+    assert!(
+        matches!(refused, Err(DeliverError::Refused(_))),
+        "{refused:?}"
+    );
+}

@@ -86,7 +86,7 @@ impl Fails for LogError {
 impl Fails for DeliverError {
     fn outage(&self) -> Option<&StoreError> {
         match self {
-            Self::Store(error) => error.outage(),
+            Self::Refused(error) | Self::Store(error) => error.outage(),
             _ => None,
         }
     }

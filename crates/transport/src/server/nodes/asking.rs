@@ -374,6 +374,7 @@ impl Nodes {
     }
 }
 
+            DeliverError::Refused(error) => NotAnswered::Store(error),
 impl Asking {
     /// The next piece of the body.
     pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Next> {
