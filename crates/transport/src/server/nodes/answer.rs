@@ -87,7 +87,7 @@ impl Tunnelled {
         match end {
             End::Complete => return Ok(Filled::End),
             End::Broken(Broken::TimedOut) => return Err(BodyError::TimedOut),
-            End::Broken(_) | End::Gap | End::Dead | End::CutOff => {}
+            End::Broken(_) | End::Gap | End::Dead | End::CutOff | End::Silent => {}
         }
         // It does for a client of that node as well, which is told no more.
         let broke_off_there = end == End::Broken(Broken::Lost);

@@ -16,13 +16,19 @@ use thinpipe_proto::tunnel::{
 };
 use thinpipe_store::{DeliverError, StoreError};
 
-use super::pulse::{self, Standing};
 use super::Nodes;
+use super::pulse::{self, Standing};
 use crate::io::now;
 
-/// After so much silence a node is asked whether an exchange is still there. Doubled each time, up to
+/// After so much silence a node is asked whether an exchange is still there. Doubled each time that it is, up to
 /// [`MAX_SILENCE`].
 const FIRST_SILENCE: Duration = Duration::from_secs(2);
+
+/// How long is waited for the answer to that.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+
+/// How often it is asked without an answer before it is given up: it says that it is alive, and does not hear.
+const MAX_PROBES: u32 = 2;
 
 /// How long is waited before a request is delivered again to a node that may be back soon.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -64,8 +70,11 @@ struct State {
     pieces: VecDeque<Piece>,
     end: Option<End>,
     reader: Option<Waker>,
+    /// When it said something, or was asked.
     heard_at: Instant,
     silence: Duration,
+    /// How often it was asked since it said something.
+    probes: u32,
 }
 
 /// Why nothing more comes.
@@ -79,6 +88,8 @@ pub(super) enum End {
     Dead,
     /// This node is dead to the others.
     CutOff,
+    /// The other node is alive, and does not answer.
+    Silent,
     /// A piece is missing.
     Gap,
 }
@@ -109,18 +120,14 @@ impl Exchanges {
         open.values().filter(|s| concerns(&s.to)).cloned().collect()
     }
 
-    /// Those of which nothing was heard for too long, with what to say to them.
-    pub(super) fn silent(&self) -> Vec<(u64, NodeId, Progress)> {
+    /// Those of which nothing was heard for too long, with what to say to them; without a word, those of which nothing
+    /// more is to be heard.
+    pub(super) fn silent(&self) -> Vec<(u64, Arc<Slot>, Option<Progress>)> {
         let now = now();
         let open = self.lock();
         let silent = open.iter().filter_map(|(number, slot)| {
-            let mut state = slot.lock();
-            if state.end.is_some() || now < state.heard_at + state.silence {
-                return None;
-            }
-            state.heard_at = now;
-            state.silence = (state.silence * 2).min(MAX_SILENCE);
-            Some((*number, slot.to.clone(), state.window.consumed()))
+            let word = slot.lock().silent_at(now)?;
+            Some((*number, Arc::clone(slot), word))
         });
         silent.collect()
     }
@@ -138,8 +145,14 @@ impl Slot {
                 reader: None,
                 heard_at: now(),
                 silence: FIRST_SILENCE,
+                probes: 0,
             }),
         }
+    }
+
+    /// Who answers.
+    pub(super) fn node(&self) -> &NodeId {
+        &self.to
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -165,6 +178,7 @@ impl Slot {
             return;
         }
         state.heard_at = now();
+        state.probes = 0;
         // That an exchange is still there is no reason to ask for that more often.
         if !matches!(part, Part::Sent(_)) {
             state.silence = FIRST_SILENCE;
@@ -216,6 +230,26 @@ impl Slot {
 }
 
 impl State {
+    /// What to say to a node that was silent for too long; `Some(None)`: it was asked often enough.
+    fn silent_at(&mut self, now: Instant) -> Option<Option<Progress>> {
+        let patience = match self.probes {
+            0 => self.silence,
+            _ => ANSWERED_WITHIN,
+        };
+        if self.end.is_some() || now < self.heard_at + patience {
+            return None;
+        }
+        if self.probes == MAX_PROBES {
+            return Some(None);
+        }
+        if self.probes == 0 {
+            self.silence = (self.silence * 2).min(MAX_SILENCE);
+        }
+        self.probes += 1;
+        self.heard_at = now;
+        Some(Some(self.window.consumed()))
+    }
+
     /// What the other node says; `Some` if nothing comes after it.
     fn part(&mut self, part: Part) -> Option<End> {
         match part {
@@ -340,6 +374,7 @@ impl Nodes {
             // Whether it is dead could not be found out.
             DeliverError::Gone => NotAnswered::Busy,
             DeliverError::Full => NotAnswered::Busy,
+            DeliverError::Refused(error) => NotAnswered::Store(error),
             // It may have been delivered all the same.
             DeliverError::Store(error) => match self.withdraw(to, message).await {
                 true => NotAnswered::Store(error),
@@ -355,8 +390,8 @@ impl Nodes {
             End::Broken(Broken::Refused | Broken::Unreadable) => NotAnswered::Busy,
             End::Dead if self.withdraw(to, message).await => NotAnswered::Dead,
             // That node may well be alive.
-            End::CutOff if self.withdraw(to, message).await => NotAnswered::Busy,
-            End::Complete | End::Broken(_) | End::Dead | End::CutOff | End::Gap => {
+            End::CutOff | End::Silent if self.withdraw(to, message).await => NotAnswered::Busy,
+            End::Complete | End::Broken(_) | End::Dead | End::CutOff | End::Silent | End::Gap => {
                 NotAnswered::Unknown
             }
         }
@@ -374,7 +409,6 @@ impl Nodes {
     }
 }
 
-            DeliverError::Refused(error) => NotAnswered::Store(error),
 impl Asking {
     /// The next piece of the body.
     pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Next> {

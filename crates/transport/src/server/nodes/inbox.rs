@@ -23,6 +23,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub(super) async fn read(nodes: Nodes, shared: Weak<Shared>) {
     let (told, worker) = news::queue();
     nodes.run(news::heed(worker, Weak::clone(&shared)));
+    let mut is_deaf = false;
     loop {
         let taken = nodes.inner.inbox.take(nodes.this(), AT_ONCE, WAIT).await;
         let Some(shared) = shared.upgrade() else {
@@ -30,6 +31,7 @@ pub(super) async fn read(nodes: Nodes, shared: Weak<Shared>) {
         };
         match taken {
             Ok(messages) => {
+                is_deaf = false;
                 for message in messages {
                     if let Some(news) = heed(&nodes, &shared, message) {
                         told.tell(news, &shared);
@@ -38,7 +40,16 @@ pub(super) async fn read(nodes: Nodes, shared: Weak<Shared>) {
             }
             Err(error) => {
                 drop(shared);
-                tracing::debug!(%error, "what other nodes say cannot be read now");
+                // Of one that is cut off more is said elsewhere, and once is enough.
+                if std::mem::replace(&mut is_deaf, true) || nodes.is_cut_off() {
+                    tracing::debug!(%error, "what other nodes say cannot be read now");
+                } else {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(
+                        error,
+                        "what other nodes say cannot be read: they wait in vain"
+                    );
+                }
                 tokio::time::sleep(AGAIN).await;
             }
         }

@@ -30,11 +30,7 @@ pub(super) async fn watch(nodes: Nodes) {
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "who is alive cannot be found out now"),
         }
-        for (number, to, progress) in nodes.inner.asked.silent() {
-            let asker = nodes.this().clone();
-            let id = ExchangeId { asker, number };
-            nodes.inner.outbox.send(&to, id, Part::Probe(progress));
-        }
+        nodes.ask_the_silent();
         nodes.inner.served.leave_unheard();
     }
 }
@@ -43,6 +39,31 @@ impl Nodes {
     async fn has_exchanges(&self) {
         while self.inner.asked.len() == 0 && self.inner.served.len() == 0 {
             self.inner.pulse.something_to_watch().await;
+        }
+    }
+
+    /// Asks those who were silent for too long whether they are still at it, and gives them up who do not answer.
+    fn ask_the_silent(&self) {
+        let mut deaf: Option<NodeId> = None;
+        for (number, slot, word) in self.inner.asked.silent() {
+            let asker = self.this().clone();
+            let id = ExchangeId { asker, number };
+            match word {
+                Some(progress) => {
+                    let probe = Part::Probe(progress);
+                    self.inner.outbox.send(slot.node(), id, probe);
+                }
+                None => {
+                    deaf = Some(slot.node().clone());
+                    slot.end(End::Silent);
+                }
+            }
+        }
+        if let Some(node) = deaf {
+            tracing::warn!(
+                ?node,
+                "another node is alive, and does not answer; it is not waited for"
+            );
         }
     }
 

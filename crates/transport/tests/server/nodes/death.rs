@@ -271,3 +271,19 @@ async fn f9_what_is_lost_on_the_way_ends_its_own_exchange() {
     one.is_idle().await;
     other.is_idle().await;
 }
+
+/// 5.8.2: a node that is alive and takes nothing from its inbox is not waited for: what it has not seen is taken back.
+#[tokio::test(start_paused = true)]
+async fn f9_who_does_not_hear_is_not_waited_for() {
+    let shelf = Shelf::on_tokios_clock();
+    let [one, other] = shelf.holding().await;
+    let session = one.open_session().await;
+    one.deafen().await;
+    for (method, body) in [("POST", call(1, "echo")), ("DELETE", String::new())] {
+        assert_eq!(other.status(&session, method, body).await, 503);
+    }
+    assert_eq!(other.running.server.nodes().unwrap().stats().asked, 0);
+    one.undeafen();
+    assert_eq!(other.status(&session, "POST", call(1, "echo")).await, 200);
+    assert_eq!(one.sample().begun.load(Ordering::SeqCst), 1);
+}

@@ -234,6 +234,11 @@ impl Node {
         .await;
     }
 
+    /// It takes what waits in its inbox again.
+    pub(crate) fn undeafen(&self) {
+        self.way.is_deaf.store(false, Ordering::SeqCst);
+    }
+
     /// The next message that it sends is lost on the way.
     pub(crate) fn lose_one(&self) {
         self.way.is_mute.store(true, Ordering::SeqCst);
