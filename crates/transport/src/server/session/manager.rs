@@ -26,7 +26,8 @@ use crate::server::nodes::Nodes;
 /// How many sessions there may be and how long they last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Sessions at one time. Default: 10,000.
+    /// Sessions at one time. Default: 10,000. Where several nodes use one store, each has so many at one time; those
+    /// that any of them serves are not lost when they give way to others.
     pub max: usize,
     /// A session that nobody uses ends after this. Default: 30 min.
     pub idle: Duration,

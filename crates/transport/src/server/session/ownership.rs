@@ -132,7 +132,11 @@ impl SessionManager {
             if !owner.is_nobody() && Some(owner) != dead {
                 return Ok(Located::Elsewhere(owner.clone()));
             }
-            self.take_over(record, version, seeker)?;
+            // Whoever is taking it over has a place for it.
+            if self.inner.taking.of(id).is_none() {
+                let place = self.place_for_known().await?;
+                self.take_over(record, version, seeker, place);
+            }
         }
         Err(SessionError::Store(StoreError::Conflict))
     }
@@ -189,7 +193,7 @@ impl SessionManager {
         version: Version,
         seeker: Seeker<'_>,
     ) -> Result<Located, SessionError> {
-        let place = self.place_or_full()?;
+        let place = self.place_for_known().await?;
         let session = self.session_of(record, version, seeker);
         if self.nodes().is_some() && !self.is_old(&session, now()) {
             // Nobody else may do so any more.
@@ -216,26 +220,16 @@ impl SessionManager {
 
     /// Begins to take a session over whose node is gone, unless that has begun. It goes on without the client
     /// who asked for it: half of it would be worse than none.
-    ///
-    /// # Errors
-    /// [`SessionError::Full`].
-    fn take_over(
-        &self,
-        record: SessionRecord,
-        version: Version,
-        seeker: Seeker<'_>,
-    ) -> Result<(), SessionError> {
+    fn take_over(&self, record: SessionRecord, version: Version, seeker: Seeker<'_>, place: Place) {
         let done = CancellationToken::new();
         let id = record.id.clone();
-        let place = {
+        {
             let mut taking = self.inner.taking.lock();
             if taking.contains_key(&id) {
-                return Ok(());
+                return;
             }
-            let place = self.place_or_full()?;
             taking.insert(id.clone(), done.clone());
-            place
-        };
+        }
         let taken = Taken {
             sessions: self.clone(),
             id,
@@ -254,7 +248,6 @@ impl SessionManager {
                 tracing::warn!(%error, "a session of a node that is gone cannot be taken over");
             }
         });
-        Ok(())
     }
 
     async fn adopt(

@@ -8,12 +8,19 @@ use thinpipe_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use super::manager::Inner;
+use super::slot::Place;
 use super::{Session, SessionEnd, SessionError, SessionManager};
 use crate::io::now;
 use crate::server::history::History;
 
 /// How often room is made at most while every place is taken, in ms.
 const ROOM_EVERY_MS: u64 = 1000;
+
+/// What was used more recently does not give way to other sessions.
+const UNUSED: Duration = Duration::from_secs(1);
+
+/// One in so many gives way at once, so that those to do so are not looked for again and again.
+const SHARE: usize = 16;
 
 /// What is to become of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +157,38 @@ impl SessionManager {
             if let Some(fate) = self.gives_way(&session, now) {
                 note_failure(&session, self.meet(&session, fate, now).await);
             }
+        }
+    }
+
+    /// A place for a session that is in the store already. Where none is free, sessions that others serve as well, and
+    /// that nobody uses here just now, give way: who comes back finds them all the same.
+    ///
+    /// # Errors
+    /// [`SessionError::Full`].
+    pub(super) async fn place_for_known(&self) -> Result<Place, SessionError> {
+        if let Ok(place) = self.place_or_full() {
+            return Ok(place);
+        }
+        self.make_room().await;
+        if let Ok(place) = self.place_or_full() {
+            return Ok(place);
+        }
+        if self.nodes().is_some() {
+            self.forget_some(now());
+        }
+        self.place_or_full()
+    }
+
+    /// Forgets those that were used least recently.
+    fn forget_some(&self, now: Instant) {
+        let is_unused = |session: &Arc<Session>| {
+            let idle = session.idle_for(now);
+            !session.is_held() && idle.is_some_and(|idle| idle >= UNUSED)
+        };
+        let mut unused: Vec<_> = self.list().into_iter().filter(is_unused).collect();
+        unused.sort_by_cached_key(|session| session.last_used());
+        for session in unused.iter().take(self.inner.limits.max.div_ceil(SHARE)) {
+            self.forget(session);
         }
     }
 

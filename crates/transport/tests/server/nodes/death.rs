@@ -82,6 +82,7 @@ async fn f9_no_session_is_taken_over_without_a_place() {
     let mut config = crate::support::config();
     config.sessions.max = 1;
     let other = shelf.node(config).await;
+    other.sample().holds.store(true, Ordering::SeqCst);
     other.sample().adopts.store(true, Ordering::SeqCst);
     let (client, there) = (one.client().await, other.client().await);
     one.cut();

@@ -129,6 +129,40 @@ async fn f11_room_is_made_by_forgetting() {
     assert_eq!(shelf.records().await, 6);
 }
 
+/// F8, C2: however many sessions other nodes have opened, one is served here: what was used least recently is forgotten,
+/// and found again.
+#[tokio::test(start_paused = true)]
+async fn f8_a_full_table_keeps_no_session_of_other_nodes_out() {
+    let shelf = Shelf::on_tokios_clock();
+    let (one, other) = (
+        shelf.node(limits(IDLE)).await,
+        shelf.node(limits(IDLE)).await,
+    );
+    let mut ids = Vec::new();
+    for node in [&one, &other] {
+        for _ in 0..4 {
+            ids.push(node.open().await.id().clone());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    for id in ids.iter().chain(&ids) {
+        assert!(one.find(id).await.is_some());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(one.ended(), [SessionEnd::Forgotten; 12]);
+    assert_eq!((other.ended(), shelf.records().await), (vec![], 8));
+    // What is in use keeps its place.
+    let found = [0, 1, 2, 3].map(|n| one.find(&ids[n]));
+    let mut used = Vec::new();
+    for session in found {
+        used.push(session.await.unwrap().enter());
+    }
+    let handler = Arc::clone(&one.running.sample) as Arc<dyn Handler>;
+    let (sessions, endpoint) = (one.running.server.sessions(), "sample".into());
+    let full = sessions.find(&ids[4], &Principal::Anonymous, &endpoint, &handler);
+    assert!(full.await.is_err());
+}
+
 /// F11, F17: a rolling restart loses no session: what any node serves is only forgotten, what was held is handed
 /// over, and what cannot be ends.
 #[tokio::test]
