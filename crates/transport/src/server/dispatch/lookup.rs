@@ -1,6 +1,7 @@
 //! The session a request names: found here, found in the store, or not there.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
@@ -11,6 +12,7 @@ use thinpipe_proto::rpc::{RequestId, code};
 use thinpipe_proto::session::{NodeId, SessionId};
 
 use super::Envelope;
+use crate::io::now;
 use crate::server::Shared;
 use crate::server::exchange::Answer;
 use crate::server::ladder;
@@ -123,7 +125,12 @@ pub(crate) fn unknown_session(id: Option<&RequestId>) -> Answer {
 }
 
 pub(crate) fn session_failed(error: &SessionError, id: Option<&RequestId>) -> Answer {
-    tracing::warn!(%error, "a session cannot be had");
+    let cause: &dyn std::error::Error = error;
+    if may_warn(now()) {
+        tracing::warn!(error = cause, "a session cannot be had");
+    } else {
+        tracing::debug!(error = cause, "a session cannot be had");
+    }
     let data = match error {
         SessionError::Full { .. } => r#"{"reason":"too_many_sessions"}"#,
         _ => r#"{"reason":"session_store_unavailable"}"#,
@@ -140,4 +147,38 @@ pub(crate) fn session_failed(error: &SessionError, id: Option<&RequestId>) -> An
         .headers
         .insert(RETRY_AFTER, HeaderValue::from_static("5"));
     answer
+}
+
+/// How often it is warned at most that sessions cannot be had: there may be thousands of such requests a second, and
+/// the log has each of them as refused.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// When that was done last.
+static WARNED_AT: Mutex<Option<Instant>> = Mutex::new(None);
+
+fn may_warn(now: Instant) -> bool {
+    // Nothing panics while it is held.
+    let mut warned_at = WARNED_AT.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = warned_at.is_none_or(|at| now >= at + WARN_EVERY);
+    if is_due {
+        *warned_at = Some(now);
+    }
+    is_due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A13: thousands of refusals are one warning.
+    #[test]
+    fn a13_what_fails_for_all_is_warned_of_now_and_then() {
+        let begun = now();
+        // Whatever other tests have said before.
+        let first = begun + WARN_EVERY;
+        assert!(may_warn(first));
+        assert!(!may_warn(first));
+        assert!(!may_warn(first + WARN_EVERY - Duration::from_millis(1)));
+        assert!(may_warn(first + WARN_EVERY));
+    }
 }
