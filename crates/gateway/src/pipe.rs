@@ -263,6 +263,11 @@ impl UpstreamSession {
         taken.map_err(|_| NotSent::Stuck)?.map_err(NotSent::Refused)
     }
 
+    /// Whether a request of the server with this id waits for the answer of this client.
+    pub(crate) fn waits_for(&self, member: MemberId, id: &RequestId) -> bool {
+        self.lock().machine.waits_for(member, id)
+    }
+
     /// `None`: there is no room.
     fn try_send(
         &self,

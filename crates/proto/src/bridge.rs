@@ -244,6 +244,12 @@ impl Reframing {
         }
     }
 
+    /// Whether a request of the upstream with this id waits for the answer of a client session.
+    #[must_use]
+    pub fn waits_for(&self, member: MemberId, id: &RequestId) -> bool {
+        self.questions.is_asked(member, id)
+    }
+
     /// Cancels a client's request that the client did not cancel itself, as nobody can read its answer
     /// any more. Does nothing if it is not open, or is `initialize`, which is never cancelled.
     pub fn abandon(&mut self, member: MemberId, request: &RequestId, now: Instant) {

@@ -141,6 +141,14 @@ impl Machine {
         }
     }
 
+    /// Whether a request of the server with this id waits for the answer of a client.
+    pub(super) fn waits_for(&self, member: MemberId, id: &RequestId) -> bool {
+        match self {
+            Self::Reframing(machine, _) => machine.waits_for(member, id),
+            Self::Upgrading(machine, _) => machine.waits_for(id),
+        }
+    }
+
     pub(super) fn detach(&mut self, member: MemberId, now: Instant) {
         match self {
             Self::Reframing(machine, _) => machine.detach(member, now),

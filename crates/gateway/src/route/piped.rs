@@ -173,6 +173,9 @@ impl Route {
         let Some(attachment) = piped(&session) else {
             return Err(Failure::session_gone());
         };
+        if self.is_asked_elsewhere(&session, attachment, &message) {
+            return Err(elsewhere("what this answers was not asked here"));
+        }
         let context = self.context(&call, Some(&session), &message);
         let message = match self.intercept(&context, message).await {
             Ok(message) => message,
@@ -235,6 +238,29 @@ impl Route {
                 self.with_own_headers(&context, answer)
             }
         }
+    }
+
+    /// Whether this answers what only another node can have asked, if anybody has. To say that it was taken would
+    /// leave whoever waits for it without it.
+    fn is_asked_elsewhere(
+        &self,
+        session: &Session,
+        attachment: &Attachment,
+        message: &Message,
+    ) -> bool {
+        let answered = message.id().filter(|_| message.kind().is_response());
+        answered.is_some_and(|id| {
+            self.may_be_elsewhere(session)
+                && !attachment
+                    .upstream()
+                    .waits_for(attachment.member().id(), id)
+        })
+    }
+
+    /// Whether another node may have the session, too.
+    fn may_be_elsewhere(&self, session: &Session) -> bool {
+        self.sessions()
+            .is_some_and(|sessions| sessions.may_be_elsewhere(session))
     }
 
     /// Headers of a message of a client, where the server gets any.
@@ -328,6 +354,9 @@ impl Route {
                 self.with_own_headers(&place.context, answer)
             }
             Err(ListenError::Contended) => Err(Failure::contended()),
+            Err(ListenError::UnknownEvent) if self.may_be_elsewhere(session) => {
+                Err(elsewhere("this stream is not known here"))
+            }
             Err(ListenError::UnknownEvent) => {
                 let text = "what came after this event is not kept; the session goes on without it";
                 Err(Failure::new(Reason::UnknownEvent, text))
@@ -453,4 +482,10 @@ fn capped(message: Message) -> Message {
         Message::parse(capped).ok()
     });
     capped.unwrap_or(message)
+}
+
+/// Another node may know what this one does not, as it is cut off from the store.
+fn elsewhere(what: &str) -> Failure {
+    let text = format!("{what}, and the other nodes are out of reach");
+    Failure::new(Reason::StoreUnavailable, text)
 }

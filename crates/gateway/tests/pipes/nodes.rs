@@ -367,3 +367,29 @@ async fn f9_ids_are_not_used_again() {
     assert_eq!((ids.len(), count), (5, 5));
     assert_eq!(pair.upstream.sessions().len(), 1);
 }
+
+/// F17, 5.8.6: a gateway that is cut off says of no answer that it was taken which another one may wait for; what it has
+/// asked itself is answered there.
+#[tokio::test]
+async fn f17_answers_are_taken_where_they_are_waited_for() {
+    let pair = Pair::start(Way::Streamable, log).await;
+    let client = pair.client().await;
+    pair.kill().await;
+    let moved = pair.moved(&client);
+    let mut asking = moved.post(rpc::call(3, "ask")).await;
+    let question = asking.next_message().await;
+    let answer = rpc::response(question["id"].clone(), &json!({"action": "decline"}));
+    let mut refused = client.post(&answer).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    let reason = refused.json().await["error"]["data"]["reason"].clone();
+    assert_eq!(reason, "session_store_unavailable");
+    assert_eq!(moved.post(answer).await.status, 202);
+    assert_eq!(asking.next_message().await["id"], 3);
+
+    let mut asking = client.post(rpc::call(4, "ask")).await;
+    let question = asking.next_message().await;
+    let answer = rpc::response(question["id"].clone(), &json!({"action": "decline"}));
+    assert_eq!(client.post(answer).await.status, 202);
+    assert_eq!(asking.next_message().await["id"], 4);
+}

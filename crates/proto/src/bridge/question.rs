@@ -50,6 +50,12 @@ impl Questions {
         self.open.iter().any(|question| question.id == *id)
     }
 
+    /// Whether one with this id is open at this client.
+    pub(super) fn is_asked(&self, member: MemberId, id: &RequestId) -> bool {
+        let mut of_member = self.open.iter().filter(|asked| asked.member == member);
+        of_member.any(|question| question.id == *id)
+    }
+
     /// Takes out the first one that `wanted` picks.
     pub(super) fn take(&mut self, wanted: impl Fn(&Question) -> bool) -> Option<Question> {
         let at = self.open.iter().position(wanted)?;

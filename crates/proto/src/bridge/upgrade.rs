@@ -151,6 +151,12 @@ impl Upgrading {
         Ok(())
     }
 
+    /// Whether a question with this id waits for the client's answer.
+    #[must_use]
+    pub fn waits_for(&self, id: &RequestId) -> bool {
+        self.prompts.is_asked(id)
+    }
+
     /// A message that came on the stream of a call. A response ends the call.
     pub fn upstream(&mut self, call: CallId, message: &Message, now: Instant) {
         let Some(purpose) = self.calls.get(call) else {

@@ -10,6 +10,7 @@ use thinpipe_proto::header::{LAST_EVENT_ID, PROTOCOL_VERSION};
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Kind, Message, Payload, RequestId, code};
 use thinpipe_proto::session::{EventId, Principal};
+use thinpipe_store::StoreError;
 
 use crate::body::BoxFuture;
 use crate::io::now;
@@ -31,7 +32,7 @@ pub(crate) use lookup::{session_failed, unknown_session};
 
 pub(crate) use tunnel::tunnelled;
 
-use lookup::{Place, header_id, live_session, locate, place_of};
+use lookup::{Place, decided_session, header_id, live_session, locate, place_of};
 
 /// Everything about a request but its message.
 pub(crate) struct Envelope {
@@ -145,7 +146,7 @@ pub(crate) fn dispatch(
     };
     let class = class.and_then(|class| admission::ask(&envelope, &class).map(|()| class));
     let refused = match class {
-        Ok(Class::Message(message)) => match live_session(shared, &envelope) {
+        Ok(Class::Message(message)) => match decided_session(shared, &envelope) {
             Some(session) => {
                 let asked = Asked::Call(message.id().cloned());
                 let from = envelope.requester.clone();
@@ -339,6 +340,11 @@ fn terminate(
     session: &Arc<Session>,
 ) -> Result<Prepared, Answer> {
     let revision = legacy_revision(&envelope.headers, Some(session))?;
+    if shared.sessions.may_be_elsewhere(session) {
+        // Before anybody is told: it would go on there.
+        let error = StoreError::Unavailable("this node is cut off from the others".into());
+        return Err(session_failed(&error.into(), None));
+    }
     let handler = Arc::clone(&envelope.endpoint.handler);
     let exchange = envelope.into_exchange(Inbound::Terminate(Arc::clone(session)), revision);
     let ending = Arc::clone(session);

@@ -205,6 +205,16 @@ impl Nodes {
         self.inner.pulse.standing() != Standing::In
     }
 
+    /// Until it is known which of the sessions that this node holds are its own still, or that it cannot be known.
+    pub(crate) async fn decided(&self) {
+        self.inner.pulse.decided().await;
+    }
+
+    /// Whether that need not be waited for.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.inner.pulse.standing() != Standing::Returning
+    }
+
     /// Whether a node that is not heard of is dead.
     fn is_steady(&self) -> bool {
         self.inner.pulse.is_steady()

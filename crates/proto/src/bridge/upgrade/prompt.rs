@@ -46,6 +46,10 @@ impl Prompts {
         Some(self.open.remove(at))
     }
 
+    pub(super) fn is_asked(&self, id: &RequestId) -> bool {
+        self.open.iter().any(|prompt| prompt.id == *id)
+    }
+
     pub(super) fn find(&mut self, id: &RequestId) -> Option<&mut Prompt> {
         self.open.iter_mut().find(|prompt| prompt.id == *id)
     }

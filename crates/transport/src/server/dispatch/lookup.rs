@@ -26,6 +26,12 @@ pub(super) fn live_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<S
         .live(id.as_bytes(), &envelope.principal, name)
 }
 
+/// The same, unless it is being found out whether another node has it.
+pub(super) fn decided_session(shared: &Shared, envelope: &Envelope) -> Option<Arc<Session>> {
+    let session = live_session(shared, envelope);
+    session.filter(|session| shared.sessions.is_decided(session))
+}
+
 /// Where a request is answered.
 pub(super) enum Place {
     /// Here, in this session; `None`: it names none, and may.

@@ -16,6 +16,7 @@ use super::slot::Place;
 use super::{Session, SessionEnd, SessionError, SessionManager, lock};
 use crate::io::now;
 use crate::server::Handler;
+use crate::server::nodes::Nodes;
 
 /// How often a session is looked for that changes its node just then.
 const ROUNDS: usize = 4;
@@ -175,7 +176,28 @@ impl SessionManager {
         if let Some(taking) = self.inner.taking.of(id) {
             taking.cancelled().await;
         }
+        let session = self.live_here(id)?;
+        if let Some(nodes) = self.nodes().filter(|_| session.is_held()) {
+            nodes.decided().await;
+        }
         self.live_here(id)
+    }
+
+    /// Whether it need not be waited for who has a session that is live here.
+    pub(crate) fn is_decided(&self, session: &Session) -> bool {
+        let nodes = self.nodes().filter(|_| session.is_held());
+        nodes.is_none_or(Nodes::is_decided)
+    }
+
+    /// Whether a session that this node holds may by now be another one's, too, which cannot be found out: the store
+    /// is out of reach, and for the others this node is dead. What is live here goes on, as that may be all there is;
+    /// what is not known here is not said to be nowhere.
+    #[must_use]
+    pub fn may_be_elsewhere(&self, session: &Session) -> bool {
+        // Nobody goes on with a stream of HTTP+SSE.
+        let may_move = session.binding() == Binding::Sessions && session.is_held();
+        let nodes = self.nodes().filter(|_| may_move);
+        nodes.is_some_and(Nodes::is_cut_off)
     }
 
     fn is_settled(&self, id: &SessionId) -> bool {

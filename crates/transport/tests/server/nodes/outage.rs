@@ -264,7 +264,10 @@ async fn f17_a_node_that_comes_back_lets_go_of_what_is_taken_just_then() {
     assert_eq!(other.status(&taken, "POST", call(1, "echo")).await, 200);
     owner.let_beat();
     owner.is_cut_off(false).await;
-    assert_eq!(*owner.sample().ended.lock().unwrap(), [SessionEnd::Forgotten]);
+    assert_eq!(
+        *owner.sample().ended.lock().unwrap(),
+        [SessionEnd::Forgotten]
+    );
     for (session, at_owner, at_other) in [(&taken, 0, 2), (&kept, 1, 2)] {
         assert_eq!(owner.status(session, "POST", call(2, "echo")).await, 200);
         let begun = [&owner, &other].map(|node| node.sample().begun.load(Ordering::SeqCst));
@@ -286,4 +289,25 @@ async fn f17_a_sweep_lets_go_of_what_another_node_has() {
     sessions.sweep().await;
     assert_eq!(owner.running.server.stats().sessions, 0);
     assert_eq!(shelf.owner(&session).await, Some(other.name()));
+}
+
+/// 5.8.6, D8: what others may have taken over is not ended by a node that cannot know, and its handler is not told.
+#[tokio::test(start_paused = true)]
+async fn f17_a_node_that_is_cut_off_ends_nothing_that_another_may_have() {
+    let shelf = Shelf::on_tokios_clock();
+    let [owner, other] = shelf.holding().await;
+    other.sample().adopts.store(true, Ordering::SeqCst);
+    let session = owner.open_session().await;
+    owner.cut();
+    shelf.buried(&owner).await;
+    owner.is_cut_off(true).await;
+    assert_eq!(other.status(&session, "POST", call(1, "echo")).await, 200);
+    assert_eq!(owner.status(&session, "DELETE", "").await, 503);
+    assert_eq!(*owner.sample().ended.lock().unwrap(), []);
+    // What is live on it goes on: it may be all there is.
+    assert_eq!(owner.status(&session, "POST", call(2, "echo")).await, 200);
+    owner.mend();
+    owner.is_cut_off(false).await;
+    assert_eq!(owner.status(&session, "POST", call(3, "echo")).await, 200);
+    assert_eq!(other.sample().begun.load(Ordering::SeqCst), 2);
 }
