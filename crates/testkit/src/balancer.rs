@@ -18,7 +18,7 @@ pub struct Balancer {
 
 impl Balancer {
     /// Starts it, and waits until it takes connections. `deployed` is the configuration file that users are given: its
-    /// lines `server HOST;` become these gateways, and the port a free one.
+    /// lines `server HOST OPTIONS;` become these gateways, with the options of the first, and the port a free one.
     ///
     /// # Panics
     /// If nginx is not installed, or does not take the configuration.
@@ -88,10 +88,11 @@ fn configuration(deployed: &str, gateways: &[SocketAddr], port: u16, folder: &Pa
     let mut are_named = false;
     for line in deployed.lines() {
         let said = line.trim();
-        if said.starts_with("server ") && said.ends_with(';') {
+        if let Some(server) = said.strip_prefix("server ").filter(|_| said.ends_with(';')) {
             if !are_named {
+                let options = server.find([' ', ';']).map_or(";", |end| &server[end..]);
                 for gateway in gateways {
-                    let _ = writeln!(text, "        server {gateway};");
+                    let _ = writeln!(text, "        server {gateway}{options}");
                 }
             }
             are_named = true;

@@ -8,6 +8,7 @@ use thinpipe_testkit::{Balancer, Client, Event, Gate, Script, SseClient, rpc};
 
 use crate::support::{Gateway, Settings};
 use crate::world::{BOTH, World, answers, is_gone};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// Clients that call at one time.
@@ -118,6 +119,27 @@ async fn f9_a_killed_gateway_is_passed_over() {
     }
     assert_eq!(world.counted("tools/call"), 12);
     assert_eq!(world.counted("initialize"), 1);
+}
+
+/// C22: gateways that all refused a moment ago, as in a restart of one after the other, are asked again at once when one is
+/// there.
+#[tokio::test]
+async fn c22_a_gateway_that_is_back_is_asked_at_once() {
+    let places = [there().await, there().await].map(|listener| listener.local_addr().unwrap());
+    let balancer = Balancer::start(DEPLOYED, &places).await;
+    let client = Client::new(&balancer.before("http://gateway/mcp"));
+    assert_eq!(client.post(rpc::call(1, "echo")).await.status, 502);
+    let back = TcpListener::bind(places[0]).await.unwrap();
+    let asked = async { client.post(rpc::call(2, "echo")).await };
+    // Nothing is lost with the one that is dropped: the test ends.
+    tokio::select! {
+        response = asked => panic!("the gateway was not asked: {}", response.status),
+        connection = back.accept() => drop(connection.unwrap()),
+    }
+}
+
+async fn there() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).await.unwrap()
 }
 
 /// C22, A30: gateways are stopped one after the other, each with a call that runs on it, and of the clients behind nginx
