@@ -361,7 +361,10 @@ impl Findings {
                 } else {
                     ""
                 };
-                self.fine("resume", format!("resumes a broken stream{primed}"));
+                self.fine(
+                    "resume",
+                    format!("resumes a broken stream{primed}; not tried while a call runs"),
+                );
             }
             (Some(Resumed::Silent), _) => self.warning(
                 "resume",
