@@ -1,7 +1,7 @@
 //! What the gateway keeps for a session beside its record: which streams are live, and what
 //! re-establishing it would need. Nothing of it outlives the process.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -22,18 +22,17 @@ use crate::sync::lock;
 
 mod calls;
 mod refusals;
+mod setup;
 mod storing;
 
 pub(crate) use calls::Call;
 use calls::Calls;
 pub(crate) use refusals::{MAX_REFUSALS, Origin};
+pub(crate) use setup::{MAX_SETUP, Setup};
 use storing::Storing;
 
 /// Ids remembered of each live stream, to know it again when its client resumes it.
 const REMEMBERED_IDS: usize = 16;
-
-/// Bytes of the requests remembered for re-establishing a session: over a thousand subscriptions.
-pub(crate) const MAX_SETUP: usize = 128 << 10;
 
 /// The gateway's part of a session.
 #[derive(Debug, Default)]
@@ -102,29 +101,6 @@ pub(crate) fn note_asked(
         && let (Some(id), Some(call)) = (message.id(), context.call())
     {
         lock(&state.asked).remember(id, call);
-    }
-}
-
-/// Requests that gave the upstream's session its state.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Setup {
-    /// What the server said it can do, when the session was opened.
-    pub(crate) capabilities: Option<serde_json::Value>,
-    pub(crate) log_level: Option<Bytes>,
-    pub(crate) subscriptions: BTreeMap<String, Bytes>,
-    /// There was more than is remembered: the session cannot be made again.
-    pub(crate) is_incomplete: bool,
-}
-
-impl Setup {
-    /// Copies, so that a short message does not keep the buffer it came in.
-    fn remembered(&mut self, message: &Message) -> Option<Bytes> {
-        let source = message.source();
-        let before = self.subscriptions.values().chain(&self.log_level);
-        let bytes: usize = before.map(Bytes::len).sum();
-        let fits = bytes + source.len() <= MAX_SETUP;
-        self.is_incomplete |= !fits;
-        fits.then(|| Bytes::copy_from_slice(source))
     }
 }
 
@@ -261,11 +237,6 @@ impl SessionState {
         lock(&self.asked).of(id)
     }
 
-    /// Remembers what the server said it can do.
-    pub(crate) fn note_capabilities(&self, capabilities: serde_json::Value) {
-        lock(&self.setup).capabilities = Some(capabilities);
-    }
-
     /// Remembers which request opened the session.
     pub(crate) fn note_opened_by(&self, id: &RequestId) {
         // A session is opened once.
@@ -279,41 +250,6 @@ impl SessionState {
     /// Remembers that the server may log.
     pub(crate) fn note_logging(&self) {
         self.declares_logging.store(true, Ordering::Relaxed);
-    }
-
-    /// Remembers requests that give the upstream's session state.
-    pub(crate) fn note_setup(&self, message: &Message) {
-        let uri = || message.param_str("uri");
-        let mut setup = lock(&self.setup);
-        match message.method() {
-            Some("logging/setLevel") => {
-                setup.log_level = None;
-                setup.log_level = setup.remembered(message);
-            }
-            Some("resources/subscribe") => {
-                if let Some(uri) = uri() {
-                    setup.subscriptions.remove(&uri);
-                    if let Some(message) = setup.remembered(message) {
-                        setup.subscriptions.insert(uri, message);
-                    }
-                }
-            }
-            Some("resources/unsubscribe") => {
-                if let Some(uri) = uri() {
-                    setup.subscriptions.remove(&uri);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Not all that was set up is known.
-    pub(crate) fn lose_setup(&self) {
-        lock(&self.setup).is_incomplete = true;
-    }
-
-    pub(crate) fn setup(&self) -> Setup {
-        lock(&self.setup).clone()
     }
 }
 
