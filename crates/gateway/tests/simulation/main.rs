@@ -232,8 +232,9 @@ fn g10_clients_without_sessions_use_a_server_with_sessions() {
         ..CALM
     };
     let figures = seeds::run(setting, 8);
+    // Most that are told so have found no gateway: they come back at once.
     assert!(
-        figures.asked > 0 && figures.answered > figures.told,
+        figures.asked > 0 && figures.answered > 2 * figures.unanswered,
         "{figures:?}"
     );
 }
