@@ -177,11 +177,13 @@ async fn f9_all_of_a_beat_is_on_its_way_at_once() {
     // Scripts that have to be on their way before any answer is let through.
     let (wanted, heeded) = watch::channel(0_usize);
     let port = redis.port();
-    let passing = tokio::spawn(async move {
+    let mut passing = JoinSet::new();
+    passing.spawn(async move {
+        let mut connections = JoinSet::new();
         loop {
             let (near, _) = listener.accept().await.unwrap();
             let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            tokio::spawn(pass(near, far, heeded.clone()));
+            connections.spawn(pass(near, far, heeded.clone()));
         }
     });
     let (store, node) = (store(&near), NodeId::from_random([1; 12]));
@@ -189,7 +191,6 @@ async fn f9_all_of_a_beat_is_on_its_way_at_once() {
     store.beat(&node, TTL).await.unwrap();
     wanted.send_replace(2);
     store.beat(&node, TTL).await.unwrap();
-    passing.abort();
 }
 
 /// Passes on what is said both ways; answers wait until so many scripts were asked for.
@@ -204,18 +205,18 @@ async fn pass(near: TcpStream, far: TcpStream, wanted: watch::Receiver<usize>) {
             if *wanted.borrow() > 0 {
                 asked.send_modify(|so_far| *so_far += scripts.count());
             }
-            to_far.write_all(&piece[..length]).await.unwrap();
+            let passed_on = to_far.write_all(&piece[..length]).await;
+            passed_on.expect("Redis reads");
         }
     };
     let back = async {
         let mut piece = vec![0; 1 << 16];
         while let Ok(length @ 1..) = from_far.read(&mut piece).await {
             let enough = *wanted.borrow();
-            asked_so_far
-                .wait_for(|asked| *asked >= enough)
-                .await
-                .unwrap();
-            to_near.write_all(&piece[..length]).await.unwrap();
+            let heard = asked_so_far.wait_for(|asked| *asked >= enough).await;
+            heard.expect("the other half is not dropped before");
+            let passed_on = to_near.write_all(&piece[..length]).await;
+            passed_on.expect("the store reads");
         }
     };
     tokio::join!(there, back);
