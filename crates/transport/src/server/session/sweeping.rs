@@ -16,9 +16,6 @@ use crate::server::history::History;
 /// How often room is made at most while every place is taken, in ms.
 const ROOM_EVERY_MS: u64 = 1000;
 
-/// What was used more recently does not give way to other sessions.
-const UNUSED: Duration = Duration::from_secs(1);
-
 /// One in so many gives way at once, so that those to do so are not looked for again and again.
 const SHARE: usize = 16;
 
@@ -174,18 +171,15 @@ impl SessionManager {
             return Ok(place);
         }
         if self.nodes().is_some() {
-            self.forget_some(now());
+            self.forget_some();
         }
         self.place_or_full()
     }
 
     /// Forgets those that were used least recently.
-    fn forget_some(&self, now: Instant) {
-        let is_unused = |session: &Arc<Session>| {
-            let idle = session.idle_for(now);
-            !session.is_held() && idle.is_some_and(|idle| idle >= UNUSED)
-        };
-        let mut unused: Vec<_> = self.list().into_iter().filter(is_unused).collect();
+    fn forget_some(&self) {
+        let mut unused = self.list();
+        unused.retain(|session| session.is_idle() && !session.is_held());
         unused.sort_by_cached_key(|session| session.last_used());
         for session in unused.iter().take(self.inner.limits.max.div_ceil(SHARE)) {
             self.forget(session);

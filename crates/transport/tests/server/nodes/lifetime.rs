@@ -133,6 +133,7 @@ async fn f11_room_is_made_by_forgetting() {
 /// and found again.
 #[tokio::test(start_paused = true)]
 async fn f8_a_full_table_keeps_no_session_of_other_nodes_out() {
+    const LATER: Duration = Duration::from_millis(1);
     let shelf = Shelf::on_tokios_clock();
     let (one, other) = (
         shelf.node(limits(IDLE)).await,
@@ -142,12 +143,12 @@ async fn f8_a_full_table_keeps_no_session_of_other_nodes_out() {
     for node in [&one, &other] {
         for _ in 0..4 {
             ids.push(node.open().await.id().clone());
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(LATER).await;
         }
     }
     for id in ids.iter().chain(&ids) {
         assert!(one.find(id).await.is_some());
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(LATER).await;
     }
     assert_eq!(one.ended(), [SessionEnd::Forgotten; 12]);
     assert_eq!((other.ended(), shelf.records().await), (vec![], 8));
