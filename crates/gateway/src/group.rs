@@ -40,6 +40,8 @@ struct Balance {
 pub(crate) enum To {
     /// Any of them.
     Any,
+    /// Any of them, for a session that is to be opened: 404 can only mean that its endpoint is not there.
+    Opening,
     /// The one of this number, which has the session.
     Only(usize),
 }
@@ -289,12 +291,18 @@ impl Group {
     async fn send_to_one_of(&self, balance: &Balance, to: To, request: UpstreamRequest) -> Sent {
         lock(&balance.repeating).note(now());
         match to {
-            To::Any => self.send_to_any(balance, request).await,
-            To::Only(replica) => self.pick_only(replica)?.send(request).await,
+            To::Any => self.send_to_any(balance, request, outcome).await,
+            To::Opening => self.send_to_any(balance, request, outcome_of_opening).await,
+            To::Only(replica) => self.pick_only(replica)?.send(request, outcome).await,
         }
     }
 
-    async fn send_to_any(&self, balance: &Balance, request: UpstreamRequest) -> Sent {
+    async fn send_to_any(
+        &self,
+        balance: &Balance,
+        request: UpstreamRequest,
+        outcome: fn(&Sent) -> Outcome,
+    ) -> Sent {
         let mut tried = Tried::default();
         let mut before: Option<(Sent, Next)> = None;
         loop {
@@ -309,7 +317,7 @@ impl Group {
                 (Err(none), None) => return Err(none),
             };
             tried.add(picked.index());
-            let sent = picked.send(copy(&request)).await;
+            let sent = picked.send(copy(&request), outcome).await;
             match next(&sent, request.repeatable) {
                 Next::Done => return sent,
                 next => before = Some((sent, next)),
@@ -364,6 +372,14 @@ fn outcome(sent: &Sent) -> Outcome {
         Err(Unanswered::Upstream(error)) => outcome_of_error(error),
         // Nobody was asked.
         Err(_) => Outcome::Unknown,
+    }
+}
+
+/// The same of a request that opens a session.
+fn outcome_of_opening(sent: &Sent) -> Outcome {
+    match sent {
+        Ok(answered) if answered.response.status == StatusCode::NOT_FOUND => Outcome::Failure,
+        _ => outcome(sent),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Map, Value, json};
+use thinpipe_gateway::{ReplicaConfig, UpstreamSpec};
 use thinpipe_proto::deprecation::Timestamp;
 
 use crate::config::{Config, LogFormat};
@@ -52,6 +53,9 @@ impl Announcer {
                 let address = format!("http://{listen}{}", sse.stream);
                 self.say(&http_sse(config, &address, now));
             }
+            if let Some(text) = replicas(upstream) {
+                self.say(&text);
+            }
         }
         if let Some(admin) = admin {
             self.say(&format!("admin on http://{admin}"));
@@ -68,6 +72,21 @@ impl Announcer {
             None => {}
         }
     }
+}
+
+/// The replicas of a server, as they are called in logs and metrics, and where they are.
+fn replicas(upstream: &UpstreamSpec) -> Option<String> {
+    let group = upstream.http()?.group.as_ref()?;
+    let (first, rest) = group.replicas.split_first()?;
+    let shown = |replica: &ReplicaConfig| {
+        let ReplicaConfig {
+            name, url, weight, ..
+        } = replica;
+        format!("{name} at {url}, weight {weight}")
+    };
+    let rest = rest.iter().map(|replica| format!("; {}", shown(replica)));
+    let list: String = std::iter::once(shown(first)).chain(rest).collect();
+    Some(format!("replicas of {}: {list}", upstream.name()))
 }
 
 /// What is said of an address of HTTP+SSE: that clients may use it, or why not.
@@ -128,7 +147,7 @@ pub(crate) fn connectable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Manner, Settings, for_url};
+    use crate::config::{Manner, Settings, for_replicas, for_url};
 
     fn config(listen: &str, hosts: &[&str]) -> Config {
         let flags = Settings {
@@ -160,6 +179,27 @@ mod tests {
             assert_eq!(entry["mcpServers"]["files"]["url"], url);
             assert_eq!(entry["mcpServers"]["files"]["type"], "http");
         }
+    }
+
+    /// C18: who reads the start sees whether a replica is what was meant.
+    #[test]
+    fn c18_the_start_lists_replicas() {
+        let further = ["b=http://i/mcp,weight=2".to_owned()];
+        let load = |further: &[String]| {
+            let flags = Settings::default();
+            for_replicas(
+                ("http://h/mcp", further),
+                Manner::named("files"),
+                &flags,
+                &|_| None,
+            )
+            .unwrap()
+        };
+        let said = replicas(&load(&further).gateway.upstreams[0]);
+        let expected =
+            "replicas of files: h at http://h/mcp, weight 1; b at http://i/mcp, weight 2";
+        assert_eq!(said.as_deref(), Some(expected));
+        assert_eq!(replicas(&load(&[]).gateway.upstreams[0]), None);
     }
 
     #[test]

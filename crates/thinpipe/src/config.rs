@@ -249,6 +249,7 @@ pub(crate) fn for_replicas(
         ..RawUpstream::default()
     };
     for_one(upstream, flags, environment)
+        .map_err(|problems| problems.moved(|place| replicas::place_of_words(further, place)))
 }
 
 fn for_one(

@@ -3,7 +3,7 @@
 use thinpipe_proto::balance::{Change, Outcome, Permit};
 use thinpipe_transport::upstream::UpstreamRequest;
 
-use super::{Answered, Balance, Group, Replica, Sent, Unanswered, outcome};
+use super::{Answered, Balance, Group, Replica, Sent, Unanswered};
 use crate::clock::now;
 use crate::sync::lock;
 
@@ -46,8 +46,12 @@ impl<'a> Picked<'a> {
         &self.group.replicas[self.index]
     }
 
-    /// Asks it.
-    pub(super) async fn send(mut self, request: UpstreamRequest) -> Sent {
+    /// Asks it. `outcome` says what its answer says of it.
+    pub(super) async fn send(
+        mut self,
+        request: UpstreamRequest,
+        outcome: fn(&Sent) -> Outcome,
+    ) -> Sent {
         let (index, replica) = (self.index, self.replica());
         let sent = replica.upstream.send(request).await;
         let sent = sent.map_err(Unanswered::from).map(|response| Answered {

@@ -50,7 +50,10 @@ impl Route {
             Over::Streams => match self.replica_of(&known).await? {
                 Ok(replica) => self.resume_streamable((session, replica), &known, &facts)?,
                 // What it was at the server is gone with its replica.
-                Err(_) => self.open_again((session, Channel::Streams), &facts).await?,
+                Err(_) => {
+                    self.warn_of_stranger(session);
+                    self.open_again((session, Channel::Streams), &facts).await?
+                }
             },
             Over::Pipe => self.open_again((session, Channel::Pipe), &facts).await?,
         };

@@ -47,7 +47,9 @@ impl Route {
         let mut headers = headers::without_session(call.headers);
         headers::for_post(&mut headers);
         let request = posted(headers, message.source().clone());
-        let answered = self.send_for_session(&context, To::Any, request).await?;
+        let answered = self
+            .send_for_session(&context, To::Opening, request)
+            .await?;
         let (response, replica) = (answered.response, answered.replica);
         let mut unused = Unused {
             route: Arc::clone(self),
@@ -66,7 +68,8 @@ impl Route {
                     .initialize_upgraded(again, context, message, slot)
                     .await;
             }
-            return self.refused_initialize(response, context, &message).await;
+            let refused = (response, replica);
+            return self.refused_initialize(refused, context, &message).await;
         }
         self.stats().session_opened();
         let session_id = self.session_id_of(&response)?;
@@ -171,11 +174,12 @@ impl Route {
     /// session that does not exist.
     async fn refused_initialize(
         self: &Arc<Self>,
-        response: UpstreamResponse,
+        (response, replica): (UpstreamResponse, usize),
         context: MessageContext,
         message: &Message,
     ) -> Result<Answer, Failure> {
         if response.status == StatusCode::NOT_FOUND {
+            self.warn_of_replica(replica);
             return Err(self.doubted(self.nothing_there(), Seems::Other));
         }
         // It may say that the pin is wrong.

@@ -110,7 +110,11 @@ impl Route {
         headers::for_post(&mut headers);
         let context = self.context_in(session, Some("initialize"));
         let request = posted(headers, request.freeze());
-        let sent = timeout_at(deadline, self.send_for_session(&context, To::Any, request)).await;
+        let sent = timeout_at(
+            deadline,
+            self.send_for_session(&context, To::Opening, request),
+        )
+        .await;
         let answered = sent.unwrap_or_else(|_| Err(too_late()))?;
         let (response, replica) = (answered.response, answered.replica);
         if !response.status.is_success() {

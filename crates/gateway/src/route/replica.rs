@@ -77,7 +77,7 @@ impl Route {
         };
         Ok(match place {
             Ok(To::Only(replica)) => Ok(&group.replicas()[replica]),
-            Ok(To::Any) => {
+            Ok(To::Any | To::Opening) => {
                 let replica = group.reachable().await;
                 Ok(replica.map_err(|none| self.unsent(&none))?)
             }
@@ -173,6 +173,37 @@ impl Route {
     pub(super) fn may_move(&self, error: &Unanswered, to: To) -> bool {
         let several = self.group().is_some_and(|group| group.replicas().len() > 1);
         several && matches!(to, To::Only(_)) && error.is_unreachable()
+    }
+
+    /// Says which of several replicas has no endpoint: what a client is told names none.
+    pub(super) fn warn_of_replica(&self, replica: usize) {
+        let replica = self.group().and_then(|it| it.replicas().get(replica));
+        if let Some(name) = replica.and_then(|it| it.name.as_deref()) {
+            tracing::warn!(
+                upstream = self.name(),
+                replica = name,
+                "it answers 404 at its URL"
+            );
+        }
+    }
+
+    /// Says so if a session was opened where this gateway knows no such replica.
+    pub(super) fn warn_of_stranger(&self, session: &Session) {
+        let attached = attached(session).unwrap_or_default();
+        let group = self.group().filter(|group| group.pins());
+        let name = attached.replica.as_deref();
+        let is_known = match group {
+            Some(group) => name.is_some_and(|name| group.named(name).is_some()),
+            None => name.is_none(),
+        };
+        if !is_known {
+            tracing::warn!(
+                upstream = self.name(),
+                session = ?session.id(),
+                replica = name.unwrap_or("(none)"),
+                "a session was opened at a replica that is not in the configuration here; all gateways need the same one"
+            );
+        }
     }
 
     pub(super) fn replica_gone(&self, gone: &Gone) -> Failure {

@@ -43,6 +43,7 @@ impl Route {
             return Err(self.nothing_there());
         };
         self.counters.session_lost();
+        self.warn_of_stranger(&session);
         let again = again.filter(|_| runs_alone(&session, &message));
         if let Some(call) = again
             && self.reestablish(&session, None).await

@@ -108,6 +108,14 @@ impl Problems {
         self
     }
 
+    /// The same, at other places.
+    pub(crate) fn moved(mut self, place: impl Fn(Place) -> Place) -> Self {
+        for problem in &mut self.list {
+            problem.place = place(problem.place.clone());
+        }
+        self
+    }
+
     fn write_one(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
         // Keys and values are quoted in all of these, and whoever wrote them need not be who reads this.
         let message = Shown::new(&problem.message, MAX_SHOWN);

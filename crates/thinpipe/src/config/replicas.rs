@@ -15,6 +15,7 @@ use super::raw::RawUpstream;
 use super::tables::{Number, Quantity, RawBreaker, RawRetry, SLOW_START, WEIGHT};
 use super::tree::{Node, Path};
 use super::upstreams::is_name;
+use super::url::parse_url;
 
 /// One of `upstreams.replicas`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -72,13 +73,46 @@ pub(super) fn of_words(url: &str, further: &[String]) -> Result<Option<Vec<RawRe
     };
     let mut replicas = vec![first];
     for word in further {
+        let wrong = |message: String| Problem::new(Place::Setting(OPTION.to_owned()), message);
+        if let Some(option) = unknown_option(word) {
+            let problem = wrong(format!("`{option}` is no option of a replica"));
+            return Err(problem.mend("write `,weight=N`, or, in a URL, `%2C` instead of the comma"));
+        }
         replicas.push(of_word(word).ok_or_else(|| {
-            let message = format!("`{word}` is no replica");
-            Problem::new(Place::Setting("--replica".to_owned()), message)
+            wrong(format!("`{word}` is no replica"))
                 .mend("write it as in `--replica b=http://10.0.0.2:3001/mcp,weight=2`")
         })?);
     }
     Ok(Some(replicas))
+}
+
+/// Where a command line names what is wrong with one of its replicas.
+pub(super) fn place_of_words(further: &[String], place: Place) -> Place {
+    let Place::Path(path) = &place else {
+        return place;
+    };
+    let list = Path::default().key("upstreams").index(0).key("replicas");
+    let is_of = |index: usize| path.is_within(&list.index(index));
+    let first = is_of(0).then(|| Place::Setting("URL".to_owned()));
+    let mut names = further.iter().zip(1..).filter(|(_, index)| is_of(*index));
+    let named = names.next().map(|(word, _)| {
+        let name = word.split('=').next().unwrap_or_default();
+        Place::Setting(format!("{OPTION} {name}"))
+    });
+    first.or(named).unwrap_or(place)
+}
+
+const OPTION: &str = "--replica";
+
+/// What stands where an option does, behind the last comma, and is none.
+fn unknown_option(word: &str) -> Option<&str> {
+    let word = word
+        .rsplit_once(",weight=")
+        .map_or(word, |(place, _)| place);
+    let (_, option) = word.rsplit_once(',')?;
+    let (name, _) = option.split_once('=')?;
+    let is_word = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphabetic());
+    (is_word && name != "weight").then_some(name)
 }
 
 fn of_word(word: &str) -> Option<RawReplica> {
@@ -151,7 +185,12 @@ impl Build {
             let Some(replica) = self.replica(raw, &list.index(index), listen) else {
                 continue;
             };
-            if replicas.iter().any(|other| other.name == replica.name) {
+            if let Some(other) = replicas.iter().find(|other| other.url == replica.url) {
+                let (one, other) = (&replica.name, &other.name);
+                let message = format!("the replicas `{other}` and `{one}` have one URL");
+                let problem = Problem::at(list.index(index).key("url"), message);
+                self.add(problem.mend("remove one of them: `weight` gives a replica more"));
+            } else if replicas.iter().any(|other| other.name == replica.name) {
                 let message = format!("two replicas are called `{}`", replica.name);
                 let at = list.index(index).key("name");
                 self.add(Problem::at(at, message).mend("give each a name of its own"));
@@ -172,13 +211,19 @@ impl Build {
             self.add(problem.mend("add `url = \"http://10.0.0.1:3001/mcp\"`"));
             return None;
         };
-        let url = self.url(Some(url), at, listen)?;
+        let url = match parse_url(url, listen) {
+            Ok(url) => url,
+            Err((message, mend)) => {
+                self.add(Problem::at(at.key("url"), message).mend(mend));
+                return None;
+            }
+        };
         let name = match &raw.name {
-            Some(name) if is_name(name) => name.clone(),
+            Some(name) if is_replica_name(name) => name.clone(),
             Some(name) => {
                 let message = format!("`{name}` cannot be the name of a replica");
                 let problem = Problem::at(at.key("name"), message);
-                self.add(problem.mend("use 1 to 64 letters, digits, `-`, `_` and `.`"));
+                self.add(problem.mend("use 1 to 64 letters, digits, `-`, `_`, `.` and `:`"));
                 return None;
             }
             None => host_of(&url),
@@ -188,6 +233,11 @@ impl Build {
             ..ReplicaConfig::new(name, url)
         })
     }
+}
+
+/// A name as that of a server, or a host and a port: what a replica is called that was given none can be given to it.
+fn is_replica_name(name: &str) -> bool {
+    is_name(&name.replace([':', '[', ']'], "-"))
 }
 
 /// What a replica is called that was given no name.
@@ -222,7 +272,7 @@ pub(super) fn show(group: &GroupConfig, written: Option<&Node>, raw: &mut RawUps
     raw.retry = RawRetry::shown(&group.retry);
 }
 
-/// The name that it was given. One that comes from its URL cannot be written as a name, and need not be.
+/// The name that it was given. One that comes from its URL need not be written.
 fn shown_name(replica: &ReplicaConfig, table: Option<&Node>) -> Option<String> {
     let is_own = *replica.name != *host_of(&replica.url);
     is_own.then(|| plain(table, "name", Arc::clone(&replica.name).to_string()))

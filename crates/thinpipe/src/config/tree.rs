@@ -187,6 +187,11 @@ impl Path {
         Self(steps).key(name)
     }
 
+    /// Whether it leads to what lies at another path, or below that.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
     /// Puts a step before the path, as errors do on their way up.
     pub(crate) fn prepend(&mut self, step: Step) {
         self.0.insert(0, step);

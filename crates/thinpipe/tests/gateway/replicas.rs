@@ -1,7 +1,7 @@
 //! Several replicas of one server behind the program.
 
 use serde_json::json;
-use thinpipe_testkit::{Upstream, eventually, rpc};
+use thinpipe_testkit::{Script, Upstream, eventually, rpc};
 
 use crate::support::Gateway;
 
@@ -62,6 +62,27 @@ async fn c19_replicas_are_shown_as_they_are() {
     assert_eq!(second.record().count("tools/call"), 4);
 }
 
+/// C19, C20: a replica whose URL is wrong fails what it is given, is named in the log, and gets no more for a while.
+#[tokio::test]
+async fn c19_a_replica_without_an_endpoint_gets_no_sessions() {
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    let more = "breaker = { failures = 1 }\nhealth = { interval = \"0s\" }";
+    let gateway = start(&[&first, &second], more).await;
+    gateway.process.line_with("replicas of server: a at ").await;
+    gateway.knows_upstream().await;
+    second.on("initialize", Script::status(404));
+    let mut statuses = Vec::new();
+    for id in 0..4 {
+        let initialize = rpc::initialize(id, rpc::LEGACY[0]);
+        statuses.push(gateway.stranger().post(initialize).await.status);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 502]);
+    condition_is(&gateway, 1, "open").await;
+    let line = gateway.process.line_with("it answers 404 at its URL").await;
+    assert!(line.contains("replica=\"b\""), "{line}");
+}
+
 /// C20: a breaker before one server, which is there only because it is configured.
 #[tokio::test]
 async fn c20_one_server_may_have_a_breaker() {
@@ -72,7 +93,7 @@ async fn c20_one_server_may_have_a_breaker() {
     );
     let gateway = Gateway::with_file(&text).await;
     gateway.knows_upstream().await;
-    upstream.on("tools/call", thinpipe_testkit::Script::status(503));
+    upstream.on("tools/call", Script::status(503));
     let client = gateway.stranger();
     for id in 0..2 {
         let call = rpc::modern_call(id, "echo");

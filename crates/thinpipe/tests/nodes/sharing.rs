@@ -1,7 +1,7 @@
 //! Any gateway serves any session (A30, F8, F10).
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Client, SseClient, rpc};
+use thinpipe_testkit::{Client, Redis, SseClient, Upstream, rpc};
 
 use crate::support::{Gateway, Settings};
 use crate::world::{BOTH, HELD, Way, World, answers, is_gone};
@@ -34,6 +34,28 @@ async fn f8_any_gateway_serves_any_session() {
             "{status}"
         );
     }
+}
+
+/// F6: gateways of different configurations, as in a rollout from one to the other: the one that ends a session says why.
+#[tokio::test]
+async fn f6_a_replica_that_only_another_gateway_has_is_named() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let (store, url) = (redis.url(), upstream.url());
+    let with = async |place: &str| {
+        Gateway::with_file(&format!("store = {store:?}\n[[upstreams]]\n{place}\n")).await
+    };
+    let one = with(&format!("url = {url:?}")).await;
+    let listed = format!(
+        "replicas = [{{ name = \"a\", url = {url:?} }}, {{ name = \"b\", url = \"http://127.0.0.1:9/mcp\" }}]"
+    );
+    let several = with(&listed).await;
+    for gateway in [&one, &several] {
+        gateway.process.line_with("sessions are kept in ").await;
+    }
+    let client = one.client().await;
+    is_gone(&client.at(&several.url)).await;
+    let why = "a replica that is not in the configuration here";
+    several.process.line_with(why).await;
 }
 
 /// A30, F8: the same in a Redis Cluster, whose parts do not know of each other's keys.

@@ -121,10 +121,37 @@ fn c18_replicas_may_stand_on_the_command_line() {
         ("b=http://h/mcp,weight=x", "is no replica"),
         ("b=h", "`h` is no URL"),
         ("b=http://h/mcp,weight=0", "0 is not from 1 to 1000"),
-        ("b c=http://h/mcp", "`b c` cannot be the name of a replica"),
+        ("b c=http://i/mcp", "`b c` cannot be the name of a replica"),
+        (
+            "b=http://i/mcp,wieght=2",
+            "`wieght` is no option of a replica",
+        ),
+        (
+            "b=http://i/mcp,x=1,weight=2",
+            "`x` is no option of a replica",
+        ),
+        (
+            "b=http://h:1/mcp",
+            "error: --replica b: the replicas `h:1` and `b` have one URL",
+        ),
+        ("b=h:2/mcp", "error: --replica b: `h:2/mcp` is no URL"),
+        ("b=http://i/mcp,weight=0", "error: --replica b: 0 is not"),
     ] {
         let said = load(&[word]).unwrap_err().to_string();
         assert!(said.contains(message), "{word}: {said}");
+    }
+}
+
+/// F6: the name that a replica has without one can be written, so that its sessions are found under it.
+#[test]
+fn f6_a_host_and_port_may_be_a_name() {
+    for name in ["127.0.0.1:3101", "[::1]:3101"] {
+        let text =
+            format!("[[upstreams]]\nreplicas = [{{ name = \"{name}\", url = \"http://h/mcp\" }}]");
+        let loaded = toml(&text).unwrap();
+        assert_eq!(&*group(&loaded).replicas[0].name, name);
+        let again = toml(&loaded.to_toml().unwrap()).unwrap();
+        assert_eq!(&*group(&again).replicas[0].name, name);
     }
 }
 
@@ -139,8 +166,12 @@ fn i5_wrong_replicas_are_said_to_be() {
             "`a b` cannot be the name of a replica",
         ),
         (
-            "replicas = [{ url = \"http://h/mcp\" }, { url = \"http://h/mcp\" }]",
+            "replicas = [{ url = \"http://h/a\" }, { url = \"http://h/b\" }]",
             "two replicas are called `h`",
+        ),
+        (
+            "replicas = [{ url = \"http://h/mcp\" }, { name = \"a\", url = \"http://h/mcp\" }]",
+            "the replicas `h` and `a` have one URL",
         ),
         ("replicas = [{ url = \"h\" }]", "`h` is no URL"),
         (
