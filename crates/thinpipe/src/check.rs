@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::causes::with_causes;
 use crate::config::{self, Settings};
 use crate::run::main_runtime;
 use crate::store::Store;
@@ -49,7 +48,7 @@ fn tell_of_store(store: &Store) -> anyhow::Result<()> {
             }
         }
         Err(error) => {
-            let error = with_causes(&error);
+            let error = store.why(&error);
             eprintln!("warning: the store {place} cannot be used from here: {error}");
         }
     }

@@ -147,6 +147,15 @@ pub(crate) fn load(
     }
 }
 
+/// What a key of this name is in a file, if there is one, at the top or of a server: `upstreams.resume`.
+pub(crate) fn place_of_key(name: &str) -> Option<String> {
+    if de::keys_of::<RawUpstream>().contains(&name) {
+        return Some(format!("upstreams.{name}"));
+    }
+    let top = de::keys_of::<RawConfig>().contains(&name);
+    top.then(|| name.to_owned())
+}
+
 /// A server on stdio as it is written on a command line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CommandLine<'a> {

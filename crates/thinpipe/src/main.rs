@@ -33,7 +33,7 @@ use cli::{Cli, Command, Direct};
 use config::Config;
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| cli::explain(&error));
+    let cli = Cli::try_parse().unwrap_or_else(|error| cli::explain(error));
     let done = match cli {
         Cli {
             command: Some(Command::Check { file, settings }),

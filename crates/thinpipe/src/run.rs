@@ -16,7 +16,6 @@ use crate::Mendable;
 use crate::admin::Admin;
 use crate::announce::Announcer;
 use crate::backend::{self, Backend};
-use crate::causes::with_causes;
 use crate::config::{Config, Period};
 use crate::crossing::{Front, service};
 use crate::log;
@@ -236,7 +235,7 @@ async fn reach(store: Store, announcer: Announcer) {
     }
     let place = store.place();
     if let Err(error) = store.reach().await {
-        let error = with_causes(&error);
+        let error = store.why(&error);
         announcer.say(&format!(
             "the store {place} cannot be used yet, and is tried on: {error}; until then no session is opened"
         ));

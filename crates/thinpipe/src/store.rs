@@ -6,6 +6,7 @@ use thinpipe_gateway::EventLogLimits;
 use thinpipe_store::{Inbox as _, LogLimits, MemoryStore, RedisConfig, RedisStore, StoreError};
 use thinpipe_transport::server::{SharedStores, Stores};
 
+use crate::causes::with_causes;
 use crate::config::{Config, StoreConfig};
 
 mod observed;
@@ -82,6 +83,15 @@ impl Store {
             Kept::Here => Ok(()),
             Kept::InRedis(store) => store.nodes().await.map(|_| ()),
         }
+    }
+
+    /// Why it could not be reached, for people.
+    pub(crate) fn why(&self, error: &StoreError) -> String {
+        let why = with_causes(error);
+        // A server without TLS waits for the rest of what it does not understand.
+        let is_silent = self.place.starts_with("rediss") && why.contains("did not answer");
+        let hint = "; does it speak TLS? If not, its URL begins with redis";
+        format!("{why}{}", if is_silent { hint } else { "" })
     }
 
     /// What is wrong with how it is set up, for people, as far as its user may ask. Call it once it is reached.

@@ -121,7 +121,7 @@ fn mend(error: &RedisError) -> &'static str {
         // Of a cluster the kind is another, and what a node says stands in the text.
         _ if said.contains("WRONGPASS") || said.contains("NOAUTH") => REFUSED,
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            ": the user of the URL may not run this command or use this key (ACL)"
+            ": this user may not run this command or use this key (ACL)"
         }
         ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::CrossSlot) => {
             ": this is a node of a cluster, for which the URL begins with redis+cluster://"
@@ -133,6 +133,7 @@ fn mend(error: &RedisError) -> &'static str {
         _ if said.contains("not point to a sentinel") => {
             ": this is no sentinel, and the URL of a single server begins with redis://"
         }
+        ErrorKind::Parse => ": what answers there is no Redis",
         ErrorKind::MasterNameNotFoundBySentinel => {
             ": no sentinel knows the name that stands at the end of the URL"
         }
@@ -141,7 +142,7 @@ fn mend(error: &RedisError) -> &'static str {
 }
 
 const FULL: &str = ": it is out of memory and stores nothing new: raise its maxmemory, give it to nothing else, or lower limits.event_log or sessions.idle";
-const REFUSED: &str = ": it refuses the user or the password of the URL";
+const REFUSED: &str = ": it refuses the user or the password";
 
 #[cfg(test)]
 mod tests {

@@ -239,7 +239,10 @@ fn symbol(character: char) -> char {
 ///
 /// `known` is where one begins that the file has at its place.
 fn hide_secret(line: &str, known: Option<usize>) -> String {
-    let lower = line.to_ascii_lowercase();
+    let mut lower = line.to_ascii_lowercase();
+    for name in WITHOUT_SECRET {
+        lower = lower.replace(name, "");
+    }
     let secret = [
         "token",
         "authorization",
@@ -270,6 +273,9 @@ fn hide_secret(line: &str, known: Option<usize>) -> String {
         _ => line.to_owned(),
     }
 }
+
+/// Keys that hold none, though their names look as if they did.
+const WITHOUT_SECRET: [&str; 2] = ["rate_key", "password_file"];
 
 fn floor_boundary(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());
@@ -339,6 +345,18 @@ mod tests {
         let excerpt = "1 | x\u{241b}[2J\u{fffd} \u{2421} = oops\n  |            ^^^^";
         assert!(shown.contains(excerpt), "{shown:?}");
         assert!(shown.chars().all(|c| c == '\n' || is_plain(c)), "{shown:?}");
+    }
+
+    #[test]
+    fn lines_that_only_look_like_secrets_are_shown() {
+        for text in [
+            "rate_key = \"adress\"",
+            "sentinel_password_file = \"/no/such\"",
+        ] {
+            assert!(show(text, 0..text.len()).contains(text), "{text}");
+        }
+        let both = "store = { password_file = \"a\", password = \"hunter2\" }";
+        assert!(!show(both, 0..both.len()).contains("hunter2"));
     }
 
     #[test]

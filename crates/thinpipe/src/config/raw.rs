@@ -290,10 +290,7 @@ impl RawUpstream {
     /// Keys that are written and mean nothing to a server of HTTP+SSE: its session is its one stream, which
     /// only the gateway can resume, and all its answers come there.
     pub(super) fn keys_of_streamable(&self) -> Vec<&'static str> {
-        written([
-            ("resume", self.resumes_by_server()),
-            ("max_passed_body", self.max_passed_body.is_some()),
-        ])
+        written([("max_passed_body", self.max_passed_body.is_some())])
     }
 
     /// Keys that are written and mean something only with `url`.
@@ -302,7 +299,6 @@ impl RawUpstream {
             ("headers", !self.headers.is_empty()),
             ("http2", self.http2.is_some()),
             ("forwarded", self.forwarded.is_some()),
-            ("resume", self.resumes_by_server()),
             ("max_passed_body", self.max_passed_body.is_some()),
             ("timeouts", !self.timeouts.is_empty()),
             ("pool", !self.pool.is_empty()),
@@ -324,7 +320,7 @@ impl RawUpstream {
 
 impl RawUpstream {
     /// Whether it is said what the server's own ids of events are good for.
-    fn resumes_by_server(&self) -> bool {
+    pub(super) fn resumes_by_server(&self) -> bool {
         matches!(self.resume, Some(RawResume::Upstream | RawResume::Off))
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
-use thinpipe_store::{RedisConfig, RedisCredentials, RedisKind};
+use thinpipe_store::{InvalidRedisUrl, RedisConfig, RedisCredentials, RedisKind};
 
 use super::build::Build;
 use super::effective::{hidden, plain, template, written_as};
@@ -134,8 +134,15 @@ impl Build {
             Ok(config) => StoreConfig::Redis(Box::new(self.redis(config, *table, &given))),
             Err(error) => {
                 let problem = Problem::new(given.place, format!("this is no store: {error}"));
-                let mend =
-                    "write it as in redis://127.0.0.1:6379, or \"memory\" for this process alone";
+                let mend = match error {
+                    InvalidRedisUrl::Name => {
+                        "write it as in redis+sentinel://127.0.0.1:26379/mymaster"
+                    }
+                    InvalidRedisUrl::Cluster => "write it as in redis+cluster://127.0.0.1:6379",
+                    _ => {
+                        "write it as in redis://127.0.0.1:6379, or \"memory\" for this process alone"
+                    }
+                };
                 self.add(problem.mend(mend));
                 StoreConfig::Memory
             }

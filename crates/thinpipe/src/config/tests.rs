@@ -198,6 +198,7 @@ fn the_servers_of_vs_code_are_read_like_those_of_others() {
         let error = load_text("mcp.json", &format!("{{{entries}}}"), &Settings::default());
         let error = error.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
+        assert_eq!(error.matches("error: ").count(), 1, "{error}");
     }
 }
 

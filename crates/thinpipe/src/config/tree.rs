@@ -110,7 +110,7 @@ impl Node {
                     let below = match (open, key.name.as_str()) {
                         (Some(open), name) if open.contains(&name) => continue,
                         (Some(_), _) => open,
-                        (None, "tokens") => Some(&["principal"][..]),
+                        (None, "tokens") => Some(&["principal", "tier"][..]),
                         (None, "state_keys") => Some(&["file"][..]),
                         (None, "headers" | "env") => Some(&[][..]),
                         // Of a URL with a password no line is shown anyway.

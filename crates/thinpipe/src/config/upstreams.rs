@@ -83,6 +83,8 @@ impl Build {
                 self.add(
                     Problem::at(path.key("name"), message).mend("give each a name of its own"),
                 );
+                // Its paths come of its name: they are wrong for no other reason.
+                continue;
             }
             self.own_paths(&specs, &spec, &path);
             specs.push(spec);
@@ -232,6 +234,7 @@ impl Build {
                         format!("`{key}` means nothing to a server of `era = \"http+sse\"`");
                     self.add(Problem::at(path.key(key), message).mend("remove it"));
                 }
+                self.resumes_nothing(raw, path, "a server of `era = \"http+sse\"`");
             }
             let group = self.group(raw, path, listen);
             let url = self.url_of(raw, group.as_deref(), path, listen);
@@ -253,6 +256,7 @@ impl Build {
         strangers.extend(raw.replicas.as_ref().map(|_| "replicas"));
         strangers.extend(raw.keys_of_replicas());
         self.strangers(strangers, path, "url");
+        self.resumes_nothing(raw, path, "a program");
         let max_message = raw.max_message.map_or(DEFAULT_MAX_MESSAGE, Quantity::read);
         let child = self.program(name, command, raw, path, max_message);
         Some(Reached::Stdio(child))
@@ -263,6 +267,15 @@ impl Build {
         for key in keys {
             let message = format!("`{key}` means something only where there is a `{owner}`");
             self.add(Problem::at(path.key(key), message).mend("remove it"));
+        }
+    }
+
+    /// What a server cannot resume by itself only the gateway can.
+    fn resumes_nothing(&mut self, raw: &RawUpstream, path: &Path, what: &str) {
+        if raw.resumes_by_server() {
+            let message =
+                format!("`resume` can only be \"log\" for {what}, which resumes nothing itself");
+            self.add(Problem::at(path.key("resume"), message).mend("write \"log\", or remove it"));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use thinpipe_testkit::{Process, Redis};
+use thinpipe_testkit::{Client, Process, Redis, Upstream};
 
 use crate::support::{File, Gateway};
 
@@ -31,7 +31,7 @@ async fn f14_what_is_wrong_with_a_store_is_said() {
         process.lines_to_end().await.join("\n")
     };
     let said = check(&text("wrong-hunter2")).await;
-    let refused = "it refuses the user or the password of the URL";
+    let refused = "it refuses the user or the password";
     assert!(
         said.contains("cannot be used from here") && said.contains(refused),
         "{said}"
@@ -42,6 +42,25 @@ async fn f14_what_is_wrong_with_a_store_is_said() {
     assert!(said.contains(&place) && !said.contains("hunter2"), "{said}");
     let complaint = "its maxmemory-policy is allkeys-lru; set it to noeviction";
     assert!(said.contains(complaint), "{said}");
+
+    // Something that speaks HTTP, and a Redis that is taken for one with TLS.
+    let other = Upstream::start().await;
+    let address = Client::new(&other.url()).address();
+    let place = |url: &str| {
+        format!(
+            "[store]\nurl = \"{url}\"\noperation_timeout = \"100ms\"\n[[upstreams]]\nurl = \"http://127.0.0.1:9/mcp\"\n"
+        )
+    };
+    let said = check(&place(&format!("redis://{address}"))).await;
+    assert!(
+        said.contains(": what answers there is no Redis: "),
+        "{said}"
+    );
+    let said = check(&place(&format!("rediss://127.0.0.1:{}", redis.port()))).await;
+    assert!(
+        said.contains("did not answer within 100ms; does it speak TLS?"),
+        "{said}"
+    );
 
     let gateway = Gateway::with_file(&text("wrong-hunter2")).await;
     let said = gateway.process.line_with("the store redis://").await;

@@ -148,7 +148,6 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
         ("http2 = true", "http2"),
         ("headers = { A = \"b\" }", "headers"),
         ("forwarded = \"off\"", "forwarded"),
-        ("resume = \"off\"", "resume"),
         ("max_passed_body = 2048", "max_passed_body"),
         ("timeouts = { connect = \"1s\" }", "timeouts"),
         ("pool = { max_idle = 1 }", "pool"),
@@ -160,24 +159,26 @@ fn what_belongs_to_the_other_kind_is_refused_by_name() {
         wrong(&text, &message, "remove it");
     }
     // T2: nothing is read and ignored.
-    for (line, key) in [
-        ("resume = \"off\"", "resume"),
-        ("max_passed_body = 2048", "max_passed_body"),
+    upstream_says(
+        "era = \"http+sse\"\nmax_passed_body = 2048",
+        "upstreams[0].max_passed_body: `max_passed_body` means nothing to a server of `era = \"http+sse\"`",
+        "remove it",
+    );
+    // The gateway's own log is for servers of every kind, and for these nothing else.
+    for (server, what) in [
+        (
+            "url = \"http://h/sse\"\nera = \"http+sse\"",
+            "a server of `era = \"http+sse\"`",
+        ),
+        ("command = \"npx\"", "a program"),
     ] {
-        let message = format!(
-            "upstreams[0].{key}: `{key}` means nothing to a server of `era = \"http+sse\"`"
-        );
-        upstream_says(
-            &format!("era = \"http+sse\"\n{line}"),
-            &message,
-            "remove it",
-        );
-    }
-    // The gateway's own log is for servers of every kind.
-    for server in [
-        "url = \"http://h/sse\"\nera = \"http+sse\"",
-        "command = \"npx\"",
-    ] {
+        for value in ["off", "upstream"] {
+            let text = format!("[[upstreams]]\n{server}\nresume = \"{value}\"\n");
+            let message = format!(
+                "upstreams[0].resume: `resume` can only be \"log\" for {what}, which resumes nothing itself"
+            );
+            wrong(&text, &message, "write \"log\", or remove it");
+        }
         let text = format!("[[upstreams]]\n{server}\nresume = \"log\"\n");
         assert_eq!(
             only(&text).resume,

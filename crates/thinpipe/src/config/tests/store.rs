@@ -148,6 +148,19 @@ fn f14_what_is_wrong_with_a_store_is_named() {
         &format!("store: this is no store: {schemes}"),
         example,
     );
+    for (url, example) in [
+        (
+            "redis+sentinel://h",
+            "write it as in redis+sentinel://127.0.0.1:26379/mymaster",
+        ),
+        (
+            "redis+cluster://h/1",
+            "write it as in redis+cluster://127.0.0.1:6379",
+        ),
+    ] {
+        let error = toml(&format!("store = \"{url}\"\n{ONE}")).unwrap_err();
+        assert!(error.to_string().ends_with(example), "{error}");
+    }
     let flags = Settings {
         store: Some("localhost:6379".to_owned()),
         ..Settings::default()
