@@ -1,15 +1,33 @@
 //! What is valid and probably not meant: it is said, and kept as it is.
 
+use thinpipe_gateway::Anonymous;
 use thinpipe_proto::deprecation::{AfterSunset, Timestamp};
 
 use super::Config;
 
 /// What somebody who reads a file of this meaning at this time should hear.
 pub(super) fn doubts(config: &Config, now: Timestamp) -> Vec<String> {
-    [sunset(config, now), admin(config)]
+    let doubts = [sunset(config, now), admin(config), rate_key(config)];
+    doubts
         .into_iter()
         .flatten()
+        .chain(idle_tiers(config))
         .collect()
+}
+
+fn rate_key(config: &Config) -> Option<String> {
+    let rates = &config.gateway.rates;
+    let is_idle = rates.anonymous == Anonymous::ByAddress && rates.principal.is_none();
+    is_idle.then(|| {
+        "limits.rate_key: there is no `limits.rate` that clients could be told apart for".to_owned()
+    })
+}
+
+fn idle_tiers(config: &Config) -> impl Iterator<Item = String> {
+    let rates = &config.gateway.rates;
+    let is_idle = |tier: &&String| !rates.tier_of.values().any(|used| used == *tier);
+    let idle = rates.tiers.keys().filter(is_idle);
+    idle.map(|tier| format!("limits.tiers.{tier}: no `tokens.tier` names it"))
 }
 
 fn sunset(config: &Config, now: Timestamp) -> Option<String> {

@@ -1,10 +1,12 @@
 //! How many messages clients may send.
 
 use thinpipe_gateway::{Anonymous, RateLimits};
+use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_proto::rate::Rate;
 
 use super::messages::{says, wrong};
 use super::{ONE, toml};
+use crate::config::doubt::doubts;
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -86,4 +88,24 @@ error: limits.rate: expected a number of messages and a time, such as "100/s", "
         "tokens[1].tier: `alice` is in two tiers, `gold` and `iron`",
         "all tokens of a principal have one rate together: name one tier",
     );
+}
+
+/// C23, I5: what has no effect is said, though nothing is wrong with it.
+#[test]
+fn c23_idle_rates_are_told() {
+    let told = |text: &str| {
+        let loaded = toml(&format!("{text}{ONE}")).unwrap();
+        doubts(&loaded.config, Timestamp::from_unix(0))
+    };
+    let rate_key =
+        "limits.rate_key: there is no `limits.rate` that clients could be told apart for";
+    assert_eq!(told("[limits]\nrate_key = \"address\"\n"), [rate_key]);
+    let tier = "limits.tiers.gold: no `tokens.tier` names it";
+    assert_eq!(told("[limits.tiers]\ngold = \"1/s\"\n"), [tier]);
+    let token =
+        format!("[[tokens]]\nprincipal = \"alice\"\ntoken = \"{TOKEN}\"\ntier = \"gold\"\n");
+    let used = format!(
+        "[limits]\nrate = \"1/s\"\nrate_key = \"address\"\n[limits.tiers]\ngold = \"1/s\"\n{token}"
+    );
+    assert!(told(&used).is_empty());
 }
