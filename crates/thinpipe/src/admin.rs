@@ -254,7 +254,7 @@ impl Admin {
             (stats.operation.to_owned(), figures)
         });
         let operations = Value::Object(operations.collect());
-        json!({ "place": place, "up": seen.is_up(), "operations": operations })
+        json!({ "place": place, "up": seen.is_up(), "nodes": seen.nodes(), "operations": operations })
     }
 
     fn status(&self) -> Value {

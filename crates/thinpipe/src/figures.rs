@@ -139,7 +139,14 @@ pub(crate) fn of_node(stats: &NodeStats) -> [Figure; 3] {
 /// The figures of a store that can fail.
 pub(crate) fn of_store(seen: &Observations) -> Vec<Figure> {
     let up = u64::from(seen.is_up());
-    let mut figures = vec![Figure::gauge("store_up", "Whether the store answers", up)];
+    let mut figures = vec![
+        Figure::gauge("store_up", "Whether the store answers", up),
+        Figure::gauge(
+            "node_live",
+            "Processes alive in the store, this one among them",
+            seen.nodes() as u64,
+        ),
+    ];
     for stats in seen.operations() {
         let figure = Figure::counter(
             "store_failures",

@@ -26,6 +26,8 @@ use crate::workers::Workers;
 
 /// How often a store is tried that was never reached.
 const TRY_STORE: Duration = Duration::from_secs(1);
+/// How often it is looked which processes are alive in it.
+const COUNT_NODES: Duration = Duration::from_secs(2);
 /// Connections the kernel holds until they are accepted.
 const BACKLOG: u32 = 1024;
 
@@ -228,7 +230,8 @@ async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, config: Config) 
     }
 }
 
-/// Says that the store is reached, or that it is not, and then when it is. What becomes of it later is in the log.
+/// Says that the store is reached, or that it is not, and then when it is; from then on it is asked who is alive in it,
+/// which the figures show. What becomes of it later is in the log.
 async fn reach(store: Store, announcer: Announcer) {
     if store.observations().is_none() {
         return;
@@ -246,6 +249,11 @@ async fn reach(store: Store, announcer: Announcer) {
     announcer.say(&format!("sessions are kept in {place}"));
     if let Some(complaint) = store.complaint().await {
         tracing::warn!("{complaint}");
+    }
+    loop {
+        tokio::time::sleep(COUNT_NODES).await;
+        // It is counted in passing, and what fails is in the log already.
+        let _ = store.reach().await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! A store that is watched: how often each operation is done, how long it takes, and whether the store is there.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub(crate) struct Observations {
     /// It was said that the store is down, and not yet that it is there again.
     is_told: AtomicBool,
     told_at: Mutex<Option<Instant>>,
+    /// How many processes share it, as far as was asked last.
+    nodes: AtomicUsize,
     cells: [Cell; OPERATIONS.len()],
 }
 
@@ -117,6 +119,7 @@ impl Default for Observations {
             was_reached: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
             told_at: Mutex::default(),
+            nodes: AtomicUsize::new(0),
             cells: std::array::from_fn(|_| Cell::default()),
         }
     }
@@ -131,6 +134,11 @@ impl Observations {
     /// Whether one was at any time.
     pub(crate) fn was_reached(&self) -> bool {
         self.was_reached.load(Ordering::Relaxed)
+    }
+
+    /// How many processes were alive in it when that was asked last, this one among them; 0 if nobody could tell.
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes.load(Ordering::Relaxed)
     }
 
     /// How the operations fared that there were.
@@ -329,7 +337,13 @@ impl<S: Inbox> Inbox for Observed<S> {
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
-        self.seen.watched("nodes", self.store.nodes())
+        let asking = self.seen.watched("nodes", self.store.nodes());
+        Box::pin(async move {
+            let nodes = asking.await;
+            let count = nodes.as_ref().map_or(0, Vec::len);
+            self.seen.nodes.store(count, Ordering::Relaxed);
+            nodes
+        })
     }
 
     fn deliver<'a>(

@@ -1,7 +1,7 @@
 //! Any gateway serves any session (A30, F8, F10).
 
 use serde_json::{Value, json};
-use thinpipe_testkit::{Client, Redis, SseClient, Upstream, rpc};
+use thinpipe_testkit::{Client, Redis, SseClient, Upstream, eventually, rpc};
 
 use crate::support::{Gateway, Settings};
 use crate::world::{BOTH, HELD, Way, World, answers, is_gone};
@@ -34,6 +34,25 @@ async fn f8_any_gateway_serves_any_session() {
             "{status}"
         );
     }
+}
+
+/// F8: each gateway shows how many it is one of.
+#[tokio::test]
+async fn f8_live_gateways_are_counted() {
+    let world = World::start().await;
+    let mut gateways = world.three().await;
+    gateways[2].process.signal("TERM").await;
+    assert!(gateways[2].process.wait().await.success());
+    eventually("the count of gateways", async || {
+        let metrics = gateways[0].admin("/metrics").await.read_to_end().await;
+        let metrics = String::from_utf8_lossy(&metrics).into_owned();
+        match metrics.contains("thinpipe_node_live{} 2\n") {
+            true => Ok(()),
+            false => Err(metrics),
+        }
+    })
+    .await;
+    assert_eq!(gateways[0].status().await["store"]["nodes"], 2);
 }
 
 /// F6: gateways of different configurations, as in a rollout from one to the other: the one that ends a session says why.
