@@ -37,8 +37,8 @@ use waiting::Waiting;
 pub use config::{InvalidRedisUrl, RedisConfig, RedisCredentials, RedisKind};
 
 /// Sessions, the history of streams and inboxes in Redis: [`SessionStore`](crate::SessionStore),
-/// [`EventLog`](crate::EventLog) and [`Inbox`](crate::Inbox) over two connections, one of which only waits for
-/// messages.
+/// [`EventLog`](crate::EventLog) and [`Inbox`](crate::Inbox) over three connections: one only waits for messages, and
+/// one is for heartbeats, which large messages on the third do not keep waiting.
 ///
 /// Nothing is connected before the first operation, and what is lost is connected again by the next. An operation
 /// fails with [`StoreError::Unavailable`](crate::StoreError::Unavailable) within
@@ -53,6 +53,8 @@ pub struct RedisStore {
     keys: Keys,
     limits: LogLimits,
     calls: Calls,
+    /// Which nodes are alive: small, urgent, and behind nothing that is large or late.
+    beats: Calls,
     waiting: Waiting,
     memory: Mutex<Memory>,
 }
@@ -66,6 +68,7 @@ impl RedisStore {
             keys: Keys::new(&config.prefix),
             limits,
             calls: Calls::new(&config),
+            beats: Calls::new(&config),
             waiting: Waiting::new(&config),
             memory: Mutex::default(),
             config,

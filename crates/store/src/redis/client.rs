@@ -141,6 +141,14 @@ impl Calls {
             .await
     }
 
+    /// The same, and nothing holds them back: for what is done once in a while, and finds out whether Redis is back.
+    pub(super) async fn unguarded<T>(
+        &self,
+        parts: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        within(self.timeout, parts).await
+    }
+
     /// The same of as many calls as there are sessions or parts of the index; they take no longer than one call
     /// may if each of its tries took all its time.
     pub(super) async fn many<T, E: From<Failure>>(

@@ -60,8 +60,8 @@ impl RedisStore {
             .arg(milliseconds(KEPT_AFTER_DEATH));
         // Side by side: however long the way to Redis is, a beat takes one round trip.
         let (beaten, enlisted, prolonged) = tokio::join!(
-            self.calls.part::<()>(beat.repeatable()),
-            self.enlist(self.keys.nodes(), node.as_bytes(), ttl),
+            self.beats.part::<()>(beat.repeatable()),
+            self.enlist(&self.beats, self.keys.nodes(), node.as_bytes(), ttl),
             self.prolong_secrets(),
         );
         beaten.and(enlisted).and(prolonged)
@@ -73,7 +73,7 @@ impl RedisStore {
         for name in secrets {
             let prolong = Call::command("PEXPIRE", &[self.keys.secret(&name)]);
             let prolong = prolong.arg(milliseconds(SECRET_KEPT)).repeatable();
-            self.calls.part::<()>(prolong).await?;
+            self.beats.part::<()>(prolong).await?;
         }
         Ok(())
     }
@@ -81,9 +81,10 @@ impl RedisStore {
     /// Parts of a call.
     async fn leave_of(&self, node: &NodeId) -> Result<(), Failure> {
         self.memory().got.remove(node);
-        self.strike(self.keys.nodes(), node.as_bytes()).await?;
+        self.strike(&self.beats, self.keys.nodes(), node.as_bytes())
+            .await?;
         let keys = self.keys.node(node);
-        self.calls
+        self.beats
             .part(Call::command("DEL", &keys).repeatable())
             .await
     }
@@ -168,25 +169,16 @@ impl Inbox for RedisStore {
         node: &'a NodeId,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            Ok(self
-                .calls
-                .together(&self.keys.nodes(), self.beat_of(node, ttl))
-                .await?)
-        })
+        Box::pin(async move { Ok(self.beats.unguarded(self.beat_of(node, ttl)).await?) })
     }
 
     fn leave<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            Ok(self
-                .calls
-                .together(&self.keys.nodes(), self.leave_of(node))
-                .await?)
-        })
+        Box::pin(async move { Ok(self.beats.unguarded(self.leave_of(node)).await?) })
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
-        Box::pin(self.calls.many(self.enlisted(self.keys.nodes())))
+        let nodes = self.enlisted(&self.beats, self.keys.nodes());
+        Box::pin(self.beats.many(nodes))
     }
 
     fn deliver<'a>(

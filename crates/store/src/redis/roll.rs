@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::client::{Call, Lua};
+use super::client::{Call, Calls, Lua};
 use super::failure::Failure;
 use super::{Id, RedisStore, milliseconds};
 
@@ -16,6 +16,7 @@ impl RedisStore {
     /// Part of a call: enters a member for a time.
     pub(super) async fn enlist(
         &self,
+        calls: &Calls,
         set: String,
         member: &Bytes,
         ttl: Duration,
@@ -24,7 +25,7 @@ impl RedisStore {
             .arg(&**member)
             .arg(milliseconds(ttl))
             .arg("");
-        self.calls.part(enlist.repeatable()).await
+        calls.part(enlist.repeatable()).await
     }
 
     /// Part of a call: lets a member that is there stay for a time at least.
@@ -42,16 +43,25 @@ impl RedisStore {
     }
 
     /// Part of a call: takes a member out.
-    pub(super) async fn strike(&self, set: String, member: &Bytes) -> Result<(), Failure> {
-        self.calls
+    pub(super) async fn strike(
+        &self,
+        calls: &Calls,
+        set: String,
+        member: &Bytes,
+    ) -> Result<(), Failure> {
+        calls
             .part(Call::command("ZREM", &[set]).arg(&**member).repeatable())
             .await
     }
 
     /// Part of a call: the members whose time is not over, in no order.
-    pub(super) async fn enlisted<I: Id>(&self, set: String) -> Result<Vec<I>, Failure> {
+    pub(super) async fn enlisted<I: Id>(
+        &self,
+        calls: &Calls,
+        set: String,
+    ) -> Result<Vec<I>, Failure> {
         let members = Call::script(&ENLISTED, &[set]).arg("members").repeatable();
-        let members: Vec<Vec<u8>> = self.calls.part(members).await?;
+        let members: Vec<Vec<u8>> = calls.part(members).await?;
         members.into_iter().map(I::read).collect()
     }
 

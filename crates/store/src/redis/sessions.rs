@@ -46,7 +46,8 @@ impl RedisStore {
         if is_new {
             // After the record: what is listed is there, and what could not be listed expires.
             let index = self.keys.index(bucket(&record.id));
-            self.enlist(index, record.id.as_bytes(), ttl).await?;
+            self.enlist(&self.calls, index, record.id.as_bytes(), ttl)
+                .await?;
         }
         Ok(is_new)
     }
@@ -67,13 +68,13 @@ impl RedisStore {
         let delete = Call::command("DEL", &[self.keys.session(id)]);
         let was_there: bool = self.calls.part(delete).await?;
         let index = self.keys.index(bucket(id));
-        self.strike(index, id.as_bytes()).await?;
+        self.strike(&self.calls, index, id.as_bytes()).await?;
         Ok(was_there)
     }
 
     /// Part of a call: the ids of a part of the index that come after one, in ascending order.
     async fn part(&self, bucket: u8, after: Option<&SessionId>) -> Result<Vec<SessionId>, Failure> {
-        let mut ids = self.enlisted(self.keys.index(bucket)).await?;
+        let mut ids = self.enlisted(&self.calls, self.keys.index(bucket)).await?;
         ids.retain(|id: &SessionId| after.is_none_or(|after| id > after));
         ids.sort_unstable();
         Ok(ids)

@@ -4,6 +4,7 @@ mod cluster;
 mod mistakes;
 mod outage;
 mod servers;
+mod starving;
 mod suites;
 mod waiting;
 
