@@ -26,7 +26,7 @@ mod replay;
 mod worker;
 mod write;
 
-pub(super) use replay::{Lost, begun, earlier, replay};
+pub(super) use replay::{Lost, Replayed, begun, earlier, replay};
 
 /// Writes the streams of one server to a log. Cheap to clone; clones are the same.
 #[derive(Clone)]

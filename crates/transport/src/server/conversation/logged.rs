@@ -143,7 +143,7 @@ impl Conversation {
             }
             inner.buffer_of(stream).map(|buffer| buffer.last())
         };
-        let replayed = replay(&log.writer, &log.key(stream), after, ended_with).await?;
+        let replayed = replay(log.writer.log(), &log.key(stream), after, ended_with).await?;
         if replayed.entries.is_empty() {
             return Ok(false);
         }

@@ -62,7 +62,10 @@ async fn answered_by(
     for _ in 0..ROUNDS {
         let asked = envelope.tunnelled(target_of(&class), body_of(&class));
         let dead = match nodes.ask(&node, asked).await {
-            Ok((head, asking)) => return Ok(Ok(Answer::tunnelled(head, asking, request.tail()))),
+            Ok((head, asking)) => {
+                let answer = Answer::tunnelled(head, asking, request.tail(), Some(&session));
+                return Ok(Ok(answer));
+            }
             Err(NotAnswered::Dead) => Some(&node),
             Err(NotAnswered::NotHere) => None,
             Err(not_answered) => return Ok(Ok(request.refusal(not_answered))),
@@ -120,7 +123,7 @@ async fn post_to_node(
     let node = located.map_err(failed)?.ok_or_else(unknown)?;
     let asked = envelope.tunnelled(Target::Stream(id.clone()), body.clone());
     match nodes.ask(&node, asked).await {
-        Ok((head, asking)) => Ok(Answer::tunnelled(head, asking, Tail::Call(None))),
+        Ok((head, asking)) => Ok(Answer::tunnelled(head, asking, Tail::Call(None), None)),
         Err(NotAnswered::Dead) => {
             // Its stream has ended with its node.
             shared.sessions.bury(&id).await.map_err(failed)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::rpc::{self, RequestId, code};
-use thinpipe_store::{LogEntry, LogError, LogPage, StreamKey};
+use thinpipe_store::{EventLog, LogEntry, LogError, LogPage, StreamKey};
 
 use super::LogWriter;
 use crate::server::event_buffer::END;
@@ -52,12 +52,12 @@ pub(in crate::server) struct Replayed {
 /// quicker (protocol notes 5.8, 5). Of a stream that has ended here, and of which not enough is left, `ended_with` is the
 /// number of its last event.
 pub(in crate::server) async fn replay(
-    writer: &LogWriter,
+    log: &dyn EventLog,
     key: &StreamKey,
     after: u64,
     ended_with: Option<u64>,
 ) -> Result<Replayed, Lost> {
-    let read = tokio::time::timeout(PATIENCE, finished(writer, key, after, ended_with));
+    let read = tokio::time::timeout(PATIENCE, finished(log, key, after, ended_with));
     let page = read.await.map_err(|_| Lost::Unavailable)??;
     let request = request_of(&page)?;
     let (mut entries, mut newest) = (page.entries, page.newest);
@@ -88,7 +88,7 @@ pub(in crate::server) async fn earlier(
     after: u64,
     before: u64,
 ) -> Result<Vec<LogEntry>, Lost> {
-    let read = tokio::time::timeout(PATIENCE, whole(writer, key, after));
+    let read = tokio::time::timeout(PATIENCE, whole(writer.log(), key, after));
     let mut page = read.await.map_err(|_| Lost::Unavailable)??;
     let is_event = |entry: &LogEntry| entry.message != END;
     page.entries
@@ -97,12 +97,12 @@ pub(in crate::server) async fn earlier(
 }
 
 async fn finished(
-    writer: &LogWriter,
+    log: &dyn EventLog,
     key: &StreamKey,
     after: u64,
     ended_with: Option<u64>,
 ) -> Result<LogPage, Lost> {
-    let page = whole(writer, key, after).await?;
+    let page = whole(log, key, after).await?;
     match ended_with {
         _ if page.is_finished => return Ok(page),
         Some(last) if page.newest >= last => return Ok(page),
@@ -112,25 +112,28 @@ async fn finished(
         None => {}
     }
     let answer = outcome_unknown(&request_of(&page)?);
-    match writer.log().finish(key, answer).await {
+    match log.finish(key, answer).await {
         Ok(_) => {
-            tracing::info!(stream = ?key.stream, "a request is answered for a node that is gone")
+            tracing::info!(
+                stream = key.stream.0,
+                "a request is answered for a node that is gone"
+            )
         }
         Err(LogError::Finished) => {}
         Err(error) => return Err(error.into()),
     }
-    whole(writer, key, after).await
+    whole(log, key, after).await
 }
 
 /// All there is after an event.
-async fn whole(writer: &LogWriter, key: &StreamKey, after: u64) -> Result<LogPage, Lost> {
-    let mut page = writer.log().read(key, after, PAGE).await?;
+async fn whole(log: &dyn EventLog, key: &StreamKey, after: u64) -> Result<LogPage, Lost> {
+    let mut page = log.read(key, after, PAGE).await?;
     loop {
         let last = page.entries.last().map_or(after, |entry| entry.sequence);
         if last >= page.newest {
             return Ok(page);
         }
-        let more = writer.log().read(key, last, PAGE).await?;
+        let more = log.read(key, last, PAGE).await?;
         if more.entries.is_empty() {
             return Err(Lost::Unknown);
         }

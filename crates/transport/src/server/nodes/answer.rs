@@ -1,15 +1,20 @@
 //! The body of an answer that another node gives, as this node's client reads it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use thinpipe_proto::rpc::RequestId;
-use thinpipe_proto::sse;
+use thinpipe_proto::session::{SessionId, StreamId};
+use thinpipe_proto::sse::{self, Scanner};
 use thinpipe_proto::tunnel::{Broken, ContentKind, Head, Piece};
+use thinpipe_store::StreamKey;
 
 use super::asking::{Asking, End, Next};
 use super::watch;
-use crate::body::{Body, BodyError, BodyStream, Filled};
+use crate::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
+use crate::server::event_buffer::{event_id, parse_event_id};
+use crate::server::event_log::{Lost, Replayed, replay};
 use crate::server::exchange::{Answer, Content};
 
 /// For clients to come back to another node, when this one shuts down, in ms.
@@ -25,8 +30,13 @@ pub(crate) enum Tail {
 }
 
 impl Answer {
-    /// An answer that another node has begun.
-    pub(crate) fn tunnelled(head: Head, asking: Asking, tail: Tail) -> Self {
+    /// An answer that another node has begun, of this session, if it is of one.
+    pub(crate) fn tunnelled(
+        head: Head,
+        asking: Asking,
+        tail: Tail,
+        session: Option<&SessionId>,
+    ) -> Self {
         let is_events = head.content == ContentKind::EventStream;
         let content = match head.content {
             ContentKind::Json => Content::Json,
@@ -37,6 +47,9 @@ impl Answer {
             asking,
             first: None,
             tail,
+            session: session.cloned(),
+            scanner: Scanner::default(),
+            ending: None,
             is_events,
             left: head.length,
             at_boundary: true,
@@ -48,11 +61,19 @@ impl Answer {
     }
 }
 
+/// The rest of a stream, in which its request is answered.
+type Ending = BoxFuture<(StreamId, Result<Replayed, Lost>)>;
+
 struct Tunnelled {
     asking: Asking,
     /// What came with the head.
     first: Option<Piece>,
     tail: Tail,
+    session: Option<SessionId>,
+    /// Finds the ids of events.
+    scanner: Scanner,
+    /// Its node is dead, and what the log has of the stream is read.
+    ending: Option<Ending>,
     is_events: bool,
     left: Option<u64>,
     at_boundary: bool,
@@ -75,10 +96,45 @@ impl Tunnelled {
 
     fn append(&mut self, piece: &Piece, out: &mut Vec<u8>) {
         out.extend_from_slice(&piece.bytes);
+        if self.is_events {
+            self.scanner.scan(&piece.bytes);
+        }
         self.at_boundary = piece.at_boundary;
         self.is_over = piece.is_last;
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(piece.bytes.len() as u64);
+        }
+    }
+
+    /// The node is dead. What the client has got has ids by which it comes back for the rest: then the log has the
+    /// stream, its request is answered there, and this client is told what everybody is told who comes back to it.
+    fn end_in_log(&self, end: End) -> Option<Ending> {
+        let is_open = self.is_events && self.at_boundary && end == End::Dead;
+        let Tail::Call(Some(_)) = &self.tail else {
+            return None;
+        };
+        let session = self.session.clone().filter(|_| is_open)?;
+        let (stream, after) = parse_event_id(self.scanner.last_event_id()?)?;
+        let log = Arc::clone(self.asking.log());
+        Some(Box::pin(async move {
+            let key = StreamKey { session, stream };
+            (stream, replay(&*log, &key, after, None).await)
+        }))
+    }
+
+    /// What the log has, or else an answer that it has not.
+    fn ended(&self, (stream, rest): (StreamId, Result<Replayed, Lost>), out: &mut Vec<u8>) {
+        match (rest, &self.tail) {
+            (Ok(rest), _) => {
+                for entry in rest.entries {
+                    let id = event_id(stream, entry.sequence);
+                    put_event(&entry.message, Some(id.as_bytes()), out);
+                }
+            }
+            (Err(_), Tail::Call(id)) => {
+                put_event(&watch::outcome_unknown_message(id.as_ref()), None, out);
+            }
+            (Err(_), Tail::Listen) => {} // Unreachable: it answers a request.
         }
     }
 
@@ -95,7 +151,7 @@ impl Tunnelled {
             // The client comes back, to a node that is alive.
             Tail::Listen if self.is_events && self.at_boundary => Ok(Filled::End),
             Tail::Call(Some(id)) if self.is_events && self.at_boundary && !broke_off_there => {
-                put_event(&watch::outcome_unknown_message(Some(id)), out);
+                put_event(&watch::outcome_unknown_message(Some(id)), None, out);
                 Ok(Filled::End)
             }
             _ => Err(BodyError::Incomplete),
@@ -103,9 +159,9 @@ impl Tunnelled {
     }
 }
 
-fn put_event(message: &[u8], out: &mut Vec<u8>) {
+fn put_event(message: &[u8], id: Option<&[u8]>, out: &mut Vec<u8>) {
     let mut event = BytesMut::new();
-    sse::encode(&mut event, None, None, None, Some(message));
+    sse::encode(&mut event, None, id, None, Some(message));
     out.extend_from_slice(&event);
 }
 
@@ -116,6 +172,12 @@ impl BodyStream for Tunnelled {
         out: &mut Vec<u8>,
     ) -> Poll<Result<Filled, BodyError>> {
         loop {
+            if let Some(ending) = &mut self.ending {
+                let ended = std::task::ready!(ending.as_mut().poll(cx));
+                self.ending = None;
+                self.ended(ended, out);
+                return Poll::Ready(Ok(Filled::End));
+            }
             if self.is_over {
                 return Poll::Ready(Ok(Filled::End));
             }
@@ -135,7 +197,10 @@ impl BodyStream for Tunnelled {
                 }
                 Next::End(end) => {
                     self.is_over = true;
-                    return Poll::Ready(self.broken(end, out));
+                    self.ending = self.end_in_log(end);
+                    if self.ending.is_none() {
+                        return Poll::Ready(self.broken(end, out));
+                    }
                 }
             }
         }
@@ -155,6 +220,9 @@ impl BodyStream for Tunnelled {
         if let Some(piece) = self.first.take() {
             self.append(&piece, out);
         }
+        if self.ending.is_some() {
+            return force;
+        }
         if self.is_over {
             return true;
         }
@@ -167,7 +235,7 @@ impl BodyStream for Tunnelled {
                 true
             }
             Tail::Call(Some(id)) if force => {
-                put_event(&watch::shutting_down_message(id), out);
+                put_event(&watch::shutting_down_message(id), None, out);
                 true
             }
             Tail::Call(_) => force,

@@ -14,7 +14,7 @@ use thinpipe_proto::tunnel::{
     Broken, ExchangeId, Frame, Head, Part, Piece, Progress, ReceiveWindow, Received, TunnelRequest,
     encode,
 };
-use thinpipe_store::{DeliverError, StoreError};
+use thinpipe_store::{DeliverError, EventLog, StoreError};
 
 use super::Nodes;
 use super::pulse::{self, Standing};
@@ -419,6 +419,11 @@ impl Asking {
             Next::End(_) => {}
         }
         Poll::Ready(next)
+    }
+
+    /// The history of streams.
+    pub(super) fn log(&self) -> &Arc<dyn EventLog> {
+        &self.nodes.inner.log
     }
 
     fn say(&self, part: Part) {

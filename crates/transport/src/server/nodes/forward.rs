@@ -80,7 +80,7 @@ impl Nodes {
             };
             let tail = Tail::Call(message.id().cloned());
             match nodes.ask(&to, request).await {
-                Ok((head, asking)) => Ok(Answer::tunnelled(head, asking, tail)),
+                Ok((head, asking)) => Ok(Answer::tunnelled(head, asking, tail, None)),
                 Err(NotAnswered::Dead | NotAnswered::NotHere) => Err(ForwardError::Gone),
                 Err(NotAnswered::Busy) => Err(ForwardError::Busy),
                 Err(NotAnswered::Store(error)) => Err(ForwardError::Store(error)),

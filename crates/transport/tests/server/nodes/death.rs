@@ -3,6 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
+use thinpipe_proto::session::{SessionId, StreamId};
+use thinpipe_store::{EventLog, LogEntry, StreamHead, StreamKey};
 use thinpipe_testkit::{Client, Gate, SseClient};
 
 use super::support::Shelf;
@@ -135,6 +137,51 @@ async fn f9_what_a_dead_node_had_taken_has_an_unknown_outcome() {
     assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
     assert_eq!(other.sample().begun.load(Ordering::SeqCst), 1);
     other.is_idle().await;
+}
+
+/// 5.8.5, 5.9.25: what a call is told for a dead node is in the log, under the id that it has on its stream. Who comes
+/// back for the rest is told nothing else.
+#[tokio::test]
+async fn f9_what_a_call_is_told_for_a_dead_node_is_in_the_log() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    let session = SessionId::from_bytes(client.session().unwrap().to_owned().into()).unwrap();
+    let mut streaming = other.as_client(&client).post(call(2, "stream")).await;
+    // As who holds a session of which a log is kept says and stores it.
+    let key = StreamKey {
+        session,
+        stream: StreamId(7),
+    };
+    let head = StreamHead {
+        owner: one.name(),
+        request: Some("2".into()),
+    };
+    shelf.log.open(&key, &head).await.unwrap();
+    let said = LogEntry {
+        sequence: 1,
+        message: "{}".into(),
+        is_last: false,
+    };
+    shelf.log.append(&key, &head.owner, &[said]).await.unwrap();
+    let sender = one.sample().newest_stream();
+    sender.send("id: 7-1\ndata: {}\n\n".into()).await.unwrap();
+    let first = streaming.next_event().await.unwrap();
+    assert_eq!(first.id.as_deref(), Some("7-1"));
+    one.cut();
+    let last = streaming.next_event().await.unwrap();
+    assert_eq!(last.id.as_deref(), Some("7-2"), "{last:?}");
+    assert_eq!(last.json()["id"], 2);
+    assert_eq!(last.json()["error"]["data"]["reason"], "outcome_unknown");
+    assert_eq!(streaming.next_event().await, None);
+    let page = shelf.log.read(&key, 1, 9).await.unwrap();
+    assert!(page.is_finished);
+    let kept = page
+        .entries
+        .iter()
+        .map(|entry| (entry.sequence, &*entry.message));
+    let told = last.data.unwrap();
+    assert_eq!(kept.collect::<Vec<_>>(), [(2, told.as_bytes())]);
 }
 
 /// 5.8.2, 5.9.25: what the dead node had not taken did not run, and runs elsewhere.

@@ -23,7 +23,7 @@ use crate::support::{Running, Sample, config, until};
 pub(crate) struct Shelf {
     pub(crate) sessions: Arc<MemoryStore>,
     pub(crate) inbox: Arc<MemoryInbox>,
-    log: Arc<MemoryLog>,
+    pub(crate) log: Arc<MemoryLog>,
 }
 
 /// A node, and its way to the stores.
