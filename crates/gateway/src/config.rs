@@ -274,6 +274,14 @@ impl UpstreamSpec {
         }
     }
 
+    /// The same, once an event stream answers it. A program has none.
+    pub(crate) fn stream_idle(&self) -> Duration {
+        match &self.reached {
+            Reached::Http(http) => http.client.stream_idle_timeout,
+            Reached::Stdio(child) => child.request_timeout,
+        }
+    }
+
     /// What is told of a server at a URL; `None` for one of another kind.
     #[must_use]
     pub fn http(&self) -> Option<&HttpUpstream> {

@@ -103,6 +103,8 @@ pub(crate) struct Settings {
     pub(crate) clients: Clients,
     /// How long a request may stay without progress.
     pub(crate) idle: Duration,
+    /// The same, once an event stream answers it.
+    pub(crate) stream_idle: Duration,
     /// For what waits until clients take it.
     pub(crate) budget: ByteBudget,
 }

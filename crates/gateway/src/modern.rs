@@ -77,6 +77,11 @@ impl CallError {
 pub(crate) trait Messages: Send {
     /// As [`CallStream::poll_next`]; not asked again after an error or `None`.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, CallError>>>;
+
+    /// As [`CallStream::take_heard`]. What is no event stream has nothing to tell.
+    fn take_heard(&mut self) -> bool {
+        false
+    }
 }
 
 /// The messages of one call: its notifications in order, then its response, under the ids and tokens that
@@ -118,6 +123,13 @@ impl CallStream {
             Poll::Pending => {}
         }
         polled
+    }
+
+    /// Whether an event stream answers the call, and something has come on it, were it its head or a comment, since
+    /// this was last asked. To be asked when no message is there.
+    pub(crate) fn take_heard(&mut self) -> bool {
+        let messages = self.messages.as_mut();
+        messages.is_some_and(|messages| messages.take_heard())
     }
 
     /// As [`poll_next`](Self::poll_next). Dropping the future loses nothing.

@@ -61,8 +61,9 @@ pub use gap::resource_updated;
 pub use handshake::without_capabilities;
 pub use limits::{
     CANCELLED_AGE, Config, DEFAULT_ABSOLUTE_CAP, DEFAULT_ANSWER, DEFAULT_CAP, DEFAULT_IDLE,
-    DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_SUBSCRIPTIONS,
-    EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, MAX_TASKS, Sharing, share,
+    DEFAULT_IN_FLIGHT, DEFAULT_MEMBERS, DEFAULT_SERVER_REQUESTS, DEFAULT_STREAM_IDLE,
+    DEFAULT_SUBSCRIPTIONS, EARLY_CANCEL_AGE, Limits, MAX_EARLY_CANCELS, MAX_KEPT, MAX_TASKS,
+    Sharing, share,
 };
 pub use member::EarlyCancels;
 pub(crate) use notice::concerns;
@@ -270,10 +271,23 @@ impl Reframing {
             return;
         }
         self.forget_timer();
+        if let Some(via) = via.filter(|_| !message.kind().is_response()) {
+            self.alive(via, now);
+        }
         match message.kind() {
             Kind::Request => self.upstream_request(message, via, now),
             Kind::Notification => self.upstream_notification(message, via, now),
             Kind::Response | Kind::ErrorResponse => self.upstream_response(message, now),
+        }
+    }
+
+    /// An event stream answers this request, and something came on it, were it a comment: it may stay silent for
+    /// [`Limits::stream_idle`] from now on. Does nothing if it is not open any more.
+    pub fn alive(&mut self, call: CallId, now: Instant) {
+        if let Some(call) = self.calls.get_mut(call) {
+            call.clock.stream(now, &self.config.limits);
+            let due = call.clock.due();
+            self.wake_at(due);
         }
     }
 

@@ -67,4 +67,8 @@ impl Messages for Noted {
         }
         Poll::Ready(message)
     }
+
+    fn take_heard(&mut self) -> bool {
+        self.stream.take_heard()
+    }
 }

@@ -126,8 +126,10 @@ impl Downgrade {
             bridge,
             clients,
             idle,
+            stream_idle,
             ..
         } = &self.settings;
+        let longest = *idle.max(stream_idle);
         Config {
             upstream: upstream.to_string(),
             channel: place.channel,
@@ -142,8 +144,9 @@ impl Downgrade {
             },
             limits: Limits {
                 idle: *idle,
-                cap: DEFAULT_CAP.max(*idle),
-                absolute_cap: DEFAULT_ABSOLUTE_CAP.max(*idle),
+                stream_idle: *stream_idle,
+                cap: DEFAULT_CAP.max(longest),
+                absolute_cap: DEFAULT_ABSOLUTE_CAP.max(longest),
                 parked_age: bridge.parked.age,
                 ..Limits::default()
             },

@@ -4,6 +4,7 @@ use std::future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use thinpipe_proto::bridge::CallId;
 use thinpipe_proto::bridge::downgrade::{Channel, End, Lifetime, WriteFailure, Written};
 use thinpipe_proto::rpc::{Message, member};
 use thinpipe_proto::shown::Shown;
@@ -130,6 +131,11 @@ impl Session {
                     }
                     if !is_open {
                         is_open = self.tell_opened(owner);
+                    }
+                }
+                Ok(Incoming::Alive { request }) => {
+                    if let Some(call) = CallId::from_request_id(&request) {
+                        self.feed(|machine, now| machine.alive(call, now));
                     }
                 }
                 Ok(Incoming::Lost { request, error }) => {

@@ -35,6 +35,14 @@ struct Running {
     waits: bool,
 }
 
+/// What comes of a call.
+enum Said {
+    /// A message, and whether it came on an event stream.
+    Message(Message, bool),
+    /// Something on its event stream that is no message.
+    Alive,
+}
+
 enum Stage {
     Asking(Asking),
     Answering(CallStream),
@@ -178,13 +186,19 @@ impl UpstreamSession {
     }
 
     /// Gives the machine what a call said, or how it failed.
-    fn heard(&self, id: CallId, heard: Result<Message, CallError>) {
+    fn heard(&self, id: CallId, heard: Result<Said, CallError>) {
         self.feed(|machine, now| {
             let Some((machine, _)) = machine.upgrading() else {
                 return; // Unreachable: only such a machine calls.
             };
             match heard {
-                Ok(message) => machine.upstream(id, &message, now),
+                Ok(Said::Alive) => machine.alive(id, now),
+                Ok(Said::Message(message, is_streamed)) => {
+                    if is_streamed {
+                        machine.alive(id, now);
+                    }
+                    machine.upstream(id, &message, now);
+                }
                 Err(CallError {
                     failure,
                     undelivered,
@@ -204,11 +218,11 @@ impl Open {
 
     /// What is said next, and by which call; a call that has ended is out. Dropping the future loses
     /// nothing.
-    async fn next(&mut self) -> (CallId, Result<Message, CallError>) {
+    async fn next(&mut self) -> (CallId, Result<Said, CallError>) {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(CallId, Result<Message, CallError>)> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(CallId, Result<Said, CallError>)> {
         for at in 0..self.calls.len() {
             let running = &mut self.calls[at];
             if running.waits {
@@ -216,7 +230,11 @@ impl Open {
             }
             if let Poll::Ready(heard) = running.poll(cx) {
                 let id = running.id;
-                let is_over = heard.as_ref().map_or(true, |m| m.kind().is_response());
+                let is_over = match &heard {
+                    Ok(Said::Message(message, _)) => message.kind().is_response(),
+                    Ok(Said::Alive) => false,
+                    Err(_) => true,
+                };
                 if is_over {
                     drop(self.calls.swap_remove(at));
                 }
@@ -228,7 +246,7 @@ impl Open {
 }
 
 impl Running {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, CallError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Said, CallError>> {
         if let Stage::Asking(asking) = &mut self.at {
             match asking.as_mut().poll(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -240,6 +258,7 @@ impl Running {
             return Poll::Pending; // Unreachable: it was set above.
         };
         let heard = match stream.poll_next(cx) {
+            Poll::Pending if stream.take_heard() => return Poll::Ready(Ok(Said::Alive)),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(heard)) => heard,
             Poll::Ready(None) => {
@@ -247,11 +266,12 @@ impl Running {
                 Err(CallError::delivered(Failure::new(Reason::StreamLost, text)))
             }
         };
+        let is_streamed = stream.take_heard();
         if heard.as_ref().is_ok_and(|m| m.kind().is_response()) {
             // Who sees the end of a stream lets its connection serve again. Nobody waits for it.
             let _ = stream.poll_next(cx);
         }
-        Poll::Ready(heard)
+        Poll::Ready(heard.map(|message| Said::Message(message, is_streamed)))
     }
 }
 

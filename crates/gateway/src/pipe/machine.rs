@@ -170,6 +170,14 @@ impl Machine {
         }
     }
 
+    /// Something came on the event stream that answers this call.
+    pub(super) fn alive(&mut self, call: CallId, now: Instant) {
+        match self {
+            Self::Reframing(machine, _) => machine.alive(call, now),
+            Self::Upgrading(machine, _) => machine.alive(call, now),
+        }
+    }
+
     pub(super) fn upstream_lost(&mut self, reason: &str) {
         match self {
             Self::Reframing(machine, _) => machine.upstream_lost(reason),

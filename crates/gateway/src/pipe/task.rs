@@ -155,6 +155,11 @@ impl UpstreamSession {
                 let via = via.as_ref().and_then(CallId::from_request_id);
                 self.heard_on_pipe(via, &message);
             }
+            Incoming::Alive { request } => {
+                if let Some(call) = CallId::from_request_id(&request) {
+                    self.feed(|machine, now| machine.alive(call, now));
+                }
+            }
             Incoming::Lost { request, error } => {
                 if let Some(call) = CallId::from_request_id(&request) {
                     let failure = Failure::from(&error);

@@ -114,6 +114,7 @@ impl OverHttp {
             id,
             upstream: Arc::clone(self.route.spec().name()),
             answered: false,
+            has_heard: true,
         }
     }
 
@@ -186,6 +187,8 @@ struct Events {
     id: RequestId,
     upstream: Arc<str>,
     answered: bool,
+    /// Something has come since that was last asked.
+    has_heard: bool,
 }
 
 impl Events {
@@ -239,6 +242,7 @@ impl Events {
         };
         self.input.clear();
         let filled = ready!(body.poll_fill(cx, &mut self.input));
+        self.has_heard |= !self.input.is_empty();
         if !matches!(filled, Ok(Filled::More)) {
             self.body = None;
         }
@@ -281,5 +285,9 @@ impl Messages for Events {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, CallError>>> {
         let polled = ready!(self.poll_message(cx));
         Poll::Ready(polled.map_err(CallError::delivered).transpose())
+    }
+
+    fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.has_heard)
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn of(
         total_key,
         clients: spec.clients,
         idle: spec.request_timeout(),
+        stream_idle: spec.stream_idle(),
         budget: buffered.clone(),
     };
     Downgrade::new(settings, seals, tasks.clone(), stop.clone())

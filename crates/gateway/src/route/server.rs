@@ -165,11 +165,13 @@ impl Route {
 
     /// The bounds of an upstream session, whatever it is.
     pub(super) fn session_limits(&self) -> Limits {
-        let idle = self.request_timeout();
+        let (idle, stream_idle) = (self.request_timeout(), self.spec.stream_idle());
+        let longest = idle.max(stream_idle);
         Limits {
             idle,
-            cap: DEFAULT_CAP.max(idle),
-            absolute_cap: DEFAULT_ABSOLUTE_CAP.max(idle),
+            stream_idle,
+            cap: DEFAULT_CAP.max(longest),
+            absolute_cap: DEFAULT_ABSOLUTE_CAP.max(longest),
             ..Limits::default()
         }
     }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use serde_json::json;
 use thinpipe_gateway::{Reached, UpstreamSpec};
-use thinpipe_testkit::{Script, rpc};
+use thinpipe_testkit::{Gate, Script, rpc};
 
-use crate::place::{ALICE, Place, WAYS, accepted, answers, ask, asked, call, request, retry, send};
+use crate::place::{
+    ALICE, Place, WAYS, Way, accepted, answers, ask, asked, call, request, retry, send,
+};
 
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 /// A server whose tool `long` runs as a task only.
-async fn with_tasks(way: crate::place::Way) -> Place {
+async fn with_tasks(way: Way) -> Place {
     let place = Place::with(
         way,
         |behaviour| {
@@ -117,7 +119,13 @@ async fn r250_silence_ends_a_request() {
     let soon = Duration::from_millis(300);
     for way in WAYS {
         let impatient = |spec: &mut UpstreamSpec| match &mut spec.reached {
-            Reached::Http(http) => http.client.request_timeout = soon,
+            Reached::Http(http) => {
+                http.client.request_timeout = soon;
+                if way == Way::Sessions {
+                    // Else all messages come on one stream, whose silence is the end of all.
+                    http.client.stream_idle_timeout = soon;
+                }
+            }
             Reached::Stdio(child) => child.request_timeout = soon,
         };
         let place = Place::with(way, |_| {}, impatient).await;
@@ -137,4 +145,37 @@ async fn r250_silence_ends_a_request() {
         let done = ask(&client, &again).await;
         assert_eq!(done["result"]["resultType"], "complete", "{way:?} {done}");
     }
+}
+
+/// R250, `stream_idle`: a call that is answered by an event stream may be silent for as long as that may.
+#[tokio::test]
+async fn r250_a_stream_may_be_silent_for_longer() {
+    let place = Place::with(
+        Way::Sessions,
+        |_| {},
+        |spec| {
+            if let Reached::Http(http) = &mut spec.reached {
+                http.client.request_timeout = Duration::from_millis(300);
+            }
+        },
+    )
+    .await;
+    let client = place.client(ALICE);
+    let gate = Gate::new();
+    let streamed = Script::events().read_by_peer().wait(&gate);
+    let streamed = streamed.message(rpc::text_result("done"));
+    place.upstream.on("tools/call:echo", streamed);
+    place.upstream.on("tools/call:silent", Script::silent());
+    let asked = client.post_modern(&call(1, "echo"));
+    let cut = async {
+        gate.reached().await;
+        // It begins later, and its time is over.
+        let cut = client.post_modern(&call(2, "silent")).await;
+        gate.open();
+        cut
+    };
+    let (mut asked, cut) = tokio::join!(asked, cut);
+    assert_eq!(cut.status, 504);
+    let answer = asked.answer().await;
+    assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
 }

@@ -1,6 +1,8 @@
 //! Clients of HTTP+SSE in front of servers of Streamable HTTP, and of Streamable HTTP that turn out to be
 //! in front of none.
 
+use std::time::Duration;
+
 use serde_json::json;
 use thinpipe_gateway::{Reached, Resume, Sharing};
 use thinpipe_testkit::{Client, Cut, Event, Gate, Record, Script, SseClient, Upstream, rpc};
@@ -142,6 +144,41 @@ async fn g2_a_shared_session_resumes_as_is_said() {
                 assert_eq!(cursors.collect::<Vec<_>>(), ["e-1"], "{sharing:?}");
             }
         }
+    }
+}
+
+/// R250, `stream_idle`: a call of a session that is held, answered by an event stream, may be silent for as long as
+/// that may.
+#[tokio::test]
+async fn r250_a_stream_may_be_silent_for_longer() {
+    for sharing in [Sharing::PerClient, Sharing::Pooled] {
+        let joint = Joint::start(Way::Streamable, |spec| {
+            spec.bridge.sessions = Some(sharing);
+            spec.resume = Resume::Log;
+            if let Reached::Http(http) = &mut spec.reached {
+                http.client.request_timeout = Duration::from_millis(300);
+            }
+        })
+        .await;
+        let client = joint.client("alice", &json!({})).await;
+        let gate = Gate::new();
+        let streamed = Script::events().read_by_peer().wait(&gate);
+        let streamed = streamed.message(rpc::text_result("done"));
+        joint.upstream.on("tools/call:echo", streamed);
+        joint.upstream.on("tools/call:silent", Script::silent());
+        let asked = ask(&client, rpc::call(1, "echo"));
+        let cut = async {
+            gate.reached().await;
+            // It begins later, and its time is over.
+            let (_, cut) = ask(&client, rpc::call(2, "silent")).await;
+            gate.open();
+            cut
+        };
+        let ((_, answer), cut) = tokio::join!(asked, cut);
+        let reason = &cut["error"]["data"]["reason"];
+        assert_eq!(reason, "upstream_timeout", "{sharing:?}: {cut}");
+        let text = &answer["result"]["content"][0]["text"];
+        assert_eq!(text, "done", "{sharing:?}: {answer}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use thinpipe_gateway::Reached;
-use thinpipe_testkit::{Client, Cut, Era, Outcome, Script, eventually, rpc};
+use thinpipe_testkit::{Client, Cut, Era, Gate, Outcome, Script, eventually, rpc};
 
 use crate::client::{Binding, Caller};
 use crate::front::Front;
@@ -15,6 +15,8 @@ over_both_bindings! {
     a_lost_stream_is_repeated_only_if_it_reads,
     /// R250: a call that takes too long is closed, and answered with an error.
     r250_a_call_without_an_answer_times_out,
+    /// R250, `stream_idle`: what is answered by an event stream may be silent for as long as that may.
+    r250_a_stream_may_be_silent_for_longer,
     /// Protocol notes 5.3: -32020 is tried once more with fresh schemas.
     a_header_mismatch_is_tried_once_more,
     /// Protocol notes 4.7: the end of the process answers what is open.
@@ -47,6 +49,7 @@ mod scenario {
         let change = |spec: &mut thinpipe_gateway::UpstreamSpec| {
             if let Reached::Http(http) = &mut spec.reached {
                 http.client.request_timeout = Duration::from_millis(300);
+                http.client.stream_idle_timeout = Duration::from_millis(300);
             }
         };
         let front = Front::with(change, |_| {}).await;
@@ -68,6 +71,34 @@ mod scenario {
             record.outcome("tools/call:echo") == Some(Outcome::Cancelled)
         };
         front.upstream.wait_until(is_closed).await;
+    }
+
+    pub(super) async fn r250_a_stream_may_be_silent_for_longer(binding: Binding) {
+        let change = |spec: &mut thinpipe_gateway::UpstreamSpec| {
+            if let Reached::Http(http) = &mut spec.reached {
+                http.client.request_timeout = Duration::from_millis(300);
+            }
+        };
+        let front = Front::with(change, |_| {}).await;
+        let mut caller = Caller::begin(&front, binding).await;
+        let gate = Gate::new();
+        let streamed = Script::events()
+            .read_by_peer()
+            .wait(&gate)
+            .message(rpc::text_result("done"));
+        front.upstream.on("tools/call:echo", streamed);
+        front.upstream.on("tools/call:silent", Script::silent());
+        let mut asked = caller.ask(rpc::call(7, "echo")).await;
+        gate.reached().await;
+        // It begins later, and its time is over.
+        let mut late = caller.ask(rpc::call(8, "silent")).await;
+        let cut = caller.next(&mut late).await;
+        assert_eq!(cut["id"], 8, "{cut}");
+        assert_eq!(cut["error"]["data"]["reason"], "upstream_timeout", "{cut}");
+        gate.open();
+        let answer = caller.next(&mut asked).await;
+        assert_eq!(answer["id"], 7, "{answer}");
+        assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
     }
 
     pub(super) async fn a_header_mismatch_is_tried_once_more(binding: Binding) {

@@ -8,6 +8,8 @@ use crate::bridge::limits::Limits;
 pub(super) trait Deadlines {
     /// Without progress.
     fn idle(&self) -> Duration;
+    /// The same, once an event stream answers it.
+    fn stream_idle(&self) -> Duration;
     /// With progress.
     fn cap(&self) -> Duration;
     /// With the time in which the other two stand still.
@@ -17,6 +19,10 @@ pub(super) trait Deadlines {
 impl Deadlines for Limits {
     fn idle(&self) -> Duration {
         self.idle
+    }
+
+    fn stream_idle(&self) -> Duration {
+        self.stream_idle
     }
 
     fn cap(&self) -> Duration {
@@ -35,6 +41,8 @@ pub(super) struct Clock {
     cap_at: Instant,
     absolute_at: Instant,
     held: Option<Held>,
+    /// An event stream answers it.
+    is_streamed: bool,
 }
 
 /// The server waits for the client: idle timer and cap stand still.
@@ -52,6 +60,7 @@ impl Clock {
             cap_at: after(now, limits.cap()),
             absolute_at: after(now, limits.absolute_cap()),
             held: None,
+            is_streamed: false,
         }
     }
 
@@ -65,7 +74,18 @@ impl Clock {
     pub(super) fn progress(&mut self, now: Instant, limits: &impl Deadlines) {
         // What has passed since it stands still is added when it goes on.
         let now = self.held.as_ref().map_or(now, |held| held.since);
-        self.idle_at = after(now, limits.idle());
+        let idle = if self.is_streamed {
+            limits.stream_idle()
+        } else {
+            limits.idle()
+        };
+        self.idle_at = after(now, idle);
+    }
+
+    /// Something came on the event stream that answers it.
+    pub(super) fn stream(&mut self, now: Instant, limits: &impl Deadlines) {
+        self.is_streamed = true;
+        self.progress(now, limits);
     }
 
     pub(super) fn hold(&mut self, now: Instant) {

@@ -266,12 +266,26 @@ impl Downgrading {
         if self.phase.is_over() {
             return;
         }
+        if let Some(via) = via.filter(|_| !message.kind().is_response()) {
+            self.alive(via, now);
+        }
         match message.kind() {
             Kind::Request => self.upstream_request(message, via, now),
             Kind::Notification => self.upstream_notification(message, via, now),
             Kind::Response | Kind::ErrorResponse => self.upstream_response(message, now),
         }
         self.settle(now);
+    }
+
+    /// An event stream answers this request, and something came on it, were it a comment: it may stay silent for
+    /// [`Limits::stream_idle`] from now on. Does nothing if it is not open any more.
+    pub fn alive(&mut self, call: CallId, now: Instant) {
+        let exchange = self.calls.exchange_of(call);
+        if let Some(exchange) = exchange.and_then(|id| self.exchanges.get_mut(&id)) {
+            exchange.clock.stream(now, &self.config.limits);
+            let due = exchange.due(now);
+            self.wake_at(due);
+        }
     }
 
     /// Writing a request failed; `text` is for people. What did not run is written or given away once

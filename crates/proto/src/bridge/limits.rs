@@ -6,6 +6,8 @@ use crate::bridge::downgrade::Channel;
 
 /// [`Limits::idle`] unless configured.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(60);
+/// [`Limits::stream_idle`] unless configured.
+pub const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(5 * 60);
 /// [`Limits::cap`] unless configured.
 pub const DEFAULT_CAP: Duration = Duration::from_secs(10 * 60);
 /// [`Limits::absolute_cap`] unless configured.
@@ -62,6 +64,9 @@ pub enum Sharing {
 pub struct Limits {
     /// How long a request may stay without progress. 60 s by default.
     pub idle: Duration,
+    /// How long a request may stay without a sign of life once an event stream of its own answers it: there all that
+    /// comes counts, comments too. 5 min by default.
+    pub stream_idle: Duration,
     /// How long a request may take, with progress. 10 min by default.
     pub cap: Duration,
     /// How long a request may take, the time included in which a server request of it is open at
@@ -84,6 +89,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             idle: DEFAULT_IDLE,
+            stream_idle: DEFAULT_STREAM_IDLE,
             cap: DEFAULT_CAP,
             absolute_cap: DEFAULT_ABSOLUTE_CAP,
             answer: DEFAULT_ANSWER,

@@ -207,6 +207,20 @@ impl Upgrading {
         }
     }
 
+    /// An event stream answers this call, and something came on it, were it a comment: the request that it was made
+    /// for may be without a sign of life for [`stream_idle`](crate::bridge::Limits::stream_idle) from now on. Does
+    /// nothing if there is no such call.
+    pub fn alive(&mut self, call: CallId, now: Instant) {
+        let Some(Purpose::Exchange(id)) = self.calls.get(call) else {
+            return;
+        };
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.clock.stream(now, &self.config.limits);
+            let due = exchange.clock.due();
+            self.wake_at(due);
+        }
+    }
+
     /// A stream of the client is open on which it can be told what belongs to no request: its GET, or its
     /// only stream. Called for each that opens.
     pub fn stream_opened(&mut self, now: Instant) {

@@ -42,6 +42,31 @@ fn r250_progress_resets_the_idle_timer_and_not_the_cap() {
     assert_eq!(pipe.at(10 * MINUTE), timed_out());
 }
 
+/// R250: a request that an event stream answers may be silent for as long as a stream may, and whatever comes on it
+/// shows life; the cap holds.
+#[test]
+fn r250_a_request_on_a_stream_ends_when_that_was_silent() {
+    let limits = Limits::default();
+    let mut pipe = Pipe::over(Channel::Streams, Sharing::PerClient, limits, 1);
+    pipe.says(1, &request("5", "m"));
+    pipe.alive("1");
+    assert!(pipe.at(5 * MINUTE - SECOND).is_empty());
+    pipe.hears_on("1", &notification("notifications/message", "{}"));
+    assert!(pipe.at(10 * MINUTE - 2 * SECOND).is_empty());
+    pipe.alive("1");
+    assert_eq!(pipe.at(10 * MINUTE), timed_out());
+
+    let limits = Limits::default();
+    let mut pipe = Pipe::over(Channel::Streams, Sharing::PerClient, limits, 1);
+    pipe.says(1, &request("5", "m"));
+    pipe.alive("1");
+    assert!(pipe.at(5 * MINUTE - SECOND).is_empty());
+    assert_eq!(pipe.at(5 * MINUTE), timed_out());
+    // Nothing is left that could be put off.
+    pipe.alive("1");
+    assert_eq!(pipe.at(5 * MINUTE + SECOND), [""; 0]);
+}
+
 /// Invariant 22: while a human is asked, nothing is idle; the absolute cap holds.
 #[test]
 fn a_question_stops_the_clocks_of_its_request() {

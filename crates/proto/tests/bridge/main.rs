@@ -127,6 +127,12 @@ impl Pipe {
         self.actions()
     }
 
+    /// Something that is no message, on the stream of this request.
+    fn alive(&mut self, via: &str) {
+        let via = CallId::from_request_id(&id_of(via)).unwrap();
+        self.machine.alive(via, self.now);
+    }
+
     fn leaves(&mut self, member: u64) -> Vec<String> {
         self.machine.detach(MemberId(member), self.now);
         self.actions()

@@ -123,6 +123,25 @@ fn r250_deadlines_end_requests() {
     assert_eq!(session.at(110 * SECOND), expected);
 }
 
+/// R250: a request that an event stream answers may be silent for as long as a stream may, and whatever comes on it
+/// shows life.
+#[test]
+fn r250_a_request_on_a_stream_ends_when_that_was_silent() {
+    let mut session = Session::open(Channel::Streams, Lifetime::Pooled, r#"{"tools":{}}"#);
+    session.asks(1, &call("1"));
+    session.stream_opened();
+    session.alive(2);
+    assert_eq!(session.at(299 * SECOND), [""; 0]);
+    session.hears_on(2, &notification("notifications/message", "{}"));
+    assert_eq!(session.at(598 * SECOND), [""; 0]);
+    session.asks(2, &call("2"));
+    session.alive(3);
+    // The cap of the first.
+    assert_eq!(session.at(600 * SECOND).len(), 2);
+    assert_eq!(session.at(897 * SECOND), ["release 2"]);
+    assert_eq!(session.at(898 * SECOND).len(), 2);
+}
+
 /// Invariant 22: while the client is asked, idle timer and cap stand still; the absolute cap does not.
 #[test]
 fn nothing_is_idle_while_a_client_is_asked() {

@@ -161,6 +161,13 @@ impl Session {
         self.actions()
     }
 
+    /// Something that is no message, on the stream of its request with this number.
+    fn alive(&mut self, call: u64) {
+        let call = self.call(call);
+        self.machine.alive(call, self.now);
+        assert_eq!(self.actions(), [""; 0]);
+    }
+
     fn call(&self, number: u64) -> CallId {
         let mut calls = self.calls.iter();
         let number = number.to_string();

@@ -59,6 +59,12 @@ pub enum Incoming {
         /// on the standalone stream, or all messages of the session come on one.
         via: Option<RequestId>,
     },
+    /// In Streamable HTTP, an event stream answers this request, and something came on it that is no message: at
+    /// first its head, later a comment or a part of an event.
+    Alive {
+        /// The request.
+        request: RequestId,
+    },
     /// The stream of this request ended without its response, and cannot be resumed: it may have run. The
     /// session goes on.
     Lost {
@@ -320,6 +326,7 @@ impl PipeReceiver {
                         return Some(Ok(message));
                     }
                 }
+                Ok(Incoming::Alive { .. }) => {}
                 Ok(Incoming::Gap) => tracing::debug!("a standalone stream was opened anew"),
                 Ok(Incoming::Deaf { error }) => {
                     tracing::warn!(%error, "a standalone stream has ended");
@@ -362,6 +369,7 @@ impl PipeReceiver {
                     continue;
                 }
                 Ok(Told::Lost(request, error)) => Incoming::Lost { request, error },
+                Ok(Told::Alive(request)) => Incoming::Alive { request },
                 Ok(Told::Gap) => Incoming::Gap,
                 Ok(Told::Deaf(error)) => Incoming::Deaf { error },
                 Err(error) => {

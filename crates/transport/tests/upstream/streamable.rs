@@ -60,8 +60,14 @@ async fn session_read(server: Server, reading: Reading) -> Setup {
     }
 }
 
+/// What comes next, but for signs of life.
 async fn receive(receiver: &mut PipeReceiver) -> Incoming {
-    receiver.receive().await.unwrap().unwrap()
+    loop {
+        match receiver.receive().await.unwrap().unwrap() {
+            Incoming::Alive { .. } => {}
+            incoming => return incoming,
+        }
+    }
 }
 
 /// The next message, and the request on whose stream it came.
@@ -83,6 +89,29 @@ async fn lost(receiver: &mut PipeReceiver) -> (String, PipeError) {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// R250: whoever keeps the time of a request hears that an event stream answers it, and of each comment on that.
+#[tokio::test]
+async fn r250_a_stream_shows_signs_of_life() {
+    let Setup {
+        server, mut pipe, ..
+    } = session().await;
+    let (head, comment) = (Gate::new(), Gate::new());
+    let script = Script::events()
+        .wait(&head)
+        .event(Event::comment("still here"));
+    let script = script.wait(&comment).message(rpc::text_result("done"));
+    server.on("tools/call:echo", script);
+    pipe.sender.send(bytes(rpc::call(7, "echo"))).await.unwrap();
+    for gate in [head, comment] {
+        let alive = pipe.receiver.receive().await.unwrap().unwrap();
+        let is_it = matches!(&alive, Incoming::Alive { request } if request.as_json() == b"7");
+        assert!(is_it, "{alive:?}");
+        gate.open();
+    }
+    let (answer, _) = message(&mut pipe.receiver).await;
+    assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
 }
 
 /// R230, R073: the session id that `initialize` gave and the revision go with everything after it, the

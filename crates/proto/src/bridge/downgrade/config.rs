@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bridge::clock::Deadlines;
-use crate::bridge::limits::{DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, DEFAULT_IDLE, DEFAULT_IN_FLIGHT};
+use crate::bridge::limits::{
+    DEFAULT_ABSOLUTE_CAP, DEFAULT_CAP, DEFAULT_IDLE, DEFAULT_IN_FLIGHT, DEFAULT_STREAM_IDLE,
+};
 use crate::bridge::shape::Caching;
 use crate::revision::Revision;
 
@@ -99,6 +101,9 @@ pub struct Limits {
     /// How long a request may stay without progress. 60 s by default. Also how long `initialize`, and
     /// what the gateway itself asks, may take.
     pub idle: Duration,
+    /// How long a request may stay without a sign of life once an event stream of its own answers it: there all that
+    /// comes counts, comments too. 5 min by default.
+    pub stream_idle: Duration,
     /// How long a request may take, with progress. 10 min by default.
     pub cap: Duration,
     /// How long a request may take, the time included in which its client is asked and the other two
@@ -130,6 +135,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             idle: DEFAULT_IDLE,
+            stream_idle: DEFAULT_STREAM_IDLE,
             cap: DEFAULT_CAP,
             absolute_cap: DEFAULT_ABSOLUTE_CAP,
             collect: DEFAULT_COLLECT,
@@ -148,6 +154,10 @@ impl Default for Limits {
 impl Deadlines for Limits {
     fn idle(&self) -> Duration {
         self.idle
+    }
+
+    fn stream_idle(&self) -> Duration {
+        self.stream_idle
     }
 
     fn cap(&self) -> Duration {

@@ -23,6 +23,8 @@ pub(in crate::upstream) struct Events {
     room: Reserved,
     budget: ByteBudget,
     max_message: usize,
+    /// Something has come since that was last asked.
+    has_heard: bool,
 }
 
 impl Events {
@@ -48,7 +50,13 @@ impl Events {
             room: budget.empty(),
             budget: budget.clone(),
             max_message,
+            has_heard: true,
         }
+    }
+
+    /// Whether something has come, were it a comment, since this was last asked; the first time its head counts.
+    pub(in crate::upstream) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.has_heard)
     }
 
     /// Silence does not end it any more.
@@ -143,6 +151,7 @@ impl Events {
                 return Poll::Ready(Err(PipeError::Body { upstream, source }));
             }
         };
+        self.has_heard |= !chunk.is_empty();
         self.decoder.push(Bytes::from(chunk));
         if filled == Filled::End {
             self.body = None;

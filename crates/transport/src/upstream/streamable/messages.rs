@@ -43,6 +43,8 @@ pub(in crate::upstream) struct Messages {
 pub(in crate::upstream) enum Told {
     /// A message or batch, and the request on whose stream it came.
     Payload(Payload, Option<RequestId>),
+    /// An event stream answers this request, and something came on it that is no message.
+    Alive(RequestId),
     /// The stream of this request ended without its response.
     Lost(RequestId, PipeError),
     /// The standalone stream was opened anew: what was said meanwhile is not known.
@@ -137,6 +139,10 @@ impl Streams {
             };
             let told = match heard {
                 Heard::Payload(payload) => Told::Payload(payload, stream.request().cloned()),
+                Heard::Alive => match stream.request() {
+                    Some(request) => Told::Alive(request.clone()),
+                    None => continue, // Unreachable: only requests are awaited.
+                },
                 Heard::Gap => Told::Gap,
                 Heard::SessionLost => return Poll::Ready(Err(reader.client.lost())),
                 Heard::Over(error) => {

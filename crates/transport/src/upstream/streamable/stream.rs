@@ -59,6 +59,8 @@ enum Carrier {
 /// What a stream says.
 pub(super) enum Heard {
     Payload(Payload),
+    /// A request is being answered by an event stream, and something came on it that is no message.
+    Alive,
     /// The standalone stream goes on, but not from where it was.
     Gap,
     /// Nothing more; without an error, nothing is missing.
@@ -124,7 +126,17 @@ impl Stream {
             let heard = match &mut self.carrier {
                 Carrier::Events(events) => {
                     let most = if self.is_held { MAX_HELD } else { usize::MAX };
-                    let event = ready!(events.poll_next(cx, most));
+                    let event = match events.poll_next(cx, most) {
+                        Poll::Ready(event) => event,
+                        Poll::Pending => {
+                            let is_awaited = self.request.is_some() && self.linger.is_none();
+                            return if events.take_heard() && is_awaited {
+                                Poll::Ready(Heard::Alive)
+                            } else {
+                                Poll::Pending
+                            };
+                        }
+                    };
                     let payload = event.and_then(|event| {
                         let last = reader.reading.resumes.then_some(&mut self.last);
                         note(&event, last, &mut self.retry, &mut self.backoff);
