@@ -45,7 +45,7 @@ async fn f14_what_is_wrong_with_a_store_is_said() {
 
     // Something that speaks HTTP, and a Redis that is taken for one with TLS.
     let other = Upstream::start().await;
-    let address = Client::new(&other.url()).address();
+    let address = Client::new(other.url()).address();
     let place = |url: &str| {
         format!(
             "[store]\nurl = \"{url}\"\noperation_timeout = \"100ms\"\n[[upstreams]]\nurl = \"http://127.0.0.1:9/mcp\"\n"

@@ -139,7 +139,9 @@ async fn c22_a_gateway_that_is_back_is_asked_at_once() {
 }
 
 async fn there() -> TcpListener {
-    TcpListener::bind(("127.0.0.1", 0)).await.unwrap()
+    TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .expect("there are free ports")
 }
 
 /// C22, A30: gateways are stopped one after the other, each with a call that runs on it, and of the clients behind nginx
