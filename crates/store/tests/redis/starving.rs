@@ -29,21 +29,23 @@ struct Narrow {
 
 impl Narrow {
     async fn to(redis: &Redis) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("there is a port");
+        let address = listener.local_addr().expect("it is bound");
         let (port, stands) = (redis.port(), Arc::new(Notify::new()));
         let mut carrying = JoinSet::new();
         let told = Arc::clone(&stands);
         carrying.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let (client, _) = listener.accept().await.unwrap();
-                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let (client, _) = listener.accept().await.expect("a client comes");
+                let server = TcpStream::connect(("127.0.0.1", port)).await;
+                let server = server.expect("Redis runs");
                 connections.spawn(carry(client, server, Arc::clone(&told)));
             }
         });
         Self {
-            url,
+            url: format!("redis://{address}"),
             stands,
             _carrying: carrying,
         }
@@ -80,7 +82,7 @@ async fn f14_a_large_message_holds_up_no_heartbeat() {
     let beats = async {
         narrow.stands.notified().await;
         store.beat(&node, TTL).await.unwrap();
-        assert_eq!(store.nodes().await.unwrap(), [node.clone()]);
+        assert_eq!(store.nodes().await.unwrap(), std::slice::from_ref(&node));
     };
     let (delivered, ()) = tokio::join!(large, beats);
     assert!(delivered.is_err(), "it did not get through: {delivered:?}");

@@ -30,6 +30,7 @@ fn unopened() -> Arc<Session> {
         total_key: "session_pool.total",
         clients: Clients::Any,
         idle: Duration::from_secs(60),
+        stream_idle: Duration::from_secs(60),
         budget: ByteBudget::default(),
     };
     let seals = Arc::new(Seals::new(&[]).unwrap());
