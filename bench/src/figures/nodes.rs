@@ -199,7 +199,7 @@ pub(super) const FIGURES: &[Figure] = &[
     at_most(
         "sessions in Redis, 500 clients without a pause: p99",
         "us",
-        ("clients500", "latency_p99_us"),
+        ("callers500", "latency_p99_us"),
         Target::Redis,
         100_000.0,
     ),
@@ -207,7 +207,7 @@ pub(super) const FIGURES: &[Figure] = &[
     at_most(
         "the gateway's RSS with 1,000 clients without a pause, sessions in memory",
         "MiB",
-        ("clients1000", "rss_mib"),
+        ("callers1000", "rss_mib"),
         Target::Pass,
         100.0,
     ),

@@ -116,7 +116,7 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
             &[Target::Pass, Target::Untracked],
         ),
         load(
-            "clients500",
+            "callers500",
             "closed loop, 500 connections with a session each, 200-byte results",
             Load {
                 connections: 500,
@@ -125,8 +125,8 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
             EITHER,
         ),
         load(
-            "clients1000",
-            "as clients500, with 1,000",
+            "callers1000",
+            "as callers500, with 1,000",
             Load {
                 connections: 1_000,
                 ..CALLS

@@ -416,7 +416,7 @@ async fn g2_streams_that_are_not_to_be_resumed_are_not() {
     pipe.sender.send(bytes(rpc::call(1, "echo"))).await.unwrap();
     let (request, error) = lost(&mut pipe.receiver).await;
     assert_eq!(request, "1");
-    assert!(matches!(error, PipeError::Ended { .. }), "{error:?}");
+    assert!(matches!(error, PipeError::Body { .. }), "{error:?}");
 
     let one = Event::message(rpc::notification("x", &json!({})));
     let with_id = one.clone().with_id("g-1").with_retry(10);
