@@ -25,6 +25,7 @@ mod task;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,8 @@ pub(crate) struct UpstreamSession {
     to_deliver: Notify,
     /// All deliveries are out.
     delivered: Notify,
+    /// Something was delivered in this turn, so that more may be read.
+    goes_on: AtomicBool,
     /// The server's standalone stream is to be opened.
     to_listen: Notify,
     /// It leaves its pipe.
@@ -174,6 +177,7 @@ impl UpstreamSession {
             to_write: Notify::new(),
             room: Notify::new(),
             to_deliver: Notify::new(),
+            goes_on: AtomicBool::new(false),
             delivered: Notify::new(),
             to_listen: Notify::new(),
             parting: Notify::new(),

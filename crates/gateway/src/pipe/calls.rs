@@ -66,7 +66,8 @@ impl UpstreamSession {
                 () = stop.cancelled() => self.lose("the gateway shuts down"),
             }
         };
-        tokio::join!(flow, self.deliver(&owner));
+        self.in_turns(async { tokio::join!(flow, self.deliver(&owner)) })
+            .await;
         self.finish(&owner).await;
     }
 

@@ -1,7 +1,12 @@
 //! From an upstream session to the streams of its client sessions.
 
+use std::future::poll_fn;
 use std::hash::Hash;
+use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +26,29 @@ use crate::session::{Call, note_asked};
 /// stream that it does not read. Others wait for it no longer than this, and only if it is far behind.
 const STALL: Duration = Duration::from_secs(5);
 
+/// Messages that are read and delivered before others on this thread have their turn. One by one, each would be
+/// written to its client by itself.
+const IN_ONE_TURN: usize = 32;
+
 impl UpstreamSession {
+    /// Reads and delivers, several messages in each turn if they are there.
+    pub(super) async fn in_turns<T>(&self, serving: impl Future<Output = T>) -> T {
+        let mut serving = pin!(serving);
+        poll_fn(|cx| {
+            for _ in 0..IN_ONE_TURN {
+                if let Poll::Ready(done) = serving.as_mut().poll(cx) {
+                    return Poll::Ready(done);
+                }
+                if !self.goes_on.swap(false, Ordering::Relaxed) {
+                    break;
+                }
+            }
+            // If there is more to read, its task was woken by what was delivered.
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Delivers until the session is over and all is delivered.
     pub(super) async fn deliver(&self, owner: &Arc<dyn Owner>) {
         if self.manner.is_shared {
@@ -71,6 +98,7 @@ impl UpstreamSession {
             calls.delivered(about.as_ref());
         }
         // The next message of its call may be read.
+        self.goes_on.store(true, Ordering::Relaxed);
         self.delivered.notify_one();
     }
 
@@ -99,7 +127,9 @@ impl UpstreamSession {
                     state.is_delivering = true;
                     return Some(step);
                 }
-                state.is_delivering = false;
+                if mem::take(&mut state.is_delivering) {
+                    self.goes_on.store(true, Ordering::Relaxed);
+                }
                 if state.end.is_some() {
                     return None;
                 }

@@ -65,7 +65,8 @@ impl UpstreamSession {
                 }
             }
         };
-        tokio::join!(flow, self.deliver(&owner));
+        self.in_turns(async { tokio::join!(flow, self.deliver(&owner)) })
+            .await;
         self.finish(&owner).await;
     }
 
