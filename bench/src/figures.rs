@@ -94,22 +94,47 @@ impl Verdict {
 const fn ratio(
     what: &'static str,
     (set, metric): (&'static str, &'static str),
-    (target, against): (Target, Target),
+    targets: (Target, Target),
     must: f64,
     aim: f64,
 ) -> Figure {
-    let against = Against::RatioTo(against);
-    Figure {
-        what,
-        unit: "x",
-        set,
-        target,
-        metric,
-        against,
-        must,
-        aim: Some(aim),
-        is_least: false,
-    }
+    let mut figure = ratio_at_most(what, (set, metric), targets, must);
+    figure.aim = Some(aim);
+    figure
+}
+
+/// The same without an aim.
+const fn ratio_at_most(
+    what: &'static str,
+    (set, metric): (&'static str, &'static str),
+    (target, against): (Target, Target),
+    must: f64,
+) -> Figure {
+    let mut figure = at_most(what, "x", (set, metric), target, must);
+    figure.against = Against::RatioTo(against);
+    figure
+}
+
+const fn at_most(
+    what: &'static str,
+    unit: &'static str,
+    (set, metric): (&'static str, &'static str),
+    target: Target,
+    must: f64,
+) -> Figure {
+    plain(what, unit, (set, metric), target, must, None)
+}
+
+/// So many a second, or more.
+const fn rate_at_least(
+    what: &'static str,
+    (set, metric): (&'static str, &'static str),
+    target: Target,
+    must: f64,
+) -> Figure {
+    let mut figure = at_most(what, "a second", (set, metric), target, must);
+    figure.is_least = true;
+    figure
 }
 
 const fn plain(

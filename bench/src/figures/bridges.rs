@@ -1,13 +1,11 @@
 //! The figures of bridges between the eras (K9, E7).
 
-use super::{Against, Figure, plain};
+use super::{Figure, plain, ratio_at_most};
 use crate::run::target::Target;
 
 /// CPU of a bridged call against that of a passed one of the same size.
 const fn bridged(what: &'static str, set: &'static str, target: Target) -> Figure {
-    let mut figure = plain(what, "x", (set, "cpu_us"), target, 2.5, None);
-    figure.against = Against::RatioTo(Target::Pass);
-    figure
+    ratio_at_most(what, (set, "cpu_us"), (target, Target::Pass), 2.5)
 }
 
 pub(super) const FIGURES: &[Figure] = &[

@@ -1,29 +1,8 @@
 //! The figures of several gateways, of what sessions and logged events cost (F12, F15, F16, G5), and of load as users
 //! bring it (J5-J10).
 
-use super::{Against, Figure, plain};
+use super::{Figure, at_most, rate_at_least, ratio_at_most};
 use crate::run::target::Target;
-
-const fn at_most(
-    what: &'static str,
-    unit: &'static str,
-    (set, metric): (&'static str, &'static str),
-    target: Target,
-    must: f64,
-) -> Figure {
-    plain(what, unit, (set, metric), target, must, None)
-}
-
-const fn ratio(
-    what: &'static str,
-    (set, metric): (&'static str, &'static str),
-    (target, other): (Target, Target),
-    must: f64,
-) -> Figure {
-    let mut figure = plain(what, "x", (set, metric), target, must, None);
-    figure.against = Against::RatioTo(other);
-    figure
-}
 
 /// What the store takes for an operation, 95 of 100 times (F15).
 const fn operation(what: &'static str, metric: &'static str, must: f64) -> Figure {
@@ -41,46 +20,34 @@ const fn left(what: &'static str, set: &'static str) -> Figure {
     at_most(what, "", (set, "descriptors_left"), Target::Redis, 16.0)
 }
 
-const fn at_least(
-    what: &'static str,
-    unit: &'static str,
-    (set, metric): (&'static str, &'static str),
-    target: Target,
-    must: f64,
-) -> Figure {
-    let mut figure = plain(what, unit, (set, metric), target, must, None);
-    figure.is_least = true;
-    figure
-}
-
 const HELD: Target = Target::LogRedis(0);
 
 pub(super) const FIGURES: &[Figure] = &[
-    ratio(
+    ratio_at_most(
         "sessions in Redis: the gateway's CPU per passed JSON request, against memory",
         ("sessions", "cpu_us"),
         (Target::Redis, Target::Pass),
         1.3,
     ),
-    ratio(
+    ratio_at_most(
         "own event ids and log in memory: CPU per small event flat out, against `inspect`",
         ("log", "cpu_us"),
         (Target::Log(3), Target::Inspect(3)),
         1.5,
     ),
-    ratio(
+    ratio_at_most(
         "own event ids and log in Redis: the gateway's CPU per small event flat out, against `inspect`",
         ("log", "cpu_us"),
         (Target::LogRedis(3), Target::Inspect(3)),
         4.0,
     ),
-    ratio(
+    ratio_at_most(
         "the same, 32 streams of 300 events/s, in memory: CPU per event, against `inspect`",
         ("log-paced", "cpu_us"),
         (Target::Log(3), Target::Inspect(3)),
         1.5,
     ),
-    ratio(
+    ratio_at_most(
         "the same, in Redis: the gateway's CPU per event, against `inspect`",
         ("log-paced", "cpu_us"),
         (Target::LogRedis(3), Target::Inspect(3)),
@@ -181,16 +148,15 @@ pub(super) const FIGURES: &[Figure] = &[
         Target::Pass,
         30.0,
     ),
-    ratio(
+    ratio_at_most(
         "events with the server's ids, of which the last is kept in mind: CPU per event, against not",
         ("tracking", "cpu_us"),
         (Target::Pass, Target::Untracked),
         1.01,
     ),
     // J6
-    at_least(
+    rate_at_least(
         "sessions in Redis, 32 clients: calls",
-        "a second",
         ("sessions", "per_second"),
         Target::Redis,
         10_000.0,

@@ -1,42 +1,10 @@
 //! The figures of servers on the library, of HTTP+SSE, and of servers on stdio (J1, J2, A31, A32, C24).
 
-use super::{Against, Figure, plain};
+use super::{Figure, at_most, rate_at_least, ratio_at_most};
 use crate::run::target::Target;
 
-const fn at_most(
-    what: &'static str,
-    unit: &'static str,
-    (set, metric): (&'static str, &'static str),
-    target: Target,
-    must: f64,
-) -> Figure {
-    plain(what, unit, (set, metric), target, must, None)
-}
-
-const fn at_least(
-    what: &'static str,
-    (set, metric): (&'static str, &'static str),
-    target: Target,
-    must: f64,
-) -> Figure {
-    let mut figure = plain(what, "a second", (set, metric), target, must, None);
-    figure.is_least = true;
-    figure
-}
-
-const fn ratio(
-    what: &'static str,
-    (set, metric): (&'static str, &'static str),
-    (target, other): (Target, Target),
-    must: f64,
-) -> Figure {
-    let mut figure = plain(what, "x", (set, metric), target, must, None);
-    figure.against = Against::RatioTo(other);
-    figure
-}
-
 pub(super) const FIGURES: &[Figure] = &[
-    ratio(
+    ratio_at_most(
         "library, JSON: CPU per call, against the bare hyper server",
         ("library", "cpu_us"),
         (Target::Library, Target::Bare),
@@ -70,13 +38,13 @@ pub(super) const FIGURES: &[Figure] = &[
         Target::Library,
         20.0,
     ),
-    ratio(
+    ratio_at_most(
         "HTTP+SSE: CPU per call, against Streamable HTTP",
         ("library", "cpu_us"),
         (Target::HttpSse, Target::Library),
         2.2,
     ),
-    at_least(
+    rate_at_least(
         "HTTP+SSE: calls, 32 clients",
         ("library", "per_second"),
         Target::HttpSse,
@@ -96,13 +64,13 @@ pub(super) const FIGURES: &[Figure] = &[
         Target::HttpSse,
         50.0,
     ),
-    ratio(
+    ratio_at_most(
         "Streamable HTTP beside 1,000 idle streams of HTTP+SSE: CPU per call, against without",
         ("beside", "cpu_us"),
         (Target::Beside, Target::Library),
         1.05,
     ),
-    ratio(
+    ratio_at_most(
         "the same: p99 (see `again` for the noise)",
         ("beside", "latency_p99_us"),
         (Target::Beside, Target::Library),
@@ -143,7 +111,7 @@ pub(super) const FIGURES: &[Figure] = &[
         Target::Stdio,
         60.0,
     ),
-    at_least(
+    rate_at_least(
         "stdio behind the gateway, 8 clients: calls",
         ("stdio", "per_second"),
         Target::Stdio,

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::histogram::Histogram;
 use crate::message::{self, Call, SEQUENCE, number_after, put};
 use crate::upstream::Counts;
-use crate::wire::{Head, Wire};
+use crate::wire::{Body, Head, Wire};
 
 pub(crate) struct Client {
     wire: Wire,
@@ -183,13 +183,7 @@ impl Client {
         mut each: impl FnMut(u64) -> bool,
         ages: &mut Histogram,
     ) -> Result<()> {
-        let head = self.call(call).await?;
-        ensure!(
-            head.status() == 200 && head.event_stream,
-            "a stream got {}",
-            head.status()
-        );
-        let mut body = head.body;
+        let mut body = self.begin_stream(call).await?;
         let mut reading = Reading {
             sequence: self.identity.sequence,
             bytes: call.bytes,
@@ -213,6 +207,27 @@ impl Client {
         Ok(())
     }
 
+    /// Makes a call that a stream answers, and reads nothing of that.
+    async fn begin_stream(&mut self, call: &Call) -> Result<Body> {
+        let head = self.call(call).await?;
+        ensure!(
+            head.status() == 200 && head.event_stream,
+            "a stream got {}",
+            head.status()
+        );
+        Ok(head.body)
+    }
+
+    /// Reads a stream until its first event is there.
+    async fn first_event(&mut self, mut body: Body) -> Result<()> {
+        let (mut text, mut more) = (Vec::new(), true);
+        while first_event_end(&text).is_none() {
+            ensure!(more, "the stream ended at once");
+            more = self.wire.some(&mut body, &mut text).await?;
+        }
+        Ok(())
+    }
+
     /// Opens the listening stream and waits for its first event. What follows is unread.
     pub(crate) async fn listen(&mut self) -> Result<()> {
         let request = format!("GET /mcp HTTP/1.1\r\n{}\r\n", self.headers);
@@ -223,13 +238,7 @@ impl Client {
             "a GET got {}",
             head.status()
         );
-        let (mut body, mut text) = (head.body, Vec::new());
-        while first_event_end(&text).is_none() {
-            ensure!(
-                self.wire.some(&mut body, &mut text).await?,
-                "the stream ended at once"
-            );
-        }
+        self.first_event(head.body).await?;
         self.request = Vec::new();
         self.message = Vec::new();
         self.answer = Vec::new();

@@ -29,13 +29,7 @@ pub(crate) struct Resumed {
 impl Client {
     /// Makes a streamed call and leaves when an event has come that has an id.
     pub(crate) async fn begin(mut self, call: &Call) -> Result<Left> {
-        let head = self.call(call).await?;
-        ensure!(
-            head.status() == 200 && head.event_stream,
-            "a stream got {}",
-            head.status()
-        );
-        let (mut body, mut text) = (head.body, Vec::new());
+        let (mut body, mut text) = (self.begin_stream(call).await?, Vec::new());
         let mut reading = Reading {
             sequence: self.identity.sequence,
             bytes: call.bytes,
@@ -58,18 +52,8 @@ impl Client {
 
     /// Makes a streamed call and leaves after its first event; the same session on another connection.
     pub(crate) async fn leave_within(mut self, call: &Call) -> Result<Self> {
-        let head = self.call(call).await?;
-        ensure!(
-            head.status() == 200 && head.event_stream,
-            "a stream got {}",
-            head.status()
-        );
-        let (mut body, mut text) = (head.body, Vec::new());
-        let mut more = true;
-        while memmem::find(&text, b"\n\n").is_none() {
-            ensure!(more, "the stream ended at once");
-            more = self.wire.some(&mut body, &mut text).await?;
-        }
+        let body = self.begin_stream(call).await?;
+        self.first_event(body).await?;
         let address = self.address;
         Self::visit(address, self.leave()).await
     }
