@@ -4,6 +4,8 @@ use std::future;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use thinpipe_proto::seldom;
+
 use crate::sync::lock;
 
 /// As the runtime has it, whose clock a test may stop.
@@ -19,17 +21,12 @@ pub(crate) fn unix_now() -> u64 {
 
 /// Something that is done once in a time at the most.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<Option<Instant>>);
+pub(crate) struct Seldom(Mutex<seldom::Seldom>);
 
 impl Seldom {
     /// Whether it was not done for so long. If so, it counts as done now.
     pub(crate) fn is_due(&self, every: Duration) -> bool {
-        let (mut last, now) = (lock(&self.0), now());
-        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= every);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
+        lock(&self.0).is_due(now(), every)
     }
 }
 

@@ -20,6 +20,7 @@
 //! - [`cache`]: answers that may be given again, for as long as their server says.
 //! - [`deprecation`]: what clients of HTTP+SSE are told, when, and how often.
 //! - [`duration`]: durations in configuration files.
+//! - [`seldom`]: what is done once in a time at the most.
 //! - [`shown`]: text of peers, as logs and errors may show it.
 //! - [`tunnel`]: what nodes say to each other about requests that another of them answers.
 
@@ -37,6 +38,7 @@ pub mod probe;
 pub mod rate;
 pub mod revision;
 pub mod rpc;
+pub mod seldom;
 pub mod session;
 pub mod shown;
 pub mod sse;

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use thinpipe_proto::classify::Class;
 use thinpipe_proto::header::SESSION_ID;
 use thinpipe_proto::rpc::{RequestId, code};
+use thinpipe_proto::seldom::Seldom;
 use thinpipe_proto::session::{NodeId, SessionId};
 
 use super::Envelope;
@@ -160,16 +161,12 @@ pub(crate) fn session_failed(error: &SessionError, id: Option<&RequestId>) -> An
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// When that was done last.
-static WARNED_AT: Mutex<Option<Instant>> = Mutex::new(None);
+static WARNED: Mutex<Seldom> = Mutex::new(Seldom::new());
 
 fn may_warn(now: Instant) -> bool {
     // Nothing panics while it is held.
-    let mut warned_at = WARNED_AT.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_due = warned_at.is_none_or(|at| now >= at + WARN_EVERY);
-    if is_due {
-        *warned_at = Some(now);
-    }
-    is_due
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    warned.is_due(now, WARN_EVERY)
 }
 
 #[cfg(test)]
