@@ -6,11 +6,18 @@ use thinpipe_gateway::UpstreamSpec;
 use thinpipe_gateway::interceptor::{InterceptorConfig, RedactConfig};
 use thinpipe_testkit::{Event, Script, rpc};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node};
 
-fn redacts(rule: Value) -> impl Fn(&mut UpstreamSpec) {
+/// Two gateways that redact by this rule.
+async fn redacting(cluster: &Cluster, rule: Value) -> (Node, Node) {
     let config: RedactConfig = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
-    move |spec| spec.interceptors = vec![InterceptorConfig::Redact(config.clone())]
+    let redacts = |spec: &mut UpstreamSpec| {
+        spec.interceptors = vec![InterceptorConfig::Redact(config.clone())];
+    };
+    (
+        cluster.node_with(redacts).await,
+        cluster.node_with(redacts).await,
+    )
 }
 
 /// E3, E8: the response to a call is resumed at another gateway, which knows the id as that of another call; or as that
@@ -22,11 +29,7 @@ async fn e3_an_id_used_at_another_gateway_hides_no_response() {
         let rule = json!({
             "pointer": "/result/content/*/text", "methods": ["tools/call"], "names": ["secret"]
         });
-        let redacts = redacts(rule);
-        let (one, other) = (
-            cluster.node_with(&redacts).await,
-            cluster.node_with(&redacts).await,
-        );
+        let (one, other) = redacting(&cluster, rule).await;
         let client = one.client().await;
         let visitor = other.visited_by(&client);
         let first = Event::message(rpc::progress(1, 2)).with_id("long-0");
@@ -54,11 +57,7 @@ async fn e3_an_id_used_at_another_gateway_hides_no_response() {
 async fn e3_an_id_asked_by_at_another_gateway_hides_no_response() {
     let cluster = Cluster::start().await;
     let rule = json!({ "pointer": "/result/text", "methods": ["sampling/createMessage"] });
-    let redacts = redacts(rule);
-    let (one, other) = (
-        cluster.node_with(&redacts).await,
-        cluster.node_with(&redacts).await,
-    );
+    let (one, other) = redacting(&cluster, rule).await;
     let client = one.client().await;
     let visitor = other.visited_by(&client);
     let asks = |method: &str| {

@@ -41,7 +41,7 @@ mod watch;
 pub(crate) use answer::Tail;
 pub(crate) use asking::NotAnswered;
 pub use forward::ForwardError;
-pub(crate) use watch::outcome_unknown;
+pub(crate) use watch::{outcome_unknown, shutting_down_message};
 
 /// Exchanges of other nodes that one node answers at one time. One more gets 503.
 const MAX_TUNNELLED: usize = 4096;

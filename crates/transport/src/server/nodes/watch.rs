@@ -90,7 +90,7 @@ pub(super) fn outcome_unknown_message(id: Option<&RequestId>) -> Bytes {
 }
 
 /// What a request gets whose answer had not come when this node had to stop.
-pub(super) fn shutting_down_message(id: &RequestId) -> Bytes {
+pub(crate) fn shutting_down_message(id: &RequestId) -> Bytes {
     let text = "this server shuts down before the answer came; the call may have run";
     let data = Some(reason!("shutting_down").as_bytes());
     error_response(Some(id), code::SERVER_ERROR, text, data)

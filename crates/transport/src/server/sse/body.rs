@@ -6,7 +6,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use thinpipe_proto::rpc::{code, error_response};
 use thinpipe_proto::sse;
 
 use super::SseMount;
@@ -14,6 +13,7 @@ use crate::body::{BodyError, BodyStream, BoxFuture, Filled};
 use crate::io::{LazyTimer, now};
 use crate::server::Shared;
 use crate::server::event_buffer::EventReader;
+use crate::server::nodes::shutting_down_message;
 use crate::server::permit::Permit;
 use crate::server::session::stream::StreamSession;
 use crate::server::session::{Activity, SessionEnd};
@@ -121,9 +121,7 @@ impl BodyStream for SseBody {
         while let Poll::Ready(Ok(Filled::More)) = self.finish(&mut cx, out) {}
         let mut events = BytesMut::new();
         for id in self.opened.of.session.running_ids() {
-            let text = "this server shuts down before the answer came; the call may have run";
-            let data = Some(reason!("shutting_down").as_bytes());
-            let error = error_response(Some(&id), code::SERVER_ERROR, text, data);
+            let error = shutting_down_message(&id);
             sse::encode(&mut events, Some(b"message"), None, None, Some(&error));
         }
         out.extend_from_slice(&events);
