@@ -474,6 +474,11 @@ pub(crate) enum Relayed {
 }
 
 /// Chance for jitter only: if the system gives none, the delay is merely not spread.
+/// A number after which ids may begin that nobody has used in a session so far: of 2^31 ranges of a million one.
+fn unused_ids() -> u64 {
+    (random() >> 33) << 20
+}
+
 fn random() -> u64 {
     getrandom::u64().unwrap_or(u64::MAX / 2)
 }

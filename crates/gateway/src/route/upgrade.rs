@@ -18,7 +18,7 @@ use thinpipe_transport::server::{Answer, Session, SessionSlot};
 
 use super::pinned::Question;
 use super::sessionless::settle_alone;
-use super::{Incoming, Route, random};
+use super::{Incoming, Route, random, unused_ids};
 use crate::clock::now;
 use crate::config::Resume;
 use crate::failure::{Failure, Reason};
@@ -112,6 +112,7 @@ impl Route {
             headers: has_headers,
             retention: self.spec().event_log.age,
             log_level,
+            questions_after: unused_ids(),
             ..Config::new(self.name(), MemberId(0), seed())
         };
         let machine = Upgrading::new(config, handshake, now());

@@ -100,6 +100,16 @@ impl Pair {
         Self::around(upstream, way, change).await
     }
 
+    /// In front of a server of 2026-07-28.
+    async fn before_calls() -> Self {
+        let upstream = Upstream::start().await;
+        upstream.set(|behaviour| {
+            behaviour.full = true;
+            behaviour.era = thinpipe_testkit::Era::Stateless;
+        });
+        Self::around(upstream, Way::Any, |_| {}).await
+    }
+
     async fn around(upstream: Upstream, way: Way, change: impl Fn(&mut UpstreamSpec)) -> Self {
         let inbox = Arc::new(MemoryInbox::default());
         let (sessions, log) = (
@@ -330,12 +340,7 @@ async fn f9_a_shared_session_goes_on_with_those_who_share() {
 /// A server of 2026-07-28 knows nothing of sessions: theirs go on with what the record says.
 #[tokio::test]
 async fn f9_a_session_in_front_of_calls_goes_on() {
-    let upstream = Upstream::start().await;
-    upstream.set(|behaviour| {
-        behaviour.full = true;
-        behaviour.era = thinpipe_testkit::Era::Stateless;
-    });
-    let pair = Pair::around(upstream, Way::Any, |_| {}).await;
+    let pair = Pair::before_calls().await;
     let client = pair.client().await;
     pair.kill().await;
     goes_on(&pair, &pair.moved(&client)).await;
@@ -366,6 +371,30 @@ async fn f9_ids_are_not_used_again() {
     ids.dedup();
     assert_eq!((ids.len(), count), (5, 5));
     assert_eq!(pair.upstream.sessions().len(), 1);
+}
+
+/// 5.8 (8): the gateway's ids of questions are unique in a session over all nodes, so that what a client still answers
+/// to a node that is gone is not taken for an answer to the next one.
+#[tokio::test]
+async fn f9_no_question_has_the_id_of_one_that_another_gateway_asked() {
+    let pair = Pair::before_calls().await;
+    let client = pair.client().await;
+    let mut left = client.post(rpc::call(3, "ask")).await;
+    let first = left.next_message().await["id"].clone();
+    pair.kill().await;
+    let moved = pair.moved(&client);
+    let mut asking = moved.post(rpc::call(4, "ask")).await;
+    let second = asking.next_message().await["id"].clone();
+    assert_ne!(first, second);
+    for (id, action) in [(first, "cancel"), (second, "decline")] {
+        let answer = rpc::response(id, &json!({ "action": action }));
+        assert_eq!(moved.post(answer).await.status, 202);
+    }
+    let answer = asking.next_message().await;
+    assert_eq!(answer["id"], 4);
+    let answers = pair.upstream.requests("tools/call:ask");
+    let answered = answers.last().unwrap().param("/inputResponses").to_string();
+    assert!(answered.contains("decline"), "{answered}");
 }
 
 /// F17, 5.8.6: a gateway that is cut off says of no answer that it was taken which another one may wait for; what it has

@@ -121,7 +121,7 @@ impl Upgrading {
             session,
             exchanges: Exchanges::default(),
             calls: Calls::default(),
-            prompts: Prompts::default(),
+            prompts: Prompts::after(config.questions_after),
             schemas: Schemas::default(),
             audience: Audience::new(now),
             lists,

@@ -78,6 +78,22 @@ fn r222_input_required_becomes_requests_and_a_retry() {
     session.is_quiet(0);
 }
 
+/// 5.8 (8): a session that goes on elsewhere asks under ids of its own.
+#[test]
+fn r222_questions_begin_after_those_of_others() {
+    let mut session = Session::with(NEWEST, able(), everything(), |config| {
+        config.questions_after = 1 << 51;
+    });
+    session.asks(7, "tools/call", json!({"name": "book"}));
+    let asked = session.gets(
+        1,
+        input(json!({"roots": {"method": "roots/list"}}), json!("s")),
+    );
+    let id = (1 << 51) + 1;
+    assert_eq!(asked, [prompt(7, id, "roots/list", json!({}))]);
+    assert_eq!(session.answers(id, json!({"roots": []})).len(), 1);
+}
+
 /// R222, R223: each retry has the answers of its own round, and no state unless one was given.
 #[test]
 fn r223_a_round_carries_what_belongs_to_it() {

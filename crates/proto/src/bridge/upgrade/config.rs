@@ -50,6 +50,9 @@ pub struct Config {
     pub retention: Duration,
     /// The log level of a client that has not set one. `None`: nothing is logged to it.
     pub log_level: Option<LogLevel>,
+    /// Ids of questions begin after this number. A session that goes on elsewhere must not use those that its client
+    /// was asked under before, and may answer yet. Below 2^52, as clients may hold numbers to be floating point.
+    pub questions_after: u64,
     /// Chance, drawn for this session alone.
     pub seed: u128,
 }
@@ -65,6 +68,7 @@ impl Config {
             headers: true,
             retention: DEFAULT_RETENTION,
             log_level: None,
+            questions_after: 0,
             seed,
         }
     }

@@ -6,7 +6,6 @@ use super::Upgrading;
 use super::action::{Action, Call};
 use super::config::MAX_ASIDE;
 use super::exchange::{ExchangeId, Exchanges, Input, Leg, Step};
-use super::prompt::Prompts;
 use super::resources::Resources;
 use crate::bridge::action::End;
 use crate::rpc::RequestId;
@@ -144,7 +143,7 @@ impl Upgrading {
             }));
         }
         self.exchanges = Exchanges::default();
-        self.prompts = Prompts::default();
+        self.prompts.clear();
         self.resources = Resources::default();
         self.wake = None;
         self.actions.push_back(Action::Close(end));

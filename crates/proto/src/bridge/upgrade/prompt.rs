@@ -19,17 +19,25 @@ pub(super) struct Prompt {
 }
 
 /// The table. Bounded by `Limits::server_requests`, which the caller checks; small, so it is a list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Prompts {
     open: Vec<Prompt>,
-    last: i64,
+    last: u64,
 }
 
 impl Prompts {
+    /// None yet; their ids will be above this number.
+    pub(super) fn after(last: u64) -> Self {
+        Self {
+            open: Vec::new(),
+            last,
+        }
+    }
+
     /// An id that the client has not seen from us.
     pub(super) fn next_id(&mut self) -> RequestId {
         self.last += 1;
-        RequestId::from_integer(self.last)
+        RequestId::from_integer(i64::try_from(self.last).unwrap_or(i64::MAX))
     }
 
     pub(super) fn push(&mut self, prompt: Prompt) {
@@ -63,5 +71,9 @@ impl Prompts {
     /// When the first of them is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.open.iter().map(|prompt| prompt.due).min()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
     }
 }
