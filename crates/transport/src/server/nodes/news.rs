@@ -23,9 +23,7 @@ impl Told {
     /// Cancellations, of which anybody may send many, need nothing but this process, and take no place.
     pub(super) fn tell(&self, news: News, shared: &Shared) {
         if let News::Cancelled(id, request) = news {
-            if let Some(session) = shared.sessions.live_here(&id) {
-                session.note_cancelled(&request);
-            }
+            shared.sessions.cancelled_elsewhere(&id, &request);
             return;
         }
         if self.0.try_send(news).is_err() {

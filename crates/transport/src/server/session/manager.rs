@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::ownership::Taking;
 use super::slot::{Place, SessionSlot};
 use super::stream::StreamSession;
+use super::unclaimed::Unclaimed;
 use super::{Session, SessionEnd, SessionError, lock};
 use crate::io::now;
 use crate::server::Handler;
@@ -98,6 +99,8 @@ pub(super) struct Inner {
     pub(super) nodes: Option<Nodes>,
     /// Sessions that are being taken over from another node.
     pub(super) taking: Taking,
+    /// Cancellations that other nodes have told of, of sessions that are not live here.
+    pub(super) unclaimed: Unclaimed,
     /// Nobody is told of the end of sessions any more.
     cut_off: CancellationToken,
 }
@@ -143,6 +146,7 @@ impl SessionManager {
                 history: History::new(limits.max_history),
                 nodes,
                 taking: Taking::default(),
+                unclaimed: Unclaimed::default(),
                 cut_off: CancellationToken::new(),
             }),
         }

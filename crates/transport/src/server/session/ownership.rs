@@ -222,6 +222,7 @@ impl SessionManager {
             self.inner.store.touch(session.id(), self.ttl()).await?;
         }
         let session = self.publish(session, place);
+        self.claim(&session);
         Ok(Located::Here(session))
     }
 
@@ -426,6 +427,33 @@ impl SessionManager {
         }
         if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
             nodes.tell(News::Cancelled(session.id().clone(), id.clone()));
+        }
+    }
+
+    /// The same, of which another node has heard. The session need not be live here, nor ever be.
+    pub(crate) fn cancelled_elsewhere(
+        &self,
+        id: &SessionId,
+        request: &thinpipe_proto::rpc::RequestId,
+    ) {
+        if let Some(session) = self.live_here(id) {
+            session.note_cancelled(request);
+            return;
+        }
+        self.inner.unclaimed.keep(id, request, now());
+        // It may have been taken up just then, and have claimed nothing.
+        if let Some(session) = self.live_here(id) {
+            self.claim(&session);
+        }
+    }
+
+    /// Gives a session what was said about it before it was here.
+    fn claim(&self, session: &Session) {
+        if self.nodes().is_none() {
+            return;
+        }
+        for (request, at) in self.inner.unclaimed.take(session.id(), now()) {
+            lock(&session.requests).cancel(&request, at);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use thinpipe_proto::rpc::RequestId;
-use thinpipe_testkit::Gate;
+use thinpipe_testkit::{Client, Gate};
 use thinpipe_transport::server::SessionEnd;
 
 use super::support::Shelf;
@@ -87,6 +87,40 @@ async fn f8_a_cancellation_reaches_the_node_that_runs_the_call() {
     let id = RequestId::from_integer(1);
     there.note_cancelled(&copy, &id);
     until("it is known", || running.is_cancelled(&id)).await;
+    gate.open();
+    assert_eq!(waiting.response().await.status, 200);
+}
+
+/// 5.8.9, 5.1: nor need that node know of the session yet: the cancellation may be there before its call is.
+#[tokio::test]
+async fn f8_a_cancellation_may_be_there_before_the_session_is() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.passing().await;
+    let (client, known) = (one.client().await, one.client().await);
+    assert_eq!(
+        other.as_client(&known).post(call(1, "echo")).await.status,
+        200
+    );
+    let sessions = one.running.server.sessions();
+    let of = |client: &Client| {
+        let id = client.session().unwrap();
+        let all = sessions.list();
+        all.into_iter().find(|it| it.id().as_str() == id).unwrap()
+    };
+    let before = one.sent();
+    let id = RequestId::from_integer(1);
+    sessions.note_cancelled(&of(&client), &id);
+    until("it is said", || one.sent() > before).await;
+    // What is said later is heard later.
+    let ended = sessions.end(&of(&known), SessionEnd::Deleted).await;
+    ended.unwrap();
+    let there = other.running.server.sessions();
+    until("it is heard", || there.list().is_empty()).await;
+    let gate = Gate::new();
+    *other.sample().gate.lock().unwrap() = gate.clone();
+    let waiting = other.as_client(&client).post(call(1, "wait")).send().await;
+    gate.reached().await;
+    assert!(there.list().pop().unwrap().is_cancelled(&id));
     gate.open();
     assert_eq!(waiting.response().await.status, 200);
 }
