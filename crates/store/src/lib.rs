@@ -51,9 +51,12 @@ pub enum StoreError {
     /// The record was changed by somebody else since it was read.
     #[error("the session was changed by another writer")]
     Conflict,
-    /// What is kept of the session is no record that this release can read.
+    /// What is kept of the session is no record that this release can read: a later one has written it.
     #[error("the record of the session cannot be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is kept of the session is no record at all: nobody can go on with it.
+    #[error("the record of the session is damaged")]
+    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store cannot be reached, or does not answer in time.
     #[error("the session store is unreachable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -82,14 +85,14 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The record and its version; `None` if there is none or it has expired.
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`], [`StoreError::Unavailable`].
+    /// [`StoreError::Unreadable`], [`StoreError::Damaged`], [`StoreError::Unavailable`].
     fn get<'a>(&'a self, id: &'a SessionId)
     -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
 
     /// Several records at once, in the order of the ids (F3).
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`] if one of them is, [`StoreError::Unavailable`].
+    /// [`StoreError::Unreadable`] or [`StoreError::Damaged`] if one of them is, [`StoreError::Unavailable`].
     fn get_many<'a>(
         &'a self,
         ids: &'a [SessionId],

@@ -23,12 +23,15 @@ pub(super) enum Failure {
     UnknownCommand(String),
     #[error("what Redis keeps of the session cannot be read: {0}")]
     Unreadable(String),
+    #[error("what Redis keeps of the session is no record: {0}")]
+    Damaged(String),
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Unreadable(_) => Self::Unreadable(Box::new(failure)),
+            Failure::Damaged(_) => Self::Damaged(Box::new(failure)),
             _ => Self::Unavailable(Box::new(failure)),
         }
     }
@@ -43,6 +46,16 @@ impl Failure {
         }
     }
 
+    /// What came of reading a record. A key of another type holds none.
+    pub(super) fn of_record(self) -> Self {
+        match &self {
+            Self::Redis(error) if error.to_string().contains("WRONGTYPE") => {
+                Self::Damaged("its key is not a hash".to_owned())
+            }
+            _ => self,
+        }
+    }
+
     /// Redis has refused it for want of memory: it is not done.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Redis(error) if is_full(&error.to_string()))
@@ -53,7 +66,7 @@ impl Failure {
         match self {
             Self::HeldBack | Self::Connect(_) | Self::UnknownCommand(_) => true,
             Self::Redis(error) => is_refused(error) || self.is_full(),
-            Self::Late(_) | Self::Unreadable(_) => false,
+            Self::Late(_) | Self::Unreadable(_) | Self::Damaged(_) => false,
         }
     }
 
@@ -62,7 +75,9 @@ impl Failure {
         match self {
             Self::Late(_) | Self::Connect(_) => true,
             Self::Redis(error) => is_lost(error) || is_refused(error),
-            Self::HeldBack | Self::UnknownCommand(_) | Self::Unreadable(_) => false,
+            Self::HeldBack | Self::UnknownCommand(_) | Self::Unreadable(_) | Self::Damaged(_) => {
+                false
+            }
         }
     }
 }

@@ -73,18 +73,19 @@ pub(super) fn written(record: &SessionRecord) -> Result<Vec<u8>, Failure> {
 
 pub(super) fn read(id: &SessionId, text: &[u8]) -> Result<SessionRecord, Failure> {
     // Where, and not what: that may be a secret.
-    let unreadable = |error: serde_json::Error| {
-        Failure::Unreadable(format!(
+    let damaged = |error: serde_json::Error| {
+        Failure::Damaged(format!(
             "it is not as it should be at column {}",
             error.column()
         ))
     };
-    let Versioned { v } = serde_json::from_slice(text).map_err(unreadable)?;
-    if v != VERSION {
+    let Versioned { v } = serde_json::from_slice(text).map_err(damaged)?;
+    if v > VERSION {
         let what = format!("it is of version {v}, and this release knows version {VERSION}");
         return Err(Failure::Unreadable(what));
     }
-    let stored: Stored = serde_json::from_slice(text).map_err(unreadable)?;
+    let stored: Stored = serde_json::from_slice(text).map_err(damaged)?;
+    // A later release may know more of them.
     let revision = Revision::from_bytes(stored.revision.as_bytes())
         .ok_or_else(|| Failure::Unreadable("its revision is unknown".to_owned()))?;
     let owner = stored.owner.map(|owner| NodeId::from_bytes(owner.into()));
@@ -104,7 +105,7 @@ pub(super) fn read(id: &SessionId, text: &[u8]) -> Result<SessionRecord, Failure
         revision,
         initialize_params: stored.initialize_params.bytes()?,
         attachment: stored.attachment.bytes()?,
-        owner: owner.map_err(|invalid| Failure::Unreadable(invalid.to_string()))?,
+        owner: owner.map_err(|invalid| Failure::Damaged(invalid.to_string()))?,
         created_ms: stored.created_ms,
     })
 }
@@ -133,7 +134,7 @@ impl Blob {
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         let bytes: Option<Vec<u8>> = pairs.map(byte).collect();
         let bytes =
-            bytes.ok_or_else(|| Failure::Unreadable("bytes are not hexadecimal".to_owned()))?;
+            bytes.ok_or_else(|| Failure::Damaged("bytes are not hexadecimal".to_owned()))?;
         Ok(bytes.into())
     }
 }
@@ -157,15 +158,26 @@ mod tests {
     #[test]
     fn f13_a_record_of_another_version_is_refused_by_name() {
         let id = sample(1).id;
-        let refused = read(&id, br#"{"v":2,"session":{}}"#)
-            .unwrap_err()
-            .to_string();
+        let refused = read(&id, br#"{"v":2,"session":{}}"#).unwrap_err();
+        assert!(matches!(refused, Failure::Unreadable(_)), "{refused}");
+        let refused = refused.to_string();
         assert!(
             refused.contains("version 2") && refused.contains("version 1"),
             "{refused}"
         );
-        for broken in ["", "{}", r#"{"v":1}"#, "[]"] {
-            assert!(read(&id, broken.as_bytes()).is_err(), "{broken}");
+    }
+
+    /// F13: what is no record of any release is another thing.
+    #[test]
+    fn f13_what_is_no_record_is_damaged() {
+        let record = sample(1);
+        let text = String::from_utf8(written(&record).unwrap()).unwrap();
+        let wrong_type = text.replace(r#""endpoint":"everything""#, r#""endpoint":7"#);
+        let cut = &text[..text.len() - 1];
+        let early = r#"{"v":0}"#;
+        for damaged in ["", "{}", r#"{"v":1}"#, "[]", early, cut, &wrong_type] {
+            let refused = read(&record.id, damaged.as_bytes()).unwrap_err();
+            assert!(matches!(refused, Failure::Damaged(_)), "{damaged}");
         }
     }
 }

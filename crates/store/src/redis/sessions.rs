@@ -30,11 +30,17 @@ impl RedisStore {
         let fields = Call::command("HMGET", &[self.keys.session(id)])
             .arg("record")
             .arg("version");
-        let fields = self.calls.part(fields.repeatable()).await?;
-        let (Some(text), Some(version)): (Option<Vec<u8>>, Option<u64>) = fields else {
+        let fields = self.calls.part(fields.repeatable()).await;
+        let fields: (Option<Vec<u8>>, Option<Vec<u8>>) = fields.map_err(Failure::of_record)?;
+        let (Some(text), Some(version)) = fields else {
             return Ok(None);
         };
-        Ok(Some((record::read(id, &text)?, Version(version))))
+        let record = record::read(id, &text)?;
+        let version = std::str::from_utf8(&version)
+            .ok()
+            .and_then(|v| v.parse().ok());
+        let damaged = || Failure::Damaged("how often it was written is no number".to_owned());
+        Ok(Some((record, Version(version.ok_or_else(damaged)?))))
     }
 
     /// `false` if the id is taken.

@@ -119,6 +119,33 @@ async fn f13_a_record_of_a_later_release_is_not_taken_for_none() {
     assert!(matches!(both, Err(StoreError::Unreadable(_))), "{both:?}");
 }
 
+/// F13: what is no record at all is told from that, is not Redis' fault, and can be deleted and made anew.
+#[tokio::test]
+async fn f13_a_damaged_record_is_said_to_be_damaged() {
+    let redis = Redis::start().await;
+    let store: &RedisStore = &store(&redis.url());
+    let record = conformance::sample(1);
+    let key = format!("thinpipe:{{{}}}:session", record.id.as_str());
+    let ttl = Duration::from_secs(60);
+    for damage in [
+        &["HSET", &key, "record", r#"{"v":1,"princ"#][..],
+        &["HSET", &key, "record", r#"{"v":1,"principal":7}"#],
+        &["HSET", &key, "version", "many"],
+        &["SET", &key, "text"],
+    ] {
+        store.create(&record, ttl).await.unwrap();
+        redis.command(damage).await;
+        for _ in 0..9 {
+            let found = store.get(&record.id).await;
+            assert!(matches!(found, Err(StoreError::Damaged(_))), "{found:?}");
+        }
+        let many = store.get_many(std::slice::from_ref(&record.id)).await;
+        assert!(matches!(many, Err(StoreError::Damaged(_))), "{many:?}");
+        assert!(store.delete(&record.id).await.unwrap());
+    }
+    assert_eq!(store.get(&record.id).await.unwrap(), None);
+}
+
 /// Trap 26: a Redis that is a cache loses sessions.
 #[tokio::test]
 async fn a_redis_that_drops_keys_is_found_out() {

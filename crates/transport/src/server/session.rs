@@ -31,6 +31,7 @@ mod requests;
 mod slot;
 pub(crate) mod stream;
 mod sweeping;
+mod told;
 mod unclaimed;
 
 /// Why a session ended.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::session::{NodeId, Principal, SessionId};
 use thinpipe_proto::tunnel::News;
-use thinpipe_store::{SessionRecord, StoreError, Version};
+use thinpipe_store::{SessionRecord, StoreError, Version, Versioned};
 use tokio_util::sync::CancellationToken;
 
 use super::manager::belongs;
@@ -109,7 +109,7 @@ impl SessionManager {
                     Located::Nowhere
                 });
             }
-            let Some((record, version)) = self.inner.store.get(id).await? else {
+            let Some((record, version)) = self.stored(id).await? else {
                 return Ok(Located::Nowhere);
             };
             // The stream of a session of HTTP+SSE is where it was opened.
@@ -151,7 +151,7 @@ impl SessionManager {
         id: &SessionId,
         seeker: Seeker<'_>,
     ) -> Result<Option<NodeId>, SessionError> {
-        let found = self.inner.store.get(id).await?;
+        let found = self.stored(id).await?;
         let record = found.map(|(record, _)| record);
         let record = record.filter(|record| is_of(record, Binding::HttpSse, seeker));
         let owner = record.and_then(|record| record.owner);
@@ -165,6 +165,27 @@ impl SessionManager {
     pub(crate) async fn bury(&self, id: &SessionId) -> Result<(), SessionError> {
         self.inner.store.delete(id).await?;
         Ok(())
+    }
+
+    /// What is stored of a session. A record that is damaged is none: it is deleted, and its client, which gets 404,
+    /// opens another session.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]: whoever can read it goes on with it. [`StoreError::Unavailable`].
+    pub(super) async fn stored(&self, id: &SessionId) -> Result<Option<Versioned>, StoreError> {
+        match self.inner.store.get(id).await {
+            Err(error @ StoreError::Damaged(_)) => {
+                warn_of_damage(id, &error);
+                if let Err(error) = self.inner.store.delete(id).await {
+                    tracing::debug!(session = ?id, %error, "the record is left to expire");
+                }
+                if let Some(nodes) = self.nodes() {
+                    nodes.tell(News::Ended(id.clone()));
+                }
+                Ok(None)
+            }
+            found => found,
+        }
     }
 
     fn is_this(&self, node: &NodeId) -> bool {
@@ -319,11 +340,11 @@ impl SessionManager {
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn refresh(&self, session: &Arc<Session>) -> Result<bool, SessionError> {
-        let found = self.inner.store.get(session.id()).await?;
+        let found = self.stored(session.id()).await?;
         Ok(self.compare(session, found))
     }
 
-    fn compare(&self, session: &Arc<Session>, found: Option<(SessionRecord, Version)>) -> bool {
+    fn compare(&self, session: &Arc<Session>, found: Option<Versioned>) -> bool {
         let Some((record, version)) = found else {
             self.ended_elsewhere(session);
             return false;
@@ -390,7 +411,7 @@ impl SessionManager {
         for page in sessions.chunks(PAGE) {
             let ids: Vec<_> = page.iter().map(|session| session.id().clone()).collect();
             let found = match self.inner.store.get_many(&ids).await {
-                Err(StoreError::Unreadable(_)) => {
+                Err(StoreError::Unreadable(_) | StoreError::Damaged(_)) => {
                     self.reconcile_each(page).await?;
                     continue;
                 }
@@ -406,7 +427,7 @@ impl SessionManager {
     /// The same of sessions of which some have records that cannot be read: those are left to whoever can.
     async fn reconcile_each(&self, sessions: &[Arc<Session>]) -> Result<(), SessionError> {
         for session in sessions {
-            match self.inner.store.get(session.id()).await {
+            match self.stored(session.id()).await {
                 Err(error @ StoreError::Unreadable(_)) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(session = ?session.id(), error, "a session is let go of");
@@ -419,51 +440,10 @@ impl SessionManager {
         }
         Ok(())
     }
+}
 
-    /// Remembers that a client has cancelled a request of a session, which may run on any node.
-    pub fn note_cancelled(&self, session: &Session, id: &thinpipe_proto::rpc::RequestId) {
-        if session.note_cancelled(id) {
-            return;
-        }
-        if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
-            nodes.tell(News::Cancelled(session.id().clone(), id.clone()));
-        }
-    }
-
-    /// The same, of which another node has heard. The session need not be live here, nor ever be.
-    pub(crate) fn cancelled_elsewhere(
-        &self,
-        id: &SessionId,
-        request: &thinpipe_proto::rpc::RequestId,
-    ) {
-        if let Some(session) = self.live_here(id) {
-            session.note_cancelled(request);
-            return;
-        }
-        self.inner.unclaimed.keep(id, request, now());
-        // It may have been taken up just then, and have claimed nothing.
-        if let Some(session) = self.live_here(id) {
-            self.claim(&session);
-        }
-    }
-
-    /// Gives a session what was said about it before it was here.
-    fn claim(&self, session: &Session) {
-        if self.nodes().is_none() {
-            return;
-        }
-        for (request, at) in self.inner.unclaimed.take(session.id(), now()) {
-            lock(&session.requests).cancel(&request, at);
-        }
-    }
-
-    /// Tells the other nodes that a session's standalone stream is open here, so that it ends there.
-    pub fn note_listening(&self, session: &Session) {
-        if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
-            let this = nodes.this().clone();
-            nodes.tell(News::Listening(session.id().clone(), this));
-        }
-    }
+fn warn_of_damage(id: &SessionId, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(session = ?id, error, "a session has ended: nobody can go on with it");
 }
 
 /// A session that is being taken over; dropping it tells those who wait.

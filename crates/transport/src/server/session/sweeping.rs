@@ -79,14 +79,14 @@ impl SessionManager {
             }
             Fate::Ask => {
                 // As long as this node has promised it would be gone by now.
-                if self.inner.store.get(session.id()).await?.is_some() {
+                if self.stored(session.id()).await?.is_some() {
                     self.forget(session);
                     return Ok(());
                 }
                 self.end(session, SessionEnd::Expired).await
             }
             Fate::RunOut => {
-                if self.inner.store.get(session.id()).await?.is_some() {
+                if self.stored(session.id()).await?.is_some() {
                     return Ok(());
                 }
                 self.end(session, SessionEnd::Expired).await

@@ -54,8 +54,8 @@ pub(crate) struct Way {
     doubts: AtomicBool,
     /// Messages that it has sent.
     sent: AtomicUsize,
-    /// It cannot read the record of this session.
-    unreadable: Mutex<Option<SessionId>>,
+    /// It cannot read the record of this session, and why.
+    unreadable: Mutex<Option<(SessionId, fn() -> StoreError)>>,
 }
 
 impl Default for Shelf {
@@ -221,8 +221,19 @@ impl Node {
 
     /// The record of this session is none that it can read.
     pub(crate) fn cannot_read(&self, session: &str) {
-        let id = Bytes::copy_from_slice(session.as_bytes());
-        *self.way.unreadable.lock().unwrap() = SessionId::from_bytes(id).ok();
+        self.fails_to_read(session, || {
+            StoreError::Unreadable("it is of version 2".into())
+        });
+    }
+
+    /// The record of this session is damaged, until it is deleted.
+    pub(crate) fn finds_damaged(&self, session: &str) {
+        self.fails_to_read(session, || StoreError::Damaged("it is cut off".into()));
+    }
+
+    fn fails_to_read(&self, session: &str, why: fn() -> StoreError) {
+        let id = SessionId::from_bytes(Bytes::copy_from_slice(session.as_bytes()));
+        *self.way.unreadable.lock().unwrap() = Some((id.unwrap(), why));
     }
 
     /// It takes nothing from its inbox any more.
@@ -315,11 +326,10 @@ impl Way {
 
     /// The same, if it can read all of these records.
     fn stores_with(&self, ids: &[SessionId]) -> Result<&Shelf, StoreError> {
-        let unreadable = self.unreadable.lock().unwrap();
-        if unreadable.as_ref().is_some_and(|id| ids.contains(id)) {
-            return Err(StoreError::Unreadable("it is of version 2".into()));
+        match &*self.unreadable.lock().unwrap() {
+            Some((id, why)) if ids.contains(id) => Err(why()),
+            _ => self.stores(),
         }
-        self.stores()
     }
 }
 
@@ -383,6 +393,9 @@ impl SessionStore for Way {
     }
 
     fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let mut unreadable = self.unreadable.lock().unwrap();
+        unreadable.take_if(|(of, _)| of == id);
+        drop(unreadable);
         through!(self.sessions.delete(id))
     }
 
