@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::breaker;
 use super::config::{RedisConfig, RedisKind};
 use super::connection::{Attempt, Connection, Line};
-use super::failure::{Failure, is_elsewhere, is_lost, is_refused, is_unknown_script};
+use super::failure::{
+    Failure, is_elsewhere, is_lost, is_on_its_way, is_refused, is_unknown_script,
+};
 use super::keys::{SLOTS, slot};
 
 /// A script that Redis keeps by the hash of its text.
@@ -213,29 +215,38 @@ impl Calls {
         call: &Call,
         progress: &mut Progress,
     ) -> Result<T, Failure> {
-        let mut tried = 1;
+        let (mut tried, mut moved) = (1, 0);
         loop {
-            let (failure, is_harmless) = match self.once(call, progress).await {
+            let (failure, again) = match self.once(call, progress).await {
                 Ok(value) => return Ok(value),
                 Err(failed) => failed,
             };
-            if tried >= self.tries || !is_harmless {
-                return Err(failure);
-            }
+            let pause = match again {
+                Again::Harmless if tried < self.tries => {
+                    tried += 1;
+                    PAUSE * (tried - 1)
+                }
+                // Until the time of the call is up.
+                Again::Moving => {
+                    moved += 1;
+                    (PAUSE * moved).min(MAX_PAUSE)
+                }
+                Again::Harmless | Again::Never => return Err(failure),
+            };
             progress.failure = Some(failure);
-            tokio::time::sleep(PAUSE * tried).await;
-            tried += 1;
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// One try, and whether another does no harm after it.
+    /// One try, and whether there may be another after it.
     async fn once<T: FromRedisValue>(
         &self,
         call: &Call,
         progress: &mut Progress,
-    ) -> Result<T, (Failure, bool)> {
+    ) -> Result<T, (Failure, Again)> {
         let (connection, attempt) = self.line.connection().await;
-        let mut connection = connection.map_err(|error| (Failure::Connect(error), true))?;
+        let mut connection =
+            connection.map_err(|error| (Failure::Connect(error), Again::Harmless))?;
         let is_single = matches!(connection, Connection::Single(_));
         progress.waits_for = is_single.then(|| attempt.clone());
         progress.is_sent = true;
@@ -246,8 +257,13 @@ impl Calls {
             if (is_single && is_lost(&error)) || is_elsewhere(&error) {
                 self.line.give_up(&attempt);
             }
-            let is_harmless = is_refused(&error) || (call.is_repeatable && is_lost(&error));
-            (Failure::of(error), is_harmless)
+            let again = match () {
+                () if is_on_its_way(&error) => Again::Moving,
+                () if is_refused(&error) => Again::Harmless,
+                () if call.is_repeatable && is_lost(&error) => Again::Harmless,
+                () => Again::Never,
+            };
+            (Failure::of(error), again)
         })
     }
 }
@@ -263,6 +279,15 @@ async fn within<T>(
 ) -> Result<T, Failure> {
     let result = tokio::time::timeout(time, calls).await;
     result.unwrap_or(Err(Failure::Late(time)))
+}
+
+/// Whether a call may be tried again that has failed.
+enum Again {
+    /// It was not done, and will be when its keys have arrived.
+    Moving,
+    /// It was not done, or may be done twice.
+    Harmless,
+    Never,
 }
 
 /// What a call has come to.
@@ -295,3 +320,5 @@ impl Drop for Pending<'_> {
 const RANGES: usize = 64;
 /// Before the second try; before later ones, as many times as it was tried.
 const PAUSE: Duration = Duration::from_millis(25);
+/// The longest between two tries while a slot moves.
+const MAX_PAUSE: Duration = Duration::from_millis(200);

@@ -114,6 +114,18 @@ pub(super) fn is_refused(error: &RedisError) -> bool {
     )
 }
 
+/// The keys are on their way to another node: none has all of them, or one has them that is not known yet. That lasts
+/// for as long as the slot moves.
+pub(super) fn is_on_its_way(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(TryAgain | Ask))
+}
+
+/// The key has another node by now, which has been named.
+pub(super) fn has_moved(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::Moved)
+}
+
 /// Another server than this one takes writes by now.
 pub(super) fn is_elsewhere(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)

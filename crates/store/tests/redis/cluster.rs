@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use thinpipe_proto::session::SessionId;
-use thinpipe_store::{RedisStore, SessionStore, conformance};
+use bytes::Bytes;
+use thinpipe_proto::session::NodeId;
+use thinpipe_store::{Inbox, RedisConfig, RedisStore, SessionStore, conformance};
 use thinpipe_testkit::{Redis, RedisCluster, eventually};
 
 use crate::outage::{goes_round, is_used_again};
@@ -46,7 +47,7 @@ async fn what_moved_is_followed() {
     let store = store(&cluster.url());
     goes_round(&store, 1).await.unwrap();
     let id = conformance::sample(1).id;
-    let slot = slot_of(&cluster, &id).await;
+    let slot = slot_of(&cluster, id.as_str()).await;
     let (old, new) = owner_and_other(&cluster, &slot).await;
     let new_id = new.command(&["CLUSTER", "MYID"]).await;
     // All are told, as those who move slots do: a server that has not heard of it yet would send clients back.
@@ -71,7 +72,7 @@ async fn what_is_moving_is_followed() {
     let store = store(&cluster.url());
     let record = conformance::sample(1);
     store.create(&record, TTL).await.unwrap();
-    let slot = slot_of(&cluster, &record.id).await;
+    let slot = slot_of(&cluster, record.id.as_str()).await;
     let (old, new) = owner_and_other(&cluster, &slot).await;
     let old_id = old.command(&["CLUSTER", "MYID"]).await;
     let new_id = new.command(&["CLUSTER", "MYID"]).await;
@@ -96,8 +97,58 @@ async fn what_is_moving_is_followed() {
     assert_eq!(there.number(), 1, "it is where the slot goes");
 }
 
-async fn slot_of(cluster: &RedisCluster, id: &SessionId) -> String {
-    let asked = ["CLUSTER", "KEYSLOT", id.as_str()];
+/// A slot whose keys are on their way one by one: what needs several of them waits until they are all there, as long as
+/// an operation may take, and is done once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_all_keys_waits_for_them() {
+    let cluster = RedisCluster::start().await;
+    let mut config: RedisConfig = cluster.url().parse().unwrap();
+    config.operation_timeout = Duration::from_secs(30);
+    let store = RedisStore::new(config, conformance::LIMITS);
+    let node = NodeId::from_random([1; 12]);
+    store.beat(&node, TTL).await.unwrap();
+    let slot = slot_of(&cluster, &format!("{{{}}}", node.as_str())).await;
+    let (old, new) = owner_and_other(&cluster, &slot).await;
+    let old_id = old.command(&["CLUSTER", "MYID"]).await;
+    let new_id = new.command(&["CLUSTER", "MYID"]).await;
+    new.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", old_id.text()])
+        .await;
+    old.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", new_id.text()])
+        .await;
+    let message = Bytes::from_static(b"a");
+    let moving = async {
+        // More often than anything else is tried.
+        eventually("it is tried again", async || {
+            let stats = old.command(&["INFO", "errorstats"]).await;
+            let (_, count) = stats
+                .text()
+                .split_once("TRYAGAIN:count=")
+                .unwrap_or_default();
+            match count.lines().next().unwrap_or_default().parse() {
+                Ok(5_u32..) => Ok(()),
+                _ => Err(stats.text().to_owned()),
+            }
+        })
+        .await;
+        let keys = old.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "9"]).await;
+        let port = new.port().to_string();
+        for key in keys.list() {
+            old.command(&["MIGRATE", "127.0.0.1", &port, key.text(), "0", "5000"])
+                .await;
+        }
+        for of in [new, old] {
+            of.command(&["CLUSTER", "SETSLOT", &slot, "NODE", new_id.text()])
+                .await;
+        }
+    };
+    let (delivered, ()) = tokio::join!(store.deliver(&node, message.clone()), moving);
+    delivered.unwrap();
+    let taken = store.take(&node, 9, Duration::ZERO).await.unwrap();
+    assert_eq!(taken, [message]);
+}
+
+async fn slot_of(cluster: &RedisCluster, key: &str) -> String {
+    let asked = ["CLUSTER", "KEYSLOT", key];
     let slot = cluster.nodes[0].command(&asked).await;
     slot.number().to_string()
 }
