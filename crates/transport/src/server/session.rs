@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_store::{SessionRecord, StoreError, Version};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use manager::{SessionLimits, SessionManager, SessionStats};
@@ -91,6 +93,8 @@ pub struct Session {
     ended: AtomicBool,
     requests: Mutex<Requests>,
     active: AtomicUsize,
+    /// Told when nothing is active any more, once somebody waits for that.
+    at_rest: OnceLock<Box<Notify>>,
     epoch: Instant,
     /// How old it was at `epoch`: more than nothing if it was taken up from the store.
     age_before: Duration,
@@ -120,6 +124,7 @@ impl Session {
             ended: AtomicBool::new(false),
             requests: Mutex::default(),
             active: AtomicUsize::new(0),
+            at_rest: OnceLock::new(),
             epoch: now(),
             last_used_ms: AtomicU64::new(0),
         }
@@ -289,6 +294,25 @@ impl Session {
         self.active.load(Ordering::Relaxed) == 0
     }
 
+    /// Until nothing of it runs and no stream of it is open, or it has ended. Cancel-safe: it only waits.
+    pub(crate) async fn rested(&self) {
+        let at_rest = self.at_rest.get_or_init(Box::default);
+        loop {
+            let mut told = pin!(at_rest.notified());
+            told.as_mut().enable();
+            // A write: whoever is the last to leave has left before it, or finds out that it is waited for.
+            if self.active.fetch_add(0, Ordering::AcqRel) == 0 {
+                return;
+            }
+            tokio::select! {
+                // Cancel-safe: what was told is seen in what is active.
+                () = told => {}
+                // Cancel-safe: a token stays cancelled.
+                () = self.closed.cancelled() => return,
+            }
+        }
+    }
+
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.epoch) + self.age_before
     }
@@ -330,7 +354,11 @@ pub struct Activity {
 impl Drop for Activity {
     fn drop(&mut self) {
         self.session.touch();
-        self.session.active.fetch_sub(1, Ordering::Relaxed);
+        if self.session.active.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(at_rest) = self.session.at_rest.get()
+        {
+            at_rest.notify_waiters();
+        }
     }
 }
 

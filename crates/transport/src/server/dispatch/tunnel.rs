@@ -284,8 +284,9 @@ pub(crate) async fn tunnelled(
     Ok(begin(shared, envelope, class, permit).await)
 }
 
-/// Whether this node, which drains, has given a session up to whoever asks for new work in it: nothing of it runs
-/// here any more.
+/// Whether this node, which drains, has given a session up to whoever asks for new work in it. What runs of it here is
+/// waited for, which is no longer than the time for draining: what is asked for is done by the session's next node then,
+/// and nobody is refused.
 async fn gives_up(shared: &Arc<Shared>, envelope: &Envelope, class: &Class) -> bool {
     if ladder::new_work_of(class, &envelope.endpoint).is_none() {
         return false;
@@ -295,12 +296,14 @@ async fn gives_up(shared: &Arc<Shared>, envelope: &Envelope, class: &Class) -> b
     };
     let session = shared.sessions.live_here(&id);
     let session = session.filter(|session| {
-        session.is_idle() && !session.is_ended() && session.principal() == &envelope.principal
+        session.principal() == &envelope.principal && session.handler().can_hand_over(session)
     });
-    match session {
-        Some(session) => shared.sessions.hand_over(&session).await,
-        None => false,
-    }
+    let Some(session) = session else {
+        return false;
+    };
+    session.rested().await;
+    // Others that waited may have been quicker, and so may the end of this node.
+    session.is_ended() || shared.sessions.hand_over(&session).await || session.is_ended()
 }
 
 async fn begin(

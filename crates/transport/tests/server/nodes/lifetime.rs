@@ -188,7 +188,7 @@ async fn f17_a_shutdown_leaves_sessions_to_the_others() {
 }
 
 /// F17, C22: while a node drains, what it holds and nobody uses there goes to whoever asks for it elsewhere; what runs
-/// is finished, and a session with that is not taken away from it.
+/// is finished, and what is asked for meanwhile is done after it, by the next node: nobody is refused.
 #[tokio::test]
 async fn f17_a_node_that_drains_gives_up_sessions_that_are_asked_for() {
     let shelf = Shelf::default();
@@ -205,14 +205,50 @@ async fn f17_a_node_that_drains_gives_up_sessions_that_are_asked_for() {
         one.running.server.draining().cancelled().await;
         let asked = other.as_client(&idle).post(call(2, "echo")).await;
         assert_eq!(asked.status, 200);
-        let refused = other.as_client(&busy).post(call(3, "echo")).await;
-        assert_eq!(refused.status, 503);
+        let visitor = other.as_client(&busy);
+        let waiting = [
+            visitor.post(call(3, "echo")).send().await,
+            visitor.post(call(4, "echo")).send().await,
+        ];
+        let nodes = one.running.server.nodes().unwrap();
+        until("they wait", || nodes.stats().served == 3).await;
+        assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
         gate.open();
         assert_eq!(running.response().await.status, 200);
+        for waiting in waiting {
+            assert_eq!(waiting.response().await.status, 200);
+        }
     });
-    let asked = other.as_client(&busy).post(call(3, "echo")).await;
-    assert_eq!(asked.status, 200);
+    let begun = [&one, &other].map(|node| node.sample().begun.load(Ordering::SeqCst));
+    assert_eq!(begun, [1, 3]);
     assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 2);
+}
+
+/// The same where what runs does not end in time: what waits for it is done all the same. A session that cannot be handed
+/// over is not waited for.
+#[tokio::test]
+async fn f17_who_waits_for_a_node_that_drains_waits_no_longer_than_that() {
+    for adopts in [true, false] {
+        let shelf = Shelf::default();
+        let mut config = config();
+        config.limits.drain = Duration::from_millis(300);
+        let (one, other) = (shelf.node(config.clone()).await, shelf.node(config).await);
+        for node in [&one, &other] {
+            node.sample().holds.store(true, Ordering::SeqCst);
+            node.sample().adopts.store(adopts, Ordering::SeqCst);
+        }
+        let client = one.client().await;
+        let gate = Gate::new();
+        *one.sample().gate.lock().unwrap() = gate.clone();
+        let _running = other.as_client(&client).post(call(1, "wait")).send().await;
+        gate.reached().await;
+        tokio::join!(one.running.server.shut_down(), async {
+            one.running.server.draining().cancelled().await;
+            let asked = other.as_client(&client).post(call(2, "echo")).await;
+            let refused_by = asked.header("retry-after").is_some();
+            assert_eq!((asked.status == 200, refused_by), (adopts, !adopts));
+        });
+    }
 }
 
 /// C22, F17: who comes over a connection that is open is answered while a node drains, the last time there: no balancer
