@@ -70,6 +70,8 @@ struct Streams {
     /// The session of the server that it is of, once that has opened it.
     listens_to: Option<Arc<Attached>>,
     contention: Contention,
+    /// Another node has opened the standalone stream since this one did.
+    is_elsewhere: bool,
     notices: Vec<Bytes>,
 }
 
@@ -156,11 +158,13 @@ impl SessionState {
     ) -> Result<(LiveStream, bool), Contended> {
         let (place, old) = {
             let mut streams = lock(&self.streams);
-            let old = streams
-                .standalone
-                .and_then(|id| streams.live.get(&id))
-                .cloned();
-            if old.is_some() && !streams.contention.replace(now) {
+            let old = streams.standalone().cloned();
+            let may = match &old {
+                Some(_) => streams.contention.replace(now),
+                // Who has it there counts it; too many it cannot refuse.
+                None => !streams.is_elsewhere || streams.contention.may_replace(now),
+            };
+            if !may {
                 return Err(Contended);
             }
             (streams.open(owner, token, true), old)
@@ -191,10 +195,29 @@ impl SessionState {
 
     /// Stops every standalone stream, so that its client opens it anew.
     pub(crate) fn stop_standalone(&self) {
-        let streams = lock(&self.streams);
-        if let Some(live) = streams.standalone.and_then(|id| streams.live.get(&id)) {
+        if let Some(live) = lock(&self.streams).standalone() {
             live.stop.cancel();
         }
+    }
+
+    /// Another node has opened the standalone stream: the one here ends. Whether there is one; that counts (R111).
+    pub(crate) fn outlistened(&self, now: Instant) -> bool {
+        let mut streams = lock(&self.streams);
+        streams.is_elsewhere = true;
+        let live = streams
+            .standalone()
+            .filter(|live| !live.stop.is_cancelled());
+        let Some(live) = live.cloned() else {
+            return false;
+        };
+        live.stop.cancel();
+        streams.contention.note(now);
+        true
+    }
+
+    /// The standalone stream was replaced on another node (R111).
+    pub(crate) fn note_replaced(&self, now: Instant) {
+        lock(&self.streams).contention.note(now);
     }
 
     /// The server has opened the standalone stream, in this session.
@@ -254,6 +277,10 @@ impl SessionState {
 }
 
 impl Streams {
+    fn standalone(&self) -> Option<&Arc<Live>> {
+        self.standalone.and_then(|id| self.live.get(&id))
+    }
+
     fn open(
         &mut self,
         owner: Option<Arc<Session>>,
@@ -271,6 +298,7 @@ impl Streams {
         if standalone {
             self.standalone = Some(id);
             self.listens_to = None;
+            self.is_elsewhere = false;
         }
         LiveStream { id, live, owner }
     }
@@ -409,6 +437,34 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(replace(&state).await, Ok(true), "the window has passed");
         task.await.unwrap();
+    }
+
+    /// R111: replacements on other nodes count; while nobody else listens, nobody is refused for them.
+    #[tokio::test(start_paused = true)]
+    async fn r111_replacements_on_other_nodes_count() {
+        let now = || tokio::time::Instant::now().into_std();
+        let state = SessionState::default();
+        for _ in 0..2 {
+            state.note_replaced(now());
+        }
+        assert!(!state.outlistened(now()), "there was none here");
+        assert_eq!(replace(&state).await, Ok(false), "two are not three");
+        assert!(state.outlistened(now()));
+        assert!(!state.outlistened(now()), "it is replaced once");
+        assert_eq!(replace(&state).await, Err(Contended));
+
+        for is_elsewhere in [false, true] {
+            let state = SessionState::default();
+            for _ in 0..3 {
+                state.note_replaced(now());
+            }
+            if is_elsewhere {
+                state.outlistened(now());
+                assert_eq!(replace(&state).await, Err(Contended));
+                tokio::time::advance(Duration::from_secs(10)).await;
+            }
+            assert_eq!(replace(&state).await, Ok(false));
+        }
     }
 
     /// B7: what a session keeps is bounded; one of which not all is known is not made again.

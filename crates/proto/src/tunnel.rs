@@ -147,4 +147,6 @@ pub enum News {
     Cancelled(SessionId, RequestId),
     /// Its standalone stream has been opened on this node, and is to end on all others.
     Listening(SessionId, NodeId),
+    /// Its standalone stream has been replaced by another one (R111).
+    Replaced(SessionId),
 }

@@ -151,6 +151,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         1 => session().prop_map(|session| Frame::News(News::Changed(session))),
         1 => (session(), request).prop_map(|(s, id)| Frame::News(News::Cancelled(s, id))),
         1 => (session(), node()).prop_map(|(s, node)| Frame::News(News::Listening(s, node))),
+        1 => session().prop_map(|session| Frame::News(News::Replaced(session))),
     ]
 }
 

@@ -36,8 +36,12 @@ impl Handler for Route {
         self.goes_on_elsewhere(session)
     }
 
-    fn listened_elsewhere(&self, session: &Session) {
-        Self::outlistened(session);
+    fn listened_elsewhere(&self, session: &Session) -> bool {
+        Self::outlistened(session)
+    }
+
+    fn replaced_elsewhere(&self, session: &Session) {
+        Self::note_replaced(session);
     }
 
     fn changed_elsewhere(&self, session: &Session) {

@@ -36,7 +36,12 @@ impl Route {
                 let stop = session.closed().child_token();
                 let owner = Some(Arc::clone(&session));
                 match state.replace_standalone(owner, stop, now()).await {
-                    Ok((place, replaced)) => (Some(place), replaced),
+                    Ok((place, replaced)) => {
+                        if let Some(sessions) = self.sessions().filter(|_| replaced) {
+                            sessions.note_replaced(&session);
+                        }
+                        (Some(place), replaced)
+                    }
                     Err(Contended) => return Err(Failure::contended()),
                 }
             }
@@ -143,10 +148,16 @@ impl Route {
         Ok(heard)
     }
 
-    /// The standalone stream was opened on another node.
-    pub(super) fn outlistened(session: &Session) {
+    /// The standalone stream was opened on another node. `true`: it replaces one that was open here.
+    pub(super) fn outlistened(session: &Session) -> bool {
+        let state = session.existing_state::<SessionState>();
+        state.is_some_and(|state| state.outlistened(now()))
+    }
+
+    /// It was replaced on another node.
+    pub(super) fn note_replaced(session: &Session) {
         if let Some(state) = session.existing_state::<SessionState>() {
-            state.stop_standalone();
+            state.note_replaced(now());
         }
     }
 

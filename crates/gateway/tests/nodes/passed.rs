@@ -94,6 +94,36 @@ async fn r111_the_newest_standalone_stream_wins_over_all_nodes() {
     assert!(end.is_ok(), "{end:?}");
 }
 
+/// R111: three replacements within ten seconds count for the session, wherever its streams are opened; the fourth is
+/// refused.
+#[tokio::test]
+async fn r111_replacements_count_over_all_nodes() {
+    let cluster = Cluster::start().await;
+    // A server that lets several be open: one that ends the older one itself has none replaced.
+    let listening = Script::events().event(Event::message(rpc::progress(1, 2)));
+    cluster.upstream.on("GET", listening.stall());
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let client = one.client().await;
+    let visitor = other.visited_by(&client);
+    let mut old = client.get().await;
+    for round in 0..3 {
+        let new = match round % 2 {
+            0 => visitor.get().await,
+            _ => client.get().await,
+        };
+        assert_eq!(new.status, 200, "replacement {round}");
+        let (_, end) = old.try_read_to_end().await;
+        assert!(end.is_ok(), "{end:?}");
+        old = new;
+    }
+    // It has heard of the second one from the other node, before that one asked for its own stream to end.
+    let mut refused = client.get().await;
+    assert_eq!(refused.status, 409);
+    let reason = refused.json().await["error"]["data"]["reason"].clone();
+    assert_eq!(reason, "stream_contended");
+    assert_eq!(old.status, 200);
+}
+
 /// A30: a client of HTTP+SSE posts to another node than the one that has its stream.
 #[tokio::test]
 async fn a30_messages_reach_the_gateway_with_the_stream() {

@@ -41,6 +41,7 @@ mod kind {
     pub(super) const CHANGED: u8 = 33;
     pub(super) const CANCELLED: u8 = 34;
     pub(super) const LISTENING: u8 = 35;
+    pub(super) const REPLACED: u8 = 36;
     /// Frames below it are about an exchange, in every version.
     pub(super) const NEWS: u8 = 32;
 }
@@ -62,6 +63,7 @@ pub fn encode(frame: &Frame) -> Bytes {
             put_news(&mut out, kind::LISTENING, session);
             put_bytes(&mut out, node.as_bytes());
         }
+        Frame::News(News::Replaced(session)) => put_news(&mut out, kind::REPLACED, session),
     }
     out.freeze()
 }
@@ -261,6 +263,7 @@ impl Reader {
             kind::CHANGED => News::Changed(session),
             kind::CANCELLED => News::Cancelled(session, RequestId::parse(self.bytes()?).ok()?),
             kind::LISTENING => News::Listening(session, self.node()?),
+            kind::REPLACED => News::Replaced(session),
             _ => return None,
         })
     }

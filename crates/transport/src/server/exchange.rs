@@ -124,8 +124,15 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// The standalone stream of a session that any node serves has been opened on another one: the one here is to
-    /// end, as it would if it had been opened here again.
-    fn listened_elsewhere(&self, session: &Session) {
+    /// end, as it would if it had been opened here again. `true`: one was open here, and has been replaced by that.
+    fn listened_elsewhere(&self, session: &Session) -> bool {
+        let _ = session;
+        false
+    }
+
+    /// The standalone stream of a session that any node serves has been replaced on another node, by one there or on
+    /// a third one: it counts where [too many](super::conversation::Contention) in a short time are refused.
+    fn replaced_elsewhere(&self, session: &Session) {
         let _ = session;
     }
 

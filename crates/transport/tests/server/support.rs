@@ -45,6 +45,8 @@ pub(crate) struct Sample {
     pub(crate) adopted: AtomicUsize,
     /// Sessions were opened on another node for listening.
     pub(crate) outlistened: AtomicUsize,
+    /// They had replaced one elsewhere.
+    pub(crate) replaced: AtomicUsize,
 }
 
 impl Sample {
@@ -178,8 +180,13 @@ impl Handler for Sample {
         self.adopts.load(Ordering::SeqCst)
     }
 
-    fn listened_elsewhere(&self, _: &Session) {
+    fn listened_elsewhere(&self, _: &Session) -> bool {
         self.outlistened.fetch_add(1, Ordering::SeqCst);
+        true
+    }
+
+    fn replaced_elsewhere(&self, _: &Session) {
+        self.replaced.fetch_add(1, Ordering::SeqCst);
     }
 
     fn session_ended(self: Arc<Self>, _: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

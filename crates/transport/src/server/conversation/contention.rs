@@ -17,12 +17,25 @@ pub struct Contention {
 impl Contention {
     /// Whether it may be taken over once more, which then counts.
     pub fn replace(&mut self, now: Instant) -> bool {
-        self.replaced
-            .retain(|at| now.saturating_duration_since(*at) < WINDOW);
-        let may = self.replaced.len() < MAX_REPLACEMENTS;
+        let may = self.may_replace(now);
         if may {
             self.replaced.push_back(now);
         }
         may
+    }
+
+    /// Whether it may be taken over once more.
+    pub fn may_replace(&mut self, now: Instant) -> bool {
+        self.replaced
+            .retain(|at| now.saturating_duration_since(*at) < WINDOW);
+        self.replaced.len() < MAX_REPLACEMENTS
+    }
+
+    /// It was taken over, which nobody here could have refused.
+    pub fn note(&mut self, now: Instant) {
+        if !self.replace(now) {
+            self.replaced.pop_front();
+            self.replaced.push_back(now);
+        }
     }
 }

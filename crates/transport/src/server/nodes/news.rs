@@ -60,8 +60,15 @@ async fn heed_one(shared: &Arc<Shared>, news: News) {
         // It was heeded when it came.
         News::Cancelled(..) => {}
         News::Listening(id, _) => {
+            if let Some(session) = sessions.live_here(&id)
+                && session.handler().listened_elsewhere(&session)
+            {
+                sessions.note_replaced(&session);
+            }
+        }
+        News::Replaced(id) => {
             if let Some(session) = sessions.live_here(&id) {
-                session.handler().listened_elsewhere(&session);
+                session.handler().replaced_elsewhere(&session);
             }
         }
     }

@@ -48,4 +48,11 @@ impl SessionManager {
             nodes.tell(News::Listening(session.id().clone(), this));
         }
     }
+
+    /// Tells the other nodes that a session's standalone stream was replaced here (R111).
+    pub fn note_replaced(&self, session: &Session) {
+        if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
+            nodes.tell(News::Replaced(session.id().clone()));
+        }
+    }
 }

@@ -148,7 +148,7 @@ async fn d8_many_cancellations_are_in_nobodys_way() {
     assert!(other.sent() - before < 100);
 }
 
-/// R111: a standalone stream that is opened on another node ends the one here.
+/// R111: a standalone stream that is opened on another node ends the one here, and all hear of that.
 #[tokio::test]
 async fn r111_there_is_one_standalone_stream_over_all_nodes() {
     let shelf = Shelf::default();
@@ -165,4 +165,9 @@ async fn r111_there_is_one_standalone_stream_over_all_nodes() {
     })
     .await;
     assert_eq!(other.sample().outlistened.load(Ordering::SeqCst), 0);
+    until("the other one hears of it", || {
+        other.sample().replaced.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    assert_eq!(one.sample().replaced.load(Ordering::SeqCst), 0);
 }
