@@ -42,9 +42,9 @@ use crate::cache::Noting;
 use crate::clock::{now, unix_now};
 use crate::config::{BridgeConfig, Clients};
 use crate::failure::{Failure, Reason};
-use crate::interceptor::{Chain, MessageContext};
+use crate::interceptor::MessageContext;
+use crate::owner::UpstreamOwner;
 use crate::seal::{self, NotSealed, Scope, Seals};
-use crate::stats::Counters;
 use crate::sync::lock;
 use parked::{Parked, ParkedPlace};
 use place::Place;
@@ -58,12 +58,7 @@ pub(crate) use post::Client;
 pub(crate) use refusal::Refusal;
 
 /// Whose server it is.
-pub(crate) trait Owner: Send + Sync {
-    /// What looks at its messages.
-    fn chain(&self) -> &Chain;
-
-    fn stats(&self) -> &Counters;
-
+pub(crate) trait Owner: UpstreamOwner {
     /// Opens a session in which nothing is said yet. The headers, a client's, go with what the gateway itself
     /// says; `None`: only those that the gateway adds, whoever asks.
     fn open(self: Arc<Self>, headers: Option<HeaderMap>) -> BoxFuture<Result<Pipe, Failure>>;
@@ -80,15 +75,6 @@ pub(crate) trait Owner: Send + Sync {
     /// No session was opened. `had_pipe`: there was a way to the server, and it said nothing of use on it;
     /// otherwise whoever [was to open](Self::open) one has said why there is none.
     fn never_opened(&self, had_pipe: bool);
-
-    /// No connection could be made.
-    fn suspect(&self);
-
-    /// What became of a message to the replica whose connections have this name.
-    fn posted(&self, connections: &str, sent: &Result<(), PipeError>);
-
-    /// Whether the replica whose connections have this name is known to be gone, while others are there.
-    fn has_lost(&self, connections: &str) -> bool;
 
     /// The server says that its tools have changed.
     fn tools_changed(&self);

@@ -18,6 +18,7 @@ mod held;
 pub mod interceptor;
 mod log;
 mod modern;
+mod owner;
 mod pipe;
 mod rate;
 mod relay;

@@ -8,33 +8,18 @@ use thinpipe_transport::server::Session;
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
 
 use crate::failure::Failure;
-use crate::interceptor::Chain;
-use crate::stats::Counters;
+use crate::owner::UpstreamOwner;
 
 /// Whose upstream sessions these are.
-pub(crate) trait Owner: Send + Sync {
+pub(crate) trait Owner: UpstreamOwner {
     /// Name of the upstream.
     fn name(&self) -> &Arc<str>;
-
-    /// What looks at its messages.
-    fn chain(&self) -> &Chain;
-
-    fn stats(&self) -> &Counters;
-
-    /// No connection could be made.
-    fn suspect(&self);
-
-    /// What became of a message to the replica whose connections have this name.
-    fn posted(&self, connections: &str, sent: &Result<(), PipeError>);
 
     /// Whether there are other replicas of the server than the one that a session is at.
     fn has_others(&self) -> bool;
 
     /// The number of another replica than that whose connections have this name: one that can be reached.
     fn elsewhere(self: Arc<Self>, connections: &str) -> BoxFuture<Option<usize>>;
-
-    /// Whether the replica whose connections have this name is known to be gone, while others are there.
-    fn has_lost(&self, connections: &str) -> bool;
 
     /// A server that was held to be one of 2026-07-28 does not act as one.
     fn doubt(&self);

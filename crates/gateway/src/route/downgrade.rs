@@ -23,10 +23,9 @@ use crate::config::{Reached, UpstreamSpec};
 use crate::downgrade::{Asked, Client, Downgrade, Owner, Settings};
 use crate::failure::Failure;
 use crate::headers;
-use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
+use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::pipe::Spoken;
 use crate::seal::{NotSealed, Seals};
-use crate::stats::Counters;
 
 /// How such clients use the server of a route.
 ///
@@ -126,14 +125,6 @@ impl Route {
 }
 
 impl Owner for Route {
-    fn chain(&self) -> &Chain {
-        &self.chain
-    }
-
-    fn stats(&self) -> &Counters {
-        &self.counters
-    }
-
     fn open(self: Arc<Self>, headers: Option<HeaderMap>) -> BoxFuture<Result<Pipe, Failure>> {
         Box::pin(async move {
             let group = match &self.server {
@@ -188,18 +179,6 @@ impl Owner for Route {
             // It may speak something else by now, and not be reached for that reason.
             Server::Http(_) => self.era().contradicted_sessions(),
         }
-    }
-
-    fn suspect(&self) {
-        Self::suspect(self);
-    }
-
-    fn posted(&self, connections: &str, sent: &Result<(), PipeError>) {
-        self.posted_to(connections, sent);
-    }
-
-    fn has_lost(&self, connections: &str) -> bool {
-        self.has_lost_replica(connections)
     }
 
     fn tools_changed(&self) {

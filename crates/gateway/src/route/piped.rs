@@ -20,11 +20,10 @@ use super::opening::{declared, negotiated};
 use super::pinned::{Seems, denies};
 use super::{Incoming, Route};
 use crate::failure::{Failure, Reason};
-use crate::interceptor::{Carrier, Chain, Direction, MessageContext};
+use crate::interceptor::{Carrier, Direction, MessageContext};
 use crate::pipe::{self, Attachment, Draining, NotSent, Place, Watched};
 use crate::relay::inspect::rejection_message;
 use crate::session::{SessionState, Setup};
-use crate::stats::Counters;
 
 impl Route {
     /// `initialize`, which interceptors have let pass and which ran nowhere yet.
@@ -384,28 +383,8 @@ impl pipe::Owner for Route {
         self.spec.name()
     }
 
-    fn chain(&self) -> &Chain {
-        &self.chain
-    }
-
-    fn stats(&self) -> &Counters {
-        &self.counters
-    }
-
-    fn suspect(&self) {
-        Self::suspect(self);
-    }
-
     fn has_others(&self) -> bool {
         self.group().is_some_and(|it| it.replicas().len() > 1)
-    }
-
-    fn posted(&self, connections: &str, sent: &Result<(), PipeError>) {
-        self.posted_to(connections, sent);
-    }
-
-    fn has_lost(&self, connections: &str) -> bool {
-        self.has_lost_replica(connections)
     }
 
     fn doubt(&self) {

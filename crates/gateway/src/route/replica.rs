@@ -6,7 +6,6 @@ use std::time::Duration;
 use thinpipe_proto::rpc::{Kind, Message};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::{Answer, Session};
-use thinpipe_transport::upstream::pipe::PipeError;
 
 use super::{Incoming, Route};
 use crate::attachment::{Attached, attached};
@@ -83,26 +82,6 @@ impl Route {
             }
             Err(gone) => Err(gone),
         })
-    }
-
-    /// Whether the replica whose connections have this name does not answer, and another one does.
-    pub(super) fn has_lost_replica(&self, connections: &str) -> bool {
-        let lost = |group: &Group| {
-            group
-                .has_lost(group.connected_as(connections)?)
-                .then_some(())
-        };
-        self.group().and_then(lost).is_some()
-    }
-
-    /// What became of a message to the replica whose connections have this name, in a session that is held open there.
-    pub(super) fn posted_to(&self, connections: &str, sent: &Result<(), PipeError>) {
-        let group = self.group();
-        if let Some((group, replica)) =
-            group.and_then(|it| Some((it, it.connected_as(connections)?)))
-        {
-            group.posted(replica, sent);
-        }
     }
 
     /// What is stored with a session whose connections have this name.
