@@ -3,6 +3,7 @@
 //! What this module does not do: it does not know what your tools do, and it does not store anything. It speaks
 //! the protocol around a [`MessageHandler`], in every revision.
 
+mod adoption;
 mod call;
 pub mod config;
 mod context;

@@ -85,6 +85,7 @@ pub struct ServerInfo {
     instructions: Option<String>,
     capabilities: Map<String, Value>,
     cache: Cache,
+    sessions_go_on: bool,
 }
 
 /// How long clients may keep lists and contents (2026-07-28, `ttlMs` and `cacheScope`), where a result does
@@ -108,6 +109,7 @@ impl ServerInfo {
             instructions: None,
             capabilities: Map::new(),
             cache: Cache::default(),
+            sessions_go_on: false,
         }
     }
 
@@ -135,6 +137,20 @@ impl ServerInfo {
     pub fn cache(mut self, cache: Cache) -> Self {
         self.cache = cache;
         self
+    }
+
+    /// Sessions go on in another process, of several that share their [stores](crate::server::Stores), when this one
+    /// shuts down or is gone. It knows what the client declared, its log level and what it has subscribed to; of
+    /// anything else that a handler keeps about a session in memory, it knows nothing. Default: a session ends
+    /// with its process. So do those of HTTP+SSE in any case, and those that have subscribed to more than 128 KiB of
+    /// URIs.
+    pub fn with_sessions_that_go_on(mut self) -> Self {
+        self.sessions_go_on = true;
+        self
+    }
+
+    pub(super) fn sessions_go_on(&self) -> bool {
+        self.sessions_go_on
     }
 
     /// Whether a capability is declared, or a setting of it is on.

@@ -13,7 +13,7 @@ use super::pages;
 use super::subscription::Notifier;
 use super::transport::{HttpSseTransport, StreamableHttpTransport};
 use crate::server::{
-    AccessToken, ClientInventory, Server, ServerConfig, SessionManager, SseObserver,
+    AccessToken, ClientInventory, Server, ServerConfig, SessionManager, SseObserver, Stores,
 };
 
 /// An MCP server, ready to listen. Cheap to clone; every clone is the same server.
@@ -31,7 +31,7 @@ pub struct McpServerBuilder {
     streamable: StreamableHttpTransport,
     http_sse: Option<HttpSseTransport>,
     config: ServerConfig,
-    store: Option<Arc<dyn SessionStore>>,
+    stores: Option<Stores>,
 }
 
 impl McpServer {
@@ -48,7 +48,7 @@ impl McpServer {
             streamable: StreamableHttpTransport::new(config, handler)?,
             http_sse: None,
             config: server,
-            store: None,
+            stores: None,
         })
     }
 
@@ -121,8 +121,18 @@ impl McpServer {
 
 impl McpServerBuilder {
     /// Keeps sessions in this store instead of in memory.
-    pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
-        self.store = Some(store);
+    pub fn store(self, store: Arc<dyn SessionStore>) -> Self {
+        self.stores(Stores {
+            sessions: store,
+            shared: None,
+        })
+    }
+
+    /// Keeps sessions, and what several processes share, in these stores: with [`Stores::shared`] each takes any request,
+    /// and sends what only another can answer there. Sessions end with the process that has them, unless the server says
+    /// [that they go on](super::ServerInfo::with_sessions_that_go_on).
+    pub fn stores(mut self, stores: Stores) -> Self {
+        self.stores = Some(stores);
         self
     }
 
@@ -153,8 +163,8 @@ impl McpServerBuilder {
         if self.streamable.config().pages {
             builder = pages::mount(builder, self.streamable.config());
         }
-        if let Some(store) = self.store {
-            builder = builder.store(store);
+        if let Some(stores) = self.stores {
+            builder = builder.stores(stores);
         }
         McpServer {
             server: builder.build(),

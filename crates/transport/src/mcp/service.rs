@@ -37,8 +37,8 @@ pub(super) struct Service<H> {
     pub(super) info: ServerInfo,
     pub(super) notifier: Notifier,
     patience: Duration,
-    conversation: ConversationConfig,
-    sessions: OnceLock<SessionManager>,
+    pub(super) conversation: ConversationConfig,
+    pub(super) sessions: OnceLock<SessionManager>,
 }
 
 impl<H: MessageHandler> Service<H> {
@@ -264,7 +264,7 @@ impl<H: MessageHandler> Service<H> {
                 Err(error) => refuse(&message, &error, revision),
             });
         }
-        if let Some(done) = this.for_every_server(&message, about.session.as_deref(), revision) {
+        if let Some(done) = this.for_every_server(&message, about.session.as_ref(), revision) {
             return Err(match done {
                 Ok(result) => {
                     let response = this.shape(revision, method).complete(&id, result);
@@ -300,10 +300,15 @@ impl<H: MessageHandler> Service<H> {
     fn for_every_server(
         &self,
         message: &Message,
-        session: Option<&Session>,
+        session: Option<&Arc<Session>>,
         revision: Revision,
     ) -> Option<Result<Value, RpcError>> {
         let state = || session.and_then(|session| SessionState::of(session, &self.conversation));
+        let keep = || {
+            if let Some(session) = session {
+                self.keep(session);
+            }
+        };
         let text = |name: &str| {
             let text = message.param_str(name);
             text.ok_or_else(|| RpcError::invalid_params(format!("{name} is not a text")))
@@ -318,16 +323,19 @@ impl<H: MessageHandler> Service<H> {
                 let level = LogLevel::from_name(&name).ok_or_else(unknown)?;
                 if let Some(state) = state() {
                     state.set_level(level);
+                    keep();
                 }
                 Ok(json!({}))
             }),
             "resources/subscribe" => text("uri").and_then(|uri| {
                 state().map_or(Ok(()), |state| state.subscribe(uri))?;
+                keep();
                 Ok(json!({}))
             }),
             "resources/unsubscribe" => text("uri").map(|uri| {
                 if let Some(state) = state() {
                     state.unsubscribe(&uri);
+                    keep();
                 }
                 json!({})
             }),
@@ -347,6 +355,14 @@ impl<H: MessageHandler> Service<H> {
 impl<H: MessageHandler> Handler for Service<H> {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Answer> {
         Box::pin(self.respond_to(exchange))
+    }
+
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
+        Box::pin(async move { self.take_over(&session).await })
+    }
+
+    fn can_hand_over(&self, session: &Session) -> bool {
+        self.goes_on_elsewhere(session)
     }
 
     fn session_ended(self: Arc<Self>, session: Arc<Session>, why: SessionEnd) -> BoxFuture<()> {

@@ -19,6 +19,9 @@ pub(super) const MAX_SUBSCRIPTIONS: usize = 1_000;
 /// Bytes of their URIs: a notice of each of them finds room beside the others while the client does not read.
 pub(super) const MAX_SUBSCRIPTION_BYTES: usize = 512 << 10;
 
+/// That of a client that has set none.
+pub(super) const DEFAULT_LEVEL: LogLevel = LogLevel::Info;
+
 /// The state of one session.
 pub(super) struct SessionState {
     pub(super) conversation: Arc<Conversation>,
@@ -29,6 +32,14 @@ pub(super) struct SessionState {
     /// Requests that are being answered; the server side bounds them.
     running: Mutex<HashMap<RequestId, CancellationToken>>,
     subscriptions: Mutex<HashSet<String>>,
+    storing: Mutex<Storing>,
+}
+
+/// What a client has set up is stored by one at a time.
+#[derive(Debug, Default)]
+struct Storing {
+    is_running: bool,
+    is_due: bool,
 }
 
 impl SessionState {
@@ -53,11 +64,37 @@ impl SessionState {
             conversation,
             capabilities: Arc::new(params["capabilities"].take()),
             client_info: Arc::new(params["clientInfo"].take()),
-            level: AtomicU8::new(LogLevel::Info as u8),
+            level: AtomicU8::new(DEFAULT_LEVEL as u8),
             initialized: AtomicBool::new(initialized),
             running: Mutex::default(),
             subscriptions: Mutex::default(),
+            storing: Mutex::default(),
         }
+    }
+
+    /// As it was set up in another process.
+    pub(super) fn set_up(&self, level: LogLevel, uris: Vec<String>) {
+        self.set_level(level);
+        lock(&self.subscriptions).extend(uris);
+    }
+
+    /// What is subscribed to, in no order.
+    pub(super) fn uris(&self) -> Vec<String> {
+        lock(&self.subscriptions).iter().cloned().collect()
+    }
+
+    /// There is something to store. `true`: nobody does yet.
+    pub(super) fn begins_storing(&self) -> bool {
+        let mut storing = lock(&self.storing);
+        storing.is_due = true;
+        !std::mem::replace(&mut storing.is_running, true)
+    }
+
+    /// Whether there still is, for whoever does.
+    pub(super) fn has_to_store(&self) -> bool {
+        let mut storing = lock(&self.storing);
+        storing.is_running = std::mem::take(&mut storing.is_due);
+        storing.is_running
     }
 
     pub(super) fn level(&self) -> Option<LogLevel> {

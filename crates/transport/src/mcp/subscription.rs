@@ -105,6 +105,23 @@ impl Change<'_> {
     }
 }
 
+/// What a client has to read again after nobody could tell it of changes: every list that the server tells changes of,
+/// and these resources.
+pub(super) fn gap(info: &ServerInfo, uris: &[String]) -> Vec<Message> {
+    let lists = [
+        ("tools", Change::Tools),
+        ("prompts", Change::Prompts),
+        ("resources", Change::Resources),
+    ];
+    let told = |(list, _): &(&str, Change<'_>)| info.can(list, Some("listChanged"));
+    let lists = lists.into_iter().filter(told).map(|(_, change)| change);
+    let resources = uris.iter().map(|uri| Change::Resource(uri));
+    let notices = lists.chain(resources).map(|change| change.message(None));
+    notices
+        .filter_map(|text| Message::parse(text).ok())
+        .collect()
+}
+
 impl Notifier {
     pub(super) fn new(conversation: ConversationConfig, info: &ServerInfo) -> Self {
         let can = Can {

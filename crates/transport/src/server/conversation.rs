@@ -175,7 +175,7 @@ impl Conversation {
                 closed: false,
             };
             Self {
-                asked: Asked::new(config.max_asked),
+                asked: Asked::new(config.max_asked, config.questions_after),
                 config,
                 primes: (primes && config.resumes()).then(|| log.is_some().then_some(config.retry)),
                 only,

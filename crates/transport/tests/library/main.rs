@@ -7,6 +7,7 @@ mod config;
 mod ending;
 mod examples;
 mod http_sse;
+mod nodes;
 mod protocol;
 mod resuming;
 mod subscribing;

@@ -47,18 +47,24 @@ pub(super) struct Asked {
     open: Mutex<Open>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
-    next: u64,
+    last: u64,
     waiting: HashMap<u64, oneshot::Sender<Message>>,
     closed: bool,
 }
 
 impl Asked {
-    pub(super) fn new(limit: usize) -> Self {
+    /// None yet; their numbers will be above `last`.
+    pub(super) fn new(limit: usize, last: u64) -> Self {
+        let open = Open {
+            last,
+            waiting: HashMap::new(),
+            closed: false,
+        };
         Self {
             limit,
-            open: Mutex::default(),
+            open: Mutex::new(open),
         }
     }
 
@@ -82,8 +88,8 @@ impl Asked {
         if open.waiting.len() >= self.limit {
             return Err(Unanswered::TooMany { limit: self.limit });
         }
-        open.next += 1;
-        let number = open.next;
+        open.last += 1;
+        let number = open.last;
         open.waiting.insert(number, sender);
         Ok((number, answer))
     }

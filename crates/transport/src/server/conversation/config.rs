@@ -24,6 +24,10 @@ pub struct ConversationConfig {
     /// How long a client is asked to wait before it comes back to a stream that ended under it, where streams can
     /// be ended so: if they can be gone on with on another node (2025-11-25). Default: 1 s.
     pub retry: Duration,
+    /// Ids of the server's requests begin after this number. A session that goes on elsewhere must not use those
+    /// that its client was asked under before, and may answer yet. Below 2^52, as clients may hold numbers to be floating
+    /// point. Default: 0.
+    pub questions_after: u64,
 }
 
 impl Default for ConversationConfig {
@@ -36,6 +40,7 @@ impl Default for ConversationConfig {
             finished_for: Duration::from_secs(60),
             max_kept: 8 << 20,
             retry: Duration::from_secs(1),
+            questions_after: 0,
         }
     }
 }
