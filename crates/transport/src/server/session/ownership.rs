@@ -222,7 +222,8 @@ impl SessionManager {
     }
 
     fn is_settled(&self, id: &SessionId) -> bool {
-        self.live_here(id).is_none() && self.inner.taking.of(id).is_none()
+        // In this order: who takes it over puts it among the live ones, and only then says that it is done.
+        self.inner.taking.of(id).is_none() && self.live_here(id).is_none()
     }
 
     /// The session with this id that is live here, whosever it is.
