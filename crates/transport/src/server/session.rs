@@ -15,6 +15,7 @@ use thinpipe_store::{SessionRecord, StoreError, Version};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use handover::HandOver;
 pub use manager::{SessionLimits, SessionManager, SessionStats};
 pub(crate) use ownership::{Located, Seeker};
 pub use requests::NotBegun;
@@ -27,6 +28,7 @@ use crate::server::history::History;
 use requests::Requests;
 use stream::SessionStream;
 
+mod handover;
 mod manager;
 mod ownership;
 mod requests;

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::{Server, Session, SessionEnd, Shared};
 use crate::io::now;
+use crate::server::session::HandOver;
 
 /// For clients to read the last words, when the time for draining is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -155,8 +156,11 @@ impl Shared {
             }
             if session.binding() == Binding::Sessions {
                 let _turn = turns.acquire().await;
-                if self.sessions.hand_over(session).await {
-                    return;
+                match self.sessions.hand_over(session).await {
+                    HandOver::Done => return,
+                    // The others take it over as that of a node that is gone, which this one is then.
+                    HandOver::Failed => return self.sessions.forget(session),
+                    HandOver::Cannot => {}
                 }
             }
         }

@@ -19,7 +19,7 @@ use crate::body::BoxFuture;
 use crate::server::exchange::Answer;
 use crate::server::nodes::{NotAnswered, Tail, outcome_unknown};
 use crate::server::reply::Asked;
-use crate::server::session::{Located, SessionError};
+use crate::server::session::{HandOver, Located, SessionError};
 use crate::server::sse::{self, Half, SseMount};
 use crate::server::{Endpoint, Route, Shared, ladder};
 
@@ -303,7 +303,10 @@ async fn gives_up(shared: &Arc<Shared>, envelope: &Envelope, class: &Class) -> b
     };
     session.rested().await;
     // Others that waited may have been quicker, and so may the end of this node.
-    session.is_ended() || shared.sessions.hand_over(&session).await || session.is_ended()
+    let sessions = &shared.sessions;
+    session.is_ended()
+        || sessions.hand_over(&session).await == HandOver::Done
+        || session.is_ended()
 }
 
 async fn begin(

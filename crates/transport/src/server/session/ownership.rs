@@ -382,26 +382,6 @@ impl SessionManager {
         drop(self.close(session, SessionEnd::Forgotten));
     }
 
-    /// Gives a session that this node holds to whoever needs it next. `false`: it has to end.
-    pub(crate) async fn hand_over(&self, session: &Arc<Session>) -> bool {
-        let may = session.handler().can_hand_over(session);
-        if !may || self.nodes().is_none() {
-            return false;
-        }
-        let (mut record, version) = lock(&session.record).clone();
-        record.owner = Some(NodeId::nobody());
-        match self.inner.store.update(&record, version).await {
-            Ok(_) => {
-                self.forget(session);
-                true
-            }
-            Err(error) => {
-                tracing::debug!(session = ?session.id(), %error, "a session is not handed over");
-                false
-            }
-        }
-    }
-
     /// Compares all sessions with their records, after the store was out of reach: what others have ended or
     /// taken meanwhile is let go of.
     ///

@@ -311,3 +311,43 @@ async fn f17_a_node_that_is_cut_off_ends_nothing_that_another_may_have() {
     assert_eq!(owner.status(&session, "POST", call(3, "echo")).await, 200);
     assert_eq!(other.sample().begun.load(Ordering::SeqCst), 2);
 }
+
+/// F17, 5.8.11: a node that is stopped while it cannot reach the store leaves its sessions as if it had been killed:
+/// their server is not told of an end, and another node goes on with them.
+#[tokio::test(start_paused = true)]
+async fn f17_a_shutdown_without_the_store_ends_nothing_that_can_go_on() {
+    let shelf = Shelf::on_tokios_clock();
+    let [owner, other] = shelf.holding().await;
+    for node in [&owner, &other] {
+        node.sample().adopts.store(true, Ordering::SeqCst);
+    }
+    let session = owner.open_session().await;
+    owner.cut();
+    owner.running.server.shut_down().await;
+    assert_eq!(
+        *owner.sample().ended.lock().unwrap(),
+        [SessionEnd::Forgotten]
+    );
+    shelf.buried(&owner).await;
+    assert_eq!(other.status(&session, "POST", call(1, "echo")).await, 200);
+    assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
+}
+
+/// 5.8.11: what a handler has stored with a session at that moment is no reason to end it.
+#[tokio::test(start_paused = true)]
+async fn f17_a_session_whose_record_has_changed_is_handed_over() {
+    let shelf = Shelf::on_tokios_clock();
+    let [owner, _other] = shelf.holding().await;
+    owner.sample().adopts.store(true, Ordering::SeqCst);
+    let session = owner.open_session().await;
+    let id = owner.running.server.sessions().list().pop().unwrap();
+    let (mut record, version) = shelf.sessions.get(id.id()).await.unwrap().unwrap();
+    record.attachment = "another".into();
+    shelf.sessions.update(&record, version).await.unwrap();
+    owner.running.server.shut_down().await;
+    assert_eq!(
+        *owner.sample().ended.lock().unwrap(),
+        [SessionEnd::Forgotten]
+    );
+    assert!(shelf.owner(&session).await.unwrap().is_nobody());
+}
