@@ -4,7 +4,7 @@
 //! and on exactly one of them (2025-11-25, "Sending Messages to the Server"; B20). Over HTTP+SSE there is one
 //! stream for everything, and what is said there stays in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -223,6 +223,29 @@ impl Conversation {
                 Ok(()) => return Said::Delivered,
                 Err(_) if self.asks_elsewhere(message) => related = None,
                 Err(_) => return Said::Dropped,
+            }
+        }
+    }
+
+    /// Says what it can of these notifications about a request, in their order and without waiting: as many as its
+    /// stream has room for, up to a change notice. They are taken out, and their reader sees them at once. What is
+    /// left is for [`say`](Self::say).
+    pub fn say_some(&self, notices: &mut VecDeque<Message>, request: &RequestId) {
+        let is_change = |notice: &Message| notice::key(notice).is_some();
+        let most = notices
+            .iter()
+            .take_while(|notice| !is_change(notice))
+            .count();
+        if most == 0 {
+            return;
+        }
+        match &self.only {
+            Some(only) => only.stream.put_some(notices, most),
+            None => {
+                let stream = self.lock().open_for(request);
+                if let Some(stream) = stream.filter(|stream| stream.is_open()) {
+                    stream.put_some(notices, most);
+                }
             }
         }
     }

@@ -5,12 +5,14 @@
 //! A reader reads from the buffer itself and never from anything beside it, so replaying and going live
 //! are one thing: there is no gap between them and nothing comes twice.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::StreamId;
 use tokio::sync::Notify;
 
@@ -167,6 +169,29 @@ impl EventBuffer {
     /// As [`try_push`](Self::try_push), and with a key as [`put`](Self::put).
     pub(crate) fn try_put(&self, key: Option<&str>, message: Bytes) -> Result<(), NotPushed> {
         self.try_add(key, message, false)
+    }
+
+    /// Adds those messages that come first, as far as there is room, and takes them out: so many at most.
+    pub(crate) fn put_some(&self, messages: &mut VecDeque<Message>, most: usize) {
+        let config = &self.shared.config;
+        let mut state = self.lock();
+        let now = now();
+        let before = state.next;
+        for _ in 0..most {
+            let Some(message) = messages.front().filter(|_| !state.closed) else {
+                break;
+            };
+            let message = message.source().clone();
+            state.make_room(config, message.len());
+            if !state.has_room(config, false, message.len()) {
+                break;
+            }
+            state.append(None, message, now);
+            messages.pop_front();
+        }
+        if state.next > before {
+            self.let_go(state);
+        }
     }
 
     fn try_add(&self, key: Option<&str>, message: Bytes, is_last: bool) -> Result<(), NotPushed> {

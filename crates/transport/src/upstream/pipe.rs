@@ -8,6 +8,7 @@
 mod ask;
 mod error;
 pub(in crate::upstream) mod events;
+mod receiver;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::vec;
 use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::revision::Revision;
-use thinpipe_proto::rpc::{Message, Payload, RequestId, code, error_response};
+use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::UpstreamSessionId;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -90,6 +91,8 @@ pub struct PipeReceiver {
     ready: vec::IntoIter<Message>,
     /// The request on whose stream the batch came.
     ready_via: Option<RequestId>,
+    /// What has ended the session, to be told after what came before it.
+    failed: Option<PipeError>,
     /// Cancelled when the session is over. Whatever belongs to it ends with it.
     over: CancellationToken,
     _ends_it: DropGuard,
@@ -151,6 +154,7 @@ impl Pipe {
                 inlet,
                 ready: Vec::new().into_iter(),
                 ready_via: None,
+                failed: None,
                 _ends_it: over.clone().drop_guard(),
                 over,
             },
@@ -304,90 +308,6 @@ impl PipeSender {
     pub async fn closed(&self) {
         self.over.cancelled().await;
     }
-}
-
-impl PipeReceiver {
-    /// The next message; a batch comes as its messages. `None`: the session is over, by
-    /// [`PipeSender::close`] or after an error. Text that is no message is logged and skipped.
-    ///
-    /// For those to whom it does not matter on which stream a message comes: a request whose stream was lost
-    /// is answered with an error here.
-    ///
-    /// Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// [`PipeError`], which is the end of the session: it is told once, then comes `None`.
-    pub async fn next(&mut self) -> Option<Result<Message, PipeError>> {
-        loop {
-            match self.receive().await? {
-                Ok(Incoming::Message { message, .. }) => return Some(Ok(message)),
-                Ok(Incoming::Lost { request, error }) => {
-                    if let Some(message) = lost(&request, &error) {
-                        return Some(Ok(message));
-                    }
-                }
-                Ok(Incoming::Alive { .. }) => {}
-                Ok(Incoming::Gap) => tracing::debug!("a standalone stream was opened anew"),
-                Ok(Incoming::Deaf { error }) => {
-                    tracing::warn!(%error, "a standalone stream has ended");
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-
-    /// As [`next`](Self::next), with what else is to be known of it.
-    ///
-    /// Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next).
-    pub async fn receive(&mut self) -> Option<Result<Incoming, PipeError>> {
-        // Cancel-safe: nothing was taken yet. What has been read already is given without waiting, and a
-        // server that says much in few bytes would let no other task have its turn.
-        tokio::task::consume_budget().await;
-        loop {
-            if self.over.is_cancelled() {
-                return None;
-            }
-            if let Some(message) = self.ready.next() {
-                let via = self.ready_via.clone();
-                return Some(Ok(Incoming::Message { message, via }));
-            }
-            let told = tokio::select! {
-                // Cancel-safe: waiting for a token changes nothing.
-                () = self.over.cancelled() => return None,
-                // Cancel-safe: what has been read stays in the inlet.
-                told = self.inlet.next() => told,
-            };
-            let incoming = match told {
-                Ok(Told::Payload(Payload::Single(message), via)) => {
-                    Incoming::Message { message, via }
-                }
-                Ok(Told::Payload(Payload::Batch(messages), via)) => {
-                    (self.ready, self.ready_via) = (messages.into_iter(), via);
-                    continue;
-                }
-                Ok(Told::Lost(request, error)) => Incoming::Lost { request, error },
-                Ok(Told::Alive(request)) => Incoming::Alive { request },
-                Ok(Told::Gap) => Incoming::Gap,
-                Ok(Told::Deaf(error)) => Incoming::Deaf { error },
-                Err(error) => {
-                    self.over.cancel();
-                    return Some(Err(error));
-                }
-            };
-            return Some(Ok(incoming));
-        }
-    }
-}
-
-/// The answer to a request whose stream was lost.
-fn lost(request: &RequestId, error: &PipeError) -> Option<Message> {
-    let data = br#"{"reason":"upstream_stream_lost"}"#;
-    let text = error.to_string();
-    let answer = error_response(Some(request), code::INTERNAL_ERROR, &text, Some(data));
-    Message::parse(answer).ok()
 }
 
 impl Inlet {

@@ -1,12 +1,13 @@
 //! The answer to one request: said on one side, coming out as JSON or as an event stream on the other.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use thinpipe_proto::rpc::{RequestId, code, error_response};
+use thinpipe_proto::rpc::{Message, RequestId, code, error_response};
 use thinpipe_proto::session::StreamId;
 use tokio::sync::oneshot;
 
@@ -76,6 +77,12 @@ impl Stream {
     pub(super) fn try_put(&self, key: Option<&str>, message: Bytes) -> Result<(), NotPushed> {
         self.begin(First::Stream);
         self.buffer.try_put(key, message)
+    }
+
+    /// Puts what there is room for, so many at most.
+    pub(super) fn put_some(&self, messages: &mut VecDeque<Message>, most: usize) {
+        self.begin(First::Stream);
+        self.buffer.put_some(messages, most);
     }
 
     pub(super) fn close(&self) {

@@ -84,6 +84,41 @@ async fn b11_what_comes_first_decides_about_the_form() {
     assert_eq!(rest(stream_of(inlet.answer().await)).await, ["1", "{}"]);
 }
 
+/// What is said together is read together, in its order. What finds no room is left, and so is a change notice with all
+/// behind it, as it is said in another way.
+#[tokio::test]
+async fn notices_are_said_together_as_far_as_there_is_room() {
+    let config = ConversationConfig {
+        buffer: EventBufferConfig {
+            max_events: 3,
+            ..EventBufferConfig::default()
+        },
+        ..ConversationConfig::default()
+    };
+    let conversation = Conversation::new(config, Revision::V2025_11_25);
+    let (_outlet, inlet) = conversation.begin(&id(1));
+    let mut notices: VecDeque<_> = (0..5).map(|n| notice(&format!("n/{n}"))).collect();
+    conversation.say_some(&mut notices, &id(2));
+    assert_eq!(notices.len(), 5, "nobody asked this");
+    conversation.say_some(&mut notices, &id(1));
+    assert_eq!(notices.len(), 2);
+
+    let mut stream = stream_of(inlet.answer().await);
+    let said = (0..3).map(|n| notice(&format!("n/{n}")).source().clone());
+    assert_eq!(next(&mut stream).await, said.collect::<Vec<_>>());
+    notices.insert(1, notice("notifications/tools/list_changed"));
+    conversation.say_some(&mut notices, &id(1));
+    assert_eq!(notices.len(), 2);
+    assert_eq!(
+        notices[0].method(),
+        Some("notifications/tools/list_changed")
+    );
+    drop(stream);
+    notices.pop_front();
+    conversation.say_some(&mut notices, &id(1));
+    assert_eq!(notices.len(), 1, "its client has left");
+}
+
 /// What takes long becomes a stream that can be kept alive, and its response is not lost.
 #[tokio::test(start_paused = true)]
 async fn b11_a_slow_answer_is_a_stream() {

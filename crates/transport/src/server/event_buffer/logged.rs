@@ -262,15 +262,23 @@ impl EventBuffer {
         &self,
         mut add: impl FnMut() -> Result<(), NotPushed>,
     ) -> Result<(), Closed> {
+        let mut added = || match add() {
+            Ok(()) => Some(Ok(())),
+            Err(NotPushed::Closed(closed)) => Some(Err(closed)),
+            Err(NotPushed::Full) => None,
+        };
         loop {
-            let mut room = std::pin::pin!(self.shared.room.notified());
-            // Registered before looking, or room that is made in between would be missed.
-            room.as_mut().enable();
-            match add() {
-                Ok(()) => return Ok(()),
-                Err(NotPushed::Closed(closed)) => return Err(closed),
-                Err(NotPushed::Full) => room.await,
+            // Mostly there is room.
+            if let Some(done) = added() {
+                return done;
             }
+            let mut room = std::pin::pin!(self.shared.room.notified());
+            // Registered before looking again, or room that is made in between would be missed.
+            room.as_mut().enable();
+            if let Some(done) = added() {
+                return done;
+            }
+            room.await;
         }
     }
 

@@ -1,13 +1,14 @@
 //! What is read and how much of it, and for how long.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::json;
-use thinpipe_proto::rpc::RequestId;
+use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_testkit::{Script, Upstream as Server, rpc};
 use thinpipe_transport::ByteBudget;
-use thinpipe_transport::upstream::pipe::{DEFAULT_MAX_MESSAGE, PipeError};
+use thinpipe_transport::upstream::pipe::{DEFAULT_MAX_MESSAGE, Incoming, PipeError};
 use thinpipe_transport::upstream::streamable::{self, Reading};
 use tokio::join;
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,44 @@ async fn a_stream_can_be_let_go_and_held() {
     };
     let ((answer, _), ()) = join!(message(&mut pipe.receiver), held);
     assert_eq!(answer["id"], 1);
+}
+
+/// What has come is given together, within limits, and nothing of it is lost or told twice; the end of the session comes
+/// after it.
+#[tokio::test]
+async fn what_has_come_is_given_together() {
+    let Setup {
+        server, mut pipe, ..
+    } = session().await;
+    let told = (1..=100).fold(Script::events(), |script, n| {
+        script.message(rpc::progress(n, 100))
+    });
+    server.once("tools/call", told.message(rpc::text_result("done")));
+    pipe.sender.send(bytes(rpc::call(1, "echo"))).await.unwrap();
+    let (mut batch, mut told, mut batches) = (VecDeque::new(), Vec::new(), 0);
+    while told
+        .last()
+        .is_none_or(|message: &Message| message.id().is_none())
+    {
+        pipe.receiver
+            .receive_batch(&mut batch)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!((1..=64).contains(&batch.len()), "{}", batch.len());
+        batches += 1;
+        told.extend(batch.drain(..).filter_map(|incoming| match incoming {
+            Incoming::Message { message, .. } => Some(message),
+            _ => None,
+        }));
+    }
+    let progress = told.iter().filter_map(|message| message.param("progress"));
+    let expected: Vec<_> = (1..=100).map(|n: u8| n.to_string()).collect();
+    assert_eq!(progress.collect::<Vec<_>>(), expected);
+    assert!(batches >= 2, "{batches}");
+    pipe.sender.close();
+    assert!(pipe.receiver.receive_batch(&mut batch).await.is_none());
+    assert!(batch.is_empty());
 }
 
 /// One message has a limit; what exceeds it costs its request, not the session.
