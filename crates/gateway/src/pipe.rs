@@ -20,6 +20,7 @@ mod owner;
 mod posts;
 mod presence;
 mod reopening;
+mod row;
 mod state;
 mod task;
 
@@ -73,6 +74,8 @@ pub(crate) struct UpstreamSession {
     to_deliver: Notify,
     /// All deliveries are out.
     delivered: Notify,
+    /// Something is being delivered, which what comes is not to overtake.
+    is_behind: AtomicBool,
     /// Something was delivered in this turn, so that more may be read.
     goes_on: AtomicBool,
     /// The server's standalone stream is to be opened.
@@ -177,6 +180,7 @@ impl UpstreamSession {
             to_write: Notify::new(),
             room: Notify::new(),
             to_deliver: Notify::new(),
+            is_behind: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             delivered: Notify::new(),
             to_listen: Notify::new(),
@@ -407,7 +411,10 @@ impl UpstreamSession {
 
     /// The streams of these requests need not be read any more.
     fn let_go(&self, released: &[CallId]) {
-        if let Some(sender) = self.sender().filter(|_| !released.is_empty()) {
+        if released.is_empty() {
+            return;
+        }
+        if let Some(sender) = self.sender() {
             released
                 .iter()
                 .for_each(|call| sender.let_go(&call.to_request_id()));

@@ -56,7 +56,7 @@ use progress::TOKEN_IN_META;
 use question::Questions;
 use shared::Shared;
 
-pub use action::{Action, CallId, Delivery, Dropped, End, MemberId, Nature};
+pub use action::{Action, CallId, Delivery, Dropped, End, MemberId, Nature, Relayed};
 pub use gap::resource_updated;
 pub use handshake::without_capabilities;
 pub use limits::{
@@ -425,9 +425,10 @@ impl Reframing {
         &mut self,
         member: MemberId,
         related: Option<RequestId>,
-        message: Bytes,
+        message: impl Into<Relayed>,
         nature: Nature,
     ) {
+        let message = message.into();
         self.actions.push_back(Action::Deliver(Delivery {
             member,
             related,

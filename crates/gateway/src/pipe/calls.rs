@@ -1,8 +1,9 @@
 //! The task of a session in front of a server of 2026-07-28: calling, hearing what comes back.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use http::HeaderMap;
@@ -18,6 +19,10 @@ use crate::failure::{Failure, Reason};
 use crate::modern::{CallError, CallStream, ModernCall, ModernServer};
 
 type Asking = Pin<Box<dyn Future<Output = Result<CallStream, CallError>> + Send>>;
+
+/// Messages that are read and delivered before others on this thread have their turn. One by one, each would be
+/// written to its client by itself.
+const IN_ONE_TURN: usize = 32;
 
 /// Calls that are open. The machine bounds how many there are.
 #[derive(Default)]
@@ -69,6 +74,24 @@ impl UpstreamSession {
         self.in_turns(async { tokio::join!(flow, self.deliver(&owner)) })
             .await;
         self.finish(&owner).await;
+    }
+
+    /// Reads and delivers, several messages in each turn if they are there.
+    async fn in_turns<T>(&self, serving: impl Future<Output = T>) -> T {
+        let mut serving = pin!(serving);
+        poll_fn(|cx| {
+            for _ in 0..IN_ONE_TURN {
+                if let Poll::Ready(done) = serving.as_mut().poll(cx) {
+                    return Poll::Ready(done);
+                }
+                if !self.goes_on.swap(false, Ordering::Relaxed) {
+                    break;
+                }
+            }
+            // If there is more to read, its task was woken by what was delivered.
+            Poll::Pending
+        })
+        .await
     }
 
     /// Calls until the session is over and nothing is left to be said.

@@ -1,12 +1,10 @@
 //! From an upstream session to the streams of its client sessions.
 
-use std::future::poll_fn;
+use std::collections::VecDeque;
 use std::hash::Hash;
-use std::mem;
-use std::pin::pin;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,29 +24,7 @@ use crate::session::{Call, note_asked};
 /// stream that it does not read. Others wait for it no longer than this, and only if it is far behind.
 const STALL: Duration = Duration::from_secs(5);
 
-/// Messages that are read and delivered before others on this thread have their turn. One by one, each would be
-/// written to its client by itself.
-const IN_ONE_TURN: usize = 32;
-
 impl UpstreamSession {
-    /// Reads and delivers, several messages in each turn if they are there.
-    pub(super) async fn in_turns<T>(&self, serving: impl Future<Output = T>) -> T {
-        let mut serving = pin!(serving);
-        poll_fn(|cx| {
-            for _ in 0..IN_ONE_TURN {
-                if let Poll::Ready(done) = serving.as_mut().poll(cx) {
-                    return Poll::Ready(done);
-                }
-                if !self.goes_on.swap(false, Ordering::Relaxed) {
-                    break;
-                }
-            }
-            // If there is more to read, its task was woken by what was delivered.
-            Poll::Pending
-        })
-        .await
-    }
-
     /// Delivers until the session is over and all is delivered.
     pub(super) async fn deliver(&self, owner: &Arc<dyn Owner>) {
         if self.manner.is_shared {
@@ -60,7 +36,9 @@ impl UpstreamSession {
             return self.deliver_to_each(owner, lane).await;
         }
         while let Some(step) = self.next_step().await {
-            self.step(owner, step).await;
+            let rest = iter::from_fn(|| self.ready_step());
+            self.in_order(owner, iter::once(step).chain(rest).collect())
+                .await;
         }
     }
 
@@ -72,19 +50,36 @@ impl UpstreamSession {
     ) {
         let mut lanes = Lanes::default();
         loop {
+            self.is_behind.store(!lanes.is_empty(), Ordering::Relaxed);
             tokio::select! {
                 // Cancel-safe: the next one is taken when it is returned. Who finds no room here leaves
                 // it where it is, and with it the server's next message.
                 step = self.next_step(), if lanes.has_room() => match step {
-                    Some(step) => lanes.add(lane(&step), step, |step| self.step(owner, step)),
+                    Some(step) => {
+                        lanes.add(lane(&step), step);
+                        while lanes.has_room() && let Some(step) = self.ready_step() {
+                            lanes.add(lane(&step), step);
+                        }
+                    }
                     None => break,
                 },
                 // Cancel-safe: what is under way stays in its lane.
-                () = lanes.advance(|step| self.step(owner, step)), if !lanes.is_empty() => {}
+                () = lanes.advance(|steps| self.in_order(owner, steps)), if !lanes.is_empty() => {}
             }
         }
         while !lanes.is_empty() {
-            lanes.advance(|step| self.step(owner, step)).await;
+            lanes.advance(|steps| self.in_order(owner, steps)).await;
+        }
+    }
+
+    /// Delivers in this order; notices about one request that come in a row go to its stream as one.
+    async fn in_order(&self, owner: &Arc<dyn Owner>, mut steps: VecDeque<Step>) {
+        while !steps.is_empty() {
+            if let Some(row) = self.row(&**owner, &mut steps) {
+                self.say_row(owner, row).await;
+            } else if let Some(step) = steps.pop_front() {
+                self.step(owner, step).await;
+            }
         }
     }
 
@@ -105,6 +100,7 @@ impl UpstreamSession {
     async fn deliver_step(&self, owner: &Arc<dyn Owner>, step: Step) {
         match step {
             Step::Deliver(delivery) => self.one(owner, delivery).await,
+            Step::Say(row) => self.say_row(owner, row).await,
             Step::Finish(member, request) => {
                 if let Some(member) = self.member(member) {
                     // Its stream ends without a response.
@@ -123,13 +119,10 @@ impl UpstreamSession {
         loop {
             {
                 let mut state = self.lock();
-                if let Some(step) = state.deliveries.pop_front() {
-                    state.is_delivering = true;
+                if let Some(step) = state.next_step() {
                     return Some(step);
                 }
-                if mem::take(&mut state.is_delivering) {
-                    self.goes_on.store(true, Ordering::Relaxed);
-                }
+                state.is_delivering = false;
                 if state.end.is_some() {
                     return None;
                 }
@@ -139,18 +132,23 @@ impl UpstreamSession {
         }
     }
 
+    /// The next step, if there is one.
+    fn ready_step(&self) -> Option<Step> {
+        self.lock().next_step()
+    }
+
     async fn one(&self, owner: &Arc<dyn Owner>, delivery: Delivery) {
         let Some(member) = self.member(delivery.member) else {
             return;
         };
         if let Some(answer) = member.take_opening(delivery.related.as_ref()) {
             // Who waited for it may have left, and detaches the client session then.
-            let _ = answer.send(delivery.message);
+            let _ = answer.send(delivery.message.into_text());
             return;
         }
         match self.place(&member).await {
             Some(place) => self.to_place(owner, &member, place, delivery).await,
-            None => self.undelivered(&delivery),
+            None => self.undelivered(delivery.member, &delivery.nature),
         }
     }
 
@@ -170,9 +168,9 @@ impl UpstreamSession {
     }
 
     /// There is no stream for it.
-    fn undelivered(&self, delivery: &Delivery) {
-        if let Nature::Request(request) = &delivery.nature {
-            self.unreachable(delivery.member, request);
+    fn undelivered(&self, member: MemberId, nature: &Nature) {
+        if let Nature::Request(request) = nature {
+            self.unreachable(member, request);
         }
     }
 
@@ -196,7 +194,7 @@ impl UpstreamSession {
                     call,
                     answering,
                 } = open;
-                let message = response(&**owner, place, delivery.message, call).await;
+                let message = response(&**owner, place, delivery.message.into_text(), call).await;
                 match reply {
                     // Who does not wait for it any more has left.
                     Reply::Handler(handler) => drop(handler.send(message)),
@@ -210,17 +208,23 @@ impl UpstreamSession {
             return;
         }
         // The machine has read it, and changed nothing but ids and tokens.
-        let Ok(message) = Message::parse(delivery.message.clone()) else {
+        let Ok(message) = delivery.message.clone().into_message() else {
             tracing::warn!(upstream = &**owner.name(), "a message cannot be delivered");
-            return self.undelivered(&delivery);
+            return self.undelivered(delivery.member, &delivery.nature);
         };
         match other(&**owner, place, message).await {
             Ok(message) if place.is_too_large(message.source()) => {
                 let (upstream, limit) = (&**owner.name(), place.max_message);
                 tracing::warn!(upstream, limit, "a message is too large for its client");
-                self.undelivered(&delivery);
+                self.undelivered(delivery.member, &delivery.nature);
             }
-            Ok(message) => self.say(owner, member, place, (&delivery, &message)).await,
+            Ok(message) => {
+                let Delivery {
+                    related, nature, ..
+                } = &delivery;
+                let saying = (&message, related.as_ref(), nature);
+                self.say(owner, member, place, saying).await;
+            }
             Err((message, rejection)) if message.kind() == Kind::Request => {
                 // The server waits for an answer; it gets the refusal.
                 let refusal = Message::parse(rejection_message(&message, &rejection));
@@ -229,7 +233,7 @@ impl UpstreamSession {
                         .is_ok()
                 });
                 if !refused {
-                    self.undelivered(&delivery);
+                    self.undelivered(delivery.member, &delivery.nature);
                 }
             }
             Err(_) => {}
@@ -259,20 +263,19 @@ impl UpstreamSession {
     }
 
     /// Says something that is no response.
-    async fn say(
+    pub(super) async fn say(
         &self,
         owner: &Arc<dyn Owner>,
         member: &Member,
         place: &Place,
-        (delivery, message): (&Delivery, &Message),
+        (message, related, nature): (&Message, Option<&RequestId>, &Nature),
     ) {
         if is_withdrawn(place, message) {
             return;
         }
-        let related = delivery.related.as_ref();
         if message.kind() == Kind::Request && place.session.strong_count() == 0 {
             // Outside of a session there is nobody to ask.
-            return self.undelivered(delivery);
+            return self.undelivered(member.id(), nature);
         }
         let is_late = self.manner.is_shared && message.kind() == Kind::Notification;
         if is_late && related.is_some_and(|request| !member.is_answering(request)) {
@@ -291,16 +294,16 @@ impl UpstreamSession {
         } else {
             saying.await
         };
-        match (said, &delivery.nature) {
+        match (said, nature) {
             (Said::Delivered, _) => {}
             (Said::Held, Nature::Request(request)) => {
                 // What is asked whether it is alive does not wait for a stream.
                 if message.method() == Some("ping") && place.conversation.withdraw(request) {
-                    self.unreachable(delivery.member, request);
+                    self.unreachable(member.id(), request);
                 }
             }
             (Said::Held, _) => {}
-            (Said::Dropped, _) => self.undelivered(delivery),
+            (Said::Dropped, _) => self.undelivered(member.id(), nature),
         }
     }
 

@@ -4,12 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::hash::Hash;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Step;
 
-/// Messages that wait in one lane beside those on the client's streams. Beyond, the server is not read.
+/// Messages in one lane beside those on the client's streams. Beyond, the server is not read.
 const MAX_WAITING: usize = 256;
 
 /// Bytes of them, one message more not counted.
@@ -22,11 +23,17 @@ pub(super) struct Lanes<'a, K> {
     lanes: HashMap<K, Lane<'a>>,
 }
 
+#[derive(Default)]
 struct Lane<'a> {
-    running: Running<'a>,
+    /// Those that are being delivered.
+    running: Option<Running<'a>>,
     waiting: VecDeque<Step>,
-    /// Bytes of `waiting`.
+    /// All in the lane: those that are running, and those that wait.
+    steps: usize,
+    /// Their bytes.
     bytes: usize,
+    /// How much of both is running.
+    under_way: (usize, usize),
 }
 
 impl<K> Default for Lanes<'_, K> {
@@ -44,33 +51,19 @@ impl<'a, K: Eq + Hash> Lanes<'a, K> {
 
     /// Whether another step fits, whomever it is for.
     pub(super) fn has_room(&self) -> bool {
-        let mut lanes = self.lanes.values();
-        lanes.all(|lane| lane.waiting.len() < MAX_WAITING && lane.bytes < MAX_WAITING_BYTES)
+        self.lanes.values().all(Lane::has_room)
     }
 
-    /// Takes a step up: at once, or behind those in the same lane.
-    pub(super) fn add<F>(&mut self, key: K, step: Step, begin: impl FnOnce(Step) -> F)
-    where
-        F: Future<Output = ()> + Send + 'a,
-    {
-        match self.lanes.get_mut(&key) {
-            Some(lane) => {
-                lane.bytes += step.bytes();
-                lane.waiting.push_back(step);
-            }
-            None => {
-                let lane = Lane {
-                    running: Box::pin(begin(step)),
-                    waiting: VecDeque::new(),
-                    bytes: 0,
-                };
-                self.lanes.insert(key, lane);
-            }
-        }
+    /// Takes a step up, behind those in the same lane.
+    pub(super) fn add(&mut self, key: K, step: Step) {
+        let lane = self.lanes.entry(key).or_default();
+        lane.steps += 1;
+        lane.bytes += step.bytes();
+        lane.waiting.push_back(step);
     }
 
-    /// Goes on until something is done. Dropping the future loses nothing.
-    pub(super) async fn advance<F>(&mut self, begin: impl Fn(Step) -> F)
+    /// Goes on until something is done. What waits in one lane is begun together. Dropping the future loses nothing.
+    pub(super) async fn advance<F>(&mut self, begin: impl Fn(VecDeque<Step>) -> F)
     where
         F: Future<Output = ()> + Send + 'a,
     {
@@ -94,18 +87,25 @@ impl<'a, K: Eq + Hash> Lanes<'a, K> {
 }
 
 impl<'a> Lane<'a> {
-    /// Whether a step is done, and whether another one comes after it.
-    fn poll<F>(&mut self, cx: &mut Context<'_>, begin: &impl Fn(Step) -> F) -> Poll<bool>
+    fn has_room(&self) -> bool {
+        self.steps < MAX_WAITING && self.bytes < MAX_WAITING_BYTES
+    }
+
+    /// Whether what was begun is done, and whether something comes after it.
+    fn poll<F>(&mut self, cx: &mut Context<'_>, begin: &impl Fn(VecDeque<Step>) -> F) -> Poll<bool>
     where
         F: Future<Output = ()> + Send + 'a,
     {
-        self.running.as_mut().poll(cx).map(|()| {
-            let Some(step) = self.waiting.pop_front() else {
-                return false;
-            };
-            self.bytes -= step.bytes();
-            self.running = Box::pin(begin(step));
-            true
+        let running = self.running.get_or_insert_with(|| {
+            self.under_way = (self.steps, self.bytes);
+            Box::pin(begin(mem::take(&mut self.waiting)))
+        });
+        running.as_mut().poll(cx).map(|()| {
+            self.running = None;
+            let (steps, bytes) = mem::take(&mut self.under_way);
+            self.steps -= steps;
+            self.bytes -= bytes;
+            !self.waiting.is_empty()
         })
     }
 }

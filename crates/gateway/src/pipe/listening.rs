@@ -83,7 +83,7 @@ impl UpstreamSession {
             Step::Deliver(Delivery {
                 member,
                 related: None,
-                message,
+                message: message.into(),
                 nature: Nature::ChangeNotice,
             })
         });

@@ -360,9 +360,9 @@ impl Calls {
     /// A message for the client, which may take its time: it counts against the budget for as long as it is
     /// anywhere. They are made here, so that what they were made of does not count for them.
     fn kept(&mut self, mut delivery: Delivery) -> Kept {
-        let error = match self.budget.hold(delivery.message.clone()) {
+        let error = match self.budget.hold(Bytes::clone(&delivery.message)) {
             Ok(message) => {
-                delivery.message = message;
+                delivery.message = message.into();
                 return Kept::Here(delivery);
             }
             Err(error) => error,
@@ -371,7 +371,8 @@ impl Calls {
         match delivery.nature {
             Nature::Request(question) => Kept::NotAsked(question, failure),
             Nature::Response => {
-                delivery.message = failure.message(delivery.related.as_ref(), &self.upstream);
+                let message = failure.message(delivery.related.as_ref(), &self.upstream);
+                delivery.message = message.into();
                 Kept::Here(delivery)
             }
             Nature::ChangeNotice | Nature::Log | Nature::Notification => {

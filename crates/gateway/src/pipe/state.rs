@@ -11,6 +11,7 @@ use thinpipe_proto::rpc::RequestId;
 
 use super::Member;
 use super::machine::{Machine, Next};
+use super::row::Row;
 
 /// The changing part of one.
 pub(super) struct State {
@@ -61,6 +62,8 @@ pub(super) struct Write {
 /// What is next on the way down.
 pub(super) enum Step {
     Deliver(Delivery),
+    /// Has found no room yet.
+    Say(Row),
     Finish(MemberId, RequestId),
 }
 
@@ -69,6 +72,7 @@ impl Step {
     pub(super) fn related(&self) -> Option<&RequestId> {
         match self {
             Self::Deliver(delivery) => delivery.related.as_ref(),
+            Self::Say(row) => Some(row.request()),
             Self::Finish(_, request) => Some(request),
         }
     }
@@ -77,13 +81,15 @@ impl Step {
     pub(super) fn ends(&self) -> Option<&RequestId> {
         match self {
             Self::Deliver(delivery) if !delivery.is_last() => None,
-            _ => self.related(),
+            Self::Say(_) => None,
+            Self::Deliver(_) | Self::Finish(..) => self.related(),
         }
     }
 
     pub(super) fn member(&self) -> MemberId {
         match self {
             Self::Deliver(delivery) => delivery.member,
+            Self::Say(row) => row.member(),
             Self::Finish(member, _) => *member,
         }
     }
@@ -91,6 +97,7 @@ impl Step {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Deliver(delivery) => delivery.message.len(),
+            Self::Say(row) => row.bytes(),
             Self::Finish(..) => 0,
         }
     }
@@ -100,6 +107,13 @@ impl State {
     /// Until when it is kept though nobody uses it, if nobody does.
     pub(super) fn idle_until(&self, idle: Duration) -> Option<Instant> {
         self.idle_since?.checked_add(idle)
+    }
+
+    /// What is delivered next, if anything waits.
+    pub(super) fn next_step(&mut self) -> Option<Step> {
+        let step = self.deliveries.pop_front()?;
+        self.is_delivering = true;
+        Some(step)
     }
 
     pub(super) fn take_actions(&mut self) {

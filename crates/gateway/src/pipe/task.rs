@@ -1,7 +1,9 @@
 //! The task of an upstream session: opening it, reading, writing, delivering, keeping the time.
 
+use std::collections::VecDeque;
 use std::future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use thinpipe_proto::bridge::{CallId, Dropped, End};
@@ -11,13 +13,16 @@ use thinpipe_transport::upstream::pipe::{Incoming, Pipe, PipeError, PipeReceiver
 use tokio_util::sync::CancellationToken;
 
 use super::posts::Posts;
-use super::{Owner, Up, UpstreamSession, Write};
+use super::{Owner, Step, Up, UpstreamSession, Write};
 use crate::clock::{now, until};
 use crate::failure::{Failure, Reason, with_causes};
 use crate::sync::lock;
 
 /// POSTs of HTTP+SSE that are on their way at one time.
 const AT_ONCE: usize = 16;
+
+/// What waits to be delivered, from which on what was read waits, too. One message to many clients is many.
+const MAX_DELIVERIES: usize = 64;
 
 /// How long the end of a server that takes nothing more may take to be read.
 const LAST_READ: Duration = Duration::from_secs(1);
@@ -65,8 +70,7 @@ impl UpstreamSession {
                 }
             }
         };
-        self.in_turns(async { tokio::join!(flow, self.deliver(&owner)) })
-            .await;
+        tokio::join!(flow, self.deliver(&owner));
         self.finish(&owner).await;
     }
 
@@ -98,7 +102,7 @@ impl UpstreamSession {
             // None of them goes on after this: the session is over, and with it what they hold; or it leaves this
             // pipe, when all that was being written is done.
             () = self.write(&sender, owner) => {}
-            () = self.read(receiver) => {}
+            () = self.read(receiver, owner) => {}
             () = self.listen(&sender) => {}
             () = self.keep_time() => {}
             () = self.farewell() => {}
@@ -133,28 +137,43 @@ impl UpstreamSession {
         tokio::time::sleep(LAST_WRITES).await;
     }
 
-    /// Reads a message when all that the one before has led to is delivered: a client that does not
-    /// read stops its server, and so does a server itself that takes no answers.
-    async fn read(&self, mut receiver: PipeReceiver) {
+    /// Reads on when all that what came before has led to is delivered: a client that does not read stops its
+    /// server, and so does a server itself that takes no answers.
+    async fn read(&self, mut receiver: PipeReceiver, owner: &Arc<dyn Owner>) {
+        let mut batch = VecDeque::new();
         loop {
             self.may_read().await;
-            match receiver.receive().await {
-                Some(Ok(incoming)) => self.received(incoming),
-                Some(Err(error)) => self.broke(&error, None),
-                None => {
-                    self.lose("its session was closed");
-                    // The others end in their own time.
-                    return future::pending().await;
+            if batch.is_empty() {
+                match receiver.receive_batch(&mut batch).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => self.broke(&error, None),
+                    None => {
+                        self.lose("its session was closed");
+                        // The others end in their own time.
+                        return future::pending().await;
+                    }
                 }
             }
+            self.hear(&mut batch, &**owner);
         }
     }
 
-    fn received(&self, incoming: Incoming) {
+    /// Takes what was read, as far as it may be looked at, and delivers what need not wait.
+    fn hear(&self, batch: &mut VecDeque<Incoming>, owner: &dyn Owner) {
+        let mut steps = VecDeque::new();
+        while !self.is_full(&steps)
+            && let Some(incoming) = batch.pop_front()
+        {
+            self.received(incoming, &mut steps);
+        }
+        self.deliver_now(owner, steps);
+    }
+
+    fn received(&self, incoming: Incoming, steps: &mut VecDeque<Step>) {
         match incoming {
             Incoming::Message { message, via } => {
                 let via = via.as_ref().and_then(CallId::from_request_id);
-                self.heard_on_pipe(via, &message);
+                self.heard_on_pipe(via, &message, steps);
             }
             Incoming::Alive { request } => {
                 if let Some(call) = CallId::from_request_id(&request) {
@@ -176,8 +195,9 @@ impl UpstreamSession {
         }
     }
 
-    /// Gives the machine what the server said on the stream of this request, or on none.
-    fn heard_on_pipe(&self, via: Option<CallId>, message: &Message) {
+    /// Gives the machine what the server said on the stream of this request, or on none. What is to be delivered is
+    /// put into `steps`, unless something is to be delivered before it.
+    fn heard_on_pipe(&self, via: Option<CallId>, message: &Message, steps: &mut VecDeque<Step>) {
         let mut state = self.lock();
         if let Some((machine, _)) = state.machine.reframing() {
             machine.upstream_on(via, message, now());
@@ -187,7 +207,17 @@ impl UpstreamSession {
         if let Some((_, writes)) = state.machine.reframing() {
             writes.owe(before);
         }
+        if !self.is_behind.load(Ordering::Relaxed) {
+            steps.append(&mut state.deliveries);
+        }
         self.notify(state, before);
+    }
+
+    /// Whether what was read so far has to be delivered, or answered, before more is looked at.
+    fn is_full(&self, steps: &VecDeque<Step>) -> bool {
+        let state = self.lock();
+        let to_deliver = steps.len() + state.deliveries.len();
+        to_deliver >= MAX_DELIVERIES || !state.machine.may_say_more()
     }
 
     async fn may_read(&self) {

@@ -58,6 +58,55 @@ async fn f18_a_stream_of_any_server_is_resumed() {
     }
 }
 
+/// What comes at once goes on together, each message as interceptors have it, and in its order: also behind one about
+/// which they take their time.
+#[tokio::test]
+async fn what_comes_at_once_keeps_its_order() {
+    let told = |name: &str| rpc::notification("notifications/message", &json!({"data": name}));
+    let script = Script::events()
+        .message(rpc::progress(1, 9))
+        .message(told("late"))
+        .message(rpc::progress(2, 9))
+        .message(rpc::notification("notifications/refused", &json!({})))
+        .message(rpc::progress(3, 9))
+        .message(rpc::notification(
+            "notifications/tools/list_changed",
+            &json!({}),
+        ))
+        .message(told("later"))
+        .message(rpc::text_result("done"));
+    for way in Way::ALL {
+        let change = |spec: &mut UpstreamSpec| {
+            log(spec);
+            let rules = json!({"type": "rules", "rules": [
+                {"when": {"methods": ["notifications/message"]}, "then": [{"delay": {"ms": 1}}]},
+                {"when": {"methods": ["notifications/refused"]}, "then": [{"reject": {"message": "no"}}]},
+            ]});
+            let rules = serde_json::from_value(rules).expect("an interceptor");
+            spec.interceptors.push(rules);
+        };
+        let joint = Joint::start(way, change).await;
+        joint.upstream.on("tools/call:echo", script.clone());
+        let client = joint.asks("alice").await;
+        let (said, answer) = ask(&client, rpc::call(1, "echo")).await;
+        let said = said.iter().map(|said| match said["method"].as_str() {
+            Some("notifications/progress") => said["params"]["progress"].to_string(),
+            Some("notifications/message") => said["params"]["data"].to_string(),
+            other => other.unwrap_or_default().to_owned(),
+        });
+        let expected = [
+            "1",
+            "\"late\"",
+            "2",
+            "3",
+            "notifications/tools/list_changed",
+            "\"later\"",
+        ];
+        assert_eq!(said.collect::<Vec<_>>(), expected, "{way:?}");
+        assert_eq!(answer["result"]["content"][0]["text"], "done", "{way:?}");
+    }
+}
+
 /// F20: an id of another session, or of none, leads nowhere and ends nothing.
 #[tokio::test]
 async fn f20_a_foreign_id_is_refused() {

@@ -1,8 +1,10 @@
 //! What the machine wants done, and what it tells about itself.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 
-use crate::rpc::RequestId;
+use crate::rpc::{Message, MessageError, RequestId};
 
 /// A client session that uses the upstream session. The caller chooses the numbers and does not use
 /// one twice.
@@ -67,9 +69,63 @@ pub struct Delivery {
     /// to none that is open, or nobody can tell.
     pub related: Option<RequestId>,
     /// The message, with the ids and tokens that this client knows.
-    pub message: Bytes,
+    pub message: Relayed,
     /// What it is, for the choice of a stream, and for what to do if there is none.
     pub nature: Nature,
+}
+
+/// A message on its way, outlined where that costs nothing. It dereferences to its text.
+#[derive(Debug, Clone)]
+pub enum Relayed {
+    /// It came so, or what was changed in it is known.
+    Outlined(Message),
+    /// Its text.
+    Text(Bytes),
+}
+
+impl Relayed {
+    /// The message; its text is outlined if it is not yet.
+    ///
+    /// # Errors
+    /// [`MessageError`], for a text that is no message.
+    pub fn into_message(self) -> Result<Message, MessageError> {
+        match self {
+            Self::Outlined(message) => Ok(message),
+            Self::Text(text) => Message::parse(text),
+        }
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn into_text(self) -> Bytes {
+        match self {
+            Self::Outlined(message) => message.source().clone(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl Deref for Relayed {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        match self {
+            Self::Outlined(message) => message.source(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl From<Message> for Relayed {
+    fn from(message: Message) -> Self {
+        Self::Outlined(message)
+    }
+}
+
+impl From<Bytes> for Relayed {
+    fn from(text: Bytes) -> Self {
+        Self::Text(text)
+    }
 }
 
 impl Delivery {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::bridge::client::check_length;
 use crate::bridge::refused::Unusable;
-use crate::rpc::{Message, RequestId, splice};
+use crate::rpc::{Message, RequestId};
 
 /// The member of `params._meta` of a request that asks for progress.
 pub(super) const TOKEN_IN_META: &str = "progressToken";
@@ -51,12 +51,11 @@ impl Progress {
     }
 
     /// A notification with the token that its receiver has given, if its value rises.
-    pub(super) fn relayed(&mut self, notification: &Message) -> Option<Bytes> {
+    pub(super) fn relayed(&mut self, notification: &Message) -> Option<Message> {
         if !self.rises(notification) {
             return None;
         }
-        let token = notification.param(TOKEN)?;
-        splice(notification.source(), &token, self.token.as_json())
+        notification.with_param(TOKEN, self.token.as_json())
     }
 }
 

@@ -155,8 +155,7 @@ impl Reframing {
             return self.tell(method, message, via);
         };
         for member in concerned {
-            let message = message.source().clone();
-            self.deliver(member, None, message, Nature::ChangeNotice);
+            self.deliver(member, None, message.clone(), Nature::ChangeNotice);
         }
     }
 
@@ -185,8 +184,7 @@ impl Reframing {
             self.dropped.notifications += 1;
         }
         for (member, request) in told {
-            let message = message.source().clone();
-            self.deliver(member, request, message, nature.clone());
+            self.deliver(member, request, message.clone(), nature.clone());
         }
     }
 

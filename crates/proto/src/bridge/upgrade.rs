@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::bridge::action::{CallId, Delivery, Dropped, End, Nature};
+use crate::bridge::action::{CallId, Delivery, Dropped, End, Nature, Relayed};
 use crate::bridge::member::EarlyCancels;
 use crate::bridge::refused::Refused;
 use crate::rpc::{Kind, Message, RequestId};
@@ -83,7 +83,7 @@ pub use session::{Opening, initialize};
 /// let Some(Action::Deliver(delivery)) = session.poll_action() else {
 ///     panic!("an answer is delivered");
 /// };
-/// assert_eq!(delivery.message, r#"{"jsonrpc":"2.0","id":"a","result":{"tools":[]}}"#);
+/// assert_eq!(&delivery.message[..], br#"{"jsonrpc":"2.0","id":"a","result":{"tools":[]}}"#);
 /// # Ok(())
 /// # }
 /// ```
@@ -346,11 +346,11 @@ impl Upgrading {
         &self.config
     }
 
-    fn deliver(&mut self, related: Option<RequestId>, message: Bytes, nature: Nature) {
+    fn deliver(&mut self, related: Option<RequestId>, message: impl Into<Relayed>, nature: Nature) {
         self.actions.push_back(Action::Deliver(Delivery {
             member: self.config.member,
             related,
-            message,
+            message: message.into(),
             nature,
         }));
     }

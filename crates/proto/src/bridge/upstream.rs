@@ -159,7 +159,7 @@ impl Reframing {
         });
         let related = related.and_then(|call| self.request_of(call));
         let nature = Nature::Request(id);
-        self.deliver(member, related, message.source().clone(), nature);
+        self.deliver(member, related, message.clone(), nature);
     }
 
     fn hold(&mut self, holds: Holds, now: Instant) {
@@ -212,7 +212,7 @@ impl Reframing {
                 match self.members.first_key_value() {
                     Some((&member, _)) => {
                         let nature = nature_of(method);
-                        self.deliver(member, related, message.source().clone(), nature);
+                        self.deliver(member, related, message.clone(), nature);
                     }
                     None => self.dropped.notifications += 1,
                 }
@@ -230,7 +230,7 @@ impl Reframing {
     }
 
     /// Who gets this progress, and with which token.
-    fn progress_for(&mut self, message: &Message, now: Instant) -> Option<(Owner, Bytes)> {
+    fn progress_for(&mut self, message: &Message, now: Instant) -> Option<(Owner, Message)> {
         let call = self.calls.get_mut(call_of(&token_of(message)?)?)?;
         let progress = call.progress.as_mut()?;
         if matches!(call.stage, Stage::Waiting(_)) {
@@ -249,7 +249,11 @@ impl Reframing {
         };
         self.release(question.holds, now);
         let related = question.related.and_then(|call| self.request_of(call));
-        let message = message.source().clone();
-        self.deliver(question.member, related, message, Nature::Notification);
+        self.deliver(
+            question.member,
+            related,
+            message.clone(),
+            Nature::Notification,
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Editing by splicing: what nobody changed keeps its bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::rpc::outline::{Member, Members};
@@ -44,6 +46,19 @@ impl Message {
             Some(at) => self.replaced(at, &[params]),
             None => self.replaced(before_end(outline.object), &[b",\"params\":", params]),
         }
+    }
+
+    /// The message with another value (JSON text) of a member of `params`; no other byte changes. `None`: there is no
+    /// such member, or it is `_meta`, or the message would be longer than 4 GiB.
+    #[must_use]
+    pub fn with_param(&self, name: &str, value: &[u8]) -> Option<Self> {
+        let at = self.param_at(name).filter(|_| name != "_meta")?;
+        let source = self.replaced(at, &[value]);
+        // Then all places in it are right, too.
+        u32::try_from(source.len()).ok()?;
+        let length = u32::try_from(value.len()).ok()?;
+        let outline = Arc::new(self.outline().with_param(at, length));
+        Some(Self { source, outline })
     }
 
     /// The message with one member of `params._meta` set (`value` is JSON text) or removed; no other

@@ -16,7 +16,7 @@ const INLINE: usize = 6;
 const TWICE_IN_MESSAGE: &str = "a member of the message is there twice";
 
 /// Where the parts of a message lie in its text.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outline {
     pub(super) kind: Kind,
     pub(super) id: Option<RequestId>,
@@ -44,13 +44,36 @@ pub(super) struct Member {
 }
 
 /// The members of one object, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Members {
     first: [Member; INLINE],
     rest: Vec<Member>,
     count: usize,
     /// Some name was written with escapes.
     escaped: bool,
+}
+
+impl Outline {
+    /// That of the same message with another value of this length at `at`, which is that of a member of `params`
+    /// other than `_meta`.
+    pub(super) fn with_param(&self, at: Span, length: u32) -> Self {
+        let mut outline = self.clone();
+        let members = outline.param_members.iter_mut();
+        let members = members.chain(outline.meta_members.iter_mut());
+        let parts = [
+            &mut outline.id_at,
+            &mut outline.method,
+            &mut outline.params,
+            &mut outline.result,
+            &mut outline.error,
+        ];
+        let parts = parts.into_iter().flatten();
+        let parts = parts.chain(members.flat_map(|member| [&mut member.name, &mut member.value]));
+        for part in parts.chain([&mut outline.object]) {
+            *part = part.moved(at, length);
+        }
+        outline
+    }
 }
 
 impl Members {
@@ -80,6 +103,10 @@ impl Members {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
         self.first.iter().take(self.count).chain(&self.rest)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.first.iter_mut().take(self.count).chain(&mut self.rest)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -28,6 +28,19 @@ impl Span {
     pub(super) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.range()).unwrap_or_default()
     }
+
+    /// Where it is when the text at `at` has been replaced by one of this length. It is that text, holds it, or lies
+    /// beside it.
+    pub(super) fn moved(self, at: Self, length: u32) -> Self {
+        let place = |position: u32| match position.checked_sub(at.end) {
+            Some(behind) => at.start + length + behind,
+            None => position,
+        };
+        Self {
+            start: place(self.start),
+            end: place(self.end),
+        }
+    }
 }
 
 /// Positions fit into 32 bits, as texts over 4 GiB are refused before they are scanned.

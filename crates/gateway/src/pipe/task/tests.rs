@@ -39,7 +39,7 @@ fn a_server_that_takes_no_answers_is_not_read() {
     let session = session();
     for _ in 0..MAX_OWED {
         assert!(is_done(session.may_read()));
-        session.heard_on_pipe(None, &ping("p"));
+        session.heard_on_pipe(None, &ping("p"), &mut VecDeque::new());
     }
     let mut reading = pin!(session.may_read());
     let mut cx = Context::from_waker(Waker::noop());
@@ -53,7 +53,7 @@ fn a_server_that_takes_no_answers_is_not_read() {
 #[test]
 fn long_answers_count_by_their_length() {
     let session = session();
-    session.heard_on_pipe(None, &ping(&"p".repeat(1 << 20)));
+    session.heard_on_pipe(None, &ping(&"p".repeat(1 << 20)), &mut VecDeque::new());
     assert!(!is_done(session.may_read()));
     assert!(is_done(session.next_write()));
     assert!(is_done(session.may_read()));

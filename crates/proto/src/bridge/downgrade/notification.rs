@@ -60,8 +60,8 @@ impl Downgrading {
         let edited = client.progress.as_mut()?.relayed(message)?;
         // A progress notification of a task names it, which the client knows nothing of.
         let edited = match message.meta_json(crate::bridge::shape::RELATED_TASK) {
-            Some(_) => without_related_task(&Message::parse(edited).ok()?),
-            None => edited,
+            Some(_) => without_related_task(&edited),
+            None => edited.source().clone(),
         };
         self.deliver(attachment, Content::Notification(edited));
         Some(())

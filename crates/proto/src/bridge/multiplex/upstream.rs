@@ -76,7 +76,7 @@ impl Multiplexing {
         let call = self.calls.get_mut(id).filter(|call| !call.is_waiting())?;
         let progress = call.progress.as_mut()?;
         call.clock.idle(now, self.limits.idle);
-        Some((id, progress.relayed(message)?))
+        Some((id, progress.relayed(message)?.source().clone()))
     }
 
     /// The only call that asked for lines gets them. A line that cannot be tied to one is nobody's.

@@ -301,7 +301,7 @@ impl Upgrading {
         call: CallId,
         message: &Message,
         now: Instant,
-    ) -> Option<(RequestId, Bytes)> {
+    ) -> Option<(RequestId, Message)> {
         let exchange = self.exchanges.get_mut(id)?;
         if call_of(&token_of(message)?)? != call {
             return None;

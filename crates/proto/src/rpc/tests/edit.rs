@@ -28,6 +28,32 @@ fn edits_change_only_what_they_should() {
     assert_eq!(message.with_result(b"1"), CALL);
 }
 
+/// What is known of the edited message is what reading it again would find.
+#[test]
+fn a_param_is_replaced_and_the_outline_with_it() {
+    let many = r#"{"jsonrpc":"2.0","params":{"a":1,"b":"two","c":[3],"d":{},"e":null,"f":true,"g":7.5},"method":"m","id":"x"}"#;
+    let progress = r#" {"method":"notifications/progress","params":{"progressToken":12,"progress":1,"_meta":{"k":"v"}},"jsonrpc":"2.0"} "#;
+    for text in [CALL, many, progress] {
+        let message = parse(text).unwrap();
+        let params = members(&message.params().unwrap()).unwrap();
+        for (name, old) in params.iter().filter(|(name, _)| name != "_meta") {
+            for value in [
+                "0",
+                r#""a much longer value""#,
+                std::str::from_utf8(old).unwrap(),
+            ] {
+                let edited = message.with_param(name, value.as_bytes()).unwrap();
+                let read_again = Message::parse(edited.source().clone()).unwrap();
+                assert_eq!(format!("{edited:?}"), format!("{read_again:?}"), "{name}");
+                assert_eq!(edited.param(name).unwrap(), value);
+            }
+        }
+    }
+    let message = parse(CALL).unwrap();
+    assert!(message.with_param("_meta", b"{}").is_none());
+    assert!(message.with_param("absent", b"1").is_none());
+}
+
 #[test]
 fn params_and_meta_are_made_where_they_are_missing() {
     let meta = |text: &str| {
