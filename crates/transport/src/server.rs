@@ -57,7 +57,7 @@ pub use broadcast::{NotSent, SseBroadcaster};
 pub use builder::ServerBuilder;
 pub use config::{AccessToken, LegacyMode, Limits, ServerConfig};
 pub use deprecation::DeprecationObserver;
-pub use exchange::{Answer, Content, Exchange, Handler, Inbound, Posted};
+pub use exchange::{Adoption, Answer, Content, Exchange, Handler, Inbound, Posted};
 pub use inventory::ClientInventory;
 pub use nodes::{ForwardError, NodeStats, Nodes, SharedStores, Stores};
 pub use page::{Figures, PageAccess};

@@ -11,7 +11,7 @@ use thinpipe_proto::bridge::resource_updated;
 use thinpipe_proto::bridge::upgrade::Handshake;
 use thinpipe_proto::rpc::{Message, member};
 use thinpipe_proto::session::UpstreamSessionId;
-use thinpipe_transport::server::{Session, SessionManager};
+use thinpipe_transport::server::{Adoption, Session, SessionManager};
 use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::streamable;
 
@@ -24,18 +24,26 @@ use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::group::Replica;
 use crate::held::{Facts, Over};
-use crate::pipe::Attachment;
+use crate::pipe::{Attachment, NotSent};
 use crate::session::SessionState;
 
 impl Route {
-    /// Goes on with a session that another process held. `false`: it has ended with that.
-    pub(super) async fn take_over(self: &Arc<Self>, session: &Arc<Session>) -> bool {
-        let taken = self.try_take_over(session).await;
-        if let Err(failure) = &taken {
-            let (upstream, error) = (self.name(), &*failure.text);
+    /// Goes on with a session that another process held.
+    pub(super) async fn take_over(self: &Arc<Self>, session: &Arc<Session>) -> Adoption {
+        let Err(failure) = self.try_take_over(session).await else {
+            return Adoption::Done;
+        };
+        let (upstream, error) = (self.name(), &*failure.text);
+        if !is_passing(failure.reason) {
             tracing::info!(session = ?session.id(), upstream, error, "a session cannot go on here");
+            return Adoption::Ended;
         }
-        taken.is_ok()
+        tracing::info!(session = ?session.id(), upstream, error, "a session cannot go on here now");
+        // Whoever goes on with it later finds it at the server as it is, and its streams in the log.
+        if let Some(attachment) = piped(session) {
+            attachment.leave();
+        }
+        Adoption::PutOff
     }
 
     async fn try_take_over(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Failure> {
@@ -49,6 +57,7 @@ impl Route {
             _ if self.joined.is_some() => self.join_again(session, &facts).await?,
             Over::Streams => match self.replica_of(&known).await? {
                 Ok(replica) => self.resume_streamable((session, replica), &known, &facts)?,
+                Err(gone) if self.waits_for(&gone, false) => return Err(self.replica_gone(&gone)),
                 // What it was at the server is gone with its replica.
                 Err(_) => {
                     self.warn_of_stranger(session);
@@ -199,7 +208,12 @@ impl Route {
         for request in requests {
             // Nobody waits for the answers, which say what the client was told before.
             let sent = upstream.send(member, &request, None).await;
-            sent.map_err(|_| Failure::session_gone())?;
+            sent.map_err(|not_sent| match not_sent {
+                NotSent::Refused(_) => Failure::session_gone(),
+                NotSent::Stuck => {
+                    Failure::new(Reason::Overloaded, "the server takes no more messages")
+                }
+            })?;
         }
         Ok(())
     }
@@ -299,6 +313,19 @@ impl Route {
             && self.spec().session_lost != SessionLost::Reestablish;
         is_whole && !is_gone
     }
+}
+
+/// Whether a session cannot go on for a reason that may be gone when its client asks again, or that another gateway does
+/// not have.
+fn is_passing(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Unavailable
+            | Reason::Paused
+            | Reason::Timeout
+            | Reason::Overloaded
+            | Reason::ShuttingDown
+    )
 }
 
 /// What a client has declared in these params of `initialize`.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use thinpipe_proto::classify::Served;
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{Answer, Exchange, Handler, Posted, Session, SessionEnd};
+use thinpipe_transport::server::{
+    Adoption, Answer, Exchange, Handler, Posted, Session, SessionEnd,
+};
 
 use super::Route;
 
@@ -28,7 +30,7 @@ impl Handler for Route {
         self.downgrade.awaits_clients()
     }
 
-    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Adoption> {
         Box::pin(async move { self.take_over(&session).await })
     }
 

@@ -308,6 +308,27 @@ async fn f9_a_session_of_a_pipe_is_opened_again() {
     }
 }
 
+/// While the server is away the session waits for it, as clients do.
+#[tokio::test]
+async fn f9_a_session_whose_server_is_away_is_taken_over_later() {
+    let pair = Pair::start(Way::HttpSse, |spec| {
+        log(spec);
+        spec.session_lost = SessionLost::Reestablish;
+    })
+    .await;
+    let client = pair.client().await;
+    pair.kill().await;
+    pair.upstream.die().await;
+    let moved = pair.moved(&client);
+    let mut refused = moved.post(rpc::call(1, "echo")).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    let reason = refused.json().await["error"]["data"]["reason"].clone();
+    assert_eq!(reason, "upstream_unavailable");
+    pair.upstream.come_back();
+    goes_on(&pair, &moved).await;
+}
+
 /// If it is not, the session has ended.
 #[tokio::test]
 async fn f9_without_that_it_has_ended() {

@@ -76,6 +76,18 @@ pub struct Posted<'a> {
     pub messages: usize,
 }
 
+/// What becomes of a session whose node is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adoption {
+    /// It goes on here.
+    Done,
+    /// It cannot go on here now, for a reason that may pass, or that another node may not have: its record is left for
+    /// whoever is asked for it next, and who asked now gets 503.
+    PutOff,
+    /// It has ended, and nothing is kept of it.
+    Ended,
+}
+
 /// The code that answers exchanges: a gateway, or an MCP server.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one exchange.
@@ -109,11 +121,11 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
-    /// A node that held a session is gone; this one has its record now and is asked to go on with it. `true`: it
-    /// goes on here. `false`: it has ended, nothing is kept of it, and its end is not told.
-    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
+    /// A node that held a session is gone; this one has its record now and is asked to go on with it. The end of one
+    /// that does not go on here is not [told](Self::session_ended).
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Adoption> {
         let _ = session;
-        Box::pin(std::future::ready(false))
+        Box::pin(std::future::ready(Adoption::Ended))
     }
 
     /// Whether a session that is held here ([`Negotiated::held`](super::Negotiated::held)) could be

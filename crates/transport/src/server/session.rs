@@ -71,6 +71,9 @@ pub enum SessionError {
     /// The store failed.
     #[error("the session store failed")]
     Store(#[from] StoreError),
+    /// Its node is gone, and it cannot go on here just now.
+    #[error("the session cannot go on here just now")]
+    PutOff,
     /// The client has left, and the session with it.
     #[error("the session has ended")]
     Ended,

@@ -15,7 +15,7 @@ use thinpipe_store::{MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
-    Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session,
+    Adoption, Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session,
     SessionEnd,
 };
 use tokio::net::TcpListener;
@@ -41,6 +41,8 @@ pub(crate) struct Sample {
     pub(crate) holds: AtomicBool,
     /// Sessions of nodes that are gone go on here.
     pub(crate) adopts: AtomicBool,
+    /// They cannot just now.
+    pub(crate) puts_off: AtomicBool,
     /// How many were asked for.
     pub(crate) adopted: AtomicUsize,
     /// Sessions were opened on another node for listening.
@@ -171,9 +173,15 @@ impl Handler for Sample {
         Box::pin(self.answer(exchange))
     }
 
-    fn adopt(self: Arc<Self>, _: Arc<Session>) -> BoxFuture<bool> {
+    fn adopt(self: Arc<Self>, _: Arc<Session>) -> BoxFuture<Adoption> {
         self.adopted.fetch_add(1, Ordering::SeqCst);
-        Box::pin(std::future::ready(self.adopts.load(Ordering::SeqCst)))
+        let is_set = |it: &AtomicBool| it.load(Ordering::SeqCst);
+        let adoption = match (is_set(&self.puts_off), is_set(&self.adopts)) {
+            (true, _) => Adoption::PutOff,
+            (false, true) => Adoption::Done,
+            (false, false) => Adoption::Ended,
+        };
+        Box::pin(std::future::ready(adoption))
     }
 
     fn can_hand_over(&self, _: &Session) -> bool {

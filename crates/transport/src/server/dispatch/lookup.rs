@@ -140,6 +140,7 @@ pub(crate) fn session_failed(error: &SessionError, id: Option<&RequestId>) -> An
     }
     let data = match error {
         SessionError::Full { .. } => r#"{"reason":"too_many_sessions"}"#,
+        SessionError::PutOff => r#"{"reason":"upstream_unavailable"}"#,
         _ => r#"{"reason":"session_store_unavailable"}"#,
     };
     let status = StatusCode::SERVICE_UNAVAILABLE;

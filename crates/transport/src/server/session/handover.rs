@@ -42,7 +42,7 @@ impl SessionManager {
     }
 
     /// Writes into a session's record that it is nobody's. One that has ended, or is another node's, is left so.
-    async fn release(&self, session: &Arc<Session>) -> Result<(), SessionError> {
+    pub(super) async fn release(&self, session: &Arc<Session>) -> Result<(), SessionError> {
         for _ in 0..ROUNDS {
             let (mut record, version) = lock(&session.record).clone();
             record.owner = Some(NodeId::nobody());

@@ -2,7 +2,7 @@
 //! that is dead (protocol notes 5.8).
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thinpipe_proto::revision::Binding;
@@ -15,7 +15,7 @@ use super::manager::belongs;
 use super::slot::Place;
 use super::{Session, SessionEnd, SessionError, SessionManager, lock};
 use crate::io::now;
-use crate::server::Handler;
+use crate::server::{Adoption, Handler};
 use crate::server::nodes::Nodes;
 
 /// How often a session is looked for that changes its node just then.
@@ -46,17 +46,38 @@ pub(crate) struct Seeker<'a> {
 /// Sessions that are being taken over: whoever asks for one meanwhile waits for that.
 #[derive(Default)]
 pub(super) struct Taking {
-    open: Mutex<HashMap<SessionId, CancellationToken>>,
+    open: Mutex<HashMap<SessionId, Arc<Attempt>>>,
+}
+
+/// One of them.
+#[derive(Default)]
+struct Attempt {
+    over: CancellationToken,
+    is_put_off: AtomicBool,
 }
 
 impl Taking {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Attempt>>> {
         // Nothing panics while it is held.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, id: &SessionId) -> Option<CancellationToken> {
+    fn of(&self, id: &SessionId) -> Option<Arc<Attempt>> {
         self.lock().get(id).cloned()
+    }
+}
+
+impl Attempt {
+    /// Until it is over: where the session is now is to be looked for again.
+    ///
+    /// # Errors
+    /// [`SessionError::PutOff`].
+    async fn over(&self) -> Result<(), SessionError> {
+        self.over.cancelled().await;
+        match self.is_put_off.load(Ordering::Acquire) {
+            true => Err(SessionError::PutOff),
+            false => Ok(()),
+        }
     }
 }
 
@@ -66,7 +87,7 @@ impl SessionManager {
     /// node holds it.
     ///
     /// # Errors
-    /// [`SessionError::Store`], [`SessionError::Full`].
+    /// [`SessionError::Store`], [`SessionError::Full`], [`SessionError::PutOff`].
     pub async fn find(
         &self,
         id: &SessionId,
@@ -96,6 +117,9 @@ impl SessionManager {
         dead: Option<&NodeId>,
     ) -> Result<Located, SessionError> {
         for _ in 0..ROUNDS {
+            if let Some(attempt) = self.inner.taking.of(id) {
+                attempt.over().await?;
+            }
             if let Some(session) = self.settled(id).await {
                 let is_its = belongs(
                     &session,
@@ -134,10 +158,14 @@ impl SessionManager {
                 return Ok(Located::Elsewhere(owner.clone()));
             }
             // Whoever is taking it over has a place for it.
-            if self.inner.taking.of(id).is_none() {
-                let place = self.place_for_known().await?;
-                self.take_over(record, version, seeker, place);
-            }
+            let attempt = match self.inner.taking.of(id) {
+                Some(attempt) => attempt,
+                None => {
+                    let place = self.place_for_known().await?;
+                    self.take_over(record, version, seeker, place)
+                }
+            };
+            attempt.over().await?;
         }
         Err(SessionError::Store(StoreError::Conflict))
     }
@@ -194,8 +222,8 @@ impl SessionManager {
 
     /// The session with this id that is live here, when nobody is taking it over any more.
     pub(crate) async fn settled(&self, id: &SessionId) -> Option<Arc<Session>> {
-        if let Some(taking) = self.inner.taking.of(id) {
-            taking.cancelled().await;
+        if let Some(attempt) = self.inner.taking.of(id) {
+            attempt.over.cancelled().await;
         }
         let session = self.live_here(id)?;
         if let Some(nodes) = self.nodes().filter(|_| session.is_held()) {
@@ -265,34 +293,44 @@ impl SessionManager {
 
     /// Begins to take a session over whose node is gone, unless that has begun. It goes on without the client
     /// who asked for it: half of it would be worse than none.
-    fn take_over(&self, record: SessionRecord, version: Version, seeker: Seeker<'_>, place: Place) {
-        let done = CancellationToken::new();
+    fn take_over(
+        &self,
+        record: SessionRecord,
+        version: Version,
+        seeker: Seeker<'_>,
+        place: Place,
+    ) -> Arc<Attempt> {
+        let attempt = Arc::new(Attempt::default());
         let id = record.id.clone();
         {
             let mut taking = self.inner.taking.lock();
-            if taking.contains_key(&id) {
-                return;
+            if let Some(begun) = taking.get(&id) {
+                return Arc::clone(begun);
             }
-            taking.insert(id.clone(), done.clone());
+            taking.insert(id.clone(), Arc::clone(&attempt));
         }
         let taken = Taken {
             sessions: self.clone(),
             id,
-            done,
+            attempt: Arc::clone(&attempt),
         };
         let (sessions, handler) = (self.clone(), Arc::clone(seeker.handler));
         let (principal, endpoint) = (seeker.principal.clone(), Arc::clone(seeker.endpoint));
         self.spawn(async move {
-            let _taken = taken;
             let seeker = Seeker {
                 principal: &principal,
                 endpoint: &endpoint,
                 handler: &handler,
             };
-            if let Err(error) = sessions.adopt(record, version, seeker, place).await {
-                tracing::warn!(%error, "a session of a node that is gone cannot be taken over");
+            let adopted = sessions.adopt(record, version, seeker, place).await;
+            if let Err(SessionError::PutOff) = adopted {
+                taken.attempt.is_put_off.store(true, Ordering::Release);
+            } else if let Err(error) = adopted {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "a session of a node that is gone cannot be taken over");
             }
         });
+        attempt
     }
 
     async fn adopt(
@@ -319,14 +357,20 @@ impl SessionManager {
         nodes.tell(News::Changed(record.id.clone()));
         let session = self.session_of(record, version, seeker);
         let adopting = Arc::clone(seeker.handler).adopt(Arc::clone(&session));
-        if adopting.await {
+        let adopted = adopting.await;
+        if adopted == Adoption::Done {
             tracing::info!(session = ?session.id(), "a session goes on here: its node is gone");
             self.publish(session, place);
             return Ok(());
         }
-        tracing::info!(session = ?session.id(), "a session has ended with its node");
         session.ended.store(true, Ordering::Release);
         session.closed.cancel();
+        if adopted == Adoption::PutOff {
+            // Should the store fail just then, the record names this node, where it has ended.
+            self.release(&session).await?;
+            return Err(SessionError::PutOff);
+        }
+        tracing::info!(session = ?session.id(), "a session has ended with its node");
         self.inner.store.delete(session.id()).await?;
         // Nobody else forgets its streams: who wrote them is gone.
         if let Err(error) = nodes.log().forget(session.id()).await {
@@ -431,13 +475,13 @@ fn warn_of_damage(id: &SessionId, error: &(dyn std::error::Error + 'static)) {
 struct Taken {
     sessions: SessionManager,
     id: SessionId,
-    done: CancellationToken,
+    attempt: Arc<Attempt>,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         self.sessions.inner.taking.lock().remove(&self.id);
-        self.done.cancel();
+        self.attempt.over.cancel();
     }
 }
 

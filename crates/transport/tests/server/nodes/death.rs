@@ -60,6 +60,39 @@ async fn f9_a_session_that_nobody_adopts_has_ended() {
     assert!(other.sample().ended.lock().unwrap().is_empty());
 }
 
+/// F9, F17: a session that cannot go on at one node just now has not ended: it goes on there later, or at another one.
+#[tokio::test]
+async fn f9_a_session_that_is_put_off_goes_on_later() {
+    for goes_on_there in [true, false] {
+        let shelf = Shelf::default();
+        let [one, other, third] = shelf.holding().await;
+        for node in [&other, &third] {
+            node.sample().adopts.store(true, Ordering::SeqCst);
+        }
+        other.sample().puts_off.store(true, Ordering::SeqCst);
+        let client = one.client().await;
+        let session = client.session().unwrap().to_owned();
+        one.cut();
+        shelf.buried(&one).await;
+        let mut refused = other.as_client(&client).post(call(1, "echo")).await;
+        assert_eq!(refused.status, 503);
+        assert!(refused.header("retry-after").is_some());
+        let reason = refused.json().await["error"]["data"]["reason"].clone();
+        assert_eq!(reason, "upstream_unavailable");
+        assert_eq!(other.sample().adopted.load(Ordering::SeqCst), 1);
+        assert!(shelf.owner(&session).await.unwrap().is_nobody());
+        assert_eq!(other.running.server.stats().sessions, 0);
+        other.sample().puts_off.store(false, Ordering::SeqCst);
+        let next = if goes_on_there { &other } else { &third };
+        assert_eq!(
+            next.as_client(&client).post(call(2, "echo")).await.status,
+            200
+        );
+        assert_eq!(shelf.owner(&session).await, Some(next.name()));
+        assert!(other.sample().ended.lock().unwrap().is_empty());
+    }
+}
+
 /// F9, F17: what was taken over is live, also if the store fails right after it has said so.
 #[tokio::test]
 async fn f9_a_session_is_taken_over_though_its_record_is_not_prolonged() {
