@@ -130,6 +130,11 @@ impl Route {
         session: Arc<Session>,
     ) -> Result<Answer, Failure> {
         if let Some(id) = upstream_session(&session).filter(|_| piped(&session).is_none()) {
+            // Its record first: as long as that is there, it goes on, at its server as well.
+            if let Some(sessions) = self.sessions() {
+                let ended = sessions.end(&session, SessionEnd::Deleted).await;
+                ended.map_err(|error| Failure::new(Reason::StoreUnavailable, error.to_string()))?;
+            }
             self.delete_upstream(call.headers, &session, &id).await;
         }
         let body = thinpipe_transport::body::Body::Empty;

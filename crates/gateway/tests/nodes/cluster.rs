@@ -69,8 +69,8 @@ impl Cluster {
         self.shelf.node(self.upstream.url(), stores, change).await
     }
 
-    /// A node that cannot reach the sessions.
-    pub(crate) async fn node_without(&self, sessions: Arc<dyn SessionStore>) -> Node {
+    /// A node with sessions of its own.
+    pub(crate) async fn node_over(&self, sessions: Arc<dyn SessionStore>) -> Node {
         let stores = Stores {
             sessions,
             ..self.shelf.stores()

@@ -1,69 +1,116 @@
 //! The store is out of reach (F17).
 
+use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thinpipe_proto::session::SessionId;
-use thinpipe_store::{BoxFuture, SessionRecord, SessionStore, StoreError, Version, Versioned};
+use thinpipe_store::{
+    BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version, Versioned,
+};
 use thinpipe_testkit::{Client, eventually, rpc};
 
 use crate::cluster::{ALICE, Cluster};
 
-/// Nobody reaches it.
-struct Away;
+/// Sessions in memory, which nobody reaches while it is away.
+#[derive(Default)]
+struct Away {
+    store: MemoryStore,
+    is_away: AtomicBool,
+}
 
-fn away<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, StoreError>> {
-    let error = StoreError::Unavailable("it is away".into());
-    Box::pin(std::future::ready(Err(error)))
+impl Away {
+    fn set(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::SeqCst);
+    }
+}
+
+/// The same call, unless it is away.
+macro_rules! unless_away {
+    ($self:ident.$call:ident($($argument:expr),*)) => {
+        match $self.is_away.load(Ordering::SeqCst) {
+            true => Box::pin(ready(Err(StoreError::Unavailable("it is away".into())))),
+            false => $self.store.$call($($argument),*),
+        }
+    };
 }
 
 impl SessionStore for Away {
     fn create<'a>(
         &'a self,
-        _: &'a SessionRecord,
-        _: Duration,
+        record: &'a SessionRecord,
+        ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        away()
+        unless_away!(self.create(record, ttl))
     }
 
-    fn get<'a>(&'a self, _: &'a SessionId) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
-        away()
+    fn get<'a>(
+        &'a self,
+        id: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
+        unless_away!(self.get(id))
     }
 
     fn get_many<'a>(
         &'a self,
-        _: &'a [SessionId],
+        ids: &'a [SessionId],
     ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>> {
-        away()
+        unless_away!(self.get_many(ids))
     }
 
     fn update<'a>(
         &'a self,
-        _: &'a SessionRecord,
-        _: Version,
+        record: &'a SessionRecord,
+        expected: Version,
     ) -> BoxFuture<'a, Result<Version, StoreError>> {
-        away()
+        unless_away!(self.update(record, expected))
     }
 
-    fn touch<'a>(&'a self, _: &'a SessionId, _: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
-        away()
+    fn touch<'a>(
+        &'a self,
+        id: &'a SessionId,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        unless_away!(self.touch(id, ttl))
     }
 
-    fn delete<'a>(&'a self, _: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
-        away()
+    fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
+        unless_away!(self.delete(id))
     }
 
     fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
-        away()
+        unless_away!(self.count())
     }
 
     fn list<'a>(
         &'a self,
-        _: Option<&'a SessionId>,
-        _: usize,
+        after: Option<&'a SessionId>,
+        limit: usize,
     ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
-        away()
+        unless_away!(self.list(after, limit))
     }
+}
+
+/// 5.8.9, F17: a session whose record cannot be deleted has not ended, and its server is not told that it has.
+#[tokio::test]
+async fn d8_without_the_store_a_session_does_not_end_at_its_server() {
+    let cluster = Cluster::start().await;
+    let store = Arc::new(Away::default());
+    let node = cluster.node_over(Arc::clone(&store) as _).await;
+    let client = node.client().await;
+    store.set(true);
+    let mut refused = client.delete().await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    let reason = refused.json().await["error"]["data"]["reason"].clone();
+    assert_eq!(reason, "session_store_unavailable");
+    assert_eq!(client.post(rpc::call(2, "echo")).await.status, 200);
+    assert_eq!(cluster.upstream.requests("DELETE").len(), 0);
+    store.set(false);
+    assert_eq!(client.delete().await.status, 200);
+    assert_eq!(cluster.upstream.requests("DELETE").len(), 1);
+    assert_eq!(client.post(rpc::call(3, "echo")).await.status, 404);
 }
 
 /// F17: no session is opened that could not be found again: the client is told to come back, and the server's
@@ -71,7 +118,9 @@ impl SessionStore for Away {
 #[tokio::test]
 async fn f17_initialize_gets_503_without_the_store() {
     let cluster = Cluster::start().await;
-    let node = cluster.node_without(Arc::new(Away)).await;
+    let store = Arc::new(Away::default());
+    store.set(true);
+    let node = cluster.node_over(store).await;
     let client = Client::new(&node.mcp).with_token(ALICE);
     let mut refused = client.post(rpc::initialize(1, "2025-11-25")).await;
     assert_eq!(refused.status, 503);

@@ -351,7 +351,11 @@ fn terminate(
     let shared = Arc::clone(shared);
     let future = Box::pin(async move {
         let answer = handler.handle(exchange).await;
-        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+        let stays = [
+            StatusCode::METHOD_NOT_ALLOWED,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ];
+        if stays.contains(&answer.status) {
             return answer;
         }
         match shared.sessions.end(&ending, SessionEnd::Deleted).await {

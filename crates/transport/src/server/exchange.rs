@@ -59,7 +59,9 @@ pub enum Inbound {
     Message(Message, Option<Arc<Session>>),
     /// GET: the session's standalone stream, or any of its streams resumed after an event.
     Listen(Arc<Session>, Option<EventId>),
-    /// DELETE. The session ends when the handler has answered, whatever it answers, unless that is 405.
+    /// DELETE. The session ends when the handler has answered, whatever it answers, unless that is 405, or 503: the
+    /// session cannot end now. A handler that has something to end of it elsewhere
+    /// [ends it](super::SessionManager::end) before.
     Terminate(Arc<Session>),
 }
 
