@@ -12,7 +12,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderName;
 
-pub use forward::{forwardable_request_header, forwardable_response_header, is_hop_by_hop};
+pub use forward::{
+    carried_request_header, forwardable_request_header, forwardable_response_header, is_hop_by_hop,
+};
 pub use media::{Accept, MediaType};
 
 /// `Mcp-Session-Id`.

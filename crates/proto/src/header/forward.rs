@@ -46,6 +46,33 @@ pub fn forwardable_request_header(name: &HeaderName) -> bool {
     !refused && !is_hop_by_hop(name) && !prefixes.iter().any(|prefix| text.starts_with(prefix))
 }
 
+/// Whether a client's header goes along when its request is carried to another node (protocol notes 5.8), on whose
+/// way others may read it. An allow-list: what nobody thought of may be a credential.
+///
+/// On it is what says how to serve the request, and no more: media types, language and caching, what MCP says in
+/// headers, and what traces a request.
+#[must_use]
+pub fn carried_request_header(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let listed = matches!(
+        text,
+        "accept"
+            | "accept-language"
+            | "content-type"
+            | "user-agent"
+            | "cache-control"
+            | "pragma"
+            | "priority"
+            | "last-event-id"
+            | "traceparent"
+            | "tracestate"
+            | "baggage"
+            | "x-request-id"
+            | "x-correlation-id"
+    );
+    listed || text.starts_with("mcp-")
+}
+
 /// Whether an upstream's header may go to the client as it is. An allow-list: a header nobody
 /// thought of may set cookies, relax what browsers check, or tell about the inside.
 ///

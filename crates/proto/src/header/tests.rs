@@ -235,6 +235,25 @@ fn c15_request_headers_pass_unless_they_are_ours_or_secret() {
     }
 }
 
+/// C15, 5.8: between nodes headers pass by list only.
+#[test]
+fn c15_request_headers_are_carried_by_list_only() {
+    let carried = [
+        "Mcp-Session-Id",
+        "Mcp-Param-Tenant",
+        "Last-Event-ID",
+        "Accept",
+        "Content-Type",
+        "traceparent",
+    ];
+    for text in carried {
+        assert!(carried_request_header(&name(text)), "{text}");
+    }
+    for text in ["Authorization", "X-Api-Key", "X-Vault-Token", "X-Custom"] {
+        assert!(!carried_request_header(&name(text)), "{text}");
+    }
+}
+
 /// R181, C15
 #[test]
 fn r181_response_headers_pass_by_list_only() {

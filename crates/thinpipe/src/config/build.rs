@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 
+use http::HeaderName;
 use thinpipe_gateway::GatewayConfig;
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::forwarded::{ForwardedHeader, InvalidNetwork, TrustedProxies};
+use thinpipe_proto::header::forwardable_request_header;
 use thinpipe_transport::server::{AccessToken, LegacyMode, Limits, ServerConfig, SessionLimits};
 use tracing_subscriber::filter::Targets;
 
@@ -52,6 +54,7 @@ impl Build {
             },
             access,
             trusted_proxies: self.trusted_proxies(raw.trusted_proxies, raw.forwarded_header),
+            carried_headers: self.carried_headers(raw.carried_headers),
             tokens: self.tokens(&raw.tokens),
             allow_sessionless: raw.allow_sessionless.unwrap_or(false),
             legacy: match raw.legacy {
@@ -299,6 +302,31 @@ impl Build {
             }
         }
         proxies
+    }
+
+    fn carried_headers(&mut self, names: Option<Vec<String>>) -> Vec<HeaderName> {
+        let list = Path::default().key("carried_headers");
+        let mut headers = Vec::new();
+        for (index, text) in names.unwrap_or_default().iter().enumerate() {
+            match HeaderName::from_bytes(text.as_bytes()) {
+                Ok(name) if forwardable_request_header(&name) => headers.push(name),
+                Ok(_) => {
+                    let message = format!("`{text}` never reaches a server");
+                    let problem = Problem::at(list.index(index), message);
+                    self.add(
+                        problem.mend(
+                            "take it out: servers get the gateway's credentials, not clients'",
+                        ),
+                    );
+                }
+                Err(_) => {
+                    let message = format!("`{text}` is no header name");
+                    let problem = Problem::at(list.index(index), message);
+                    self.add(problem.mend("write it as in \"x-tenant\""));
+                }
+            }
+        }
+        headers
     }
 
     fn tokens(&mut self, raw: &[RawToken]) -> Vec<AccessToken> {

@@ -65,6 +65,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
         hosts.push("*".to_owned());
     }
     let proxies = &config.server.trusted_proxies;
+    let carried = &config.server.carried_headers;
     let admin = config.admin.map(|address| address.to_string());
     RawConfig {
         listen: Some(config.listen.to_string()),
@@ -77,6 +78,7 @@ pub(super) fn raw(config: &Config, tree: &Node) -> RawConfig {
             ForwardedHeader::XForwardedFor => RawForwardedHeader::XForwardedFor,
             ForwardedHeader::Forwarded => RawForwardedHeader::Forwarded,
         }),
+        carried_headers: Some(carried.iter().map(ToString::to_string).collect()),
         allow_sessionless: Some(config.server.allow_sessionless),
         legacy: Some(match config.server.legacy {
             LegacyMode::Served => RawLegacy::Served,

@@ -37,6 +37,8 @@ pub(crate) struct RawConfig {
     pub(crate) trusted_proxies: Option<Vec<String>>,
     /// Where they say it.
     pub(crate) forwarded_header: Option<RawForwardedHeader>,
+    /// Headers of requests that go along to another gateway.
+    pub(crate) carried_headers: Option<Vec<String>>,
     /// Requests of 2025-03-26 to 2025-11-25 are taken outside of sessions.
     pub(crate) allow_sessionless: Option<bool>,
     /// Whether 2025-03-26 to 2025-11-25 are served.

@@ -268,6 +268,7 @@ legacy = "refused"
 allow_origins = ["https://App.example.com:443"]
 trusted_proxies = ["10.0.0.0/8", "::1"]
 forwarded_header = "forwarded"
+carried_headers = ["X-Tenant"]
 [limits]
 max_connections = 7
 max_body = "1 MiB"
@@ -301,6 +302,7 @@ interceptors = [{ type = "log" }]
         thinpipe_transport::server::LegacyMode::Refused
     );
     assert_eq!(server.access.origins, ["https://app.example.com"]);
+    assert_eq!(server.carried_headers, ["x-tenant"]);
     let proxies = &server.trusted_proxies;
     let networks = proxies.networks.iter().map(ToString::to_string);
     assert_eq!(networks.collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);

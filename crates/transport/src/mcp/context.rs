@@ -140,8 +140,9 @@ impl Context {
         &self.inner.about.principal
     }
 
-    /// The headers it came with. Where several nodes share a store, and it came to another one, these are without
-    /// credentials (`Authorization`, `Proxy-Authorization`, `Cookie`).
+    /// The headers it came with. Where several nodes share a store, and it came to another one, these are only what is
+    /// [carried](thinpipe_proto::header::carried_request_header) between nodes: no credentials, and none that nobody
+    /// knows.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.inner.about.headers

@@ -87,7 +87,9 @@ impl ServerBuilder {
     pub fn build(self) -> Server {
         let tasks = TaskTracker::new();
         let limits = self.config.limits;
-        let nodes = self.stores.shared.map(|stores| Nodes::new(stores, name()));
+        let carried = self.config.carried_headers.clone();
+        let shared = self.stores.shared;
+        let nodes = shared.map(|stores| Nodes::new(stores, name(), carried));
         let (store, among) = (self.stores.sessions, self.config.sessions);
         let sessions = SessionManager::among(nodes.clone(), store, among, tasks.clone());
         let draining = CancellationToken::new();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::forwarded::TrustedProxies;
 
@@ -19,6 +20,10 @@ pub struct ServerConfig {
     pub access: AccessPolicy,
     /// Proxies that are believed when they say who a request comes from. Default: none.
     pub trusted_proxies: TrustedProxies,
+    /// Headers of requests that go along when another node has to answer one, beside those that always do
+    /// ([`carried_request_header`](thinpipe_proto::header::carried_request_header)). Whoever can read the store can
+    /// read them. Default: none.
+    pub carried_headers: Vec<HeaderName>,
     /// Tokens of those who may connect; empty: everybody may, anonymously.
     pub tokens: Vec<AccessToken>,
     /// Accept requests of 2025-03-26 to 2025-11-25 outside of any session. Default: false (400).

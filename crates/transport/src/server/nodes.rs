@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use http::HeaderName;
 use thinpipe_proto::session::NodeId;
 use thinpipe_proto::tunnel::News;
 use thinpipe_store::{EventLog, Inbox, SessionStore, StoreError};
@@ -86,6 +87,8 @@ struct Inner {
     this: NodeId,
     log: Arc<dyn EventLog>,
     inbox: Arc<dyn Inbox>,
+    /// Headers of requests that go along to other nodes, beside those that always do.
+    carried_headers: Box<[HeaderName]>,
     /// What others answer for this node.
     asked: Exchanges,
     /// What this node answers for others.
@@ -100,13 +103,18 @@ struct Inner {
 }
 
 impl Nodes {
-    pub(super) fn new(stores: SharedStores, this: NodeId) -> Self {
+    pub(super) fn new(
+        stores: SharedStores,
+        this: NodeId,
+        carried_headers: Vec<HeaderName>,
+    ) -> Self {
         let SharedStores { log, inbox } = stores;
         Self {
             inner: Arc::new(Inner {
                 this,
                 log,
                 inbox,
+                carried_headers: carried_headers.into(),
                 asked: Exchanges::default(),
                 served: Served::default(),
                 room: Budget::new(MAX_TUNNELLED),

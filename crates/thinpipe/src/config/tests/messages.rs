@@ -155,6 +155,16 @@ fn addresses_that_are_none() {
         "trusted_proxies[1]: `10.1.2.3/8` is no address or network",
         "the network is 10.0.0.0/8; one address alone has no prefix",
     );
+    wrong(
+        "carried_headers = [\"x-tenant\", \"X-Api-Key\"]",
+        "carried_headers[1]: `X-Api-Key` never reaches a server",
+        "take it out: servers get the gateway's credentials, not clients'",
+    );
+    wrong(
+        "carried_headers = [\"x tenant\"]",
+        "carried_headers[0]: `x tenant` is no header name",
+        "write it as in \"x-tenant\"",
+    );
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName};
+use thinpipe_proto::header::carried_request_header;
 use thinpipe_proto::session::NodeId;
 use thinpipe_proto::tunnel::{
     Broken, ExchangeId, Frame, Head, Part, Piece, Progress, ReceiveWindow, Received, TunnelRequest,
@@ -284,6 +285,16 @@ impl State {
     }
 }
 
+/// Takes out the headers that stay on this node.
+fn keep_carried(headers: &mut HeaderMap, named: &[HeaderName]) {
+    let stays = |name: &&HeaderName| !carried_request_header(name) && !named.contains(name);
+    let doomed: Vec<_> = headers.keys().filter(stays).cloned().collect();
+    for name in doomed {
+        tracing::debug!(header = %name, "a header is not carried to another node");
+        headers.remove(&name);
+    }
+}
+
 fn nothing() -> Piece {
     Piece {
         bytes: Bytes::new(),
@@ -309,7 +320,8 @@ impl Nodes {
     }
 
     /// Has another node answer a request, and waits for the beginning of the answer. The client's credentials stay
-    /// here, where they were looked at: the other node is told whose request it is.
+    /// here, where they were looked at: the other node is told whose request it is. So do all headers that nobody
+    /// has said to be none.
     ///
     /// # Errors
     /// [`NotAnswered`].
@@ -318,9 +330,7 @@ impl Nodes {
         to: &NodeId,
         mut request: TunnelRequest,
     ) -> Result<(Head, Asking), NotAnswered> {
-        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-            request.headers.remove(name);
-        }
+        keep_carried(&mut request.headers, &self.inner.carried_headers);
         if self.inner.pulse.decided().await != Standing::In {
             let why = "this node is cut off from the others";
             return Err(NotAnswered::Store(StoreError::Unavailable(why.into())));

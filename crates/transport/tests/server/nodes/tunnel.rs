@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::HeaderName;
 use thinpipe_store::Inbox;
 use thinpipe_testkit::{Client, Gate, SseClient};
+use thinpipe_transport::server::ServerConfig;
 use tokio::time::timeout;
 
 use super::support::Shelf;
@@ -267,11 +269,16 @@ async fn f10_sessions_of_others_do_not_exist_on_any_node() {
     assert_eq!(as_whom("alice-secret").await.status, 200);
 }
 
-/// F10: who can read what nodes say to each other learns no credentials of clients.
+/// F10, C15: who can read what nodes say to each other learns no credentials of clients, nor what may be one.
 #[tokio::test]
 async fn f10_credentials_stay_where_they_were_sent_to() {
     let shelf = Shelf::default();
-    let [one, other] = shelf.holding().await;
+    let config = || ServerConfig {
+        carried_headers: vec![HeaderName::from_static("x-tenant")],
+        ..crate::support::config()
+    };
+    let (one, other) = (shelf.node(config()).await, shelf.node(config()).await);
+    one.sample().holds.store(true, Ordering::SeqCst);
     let client = one.client().await;
     one.deafen().await;
     let asking = other.as_client(&client).post(call(1, "echo"));
@@ -279,14 +286,20 @@ async fn f10_credentials_stay_where_they_were_sent_to() {
         .header("authorization", "Bearer confidential")
         .header("proxy-authorization", "Basic confidential")
         .header("cookie", "login=confidential")
-        .header("x-other", "what may be told")
+        .header("x-api-key", "confidential")
+        .header("x-goog-api-key", "confidential")
+        .header("x-nobody-knows", "confidential")
+        .header("x-tenant", "what may be told")
+        .header("traceparent", "a trace")
         .send()
         .await;
     let owner = one.name();
     let taken = shelf.inbox.take(&owner, 1, Duration::from_secs(10));
     let message = taken.await.unwrap().pop().expect("the request");
     let message = String::from_utf8_lossy(&message);
-    assert!(message.contains("what may be told"), "{message}");
+    for carried in ["what may be told", "a trace", "text/event-stream"] {
+        assert!(message.contains(carried), "{message}");
+    }
     assert!(!message.contains("confidential"), "{message}");
     drop(asking);
 }
