@@ -35,6 +35,7 @@ mod forward;
 mod inbox;
 mod news;
 mod outbox;
+mod over;
 mod pulse;
 mod serving;
 mod watch;

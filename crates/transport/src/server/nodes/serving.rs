@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Nodes;
 use super::asking::MAX_SILENCE;
+use super::over::Over;
 use super::pulse::Standing;
 use crate::body::{BodyError, Filled};
 use crate::io::now;
@@ -36,10 +37,11 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// [`MAX_SILENCE`], and once more often than one of its words is lost.
 const UNHEARD: Duration = MAX_SILENCE.saturating_mul(3);
 
-/// Exchanges of other nodes that are answered here.
+/// Exchanges of other nodes that are answered here, or were a short while ago.
 #[derive(Default)]
 pub(super) struct Served {
     open: Mutex<HashMap<ExchangeId, Arc<Serving>>>,
+    over: Mutex<Over>,
 }
 
 /// One of them.
@@ -63,6 +65,30 @@ impl Served {
     fn lock(&self) -> MutexGuard<'_, HashMap<ExchangeId, Arc<Serving>>> {
         // Nothing panics while it is held.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn over(&self) -> MutexGuard<'_, Over> {
+        // Nothing panics while it is held.
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an exchange that begins, unless it is known: what comes again is not run again, whether it runs still or
+    /// has run.
+    fn enter(&self, id: &ExchangeId) -> Option<Arc<Serving>> {
+        let mut open = self.lock();
+        if open.contains_key(id) || self.over().has(id, now()) {
+            return None;
+        }
+        let serving = Arc::new(Serving::begun());
+        open.insert(id.clone(), Arc::clone(&serving));
+        Some(serving)
+    }
+
+    fn leave_off(&self, id: &ExchangeId) {
+        let mut open = self.lock();
+        if open.remove(id).is_some() {
+            self.over().add(id.clone(), now());
+        }
     }
 
     pub(super) fn get(&self, id: &ExchangeId) -> Option<Arc<Serving>> {
@@ -144,15 +170,10 @@ pub(super) fn begin(
     id: ExchangeId,
     request: Box<TunnelRequest>,
 ) {
-    let serving = Arc::new(Serving::begun());
-    {
-        let mut open = nodes.inner.served.lock();
-        if open.contains_key(&id) {
-            // It comes once. What comes again is not run again.
-            return;
-        }
-        open.insert(id.clone(), Arc::clone(&serving));
-    }
+    let Some(serving) = nodes.inner.served.enter(&id) else {
+        tracing::debug!("a request of another node came again, and is not run again");
+        return;
+    };
     nodes.inner.pulse.watch();
     let task = Task {
         nodes: nodes.clone(),
@@ -292,7 +313,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.nodes.inner.served.lock().remove(&self.id);
+        self.nodes.inner.served.leave_off(&self.id);
     }
 }
 

@@ -304,6 +304,30 @@ async fn f10_credentials_stay_where_they_were_sent_to() {
     drop(asking);
 }
 
+/// 5.8.2, 5.9.2: a failover of the store may bring back a request that was taken already: what has run does not run
+/// again.
+#[tokio::test]
+async fn r073_a_request_that_comes_back_is_not_run_again() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    let visitor = other.as_client(&client);
+    one.deafen().await;
+    let asking = visitor.post(call(1, "echo")).send().await;
+    let owner = one.name();
+    let taken = shelf.inbox.take(&owner, 1, Duration::from_secs(10));
+    let request = taken.await.unwrap().pop().expect("the request");
+    one.undeafen();
+    shelf.inbox.deliver(&owner, request.clone()).await.unwrap();
+    assert_eq!(asking.response().await.status, 200);
+    one.is_idle().await;
+    shelf.inbox.deliver(&owner, request).await.unwrap();
+    // Messages are heeded in order.
+    assert_eq!(visitor.post(call(2, "echo")).await.status, 200);
+    one.is_idle().await;
+    assert_eq!(one.sample().begun.load(Ordering::SeqCst), 2);
+}
+
 /// B10: a thousand calls at one time through another node are all answered, and nothing stays behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b10_a_thousand_calls_through_another_node() {
