@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::event_buffer::{EventBuffer, Writer};
 use worker::Worker;
 
+mod failed;
 mod replay;
 mod worker;
 mod write;

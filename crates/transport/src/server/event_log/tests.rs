@@ -10,6 +10,7 @@ use crate::server::event_buffer::EventBufferConfig;
 
 mod endings;
 mod flaky;
+mod parts;
 mod random;
 
 use flaky::{Client, FlakyLog, Mood, Node, notice};

@@ -12,17 +12,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::failed::Failed;
 use super::write::{ATTEMPT, Outcome, write};
 use crate::body::BoxFuture;
 use crate::server::event_buffer::EventBuffer;
 
-/// Requests to the log that run side by side.
+/// Requests to the log that run side by side, but for those that are tried again.
 const MAX_RUNNING: usize = 64;
 
-/// How long readers wait for a log that does not answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Requests that are tried again side by side. They have places of their own: a part of the log may be away, and its
+/// streams keep none of the others waiting.
+const MAX_RETRYING: usize = 8;
 
-/// A log that has failed is asked again after this.
+/// How long readers wait for a log that does not answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A request that has failed is tried again after this.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// For what waits when the server stops.
@@ -38,18 +43,19 @@ pub(super) struct Worker {
     /// Those whose readers do not wait any more.
     behind: VecDeque<Waiting>,
     ended: VecDeque<SessionId>,
+    failed: Failed,
     running: Vec<BoxFuture<Done>>,
-    /// The log has failed, and is asked again then.
-    down: Option<Instant>,
+    /// How many of these are tried again.
+    retrying: usize,
 }
 
 /// A stream that has something to be written.
-struct Waiting {
+pub(super) struct Waiting {
     buffer: EventBuffer,
-    since: Instant,
-    is_behind: bool,
+    pub(super) since: Instant,
+    pub(super) is_behind: bool,
     /// It was tried, and what came of it is not known.
-    again: bool,
+    pub(super) again: bool,
     is_done: bool,
 }
 
@@ -62,9 +68,36 @@ impl Drop for Waiting {
     }
 }
 
+impl Waiting {
+    /// Its readers have waited for too long.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.since + PATIENCE <= now
+    }
+}
+
+/// One request to the log.
+pub(super) enum Work {
+    Write(Waiting),
+    /// Whether it was tried before.
+    Forget(SessionId, bool),
+}
+
 enum Done {
     Written(Waiting, Outcome),
-    Forgotten(SessionId, bool),
+    Forgotten {
+        session: SessionId,
+        again: bool,
+        is_done: bool,
+    },
+}
+
+impl Done {
+    fn is_retry(&self) -> bool {
+        match self {
+            Self::Written(waiting, _) => waiting.again,
+            Self::Forgotten { again, .. } => *again,
+        }
+    }
 }
 
 impl Worker {
@@ -74,8 +107,9 @@ impl Worker {
             waiting: VecDeque::new(),
             behind: VecDeque::new(),
             ended: VecDeque::new(),
+            failed: Failed::default(),
             running: Vec::new(),
-            down: None,
+            retrying: 0,
         }
     }
 
@@ -113,7 +147,7 @@ impl Worker {
 
     fn is_done(&self) -> bool {
         let waits = self.waiting.len() + self.behind.len() + self.ended.len();
-        waits + self.running.len() == 0
+        waits + self.failed.len() + self.running.len() == 0
     }
 
     /// Takes what has been queued.
@@ -131,76 +165,93 @@ impl Worker {
                 again: false,
                 is_done: false,
             }));
-        let room = MAX_ENDED.saturating_sub(self.ended.len());
+        let waits = self.ended.len() + self.failed.sessions.len();
+        let room = MAX_ENDED.saturating_sub(waits);
         self.ended.extend(ended.into_iter().take(room));
     }
 
     /// Lets the readers of streams go on that have waited for too long.
     fn give_up_waiting(&mut self) {
         let now = Instant::now();
-        let is_late = |waiting: &Waiting| waiting.since + PATIENCE <= now;
-        while self.waiting.front().is_some_and(is_late)
-            && let Some(mut waiting) = self.waiting.pop_front()
+        while self.waiting.front().is_some_and(|first| first.is_late(now))
+            && let Some(waiting) = self.waiting.pop_front()
         {
-            waiting.buffer.go_on_behind();
-            waiting.is_behind = true;
+            let waiting = self.let_go_on(waiting);
             self.behind.push_back(waiting);
-            self.shared.counts.behind.fetch_add(1, Ordering::Relaxed);
+        }
+        for (due, waiting) in self.failed.take_late(now) {
+            let waiting = self.let_go_on(waiting);
+            self.failed.behind.push_back((due, waiting));
         }
     }
 
-    /// Begins as many requests as may run: one, if the log has failed.
+    fn let_go_on(&self, mut waiting: Waiting) -> Waiting {
+        waiting.buffer.go_on_behind();
+        waiting.is_behind = true;
+        self.shared.counts.behind.fetch_add(1, Ordering::Relaxed);
+        waiting
+    }
+
+    /// Begins as many requests as may run.
     fn begin(&mut self) {
-        let limit = match self.down {
-            Some(until) if until > Instant::now() => 0,
-            Some(_) => 1,
-            None => MAX_RUNNING,
-        };
-        while self.running.len() < limit {
-            let next = self.waiting.pop_front();
-            if let Some(waiting) = next.or_else(|| self.behind.pop_front()) {
-                self.running
-                    .push(written(Arc::clone(&self.shared), waiting));
-            } else if let Some(session) = self.ended.pop_front() {
-                self.running
-                    .push(forgotten(Arc::clone(&self.shared), session));
-            } else {
-                return;
-            }
+        while self.running.len() - self.retrying < MAX_RUNNING
+            && let Some(work) = self.next_work()
+        {
+            self.run_now(work);
         }
+        let now = Instant::now();
+        while self.retrying < MAX_RETRYING
+            && let Some(work) = self.failed.take_due(now)
+        {
+            self.retrying += 1;
+            self.run_now(work);
+        }
+    }
+
+    fn next_work(&mut self) -> Option<Work> {
+        let waiting = self.waiting.pop_front();
+        let waiting = waiting.or_else(|| self.behind.pop_front());
+        let session = || {
+            self.ended
+                .pop_front()
+                .map(|session| Work::Forget(session, false))
+        };
+        waiting.map(Work::Write).or_else(session)
+    }
+
+    fn run_now(&mut self, work: Work) {
+        let shared = Arc::clone(&self.shared);
+        self.running.push(match work {
+            Work::Write(waiting) => written(shared, waiting),
+            Work::Forget(session, again) => forgotten(shared, session, again),
+        });
     }
 
     fn due(&self) -> Option<Instant> {
         let late = self.waiting.front().map(|first| first.since + PATIENCE);
-        let has_work = !(self.behind.is_empty() && self.ended.is_empty() && late.is_none());
-        let retry = self.down.filter(|_| self.running.is_empty() && has_work);
-        [late, retry].into_iter().flatten().min()
+        let retry = self.failed.due().filter(|_| self.retrying < MAX_RETRYING);
+        [late, self.failed.late, retry].into_iter().flatten().min()
     }
 
     fn settle(&mut self, done: Done) {
+        let is_first = self.failed.len() + self.retrying == 0;
+        self.retrying -= usize::from(done.is_retry());
         match done {
+            Done::Written(waiting, Outcome::Unavailable) => {
+                warn_if(is_first);
+                self.failed.put(waiting, Instant::now() + RETRY);
+            }
             Done::Written(waiting, outcome) => self.settle_written(waiting, outcome),
-            Done::Forgotten(_, true) => self.down = None,
-            Done::Forgotten(session, false) => {
-                self.ended.push_front(session);
-                self.fail();
+            Done::Forgotten { is_done: true, .. } => {}
+            Done::Forgotten { session, .. } => {
+                warn_if(is_first);
+                let due = Instant::now() + RETRY;
+                self.failed.sessions.push_back((due, session));
             }
         }
     }
 
     fn settle_written(&mut self, mut waiting: Waiting, outcome: Outcome) {
-        if outcome == Outcome::Unavailable {
-            waiting.again = true;
-            // It has waited the longest.
-            match waiting.is_behind {
-                true => self.behind.push_front(waiting),
-                false => self.waiting.push_front(waiting),
-            }
-            return self.fail();
-        }
-        if outcome == Outcome::Done {
-            self.down = None;
-        }
         waiting.again = false;
         waiting.is_done = outcome == Outcome::Idle;
         if waiting.is_behind && (waiting.is_done || !waiting.buffer.is_behind()) {
@@ -218,13 +269,6 @@ impl Worker {
         }
     }
 
-    fn fail(&mut self) {
-        if self.down.is_none() {
-            tracing::warn!("the log of streams does not answer");
-        }
-        self.down = Some(Instant::now() + RETRY);
-    }
-
     /// What waits is not written any more.
     fn close(self) {
         let mut queue = self.shared.queue();
@@ -238,6 +282,13 @@ impl Worker {
     }
 }
 
+/// Warns once an outage, of whichever part of the log.
+fn warn_if(is_first: bool) {
+    if is_first {
+        tracing::warn!("the log of streams does not answer, or a part of it");
+    }
+}
+
 fn written(shared: Arc<Shared>, waiting: Waiting) -> BoxFuture<Done> {
     Box::pin(async move {
         let again = waiting.again || waiting.is_behind;
@@ -246,11 +297,15 @@ fn written(shared: Arc<Shared>, waiting: Waiting) -> BoxFuture<Done> {
     })
 }
 
-fn forgotten(shared: Arc<Shared>, session: SessionId) -> BoxFuture<Done> {
+fn forgotten(shared: Arc<Shared>, session: SessionId, again: bool) -> BoxFuture<Done> {
     Box::pin(async move {
         let done = tokio::time::timeout(ATTEMPT, shared.log.forget(&session)).await;
         let is_done = matches!(done, Ok(Ok(())));
-        Done::Forgotten(session, is_done)
+        Done::Forgotten {
+            session,
+            again,
+            is_done,
+        }
     })
 }
 
