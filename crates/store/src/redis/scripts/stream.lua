@@ -2,6 +2,8 @@
 -- ids are their numbers, and a member of the session's set of streams, scored by when it was finished, or 0. Of
 -- streams that have events `sizes` has the bytes, and those of all of them together, and `oldest` is a set, scored by
 -- when the oldest event of each came. Times are in ms by the server's own clock.
+-- Scripts about one stream also use heads and events of others of the session, which are known only when they run, and are
+-- not in KEYS. All have one hash tag, so that Redis and Valkey allow it, in a cluster too; docs/src/nodes.md says so.
 -- KEYS: head, events, streams, sizes, oldest. ARGV: stream, owner, events at most, bytes at most, age, how long a
 -- finished and an unfinished stream is kept, bytes of the session at most, what keys of heads and of events begin
 -- with, and what each script says.
