@@ -31,6 +31,7 @@ use serving::Served;
 mod answer;
 mod asking;
 mod cancellations;
+mod dropped;
 mod forward;
 mod inbox;
 mod news;

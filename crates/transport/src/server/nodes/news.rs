@@ -5,18 +5,27 @@ use std::sync::{Arc, Weak};
 use thinpipe_proto::tunnel::News;
 use tokio::sync::mpsc;
 
+use super::dropped::Dropped;
+use crate::io::now;
 use crate::server::Shared;
 
 /// News that may wait. One more is dropped: what it says is found in the store too.
 const MAX_WAITING: usize = 4096;
 
 /// Where news wait for the task that heeds them.
-pub(super) struct Told(mpsc::Sender<News>);
+pub(super) struct Told {
+    sender: mpsc::Sender<News>,
+    dropped: Dropped,
+}
 
 /// A queue for news: they may need the store, and what is said about exchanges does not wait for that.
 pub(super) fn queue() -> (Told, mpsc::Receiver<News>) {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    (Told(sender), receiver)
+    let told = Told {
+        sender,
+        dropped: Dropped::default(),
+    };
+    (told, receiver)
 }
 
 impl Told {
@@ -26,8 +35,10 @@ impl Told {
             shared.sessions.cancelled_elsewhere(&id, &request);
             return;
         }
-        if self.0.try_send(news).is_err() {
-            tracing::warn!("too many news of sessions wait; one is dropped");
+        if self.sender.try_send(news).is_err()
+            && let Some(count) = self.dropped.add(now())
+        {
+            tracing::warn!(count, "too many news of sessions wait; some are dropped");
         }
     }
 }

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Nodes;
+use super::dropped::Dropped;
+use crate::io::now;
 
 /// Messages that may wait. One more is dropped: an exchange asks again after a while, and news are found in the
 /// store too.
@@ -28,6 +30,7 @@ pub(super) struct Outbox {
     sender: mpsc::Sender<Letter>,
     /// Until the task that writes them takes it.
     receiver: Mutex<Option<mpsc::Receiver<Letter>>>,
+    dropped: Dropped,
 }
 
 enum Letter {
@@ -41,6 +44,7 @@ impl Default for Outbox {
         Self {
             sender,
             receiver: Mutex::new(Some(receiver)),
+            dropped: Dropped::default(),
         }
     }
 }
@@ -58,7 +62,9 @@ impl Outbox {
 
     fn put(&self, letter: Letter) {
         if self.sender.try_send(letter).is_err() {
-            tracing::warn!("too many messages to other nodes wait; one is dropped");
+            if let Some(count) = self.dropped.add(now()) {
+                tracing::warn!(count, "too many messages to other nodes wait; some are dropped");
+            }
         }
     }
 }
