@@ -7,6 +7,7 @@ use thinpipe_proto::bridge::DEFAULT_IDLE;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::rate::Rate;
 use thinpipe_proto::revision::Binding;
+use thinpipe_transport::Random;
 use thinpipe_transport::server::SseConfig;
 use thinpipe_transport::upstream::UpstreamConfig;
 use thinpipe_transport::upstream::stdio::StdioConfig;
@@ -39,6 +40,8 @@ pub struct GatewayConfig {
     pub state_keys: Vec<StateKey>,
     /// How many messages clients may send.
     pub rates: RateLimits,
+    /// Where ids, keys and what spreads delays come from, for its upstreams too. The default is the operating system.
+    pub random: Random,
 }
 
 /// One server behind the gateway.

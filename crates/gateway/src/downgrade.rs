@@ -31,10 +31,10 @@ use thinpipe_proto::bridge::downgrade::{
 use thinpipe_proto::bridge::shape::Responses;
 use thinpipe_proto::rpc::{Message, response};
 use thinpipe_proto::session::{NodeId, Principal};
-use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Answer, Nodes};
 use thinpipe_transport::upstream::pipe::{Pipe, PipeError};
+use thinpipe_transport::{ByteBudget, Random};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -143,12 +143,13 @@ impl Downgrade {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, NotSealed> {
+        let boot = Boot(number(seals.random())?);
         Ok(Arc::new(Self {
             parked: Parked::new(settings.bridge.parked),
             pool: Pool::new(settings.bridge.pool.total),
             settings,
             seals,
-            boot: Boot(random()?),
+            boot,
             sessions: Mutex::default(),
             discovered: Mutex::default(),
             last: AtomicU64::new(0),
@@ -214,7 +215,9 @@ impl Downgrade {
                 }
             }
         };
-        let exchange = random().map(ExchangeId).map_err(Failure::from)?;
+        let exchange = number(self.seals.random())
+            .map(ExchangeId)
+            .map_err(Failure::from)?;
         let request = Request {
             elicitations,
             ..Request::new(exchange, post.id, message)
@@ -439,10 +442,8 @@ fn has_pages(asked: &Asked) -> bool {
     asked.message.method().is_some_and(cursor::has_pages)
 }
 
-fn random() -> Result<u128, NotSealed> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|_| NotSealed)?;
-    Ok(u128::from_be_bytes(random))
+fn number(random: &Random) -> Result<u128, NotSealed> {
+    Ok(u128::from_be_bytes(random.bytes()?))
 }
 
 impl fmt::Debug for Downgrade {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
-use crate::config::{GatewayConfig, UpstreamSpec};
+use crate::config::{GatewayConfig, Reached, UpstreamSpec};
 use crate::health;
 use crate::interceptor::{Chain, ChainError, Interceptor};
 use crate::log::ExchangeLog;
@@ -97,14 +97,18 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let seals = Seals::new(&config.state_keys).map_err(|_| GatewayError::Random)?;
+        let seals = Seals::new(&config.state_keys, config.random.clone());
+        let seals = seals.map_err(|_| GatewayError::Random)?;
         let seals = Arc::new(seals);
         let rates = Arc::new(Rates::new(config.rates, now()));
         let mut seen = HashSet::new();
         let mut routes = Vec::with_capacity(config.upstreams.len());
         let mut observers = Vec::with_capacity(config.upstreams.len());
         let clients = ClientInventory::default();
-        for spec in config.upstreams {
+        for mut spec in config.upstreams {
+            if let Reached::Http(http) = &mut spec.reached {
+                http.client.random = config.random.clone();
+            }
             let mut keys = vec![
                 ("path", spec.path.clone()),
                 ("name", spec.name().to_string()),

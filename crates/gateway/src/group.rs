@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use thinpipe_proto::balance::{self, Outcome, RetryBudget, Tried};
+use thinpipe_transport::Random;
 use thinpipe_transport::upstream::pipe::PipeError;
 use thinpipe_transport::upstream::{UpstreamError, UpstreamRequest, UpstreamResponse};
 
@@ -27,6 +28,8 @@ pub(crate) struct Group {
     /// `None`: there is one, and it is asked in any case.
     balance: Option<Balance>,
     shares_sessions: bool,
+    /// What shares out.
+    random: Random,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,7 @@ impl Group {
                 replicas: Box::new([Replica::alone(http.client.clone(), health)]),
                 balance: None,
                 shares_sessions: true,
+                random: http.client.random.clone(),
             };
         };
         let replicas = group.replicas.iter().take(balance::MAX_REPLICAS);
@@ -105,6 +109,7 @@ impl Group {
         Self {
             shares_sessions: group.shared_sessions || replicas.len() == 1,
             replicas,
+            random: http.client.random.clone(),
             balance: Some(Balance {
                 core: Mutex::new(balance::Group::new(group.balance, &weights)),
                 repeating: Mutex::new(RetryBudget::new(group.retry, now())),
@@ -189,7 +194,7 @@ impl Group {
             return Ok(Picked::only(self));
         };
         let load = |index: usize| self.replicas[index].upstream.in_use();
-        let (now, random) = (now(), random());
+        let (now, random) = (now(), self.random.chance());
         let permit = lock(&balance.core).choose(now, random, tried, load);
         let permit = permit.ok_or_else(|| balance.none())?;
         Ok(Picked::new(self, balance, permit))
@@ -416,11 +421,6 @@ fn copy(request: &UpstreamRequest) -> UpstreamRequest {
         body: request.body.clone(),
         repeatable: request.repeatable,
     }
-}
-
-/// Chance only shares out: if the system gives none, the first one is drawn.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ use thinpipe_proto::bridge::{AttachError, CallId, Config, End, MemberId, Reframi
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_proto::session::Principal;
-use thinpipe_transport::ByteBudget;
 use thinpipe_transport::upstream::pipe::PipeSender;
+use thinpipe_transport::{ByteBudget, Random};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +107,8 @@ enum Up {
     Pipe {
         has_headers: bool,
         channel: Channel,
+        /// What spreads delays.
+        random: Random,
         /// Set while it is open.
         sender: Mutex<Option<PipeSender>>,
         /// Why it could not be opened.
@@ -126,10 +128,16 @@ pub(crate) enum NotSent {
 
 impl UpstreamSession {
     /// One in which nothing was said yet, and whose pipe need not be open yet.
-    pub(crate) fn new(config: Config, has_headers: bool, manner: Manner) -> Arc<Self> {
+    pub(crate) fn new(
+        config: Config,
+        has_headers: bool,
+        manner: Manner,
+        random: Random,
+    ) -> Arc<Self> {
         let up = Up::Pipe {
             has_headers,
             channel: config.channel,
+            random,
             sender: Mutex::default(),
             not_opened: OnceLock::new(),
         };

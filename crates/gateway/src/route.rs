@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use http::StatusCode;
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Message, RequestId};
-use thinpipe_transport::ByteBudget;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Answer, Exchange, Inbound, Nodes, Session, SessionManager};
 use thinpipe_transport::upstream::UpstreamRequest;
+use thinpipe_transport::{ByteBudget, Random};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -173,6 +173,15 @@ impl Route {
 
     pub(crate) fn era(&self) -> &Era {
         &self.era
+    }
+
+    pub(crate) fn random(&self) -> &Random {
+        self.seals.random()
+    }
+
+    /// A number after which ids may begin that nobody has used in a session so far: of 2^31 ranges of a million one.
+    pub(crate) fn unused_ids(&self) -> u64 {
+        (self.random().chance() >> 33) << 20
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -473,22 +482,12 @@ pub(crate) enum Relayed {
     Later(BoxFuture<Result<Answer, Failure>>),
 }
 
-/// Chance for jitter only: if the system gives none, the delay is merely not spread.
-/// A number after which ids may begin that nobody has used in a session so far: of 2^31 ranges of a million one.
-fn unused_ids() -> u64 {
-    (random() >> 33) << 20
-}
-
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(u64::MAX / 2)
-}
-
 #[cfg(test)]
 impl Route {
     /// The route of one upstream that belongs to no gateway.
     pub(crate) fn alone(spec: UpstreamSpec) -> Arc<Self> {
         let chain = Chain::build(&[], Vec::new(), &spec.chain).expect("a chain");
-        let seals = Arc::new(Seals::new(&[]).expect("random numbers"));
+        let seals = Arc::new(Seals::new(&[], Random::default()).expect("random numbers"));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let rates = Arc::new(crate::rate::Rates::new(Default::default(), now()));
         let (limiter, buffered) = (rates.limiter(spec.rate, now()), ByteBudget::default());

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use thinpipe_proto::session::Principal;
 use thinpipe_store::StoreError;
 use thinpipe_transport::server::Nodes;
+use thinpipe_transport::{NoRandom, Random};
 
 use crate::config::StateKey;
 
@@ -47,6 +48,7 @@ pub(crate) struct Seals {
     drawn: Option<[u8; StateKey::BYTES]>,
     /// What all nodes seal with, if they were given no keys.
     common: OnceLock<Key>,
+    random: Random,
 }
 
 struct Key {
@@ -73,22 +75,27 @@ pub(crate) struct Scope<'a> {
     pub(crate) principal: &'a Principal,
 }
 
-/// The system gives no random numbers, or it is longer than [`MAX_CONTENT`].
+/// There are no random numbers, or it is longer than [`MAX_CONTENT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this cannot be sealed: it is too long, or the system gives no random numbers")]
 pub(crate) struct NotSealed;
+
+impl From<NoRandom> for NotSealed {
+    fn from(NoRandom: NoRandom) -> Self {
+        Self
+    }
+}
 
 impl Seals {
     /// With these keys, of which the first seals. Without any, one is drawn.
     ///
     /// # Errors
     /// [`NotSealed`].
-    pub(crate) fn new(keys: &[StateKey]) -> Result<Self, NotSealed> {
+    pub(crate) fn new(keys: &[StateKey], random: Random) -> Result<Self, NotSealed> {
         let mut keys: Vec<_> = keys.iter().map(|key| Key::new(key.as_bytes())).collect();
         let mut drawn = None;
         if keys.is_empty() {
-            let mut key = [0; StateKey::BYTES];
-            getrandom::fill(&mut key).map_err(|_| NotSealed)?;
+            let key = random.bytes()?;
             keys.push(Key::new(&key));
             drawn = Some(key);
         }
@@ -97,7 +104,13 @@ impl Seals {
             keys,
             drawn,
             common: OnceLock::new(),
+            random,
         })
+    }
+
+    /// Where the gateway's random numbers come from.
+    pub(crate) fn random(&self) -> &Random {
+        &self.random
     }
 
     /// Seals with the key of all nodes from now on, unless keys were configured: those are common to all nodes as they
@@ -130,8 +143,7 @@ impl Seals {
         if content.len() > MAX_CONTENT {
             return Err(NotSealed);
         }
-        let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce).map_err(|_| NotSealed)?;
+        let nonce: [u8; NONCE_LEN] = self.random.bytes()?;
         let mut sealed = Vec::with_capacity(HEAD + content.len() + TAG);
         sealed.push(VERSION);
         sealed.extend_from_slice(&key.id);
@@ -220,7 +232,7 @@ mod tests {
 
     fn seals(keys: &[u8]) -> Seals {
         let keys: Vec<_> = keys.iter().map(|n| StateKey::new([*n; 32])).collect();
-        Seals::new(&keys).unwrap()
+        Seals::new(&keys, Random::default()).unwrap()
     }
 
     fn scope<'a>(upstream: &'a str, principal: &'a Principal) -> Scope<'a> {
@@ -289,7 +301,7 @@ mod tests {
         let new = after.seal(anyone, b"x").unwrap();
         assert!(seals(&[2]).open(anyone, &new).is_some());
         assert_eq!(seals(&[1]).open(anyone, &new), None);
-        let (drawn, again) = (Seals::new(&[]).unwrap(), Seals::new(&[]).unwrap());
+        let [drawn, again] = [(); 2].map(|()| Seals::new(&[], Random::default()).unwrap());
         let sealed = drawn.seal(anyone, b"x").unwrap();
         assert!(drawn.open(anyone, &sealed).is_some());
         assert_eq!(again.open(anyone, &sealed), None);

@@ -6,6 +6,7 @@ use serde_json::json;
 use thinpipe_gateway::{Gateway, GatewayConfig, RateLimits, SsePaths, UpstreamSpec};
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_testkit::{Script, SseClient, Upstream, rpc};
+use thinpipe_transport::Random;
 use thinpipe_transport::server::{Server, ServerConfig, SseConfig};
 use thinpipe_transport::upstream::UpstreamConfig;
 use tokio::net::TcpListener;
@@ -32,6 +33,7 @@ async fn client_of(upstream: &Upstream) -> (Server, SseClient) {
         deprecation: Default::default(),
         state_keys: Vec::new(),
         rates: RateLimits::default(),
+        random: Random::default(),
     };
     let gateway = Gateway::new(config, builder.buffered()).unwrap();
     let server = gateway.mount(builder).build();

@@ -24,11 +24,13 @@ mod http1;
 mod io;
 pub mod mcp;
 pub mod migration;
+mod random;
 pub mod server;
 pub mod upstream;
 
 pub use byte_budget::{ByteBudget, NoRoom, Reserved};
 pub use io::Io;
+pub use random::{NoRandom, Random};
 
 /// The examples of the guides are compiled, and run, with those of the code.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use thinpipe_proto::backoff::Backoff;
 use thinpipe_proto::bridge::{Delivery, Nature, resource_updated};
 use thinpipe_transport::upstream::pipe::{PipeError, PipeSender};
 
-use super::{Step, UpstreamSession};
+use super::{Step, Up, UpstreamSession};
 use crate::failure::with_causes;
 use crate::session::SessionState;
 
@@ -51,12 +51,18 @@ impl UpstreamSession {
                 }
                 Err(error) => error,
             };
-            let random = getrandom::u64().unwrap_or(0);
-            let delay = backoff.next_delay(random, None);
+            let delay = backoff.next_delay(self.chance(), None);
             let Some(delay) = delay.filter(|_| matches!(error, PipeError::Upstream(_))) else {
                 return Err(error);
             };
             tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn chance(&self) -> u64 {
+        match &self.up {
+            Up::Pipe { random, .. } => random.chance(),
+            Up::Calls { .. } => 0,
         }
     }
 

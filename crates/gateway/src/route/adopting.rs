@@ -18,7 +18,7 @@ use thinpipe_transport::upstream::streamable;
 use super::opening::{capabilities, declared, negotiated};
 use super::piped::piped;
 use super::reestablish::{INITIALIZED, list_notices};
-use super::{Incoming, Route, unused_ids};
+use super::{Incoming, Route};
 use crate::attachment::{Attached, attached};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
@@ -155,7 +155,7 @@ impl Route {
         facts: &Facts,
     ) -> Result<Attachment, Failure> {
         // Ids that the process before has used on the server's session are not used again.
-        let upstream = self.begin(Box::pin(ready(Ok(pipe))), channel, unused_ids());
+        let upstream = self.begin(Box::pin(ready(Ok(pipe))), channel, self.unused_ids());
         let declared = declared_by(&session.initialize_params());
         let attached = upstream.attach_resumed(session.principal(), &declared, &facts.offered());
         attached.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))

@@ -244,7 +244,8 @@ impl Route {
             idle: bridge.pool.idle,
         };
         self.stats().session_opened();
-        let session = UpstreamSession::new(config, self.upstream().is_some(), manner);
+        let (has_headers, random) = (self.upstream().is_some(), self.random().clone());
+        let session = UpstreamSession::new(config, has_headers, manner, random);
         let owner: Arc<dyn Owner> = Arc::clone(self) as _;
         let running = Arc::clone(&session).run(opening, owner, self.stop.clone());
         self.tasks.spawn(running);

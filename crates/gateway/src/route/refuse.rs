@@ -102,7 +102,7 @@ impl Route {
                 }
                 Err(failed) => failed,
             };
-            let delay = backoff.next_delay(super::random(), None);
+            let delay = backoff.next_delay(self.random().chance(), None);
             match delay.filter(|_| failed.is_unsent()) {
                 Some(delay) if tokio::time::Instant::now() + delay < deadline => {
                     tokio::time::sleep(delay).await;

@@ -130,7 +130,7 @@ impl Route {
             is_standalone,
         } = stream;
         loop {
-            let Some(delay) = backoff.next_delay(super::random(), told) else {
+            let Some(delay) = backoff.next_delay(self.random().chance(), told) else {
                 return Resumed::Lost;
             };
             tokio::time::sleep(delay).await;

@@ -18,7 +18,7 @@ use thinpipe_transport::server::{Answer, Session, SessionSlot};
 
 use super::pinned::Question;
 use super::sessionless::settle_alone;
-use super::{Incoming, Route, random, unused_ids};
+use super::{Incoming, Route};
 use crate::clock::now;
 use crate::config::Resume;
 use crate::failure::{Failure, Reason};
@@ -98,6 +98,11 @@ impl Route {
         })
     }
 
+    fn seed(&self) -> u128 {
+        let [high, low] = [(); 2].map(|()| u128::from(self.random().chance()));
+        high << 64 | low
+    }
+
     /// A session whose requests are calls in this principal's name.
     pub(super) fn call_session(
         self: &Arc<Self>,
@@ -112,8 +117,8 @@ impl Route {
             headers: has_headers,
             retention: self.spec().event_log.age,
             log_level,
-            questions_after: unused_ids(),
-            ..Config::new(self.name(), MemberId(0), seed())
+            questions_after: self.unused_ids(),
+            ..Config::new(self.name(), MemberId(0), self.seed())
         };
         let machine = Upgrading::new(config, handshake, now());
         let held = (Arc::clone(self.spec().name()), self.buffered().clone());
@@ -196,8 +201,4 @@ fn discover() -> Result<Message, Failure> {
     let request = discover_request(DISCOVER_ID, Revision::NEWEST);
     let request: Result<Message, rpc::MessageError> = Message::parse(request);
     request.map_err(|error| Failure::new(Reason::Invalid, error.to_string()))
-}
-
-fn seed() -> u128 {
-    u128::from(random()) << 64 | u128::from(random())
 }

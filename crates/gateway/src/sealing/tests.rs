@@ -1,8 +1,10 @@
+use thinpipe_transport::Random;
+
 use super::*;
 use crate::config::StateKey;
 
 fn sealing(principal: &str) -> Sealing {
-    let seals = Seals::new(&[StateKey::new([7; 32])]).unwrap();
+    let seals = Seals::new(&[StateKey::new([7; 32])], Random::default()).unwrap();
     let principal = Principal::Named(principal.into());
     Sealing::new(Arc::new(seals), "files".into(), principal)
 }

@@ -7,6 +7,7 @@ use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_store::{LogLimits, MemoryInbox, MemoryLog, MemoryStore};
 use thinpipe_testkit::Client;
+use thinpipe_transport::Random;
 use thinpipe_transport::server::{Server, ServerBuilder, ServerConfig, SharedStores, Stores};
 use tokio::net::TcpListener;
 
@@ -58,6 +59,7 @@ impl Front {
             upstreams: vec![spec],
             deprecation: DeprecationConfig::default(),
             rates: thinpipe_gateway::RateLimits::default(),
+            random: Random::default(),
             state_keys: Vec::new(),
         };
         let gateway = Gateway::new(config, builder.buffered()).unwrap();

@@ -11,6 +11,7 @@ use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
 use thinpipe_store::{Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, Era, RequestBuilder, Upstream};
+use thinpipe_transport::Random;
 use thinpipe_transport::server::{
     AccessToken, Limits, Server, ServerConfig, SharedStores, SseConfig, Stores,
 };
@@ -151,6 +152,7 @@ impl Shelf {
             deprecation: DeprecationConfig::default(),
             state_keys: Vec::new(),
             rates: RateLimits::default(),
+            random: Random::default(),
         };
         let gateway = Gateway::new(config, builder.buffered()).unwrap();
         let server = gateway.mount(builder).stores(stores).build();

@@ -8,6 +8,7 @@ use thinpipe_gateway::{
 };
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
+use thinpipe_transport::Random;
 use thinpipe_transport::server::{
     AccessToken, Server, ServerBuilder, ServerConfig, SseConfig, Stores,
 };
@@ -97,6 +98,7 @@ impl Front {
             deprecation: DeprecationConfig::default(),
             state_keys,
             rates: RateLimits::default(),
+            random: Random::default(),
         };
         let access = AccessPolicy {
             loopback: true,

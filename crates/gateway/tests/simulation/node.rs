@@ -1,5 +1,6 @@
 //! A gateway as one node of the world.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use http::Uri;
@@ -11,12 +12,12 @@ use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::network::{Host, Network, Rng};
-use thinpipe_transport::Io;
 use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{
     AccessToken, Limits, Server, ServerConfig, ServerStats, SessionLimits, SseConfig,
 };
 use thinpipe_transport::upstream::{Connector, UpstreamConfig};
+use thinpipe_transport::{Io, Random};
 
 use crate::ledger::Ledger;
 use crate::store::{Gate, Store, Way};
@@ -39,10 +40,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a gateway as this node.
-    pub(crate) fn start(network: &Network, name: &str, store: &Store, rng: Rng) -> Self {
+    pub(crate) fn start(network: &Network, name: &str, store: &Store, mut rng: Rng) -> Self {
         let host = network.start(name);
+        let random = random(rng.fork());
         let gate = Gate::new(rng);
-        let builder = Server::builder(server_config());
+        let builder = Server::builder(server_config()).random(random.clone());
         let mut logged = spec(&host, "logged", "server", Binding::Sessions);
         logged.resume = Resume::Log;
         let mut pooled = spec(&host, "pooled", "server", Binding::Sessions);
@@ -70,6 +72,7 @@ impl Node {
             deprecation: DeprecationConfig::default(),
             state_keys: Vec::new(),
             rates: RateLimits::default(),
+            random,
         };
         let gateway = Gateway::new(config, builder.buffered()).expect("a gateway");
         let builder = builder.stores(store.behind(&gate, true));
@@ -157,6 +160,18 @@ fn server_config() -> ServerConfig {
         tokens: vec![token("alice"), token("bob")],
         ..ServerConfig::default()
     }
+}
+
+/// What a gateway draws comes from the seed, too.
+fn random(rng: Rng) -> Random {
+    let rng = Mutex::new(rng);
+    Random::from_source(move |bytes| {
+        let mut rng = rng.lock().unwrap();
+        for bytes in bytes.chunks_mut(8) {
+            bytes.copy_from_slice(&rng.next_u64().to_le_bytes()[..bytes.len()]);
+        }
+        Ok(())
+    })
 }
 
 fn url(node: &str) -> Uri {

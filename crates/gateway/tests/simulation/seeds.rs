@@ -39,6 +39,31 @@ pub(crate) fn run(setting: Setting, count: u64) -> Figures {
         return all;
     }
     let count = told("THINPIPE_SEEDS").unwrap_or(count);
+    if std::env::var("THINPIPE_TWICE").is_ok() {
+        let mut differ = 0;
+        for seed in 0..count {
+            let traces = [(); 2].map(|()| world(setting, seed).trace);
+            let [one, other] = &traces;
+            if one != other {
+                differ += 1;
+                let at = one.iter().zip(other).position(|(a, b)| a != b);
+                let at = at.unwrap_or(one.len().min(other.len()));
+                eprintln!(
+                    "seed {seed} differs at {at} of {} {}",
+                    one.len(),
+                    other.len()
+                );
+                for trace in &traces {
+                    for line in &trace[at.saturating_sub(3)..(at + 3).min(trace.len())] {
+                        eprintln!("    {}", line.chars().take(230).collect::<String>());
+                    }
+                    eprintln!("    --");
+                }
+            }
+        }
+        eprintln!("{differ} of {count} seeds differ");
+        return Figures::default();
+    }
     let (next, all) = (AtomicU64::new(0), Mutex::new(Figures::default()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {

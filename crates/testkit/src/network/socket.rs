@@ -42,25 +42,23 @@ impl Socket {
     }
 
     fn poll_found(&self, cx: &Context<'_>, out: &mut ReadBuf<'_>) -> io::Result<Found> {
-        let (found, woken) = self.with_link(|link| {
+        let (found, writer, replaced) = self.with_link(|link| {
             let pipe = &mut link.pipes[1 - self.side];
             let found = pipe.read(out);
-            let woken = match found {
-                Found::Bytes => pipe.writer.take(),
+            match found {
+                Found::Bytes => (found, pipe.writer.take(), None),
                 // Also if something arrives later: it may be lost before.
-                _ => pipe.reader.replace(cx.waker().clone()),
-            };
-            (found, woken)
+                _ => {
+                    let replaced = pipe.reader.replace(cx.waker().clone());
+                    (found, None, replaced)
+                }
+            }
         })?;
-        wake_others(woken, cx);
+        // Woken and dropped only when the network is not locked: either may run code of others.
+        writer.into_iter().for_each(Waker::wake);
+        // Not woken: it may be this task's own, under another name, which then would never come to rest.
+        drop(replaced);
         Ok(found)
-    }
-}
-
-/// Dropped or woken only when the network is not locked: either may run code of others.
-fn wake_others(woken: Option<Waker>, cx: &Context<'_>) {
-    if let Some(waker) = woken.filter(|waker| !waker.will_wake(cx.waker())) {
-        waker.wake();
     }
 }
 
@@ -108,8 +106,9 @@ impl AsyncWrite for Socket {
             let old = waits.then(|| pipe.writer.replace(cx.waker().clone()));
             (Ok(room), old.flatten())
         });
-        let (room, woken) = room?;
-        wake_others(woken, cx);
+        let (room, replaced) = room?;
+        // When the network is not locked.
+        drop(replaced);
         let room = room?;
         if room == 0 && !bytes.is_empty() {
             return Poll::Pending;

@@ -1,6 +1,9 @@
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -208,4 +211,34 @@ async fn http_goes_over_it() {
     drop(client);
     server.left().await;
     assert_eq!(server.request().await.unwrap(), None);
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whoever waited before is not woken by the waiting of another: the two may be one task, which would never rest.
+#[tokio::test(start_paused = true)]
+async fn the_last_who_waits_to_read_is_woken_alone() {
+    let network = Network::new(1);
+    let (_a, mut near, mut far) = pair(&network).await;
+    let wakes: [Arc<Wakes>; 2] = Default::default();
+    let mut bytes = [0; 8];
+    for wakes in &wakes {
+        let waker = Waker::from(Arc::clone(wakes));
+        let mut out = ReadBuf::new(&mut bytes);
+        let read = Pin::new(&mut far).poll_read(&mut Context::from_waker(&waker), &mut out);
+        assert!(read.is_pending());
+    }
+    near.write_all(b"hello").await.unwrap();
+    assert_eq!(
+        wakes.map(|wakes| wakes.0.load(Ordering::Relaxed)),
+        [0, 1],
+        "of the first, of the second"
+    );
 }

@@ -8,6 +8,7 @@ use thinpipe_gateway::GatewayConfig;
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::forwarded::{ForwardedHeader, InvalidNetwork, TrustedProxies};
 use thinpipe_proto::header::forwardable_request_header;
+use thinpipe_transport::Random;
 use thinpipe_transport::server::{AccessToken, LegacyMode, Limits, ServerConfig, SessionLimits};
 use tracing_subscriber::filter::Targets;
 
@@ -90,6 +91,7 @@ impl Build {
                 deprecation,
                 state_keys,
                 rates,
+                random: Random::default(),
             },
         }
     }

@@ -20,6 +20,7 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::{NodeId, Principal, SessionId};
 use thinpipe_store::{LogLimits, MemoryLog, MemoryStore};
+use thinpipe_transport::Random;
 use thinpipe_transport::body::{BodyStream, BoxFuture};
 use thinpipe_transport::server::conversation::{Conversation, ConversationConfig, Outlet};
 use thinpipe_transport::server::event_buffer::{EventBufferConfig, EventReader};
@@ -169,7 +170,13 @@ impl Stream {
             if let Kept::InLog = kept {
                 let log = Arc::new(MemoryLog::new(LogLimits::default()));
                 let node = NodeId::from_random([1; 12]);
-                manager.log_to(LogWriter::start(log, node, &tasks, stop.clone()));
+                manager.log_to(LogWriter::start(
+                    log,
+                    node,
+                    &tasks,
+                    stop.clone(),
+                    Random::default(),
+                ));
             }
             let slot = manager.reserve(Arc::new(Echo), ENDPOINT.into(), Principal::Anonymous);
             let session = slot.await.expect("there is room").open(negotiated()).await;

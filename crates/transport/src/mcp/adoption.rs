@@ -11,8 +11,8 @@ use super::handler::MessageHandler;
 use super::service::Service;
 use super::session::{DEFAULT_LEVEL, SessionState};
 use super::subscription::gap;
-use crate::server::Session;
 use crate::server::conversation::ConversationConfig;
+use crate::server::{Adoption, Session};
 
 /// The form that is written, and the only one that is read.
 const VERSION: u32 = 1;
@@ -60,18 +60,18 @@ impl Kept {
 }
 
 impl<H: MessageHandler> Service<H> {
-    /// Goes on with a session that another process had. `false`: it has ended with that.
-    pub(super) async fn take_over(&self, session: &Session) -> bool {
+    /// Goes on with a session that another process had, unless it has ended with that.
+    pub(super) async fn take_over(&self, session: &Session) -> Adoption {
         let kept = Kept::decode(&session.attachment());
         let Some((level, uris)) = kept.filter(|_| self.info.sessions_go_on()) else {
-            return false;
+            return Adoption::Ended;
         };
         let config = ConversationConfig {
             questions_after: unused_ids(),
             ..self.conversation
         };
         let Some(state) = session.state(|| SessionState::new(session, &config, true)) else {
-            return false;
+            return Adoption::Ended;
         };
         state.set_up(level, uris);
         state.conversation.take_over().await;
@@ -79,7 +79,7 @@ impl<H: MessageHandler> Service<H> {
         for notice in gap(&self.info, &state.uris()) {
             state.conversation.say(&notice, None).await;
         }
-        true
+        Adoption::Done
     }
 
     /// Whether another process could go on with a session that is held here.

@@ -23,7 +23,7 @@ use super::{RpcError, methods};
 use crate::body::{Body, BoxFuture};
 use crate::server::conversation::{ConversationConfig, ListenError, Outlet};
 use crate::server::{
-    Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, Session, SessionEnd,
+    Adoption, Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, Session, SessionEnd,
     SessionManager, SessionSlot,
 };
 
@@ -357,7 +357,7 @@ impl<H: MessageHandler> Handler for Service<H> {
         Box::pin(self.respond_to(exchange))
     }
 
-    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<bool> {
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Adoption> {
         Box::pin(async move { self.take_over(&session).await })
     }
 

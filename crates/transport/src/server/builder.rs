@@ -15,7 +15,7 @@ use super::{
     Endpoint, Handler, LegacyMode, Nodes, Route, Server, ServerConfig, SessionManager, Shared,
     SseBroadcaster, Stores, mounted,
 };
-use crate::ByteBudget;
+use crate::{ByteBudget, Random};
 
 /// Builds a [`Server`].
 #[must_use]
@@ -24,6 +24,7 @@ pub struct ServerBuilder {
     pub(super) routes: HashMap<String, Route>,
     stores: Stores,
     buffered: ByteBudget,
+    random: Random,
     pub(super) when_built: Vec<mounted::Attach>,
 }
 
@@ -32,6 +33,7 @@ impl ServerBuilder {
         Self {
             buffered: ByteBudget::new(config.limits.max_buffered),
             config,
+            random: Random::default(),
             routes: HashMap::new(),
             stores: Stores {
                 sessions: Arc::new(MemoryStore::new()),
@@ -70,6 +72,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Draws ids of sessions, nodes and streams from here instead of from the operating system.
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
     /// What is held whole comes out of this budget, [`Limits::max_buffered`](super::Limits::max_buffered): for handlers that have
     /// to hold something whole too.
     #[must_use]
@@ -82,16 +90,17 @@ impl ServerBuilder {
     /// node.
     ///
     /// # Panics
-    /// If it is one of several nodes and the system gives no random numbers to name it.
+    /// If it is one of several nodes and there are no random numbers to name it.
     #[must_use]
     pub fn build(self) -> Server {
         let tasks = TaskTracker::new();
         let limits = self.config.limits;
         let carried = self.config.carried_headers.clone();
-        let shared = self.stores.shared;
-        let nodes = shared.map(|stores| Nodes::new(stores, name(), carried));
+        let random = self.random;
+        let named = |stores| Nodes::new(stores, name(&random), carried);
+        let nodes = self.stores.shared.map(named);
         let (store, among) = (self.stores.sessions, self.config.sessions);
-        let sessions = SessionManager::among(nodes.clone(), store, among, tasks.clone());
+        let sessions = SessionManager::among(nodes.clone(), store, among, tasks.clone(), random);
         let draining = CancellationToken::new();
         sessions.start_sweeping(draining.clone());
         let legacy = self.config.legacy == LegacyMode::Served;
@@ -138,9 +147,7 @@ impl ServerBuilder {
 }
 
 /// A name that no node has had.
-fn name() -> NodeId {
-    let mut random = [0; 12];
-    let drawn = getrandom::fill(&mut random);
-    assert!(drawn.is_ok(), "the system gives no random numbers");
-    NodeId::from_random(random)
+fn name(random: &Random) -> NodeId {
+    let drawn = random.bytes().expect("the system gives random numbers");
+    NodeId::from_random(drawn)
 }

@@ -13,13 +13,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thinpipe_proto::session::{NodeId, SessionId};
+use thinpipe_proto::session::{NodeId, SessionId, StreamId};
 use thinpipe_store::EventLog;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::event_buffer::{EventBuffer, Writer};
+use super::event_buffer::{EventBuffer, Writer, random_stream};
+use crate::Random;
 use worker::Worker;
 
 mod failed;
@@ -38,6 +39,7 @@ pub struct LogWriter {
 pub(super) struct Shared {
     log: Arc<dyn EventLog>,
     node: NodeId,
+    random: Random,
     queue: Mutex<Queue>,
     wake: Notify,
     counts: Counts,
@@ -78,17 +80,19 @@ pub struct LogStats {
 impl LogWriter {
     /// Writes to this log in the name of this node, in one task on `tasks`, until `stop` is cancelled: then what
     /// waits is still written, for a second at most, and streams go on without the log. Has to be called in a
-    /// runtime of tokio, on which the task runs.
+    /// runtime of tokio, on which the task runs. From `random` come the numbers of streams.
     #[must_use]
     pub fn start(
         log: Arc<dyn EventLog>,
         node: NodeId,
         tasks: &TaskTracker,
         stop: CancellationToken,
+        random: Random,
     ) -> Self {
         let shared = Arc::new(Shared {
             log,
             node,
+            random,
             queue: Mutex::default(),
             wake: Notify::new(),
             counts: Counts::default(),
@@ -135,6 +139,10 @@ impl LogWriter {
 impl Writer for LogWriter {
     fn take(&self, buffer: &EventBuffer) -> bool {
         self.tell(|queue| queue.waiting.push(buffer.clone()))
+    }
+
+    fn draw_stream(&self) -> Option<StreamId> {
+        random_stream(&self.shared.random)
     }
 }
 

@@ -133,7 +133,8 @@ impl Nodes {
     pub(super) fn start(&self, shared: &Arc<Shared>) {
         let weak = Arc::downgrade(shared);
         let (log, stop) = (Arc::clone(self.log()), self.inner.stopped.clone());
-        let writer = LogWriter::start(log, self.this().clone(), &self.inner.tasks, stop);
+        let (node, random) = (self.this().clone(), shared.sessions.random().clone());
+        let writer = LogWriter::start(log, node, &self.inner.tasks, stop, random);
         // The first writer stays.
         shared.sessions.log_to(writer);
         self.run(pulse::beat(self.clone(), Weak::clone(&weak)));

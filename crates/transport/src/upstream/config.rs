@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 
 use super::connect::Connector;
+use crate::Random;
 
 /// How to reach a server, and for how long to wait.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct UpstreamConfig {
     pub headers: HeaderMap,
     /// How connections are made. `None`, the default: by the scheme of the URL, TCP or TLS over it.
     pub connector: Option<Connector>,
+    /// What spreads delays and the ages of connections. Default: the operating system.
+    pub random: Random,
 }
 
 impl UpstreamConfig {
@@ -67,6 +70,7 @@ impl UpstreamConfig {
             rotate_after: Duration::from_secs(300),
             headers: HeaderMap::new(),
             connector: None,
+            random: Random::default(),
         }
     }
 }

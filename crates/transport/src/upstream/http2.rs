@@ -197,7 +197,7 @@ impl Inner {
             // Whoever has an exchange on it hears of it there.
             .unwrap_or_else(|error| tracing::debug!(%error, "an HTTP/2 connection ended"));
         });
-        let random = getrandom::u64().unwrap_or(0);
+        let random = self.config.random.chance();
         let mut shared = Shared {
             sender,
             users: Arc::new(()),

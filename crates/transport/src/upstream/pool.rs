@@ -57,7 +57,7 @@ const SHARDS: usize = 32;
 
 impl Connection {
     pub(super) fn new(io: Box<dyn Io>, config: &UpstreamConfig, counters: &Arc<Counters>) -> Self {
-        let random = getrandom::u64().unwrap_or(0);
+        let random = config.random.chance();
         Self {
             io,
             timer: LazyTimer::default(),

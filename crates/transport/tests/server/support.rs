@@ -15,8 +15,8 @@ use thinpipe_store::{MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, DEADLINE, Gate, rpc};
 use thinpipe_transport::body::{Body, BodyError, BodyStream, BoxFuture, Filled};
 use thinpipe_transport::server::{
-    Adoption, Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig, Session,
-    SessionEnd,
+    Adoption, Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, ServerConfig,
+    Session, SessionEnd,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;

@@ -1,6 +1,6 @@
 use thinpipe_proto::bridge::downgrade::{Channel, Request};
 use thinpipe_proto::session::Principal;
-use thinpipe_transport::ByteBudget;
+use thinpipe_transport::{ByteBudget, Random};
 use tokio_util::task::TaskTracker;
 
 use super::super::place::Place;
@@ -33,7 +33,7 @@ fn unopened() -> Arc<Session> {
         stream_idle: Duration::from_secs(60),
         budget: ByteBudget::default(),
     };
-    let seals = Arc::new(Seals::new(&[]).unwrap());
+    let seals = Arc::new(Seals::new(&[], Random::default()).unwrap());
     let stop = CancellationToken::new();
     let shared = Downgrade::new(settings, seals, TaskTracker::new(), stop).unwrap();
     let place = place(&message(CALL));

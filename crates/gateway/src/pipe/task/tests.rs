@@ -2,6 +2,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use thinpipe_proto::bridge::{Config, Sharing};
+use thinpipe_transport::Random;
 
 use super::*;
 use crate::pipe::Manner;
@@ -20,7 +21,7 @@ fn session() -> Arc<UpstreamSession> {
         moves: false,
         idle: Duration::MAX,
     };
-    UpstreamSession::new(config, false, manner)
+    UpstreamSession::new(config, false, manner, Random::default())
 }
 
 fn ping(id: &str) -> Message {

@@ -10,7 +10,7 @@ use thinpipe_store::StreamKey;
 use super::exchange::Stream;
 use super::{Conversation, Inner, ListenError, STANDALONE, charge};
 use crate::io::now;
-use crate::server::event_buffer::{EventBuffer, EventBufferConfig, Logged, random_stream};
+use crate::server::event_buffer::{EventBuffer, EventBufferConfig, Logged, Writer};
 use crate::server::event_log::{LogWriter, Lost, begun, earlier, replay};
 use crate::server::history::Charge;
 
@@ -63,7 +63,7 @@ pub(super) fn buffer(
 impl Inner {
     /// The number of a new stream: with a log one that no node has given, as long as the log is to be had for it.
     pub(super) fn number<'a>(&mut self, log: Option<&'a Log>) -> (StreamId, Option<&'a Log>) {
-        let random = log.and_then(|_| random_stream());
+        let random = log.and_then(|log| log.writer.draw_stream());
         if let Some(stream) = random.filter(|stream| !self.open.contains_key(stream)) {
             return (stream, log);
         }

@@ -304,9 +304,7 @@ async fn gives_up(shared: &Arc<Shared>, envelope: &Envelope, class: &Class) -> b
     session.rested().await;
     // Others that waited may have been quicker, and so may the end of this node.
     let sessions = &shared.sessions;
-    session.is_ended()
-        || sessions.hand_over(&session).await == HandOver::Done
-        || session.is_ended()
+    session.is_ended() || sessions.hand_over(&session).await == HandOver::Done || session.is_ended()
 }
 
 async fn begin(

@@ -13,6 +13,7 @@ use thinpipe_store::{LogEntry, StreamKey};
 
 use super::state::State;
 use super::{Closed, EventBuffer, EventBufferConfig, NotPushed, wake};
+use crate::Random;
 use crate::io::now;
 use crate::server::history::Charge;
 
@@ -26,6 +27,9 @@ const BATCH_BYTES: usize = 256 << 10;
 pub(crate) trait Writer: Send + Sync {
     /// Takes a buffer that has something to be stored. `false`: nothing is stored any more.
     fn take(&self, buffer: &EventBuffer) -> bool;
+
+    /// A number of a stream that no other of its session has, on any node. `None`: there are no random numbers.
+    fn draw_stream(&self) -> Option<StreamId>;
 }
 
 /// Where the events of a buffer are stored.
@@ -396,7 +400,7 @@ impl EventBuffer {
 
     fn go_on(&self, stage: Stage) {
         // Drawn here: it needs to be unknown elsewhere, no more.
-        let alias = random_stream();
+        let alias = self.log().and_then(|log| log.writer.draw_stream());
         let mut state = self.lock();
         if matches!(state.log.stage, Stage::Strict | Stage::Behind) {
             state.go_on(stage, alias);
@@ -460,11 +464,13 @@ impl State {
 pub(crate) const END: Bytes = Bytes::from_static(b"");
 
 /// A number of a stream that no other of its session has, on any node: 53 bits, as many as every reader of JSON
-/// keeps. `None`: the system gives no random numbers.
-pub(crate) fn random_stream() -> Option<StreamId> {
-    let random = getrandom::u64()
+/// keeps. `None`: there are no random numbers.
+pub(crate) fn random_stream(random: &Random) -> Option<StreamId> {
+    let random = random
+        .bytes()
         .inspect_err(|error| tracing::warn!(%error, "a stream gets no number of its own"))
         .ok()?;
+    let random = u64::from_le_bytes(random);
     // 0 is the standalone stream.
     Some(StreamId((random >> 11).max(1)))
 }

@@ -44,12 +44,12 @@ impl Failed {
             return Vec::new();
         }
         let all = std::mem::take(&mut self.waiting);
-        let (late, in_time): (Vec<_>, VecDeque<_>) = all
+        let (late, in_time): (Vec<_>, Vec<_>) = all
             .into_iter()
             .partition(|(_, waiting)| waiting.is_late(now));
         let next = in_time.iter().map(|(_, waiting)| waiting.since + PATIENCE);
         self.late = next.min();
-        self.waiting = in_time;
+        self.waiting = in_time.into();
         late
     }
 

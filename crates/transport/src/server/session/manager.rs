@@ -18,6 +18,7 @@ use super::slot::{Place, SessionSlot};
 use super::stream::StreamSession;
 use super::unclaimed::Unclaimed;
 use super::{Session, SessionEnd, SessionError, lock};
+use crate::Random;
 use crate::io::now;
 use crate::server::Handler;
 use crate::server::event_log::LogWriter;
@@ -101,6 +102,8 @@ pub(super) struct Inner {
     pub(super) taking: Taking,
     /// Cancellations that other nodes have told of, of sessions that are not live here.
     pub(super) unclaimed: Unclaimed,
+    /// For ids of sessions and streams.
+    pub(super) random: Random,
     /// Nobody is told of the end of sessions any more.
     cut_off: CancellationToken,
 }
@@ -122,7 +125,7 @@ impl SessionManager {
     /// A manager over a store. Tasks it starts (telling handlers that sessions ended) run on `tasks`.
     #[must_use]
     pub fn new(store: Arc<dyn SessionStore>, limits: SessionLimits, tasks: TaskTracker) -> Self {
-        Self::among(None, store, limits, tasks)
+        Self::among(None, store, limits, tasks, Random::default())
     }
 
     /// The same, over a store that other nodes use too.
@@ -131,6 +134,7 @@ impl SessionManager {
         store: Arc<dyn SessionStore>,
         limits: SessionLimits,
         tasks: TaskTracker,
+        random: Random,
     ) -> Self {
         let places = Arc::new(AtomicUsize::new(0));
         let live = papaya::HashMap::new();
@@ -147,6 +151,7 @@ impl SessionManager {
                 nodes,
                 taking: Taking::default(),
                 unclaimed: Unclaimed::default(),
+                random,
                 cut_off: CancellationToken::new(),
             }),
         }
@@ -173,6 +178,11 @@ impl SessionManager {
     /// any other.
     pub fn log_to(&self, writer: LogWriter) -> bool {
         self.inner.history.log_to(writer)
+    }
+
+    /// Where ids of sessions and streams come from.
+    pub(crate) fn random(&self) -> &Random {
+        &self.inner.random
     }
 
     /// All live sessions, in no order.

@@ -15,8 +15,8 @@ use super::manager::belongs;
 use super::slot::Place;
 use super::{Session, SessionEnd, SessionError, SessionManager, lock};
 use crate::io::now;
-use crate::server::{Adoption, Handler};
 use crate::server::nodes::Nodes;
+use crate::server::{Adoption, Handler};
 
 /// How often a session is looked for that changes its node just then.
 const ROUNDS: usize = 4;
@@ -327,7 +327,10 @@ impl SessionManager {
                 taken.attempt.is_put_off.store(true, Ordering::Release);
             } else if let Err(error) = adopted {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "a session of a node that is gone cannot be taken over");
+                tracing::warn!(
+                    error,
+                    "a session of a node that is gone cannot be taken over"
+                );
             }
         });
         attempt

@@ -11,6 +11,7 @@ use thinpipe_store::{SessionRecord, StoreError, Version};
 
 use super::stream::{SessionStream, StreamSession};
 use super::{Negotiated, Session, SessionError, SessionManager, lock, unix_ms};
+use crate::NoRandom;
 use crate::server::Handler;
 
 /// One of the places for sessions; given back on drop.
@@ -173,8 +174,8 @@ impl Template {
         endpoint: &Arc<str>,
         principal: Principal,
     ) -> Result<(SessionRecord, Version), SessionError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|_| SessionError::Random)?;
+        let random = manager.inner.random.bytes();
+        let random = random.map_err(|NoRandom| SessionError::Random)?;
         let nodes = manager.nodes().filter(|_| self.negotiated.held);
         let record = SessionRecord {
             id: SessionId::from_random(random),

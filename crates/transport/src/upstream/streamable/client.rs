@@ -10,6 +10,7 @@ use thinpipe_proto::revision::Revision;
 use thinpipe_proto::session::{EventId, UpstreamSessionId};
 
 use super::CLOSING;
+use crate::Random;
 use crate::upstream::pipe::PipeError;
 use crate::upstream::{Upstream, UpstreamError, UpstreamRequest, UpstreamResponse, probe};
 
@@ -37,6 +38,11 @@ impl Client {
 
     pub(super) fn name(&self) -> Arc<str> {
         Arc::clone(&self.upstream.config().name)
+    }
+
+    /// What spreads delays.
+    pub(super) fn random(&self) -> &Random {
+        &self.upstream.config().random
     }
 
     pub(super) fn negotiated(&self, revision: Revision) {

@@ -142,7 +142,7 @@ impl Stream {
                         note(&event, last, &mut self.retry, &mut self.backoff);
                         events.payload(event)
                     });
-                    self.event(payload)
+                    self.event(payload, reader)
                 }
                 Carrier::Whole(reading) => {
                     let read = ready!(reading.as_mut().poll(cx));
@@ -209,12 +209,16 @@ impl Stream {
     }
 
     /// What was in an event, or why there is none.
-    fn event(&mut self, payload: Result<Option<Payload>, PipeError>) -> Option<Heard> {
+    fn event(
+        &mut self,
+        payload: Result<Option<Payload>, PipeError>,
+        reader: &Reader,
+    ) -> Option<Heard> {
         match payload {
             Ok(Some(payload)) => Some(self.say(payload)),
             Ok(None) => None,
             Err(error @ (PipeError::Ended { .. } | PipeError::Body { .. })) => {
-                self.broke(error);
+                self.broke(error, reader);
                 None
             }
             // It would come again, after every resumption.
@@ -262,10 +266,10 @@ impl Stream {
     }
 
     /// Its connection has ended. It is asked for again if that leads anywhere.
-    fn broke(&mut self, error: PipeError) {
+    fn broke(&mut self, error: PipeError, reader: &Reader) {
         let is_answered = self.linger.is_some();
         let goes_on = self.request.is_none() || self.last.is_some();
-        let random = getrandom::u64().unwrap_or(0);
+        let random = reader.client.random().chance();
         self.carrier = if is_answered {
             Carrier::Over(None)
         } else if goes_on && let Some(delay) = self.backoff.next_delay(random, self.retry) {
@@ -284,7 +288,7 @@ impl Stream {
         let response = match asked {
             Ok(response) => response,
             Err(error) => {
-                self.broke(error.into());
+                self.broke(error.into(), reader);
                 return None;
             }
         };
@@ -303,10 +307,10 @@ impl Stream {
         };
         if is_passing(status) {
             self.retry = retry_after(&response.headers).or(self.retry);
-            self.broke(error);
+            self.broke(error, reader);
         } else if self.request.is_none() && self.last.take().is_some() {
             // What came after the event is not to be had; what comes now may be.
-            self.broke(error);
+            self.broke(error, reader);
         } else {
             self.carrier = Carrier::Over(Some(error));
         }

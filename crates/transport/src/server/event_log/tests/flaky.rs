@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::Random;
 use crate::body::{Body, BodyStream, Filled};
 use crate::io::now;
 use crate::server::conversation::{Conversation, ConversationConfig, Inlet, ListenError, Outlet};
@@ -153,7 +154,7 @@ impl Node {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let log = Arc::clone(log) as Arc<dyn EventLog>;
         let node = NodeId::from_random([number; 12]);
-        let writer = LogWriter::start(log, node, &tasks, stop.clone());
+        let writer = LogWriter::start(log, node, &tasks, stop.clone(), Random::default());
         let config = ConversationConfig {
             buffer,
             ..ConversationConfig::default()

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::Random;
 
 /// Streams of one session are in a part of their own.
 struct Parts {
@@ -69,7 +70,7 @@ impl EventLog for Parts {
 /// is back, its streams are written again.
 #[tokio::test(start_paused = true)]
 async fn f17_a_part_of_the_log_that_is_away_holds_up_only_its_own_streams() {
-    const STREAMS: i64 = 200;
+    const STREAMS: u64 = 200;
     for mood in [Mood::Away, Mood::Stuck] {
         let (there, rest) = (log(), log());
         let lost = SessionId::from_random([9; 16]);
@@ -80,7 +81,7 @@ async fn f17_a_part_of_the_log_that_is_away_holds_up_only_its_own_streams() {
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let node = NodeId::from_random([1; 12]);
-        let writer = LogWriter::start(parts, node, &tasks, stop.clone());
+        let writer = LogWriter::start(parts, node, &tasks, stop.clone(), Random::default());
         let _stop = stop.drop_guard();
         let of_session = |session| {
             let config = ConversationConfig {
@@ -90,7 +91,7 @@ async fn f17_a_part_of_the_log_that_is_away_holds_up_only_its_own_streams() {
             Conversation::logged(config, writer.clone(), session)
         };
         let (lost, well) = (of_session(lost), of_session(flaky::session()));
-        let begin = async |conversation: &Conversation, number| {
+        let begin = async |conversation: &Arc<Conversation>, number| {
             let (outlet, mut inlet) = conversation.begin(&RequestId::from_integer(number));
             outlet.begin_stream();
             inlet.first().await;
@@ -98,7 +99,7 @@ async fn f17_a_part_of_the_log_that_is_away_holds_up_only_its_own_streams() {
             (outlet, client)
         };
         let mut streams = Vec::new();
-        for number in 0..STREAMS {
+        for number in 0..i64::try_from(STREAMS).unwrap() {
             streams.push(begin(&lost, number).await);
         }
         let (outlet, mut client) = begin(&well, 0).await;
@@ -107,7 +108,7 @@ async fn f17_a_part_of_the_log_that_is_away_holds_up_only_its_own_streams() {
             outlet.notify("1".into()).await.unwrap();
             client.reads(1).await;
         }
-        assert_eq!(writer.stats().behind, STREAMS as usize, "{mood:?}");
+        assert_eq!(writer.stats().behind, STREAMS, "{mood:?}");
         for said in 1..=20 {
             outlet.notify("1".into()).await.unwrap();
             // The clock stands still.
@@ -115,7 +116,7 @@ async fn f17_a_part_of_the_log_that_is_away_holds_up_only_its_own_streams() {
             client.looks();
             assert_eq!(client.seen.len(), said, "{mood:?}");
         }
-        assert_eq!(writer.stats().behind, STREAMS as usize, "{mood:?}");
+        assert_eq!(writer.stats().behind, STREAMS, "{mood:?}");
         there.set(Mood::Well);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(writer.stats().behind, 0, "{mood:?}");
