@@ -9,3 +9,4 @@ mod outage;
 mod records;
 mod support;
 mod tunnel;
+mod visitor;

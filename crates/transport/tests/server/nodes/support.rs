@@ -10,13 +10,17 @@ use thinpipe_store::{
     BoxFuture, DeliverError, Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionRecord,
     SessionStore, StoreError, Version, Versioned,
 };
-use thinpipe_testkit::{Client, RequestBuilder};
+use thinpipe_testkit::Client;
 use thinpipe_transport::server::{
     Handler, Server, ServerConfig, SharedStores, SseConfig, SseEndpoint, Stores,
 };
 use tokio::net::TcpListener;
 
+use super::visitor::Visitor;
 use crate::support::{Running, Sample, config, until};
+
+/// A session, and what is said of its record.
+type Unreadable = (SessionId, fn() -> StoreError);
 
 /// What all nodes share.
 #[derive(Clone)]
@@ -55,7 +59,7 @@ pub(crate) struct Way {
     /// Messages that it has sent.
     sent: AtomicUsize,
     /// It cannot read the record of this session, and why.
-    unreadable: Mutex<Option<(SessionId, fn() -> StoreError)>>,
+    unreadable: Mutex<Option<Unreadable>>,
 }
 
 impl Default for Shelf {
@@ -190,10 +194,7 @@ impl Node {
 
     /// A client with the session of another one, whose requests come here.
     pub(crate) fn as_client(&self, client: &Client) -> Visitor<'_> {
-        Visitor {
-            node: self,
-            session: client.session().unwrap().to_owned(),
-        }
+        Visitor::new(self, client)
     }
 
     /// It can reach nobody, and nobody it: to the others it is dead.
@@ -288,31 +289,6 @@ impl Node {
             (stats.asked, stats.served) == (0, 0)
         })
         .await;
-    }
-}
-
-/// A client of another node's session.
-pub(crate) struct Visitor<'a> {
-    node: &'a Node,
-    session: String,
-}
-
-impl Visitor<'_> {
-    fn with_session(&self, request: RequestBuilder) -> RequestBuilder {
-        let request = request.header("mcp-session-id", &self.session);
-        request.header("mcp-protocol-version", "2025-11-25")
-    }
-
-    pub(crate) fn post(&self, message: impl ToString) -> RequestBuilder {
-        self.with_session(self.node.running.stranger().post(message))
-    }
-
-    pub(crate) fn get(&self) -> RequestBuilder {
-        self.with_session(self.node.running.stranger().get())
-    }
-
-    pub(crate) fn delete(&self) -> RequestBuilder {
-        self.with_session(self.node.running.stranger().delete())
     }
 }
 
