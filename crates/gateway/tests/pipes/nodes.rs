@@ -317,7 +317,7 @@ async fn f9_a_session_whose_server_is_away_is_taken_over_later() {
     })
     .await;
     let client = pair.client().await;
-    pair.kill().await;
+    pair.shut_down().await;
     pair.upstream.die().await;
     let moved = pair.moved(&client);
     let mut refused = moved.post(rpc::call(1, "echo")).await;
