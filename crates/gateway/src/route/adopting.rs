@@ -3,6 +3,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -11,7 +12,8 @@ use thinpipe_proto::bridge::resource_updated;
 use thinpipe_proto::bridge::upgrade::Handshake;
 use thinpipe_proto::rpc::{Message, member};
 use thinpipe_proto::session::UpstreamSessionId;
-use thinpipe_transport::server::{Adoption, Session, SessionManager};
+use thinpipe_store::StoreError;
+use thinpipe_transport::server::{Adoption, Session, SessionError, SessionManager};
 use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::streamable;
 
@@ -26,6 +28,9 @@ use crate::group::Replica;
 use crate::held::{Facts, Over};
 use crate::pipe::{Attachment, NotSent};
 use crate::session::SessionState;
+
+/// What could not be stored is stored after this.
+const STORED_AGAIN: Duration = Duration::from_secs(1);
 
 impl Route {
     /// Goes on with a session that another process held.
@@ -281,6 +286,7 @@ impl Route {
         }
         let (route, session, sessions) = (Arc::clone(self), Arc::clone(session), sessions.clone());
         self.tasks().spawn(async move {
+            let mut is_late = false;
             while let Some(state) = session.existing_state::<SessionState>()
                 && state.has_to_store()
             {
@@ -291,9 +297,19 @@ impl Route {
                 if !stored.is_whole() && attached(&session).is_ok_and(|it| it.is_whole()) {
                     route.tell_unknown(Some(&session));
                 }
-                if let Err(error) = sessions.set_attachment(&session, stored.encode()).await {
+                let Err(error) = store(&sessions, &session, stored.encode()).await else {
+                    is_late = false;
+                    continue;
+                };
+                if !std::mem::replace(&mut is_late, true) {
                     let upstream = route.name();
                     tracing::warn!(session = ?session.id(), upstream, %error, "a session may be lost with this process");
+                }
+                if is_transient(&error) {
+                    state.has_not_stored();
+                    let pause = tokio::time::sleep(STORED_AGAIN);
+                    // Cancel-safe: time goes by all the same. Of a session that has ended nothing is stored.
+                    let _ = session.closed().run_until_cancelled(pause).await;
                 }
             }
         });
@@ -312,6 +328,31 @@ impl Route {
             && self.joined.is_none()
             && self.spec().session_lost != SessionLost::Reestablish;
         is_whole && !is_gone
+    }
+}
+
+/// Stores what is attached to a session. Should the record be another one by now, that is read first: whoever has the
+/// session keeps it.
+async fn store(
+    sessions: &SessionManager,
+    session: &Arc<Session>,
+    attachment: Bytes,
+) -> Result<(), SessionError> {
+    match sessions.set_attachment(session, attachment.clone()).await {
+        Err(SessionError::Store(StoreError::Conflict)) => {}
+        stored => return stored,
+    }
+    match sessions.refresh(session).await? {
+        true => sessions.set_attachment(session, attachment).await,
+        false => Ok(()),
+    }
+}
+
+/// Whether the store may take it later.
+fn is_transient(error: &SessionError) -> bool {
+    match error {
+        SessionError::Store(error) => error.is_transient() || matches!(error, StoreError::Conflict),
+        _ => false,
     }
 }
 

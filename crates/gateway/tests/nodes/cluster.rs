@@ -71,12 +71,16 @@ impl Cluster {
     }
 
     /// A node with sessions of its own.
-    pub(crate) async fn node_over(&self, sessions: Arc<dyn SessionStore>) -> Node {
+    pub(crate) async fn node_over(
+        &self,
+        sessions: Arc<dyn SessionStore>,
+        change: impl FnOnce(&mut UpstreamSpec),
+    ) -> Node {
         let stores = Stores {
             sessions,
             ..self.shelf.stores()
         };
-        self.shelf.node(self.upstream.url(), stores, |_| {}).await
+        self.shelf.node(self.upstream.url(), stores, change).await
     }
 
     /// A node in a runtime of its own: a process that can be killed.

@@ -2,9 +2,11 @@
 
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
+use thinpipe_gateway::{Resume, UpstreamSpec};
 use thinpipe_proto::session::SessionId;
 use thinpipe_store::{
     BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version, Versioned,
@@ -18,6 +20,8 @@ use crate::cluster::{ALICE, Cluster};
 struct Away {
     store: MemoryStore,
     is_away: AtomicBool,
+    /// Calls that it did not take.
+    refused: AtomicUsize,
 }
 
 impl Away {
@@ -30,7 +34,10 @@ impl Away {
 macro_rules! unless_away {
     ($self:ident.$call:ident($($argument:expr),*)) => {
         match $self.is_away.load(Ordering::SeqCst) {
-            true => Box::pin(ready(Err(StoreError::Unavailable("it is away".into())))),
+            true => {
+                $self.refused.fetch_add(1, Ordering::SeqCst);
+                Box::pin(ready(Err(StoreError::Unavailable("it is away".into()))))
+            }
             false => $self.store.$call($($argument),*),
         }
     };
@@ -97,7 +104,7 @@ impl SessionStore for Away {
 async fn d8_without_the_store_a_session_does_not_end_at_its_server() {
     let cluster = Cluster::start().await;
     let store = Arc::new(Away::default());
-    let node = cluster.node_over(Arc::clone(&store) as _).await;
+    let node = cluster.node_over(Arc::clone(&store) as _, |_| {}).await;
     let client = node.client().await;
     store.set(true);
     let mut refused = client.delete().await;
@@ -120,7 +127,7 @@ async fn f17_initialize_gets_503_without_the_store() {
     let cluster = Cluster::start().await;
     let store = Arc::new(Away::default());
     store.set(true);
-    let node = cluster.node_over(store).await;
+    let node = cluster.node_over(store, |_| {}).await;
     let client = Client::new(&node.mcp).with_token(ALICE);
     let mut refused = client.post(rpc::initialize(1, "2025-11-25")).await;
     assert_eq!(refused.status, 503);
@@ -132,6 +139,37 @@ async fn f17_initialize_gets_503_without_the_store() {
         match cluster.upstream.sessions().len() {
             0 => Ok(()),
             sessions => Err(format!("{sessions} sessions")),
+        }
+    })
+    .await;
+}
+
+/// 5.8, F17: what a client sets up while the store is away is in the record once that is back.
+#[tokio::test]
+async fn f17_what_is_set_up_without_the_store_is_stored_later() {
+    let cluster = Cluster::start().await;
+    let store = Arc::new(Away::default());
+    let logs = |spec: &mut UpstreamSpec| spec.resume = Resume::Log;
+    let node = cluster.node_over(Arc::clone(&store) as _, logs).await;
+    let client = node.client().await;
+    store.set(true);
+    let subscribe = rpc::request(1, "resources/subscribe", &json!({"uri": "file:///late"}));
+    assert_eq!(client.post(subscribe).await.status, 200);
+    eventually("it could not be stored", async || {
+        match store.refused.load(Ordering::SeqCst) {
+            0 => Err("nothing was asked"),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    store.set(false);
+    eventually("it is stored", async || {
+        let ids = store.store.list(None, 1).await.unwrap();
+        let (record, _) = store.store.get(&ids[0]).await.unwrap().unwrap();
+        let attached = String::from_utf8(record.attachment.to_vec()).unwrap();
+        match attached.contains("file:///late") {
+            true => Ok(()),
+            false => Err(attached),
         }
     })
     .await;
