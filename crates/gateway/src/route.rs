@@ -14,7 +14,7 @@ use thinpipe_transport::{ByteBudget, Random};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attachment::{attached, upstream_session};
+use crate::attachment::{Attached, attached};
 use crate::cache::Answers;
 use crate::clock::{Seldom, now};
 use crate::config::{Forwarded, SessionLost, UpstreamSpec};
@@ -364,6 +364,9 @@ impl Route {
             // For a session that may be opened anew, and for what is in none.
             let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
             let again = (reestablishes || session.is_none()).then(|| Box::new(call.clone()));
+            let sent_in = session
+                .as_ref()
+                .map(|session| attached(session).unwrap_or_default());
             let to = match session
                 .as_ref()
                 .map(|session| (session, self.place_of(session)))
@@ -371,22 +374,24 @@ impl Route {
                 None => To::Any,
                 Some((_, Ok(to))) => to,
                 Some((session, Err(gone))) => {
-                    let of = Arc::clone(session);
+                    let of = (Arc::clone(session), sent_in.unwrap_or_default());
                     let elsewhere = self.without_replica(again, context, of, message, &gone);
                     return Box::pin(elsewhere).await;
                 }
             };
-            let request = self.request_in_session(call, session.as_ref(), &message);
+            let request = self.request_in_session(call, sent_in.as_deref(), &message);
             // Two boxes below a kilobyte are cheaper than one above.
             let asking = Box::pin(self.ask(&context, to, request)?);
             let response = match asking.await {
                 Ok(answered) => answered.response,
                 Err(error) => {
-                    let moves = again.filter(|_| self.may_move(&error, to)).zip(session);
-                    let Some((call, session)) = moves else {
+                    let moves = again
+                        .filter(|_| self.may_move(&error, to))
+                        .zip(session.zip(sent_in));
+                    let Some((call, of)) = moves else {
                         return Err(self.unsent(&error));
                     };
-                    let moved = self.moved(*call, context, session, message, &error);
+                    let moved = self.moved(*call, context, of, message, &error);
                     return Box::pin(moved).await;
                 }
             };
@@ -398,7 +403,8 @@ impl Route {
                 return Box::pin(self.sessionless_upgraded(again, context, message)).await;
             }
             if response.status == StatusCode::NOT_FOUND {
-                return Box::pin(self.not_found(again, context, session, message)).await;
+                return Box::pin(self.not_found(again, context, session.zip(sent_in), message))
+                    .await;
             }
             let line = self.line(session, purpose_of(&message));
             let later = match self.relay_now(response, line, context, None) {
@@ -412,13 +418,13 @@ impl Route {
     fn request_in_session(
         &self,
         call: Incoming,
-        session: Option<&Arc<Session>>,
+        at: Option<&Attached>,
         message: &Message,
     ) -> UpstreamRequest {
-        let id = session.and_then(|s| upstream_session(s));
+        let id = at.and_then(|at| at.upstream_session.as_ref());
         let mut headers = call.headers;
         headers::for_post(&mut headers);
-        headers::for_session(&mut headers, call.revision, id.as_ref());
+        headers::for_session(&mut headers, call.revision, id);
         UpstreamRequest {
             repeatable: message.method().is_some_and(is_read_only_method),
             ..send::posted(headers, message.source().clone())

@@ -7,11 +7,9 @@ use thinpipe_proto::session::EventId;
 use thinpipe_transport::server::{Answer, Session, SessionEnd};
 use thinpipe_transport::upstream::UpstreamResponse;
 
-use super::replica::Gone;
-use super::resume::Heard;
+use super::resume::{Heard, Lost};
 use super::{Incoming, Relayed, Route};
 use crate::clock::now;
-use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::relay::Purpose;
 use crate::session::{Contended, LiveStream, SessionState};
@@ -68,8 +66,8 @@ impl Route {
                 }
                 self.relay_listen(response, session, last, place).await
             }
-            Heard::Lost(gone) => {
-                self.reopen_for_listen(&session, gone.as_ref()).await?;
+            Heard::Lost(lost) => {
+                self.reopen_for_listen(&session, &lost).await?;
                 if last.is_some() {
                     // Another stream in its place would skip over what is lost without a word.
                     return Err(Failure::unknown_event());
@@ -85,15 +83,14 @@ impl Route {
     async fn reopen_for_listen(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        gone: Option<&Gone>,
+        lost: &Lost,
     ) -> Result<(), Failure> {
         let runs = session.in_flight() > 0;
-        if let Some(gone) = gone.filter(|gone| self.waits_for(gone, runs)) {
+        if let Some(gone) = lost.gone.as_ref().filter(|gone| self.waits_for(gone, runs)) {
             return Err(self.replica_gone(gone));
         }
         self.counters.session_lost();
-        let reopens = self.spec.session_lost == SessionLost::Reestablish && !runs;
-        if reopens && self.reestablish(session, None).await {
+        if self.is_there_again((session, runs), &lost.at, None).await {
             return Ok(());
         }
         self.end_session(session, SessionEnd::UpstreamGone).await;

@@ -16,6 +16,7 @@ use super::answer::body_failure;
 use super::opening::{capabilities, declared, negotiated};
 use super::send::posted;
 use crate::attachment::{Attached, attached};
+use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::group::To;
 use crate::headers;
@@ -29,18 +30,37 @@ pub(super) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notificatio
 pub(super) struct Own;
 
 impl Route {
-    /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
-    /// are what they were; what the client must read again it is told by notifications. It is over within
-    /// the time that the upstream has for one request, whoever else waits for it.
-    pub(super) async fn reestablish(
+    /// Whether a session that its server has lost is there again: in the place of this one another was opened before, by
+    /// whichever gateway, or is now, unless something else `runs` that would be cut off with that.
+    pub(super) async fn is_there_again(
         self: &Arc<Self>,
-        session: &Arc<Session>,
+        (session, runs): (&Arc<Session>, bool),
+        lost: &Attached,
         own: Option<Own>,
     ) -> bool {
+        if self.spec().session_lost != SessionLost::Reestablish {
+            return false;
+        }
         let Some(state) = session.state(SessionState::default) else {
             return false;
         };
-        let lost = attached(session).unwrap_or_default();
+        if !runs {
+            return self.reestablish((session, state), lost, own).await;
+        }
+        // Whoever does it now is waited for.
+        let _one_at_a_time = state.reestablishing.lock().await;
+        !session.is_ended() && self.is_replaced(session, lost).await
+    }
+
+    /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
+    /// are what they were; what the client must read again it is told by notifications. It is over within
+    /// the time that the upstream has for one request, whoever else waits for it.
+    async fn reestablish(
+        self: &Arc<Self>,
+        (session, state): (&Arc<Session>, &SessionState),
+        lost: &Attached,
+        own: Option<Own>,
+    ) -> bool {
         let deadline = Instant::now() + self.request_timeout();
         let failed = || state.not_reestablished.load(Ordering::Relaxed);
         let failed_before = failed();
@@ -51,10 +71,10 @@ impl Route {
             return false;
         }
         // Another node may have opened it anew.
-        if self.is_replaced(session, &lost).await {
+        if self.is_replaced(session, lost).await {
             return true;
         }
-        match self.reopen(session, state, (&lost, deadline)).await {
+        match self.reopen(session, state, (lost, deadline)).await {
             Ok(()) => {
                 if own.is_none() {
                     state.stop_standalone();
@@ -64,7 +84,7 @@ impl Route {
                 true
             }
             // At the same time as this one: what came first holds.
-            Err(_) if self.is_replaced(session, &lost).await => true,
+            Err(_) if self.is_replaced(session, lost).await => true,
             Err(failure) => {
                 state.not_reestablished.fetch_add(1, Ordering::Relaxed);
                 let error = failure.text;

@@ -113,14 +113,14 @@ impl Route {
         self: &Arc<Self>,
         again: Option<Box<Incoming>>,
         context: MessageContext,
-        session: Arc<Session>,
+        of: (Arc<Session>, Arc<Attached>),
         message: Message,
         gone: &Gone,
     ) -> Result<Answer, Failure> {
-        if self.waits_for(gone, !runs_alone(&session, &message)) {
+        if self.waits_for(gone, !runs_alone(&of.0, &message)) {
             return Err(self.replica_gone(gone));
         }
-        self.not_found(again, context, Some(session), message).await
+        self.not_found(again, context, Some(of), message).await
     }
 
     /// Whether a session waits for its replica, rather than to end with it: while other exchanges of it run here, and
@@ -136,11 +136,12 @@ impl Route {
         self: &Arc<Self>,
         call: Incoming,
         context: MessageContext,
-        session: Arc<Session>,
+        (session, lost): (Arc<Session>, Arc<Attached>),
         message: Message,
         error: &Unanswered,
     ) -> Result<Answer, Failure> {
-        if runs_alone(&session, &message) && self.reestablish(&session, None).await {
+        let runs = !runs_alone(&session, &message);
+        if self.is_there_again((&session, runs), &lost, None).await {
             let sent = self.send_again(call, context, &session, &message).await?;
             return sent.ok_or_else(Failure::session_gone);
         }

@@ -15,8 +15,7 @@ use super::reestablish::Own;
 use super::replica::Gone;
 use super::send::bodiless;
 use super::{Incoming, Route};
-use crate::attachment::upstream_session;
-use crate::config::SessionLost;
+use crate::attachment::{Attached, attached};
 use crate::failure::Failure;
 use crate::headers;
 use crate::relay::source::into_stream;
@@ -28,7 +27,15 @@ pub(super) enum Heard {
     /// The upstream's answer.
     Response(UpstreamResponse),
     /// The upstream's session is gone: it said so, or the replica is gone that had it.
-    Lost(Option<Gone>),
+    Lost(Lost),
+}
+
+/// A session of the upstream that is gone.
+pub(super) struct Lost {
+    /// Which one.
+    pub(super) at: Arc<Attached>,
+    /// Its replica is.
+    pub(super) gone: Option<Gone>,
 }
 
 impl Route {
@@ -63,18 +70,25 @@ impl Route {
         session: &Session,
         last: Option<&EventId>,
     ) -> Result<Heard, Failure> {
+        let at = attached(session).unwrap_or_default();
+        let lost = |gone| {
+            Heard::Lost(Lost {
+                at: Arc::clone(&at),
+                gone,
+            })
+        };
         let to = match self.place_of(session) {
             Ok(to) => to,
-            Err(gone) => return Ok(Heard::Lost(Some(gone))),
+            Err(gone) => return Ok(lost(Some(gone))),
         };
         headers::for_listen(headers, last);
-        let id = upstream_session(session);
-        headers::for_session(headers, session.revision(), id.as_ref());
+        let id = at.upstream_session.as_ref();
+        headers::for_session(headers, session.revision(), id);
         let request = bodiless(Method::GET, std::mem::take(headers));
         let context = self.context_in(session, None);
         let response = self.send(&context, to, request).await?;
         Ok(match response.status {
-            StatusCode::NOT_FOUND if id.is_some() => Heard::Lost(None),
+            StatusCode::NOT_FOUND if id.is_some() => lost(None),
             _ => Heard::Response(response),
         })
     }
@@ -104,16 +118,19 @@ impl Route {
         self: &Arc<Self>,
         session: Arc<Session>,
         is_standalone: bool,
-        gone: Option<&Gone>,
+        lost: &Lost,
     ) -> Resumed {
         self.counters.session_lost();
         let runs = session.in_flight() > 0;
-        let reopens = is_standalone && self.spec.session_lost == SessionLost::Reestablish;
-        if reopens && !runs && self.reestablish(&session, Some(Own)).await {
+        // What is lost of a call is lost, whatever the session is by now.
+        let of = (&session, runs || !is_standalone);
+        let is_there = self.is_there_again(of, &lost.at, Some(Own)).await;
+        if is_there && is_standalone {
             return self.fresh_standalone(&session).await;
         }
         // What else runs at a replica that does not answer may come to its end all the same.
-        if !gone.is_some_and(|gone| self.waits_for(gone, runs)) {
+        let gone = lost.gone.as_ref();
+        if !is_there && !gone.is_some_and(|gone| self.waits_for(gone, runs)) {
             self.end_session(&session, SessionEnd::UpstreamGone).await;
         }
         Resumed::Lost
@@ -137,10 +154,8 @@ impl Route {
             let mut headers = HeaderMap::new();
             let response = match self.get_stream(&mut headers, &session, Some(&last)).await {
                 Ok(Heard::Response(response)) => response,
-                Ok(Heard::Lost(gone)) => {
-                    return self
-                        .resume_lost(session, is_standalone, gone.as_ref())
-                        .await;
+                Ok(Heard::Lost(lost)) => {
+                    return self.resume_lost(session, is_standalone, &lost).await;
                 }
                 Err(failure) => {
                     tracing::debug!(upstream = self.name(), error = %failure.text, "resuming failed");

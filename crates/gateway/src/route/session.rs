@@ -17,7 +17,7 @@ use super::piped::piped;
 use super::replica::runs_alone;
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, purpose_of};
-use crate::attachment::upstream_session;
+use crate::attachment::{Attached, attached, upstream_session};
 use crate::config::SessionLost;
 use crate::failure::{Failure, Reason};
 use crate::group::To;
@@ -30,23 +30,23 @@ use crate::session::{Call, SessionState};
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl Route {
-    /// The upstream answered 404: its session is gone, or it is not where it should be.
+    /// The upstream answered 404: its session, in which that was sent, is gone, or it is not where it should be.
     pub(super) async fn not_found(
         self: &Arc<Self>,
         again: Option<Box<Incoming>>,
         context: MessageContext,
-        session: Option<Arc<Session>>,
+        of: Option<(Arc<Session>, Arc<Attached>)>,
         message: Message,
     ) -> Result<Answer, Failure> {
-        let session = session.filter(|s| upstream_session(s).is_some());
-        let Some(session) = session else {
+        let of = of.filter(|(_, sent_in)| sent_in.upstream_session.is_some());
+        let Some((session, lost)) = of else {
             return Err(self.nothing_there());
         };
         self.counters.session_lost();
         self.warn_of_stranger(&session);
-        let again = again.filter(|_| runs_alone(&session, &message));
+        let runs = !runs_alone(&session, &message);
         if let Some(call) = again
-            && self.reestablish(&session, None).await
+            && self.is_there_again((&session, runs), &lost, None).await
         {
             // A 404 to a session id proves that the request did not run.
             let sent = self.send_again(*call, context, &session, &message).await;
@@ -66,7 +66,8 @@ impl Route {
         session: &Arc<Session>,
         message: &Message,
     ) -> Result<Option<Answer>, Failure> {
-        let request = self.request_in_session(call, Some(session), message);
+        let sent_in = attached(session).unwrap_or_default();
+        let request = self.request_in_session(call, Some(&*sent_in), message);
         let response = self.send_in(session, &context, request).await?;
         if response.status == StatusCode::NOT_FOUND {
             return Ok(None);

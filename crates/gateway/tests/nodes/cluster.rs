@@ -70,6 +70,17 @@ impl Cluster {
         self.shelf.node(self.upstream.url(), stores, change).await
     }
 
+    /// In the place of this session of the server's each record has that one, and no gateway is told.
+    pub(crate) async fn replace(&self, old: &str, new: &str) {
+        let sessions = &self.shelf.sessions;
+        for id in sessions.list(None, 100).await.unwrap() {
+            let (mut record, version) = sessions.get(&id).await.unwrap().unwrap();
+            let attached = String::from_utf8(record.attachment.to_vec()).unwrap();
+            record.attachment = attached.replace(old, new).into();
+            sessions.update(&record, version).await.unwrap();
+        }
+    }
+
     /// A node with sessions of its own.
     pub(crate) async fn node_over(
         &self,

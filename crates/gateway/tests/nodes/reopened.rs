@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use thinpipe_gateway::{SessionLost, UpstreamSpec};
-use thinpipe_testkit::{Response, rpc};
+use thinpipe_testkit::{Client, Gate, Response, Script, rpc};
 
 use crate::cluster::{Cluster, Node};
 
@@ -110,4 +110,50 @@ async fn q7_the_client_is_told_wherever_it_listens() {
             .map(|list| format!("notifications/{list}/list_changed"));
         assert_eq!(heard, [lists.to_vec(), vec![]]);
     }
+}
+
+/// 5.8, R101: a session that another gateway has opened anew is not lost, though this one has not heard of that, and may
+/// not open it anew itself, as something else runs in it.
+#[tokio::test]
+async fn r101_what_another_gateway_has_opened_anew_is_not_lost() {
+    let cluster = Cluster::start().await;
+    let node = cluster.node_with(reopens).await;
+    let client = node.client().await;
+    let [lost] = &cluster.upstream.sessions()[..] else {
+        panic!("{:?}", cluster.upstream.sessions());
+    };
+    let gate = Gate::new();
+    let stalls = Script::events().wait(&gate).stall();
+    cluster.upstream.once("tools/call:echo", stalls);
+    let _running = client.post(rpc::call(3, "echo")).send().await;
+    gate.reached().await;
+    let mut gateway = Client::new(cluster.upstream.url());
+    gateway.initialize("2025-11-25").await;
+    cluster.replace(lost, gateway.session().unwrap()).await;
+    cluster.upstream.forget(lost);
+    assert_eq!(client.post(rpc::call(4, "echo")).await.status, 200);
+    assert!(client.get().await.is_stream());
+    let sessions = cluster.upstream.sessions();
+    assert_eq!(sessions, [gateway.session().unwrap()]);
+    assert_eq!(cluster.upstream.requests("initialize").len(), 2);
+}
+
+/// The same of GET.
+#[tokio::test]
+async fn r101_a_stream_of_what_another_gateway_has_opened_anew_is_opened() {
+    let cluster = Cluster::start().await;
+    let node = cluster.node_with(reopens).await;
+    let client = node.client().await;
+    let lost = cluster.upstream.sessions().pop().unwrap();
+    let gate = Gate::new();
+    let stalls = Script::events().wait(&gate).stall();
+    cluster.upstream.once("tools/call:echo", stalls);
+    let _running = client.post(rpc::call(3, "echo")).send().await;
+    gate.reached().await;
+    let mut gateway = Client::new(cluster.upstream.url());
+    gateway.initialize("2025-11-25").await;
+    cluster.replace(&lost, gateway.session().unwrap()).await;
+    cluster.upstream.forget(&lost);
+    assert!(client.get().await.is_stream());
+    assert_eq!(client.post(rpc::call(4, "echo")).await.status, 200);
 }
