@@ -213,6 +213,29 @@ async fn d8_a_session_that_has_ended_stays_so() {
     assert_eq!(running.sample.ended.lock().unwrap().len(), 1);
 }
 
+/// F11: a sweep of thousands of sessions does not wait for the store as often.
+#[tokio::test(start_paused = true)]
+async fn f11_sessions_are_swept_side_by_side() {
+    let hold = Gate::default();
+    let opening = Opening::over(
+        Counting {
+            hold: Some(hold.clone()),
+            ..Counting::default()
+        },
+        SessionLimits::default(),
+    );
+    for _ in 0..100 {
+        opening.open().await;
+    }
+    tokio::time::advance(SessionLimits::default().idle).await;
+    tokio::join!(opening.sessions.sweep(), async {
+        hold.reached_times(64).await;
+        hold.open();
+    });
+    assert_eq!(opening.store.seen()[1], 100);
+    assert_eq!(opening.sessions.stats().live, 0);
+}
+
 /// A record that some other process left in the store.
 async fn left_behind(store: &Counting, attachment: &'static str) -> SessionRecord {
     let record = SessionRecord {
@@ -288,7 +311,11 @@ struct Opening {
 
 impl Opening {
     fn new(limits: SessionLimits) -> Self {
-        let store = Arc::new(Counting::default());
+        Self::over(Counting::default(), limits)
+    }
+
+    fn over(store: Counting, limits: SessionLimits) -> Self {
+        let store = Arc::new(store);
         Self {
             sessions: SessionManager::new(Arc::clone(&store) as _, limits, TaskTracker::new()),
             store,
@@ -299,6 +326,17 @@ impl Opening {
         let owner = Arc::new(Sample::default());
         let (endpoint, principal) = ("sample".into(), Principal::Anonymous);
         self.sessions.reserve(owner, endpoint, principal).await
+    }
+
+    async fn open(&self) {
+        let slot = self.reserve().await.expect("a place");
+        let opened = slot.open(Negotiated {
+            revision: Revision::NEWEST_LEGACY,
+            initialize_params: "{}".into(),
+            attachment: Bytes::new(),
+            held: false,
+        });
+        opened.await.expect("memory does not fail");
     }
 
     async fn is_full(&self) -> bool {
@@ -315,14 +353,7 @@ async fn b6_a_full_table_is_looked_through_once_a_second() {
         ..SessionLimits::default()
     });
     for _ in 0..3 {
-        let slot = opening.reserve().await.expect("a place");
-        let opened = slot.open(Negotiated {
-            revision: Revision::NEWEST_LEGACY,
-            initialize_params: "{}".into(),
-            attachment: Bytes::new(),
-            held: false,
-        });
-        opened.await.expect("memory does not fail");
+        opening.open().await;
     }
     // A full table ends what nobody used for five minutes.
     tokio::time::advance(Duration::from_millis(299_500)).await;

@@ -94,6 +94,8 @@ pub(super) struct Inner {
     pub(super) epoch: Instant,
     /// From when on room may be made again, in ms after `epoch`.
     pub(super) room_at_ms: AtomicU64,
+    /// Until when all sessions are taken to be in use, in ms after `epoch`.
+    pub(super) in_use_until_ms: AtomicU64,
     pub(super) tasks: TaskTracker,
     pub(super) history: History,
     /// `None`: no other node uses the store.
@@ -146,6 +148,7 @@ impl SessionManager {
                 places,
                 epoch: now(),
                 room_at_ms: AtomicU64::new(0),
+                in_use_until_ms: AtomicU64::new(0),
                 tasks,
                 history: History::new(limits.max_history),
                 nodes,

@@ -1,7 +1,9 @@
 //! What becomes of sessions that nobody uses: swept by the clock, and ended to make room.
 
+use std::future::poll_fn;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use thinpipe_store::StoreError;
@@ -9,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::manager::Inner;
 use super::slot::Place;
-use super::{Session, SessionEnd, SessionError, SessionManager};
+use super::{Session, SessionEnd, SessionError, SessionManager, lock};
 use crate::io::now;
 use crate::server::history::History;
 
@@ -18,6 +20,25 @@ const ROOM_EVERY_MS: u64 = 1000;
 
 /// One in so many gives way at once, so that those to do so are not looked for again and again.
 const SHARE: usize = 16;
+
+/// Sessions that are swept at one time.
+const AT_ONCE: usize = 64;
+
+/// What is left of a sweep.
+struct Left {
+    sessions: std::vec::IntoIter<Arc<Session>>,
+    /// The store is out of reach.
+    is_over: bool,
+}
+
+impl Left {
+    fn next(&mut self) -> Option<Arc<Session>> {
+        if self.is_over {
+            return None;
+        }
+        self.sessions.next()
+    }
+}
 
 /// What is to become of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +65,44 @@ impl SessionManager {
     /// any more only forgets it.
     pub async fn sweep(&self) {
         self.inner.history.sweep();
-        let now = now();
-        for session in self.list() {
+        let sessions = self.list();
+        let turns = sessions.len().min(AT_ONCE);
+        let left = Mutex::new(Left {
+            sessions: sessions.into_iter(),
+            is_over: false,
+        });
+        // Side by side: one after the other, thousands would keep their records waiting for longer than those last.
+        let mut turns: Vec<_> = (0..turns)
+            .map(|_| Box::pin(self.sweep_in_turn(&left)))
+            .collect();
+        poll_fn(|cx| {
+            turns.retain_mut(|turn| turn.as_mut().poll(cx).is_pending());
+            match turns.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    async fn sweep_in_turn(&self, left: &Mutex<Left>) {
+        loop {
+            let next = lock(left).next();
+            let Some(session) = next else {
+                return;
+            };
+            let now = now();
             let fate = self.fate(&session, now);
             let done = self.meet(&session, fate, now).await;
             let is_out_of_reach =
                 matches!(&done, Err(SessionError::Store(error)) if error.is_transient());
-            note_failure(&session, done);
-            if is_out_of_reach && self.nodes().is_some() {
-                // It would be waited for as often as there are sessions. The next sweep makes up for it.
-                return;
+            if !is_out_of_reach || self.nodes().is_none() {
+                note_failure(&session, done);
+                continue;
+            }
+            // It would be waited for as often as there are sessions. The next sweep makes up for it.
+            if !std::mem::replace(&mut lock(left).is_over, true) {
+                note_failure(&session, done);
             }
         }
     }
@@ -126,13 +175,17 @@ impl SessionManager {
         session.age(now) >= self.inner.limits.age
     }
 
+    fn since_epoch_ms(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.inner.epoch).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
     /// Ends what has expired, if nobody did within the last second. A pass over a full table costs
     /// milliseconds, and whoever is refused asks again.
     pub(super) async fn make_room(&self) {
         let inner = &self.inner;
         let now = now();
-        let since = now.saturating_duration_since(inner.epoch).as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let since = self.since_epoch_ms(now);
         let due = inner.room_at_ms.load(Ordering::Relaxed);
         let next = since.saturating_add(ROOM_EVERY_MS);
         let swap = |from| {
@@ -176,10 +229,21 @@ impl SessionManager {
         self.place_or_full()
     }
 
-    /// Forgets those that were used least recently.
+    /// Forgets those that were used least recently. If all are in use, they are not looked through again within a
+    /// second.
     fn forget_some(&self) {
-        let mut unused = self.list();
-        unused.retain(|session| session.is_idle() && !session.is_held());
+        let (since, in_use_until) = (self.since_epoch_ms(now()), &self.inner.in_use_until_ms);
+        if since < in_use_until.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut unused: Vec<_> = {
+            let live = self.inner.live.pin();
+            let unused = live.values().filter(|it| it.is_idle() && !it.is_ended());
+            unused.filter(|it| !it.is_held()).cloned().collect()
+        };
+        if unused.is_empty() {
+            in_use_until.store(since.saturating_add(ROOM_EVERY_MS), Ordering::Relaxed);
+        }
         unused.sort_by_cached_key(|session| session.last_used());
         for session in unused.iter().take(self.inner.limits.max.div_ceil(SHARE)) {
             self.forget(session);

@@ -160,8 +160,13 @@ async fn f8_a_full_table_keeps_no_session_of_other_nodes_out() {
     }
     let handler = Arc::clone(&one.running.sample) as Arc<dyn Handler>;
     let (sessions, endpoint) = (one.running.server.sessions(), "sample".into());
-    let full = sessions.find(&ids[4], &Principal::Anonymous, &endpoint, &handler);
-    assert!(full.await.is_err());
+    let find = || sessions.find(&ids[4], &Principal::Anonymous, &endpoint, &handler);
+    assert!(find().await.is_err());
+    // The table is not looked through for each who is refused.
+    used.clear();
+    assert!(find().await.is_err());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(find().await.unwrap().is_some());
 }
 
 /// F11, F17: a rolling restart loses no session: what any node serves is only forgotten, what was held is handed
