@@ -1,6 +1,7 @@
 //! What the gateway stores with a session's record, so that any process can go on with the session: which
 //! replica serves it, and under which id. The transport below carries it without looking (F7).
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -33,14 +34,19 @@ pub(crate) struct Attached {
 #[error("what is attached to the session's record cannot be read")]
 pub(crate) struct Unreadable;
 
+/// A text as it is in what is read, where nothing in it is escaped. In an `Option` it has to be a type of its own, or
+/// serde would copy it.
+#[derive(Serialize, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// What it looks like in the store.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     v: u32,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    replica: Option<std::borrow::Cow<'a, str>>,
+    replica: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    session: Option<std::borrow::Cow<'a, str>>,
+    session: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     held: Option<&'a RawValue>,
 }
@@ -74,31 +80,35 @@ impl Attached {
         let id = self.upstream_session.as_ref();
         let stored = Stored {
             v: VERSION,
-            replica: self.replica.as_deref().map(Into::into),
-            session: id.map(|id| id.as_str().into()),
+            replica: self.replica.as_deref().map(|name| Text(name.into())),
+            session: id.map(|id| Text(id.as_str().into())),
             held: self.held.as_deref(),
         };
-        serde_json::to_vec(&stored)
-            .expect("text and JSON under fixed names is JSON")
-            .into()
+        let text = serde_json::to_vec(&stored).expect("text and JSON under fixed names is JSON");
+        // Sessions keep it: with no room for more.
+        text.into_boxed_slice().into()
     }
 
     /// # Errors
     /// [`Unreadable`] for anything but what [`encode`](Self::encode) has written.
-    pub(crate) fn decode(stored: &[u8]) -> Result<Self, Unreadable> {
-        if stored.is_empty() {
+    pub(crate) fn decode(text: &Bytes) -> Result<Self, Unreadable> {
+        if text.is_empty() {
             return Ok(Self::default());
         }
-        let stored: Stored<'_> = serde_json::from_slice(stored).map_err(|_| Unreadable)?;
+        let stored: Stored<'_> = serde_json::from_slice(text).map_err(|_| Unreadable)?;
         if stored.v != VERSION {
             return Err(Unreadable);
         }
-        let id = stored.session.map(|id| {
-            let id = Bytes::from(id.into_owned());
+        let id = stored.session.map(|Text(id)| {
+            // Both are kept: the text is there once.
+            let id = match id {
+                Cow::Borrowed(id) => text.slice_ref(id.as_bytes()),
+                Cow::Owned(id) => Bytes::from(id),
+            };
             UpstreamSessionId::from_bytes(id).map_err(|_| Unreadable)
         });
         Ok(Self {
-            replica: stored.replica.map(Into::into),
+            replica: stored.replica.map(|Text(name)| name.into()),
             upstream_session: id.transpose()?,
             held: stored.held.map(ToOwned::to_owned),
         })
@@ -184,8 +194,8 @@ mod tests {
         let text = r#"{"v":1,"session":"up-1"}"#;
         assert_eq!(Attached::to(Some(id("up-1"))).encode(), text);
         // What a later version adds to it is not in the way.
-        let later = br#"{"v":1,"session":"up-1","added":true}"#;
-        assert!(Attached::decode(later).is_ok());
+        let later = Bytes::from_static(br#"{"v":1,"session":"up-1","added":true}"#);
+        assert!(Attached::decode(&later).is_ok());
     }
 
     #[test]
@@ -202,12 +212,20 @@ mod tests {
             b"\xff",
         ] {
             assert_eq!(
-                Attached::decode(stored).unwrap_err(),
+                Attached::decode(&Bytes::from_static(stored)).unwrap_err(),
                 Unreadable,
                 "{}",
                 stored.escape_ascii()
             );
         }
+    }
+
+    /// F16: the server's id is not there a second time beside what it was read from.
+    #[test]
+    fn f16_an_id_is_kept_where_it_was_read() {
+        let stored = Attached::to(Some(id("up-1"))).encode();
+        let read = Attached::decode(&stored).unwrap().upstream_session.unwrap();
+        assert!(stored.as_ptr_range().contains(&read.as_bytes().as_ptr()));
     }
 
     /// It is read once, until it changes.

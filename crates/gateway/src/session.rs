@@ -1,7 +1,7 @@
 //! What the gateway keeps for a session beside its record: which streams are live, and what
 //! re-establishing it would need. Nothing of it outlives the process.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -40,6 +40,17 @@ pub(crate) struct SessionState {
     /// What was read of the record.
     pub(crate) read: Read,
     streams: Mutex<Streams>,
+    /// The upstream session, if it is a pipe.
+    pipe: OnceLock<Attachment>,
+    /// Whether the server said that it may log.
+    declares_logging: AtomicBool,
+    /// There are thousands of sessions that nobody uses just now, and most of them never have any of this.
+    seldom: OnceLock<Box<Seldom>>,
+}
+
+/// What only some sessions have, as their messages and their upstream demand it.
+#[derive(Debug, Default)]
+struct Seldom {
     /// The client's requests, for responses that come on another stream.
     calls: Mutex<Calls>,
     /// The server's requests.
@@ -48,28 +59,32 @@ pub(crate) struct SessionState {
     /// The capabilities that the server has offered, where another process may go on with the session.
     offered: OnceLock<Bytes>,
     storing: Mutex<Storing>,
-    /// Places for refusals on their way to the upstream; most sessions never have one.
+    /// Places for refusals on their way to the upstream.
     refusals: OnceLock<Arc<Semaphore>>,
-    /// One re-establishment at a time.
-    pub(crate) reestablishing: tokio::sync::Mutex<()>,
-    /// Those that failed: whoever waited for one shares what came of it.
-    pub(crate) not_reestablished: AtomicUsize,
-    /// The upstream session, if it is a pipe.
-    pipe: OnceLock<Attachment>,
-    /// Whether the server said that it may log.
-    declares_logging: AtomicBool,
+    reestablishing: Reestablishing,
     /// The client's `initialize`, which is never cancelled.
     opened_by: OnceLock<RequestId>,
+}
+
+/// How a session's upstream session is opened anew.
+#[derive(Debug, Default)]
+pub(crate) struct Reestablishing {
+    /// One at a time.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Those that failed: whoever waited for one shares what came of it.
+    pub(crate) failed: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Streams {
     next: u64,
-    live: HashMap<StreamId, Arc<Live>>,
+    /// Those that are relayed now: few at one time, and none of most sessions.
+    live: Vec<(StreamId, Arc<Live>)>,
     standalone: Option<StreamId>,
     /// The session of the server that it is of, once that has opened it.
     listens_to: Option<Arc<Attached>>,
-    contention: Contention,
+    /// `None`: nobody has taken the standalone stream over yet.
+    contention: Option<Box<Contention>>,
     /// Another node has opened the standalone stream since this one did.
     is_elsewhere: bool,
     notices: Vec<Bytes>,
@@ -102,7 +117,7 @@ pub(crate) fn note_asked(
         && let Some(state) = session.state(SessionState::default)
         && let (Some(id), Some(call)) = (message.id(), context.call())
     {
-        lock(&state.asked).remember(id, call);
+        lock(&state.seldom().asked).remember(id, call);
     }
 }
 
@@ -119,6 +134,15 @@ pub(crate) struct LiveStream {
 pub(crate) struct Contended;
 
 impl SessionState {
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
+    }
+
+    /// How the upstream session is opened anew.
+    pub(crate) fn reestablishing(&self) -> &Reestablishing {
+        &self.seldom().reestablishing
+    }
+
     /// What attaches the session to an upstream session that is a pipe.
     pub(crate) fn attachment(&self) -> Option<&Attachment> {
         self.pipe.get()
@@ -133,7 +157,7 @@ impl SessionState {
     /// The session's places for refusals on their way to the upstream.
     pub(crate) fn refusals(&self) -> Arc<Semaphore> {
         let places = || Arc::new(Semaphore::new(MAX_REFUSALS));
-        Arc::clone(self.refusals.get_or_init(places))
+        Arc::clone(self.seldom().refusals.get_or_init(places))
     }
 
     /// Registers a stream.
@@ -160,9 +184,9 @@ impl SessionState {
             let mut streams = lock(&self.streams);
             let old = streams.standalone().cloned();
             let may = match &old {
-                Some(_) => streams.contention.replace(now),
+                Some(_) => streams.contention().replace(now),
                 // Who has it there counts it; too many it cannot refuse.
-                None => !streams.is_elsewhere || streams.contention.may_replace(now),
+                None => !streams.is_elsewhere || streams.contention().may_replace(now),
             };
             if !may {
                 return Err(Contended);
@@ -181,8 +205,8 @@ impl SessionState {
         let wanted = hash(event_id);
         let old = {
             let streams = lock(&self.streams);
-            let carries = |live: &&Arc<Live>| lock(&live.ids).contains(&wanted);
-            streams.live.values().find(carries).cloned()
+            let mut live = streams.live.iter().map(|(_, live)| live);
+            live.find(|live| lock(&live.ids).contains(&wanted)).cloned()
         };
         match old {
             Some(old) => {
@@ -195,7 +219,8 @@ impl SessionState {
 
     /// Stops every standalone stream, so that its client opens it anew.
     pub(crate) fn stop_standalone(&self) {
-        if let Some(live) = lock(&self.streams).standalone() {
+        let streams = lock(&self.streams);
+        if let Some(live) = streams.standalone() {
             live.stop.cancel();
         }
     }
@@ -211,13 +236,13 @@ impl SessionState {
             return false;
         };
         live.stop.cancel();
-        streams.contention.note(now);
+        streams.contention().note(now);
         true
     }
 
     /// The standalone stream was replaced on another node (R111).
     pub(crate) fn note_replaced(&self, now: Instant) {
-        lock(&self.streams).contention.note(now);
+        lock(&self.streams).contention().note(now);
     }
 
     /// The server has opened the standalone stream, in this session.
@@ -249,25 +274,26 @@ impl SessionState {
     /// Remembers a request of the client, for responses that come on another stream, also when they
     /// come a second time.
     pub(crate) fn remember_call(&self, id: &RequestId, call: Call) {
-        lock(&self.calls).remember(id, call);
+        lock(&self.seldom().calls).remember(id, call);
     }
 
     pub(crate) fn call_of(&self, id: &RequestId) -> Option<Call> {
-        lock(&self.calls).of(id)
+        lock(&self.seldom.get()?.calls).of(id)
     }
 
     pub(crate) fn asked_by_server(&self, id: &RequestId) -> Option<Call> {
-        lock(&self.asked).of(id)
+        lock(&self.seldom.get()?.asked).of(id)
     }
 
     /// Remembers which request opened the session.
     pub(crate) fn note_opened_by(&self, id: &RequestId) {
         // A session is opened once.
-        let _ = self.opened_by.set(id.clone());
+        let _ = self.seldom().opened_by.set(id.clone());
     }
 
     pub(crate) fn is_opened_by(&self, id: &RequestId) -> bool {
-        self.opened_by.get() == Some(id)
+        let seldom = self.seldom.get();
+        seldom.and_then(|seldom| seldom.opened_by.get()) == Some(id)
     }
 
     /// Remembers that the server may log.
@@ -277,8 +303,8 @@ impl SessionState {
 }
 
 impl Streams {
-    fn standalone(&self) -> Option<&Arc<Live>> {
-        self.standalone.and_then(|id| self.live.get(&id))
+    fn contention(&mut self) -> &mut Contention {
+        self.contention.get_or_insert_default()
     }
 
     fn open(
@@ -294,13 +320,36 @@ impl Streams {
         });
         self.next += 1;
         let id = StreamId(self.next);
-        self.live.insert(id, Arc::clone(&live));
+        if self.live.is_empty() {
+            self.live.reserve_exact(1);
+        }
+        self.live.push((id, Arc::clone(&live)));
         if standalone {
             self.standalone = Some(id);
             self.listens_to = None;
             self.is_elsewhere = false;
         }
         LiveStream { id, live, owner }
+    }
+
+    fn standalone(&self) -> Option<&Arc<Live>> {
+        let wanted = self.standalone?;
+        let mut live = self.live.iter();
+        live.find_map(|(id, live)| (*id == wanted).then_some(live))
+    }
+
+    /// A stream has ended.
+    fn close(&mut self, id: StreamId) {
+        if let Some(at) = self.live.iter().position(|(open, _)| *open == id) {
+            self.live.swap_remove(at);
+        }
+        if self.live.is_empty() {
+            // A session that waits holds nothing it does not need.
+            self.live = Vec::new();
+        }
+        if self.standalone == Some(id) {
+            self.standalone = None;
+        }
     }
 }
 
@@ -346,11 +395,7 @@ impl Drop for LiveStream {
         if let Some(session) = &self.owner
             && let Some(state) = session.state(SessionState::default)
         {
-            let mut streams = lock(&state.streams);
-            streams.live.remove(&self.id);
-            if streams.standalone == Some(self.id) {
-                streams.standalone = None;
-            }
+            lock(&state.streams).close(self.id);
         }
         self.live.gone.cancel();
     }
@@ -465,6 +510,28 @@ mod tests {
             }
             assert_eq!(replace(&state).await, Ok(false));
         }
+    }
+
+    /// F16: what every session has is small, and what was there for a stream goes with it.
+    #[test]
+    fn f16_a_session_that_waits_keeps_little() {
+        let size = size_of::<SessionState>();
+        assert!(size <= 176, "{size}");
+        let state = SessionState::default();
+        let (first, second) = (
+            state.open(None, CancellationToken::new(), true),
+            state.open(None, CancellationToken::new(), false),
+        );
+        let close = |stream: LiveStream| lock(&state.streams).close(stream.id);
+        close(first);
+        assert_eq!(lock(&state.streams).live.len(), 1);
+        close(second);
+        assert_eq!(lock(&state.streams).live.capacity(), 0);
+        assert!(state.call_of(&RequestId::from_integer(1)).is_none());
+        assert!(state.asked_by_server(&RequestId::from_integer(1)).is_none());
+        assert!(!state.is_opened_by(&RequestId::from_integer(1)) && state.offered().is_none());
+        assert!(!state.setup().is_incomplete);
+        assert!(state.seldom.get().is_none(), "who only asks makes nothing");
     }
 
     /// B7: what a session keeps is bounded; one of which not all is known is not made again.

@@ -1,6 +1,7 @@
 //! What is kept of a session.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thinpipe_proto::revision::{Binding, Revision};
@@ -18,7 +19,7 @@ pub struct SessionRecord {
     /// Whose session it is; to anybody else it does not exist.
     pub principal: Principal,
     /// Name of the endpoint (and so of the upstream) it is bound to.
-    pub endpoint: String,
+    pub endpoint: Arc<str>,
     /// How its messages are framed. A session of HTTP+SSE lives where its stream is, and cannot be taken
     /// up anywhere else.
     pub binding: Binding,

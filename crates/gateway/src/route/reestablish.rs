@@ -48,7 +48,7 @@ impl Route {
             return self.reestablish((session, state), lost, own).await;
         }
         // Whoever does it now is waited for.
-        let _one_at_a_time = state.reestablishing.lock().await;
+        let _one_at_a_time = state.reestablishing().turn.lock().await;
         !session.is_ended() && self.is_replaced(session, lost).await
     }
 
@@ -62,10 +62,11 @@ impl Route {
         own: Option<Own>,
     ) -> bool {
         let deadline = Instant::now() + self.request_timeout();
-        let failed = || state.not_reestablished.load(Ordering::Relaxed);
+        let reestablishing = state.reestablishing();
+        let failed = || reestablishing.failed.load(Ordering::Relaxed);
         let failed_before = failed();
         // Whoever has it now is done before this deadline.
-        let _one_at_a_time = state.reestablishing.lock().await;
+        let _one_at_a_time = reestablishing.turn.lock().await;
         // Who failed while this one waited has yet to end the session, or leaves it as it is.
         if session.is_ended() || failed() != failed_before {
             return false;
@@ -86,7 +87,7 @@ impl Route {
             // At the same time as this one: what came first holds.
             Err(_) if self.is_replaced(session, lost).await => true,
             Err(failure) => {
-                state.not_reestablished.fetch_add(1, Ordering::Relaxed);
+                reestablishing.failed.fetch_add(1, Ordering::Relaxed);
                 let error = failure.text;
                 tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
                 false

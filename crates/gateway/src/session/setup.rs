@@ -37,13 +37,13 @@ impl Setup {
 impl SessionState {
     /// Remembers what the server said it can do.
     pub(crate) fn note_capabilities(&self, capabilities: serde_json::Value) {
-        lock(&self.setup).capabilities = Some(capabilities);
+        lock(&self.seldom().setup).capabilities = Some(capabilities);
     }
 
     /// Remembers requests that give the upstream's session state.
     pub(crate) fn note_setup(&self, message: &Message) {
         let uri = || message.param_str("uri");
-        let mut setup = lock(&self.setup);
+        let mut setup = lock(&self.seldom().setup);
         match message.method() {
             Some("logging/setLevel") => {
                 setup.log_level = None;
@@ -68,10 +68,12 @@ impl SessionState {
 
     /// Not all that was set up is known.
     pub(crate) fn lose_setup(&self) {
-        lock(&self.setup).is_incomplete = true;
+        lock(&self.seldom().setup).is_incomplete = true;
     }
 
     pub(crate) fn setup(&self) -> Setup {
-        lock(&self.setup).clone()
+        self.seldom
+            .get()
+            .map_or_else(Setup::default, |seldom| lock(&seldom.setup).clone())
     }
 }

@@ -97,6 +97,12 @@ impl EarlyCancels {
         found.is_some_and(|at| cancels.remove(at).is_some())
     }
 
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     // No timer does this: a few ids are left until the next one comes.
     fn forget(&mut self, now: Instant) {
         self.waiting.retain(|early| early.until > now);

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use thinpipe_proto::session::SessionId;
+use bytes::Bytes;
+use thinpipe_proto::revision::{Binding, Revision};
+use thinpipe_proto::session::{NodeId, Principal, SessionId};
 
 use super::{Clock, ready};
 use crate::{BoxFuture, SessionRecord, SessionStore, StoreError, Version, Versioned};
@@ -16,13 +18,60 @@ use crate::{BoxFuture, SessionRecord, SessionStore, StoreError, Version, Version
 /// opened, changed or ended, so one lock is enough and keeps every operation atomic.
 pub struct MemoryStore {
     now: Clock,
-    entries: Mutex<BTreeMap<SessionId, Entry>>,
+    epoch: Instant,
+    /// Boxed: a tree has room for half as many entries again as there are in it.
+    entries: Mutex<BTreeMap<SessionId, Box<Entry>>>,
 }
 
+/// A record, without its id, as small as may be: there are as many as sessions, which have the same texts, and share
+/// them.
 struct Entry {
-    record: SessionRecord,
+    principal: Principal,
+    endpoint: Arc<str>,
+    binding: Binding,
+    revision: Revision,
+    initialize_params: Bytes,
+    attachment: Bytes,
+    /// Boxed: most sessions have none.
+    owner: Option<Box<NodeId>>,
+    created_ms: u64,
     version: Version,
-    expires: Instant,
+    expires: Moment,
+}
+
+/// Microseconds since the store was made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(u64);
+
+impl Entry {
+    fn new(record: SessionRecord, version: Version, expires: Moment) -> Self {
+        Self {
+            principal: record.principal,
+            endpoint: record.endpoint,
+            binding: record.binding,
+            revision: record.revision,
+            initialize_params: record.initialize_params,
+            attachment: record.attachment,
+            owner: record.owner.map(Box::new),
+            created_ms: record.created_ms,
+            version,
+            expires,
+        }
+    }
+
+    fn record(&self, id: &SessionId) -> SessionRecord {
+        SessionRecord {
+            id: id.clone(),
+            principal: self.principal.clone(),
+            endpoint: Arc::clone(&self.endpoint),
+            binding: self.binding,
+            revision: self.revision,
+            initialize_params: self.initialize_params.clone(),
+            attachment: self.attachment.clone(),
+            owner: self.owner.as_deref().cloned(),
+            created_ms: self.created_ms,
+        }
+    }
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -50,21 +99,32 @@ impl MemoryStore {
     #[must_use]
     pub fn with_clock(now: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self {
+            epoch: now(),
             now: Box::new(now),
             entries: Mutex::new(BTreeMap::new()),
         }
     }
 
     /// A poisoned lock means a panic elsewhere; the map is valid between any two operations.
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<SessionId, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<SessionId, Box<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// In so long.
+    fn moment(&self, after: Duration) -> Moment {
+        let since = (self.now)().saturating_duration_since(self.epoch) + after;
+        Moment(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn now(&self) -> Moment {
+        self.moment(Duration::ZERO)
+    }
+
     fn live(&self, id: &SessionId) -> Option<Versioned> {
-        let now = (self.now)();
+        let now = self.now();
         let entries = self.entries();
         let entry = entries.get(id).filter(|e| e.expires > now)?;
-        Some((entry.record.clone(), entry.version))
+        Some((entry.record(id), entry.version))
     }
 
     fn with_live<R>(
@@ -72,7 +132,7 @@ impl MemoryStore {
         id: &SessionId,
         change: impl FnOnce(&mut Entry) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let now = (self.now)();
+        let now = self.now();
         let mut entries = self.entries();
         let entry = entries
             .get_mut(id)
@@ -88,17 +148,13 @@ impl SessionStore for MemoryStore {
         record: &'a SessionRecord,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let now = (self.now)();
+        let now = self.now();
         let mut entries = self.entries();
         if entries.get(&record.id).is_some_and(|e| e.expires > now) {
             return ready(Err(StoreError::Exists));
         }
-        let entry = Entry {
-            record: record.clone(),
-            version: Version(1),
-            expires: now + ttl,
-        };
-        entries.insert(record.id.clone(), entry);
+        let entry = Entry::new(record.clone(), Version(1), self.moment(ttl));
+        entries.insert(record.id.clone(), Box::new(entry));
         ready(Ok(()))
     }
 
@@ -125,9 +181,9 @@ impl SessionStore for MemoryStore {
             if entry.version != expected {
                 return Err(StoreError::Conflict);
             }
-            entry.record = record.clone();
-            entry.version = Version(expected.0 + 1);
-            Ok(entry.version)
+            let version = Version(expected.0 + 1);
+            *entry = Entry::new(record.clone(), version, entry.expires);
+            Ok(version)
         }))
     }
 
@@ -136,7 +192,7 @@ impl SessionStore for MemoryStore {
         id: &'a SessionId,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let expires = (self.now)() + ttl;
+        let expires = self.moment(ttl);
         ready(self.with_live(id, |entry| {
             entry.expires = entry.expires.max(expires);
             Ok(())
@@ -144,13 +200,13 @@ impl SessionStore for MemoryStore {
     }
 
     fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let now = (self.now)();
+        let now = self.now();
         let removed = self.entries().remove(id);
         ready(Ok(removed.is_some_and(|e| e.expires > now)))
     }
 
     fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
-        let now = (self.now)();
+        let now = self.now();
         let mut entries = self.entries();
         entries.retain(|_, e| e.expires > now);
         ready(Ok(entries.len()))
@@ -161,7 +217,7 @@ impl SessionStore for MemoryStore {
         after: Option<&'a SessionId>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
-        let now = (self.now)();
+        let now = self.now();
         let entries = self.entries();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let page = entries
@@ -170,5 +226,33 @@ impl SessionStore for MemoryStore {
             .take(limit)
             .map(|(id, _)| id.clone());
         ready(Ok(page.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F16: there are as many as sessions.
+    #[test]
+    fn f16_an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 136, "{}", size_of::<Entry>());
+    }
+
+    /// F16: what is stored and what is read share the bytes that a client and a server have sent.
+    #[tokio::test]
+    async fn f16_texts_are_shared_with_sessions() {
+        let (store, record) = (MemoryStore::new(), crate::conformance::sample(1));
+        store
+            .create(&record, Duration::from_secs(60))
+            .await
+            .unwrap();
+        let (read, _) = store.get(&record.id).await.unwrap().unwrap();
+        assert!(read == record);
+        let texts = |record: &SessionRecord| {
+            [&record.initialize_params, &record.attachment].map(|text| text.as_ptr())
+        };
+        assert_eq!(texts(&read), texts(&record));
+        assert!(Arc::ptr_eq(&read.endpoint, &record.endpoint));
     }
 }

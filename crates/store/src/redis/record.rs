@@ -56,7 +56,7 @@ pub(super) fn written(record: &SessionRecord) -> Result<Vec<u8>, Failure> {
             Principal::Anonymous => None,
             Principal::Named(name) => Some(name.to_string()),
         },
-        endpoint: record.endpoint.clone(),
+        endpoint: record.endpoint.to_string(),
         binding: match record.binding {
             Binding::HttpSse => StoredBinding::HttpSse,
             Binding::Sessions => StoredBinding::Sessions,
@@ -96,7 +96,7 @@ pub(super) fn read(id: &SessionId, text: &[u8]) -> Result<SessionRecord, Failure
             None => Principal::Anonymous,
             Some(name) => Principal::Named(name.into()),
         },
-        endpoint: stored.endpoint,
+        endpoint: stored.endpoint.into(),
         binding: match stored.binding {
             StoredBinding::HttpSse => Binding::HttpSse,
             StoredBinding::Sessions => Binding::Sessions,

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::rpc::RequestId;
 use thinpipe_proto::session::{Principal, SessionId};
-use thinpipe_store::{SessionRecord, StoreError, Version};
+use thinpipe_store::{SessionRecord, StoreError, Versioned};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -26,13 +26,16 @@ use crate::server::Handler;
 use crate::server::event_buffer::EventBuffer;
 use crate::server::history::History;
 use requests::Requests;
+use stored::Stored;
 use stream::SessionStream;
 
+mod alike;
 mod handover;
 mod manager;
 mod ownership;
 mod requests;
 mod slot;
+mod stored;
 pub(crate) mod stream;
 mod sweeping;
 mod told;
@@ -90,45 +93,48 @@ pub struct Session {
     /// Until a session of HTTP+SSE has negotiated, what its binding was made for.
     revision: Revision,
     stream: Option<Arc<SessionStream>>,
-    record: Mutex<(SessionRecord, Version)>,
+    stored: Mutex<Stored>,
     owner: Arc<dyn Handler>,
     history: History,
     state: OnceLock<Box<dyn Any + Send + Sync>>,
-    closed: CancellationToken,
+    /// Made when somebody waits for it.
+    closed: OnceLock<CancellationToken>,
     ended: AtomicBool,
     requests: Mutex<Requests>,
-    active: AtomicUsize,
+    active: AtomicU32,
     /// Told when nothing is active any more, once somebody waits for that.
     at_rest: OnceLock<Box<Notify>>,
+    /// As the record says.
+    created_ms: u64,
     epoch: Instant,
     /// How old it was at `epoch`: more than nothing if it was taken up from the store.
-    age_before: Duration,
+    age_before_ms: u64,
     last_used_ms: AtomicU64,
 }
 
 impl Session {
     fn new(
-        record: SessionRecord,
-        version: Version,
+        (record, version): Versioned,
         owner: Arc<dyn Handler>,
         endpoint: Arc<str>,
         (stream, history): (Option<Arc<SessionStream>>, History),
     ) -> Self {
         Self {
             id: record.id.clone(),
-            age_before: Duration::from_millis(unix_ms().saturating_sub(record.created_ms)),
             principal: record.principal.clone(),
             endpoint,
             revision: record.revision,
             stream,
-            record: Mutex::new((record, version)),
+            created_ms: record.created_ms,
+            age_before_ms: unix_ms().saturating_sub(record.created_ms),
+            stored: Mutex::new(Stored::of((record, version))),
             owner,
             history,
             state: OnceLock::new(),
-            closed: CancellationToken::new(),
+            closed: OnceLock::new(),
             ended: AtomicBool::new(false),
             requests: Mutex::default(),
-            active: AtomicUsize::new(0),
+            active: AtomicU32::new(0),
             at_rest: OnceLock::new(),
             epoch: now(),
             last_used_ms: AtomicU64::new(0),
@@ -190,7 +196,7 @@ impl Session {
     /// Whether it lives in one process, of several that use its store.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        lock(&self.record).0.owner.is_some()
+        lock(&self.stored).is_held()
     }
 
     /// What streams of all sessions keep.
@@ -201,19 +207,19 @@ impl Session {
     /// The client's `initialize` params.
     #[must_use]
     pub fn initialize_params(&self) -> Bytes {
-        lock(&self.record).0.initialize_params.clone()
+        lock(&self.stored).initialize_params.clone()
     }
 
     /// What the handler stored with it, for whoever goes on with it elsewhere.
     #[must_use]
     pub fn attachment(&self) -> Bytes {
-        lock(&self.record).0.attachment.clone()
+        lock(&self.stored).attachment.clone()
     }
 
     /// A copy of what is stored of it.
     #[must_use]
     pub fn record(&self) -> SessionRecord {
-        lock(&self.record).0.clone()
+        self.versioned().0
     }
 
     /// What the handler keeps for it, made at the first call. A handler uses one type only; asking
@@ -231,7 +237,8 @@ impl Session {
     /// Cancelled when the session ends: its streams close then.
     #[must_use]
     pub fn closed(&self) -> &CancellationToken {
-        &self.closed
+        // Whoever ends the session makes it as well, so that nobody waits for one that is never cancelled.
+        self.closed.get_or_init(CancellationToken::new)
     }
 
     /// Marks the session as in use until the guard is dropped; idle time counts from then.
@@ -313,13 +320,13 @@ impl Session {
                 // Cancel-safe: what was told is seen in what is active.
                 () = told => {}
                 // Cancel-safe: a token stays cancelled.
-                () = self.closed.cancelled() => return,
+                () = self.closed().cancelled() => return,
             }
         }
     }
 
     fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.epoch) + self.age_before
+        now.saturating_duration_since(self.epoch) + Duration::from_millis(self.age_before_ms)
     }
 
     fn idle_for(&self, now: Instant) -> Option<Duration> {
@@ -416,4 +423,15 @@ fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F16: there are thousands of them at one time, of which most wait.
+    #[test]
+    fn f16_a_session_is_small() {
+        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+    }
 }

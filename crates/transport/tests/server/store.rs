@@ -158,7 +158,7 @@ async fn f4_no_message_is_stored() {
         created_ms: _,
     } = stored.expect("a record").0;
     assert_eq!(
-        (id, endpoint.as_str(), revision.as_str()),
+        (id, &*endpoint, revision.as_str()),
         (ids[0].clone(), "sample", "2025-11-25")
     );
     assert_eq!(attachment, "the handler's own", "F7: as it was given");
@@ -241,7 +241,7 @@ async fn left_behind(store: &Counting, attachment: &'static str) -> SessionRecor
     let record = SessionRecord {
         id: SessionId::from_random([7; 16]),
         principal: Principal::Anonymous,
-        endpoint: "sample".to_owned(),
+        endpoint: "sample".into(),
         binding: Binding::Sessions,
         revision: Revision::NEWEST_LEGACY,
         initialize_params: "{}".into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thinpipe_proto::session::NodeId;
 use thinpipe_store::StoreError;
 
-use super::{Session, SessionError, SessionManager, lock};
+use super::{Session, SessionError, SessionManager};
 
 /// How often a record is written that somebody else changes just then.
 const ROUNDS: usize = 4;
@@ -44,7 +44,7 @@ impl SessionManager {
     /// Writes into a session's record that it is nobody's. One that has ended, or is another node's, is left so.
     pub(super) async fn release(&self, session: &Arc<Session>) -> Result<(), SessionError> {
         for _ in 0..ROUNDS {
-            let (mut record, version) = lock(&session.record).clone();
+            let (mut record, version) = session.versioned();
             record.owner = Some(NodeId::nobody());
             match self.inner.store.update(&record, version).await {
                 Err(StoreError::Conflict | StoreError::NotFound) => {}

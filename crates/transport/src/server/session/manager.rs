@@ -13,11 +13,12 @@ use thinpipe_store::{SessionStore, StoreError, Versioned};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::alike::Alike;
 use super::ownership::Taking;
 use super::slot::{Place, SessionSlot};
 use super::stream::StreamSession;
 use super::unclaimed::Unclaimed;
-use super::{Session, SessionEnd, SessionError, lock};
+use super::{Session, SessionEnd, SessionError};
 use crate::Random;
 use crate::io::now;
 use crate::server::Handler;
@@ -98,6 +99,8 @@ pub(super) struct Inner {
     pub(super) in_use_until_ms: AtomicU64,
     pub(super) tasks: TaskTracker,
     pub(super) history: History,
+    /// What sessions have in common.
+    pub(super) alike: Alike,
     /// `None`: no other node uses the store.
     pub(super) nodes: Option<Nodes>,
     /// Sessions that are being taken over from another node.
@@ -151,6 +154,7 @@ impl SessionManager {
                 in_use_until_ms: AtomicU64::new(0),
                 tasks,
                 history: History::new(limits.max_history),
+                alike: Alike::default(),
                 nodes,
                 taking: Taking::default(),
                 unclaimed: Unclaimed::default(),
@@ -293,7 +297,7 @@ impl SessionManager {
         };
         // Its stream takes nothing more before what runs for it is dropped.
         let was_open = session.stream().is_none_or(|stream| stream.end(why));
-        session.closed.cancel();
+        session.closed().cancel();
         // A handler is told of the end of what it has opened.
         if was_open {
             let told = Arc::clone(&session.owner).session_ended(Arc::clone(session), why);
@@ -328,7 +332,7 @@ impl SessionManager {
         session: &Session,
         attachment: Bytes,
     ) -> Result<(), SessionError> {
-        let stored = lock(&session.record).clone();
+        let stored = session.versioned();
         self.attach(session, stored, attachment).await
     }
 
@@ -342,7 +346,7 @@ impl SessionManager {
         expected: &Bytes,
         attachment: Bytes,
     ) -> Result<(), SessionError> {
-        let stored = lock(&session.record).clone();
+        let stored = session.versioned();
         if stored.0.attachment != expected {
             return Err(StoreError::Conflict.into());
         }
@@ -357,7 +361,7 @@ impl SessionManager {
     ) -> Result<(), SessionError> {
         record.attachment = attachment;
         let version = self.inner.store.update(&record, version).await?;
-        *lock(&session.record) = (record, version);
+        session.set_stored((record, version));
         if let Some(nodes) = self.nodes().filter(|_| !session.is_held()) {
             nodes.tell(News::Changed(session.id().clone()));
         }
@@ -388,6 +392,11 @@ impl SessionManager {
 
     pub(super) fn history(&self) -> &History {
         &self.inner.history
+    }
+
+    /// What a client has said in `initialize`, as a session is to keep it.
+    pub(super) fn kept_params(&self, params: &[u8]) -> Bytes {
+        self.inner.alike.share(params)
     }
 
     pub(super) fn store(&self) -> &dyn SessionStore {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::manager::belongs;
 use super::slot::Place;
+use super::stored::Stored;
 use super::{Session, SessionEnd, SessionError, SessionManager, lock};
 use crate::io::now;
 use crate::server::nodes::Nodes;
@@ -278,13 +279,13 @@ impl SessionManager {
 
     fn session_of(
         &self,
-        record: SessionRecord,
+        mut record: SessionRecord,
         version: Version,
         seeker: Seeker<'_>,
     ) -> Arc<Session> {
+        record.initialize_params = self.kept_params(&record.initialize_params);
         Arc::new(Session::new(
-            record,
-            version,
+            (record, version),
             Arc::clone(seeker.handler),
             Arc::clone(seeker.endpoint),
             (None, self.inner.history.clone()),
@@ -367,7 +368,7 @@ impl SessionManager {
             return Ok(());
         }
         session.ended.store(true, Ordering::Release);
-        session.closed.cancel();
+        session.closed().cancel();
         if adopted == Adoption::PutOff {
             // Should the store fail just then, the record names this node, where it has ended.
             self.release(&session).await?;
@@ -393,7 +394,7 @@ impl SessionManager {
     }
 
     fn compare(&self, session: &Arc<Session>, found: Option<Versioned>) -> bool {
-        let Some((record, version)) = found else {
+        let Some((mut record, version)) = found else {
             self.ended_elsewhere(session);
             return false;
         };
@@ -406,10 +407,11 @@ impl SessionManager {
             return false;
         }
         let is_news = {
-            let mut known = lock(&session.record);
-            let is_news = version > known.1;
+            let mut known = lock(&session.stored);
+            let is_news = version > known.version;
             if is_news {
-                *known = (record, version);
+                record.initialize_params = self.kept_params(&record.initialize_params);
+                *known = Stored::of((record, version));
             }
             is_news
         };
@@ -490,7 +492,7 @@ impl Drop for Taken {
 
 /// To another principal, or on another endpoint, a session does not exist.
 fn is_of(record: &SessionRecord, binding: Binding, seeker: Seeker<'_>) -> bool {
-    record.endpoint == **seeker.endpoint
+    record.endpoint == *seeker.endpoint
         && record.principal == *seeker.principal
         && record.binding == binding
 }

@@ -20,7 +20,8 @@ pub(super) struct Requests {
     pub(super) running: Vec<Running>,
     /// They may have overtaken their requests on another connection, or by way of another node (protocol notes 5.1,
     /// "Cancel", and 5.8.9).
-    early: EarlyCancels,
+    /// `None`: there was none lately. Most sessions never have one.
+    early: Option<Box<EarlyCancels>>,
 }
 
 /// What is known of a request that is running.
@@ -47,11 +48,27 @@ impl Requests {
         if self.running.iter().any(|running| running.id == *id) {
             return Err(NotBegun::Running);
         }
+        let is_cancelled = self.take_early(id, now);
+        if self.running.is_empty() {
+            // Most clients run one at a time, and a session that waits holds none.
+            self.running.reserve_exact(1);
+        }
         self.running.push(Running {
             id: id.clone(),
-            is_cancelled: self.early.take(id, now),
+            is_cancelled,
         });
         Ok(())
+    }
+
+    fn take_early(&mut self, id: &RequestId, now: Instant) -> bool {
+        let Some(early) = &mut self.early else {
+            return false;
+        };
+        let is_cancelled = early.take(id, now);
+        if early.is_empty() {
+            self.early = None;
+        }
+        is_cancelled
     }
 
     /// Whether this one is running. It is cancelled, now or when it comes.
@@ -62,7 +79,7 @@ impl Requests {
             return true;
         }
         if id.as_json().len() <= MAX_KEPT {
-            self.early.remember(id.clone(), now);
+            self.early.get_or_insert_default().remember(id.clone(), now);
         }
         false
     }
@@ -73,7 +90,7 @@ impl Requests {
         }
         if self.running.is_empty() {
             // A session that waits holds nothing it does not need.
-            self.running.shrink_to(4);
+            self.running = Vec::new();
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use thinpipe_proto::revision::{Binding, Revision};
 use thinpipe_proto::session::{Principal, SessionId};
-use thinpipe_store::{SessionRecord, StoreError, Version};
+use thinpipe_store::{SessionRecord, StoreError, Version, Versioned};
 
 use super::stream::{SessionStream, StreamSession};
-use super::{Negotiated, Session, SessionError, SessionManager, lock, unix_ms};
+use super::{Negotiated, Session, SessionError, SessionManager, unix_ms};
 use crate::NoRandom;
 use crate::server::Handler;
 
@@ -117,14 +117,9 @@ impl SessionSlot {
                     binding: Binding::Sessions,
                     negotiated,
                 };
-                let (record, version) = template.store(&manager, &endpoint, principal).await?;
-                let session = Session::new(
-                    record,
-                    version,
-                    owner,
-                    endpoint,
-                    (None, manager.history().clone()),
-                );
+                let stored = template.store(&manager, &endpoint, principal).await?;
+                let own = (None, manager.history().clone());
+                let session = Session::new(stored, owner, endpoint, own);
                 let session = manager.publish(Arc::new(session), place);
                 session.touch();
                 Ok(session)
@@ -151,10 +146,10 @@ impl SessionSlot {
                 held: true,
             },
         };
-        let (record, version) = template.store(&manager, &endpoint, principal).await?;
+        let stored = template.store(&manager, &endpoint, principal).await?;
         let stream = Arc::new(stream);
         let own = (Some(Arc::clone(&stream)), manager.history().clone());
-        let session = Session::new(record, version, owner, endpoint, own);
+        let session = Session::new(stored, owner, endpoint, own);
         let session = manager.publish(Arc::new(session), place);
         session.touch();
         Ok(StreamSession { session, stream })
@@ -173,18 +168,17 @@ impl Template {
         manager: &SessionManager,
         endpoint: &Arc<str>,
         principal: Principal,
-    ) -> Result<(SessionRecord, Version), SessionError> {
+    ) -> Result<Versioned, SessionError> {
         let random = manager.inner.random.bytes();
         let random = random.map_err(|NoRandom| SessionError::Random)?;
         let nodes = manager.nodes().filter(|_| self.negotiated.held);
         let record = SessionRecord {
             id: SessionId::from_random(random),
             principal,
-            endpoint: endpoint.to_string(),
+            endpoint: Arc::clone(endpoint),
             binding: self.binding,
             revision: self.negotiated.revision,
-            // Copied, or a session would keep the whole body that they came in.
-            initialize_params: Bytes::copy_from_slice(&self.negotiated.initialize_params),
+            initialize_params: manager.kept_params(&self.negotiated.initialize_params),
             attachment: self.negotiated.attachment,
             owner: nodes.map(|nodes| nodes.this().clone()),
             created_ms: unix_ms(),
@@ -206,9 +200,9 @@ impl Negotiating {
         negotiated: Negotiated,
     ) -> Result<Arc<Session>, SessionError> {
         let StreamSession { session, stream } = &self.of;
-        let (mut record, version) = lock(&session.record).clone();
+        let (mut record, version) = session.versioned();
         record.revision = negotiated.revision;
-        record.initialize_params = Bytes::copy_from_slice(&negotiated.initialize_params);
+        record.initialize_params = manager.kept_params(&negotiated.initialize_params);
         record.attachment = negotiated.attachment;
         let updated = manager.store().update(&record, version).await;
         let version = updated.map_err(|error| match error {
@@ -216,7 +210,7 @@ impl Negotiating {
             StoreError::NotFound => SessionError::Ended,
             error => error.into(),
         })?;
-        *lock(&session.record) = (record, version);
+        session.set_stored((record, version));
         if !stream.open(negotiated.revision) {
             return Err(SessionError::Ended);
         }
