@@ -157,7 +157,7 @@ async fn f17_what_is_set_up_without_the_store_is_stored_later() {
     assert_eq!(client.post(subscribe).await.status, 200);
     eventually("it could not be stored", async || {
         match store.refused.load(Ordering::SeqCst) {
-            0 => Err("nothing was asked"),
+            0 => Err("nothing was asked".to_owned()),
             _ => Ok(()),
         }
     })
