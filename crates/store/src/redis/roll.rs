@@ -3,8 +3,6 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::client::{Call, Calls, Lua};
 use super::failure::Failure;
 use super::{Id, RedisStore, milliseconds};
@@ -18,11 +16,11 @@ impl RedisStore {
         &self,
         calls: &Calls,
         set: String,
-        member: &Bytes,
+        member: &[u8],
         ttl: Duration,
     ) -> Result<(), Failure> {
         let enlist = Call::script(&ENLIST, &[set])
-            .arg(&**member)
+            .arg(member)
             .arg(milliseconds(ttl))
             .arg("");
         calls.part(enlist.repeatable()).await
@@ -32,11 +30,11 @@ impl RedisStore {
     pub(super) async fn prolong(
         &self,
         set: String,
-        member: &Bytes,
+        member: &[u8],
         ttl: Duration,
     ) -> Result<(), Failure> {
         let prolong = Call::script(&ENLIST, &[set])
-            .arg(&**member)
+            .arg(member)
             .arg(milliseconds(ttl))
             .arg("XX");
         self.calls.part(prolong.repeatable()).await
@@ -47,10 +45,10 @@ impl RedisStore {
         &self,
         calls: &Calls,
         set: String,
-        member: &Bytes,
+        member: &[u8],
     ) -> Result<(), Failure> {
         calls
-            .part(Call::command("ZREM", &[set]).arg(&**member).repeatable())
+            .part(Call::command("ZREM", &[set]).arg(member).repeatable())
             .await
     }
 

@@ -109,7 +109,7 @@ impl Reply {
             headers.remove("x-accel-buffering");
         }
         if let Some(id) = &answer.session
-            && let Ok(value) = HeaderValue::from_maybe_shared(id.as_bytes().clone())
+            && let Ok(value) = HeaderValue::from_bytes(id.as_bytes())
         {
             headers.insert(SESSION_ID, value);
         }
