@@ -67,7 +67,8 @@ pub(super) fn sets(hold: Duration, soak: Duration) -> Vec<Set> {
         ),
         nodes(
             "idle-sessions",
-            "10,000 sessions that were opened, and whose clients have gone, fresh processes",
+            "10,000 sessions that clients of one program have opened, without a call, and left open; fresh \
+             processes",
             Nodes::Sessions { sessions: 10_000 },
             EITHER,
             3,

@@ -275,6 +275,35 @@ async fn f11_age_counts_from_the_record() {
     assert_eq!(*running.sample.ended.lock().unwrap(), [SessionEnd::Expired]);
 }
 
+/// F16: what clients say alike in `initialize` is there once for all their sessions, those among them that were taken
+/// up from a record.
+#[tokio::test]
+async fn f16_what_clients_say_alike_is_kept_once() {
+    let store = Arc::new(Counting::default());
+    let running = start_with_store(config(), Arc::clone(&store) as _).await;
+    let _clients = [
+        running.client("2025-11-25").await,
+        running.client("2025-11-25").await,
+    ];
+    let sessions = running.server.sessions().list();
+    let [one, other] = &sessions[..] else {
+        panic!("two sessions: {sessions:?}");
+    };
+    let shared = one.initialize_params();
+    assert!(!shared.is_empty());
+    assert_eq!(other.initialize_params().as_ptr(), shared.as_ptr());
+    let record = SessionRecord {
+        id: SessionId::from_random([7; 16]),
+        initialize_params: Bytes::copy_from_slice(&shared),
+        ..one.record()
+    };
+    let created = store.create(&record, Duration::from_secs(60)).await;
+    created.expect("memory does not fail");
+    let taken_up = take_up(&running, &record).await;
+    assert_eq!(taken_up.initialize_params().as_ptr(), shared.as_ptr());
+    assert!(taken_up.record() == record);
+}
+
 /// F7: the transport knows one id, its own. What its handler needs besides (a gateway: the server's id) goes
 /// with the record from one process to the next, as it is, and whoever takes the session up can replace it.
 #[tokio::test]
