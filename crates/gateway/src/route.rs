@@ -179,11 +179,6 @@ impl Route {
         self.seals.random()
     }
 
-    /// A number after which ids may begin that nobody has used in a session so far: of 2^31 ranges of a million one.
-    pub(crate) fn unused_ids(&self) -> u64 {
-        (self.random().chance() >> 33) << 20
-    }
-
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }

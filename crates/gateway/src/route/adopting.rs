@@ -33,6 +33,11 @@ use crate::session::SessionState;
 const STORED_AGAIN: Duration = Duration::from_secs(1);
 
 impl Route {
+    /// A number after which ids may begin that nobody has used in a session so far: of 2^31 ranges of a million one.
+    pub(super) fn unused_ids(&self) -> u64 {
+        (self.random().chance() >> 33) << 20
+    }
+
     /// Goes on with a session that another process held.
     pub(super) async fn take_over(self: &Arc<Self>, session: &Arc<Session>) -> Adoption {
         let Err(failure) = self.try_take_over(session).await else {

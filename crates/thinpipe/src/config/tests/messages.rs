@@ -490,14 +490,3 @@ fn what_should_be_a_list_is_shown_as_one() {
         assert!(error.contains(&format!("= help: {mend}")), "{error}");
     }
 }
-
-#[test]
-fn a_file_whose_servers_are_all_disabled_is_told_so() {
-    let text = r#"{ "mcpServers": { "a": { "url": "http://h/mcp", "disabled": true } } }"#;
-    let error = load_text("mcp.json", text, &Settings::default()).expect_err(text);
-    let error = error.to_string();
-    assert!(
-        error.starts_with("error: all servers are disabled"),
-        "{error}"
-    );
-}

@@ -314,3 +314,14 @@ fn c24_a_command_line_is_an_upstream() {
         assert!(error.starts_with(said), "{error}");
     }
 }
+
+#[test]
+fn a_file_whose_servers_are_all_disabled_is_told_so() {
+    let text = r#"{ "mcpServers": { "a": { "url": "http://h/mcp", "disabled": true } } }"#;
+    let error = load_text("mcp.json", text, &Settings::default()).expect_err(text);
+    let error = error.to_string();
+    assert!(
+        error.starts_with("error: all servers are disabled"),
+        "{error}"
+    );
+}
