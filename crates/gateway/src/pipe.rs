@@ -24,7 +24,7 @@ mod row;
 mod state;
 mod task;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -175,7 +175,7 @@ impl UpstreamSession {
             leaving: None,
             released: Vec::new(),
             left: HashMap::new(),
-            members: HashMap::new(),
+            members: BTreeMap::new(),
             next_member: 0,
             armed: None,
             idle_since: None,

@@ -170,7 +170,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// Who makes a request, as authentication found out. Another principal's session does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Principal {
     /// Nobody authenticates here.
     #[default]

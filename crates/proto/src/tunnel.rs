@@ -29,7 +29,7 @@ pub const MAX_PIECE: usize = 64 << 10;
 pub const MAX_FIELDS: usize = 256;
 
 /// One exchange between two nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExchangeId {
     /// Who has asked.
     pub asker: NodeId,

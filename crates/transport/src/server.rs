@@ -336,6 +336,7 @@ impl Shared {
             async move {
                 let _holds: (Permit, Holds) = (permit, holds);
                 tokio::select! {
+                    biased;
                     // Cancel-safe: what is dropped here is dropped for good.
                     _ = tokio::time::timeout(limit, rest) => {}
                     () = forced.cancelled() => {}

@@ -1,6 +1,6 @@
 //! The upstream sessions that requests share: which one a request runs on, and when another one is opened.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::{BTreeMap, btree_map};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub(super) struct Pool<S> {
 
 struct Holders<S> {
     /// The sessions of each; `None`: everybody's.
-    each: HashMap<Option<Principal>, Vec<Entry<S>>>,
+    each: BTreeMap<Option<Principal>, Vec<Entry<S>>>,
     /// After how many changes none of all sessions was idle. They are not looked through again before the next:
     /// many may wait for one.
     none_idle: Option<u64>,
@@ -77,7 +77,7 @@ impl<S: Pooled> Pool<S> {
     pub(super) fn new(total: usize) -> Self {
         Self {
             holders: Mutex::new(Holders {
-                each: HashMap::new(),
+                each: BTreeMap::new(),
                 none_idle: None,
             }),
             total,
@@ -239,7 +239,7 @@ impl<S: Pooled> Holders<S> {
             return false;
         };
         let (holder, closed) = (holder.clone(), Arc::clone(&entry.session));
-        if let hash_map::Entry::Occupied(mut own) = self.each.entry(holder) {
+        if let btree_map::Entry::Occupied(mut own) = self.each.entry(holder) {
             own.get_mut()
                 .retain(|entry| !Arc::ptr_eq(&entry.session, &closed));
             if own.get().is_empty() {

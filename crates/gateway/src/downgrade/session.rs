@@ -2,7 +2,7 @@
 
 mod write;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ pub(super) struct Session {
 pub(super) struct State {
     pub(super) machine: Downgrading,
     pub(super) writes: VecDeque<Write>,
-    pub(super) posts: HashMap<AttachmentId, Arc<Post>>,
+    pub(super) posts: BTreeMap<AttachmentId, Arc<Post>>,
     /// The posts that requests came with, which may be written twice.
     first: HashMap<ExchangeId, AttachmentId>,
     /// Those of the client whose answers are written now.
@@ -82,7 +82,7 @@ impl Session {
         let state = State {
             machine,
             writes: VecDeque::new(),
-            posts: HashMap::new(),
+            posts: BTreeMap::new(),
             first: HashMap::new(),
             answering: None,
             parked: HashMap::new(),

@@ -46,6 +46,7 @@ impl Session {
         self.let_go();
         // Clients may come back for what is held for them.
         tokio::select! {
+            biased;
             // Cancel-safe: the time is looked at anew.
             () = self.keep_time_until_finished() => {}
             // Cancel-safe: waiting for a token changes nothing.
@@ -61,6 +62,7 @@ impl Session {
         stop: &CancellationToken,
     ) {
         let opened = tokio::select! {
+            biased;
             // Dropped half-way it leaves nothing behind.
             opened = opening => opened,
             // The request that it was for is over.
@@ -76,6 +78,7 @@ impl Session {
         };
         self.opened(sender.clone());
         tokio::select! {
+            biased;
             // None of them goes on after this: the session is over, and with it what they hold.
             () = self.write(&sender, owner) => {}
             () = self.read(receiver, owner) => {}
@@ -208,6 +211,8 @@ impl Session {
         let mut posts = Posts::new(if patience.is_some() { 1 } else { usize::MAX });
         loop {
             tokio::select! {
+                // There is an end to the room, and then what is on its way goes on.
+                biased;
                 // Cancel-safe: a message is taken when it is returned.
                 write = self.wait_for_write(), if posts.has_room() => match write {
                     Some(write) => begin(&mut posts, sender.clone(), patience, write),
@@ -313,10 +318,12 @@ impl Session {
 
     async fn wait_until(&self, due: Option<Instant>) {
         tokio::select! {
+            // However often the time changes, what is due is done.
+            biased;
             // Cancel-safe: the time is looked at anew.
-            () = self.timer.notified() => {}
-            // Cancel-safe: the same.
             () = until(due) => self.expire(self.shared.idle()),
+            // Cancel-safe: the same.
+            () = self.timer.notified() => {}
         }
     }
 

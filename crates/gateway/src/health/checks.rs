@@ -32,6 +32,7 @@ pub(crate) async fn watch(route: Weak<Route>, replica: usize, stop: Cancellation
         return;
     };
     tokio::select! {
+        biased;
         // Cancel-safe: a check or a look at idle connections that was cut short is not missed.
         () = stop.cancelled() => {}
         _ = async {

@@ -1,7 +1,6 @@
 //! From an upstream session to the streams of its client sessions.
 
 use std::collections::VecDeque;
-use std::hash::Hash;
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,15 +42,13 @@ impl UpstreamSession {
     }
 
     /// The same, with several clients or several requests: none waits for another.
-    async fn deliver_to_each<K: Eq + Hash>(
-        &self,
-        owner: &Arc<dyn Owner>,
-        lane: impl Fn(&Step) -> K,
-    ) {
+    async fn deliver_to_each<K: Ord>(&self, owner: &Arc<dyn Owner>, lane: impl Fn(&Step) -> K) {
         let mut lanes = Lanes::default();
         loop {
             self.is_behind.store(!lanes.is_empty(), Ordering::Relaxed);
             tokio::select! {
+                // There is an end to the room, and then what is under way goes on.
+                biased;
                 // Cancel-safe: the next one is taken when it is returned. Who finds no room here leaves
                 // it where it is, and with it the server's next message.
                 step = self.next_step(), if lanes.has_room() => match step {
@@ -160,6 +157,7 @@ impl UpstreamSession {
             return place.get();
         }
         tokio::select! {
+            biased;
             // Cancel-safe: it is set once.
             place = place.wait() => Some(place),
             // Cancel-safe: waiting for a token changes nothing. Nobody will set the place.

@@ -1,6 +1,6 @@
 //! Upstream sessions that several client sessions may use: which one a client joins, and when another is opened.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -13,7 +13,7 @@ use crate::sync::lock;
 /// Sessions of one server. A session is in it from the moment it begins to open: whoever comes meanwhile waits on
 /// the session itself, so that nobody opens another.
 pub(crate) struct Joined {
-    each: Mutex<HashMap<JoinedKey, Vec<Weak<UpstreamSession>>>>,
+    each: Mutex<BTreeMap<JoinedKey, Vec<Weak<UpstreamSession>>>>,
     bounds: JoinedBounds,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct JoinedBounds {
 }
 
 /// Who may use a session together.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JoinedKey {
     /// `None`: everybody.
     pub(crate) holder: Option<Principal>,
@@ -111,7 +111,7 @@ impl Joined {
     /// Lets the sessions that are over go, and one that nobody uses if there are as many as may be.
     fn make_room(
         &self,
-        each: &mut HashMap<JoinedKey, Vec<Weak<UpstreamSession>>>,
+        each: &mut BTreeMap<JoinedKey, Vec<Weak<UpstreamSession>>>,
         key: &JoinedKey,
     ) -> Result<(), NoPlace> {
         each.retain(|_, sessions| {

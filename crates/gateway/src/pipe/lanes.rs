@@ -1,9 +1,8 @@
 //! What waits for each client of a shared session, or for each request of one client, so that none of them
 //! waits for another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::hash::Hash;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,7 +19,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// One lane for each of those for which something is under way.
 pub(super) struct Lanes<'a, K> {
-    lanes: HashMap<K, Lane<'a>>,
+    lanes: BTreeMap<K, Lane<'a>>,
 }
 
 #[derive(Default)]
@@ -39,12 +38,12 @@ struct Lane<'a> {
 impl<K> Default for Lanes<'_, K> {
     fn default() -> Self {
         Self {
-            lanes: HashMap::new(),
+            lanes: BTreeMap::new(),
         }
     }
 }
 
-impl<'a, K: Eq + Hash> Lanes<'a, K> {
+impl<'a, K: Ord> Lanes<'a, K> {
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }

@@ -1,6 +1,6 @@
 //! A client session in front of an upstream session.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
@@ -29,7 +29,7 @@ pub(crate) struct Member {
     place: SetOnce<Place>,
     opening: Mutex<Option<Opening>>,
     /// Requests that are being answered.
-    open: Mutex<HashMap<RequestId, Open>>,
+    open: Mutex<BTreeMap<RequestId, Open>>,
 }
 
 /// Where a client session is.

@@ -1,6 +1,6 @@
 //! What an upstream session keeps: its machine, its clients, and what waits to be delivered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) left: HashMap<(MemberId, RequestId), Instant>,
     /// Requests whose streams nobody reads any more.
     pub(super) released: Vec<CallId>,
-    pub(super) members: HashMap<MemberId, Arc<Member>>,
+    pub(super) members: BTreeMap<MemberId, Arc<Member>>,
     pub(super) next_member: u64,
     /// What the timer waits for.
     pub(super) armed: Option<Instant>,

@@ -81,6 +81,7 @@ impl UpstreamSession {
         stop: &CancellationToken,
     ) -> Option<Result<Pipe, Failure>> {
         tokio::select! {
+            biased;
             // Dropped half-way it leaves nothing behind.
             opened = opening => Some(opened),
             // Cancel-safe: waiting for a token changes nothing.
@@ -99,6 +100,7 @@ impl UpstreamSession {
         let Pipe { sender, receiver } = pipe;
         self.opened(sender.clone());
         tokio::select! {
+            biased;
             // None of them goes on after this: the session is over, and with it what they hold; or it leaves this
             // pipe, when all that was being written is done.
             () = self.write(&sender, owner) => {}
@@ -244,6 +246,10 @@ impl UpstreamSession {
         });
         loop {
             tokio::select! {
+                // Who leaves does not wait for those that keep coming, and messages only while there is room.
+                biased;
+                // Cancel-safe: a notice that is not taken stays.
+                () = self.parting.notified() => return self.part(posts, (owner, &at)).await,
                 // Cancel-safe: a message is taken when it is returned.
                 write = self.next_write(), if posts.has_room() => match write {
                     Some(write) => self.begin(&mut posts, sender.clone(), write),
@@ -251,8 +257,6 @@ impl UpstreamSession {
                 },
                 // Cancel-safe: one that is done is taken when it is returned.
                 sent = posts.next(), if !posts.is_empty() => self.sent(sent, (owner, &at)).await,
-                // Cancel-safe: a notice that is not taken stays.
-                () = self.parting.notified() => return self.part(posts, (owner, &at)).await,
             }
         }
         self.end_posts(&mut posts, (owner, &at)).await;
@@ -403,10 +407,12 @@ impl UpstreamSession {
         loop {
             let due = self.arm();
             tokio::select! {
+                // However often the time changes, what is due is done.
+                biased;
                 // Cancel-safe: the time is looked at anew.
-                () = self.timer.notified() => {}
-                // Cancel-safe: the same.
                 () = until(due) => self.expire(),
+                // Cancel-safe: the same.
+                () = self.timer.notified() => {}
             }
         }
     }

@@ -37,6 +37,7 @@ impl Route {
         let again = (call.clone(), message.clone());
         let message = capped(message);
         let opened = tokio::select! {
+            biased;
             // Dropped half-way it leaves nothing behind: what it has opened ends with its attachment.
             opened = self.open_piped(call, &context, &message) => opened,
             // Cancel-safe: a session that has ended stays so.

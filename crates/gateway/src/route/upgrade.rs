@@ -50,6 +50,7 @@ impl Route {
             repeatable: true,
         };
         let discovered = tokio::select! {
+            biased;
             // Dropped half-way it leaves nothing behind: nothing was opened.
             discovered = self.discover(asking) => discovered?,
             // Cancel-safe: a session that has ended stays so.

@@ -74,6 +74,7 @@ impl Listener {
             if let Some((session, answer)) = self.open().await {
                 let session = &session;
                 tokio::select! {
+                    biased;
                     // Who leaves drops the stream, and with it the session.
                     () = self.work(session, until) => {}
                     () = self.hear_on(session, answer) => {}
@@ -94,6 +95,7 @@ impl Listener {
             return false;
         };
         tokio::select! {
+            biased;
             // Either is dropped for good.
             () = self.hear(&session, answer) => false,
             done = timeout(Duration::from_secs(2), self.initialize(&session)) => {

@@ -12,34 +12,17 @@ mod node;
 mod process;
 mod seeds;
 mod server;
+mod settings;
 mod stateless;
 mod store;
 mod world;
 
 use ledger::Figures;
-use world::Setting;
-
-const CALM: Setting = Setting {
-    gateways: 1,
-    clients: 4,
-    callers: 1,
-    downgrades: false,
-    listeners: 0,
-    holds: false,
-    pools: false,
-    shares: false,
-    groups: false,
-    breaks: false,
-    kills: false,
-    restarts: false,
-    loses: false,
-    outages: false,
-};
 
 /// Without faults every call is answered, and nothing is lost.
 #[test]
 fn g10_in_calm_weather_every_call_is_answered() {
-    let figures = seeds::run(CALM, 6);
+    let figures = seeds::run(settings::CALM, 6);
     let Figures {
         calls, told, lost, ..
     } = figures;
@@ -49,11 +32,7 @@ fn g10_in_calm_weather_every_call_is_answered() {
 /// G3, G10; 5.9, 1 and 21: one gateway, connections break.
 #[test]
 fn g10_connections_break() {
-    let setting = Setting {
-        breaks: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 15);
+    let figures = seeds::run(settings::BREAKING, 15);
     assert!(
         figures.resumed > 0 && figures.answered > figures.told,
         "{figures:?}"
@@ -63,13 +42,7 @@ fn g10_connections_break() {
 /// F8, F9, G10; 5.9, 1, 3 and 25: any of three gateways is killed, and sessions go on at the others.
 #[test]
 fn f9_gateways_are_killed() {
-    let setting = Setting {
-        gateways: 3,
-        breaks: true,
-        kills: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 15);
+    let figures = seeds::run(settings::KILLED, 15);
     assert!(
         figures.resumed > 0 && figures.answered > figures.told,
         "{figures:?}"
@@ -79,65 +52,33 @@ fn f9_gateways_are_killed() {
 /// F17, G10: the store fails and is out of reach.
 #[test]
 fn f17_the_store_fails() {
-    let setting = Setting {
-        gateways: 3,
-        kills: true,
-        outages: true,
-        ..CALM
-    };
-    seeds::run(setting, 12);
+    seeds::run(settings::STORELESS, 12);
 }
 
 /// G10: the server loses its sessions.
 #[test]
 fn g10_the_server_loses_its_sessions() {
-    let setting = Setting {
-        gateways: 2,
-        breaks: true,
-        loses: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 10);
+    let figures = seeds::run(settings::FORGETFUL, 10);
     assert!(figures.lost > 0, "{figures:?}");
 }
 
 /// A30, F8, G10: sessions that one node holds, asked for at any.
 #[test]
 fn a30_sessions_are_held_by_one_node() {
-    let setting = Setting {
-        gateways: 3,
-        holds: true,
-        listeners: 2,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 8);
+    let figures = seeds::run(settings::HELD, 8);
     assert!(figures.told == 0 && figures.lost == 0, "{figures:?}");
 }
 
 /// G10; 5.9, 1, 3 and 25: a node that holds sessions is killed.
 #[test]
 fn g10_nodes_that_hold_sessions_are_killed() {
-    let setting = Setting {
-        gateways: 3,
-        holds: true,
-        listeners: 2,
-        breaks: true,
-        kills: true,
-        ..CALM
-    };
-    seeds::run(setting, 15);
+    seeds::run(settings::HELD_KILLED, 15);
 }
 
 /// C22, G10: nodes are asked to stop, and others go on.
 #[test]
 fn c22_gateways_are_restarted() {
-    let setting = Setting {
-        gateways: 3,
-        holds: true,
-        restarts: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 8);
+    let figures = seeds::run(settings::RESTARTED, 8);
     let Figures {
         lost, unanswered, ..
     } = figures;
@@ -147,71 +88,33 @@ fn c22_gateways_are_restarted() {
 /// F17, G10; 5.9, 25: the store fails for nodes that hold sessions.
 #[test]
 fn f17_the_store_fails_nodes_that_hold_sessions() {
-    let setting = Setting {
-        gateways: 3,
-        holds: true,
-        listeners: 1,
-        outages: true,
-        ..CALM
-    };
-    seeds::run(setting, 10);
+    seeds::run(settings::HELD_STORELESS, 10);
 }
 
 /// F17, G10; 5.9, 1, 3, 4 and 25: the same, and they are killed, and connections break.
 #[test]
 fn g10_everything_befalls_nodes_that_hold_sessions() {
-    let setting = Setting {
-        gateways: 3,
-        holds: true,
-        listeners: 1,
-        breaks: true,
-        kills: true,
-        outages: true,
-        ..CALM
-    };
-    seeds::run(setting, 15);
+    seeds::run(settings::EVERYTHING, 15);
 }
 
 /// F6, G10; 5.9, 3, 7 and 8: clients of one principal share sessions of the server, on each of two nodes.
 #[test]
 fn f6_clients_share_sessions_of_the_server() {
-    let setting = Setting {
-        gateways: 2,
-        pools: true,
-        breaks: true,
-        kills: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 12);
+    let figures = seeds::run(settings::POOLED, 12);
     assert!(figures.answered > figures.told, "{figures:?}");
 }
 
 /// F6, G10; 5.9, 3, 7 and 8: all clients share one session of the server, on each of two nodes.
 #[test]
 fn f6_all_clients_share_one_session_of_the_server() {
-    let setting = Setting {
-        gateways: 2,
-        shares: true,
-        breaks: true,
-        kills: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 12);
+    let figures = seeds::run(settings::SHARED, 12);
     assert!(figures.answered > figures.told, "{figures:?}");
 }
 
 /// G4, G10; 5.9, 1, 3 and 4: a server of two replicas, of which each may be killed, as may gateways.
 #[test]
 fn g10_replicas_of_a_server_are_killed() {
-    let setting = Setting {
-        gateways: 2,
-        groups: true,
-        breaks: true,
-        kills: true,
-        loses: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 12);
+    let figures = seeds::run(settings::REPLICAS, 12);
     assert!(
         figures.lost > 0 && figures.answered > figures.told,
         "{figures:?}"
@@ -222,19 +125,18 @@ fn g10_replicas_of_a_server_are_killed() {
 /// asks is answered at any of them.
 #[test]
 fn g10_clients_without_sessions_use_a_server_with_sessions() {
-    let setting = Setting {
-        gateways: 2,
-        clients: 1,
-        callers: 4,
-        downgrades: true,
-        breaks: true,
-        kills: true,
-        ..CALM
-    };
-    let figures = seeds::run(setting, 8);
+    let figures = seeds::run(settings::DOWNGRADED, 8);
     // Most that are told so have found no gateway: they come back at once.
     assert!(
         figures.asked > 0 && figures.answered > 2 * figures.unanswered,
         "{figures:?}"
     );
+}
+
+/// G10: a seed that fails is of use, as it fails each time.
+#[test]
+fn g10_a_seed_has_its_world() {
+    for (name, setting) in settings::ALL {
+        seeds::repeat(name, setting, 1);
+    }
 }

@@ -1,8 +1,10 @@
 //! Worlds by their seeds. A seed that fails is printed with what happened before, and runs again alone with
 //! `THINPIPE_SEED=n`; `THINPIPE_SEEDS=n` runs more of them.
 //!
-//! From the seed come the network, the weather and all that peers decide. What a gateway draws itself (session ids,
-//! jitter) and the order in which `select!` polls do not, so a rare failure may need [`AGAIN`] attempts.
+//! From the seed come the network, the weather, all that peers decide and all that gateways draw (ids, keys, jitter).
+//! Nothing on the way of a message in a world polls or goes through anything in an order of its own, so that a seed gives
+//! the same trace each time, but for the wall clock: the second in which a `requestState` was sealed is in that
+//! state, on which nothing depends here. [`repeat`] keeps it so.
 
 use std::cell::Cell;
 use std::panic;
@@ -13,11 +15,11 @@ use crate::ledger::Figures;
 use crate::log;
 use crate::world::{Report, Setting, World};
 
-/// How often a single seed is tried.
-const AGAIN: u64 = 20;
-
 /// Lines of the trace that are shown.
 const SHOWN: usize = 1_000;
+
+/// Lines of two traces that are shown before, and from, where they differ.
+const SHOWN_BEFORE: usize = 10;
 
 thread_local! {
     /// Panics since the world on this thread began: those in tasks are not seen otherwise.
@@ -30,40 +32,10 @@ thread_local! {
 /// If one of them is not as it should be.
 pub(crate) fn run(setting: Setting, count: u64) -> Figures {
     count_panics();
-    let told = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     if let Some(seed) = told("THINPIPE_SEED") {
-        let mut all = Figures::default();
-        for _ in 0..AGAIN {
-            all += examined(setting, seed);
-        }
-        return all;
+        return examined(setting, seed);
     }
     let count = told("THINPIPE_SEEDS").unwrap_or(count);
-    if std::env::var("THINPIPE_TWICE").is_ok() {
-        let mut differ = 0;
-        for seed in 0..count {
-            let traces = [(); 2].map(|()| world(setting, seed).trace);
-            let [one, other] = &traces;
-            if one != other {
-                differ += 1;
-                let at = one.iter().zip(other).position(|(a, b)| a != b);
-                let at = at.unwrap_or(one.len().min(other.len()));
-                eprintln!(
-                    "seed {seed} differs at {at} of {} {}",
-                    one.len(),
-                    other.len()
-                );
-                for trace in &traces {
-                    for line in &trace[at.saturating_sub(3)..(at + 3).min(trace.len())] {
-                        eprintln!("    {}", line.chars().take(230).collect::<String>());
-                    }
-                    eprintln!("    --");
-                }
-            }
-        }
-        eprintln!("{differ} of {count} seeds differ");
-        return Figures::default();
-    }
     let (next, all) = (AtomicU64::new(0), Mutex::new(Figures::default()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -83,6 +55,53 @@ pub(crate) fn run(setting: Setting, count: u64) -> Figures {
     let all = all.into_inner().unwrap();
     eprintln!("{count} worlds: {all:?}");
     all
+}
+
+/// Runs as many worlds as the environment says, or so many, twice each.
+///
+/// # Panics
+/// If what happens is not the same.
+pub(crate) fn repeat(name: &str, setting: Setting, count: u64) {
+    count_panics();
+    for seed in 0..told("THINPIPE_SEEDS").unwrap_or(count) {
+        let [one, other] = [(); 2].map(|()| trace(setting, seed));
+        let Some(at) = parting(&one, &other) else {
+            continue;
+        };
+        for trace in [&one, &other] {
+            let from = at.saturating_sub(SHOWN_BEFORE);
+            for line in trace.iter().skip(from).take(2 * SHOWN_BEFORE) {
+                eprintln!("{line}");
+            }
+            eprintln!("--");
+        }
+        panic!("seed {seed} of {name} is not the same each time: see line {at}");
+    }
+}
+
+/// The first line in which they differ.
+fn parting(one: &[String], other: &[String]) -> Option<usize> {
+    let at = one.iter().zip(other).position(|(one, other)| one != other);
+    at.or_else(|| (one.len() != other.len()).then(|| one.len().min(other.len())))
+}
+
+/// What happens, without what has the wall clock in it.
+fn trace(setting: Setting, seed: u64) -> Vec<String> {
+    const SEALED: &str = r#""requestState":""#;
+    let lines = world(setting, seed).trace.into_iter();
+    let unsealed = |line: String| {
+        let mut parts = line.split(SEALED);
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| {
+            let rest = part.split_once('"').map_or("", |(_, rest)| rest);
+            text + SEALED + rest
+        })
+    };
+    lines.map(unsealed).collect()
+}
+
+fn told(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 fn examined(setting: Setting, seed: u64) -> Figures {

@@ -1,5 +1,6 @@
 //! Ids of requests: value semantics, original text.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -127,6 +128,23 @@ impl PartialEq for RequestId {
 
 impl Eq for RequestId {}
 
+/// By value, as equality: so that what is kept by id is gone through in the same order each time.
+impl Ord for RequestId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.has_escapes() || other.has_escapes() {
+            text::decoded(self.value()).cmp(text::decoded(other.value()))
+        } else {
+            self.value().cmp(other.value())
+        }
+    }
+}
+
+impl PartialOrd for RequestId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Hash for RequestId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if self.has_escapes() {
@@ -141,5 +159,28 @@ impl Hash for RequestId {
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.as_json()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_in_order_by_their_values() {
+        let id = |text: &'static str| RequestId::parse(text.into()).unwrap();
+        let same = [(r#""a""#, r#""\u0061""#), ("0", "-0")];
+        for (one, other) in same {
+            assert_eq!(id(one).cmp(&id(other)), Ordering::Equal);
+        }
+        let mut ids = [r#""b""#, "7", r#""\u0061b""#, "-7", r#""a""#, r#""7""#].map(id);
+        ids.sort();
+        let again = |mut ids: [RequestId; 6]| {
+            ids.reverse();
+            ids.sort();
+            ids
+        };
+        assert_eq!(again(ids.clone()), ids);
+        assert!(id(r#""a""#) < id(r#""\u0061b""#) && id(r#""\u0061b""#) < id(r#""b""#));
     }
 }

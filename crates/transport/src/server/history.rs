@@ -2,7 +2,7 @@
 //! one budget for the process, of which the oldest goes first (protocol notes 6.3).
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -41,9 +41,9 @@ struct Shared {
 #[derive(Default)]
 struct Kept {
     next: u64,
-    conversations: HashMap<u64, Weak<Conversation>>,
+    conversations: BTreeMap<u64, Weak<Conversation>>,
     /// Those that keep more than one may.
-    overfull: HashSet<u64>,
+    overfull: BTreeSet<u64>,
 }
 
 /// Bytes that one conversation keeps, of all its streams.

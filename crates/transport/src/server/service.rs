@@ -190,6 +190,7 @@ where
 /// The reply; when the time for draining is over, an error in its place.
 pub(crate) async fn in_time(shared: &Shared, mut answering: Answering) -> Reply {
     tokio::select! {
+        biased;
         // Cancel-safe: it is only borrowed, and goes on below.
         reply = &mut answering => return reply,
         // Cancel-safe: a token stays cancelled.

@@ -125,6 +125,7 @@ impl Question<'_> {
             Said::Delivered => {}
             Said::Dropped => return Err(Unanswered::Unreachable),
             Said::Held => tokio::select! {
+                biased;
                 // Cancel-safe: nothing is taken before it is there, and then it is returned.
                 answered = &mut self.answer => return answered.map_err(|_| Unanswered::Closed),
                 () = tokio::time::sleep(self.of.config.hold) => {

@@ -135,6 +135,8 @@ impl Worker {
             }
             let due = self.due();
             tokio::select! {
+                // Whichever it is, everything is looked at before the next.
+                biased;
                 // Cancel-safe: a future that is done is taken out when it is returned.
                 done = next(&mut self.running) => self.settle(done),
                 // Cancel-safe: who is not told now finds it in the queue.

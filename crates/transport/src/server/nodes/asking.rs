@@ -1,6 +1,6 @@
 //! Having another node answer: what was asked, what has come, and what becomes of it when that node dies.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,7 +56,7 @@ pub(crate) enum NotAnswered {
 #[derive(Default)]
 pub(super) struct Exchanges {
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Arc<Slot>>>,
+    open: Mutex<BTreeMap<u64, Arc<Slot>>>,
 }
 
 /// What has come of one exchange.
@@ -106,7 +106,7 @@ impl Exchanges {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Slot>>> {
         // Nothing panics while it is held.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

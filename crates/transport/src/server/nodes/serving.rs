@@ -1,7 +1,7 @@
 //! Answering what came to another node: the request is handled as if its client were here, and the answer goes
 //! back in pieces, as fast as they are read there.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,7 @@ const UNHEARD: Duration = MAX_SILENCE.saturating_mul(3);
 /// Exchanges of other nodes that are answered here, or were a short while ago.
 #[derive(Default)]
 pub(super) struct Served {
-    open: Mutex<HashMap<ExchangeId, Arc<Serving>>>,
+    open: Mutex<BTreeMap<ExchangeId, Arc<Serving>>>,
     over: Mutex<Over>,
 }
 
@@ -62,7 +62,7 @@ impl Served {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ExchangeId, Arc<Serving>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ExchangeId, Arc<Serving>>> {
         // Nothing panics while it is held.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -258,12 +258,14 @@ impl Task {
         let mut number = 1;
         loop {
             tokio::select! {
-                // Cancel-safe: nothing is taken before it returns.
-                () = self.serving.may_send() => {}
+                // The end first, or a reader with much room would never hear of it.
+                biased;
                 // Cancel-safe: a token stays cancelled. The reader is too slow to be told more.
                 () = self.shared.forced.cancelled() => {
                     return self.send(Part::Broken(Broken::Lost)).await;
                 }
+                // Cancel-safe: nothing is taken before it returns.
+                () = self.serving.may_send() => {}
             }
             let piece = match poll_fn(|cx| body.poll_piece(cx)).await {
                 Ok(piece) => piece,

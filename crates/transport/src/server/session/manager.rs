@@ -1,6 +1,7 @@
 //! The table of live sessions, over a [`SessionStore`].
 
 use std::fmt;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -87,9 +88,13 @@ pub struct SessionManager {
     pub(super) inner: Arc<Inner>,
 }
 
+/// By ids that were drawn here or by another node: nobody can choose them so that they collide. Where the ids are the
+/// same, so is the order.
+type Live = papaya::HashMap<SessionId, Arc<Session>, BuildHasherDefault<DefaultHasher>>;
+
 pub(super) struct Inner {
     pub(super) store: Arc<dyn SessionStore>,
-    pub(super) live: papaya::HashMap<SessionId, Arc<Session>>,
+    pub(super) live: Live,
     pub(super) limits: SessionLimits,
     pub(super) places: Arc<AtomicUsize>,
     pub(super) epoch: Instant,
@@ -142,7 +147,7 @@ impl SessionManager {
         random: Random,
     ) -> Self {
         let places = Arc::new(AtomicUsize::new(0));
-        let live = papaya::HashMap::new();
+        let live = Live::default();
         Self {
             inner: Arc::new(Inner {
                 store,

@@ -306,6 +306,8 @@ async fn sweep_loop(manager: Weak<Inner>, every: Duration, history: History) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            // There is a pause between two ticks, in which room is made.
+            biased;
             // Cancel-safe: a tick is taken when it is returned.
             _ = tick.tick() => {}
             // Cancel-safe: who is not told now is told at the next message that is kept.

@@ -365,6 +365,7 @@ fn spawn(shared: &Arc<Shared>, of: &StreamSession, mut work: BoxFuture<()>, runs
     shared.tasks.spawn(async move {
         let _running = running;
         tokio::select! {
+            biased;
             // Cancel-safe: it is only borrowed.
             () = &mut work => return,
             // Cancel-safe: a token stays cancelled.

@@ -67,6 +67,7 @@ impl PipeReceiver {
                 return Some(Ok(incoming));
             }
             let told = tokio::select! {
+                biased;
                 // Cancel-safe: waiting for a token changes nothing.
                 () = self.over.cancelled() => return None,
                 // Cancel-safe: what has been read stays in the inlet.
