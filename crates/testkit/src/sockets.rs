@@ -1,12 +1,24 @@
 //! What the kernel says about TCP on this machine: its connections, and free ports.
 
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::iter::repeat_with;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::ops::Range;
 
-/// A port that nobody has taken a moment ago.
+/// Ports that no kernel gives to connections by itself: one of those may be taken before its server is there.
+const PORTS: Range<u16> = 10_000..30_000;
+
+/// A port that nobody has taken a moment ago, for a program that has to be told one.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
-    listener.local_addr().expect("it is bound").port()
+    let ports = repeat_with(|| {
+        let random = RandomState::new().build_hasher().finish();
+        let place = random % u64::from(PORTS.end - PORTS.start);
+        PORTS.start + u16::try_from(place).unwrap_or_default()
+    });
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let free = ports.take(1_000).find(is_free);
+    free.expect("there are free ports")
 }
 
 /// Bytes on their way from `local` to `remote`: not yet acknowledged, or acknowledged but not yet read
