@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
-use thinpipe_proto::session::StreamId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::Contention;
 use tokio::sync::Semaphore;
@@ -79,10 +78,9 @@ pub(crate) struct Reestablishing {
 
 #[derive(Debug, Default)]
 struct Streams {
-    next: u64,
     /// Those that are relayed now: few at one time, and none of most sessions.
-    live: Vec<(StreamId, Arc<Live>)>,
-    standalone: Option<StreamId>,
+    live: Vec<Arc<Live>>,
+    standalone: Option<Arc<Live>>,
     /// The session of the server that it is of, once that has opened it.
     listens_to: Option<Arc<Attached>>,
     /// `None`: nobody has taken the standalone stream over yet.
@@ -125,7 +123,6 @@ pub(crate) fn note_asked(
 /// A stream that is being relayed; it is no longer live when this is dropped.
 #[derive(Debug)]
 pub(crate) struct LiveStream {
-    id: StreamId,
     live: Arc<Live>,
     owner: Option<Arc<Session>>,
 }
@@ -183,11 +180,11 @@ impl SessionState {
     ) -> Result<(LiveStream, bool), Contended> {
         let (place, old) = {
             let mut streams = lock(&self.streams);
-            let old = streams.standalone().cloned();
+            let old = streams.standalone.clone();
             let may = match &old {
                 Some(_) => streams.contention().replace(now),
                 // Who has it there counts it; too many it cannot refuse.
-                None => !streams.is_elsewhere || streams.contention().may_replace(now),
+                None => streams.may_open(now),
             };
             if !may {
                 return Err(Contended);
@@ -206,8 +203,8 @@ impl SessionState {
         let wanted = hash(event_id);
         let old = {
             let streams = lock(&self.streams);
-            let mut live = streams.live.iter().map(|(_, live)| live);
-            live.find(|live| lock(&live.ids).contains(&wanted)).cloned()
+            let carries = |live: &&Arc<Live>| lock(&live.ids).contains(&wanted);
+            streams.live.iter().find(carries).cloned()
         };
         match old {
             Some(old) => {
@@ -220,8 +217,7 @@ impl SessionState {
 
     /// Stops every standalone stream, so that its client opens it anew.
     pub(crate) fn stop_standalone(&self) {
-        let streams = lock(&self.streams);
-        if let Some(live) = streams.standalone() {
+        if let Some(live) = &lock(&self.streams).standalone {
             live.stop.cancel();
         }
     }
@@ -230,10 +226,8 @@ impl SessionState {
     pub(crate) fn outlistened(&self, now: Instant) -> bool {
         let mut streams = lock(&self.streams);
         streams.is_elsewhere = true;
-        let live = streams
-            .standalone()
-            .filter(|live| !live.stop.is_cancelled());
-        let Some(live) = live.cloned() else {
+        let standalone = streams.standalone.clone();
+        let Some(live) = standalone.filter(|live| !live.stop.is_cancelled()) else {
             return false;
         };
         live.stop.cancel();
@@ -307,10 +301,6 @@ impl SessionState {
 }
 
 impl Streams {
-    fn contention(&mut self) -> &mut Contention {
-        self.contention.get_or_insert_default()
-    }
-
     fn open(
         &mut self,
         owner: Option<Arc<Session>>,
@@ -322,38 +312,36 @@ impl Streams {
             gone: CancellationToken::new(),
             ids: Mutex::new(VecDeque::new()),
         });
-        self.next += 1;
-        let id = StreamId(self.next);
         if self.live.is_empty() {
             self.live.reserve_exact(1);
         }
-        self.live.push((id, Arc::clone(&live)));
+        self.live.push(Arc::clone(&live));
         if standalone {
-            self.standalone = Some(id);
+            self.standalone = Some(Arc::clone(&live));
             self.listens_to = None;
             self.is_elsewhere = false;
         }
-        LiveStream { id, live, owner }
+        LiveStream { live, owner }
     }
 
-    fn standalone(&self) -> Option<&Arc<Live>> {
-        let wanted = self.standalone?;
-        let mut live = self.live.iter();
-        live.find_map(|(id, live)| (*id == wanted).then_some(live))
+    /// Whether the standalone stream may be opened where there is none.
+    fn may_open(&mut self, now: Instant) -> bool {
+        let contention = self.contention.as_mut();
+        !self.is_elsewhere || contention.is_none_or(|contention| contention.may_replace(now))
+    }
+
+    fn contention(&mut self) -> &mut Contention {
+        self.contention.get_or_insert_default()
     }
 
     /// A stream has ended.
-    fn close(&mut self, id: StreamId) {
-        if let Some(at) = self.live.iter().position(|(open, _)| *open == id) {
-            self.live.swap_remove(at);
-        }
+    fn close(&mut self, live: &Arc<Live>) {
+        self.live.retain(|open| !Arc::ptr_eq(open, live));
         if self.live.is_empty() {
             // A session that waits holds nothing it does not need.
             self.live = Vec::new();
         }
-        if self.standalone == Some(id) {
-            self.standalone = None;
-        }
+        self.standalone.take_if(|open| Arc::ptr_eq(open, live));
     }
 }
 
@@ -371,7 +359,6 @@ impl LiveStream {
             ids: Mutex::default(),
         };
         Self {
-            id: StreamId(0),
             live: Arc::new(live),
             owner: None,
         }
@@ -399,7 +386,7 @@ impl Drop for LiveStream {
         if let Some(session) = &self.owner
             && let Some(state) = session.state(SessionState::default)
         {
-            lock(&state.streams).close(self.id);
+            lock(&state.streams).close(&self.live);
         }
         self.live.gone.cancel();
     }

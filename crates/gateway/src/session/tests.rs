@@ -86,17 +86,18 @@ async fn r111_replacements_on_other_nodes_count() {
 #[test]
 fn f16_a_session_that_waits_keeps_little() {
     let size = size_of::<SessionState>();
-    assert!(size <= 168, "{size}");
+    assert!(size <= 160, "{size}");
     let state = SessionState::default();
     let (first, second) = (
         state.open(None, CancellationToken::new(), true),
         state.open(None, CancellationToken::new(), false),
     );
-    let close = |stream: LiveStream| lock(&state.streams).close(stream.id);
+    let close = |stream: LiveStream| lock(&state.streams).close(&stream.live);
     close(first);
     assert_eq!(lock(&state.streams).live.len(), 1);
     close(second);
     assert_eq!(lock(&state.streams).live.capacity(), 0);
+    assert!(lock(&state.streams).standalone.is_none());
     assert!(state.call_of(&RequestId::from_integer(1)).is_none());
     assert!(state.asked_by_server(&RequestId::from_integer(1)).is_none());
     assert!(!state.is_opened_by(&RequestId::from_integer(1)) && state.offered().is_none());
