@@ -45,7 +45,8 @@ pub struct RedisConfig {
     /// How long an operation may take, all its tries together. Default: 1 s.
     pub operation_timeout: Duration,
     /// How long a connection may take to come about; an operation does not wait for it any longer than for
-    /// anything else. Default: 5 s.
+    /// anything else. One to a server of a cluster has a third of [`operation_timeout`](Self::operation_timeout) at
+    /// most. Default: 5 s.
     pub connect_timeout: Duration,
     /// How often an operation is tried that Redis has not done for sure, or that may be done twice. Default: 3.
     pub tries: u32,

@@ -218,9 +218,12 @@ async fn connect_to_cluster(config: &RedisConfig) -> RedisResult<Connection> {
         .iter()
         .map(|address| connection_info(config, address));
     let infos = infos.collect::<RedisResult<Vec<_>>>()?;
-    // Tries of its own would be of commands, too, that may not be done twice.
+    // While the client connects to one server, or asks it where slots are, it sends nothing to the others: one that
+    // stands still may not keep calls of those waiting for as long as they may take. Tries of its own would be of
+    // commands, too, that may not be done twice.
+    let connecting = config.operation_timeout / CLUSTER_CONNECTS_WITHIN;
     let mut builder = ClusterClient::builder(infos)
-        .connection_timeout(config.connect_timeout)
+        .connection_timeout(connecting.min(config.connect_timeout))
         .tcp_settings(tcp_settings(config))
         .retries(0);
     if let Some(certificates) = certificates(config) {
@@ -315,3 +318,6 @@ fn choose_cryptography() {
         drop(ring::default_provider().install_default());
     }
 }
+
+/// Connecting to one server of a cluster may take this part of the time that a call has.
+const CLUSTER_CONNECTS_WITHIN: u32 = 3;

@@ -1,16 +1,20 @@
 //! A cluster that changes.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thinpipe_proto::session::NodeId;
 use thinpipe_store::{Inbox, RedisConfig, RedisStore, SessionStore, conformance};
 use thinpipe_testkit::{Redis, RedisCluster, eventually};
+use tokio::task::JoinSet;
 
 use crate::outage::{goes_round, is_used_again};
 use crate::{all_of, store};
 
 const TTL: Duration = Duration::from_secs(60);
+/// Until the client has tried a few times to reach what stands still.
+const STANDS_STILL: Duration = Duration::from_secs(15);
 /// Enough for each of the servers to have some.
 const SESSIONS: u8 = 24;
 
@@ -37,6 +41,38 @@ async fn the_rest_goes_on_when_a_server_stands_still() {
     let found = found(&store).await;
     assert!((8..SESSIONS).contains(&found), "{found} are on the others");
     cluster.nodes[1].resume().await;
+    is_used_again(&store).await;
+}
+
+/// F17: nor does one that stands still for long keep the others from being asked, when its connection has broken and the
+/// client tries to connect to it again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn f17_the_rest_goes_on_when_a_server_stands_still_for_long() {
+    let cluster = RedisCluster::start().await;
+    let store = store(&cluster.url());
+    fill(&store).await;
+    let still = &cluster.nodes[1];
+    let (there, _) = nodes_by_place(&cluster, still.port()).await;
+    store.beat(&there[0], TTL).await.unwrap();
+    still.pause().await;
+    let paused = Instant::now();
+    // More than the system takes for a server that does not read: its connection breaks.
+    let large = Bytes::from(vec![b'x'; 4 << 20]);
+    store.deliver(&there[0], large).await.unwrap_err();
+    while paused.elapsed() < STANDS_STILL {
+        let mut asked = JoinSet::new();
+        for n in 0..SESSIONS {
+            let store = Arc::clone(&store);
+            asked.spawn(async move { store.get(&conformance::sample(n).id).await });
+        }
+        let answers = asked.join_all().await;
+        let found = answers.iter().filter(|a| matches!(a, Ok(Some(_)))).count();
+        assert!(
+            found > usize::from(SESSIONS) / 2,
+            "{found} are on the others"
+        );
+    }
+    still.resume().await;
     is_used_again(&store).await;
 }
 
@@ -145,6 +181,20 @@ async fn what_needs_all_keys_waits_for_them() {
     delivered.unwrap();
     let taken = store.take(&node, 9, Duration::ZERO).await.unwrap();
     assert_eq!(taken, [message]);
+}
+
+/// Nodes of which a server knows whether they are alive, and others.
+async fn nodes_by_place(cluster: &RedisCluster, port: u16) -> (Vec<NodeId>, Vec<NodeId>) {
+    let (mut there, mut elsewhere) = (Vec::new(), Vec::new());
+    for n in 0..SESSIONS {
+        let node = NodeId::from_random([n; 12]);
+        let slot = slot_of(cluster, node.as_str()).await;
+        match owner_and_other(cluster, &slot).await.0.port() == port {
+            true => there.push(node),
+            false => elsewhere.push(node),
+        }
+    }
+    (there, elsewhere)
 }
 
 async fn slot_of(cluster: &RedisCluster, key: &str) -> String {
