@@ -52,11 +52,25 @@ pub trait Inbox: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     fn leave<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The nodes that are alive.
+    /// The nodes that are alive, as far as that is known in one place: what hangs on a node being dead goes by
+    /// [`dead`](Self::dead).
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>>;
+
+    /// Those of these nodes that are dead. One of which that cannot be found out is not among them: in a store of
+    /// several parts each may be in another.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], if it can be found out of none of them.
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        Box::pin(async move {
+            let alive = self.nodes().await?;
+            let dead = among.iter().filter(|node| !alive.contains(node));
+            Ok(dead.cloned().collect())
+        })
+    }
 
     /// Puts a message into the inbox of a node that is alive.
     ///

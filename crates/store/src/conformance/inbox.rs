@@ -54,6 +54,9 @@ where
         slice::from_ref(&one),
         "who says nothing dies"
     );
+    let among = [one.clone(), two.clone(), node(9)];
+    let dead = ok(inbox.dead(&among).await, "dead");
+    assert_eq!(dead, among[1..], "so does who never said anything");
     let gone = inbox.deliver(&two, message("late")).await;
     assert!(matches!(gone, Err(DeliverError::Gone)), "{gone:?}");
     ok(inbox.beat(&two, TTL).await, "beat");

@@ -36,6 +36,9 @@ static SECRET: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/s
 /// Bytes that one take gives, or else a single message.
 const MAX_TAKEN_BYTES: usize = 1 << 20;
 
+/// How long a beat waits for what is not its life sign: less than there is between two.
+const KNOWN_WITHIN: Duration = Duration::from_millis(500);
+
 /// How long a secret is kept after the last node that knows it is gone.
 const SECRET_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often a node that lives prolongs the secrets it knows.
@@ -59,12 +62,48 @@ impl RedisStore {
             .arg(milliseconds(ttl))
             .arg(milliseconds(KEPT_AFTER_DEATH));
         // Side by side: however long the way to Redis is, a beat takes one round trip.
-        let (beaten, enlisted, prolonged) = tokio::join!(
+        let (beaten, ()) = tokio::join!(
             self.beats.part::<()>(beat.repeatable()),
-            self.enlist(&self.beats, self.keys.nodes(), node.as_bytes(), ttl),
-            self.prolong_secrets(),
+            self.be_known(node, ttl),
         );
-        beaten.and(enlisted).and(prolonged)
+        beaten
+    }
+
+    /// Enters a node into the list of all, and prolongs what it shares with them. In a cluster that may be elsewhere than
+    /// its life sign, which alone says that it is alive: it is not waited for when it is away.
+    async fn be_known(&self, node: &NodeId, ttl: Duration) {
+        let parts = async {
+            tokio::join!(
+                self.enlist(&self.beats, self.keys.nodes(), node.as_bytes(), ttl),
+                self.prolong_secrets(),
+            )
+        };
+        // Whoever asks for the list hears what is the matter with it, and the next beat tries again.
+        let _ = tokio::time::timeout(KNOWN_WITHIN, parts).await;
+    }
+
+    async fn is_dead(&self, node: &NodeId) -> Result<bool, Failure> {
+        let [alive, ..] = self.keys.node(node);
+        let exists = Call::command("EXISTS", &[alive]).repeatable();
+        Ok(self.beats.part::<i64>(exists).await? == 0)
+    }
+
+    async fn dead_of(&self, among: &[NodeId]) -> Result<Vec<NodeId>, Failure> {
+        let asked = futures_util::future::join_all(among.iter().map(|node| self.is_dead(node)));
+        let (mut dead, mut known, mut failed) = (Vec::new(), 0, None);
+        for (node, answer) in among.iter().zip(asked.await) {
+            match answer {
+                Ok(is_dead) => {
+                    known += 1;
+                    dead.extend(is_dead.then(|| node.clone()));
+                }
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        match failed {
+            Some(failure) if known == 0 => Err(failure),
+            _ => Ok(dead),
+        }
     }
 
     /// Parts of a call.
@@ -81,12 +120,12 @@ impl RedisStore {
     /// Parts of a call.
     async fn leave_of(&self, node: &NodeId) -> Result<(), Failure> {
         self.memory().got.remove(node);
-        self.strike(&self.beats, self.keys.nodes(), node.as_bytes())
-            .await?;
         let keys = self.keys.node(node);
-        self.beats
-            .part(Call::command("DEL", &keys).repeatable())
-            .await
+        let (struck, deleted) = tokio::join!(
+            self.strike(&self.beats, self.keys.nodes(), node.as_bytes()),
+            self.beats.part(Call::command("DEL", &keys).repeatable()),
+        );
+        struck.and(deleted)
     }
 
     async fn put(&self, to: &NodeId, message: &Bytes) -> Result<(), DeliverError> {
@@ -179,6 +218,10 @@ impl Inbox for RedisStore {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
         let nodes = self.enlisted(&self.beats, self.keys.nodes());
         Box::pin(self.beats.many(nodes))
+    }
+
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        Box::pin(async move { Ok(self.dead_of(among).await?) })
     }
 
     fn deliver<'a>(

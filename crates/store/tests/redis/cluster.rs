@@ -183,6 +183,28 @@ async fn what_needs_all_keys_waits_for_them() {
     assert_eq!(taken, [message]);
 }
 
+/// 5.8: a node is alive as long as its life sign is heard, whatever has become of the list of all nodes, which is in
+/// one place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_lives_without_the_list_of_all() {
+    let mut cluster = RedisCluster::start().await;
+    let store = store(&cluster.url());
+    let slot = slot_of(&cluster, "thinpipe:nodes").await;
+    let lists = owner_and_other(&cluster, &slot).await.0.port();
+    let (_, elsewhere) = nodes_by_place(&cluster, lists).await;
+    let [alive, silent, ..] = &elsewhere[..] else {
+        panic!("some are elsewhere")
+    };
+    store.beat(alive, TTL).await.unwrap();
+    let lists = cluster.nodes.iter_mut().find(|node| node.port() == lists);
+    lists.expect("it is one of them").kill().await;
+    store.nodes().await.unwrap_err();
+    store.beat(alive, TTL).await.unwrap();
+    let among = [alive.clone(), silent.clone()];
+    assert_eq!(store.dead(&among).await.unwrap(), among[1..]);
+    store.deliver(alive, "message".into()).await.unwrap();
+}
+
 /// Nodes of which a server knows whether they are alive, and others.
 async fn nodes_by_place(cluster: &RedisCluster, port: u16) -> (Vec<NodeId>, Vec<NodeId>) {
     let (mut there, mut elsewhere) = (Vec::new(), Vec::new());

@@ -115,6 +115,11 @@ impl Exchanges {
         self.lock().get(&number).cloned()
     }
 
+    /// The nodes that answer them, each as often as it does.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.lock().values().map(|slot| slot.to.clone()).collect()
+    }
+
     /// The exchanges with nodes for which this holds.
     pub(super) fn with(&self, mut concerns: impl FnMut(&NodeId) -> bool) -> Vec<Arc<Slot>> {
         let open = self.lock();

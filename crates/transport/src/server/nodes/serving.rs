@@ -107,6 +107,11 @@ impl Served {
         }
     }
 
+    /// The nodes that ask, each as often as it does.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.lock().keys().map(|id| id.asker.clone()).collect()
+    }
+
     /// Lets go of the exchanges of these nodes.
     pub(super) fn leave(&self, mut concerns: impl FnMut(&NodeId) -> bool) {
         for (id, serving) in self.lock().iter() {

@@ -23,9 +23,9 @@ pub(super) async fn watch(nodes: Nodes) {
     loop {
         nodes.has_exchanges().await;
         tokio::time::sleep(EVERY).await;
-        match nodes.live().await {
-            Ok(live) if nodes.is_steady() => {
-                nodes.let_go_of(|node| !live.contains(node), End::Dead);
+        match nodes.inner.inbox.dead(&nodes.partners()).await {
+            Ok(dead) if nodes.is_steady() => {
+                nodes.let_go_of(|node| dead.contains(node), End::Dead);
             }
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "who is alive cannot be found out now"),
@@ -40,6 +40,15 @@ impl Nodes {
         while self.inner.asked.len() == 0 && self.inner.served.len() == 0 {
             self.inner.pulse.something_to_watch().await;
         }
+    }
+
+    /// The nodes with which something is open.
+    fn partners(&self) -> Vec<NodeId> {
+        let mut partners = self.inner.asked.nodes();
+        partners.extend(self.inner.served.nodes());
+        partners.sort();
+        partners.dedup();
+        partners
     }
 
     /// Asks those who were silent for too long whether they are still at it, and gives them up who do not answer.

@@ -131,6 +131,23 @@ async fn f9_no_session_is_taken_over_without_a_place() {
     assert_eq!(visitor.post(call(1, "echo")).await.status, 200);
 }
 
+/// 5.8.5: that a node is dead is found out by its own life sign, whatever has become of the list of all nodes.
+#[tokio::test]
+async fn f9_a_death_is_noticed_without_the_list_of_nodes() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    let gate = Gate::new();
+    *one.sample().gate.lock().unwrap() = gate.clone();
+    let waiting = other.as_client(&client).post(call(1, "wait")).send().await;
+    gate.reached().await;
+    one.lose_list();
+    other.cut();
+    one.is_idle().await;
+    gate.open();
+    drop(waiting);
+}
+
 /// 5.9.3, 5.9.25: a call that the dead node had taken may have run: it is not run again, and its client is told so.
 /// A notification is owed nothing. A stream that had begun ends with the same error, a GET just ends.
 #[tokio::test]

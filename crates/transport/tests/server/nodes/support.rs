@@ -37,6 +37,7 @@ pub(crate) struct Node {
 }
 
 /// The stores as one node reaches them, or does not.
+#[derive(Default)]
 pub(crate) struct Way {
     shelf: Shelf,
     is_cut: AtomicBool,
@@ -44,6 +45,8 @@ pub(crate) struct Way {
     beats_late: AtomicBool,
     /// It has one on the way.
     is_beating: AtomicBool,
+    /// It does not find out who is alive at all.
+    has_no_list: AtomicBool,
     /// Messages stay in its inbox.
     is_deaf: AtomicBool,
     /// They do by now.
@@ -109,17 +112,7 @@ impl Shelf {
         let handler: Arc<dyn Handler> = Arc::clone(&sample) as _;
         let way = Arc::new(Way {
             shelf: self.clone(),
-            is_cut: AtomicBool::new(false),
-            beats_late: AtomicBool::new(false),
-            is_beating: AtomicBool::new(false),
-            is_deaf: AtomicBool::new(false),
-            hears_nothing: AtomicBool::new(false),
-            is_mute: AtomicBool::new(false),
-            fails: AtomicBool::new(false),
-            fails_touch: AtomicBool::new(false),
-            doubts: AtomicBool::new(false),
-            sent: AtomicUsize::new(0),
-            unreadable: Mutex::default(),
+            ..Way::default()
         });
         let server = Server::builder(config)
             .endpoint("/mcp", "sample", Arc::clone(&handler))
@@ -249,6 +242,11 @@ impl Node {
     /// It takes what waits in its inbox again.
     pub(crate) fn undeafen(&self) {
         self.way.is_deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// The list of all nodes is out of its reach.
+    pub(crate) fn lose_list(&self) {
+        self.way.has_no_list.store(true, Ordering::SeqCst);
     }
 
     /// The next message that it sends is lost on the way.
@@ -408,7 +406,14 @@ impl Inbox for Way {
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
+        if self.has_no_list.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(unheard())));
+        }
         through!(self.inbox.nodes())
+    }
+
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        through!(self.inbox.dead(among))
     }
 
     fn deliver<'a>(
