@@ -135,6 +135,7 @@ async fn serve(
     stop: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
+    let _place = server.works_here();
     while let Some((stream, peer)) = accepted.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => drop(tasks.spawn(server.serve_connection(stream, peer))),

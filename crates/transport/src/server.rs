@@ -19,6 +19,7 @@ use crate::body::BoxFuture;
 use crate::io::{Io, timed};
 use permit::{Budget, Counters, Permit, add};
 use reply::Holds;
+use workplace::Workplaces;
 
 /// `data` of a refusal by the server side itself: a stable name for programs.
 macro_rules! reason {
@@ -52,6 +53,7 @@ mod service;
 mod session;
 mod shutdown;
 mod sse;
+mod workplace;
 
 pub use broadcast::{NotSent, SseBroadcaster};
 pub use builder::ServerBuilder;
@@ -70,6 +72,7 @@ pub use session::{
 pub use sse::{
     EventCapacity, Heartbeat, InvalidSetting, PublicBase, SseConfig, SseEndpoint, SseObserver,
 };
+pub use workplace::Workplace;
 
 /// Bytes the kernel takes of a client that does not read yet. Its own bound is some megabytes, and it says
 /// that there is room again only when a third of them is gone: to a client that reads slowly but steadily
@@ -143,6 +146,8 @@ pub(crate) struct Shared {
     pub(crate) buffered: ByteBudget,
     pub(crate) counters: Counters,
     pub(crate) tasks: TaskTracker,
+    /// Where what other nodes ask is answered.
+    pub(crate) workplaces: Arc<Workplaces>,
     /// `None`: no other node uses the store.
     pub(crate) nodes: Option<Nodes>,
     /// No new work; `is_draining` is the same for those who only look, at the price of a load.
@@ -200,6 +205,16 @@ impl Server {
             // It has no limit, so there is always one.
             _permit: self.shared.acceptors.take(),
         }
+    }
+
+    /// Lets requests of other nodes be answered on the runtime that this is called from, in turn with all others that have
+    /// said so, until what it gives is dropped. For who serves connections on threads with a runtime each: without it
+    /// they are answered on the runtime that the server was built on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn works_here(&self) -> Workplace {
+        self.shared.workplaces.enter()
     }
 
     /// Serves one accepted connection to its end, on the runtime this is called from.

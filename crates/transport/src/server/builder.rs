@@ -124,6 +124,7 @@ impl ServerBuilder {
             buffered: self.buffered,
             counters: Counters::default(),
             tasks,
+            workplaces: Arc::default(),
             nodes,
             draining,
             quiet: CancellationToken::new(),

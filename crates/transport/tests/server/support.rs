@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub(crate) struct Sample {
     pub(crate) adopted: AtomicUsize,
     /// Sessions were opened on another node for listening.
     pub(crate) outlistened: AtomicUsize,
+    /// Who has run the last call.
+    pub(crate) thread: Mutex<Option<ThreadId>>,
     /// They had replaced one elsewhere.
     pub(crate) replaced: AtomicUsize,
 }
@@ -54,6 +57,7 @@ pub(crate) struct Sample {
 impl Sample {
     async fn answer(self: Arc<Self>, exchange: Exchange) -> Answer {
         let client = exchange.client();
+        *self.thread.lock().unwrap() = Some(std::thread::current().id());
         match exchange.inbound {
             Inbound::Initialize(message, slot) => {
                 let asked = message.param_str("protocolVersion").unwrap_or_default();

@@ -188,7 +188,7 @@ pub(super) fn begin(
         _permit: nodes.inner.room.take(),
     };
     let left = task.serving.left.clone();
-    shared.tasks.spawn(async move {
+    shared.workplaces.spawn(&shared.tasks, async move {
         let answering = crate::io::timed(Box::pin(task.run(*request)));
         // Cancel-safe: what is dropped here is a client that has left.
         let _ = left.run_until_cancelled(answering).await;

@@ -7,6 +7,7 @@ use http::HeaderName;
 use thinpipe_store::Inbox;
 use thinpipe_testkit::{Client, Gate, SseClient};
 use thinpipe_transport::server::ServerConfig;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::support::Shelf;
@@ -326,6 +327,38 @@ async fn r073_a_request_that_comes_back_is_not_run_again() {
     assert_eq!(visitor.post(call(2, "echo")).await.status, 200);
     one.is_idle().await;
     assert_eq!(one.sample().begun.load(Ordering::SeqCst), 2);
+}
+
+/// F8: what other nodes ask is answered by the threads that serve connections, as long as there are any, and not by
+/// the one that reads what nodes say and says that this one is alive.
+#[tokio::test]
+async fn f8_threads_that_serve_connections_answer_for_other_nodes() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    let visitor = other.as_client(&client);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (ready, is_ready) = oneshot::channel();
+    let server = one.running.server.clone();
+    let worker = std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(async {
+            let _place = server.works_here();
+            ready.send(()).unwrap();
+            let _ = stopped.await;
+        });
+    });
+    is_ready.await.unwrap();
+    let who = || one.sample().thread.lock().unwrap().take();
+    for call in [call(1, "echo"), call(2, "echo")] {
+        assert_eq!(visitor.post(call).await.status, 200);
+        assert_eq!(who(), Some(worker.thread().id()));
+    }
+    one.is_idle().await;
+    stop.send(()).unwrap();
+    worker.join().unwrap();
+    assert_eq!(visitor.post(call(3, "echo")).await.status, 200);
+    assert_eq!(who(), Some(std::thread::current().id()));
 }
 
 /// B10: a thousand calls at one time through another node are all answered, and nothing stays behind.
