@@ -70,7 +70,8 @@ impl EventLog for Parts {
 /// is back, its streams are written again.
 #[tokio::test(start_paused = true)]
 async fn f17_a_part_of_the_log_that_is_away_holds_up_only_its_own_streams() {
-    const STREAMS: u64 = 200;
+    // Fewer than may run side by side: each is found to be away when it is written to.
+    const STREAMS: u64 = 40;
     for mood in [Mood::Away, Mood::Stuck] {
         let (there, rest) = (log(), log());
         let lost = SessionId::from_random([9; 16]);
