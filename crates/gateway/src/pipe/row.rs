@@ -39,14 +39,13 @@ impl Step {
 
     /// What it says, if it is a notice to this member about this request.
     fn notice_of(&self, member: MemberId, request: &RequestId) -> Option<Message> {
-        let Self::Deliver(delivery) = self else {
-            return None;
-        };
-        let message = delivery.message.clone().into_message();
-        let is_of_row = self.notice() == Some((member, request));
-        message
-            .ok()
-            .filter(|message| is_of_row && message.method() != Some(CANCELLED))
+        match self {
+            Self::Deliver(delivery) if self.notice() == Some((member, request)) => {
+                let message = delivery.message.clone().into_message().ok();
+                message.filter(|message| message.method() != Some(CANCELLED))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -373,7 +373,7 @@ async fn initialize(
 ) -> Result<Prepared, Answer> {
     ladder::check_initialize(&message)?;
     let located = match header_id(&envelope.headers) {
-        Some(Ok(id)) => locate(shared, &envelope, &id, None).await?,
+        Some(Ok(id)) => locate(shared, &envelope, (&id, message.id()), None).await?,
         _ => Located::Nowhere,
     };
     if !matches!(located, Located::Nowhere) {

@@ -53,7 +53,7 @@ pub(super) async fn place_of(
     let located = match header_id(&envelope.headers) {
         None => return unnamed(shared, envelope, class, id),
         Some(Err(())) => Located::Nowhere,
-        Some(Ok(session)) => locate(shared, envelope, &session, None).await?,
+        Some(Ok(session)) => locate(shared, envelope, (&session, id), None).await?,
     };
     match located {
         Located::Here(session) => Ok(Place::Here(Some(session))),
@@ -90,15 +90,18 @@ fn no_session_named(id: Option<&RequestId>, text: &str) -> Answer {
     Answer::error(status, id, code::SERVER_ERROR, text, Some(data))
 }
 
-/// Where a session is. One that belonged to `dead` is taken over.
+/// Where the session is that a request is sent in. One that belonged to `dead` is taken over.
 pub(super) async fn locate(
     shared: &Arc<Shared>,
     envelope: &Envelope,
-    id: &SessionId,
+    (session, request): (&SessionId, Option<&RequestId>),
     dead: Option<&NodeId>,
 ) -> Result<Located, Answer> {
-    let located = shared.sessions.locate(id, seeker(envelope), dead).await;
-    located.map_err(|error| session_failed(&error, None))
+    let located = shared
+        .sessions
+        .locate(session, seeker(envelope), dead)
+        .await;
+    located.map_err(|error| session_failed(&error, request))
 }
 
 /// Who looks for a session.

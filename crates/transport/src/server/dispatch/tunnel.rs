@@ -71,7 +71,8 @@ async fn answered_by(
             Err(not_answered) => return Ok(Ok(request.refusal(not_answered))),
         };
         let was_there = dead.is_none();
-        let located = locate(shared, &envelope, &session, dead).await?;
+        let sought = (&session, request.id());
+        let located = locate(shared, &envelope, sought, dead).await?;
         node = match located {
             Located::Here(session) => {
                 let prepared = prepare_here(shared, envelope, class, Some(session))?;

@@ -23,8 +23,12 @@ async fn f17_what_is_local_goes_on_without_the_store() {
     let mut refused = one.as_client(&elsewhere).post(call(1, "echo")).await;
     assert_eq!(refused.status, 503);
     assert_eq!(refused.header("retry-after"), Some("5"));
-    let reason = refused.json().await["error"]["data"]["reason"].clone();
-    assert_eq!(reason, "session_store_unavailable");
+    let error = refused.json().await;
+    assert_eq!(
+        error["error"]["data"]["reason"],
+        "session_store_unavailable"
+    );
+    assert_eq!(error["id"], 1, "whoever waits for this answer is told");
     one.running.server.sessions().sweep().await;
     assert_eq!(client.post(call(2, "echo")).await.status, 200);
     one.mend();
