@@ -13,6 +13,9 @@ use super::Member;
 use super::machine::{Machine, Next};
 use super::row::Row;
 
+/// What waits to be delivered, from which on what was read waits, too. One message to many clients is many.
+const MAX_DELIVERIES: usize = 64;
+
 /// The changing part of one.
 pub(super) struct State {
     pub(super) machine: Machine,
@@ -114,6 +117,11 @@ impl State {
         let step = self.deliveries.pop_front()?;
         self.is_delivering = true;
         Some(step)
+    }
+
+    /// Whether what waits, together with these, has to be delivered, or answered, before more is looked at.
+    pub(super) fn is_full(&self, steps: &VecDeque<Step>) -> bool {
+        steps.len() + self.deliveries.len() >= MAX_DELIVERIES || !self.machine.may_say_more()
     }
 
     pub(super) fn take_actions(&mut self) {

@@ -21,9 +21,6 @@ use crate::sync::lock;
 /// POSTs of HTTP+SSE that are on their way at one time.
 const AT_ONCE: usize = 16;
 
-/// What waits to be delivered, from which on what was read waits, too. One message to many clients is many.
-const MAX_DELIVERIES: usize = 64;
-
 /// How long the end of a server that takes nothing more may take to be read.
 const LAST_READ: Duration = Duration::from_secs(1);
 
@@ -163,19 +160,20 @@ impl UpstreamSession {
     /// Takes what was read, as far as it may be looked at, and delivers what need not wait.
     fn hear(&self, batch: &mut VecDeque<Incoming>, owner: &dyn Owner) {
         let mut steps = VecDeque::new();
-        while !self.is_full(&steps)
-            && let Some(incoming) = batch.pop_front()
-        {
-            self.received(incoming, &mut steps);
+        while let Some(incoming) = batch.pop_front() {
+            if self.received(incoming, &mut steps) {
+                break;
+            }
         }
         self.deliver_now(owner, steps);
     }
 
-    fn received(&self, incoming: Incoming, steps: &mut VecDeque<Step>) {
+    /// `true`: what was read so far has to be delivered, or answered, before more is looked at.
+    fn received(&self, incoming: Incoming, steps: &mut VecDeque<Step>) -> bool {
         match incoming {
             Incoming::Message { message, via } => {
                 let via = via.as_ref().and_then(CallId::from_request_id);
-                self.heard_on_pipe(via, &message, steps);
+                return self.heard_on_pipe(via, &message, steps);
             }
             Incoming::Alive { request } => {
                 if let Some(call) = CallId::from_request_id(&request) {
@@ -195,11 +193,17 @@ impl UpstreamSession {
             }
             _ => {}
         }
+        self.lock().is_full(steps)
     }
 
     /// Gives the machine what the server said on the stream of this request, or on none. What is to be delivered is
-    /// put into `steps`, unless something is to be delivered before it.
-    fn heard_on_pipe(&self, via: Option<CallId>, message: &Message, steps: &mut VecDeque<Step>) {
+    /// put into `steps`, unless something is to be delivered before it. `true`: as [`received`](Self::received).
+    fn heard_on_pipe(
+        &self,
+        via: Option<CallId>,
+        message: &Message,
+        steps: &mut VecDeque<Step>,
+    ) -> bool {
         let mut state = self.lock();
         if let Some((machine, _)) = state.machine.reframing() {
             machine.upstream_on(via, message, now());
@@ -212,14 +216,9 @@ impl UpstreamSession {
         if !self.is_behind.load(Ordering::Relaxed) {
             steps.append(&mut state.deliveries);
         }
+        let is_full = state.is_full(steps);
         self.notify(state, before);
-    }
-
-    /// Whether what was read so far has to be delivered, or answered, before more is looked at.
-    fn is_full(&self, steps: &VecDeque<Step>) -> bool {
-        let state = self.lock();
-        let to_deliver = steps.len() + state.deliveries.len();
-        to_deliver >= MAX_DELIVERIES || !state.machine.may_say_more()
+        is_full
     }
 
     async fn may_read(&self) {

@@ -66,9 +66,9 @@ pub(super) fn token_of(notification: &Message) -> Option<RequestId> {
 
 /// A progress value. Integers are compared as such, as a float makes neighbours beyond 2^53 equal.
 #[derive(Debug, Clone, Copy)]
-struct Value {
-    integer: Option<i128>,
-    number: f64,
+enum Value {
+    Integer(i128),
+    Number(f64),
 }
 
 impl Value {
@@ -78,16 +78,21 @@ impl Value {
         if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
             return None;
         }
-        Some(Self {
-            integer: text.parse().ok(),
-            number: text.parse().ok()?,
-        })
+        let number = || text.parse().ok().map(Self::Number);
+        text.parse().ok().map(Self::Integer).or_else(number)
+    }
+
+    fn number(self) -> f64 {
+        match self {
+            Self::Integer(integer) => integer as f64,
+            Self::Number(number) => number,
+        }
     }
 
     fn is_above(self, other: Self) -> bool {
-        match (self.integer, other.integer) {
-            (Some(this), Some(other)) => this > other,
-            _ => self.number > other.number,
+        match (self, other) {
+            (Self::Integer(this), Self::Integer(other)) => this > other,
+            _ => self.number() > other.number(),
         }
     }
 }

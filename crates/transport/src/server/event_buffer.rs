@@ -6,7 +6,7 @@
 //! are one thing: there is no gap between them and nothing comes twice.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -350,7 +350,14 @@ impl fmt::Debug for EventBuffer {
 /// The id of an event: its stream, and its number there (protocol notes 6.2).
 #[must_use]
 pub fn event_id(stream: StreamId, sequence: u64) -> String {
-    format!("{}-{sequence}", stream.0)
+    let mut id = String::new();
+    write_event_id(&mut id, stream, sequence);
+    id
+}
+
+fn write_event_id(id: &mut String, stream: StreamId, sequence: u64) {
+    // A `String` grows.
+    let _ = write!(id, "{}-{sequence}", stream.0);
 }
 
 /// What [`event_id`] wrote.

@@ -9,7 +9,7 @@ use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 
 use super::logged::Progress;
-use super::{EventBuffer, Shared};
+use super::{EventBuffer, Shared, write_event_id};
 use crate::body::{BodyError, BodyStream, Filled};
 
 /// Bytes that one poll of a reader appends before others have their turn.
@@ -118,9 +118,9 @@ impl BodyStream for EventReader {
         // The numbers of a stream that another node had before are known only now.
         self.at = state.position();
         let mut events = BytesMut::new();
-        let event_id = |log: &Progress, at| super::event_id(log.stream_of(*stream, at), at);
+        let stream_of = |log: &Progress, at| log.stream_of(*stream, at);
         if let Some(Priming { id: named, retry }) = self.priming.take() {
-            let own = || Bytes::from(event_id(&state.log, self.at));
+            let own = || Bytes::from(super::event_id(stream_of(&state.log, self.at), self.at));
             let id = named.map_or_else(own, |named| named.as_bytes().clone());
             sse::encode(&mut events, None, Some(&id), retry, Some(b""));
             self.comes_back = retry;
@@ -129,12 +129,17 @@ impl BodyStream for EventReader {
             self.hand_out(out);
             return Poll::Ready(Ok(Filled::More));
         }
+        events.reserve(state.unread().min(GULP));
+        let (has_ids, mut id) = (!config.retention.is_zero(), String::new());
         while events.len() < GULP
             && let Some(message) = state.take(config)
         {
             self.at += 1;
-            let id = (!config.retention.is_zero()).then(|| event_id(&state.log, self.at));
-            let id = id.as_ref().map(String::as_bytes);
+            if has_ids {
+                id.clear();
+                write_event_id(&mut id, stream_of(&state.log, self.at), self.at);
+            }
+            let id = has_ids.then_some(id.as_bytes());
             sse::encode(&mut events, Some(b"message"), id, None, Some(&message));
         }
         if !events.is_empty() {

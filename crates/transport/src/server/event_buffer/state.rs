@@ -14,6 +14,9 @@ use crate::ByteBudget;
 use crate::io::now;
 use crate::server::history::Charge;
 
+/// Bytes that an event has beside its message, about.
+const AROUND: usize = 64;
+
 #[derive(Default)]
 pub(super) struct State {
     /// Oldest first. The first `read` of them have been written to some connection.
@@ -266,6 +269,11 @@ impl State {
             self.drop_oldest();
         }
         Some(message)
+    }
+
+    /// Bytes of messages that have not been read, as events.
+    pub(super) fn unread(&self) -> usize {
+        self.messages.bytes + self.messages.entries * AROUND
     }
 
     /// Whether all there is has been read.

@@ -61,13 +61,13 @@ impl Outbox {
     }
 
     fn put(&self, letter: Letter) {
-        if self.sender.try_send(letter).is_err() {
-            if let Some(count) = self.dropped.add(now()) {
-                tracing::warn!(
-                    count,
-                    "too many messages to other nodes wait; some are dropped"
-                );
-            }
+        if self.sender.try_send(letter).is_err()
+            && let Some(count) = self.dropped.add(now())
+        {
+            tracing::warn!(
+                count,
+                "too many messages to other nodes wait; some are dropped"
+            );
         }
     }
 }
