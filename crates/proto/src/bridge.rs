@@ -99,7 +99,7 @@ pub use refused::{AttachError, Refused};
 /// let Some(Action::Deliver(delivery)) = bridge.poll_action() else {
 ///     panic!("an answer is delivered");
 /// };
-/// assert_eq!(delivery.message, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+/// assert_eq!(*delivery.message, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
 /// assert!(delivery.is_last());
 /// # Ok(())
 /// # }
