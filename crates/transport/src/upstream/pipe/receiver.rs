@@ -18,7 +18,7 @@ const BATCH_BYTES: usize = 64 << 10;
 
 impl PipeReceiver {
     /// The next message; a batch comes as its messages. `None`: the session is over, by
-    /// [`PipeSender::close`] or after an error. Text that is no message is logged and skipped.
+    /// [`PipeSender::close`](super::PipeSender::close) or after an error. Text that is no message is logged and skipped.
     ///
     /// For those to whom it does not matter on which stream a message comes: a request whose stream was lost
     /// is answered with an error here.
