@@ -10,6 +10,7 @@ mod install;
 mod lint;
 mod matrix;
 mod rows;
+mod simulate;
 mod test;
 mod workspace;
 
@@ -39,8 +40,12 @@ fn dispatch(arguments: &[String]) -> Outcome {
         "test" => test::run(rest),
         "install" => install::all_that_tests_need(),
         "fuzz" => {
-            let (seconds, target) = fuzz_arguments(rest)?;
+            let (seconds, target) = number_and_name(rest, FUZZ_SECONDS)?;
             fuzz::run(seconds, target)
+        }
+        "simulate" => {
+            let (seeds, world) = number_and_name(rest, SEEDS)?;
+            simulate::run(seeds, world)
         }
         "bench" => bench::run(rest),
         "arrows" => arrows::run(),
@@ -57,24 +62,24 @@ fn dispatch(arguments: &[String]) -> Outcome {
     }
 }
 
-/// `cargo xtask fuzz [SECONDS] [TARGET]`, in either order.
-fn fuzz_arguments(arguments: &[String]) -> Outcome<(u64, Option<&str>)> {
-    let mut seconds = FUZZ_SECONDS;
-    let mut target = None;
+/// `[SECONDS] [TARGET]` or the like, in either order.
+fn number_and_name(arguments: &[String], usual: u64) -> Outcome<(u64, Option<&str>)> {
+    let (mut number, mut name) = (usual, None);
     for argument in arguments {
         match argument.parse() {
-            Ok(number) => seconds = number,
-            Err(_) if target.is_none() => target = Some(argument.as_str()),
-            Err(_) => {
-                return Err(format!("one fuzz target at a time, not also {argument:?}").into());
-            }
+            Ok(given) => number = given,
+            Err(_) if name.is_none() => name = Some(argument.as_str()),
+            Err(_) => return Err(format!("one at a time, not also {argument:?}").into()),
         }
     }
-    Ok((seconds, target))
+    Ok((number, name))
 }
 
 /// How long each fuzz target runs when nobody says.
 const FUZZ_SECONDS: u64 = 30;
+
+/// How many seeds of each world run when nobody says.
+const SEEDS: u64 = 1_000;
 
 const HELP: &str = "\
 cargo xtask <chore>
@@ -83,6 +88,7 @@ cargo xtask <chore>
                            (ARGS go to `cargo nextest run`)
   install                  only install what the tests need
   fuzz [SECONDS] [TARGET]  run the fuzz targets
+  simulate [SEEDS] [TEST]  run so many seeds (1000) of the worlds of the simulation, or of one of its tests
   bench [ARGS]             measure the gateway beside its rivals (`--sets gateway|servers|bridges|nodes`;
                            `--record` keeps the pages, `--against FILE` fails if a run is worse than a kept one)
   arrows                   check which crate depends on which
@@ -99,13 +105,15 @@ cargo xtask <chore>
 
 #[cfg(test)]
 mod tests {
-    use super::fuzz_arguments;
+    use super::number_and_name;
 
     #[test]
-    fn fuzz_takes_its_arguments_in_either_order() {
+    fn a_number_and_a_name_come_in_either_order() {
         let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
-        assert_eq!(fuzz_arguments(&words("5 sse")).unwrap(), (5, Some("sse")));
-        assert_eq!(fuzz_arguments(&words("sse 5")).unwrap(), (5, Some("sse")));
-        assert!(fuzz_arguments(&words("sse rpc")).is_err());
+        for text in ["5 sse", "sse 5"] {
+            assert_eq!(number_and_name(&words(text), 7).unwrap(), (5, Some("sse")));
+        }
+        assert_eq!(number_and_name(&words("sse"), 7).unwrap(), (7, Some("sse")));
+        assert!(number_and_name(&words("sse rpc"), 7).is_err());
     }
 }

@@ -201,10 +201,29 @@ impl Network {
         wake(woken.unwrap_or_default());
     }
 
-    /// Connections that are open at one end at least.
+    /// Cuts one of the connections that were opened to nodes with names like this, so that both ends hear of it at once:
+    /// by a reset, or behind what is on its way. Does nothing if there is none.
+    pub fn cut_one(&self, is_one: impl Fn(&str) -> bool) {
+        let mut state = self.state();
+        let links = state.links.iter();
+        let links = links.filter(|(_, link)| is_one(&link.ends[1]));
+        let ids: Vec<u64> = links.map(|(id, _)| *id).collect();
+        let at = state.rng.index(ids.len());
+        let fault = match state.rng.per_mille(500) {
+            true => Fault::Reset,
+            false => Fault::End,
+        };
+        let woken = ids.get(at).map(|id| state.strike(*id, fault));
+        drop(state);
+        wake(woken.unwrap_or_default());
+    }
+
+    /// Connections that are open at one end at least, and which ends those are, in words.
     #[must_use]
-    pub fn connections(&self) -> usize {
-        self.state().links.len()
+    pub fn connections(&self) -> Vec<String> {
+        let state = self.state();
+        let links = state.links.iter();
+        links.map(|(id, link)| link.shown(*id)).collect()
     }
 
     /// Adds a line of somebody else to the [trace](Self::trace).
@@ -379,7 +398,7 @@ impl Host {
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network")
-            .field("connections", &self.connections())
+            .field("connections", &self.state().links.len())
             .finish_non_exhaustive()
     }
 }

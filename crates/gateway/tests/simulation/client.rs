@@ -285,7 +285,7 @@ impl Client {
         let headers = Self::headers(session);
         let sent = self
             .connections
-            .send(("DELETE", self.path), headers, "", PATIENCE);
+            .send_again(("DELETE", self.path), headers, PATIENCE);
         if let Ok(answer) = sent.await {
             let is_done = answer.status < 300;
             self.look(session, &answer);

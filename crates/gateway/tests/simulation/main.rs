@@ -133,6 +133,20 @@ fn g10_clients_without_sessions_use_a_server_with_sessions() {
     );
 }
 
+/// G10; 5.9, 1: no event is lost and none comes twice over 5,000 resumes, on any node.
+#[test]
+fn g10_streams_that_pass_are_resumed_thousands_of_times() {
+    let figures = seeds::run(settings::HAILING, 36);
+    assert!(figures.resumed >= 5_000, "{figures:?}");
+}
+
+/// G10; 5.9, 1: the same over 5,000 others, with histories that gateways keep.
+#[test]
+fn g10_streams_that_are_held_are_resumed_thousands_of_times() {
+    let figures = seeds::run(settings::HELD_HAILING, 40);
+    assert!(figures.resumed >= 5_000, "{figures:?}");
+}
+
 /// G10: a seed that fails is of use, as it fails each time.
 #[test]
 fn g10_a_seed_has_its_world() {

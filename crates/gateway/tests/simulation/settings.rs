@@ -14,6 +14,7 @@ pub(crate) const CALM: Setting = Setting {
     shares: false,
     groups: false,
     breaks: false,
+    hails: false,
     kills: false,
     restarts: false,
     loses: false,
@@ -135,8 +136,24 @@ pub(crate) const DOWNGRADED: Setting = Setting {
     ..CALM
 };
 
+/// Three gateways, and connections to them break all the time.
+pub(crate) const HAILING: Setting = Setting {
+    gateways: 3,
+    clients: 8,
+    callers: 0,
+    breaks: true,
+    hails: true,
+    ..CALM
+};
+
+/// The same, and they hold sessions.
+pub(crate) const HELD_HAILING: Setting = Setting {
+    holds: true,
+    ..HAILING
+};
+
 /// All of them, by name.
-pub(crate) const ALL: [(&str, Setting); 14] = [
+pub(crate) const ALL: [(&str, Setting); 16] = [
     ("calm", CALM),
     ("breaking", BREAKING),
     ("killed", KILLED),
@@ -151,4 +168,6 @@ pub(crate) const ALL: [(&str, Setting); 14] = [
     ("shared", SHARED),
     ("replicas", REPLICAS),
     ("downgraded", DOWNGRADED),
+    ("hailing", HAILING),
+    ("held hailing", HELD_HAILING),
 ];

@@ -45,6 +45,12 @@ const SSE: &str = "/sse";
 /// How long clients work and things go wrong.
 const STORM: Duration = Duration::from_secs(30);
 
+/// Between two things that go wrong, at most.
+const GUST: Duration = Duration::from_millis(1500);
+
+/// The same, when connections break all the time.
+const HAIL: Duration = Duration::from_millis(100);
+
 /// Invariant 4: until every client can work again.
 const RECOVERY: Duration = Duration::from_secs(5);
 
@@ -74,6 +80,8 @@ pub(crate) struct Setting {
     pub(crate) groups: bool,
     /// Connections break.
     pub(crate) breaks: bool,
+    /// Those of clients break all the time.
+    pub(crate) hails: bool,
     /// Gateways are killed.
     pub(crate) kills: bool,
     /// Gateways are asked to stop.
@@ -234,9 +242,16 @@ impl World {
 
     async fn storm(&mut self, until: Instant) {
         while Instant::now() < until {
-            let pause = self.rng.up_to(Duration::from_millis(1500));
-            sleep(pause).await;
-            self.strike();
+            let is_hail = self.setting.hails && self.rng.per_mille(950);
+            let pause = match self.setting.hails {
+                true => HAIL,
+                false => GUST,
+            };
+            sleep(self.rng.up_to(pause)).await;
+            match is_hail {
+                true => self.network.cut_one(|to| to.starts_with("gateway")),
+                false => self.strike(),
+            }
         }
     }
 
@@ -424,6 +439,10 @@ impl World {
         }
         self.servers.iter().for_each(|server| server.kill());
         self.stateless.kill();
+        // With their connections.
+        self.clients.clear();
+        self.callers.clear();
+        self.listeners.clear();
         sleep(Duration::from_secs(1)).await;
         let tasks = Handle::current().metrics().num_alive_tasks();
         if tasks > 0 {

@@ -199,6 +199,14 @@ impl Link {
         self.ends.iter().any(|end| **end == *name)
     }
 
+    pub(super) fn shown(&self, id: u64) -> String {
+        let [from, to] = &self.ends;
+        let holders = self.ends.iter().zip(self.open);
+        let holders = holders.filter_map(|(end, is_open)| is_open.then_some(&**end));
+        let holders: Vec<&str> = holders.collect();
+        format!("{from} > {to} #{id}, held by {}", holders.join(" and "))
+    }
+
     fn is_stalled(&self) -> bool {
         self.pipes.iter().any(|pipe| pipe.is_stalled)
     }

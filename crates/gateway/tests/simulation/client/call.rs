@@ -226,7 +226,7 @@ impl Client {
             headers.push("Last-Event-ID", last);
             let sent = self
                 .connections
-                .send(("GET", self.path), headers, "", PATIENCE)
+                .send_again(("GET", self.path), headers, PATIENCE)
                 .await;
             let Ok(answer) = sent else {
                 continue;

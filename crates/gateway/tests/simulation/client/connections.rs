@@ -16,6 +16,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long a stream may be silent: gateways write comments more often.
 const SILENCE: Duration = Duration::from_secs(6);
 
+/// In so many of a thousand cases what may be repeated is.
+const REPEATED: u64 = 100;
+
 /// Unused connections that are kept.
 const MAX_IDLE: usize = 4;
 
@@ -106,6 +109,26 @@ impl Connections {
             Ok(Err(error)) => Err(Lost::Unknown(error)),
             Err(_) => Err(Lost::Unknown(io::ErrorKind::TimedOut.into())),
         }
+    }
+
+    /// The same, of a request that may be repeated: sometimes it comes twice, at any two gateways, and one of the answers
+    /// is dropped. Which of them is heard first is anybody's guess.
+    pub(crate) async fn send_again(
+        &self,
+        line: (&str, &str),
+        headers: Headers,
+        patience: Duration,
+    ) -> Result<Answer, Lost> {
+        let (is_twice, is_last) = self.draw(|rng| (rng.per_mille(REPEATED), rng.per_mille(500)));
+        if !is_twice {
+            return self.send(line, headers, "", patience).await;
+        }
+        let (one, other) = tokio::join!(
+            self.send(line, headers.clone(), "", patience),
+            self.send(line, headers, "", patience),
+        );
+        self.host.network().note("the same comes twice");
+        if is_last { other } else { one }
     }
 
     fn request(&self, method: &str, target: &str, headers: Headers, body: Bytes) -> HttpRequest {

@@ -74,6 +74,12 @@ impl Inner {
 }
 
 impl Inner {
+    /// Whether another node has gone on with a stream that runs here, which is not known here yet.
+    fn is_elsewhere(&self, stream: StreamId, after: u64) -> bool {
+        let mut running = self.open.values().map(|open| open.buffer());
+        running.any(|open| open.was_given_elsewhere(stream, after))
+    }
+
     /// Whether a stream is here as far as it can be. What was brought in before may have been less.
     fn has(&self, stream: StreamId, after: u64) -> bool {
         let mut running = self.open.values().map(|open| open.buffer());
@@ -138,6 +144,9 @@ impl Conversation {
         }
         let ended_with = {
             let inner = self.lock();
+            if inner.is_elsewhere(stream, after) {
+                return Err(ListenError::Unavailable);
+            }
             if inner.has(stream, after) {
                 return Ok(true);
             }
@@ -164,6 +173,9 @@ impl Conversation {
     async fn bring_in_standalone(&self, log: &Log, after: u64) -> Result<(), ListenError> {
         let standalone = self.lock().standalone.clone();
         if !standalone.open_log().await {
+            return Err(ListenError::Unavailable);
+        }
+        if standalone.was_given_elsewhere(STANDALONE, after) {
             return Err(ListenError::Unavailable);
         }
         let oldest = standalone.oldest();

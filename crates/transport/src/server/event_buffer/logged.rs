@@ -291,6 +291,22 @@ impl EventBuffer {
         self.shared.stream == stream || self.lock().log.alias == Some(stream)
     }
 
+    /// Whether an id with the number of the stream itself was given by another node, as here no event with this one can
+    /// have been read: that node goes on with the stream, and what came after the event here is not what came after it
+    /// there.
+    pub(crate) fn was_given_elsewhere(&self, stream: StreamId, sequence: u64) -> bool {
+        let state = self.lock();
+        let log = &state.log;
+        let is_ours = match log.stage {
+            Stage::Absent => true,
+            // What is not even here may be anybody's invention.
+            Stage::Strict => sequence <= log.stored || sequence >= state.next,
+            Stage::Behind => sequence <= log.stored || log.alias.is_none(),
+            Stage::Over => sequence <= log.stored || log.alias.is_none() || sequence >= state.next,
+        };
+        self.shared.stream == stream && !log.is_fenced && !is_ours
+    }
+
     /// Where its events are stored.
     pub(crate) fn log(&self) -> Option<&Logged> {
         self.shared.log.as_deref()

@@ -204,6 +204,39 @@ async fn r118_what_is_said_before_a_client_comes_back_waits() {
     assert!(again.seen[0].contains(r#""n":2"#) && again.seen[1].contains(r#""n":3"#));
 }
 
+/// 5.9, 1: a node that is cut off and goes on without the log does not take the numbers of the one that has taken over
+/// for its own: what came after them is not what it would say.
+#[tokio::test(start_paused = true)]
+async fn r118_a_node_that_is_cut_off_does_not_resume_the_numbers_of_another() {
+    let log = log();
+    let (first, second) = (Node::start(1, &log), Node::start(2, &log.link()));
+    let mut client = first.listen().await;
+    first.conversation.say(&notice("1"), None).await;
+    client.reads(1).await;
+    log.set(Mood::Away);
+    for (count, n) in [(2, "2"), (3, "3"), (4, "4")] {
+        first.conversation.say(&notice(n), None).await;
+        client.reads(count).await;
+    }
+    let own = client.cursor.clone();
+    let mut moved = second.resumed("0-1").await;
+    for n in ["5", "6"] {
+        second.conversation.say(&notice(n), None).await;
+    }
+    moved.reads(2).await;
+    assert_eq!(moved.cursor, "0-3");
+    for id in ["0-2", "0-3", "0-9"] {
+        let refused = first.resume(id).await.unwrap_err();
+        assert_eq!(refused, ListenError::Unavailable, "{id}");
+    }
+    for id in ["0-1", &own] {
+        assert!(first.resume(id).await.is_ok(), "{id} was given here");
+    }
+    let mut again = second.resumed("0-2").await;
+    again.reads(1).await;
+    assert!(again.seen[0].contains(r#""n":6"#));
+}
+
 /// A GET without an id on another node: numbers go on all the same.
 #[tokio::test(start_paused = true)]
 async fn r118_numbers_of_the_standalone_stream_go_on() {
