@@ -17,6 +17,7 @@ mod machine;
 mod member;
 pub(crate) mod owed;
 mod owner;
+mod patience;
 mod posts;
 mod presence;
 mod reopening;

@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::bridge::{Delivery, MemberId, Nature, cancelled_of};
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::server::conversation::{Outlet, Said};
-use tokio::time::timeout;
 
 use super::lanes::Lanes;
 use super::member::{Open, Reply};
@@ -18,10 +16,6 @@ use super::{Member, Owner, Place, Step, UpstreamSession};
 use crate::interceptor::{Direction, MessageContext, Outcome, Rejection, subject};
 use crate::relay::inspect::rejection_message;
 use crate::session::{Call, note_asked};
-
-/// A client that takes nothing of a shared session for so long, while something waits for it, loses the
-/// stream that it does not read. Others wait for it no longer than this, and only if it is far behind.
-const STALL: Duration = Duration::from_secs(5);
 
 impl UpstreamSession {
     /// Delivers until the session is over and all is delivered.
@@ -198,7 +192,7 @@ impl UpstreamSession {
                     Reply::Handler(handler) => drop(handler.send(message)),
                     Reply::Stream(outlet) => {
                         let message = place.bounded(request, message, owner.name());
-                        self.respond(owner, place, outlet, message).await;
+                        self.respond(owner, (member, place), outlet, message).await;
                     }
                 }
                 drop(answering);
@@ -238,7 +232,13 @@ impl UpstreamSession {
         }
     }
 
-    async fn respond(&self, owner: &Arc<dyn Owner>, place: &Place, outlet: Outlet, message: Bytes) {
+    async fn respond(
+        &self,
+        owner: &Arc<dyn Owner>,
+        (member, place): (&Member, &Place),
+        outlet: Outlet,
+        message: Bytes,
+    ) {
         let responding = outlet.respond(message);
         if !self.manner.is_shared {
             // An error says that the client has left, which loses nothing: it cannot come back for it.
@@ -250,7 +250,7 @@ impl UpstreamSession {
             }
             return;
         }
-        if timeout(STALL, responding).await.is_err() {
+        if member.waited_for(responding).await.is_none() {
             tracing::warn!(
                 upstream = &**owner.name(),
                 "a client does not read its answer, and loses it"
@@ -282,9 +282,9 @@ impl UpstreamSession {
         }
         let saying = place.conversation.say(message, related);
         let said = if self.manner.is_shared {
-            match timeout(STALL, saying).await {
-                Ok(said) => said,
-                Err(_) => {
+            match member.waited_for(saying).await {
+                Some(said) => said,
+                None => {
                     self.lose_stream(owner, member, place, (message, related))
                         .await
                 }

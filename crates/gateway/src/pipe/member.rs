@@ -13,9 +13,12 @@ use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::{Conversation, Inlet, Outlet};
 use tokio::sync::{SetOnce, oneshot};
+use tokio::time::timeout;
 
 use super::UpstreamSession;
+use super::patience::Patience;
 use super::presence::{Presence, Watched};
+use crate::clock::now;
 use crate::failure::Failure;
 use crate::held::Over;
 use crate::interceptor::MessageContext;
@@ -30,6 +33,8 @@ pub(crate) struct Member {
     opening: Mutex<Option<Opening>>,
     /// Requests that are being answered.
     open: Mutex<BTreeMap<RequestId, Open>>,
+    /// What others that use the same session of the server have for it.
+    patience: Mutex<Patience>,
 }
 
 /// Where a client session is.
@@ -124,6 +129,7 @@ impl Member {
             place: SetOnce::new(),
             opening: Mutex::new(Some(opening)),
             open: Mutex::default(),
+            patience: Mutex::new(Patience::new(now())),
         };
         (Arc::new(member), answered)
     }
@@ -135,11 +141,20 @@ impl Member {
             place: SetOnce::new(),
             opening: Mutex::default(),
             open: Mutex::default(),
+            patience: Mutex::new(Patience::new(now())),
         })
     }
 
     pub(crate) fn id(&self) -> MemberId {
         self.id
+    }
+
+    /// What comes of it, if it comes before others have waited for this client for too long.
+    pub(super) async fn waited_for<T>(&self, saying: impl Future<Output = T>) -> Option<T> {
+        let left = lock(&self.patience).left(now());
+        let said = timeout(left, saying).await.ok();
+        lock(&self.patience).waited(now());
+        said
     }
 
     pub(crate) fn place(&self) -> &SetOnce<Place> {
