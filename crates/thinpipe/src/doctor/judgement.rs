@@ -363,7 +363,10 @@ impl Findings {
                 };
                 self.fine(
                     "resume",
-                    format!("resumes a broken stream{primed}; not tried while a call runs"),
+                    format!(
+                        "resumes a broken stream{primed}; not tried while a call runs: with `upstreams.resume = \"log\"` the \
+                         gateway does that itself"
+                    ),
                 );
             }
             (Some(Resumed::Silent), _) => self.warning(
