@@ -1,6 +1,7 @@
 //! A session that another process held goes on here (protocol notes 5.8, (10)): by its record, with what that says
 //! of its server and of what the client has set up.
 
+use std::borrow::Cow;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::Channel;
 use thinpipe_proto::bridge::resource_updated;
 use thinpipe_proto::bridge::upgrade::Handshake;
-use thinpipe_proto::rpc::{Message, member};
+use thinpipe_proto::rpc::{Message, member, string};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_store::StoreError;
 use thinpipe_transport::server::{Adoption, Session, SessionError, SessionManager};
@@ -32,6 +33,17 @@ use crate::session::SessionState;
 /// What could not be stored is stored after this.
 const STORED_AGAIN: Duration = Duration::from_secs(1);
 
+/// Reasons for which a session cannot go on here that may be gone when its client asks again, or that another gateway
+/// does not have. What was lost, too: nobody uses the session of the server that it may have opened.
+const PASSING: [Reason; 6] = [
+    Reason::Unavailable,
+    Reason::Paused,
+    Reason::Timeout,
+    Reason::StreamLost,
+    Reason::Overloaded,
+    Reason::ShuttingDown,
+];
+
 impl Route {
     /// A number after which ids may begin that nobody has used in a session so far: of 2^31 ranges of a million one.
     pub(super) fn unused_ids(&self) -> u64 {
@@ -44,7 +56,7 @@ impl Route {
             return Adoption::Done;
         };
         let (upstream, error) = (self.name(), &*failure.text);
-        if !is_passing(failure.reason) {
+        if !PASSING.contains(&failure.reason) {
             tracing::info!(session = ?session.id(), upstream, error, "a session cannot go on here");
             return Adoption::Ended;
         }
@@ -193,6 +205,10 @@ impl Route {
         let context = self.context_in(session, Some("initialize"));
         let (attachment, answer) = self.open_piped(call, &context, &initialize).await?;
         let answer = Message::parse(answer).map_err(|error| self.no_answer(&error))?;
+        if let Some(reason) = self.passing_reason(&answer) {
+            let text = format!("{} has not answered initialize", self.name());
+            return Err(Failure::new(reason, text));
+        }
         let is_same = negotiated(&answer)? == Some(session.revision())
             && capabilities(&declared(&answer)) == capabilities(&facts.offered());
         if !is_same {
@@ -201,6 +217,14 @@ impl Route {
         }
         attachment.upstream().negotiated(session.revision());
         Ok(attachment)
+    }
+
+    /// Why the gateway has answered in the server's place, if the reason may pass: that says nothing of the session.
+    fn passing_reason(&self, answer: &Message) -> Option<Reason> {
+        let data = member(&answer.error()?, "data")?;
+        let text = |name| member(&data, name).and_then(|value| string(&value).map(Cow::into_owned));
+        let reason = text("reason").filter(|_| text("upstream").as_deref() == Some(self.name()))?;
+        PASSING.into_iter().find(|it| it.as_str() == reason)
     }
 
     /// What the client had set up is set up here, where the server does not know it.
@@ -359,19 +383,6 @@ fn is_transient(error: &SessionError) -> bool {
         SessionError::Store(error) => error.is_transient() || matches!(error, StoreError::Conflict),
         _ => false,
     }
-}
-
-/// Whether a session cannot go on for a reason that may be gone when its client asks again, or that another gateway does
-/// not have.
-fn is_passing(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Unavailable
-            | Reason::Paused
-            | Reason::Timeout
-            | Reason::Overloaded
-            | Reason::ShuttingDown
-    )
 }
 
 /// What a client has declared in these params of `initialize`.

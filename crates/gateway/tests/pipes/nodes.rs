@@ -12,7 +12,7 @@ use thinpipe_proto::session::NodeId;
 use thinpipe_store::{
     BoxFuture, DeliverError, Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, StoreError,
 };
-use thinpipe_testkit::{Client, Event, Gate, RequestBuilder, Response, Script, Upstream, rpc};
+use thinpipe_testkit::{Client, Cut, Event, Gate, RequestBuilder, Response, Script, Upstream, rpc};
 use thinpipe_transport::server::{ServerConfig, SharedStores, Stores};
 
 use crate::front::{Front, tokens};
@@ -327,6 +327,34 @@ async fn f9_a_session_whose_server_is_away_is_taken_over_later() {
     assert_eq!(reason, "upstream_unavailable");
     pair.upstream.come_back();
     goes_on(&pair, &moved).await;
+}
+
+/// So does one that several clients use, however its server is away: that says nothing of what the server is.
+#[tokio::test]
+async fn f9_a_shared_session_whose_server_is_away_is_taken_over_later() {
+    for sharing in [Sharing::Pooled, Sharing::Shared] {
+        let pair = Pair::start(Way::Streamable, |spec| {
+            spec.bridge.sessions = Some(sharing);
+        })
+        .await;
+        let client = pair.client().await;
+        pair.kill().await;
+        let moved = pair.moved(&client);
+        let failing = [
+            Script::status(500),
+            Script::status(503),
+            Script::new().cut(Cut::Reset),
+        ];
+        for (way, failing) in failing.into_iter().enumerate() {
+            pair.upstream.once("initialize", failing);
+            let mut refused = moved.post(rpc::call(1, "echo")).await;
+            assert_eq!(refused.status, 503, "{sharing:?}, {way}");
+            assert!(refused.header("retry-after").is_some());
+            let reason = refused.json().await["error"]["data"]["reason"].clone();
+            assert_eq!(reason, "upstream_unavailable");
+        }
+        assert_eq!(moved.answer(rpc::call(2, "echo")).await["id"], 2);
+    }
 }
 
 /// If it is not, the session has ended.
