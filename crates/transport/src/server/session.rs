@@ -38,6 +38,7 @@ mod slot;
 mod stored;
 pub(crate) mod stream;
 mod sweeping;
+mod taking;
 mod told;
 mod unclaimed;
 

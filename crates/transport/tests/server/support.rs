@@ -44,6 +44,8 @@ pub(crate) struct Sample {
     pub(crate) adopts: AtomicBool,
     /// They cannot just now.
     pub(crate) puts_off: AtomicBool,
+    /// Nor is that known before this is open.
+    pub(crate) adopting: Mutex<Option<Gate>>,
     /// How many were asked for.
     pub(crate) adopted: AtomicUsize,
     /// Sessions were opened on another node for listening.
@@ -185,7 +187,13 @@ impl Handler for Sample {
             (false, true) => Adoption::Done,
             (false, false) => Adoption::Ended,
         };
-        Box::pin(std::future::ready(adoption))
+        let adopting = self.adopting.lock().unwrap().clone();
+        Box::pin(async move {
+            if let Some(adopting) = adopting {
+                adopting.pass().await;
+            }
+            adoption
+        })
     }
 
     fn can_hand_over(&self, _: &Session) -> bool {

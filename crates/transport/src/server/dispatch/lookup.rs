@@ -58,7 +58,9 @@ pub(super) async fn place_of(
     match located {
         Located::Here(session) => Ok(Place::Here(Some(session))),
         Located::Elsewhere(node) if !envelope.is_tunnelled => Ok(Place::Elsewhere(node)),
-        Located::Elsewhere(_) | Located::Nowhere => Err(unknown_session(id)),
+        // It is sent on once only, and has left since then.
+        Located::Elsewhere(_) => Err(session_failed(&SessionError::PutOff, id)),
+        Located::Nowhere => Err(unknown_session(id)),
     }
 }
 

@@ -67,10 +67,10 @@ async fn answered_by(
                 return Ok(Ok(answer));
             }
             Err(NotAnswered::Dead) => Some(&node),
+            // Nor does its record say so by now, unless it came back there meanwhile.
             Err(NotAnswered::NotHere) => None,
             Err(not_answered) => return Ok(Ok(request.refusal(not_answered))),
         };
-        let was_there = dead.is_none();
         let sought = (&session, request.id());
         let located = locate(shared, &envelope, sought, dead).await?;
         node = match located {
@@ -78,13 +78,12 @@ async fn answered_by(
                 let prepared = prepare_here(shared, envelope, class, Some(session))?;
                 return Ok(Err(Box::new(prepared)));
             }
-            // It has ended there, and its record stays behind.
-            Located::Elsewhere(next) if next == node && was_there => break,
             Located::Elsewhere(next) => next,
-            Located::Nowhere => break,
+            Located::Nowhere => return Err(unknown_session(request.id())),
         };
     }
-    Err(unknown_session(request.id()))
+    // Its record is there: it has not ended.
+    Err(session_failed(&SessionError::PutOff, request.id()))
 }
 
 /// Has the node that holds the stream of a session of HTTP+SSE take a message of its client.
@@ -267,15 +266,25 @@ pub(crate) async fn tunnelled(
     };
     let target = request.target.clone();
     let envelope = envelope_of(request, endpoint, method);
-    if let Some(Ok(id)) = header_id(&envelope.headers) {
-        shared.sessions.settled(&id).await.ok_or(Broken::NotHere)?;
-    }
     let class = match target {
         Target::Listen => Ok(Class::Listen),
         Target::Terminate => Ok(Class::Terminate),
         Target::Post | Target::Stream(_) => classify_body(shared, body, &envelope)
             .map_err(|refusal| Answer::refused_message(refusal, None)),
     };
+    if let Some(Ok(id)) = header_id(&envelope.headers) {
+        match shared.sessions.held_here(&id).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(Broken::NotHere),
+            Err(error) => {
+                let request = class.as_ref().ok().map(Request::of);
+                let id = request.as_ref().and_then(Request::id);
+                let refusal = session_failed(&error, id);
+                ladder::log_late_refusal(&refusal, &envelope.requester);
+                return Ok(Answering::ready(shared, refusal, Holds::default()));
+            }
+        }
+    }
     if let Ok(class) = &class
         && shared.is_draining()
         && gives_up(shared, &envelope, class).await

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alike::Alike;
-use super::ownership::Taking;
 use super::slot::{Place, SessionSlot};
 use super::stream::StreamSession;
+use super::taking::Taking;
 use super::unclaimed::Unclaimed;
 use super::{Session, SessionEnd, SessionError};
 use crate::Random;

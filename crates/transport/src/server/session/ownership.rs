@@ -1,19 +1,18 @@
 //! Which node has a session: found here, taken up from its record, held by another node, or taken over from one
 //! that is dead (protocol notes 5.8).
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::session::{NodeId, Principal, SessionId};
 use thinpipe_proto::tunnel::News;
 use thinpipe_store::{SessionRecord, StoreError, Version, Versioned};
-use tokio_util::sync::CancellationToken;
 
 use super::manager::belongs;
 use super::slot::Place;
 use super::stored::Stored;
+use super::taking::{Attempt, Taken};
 use super::{Session, SessionEnd, SessionError, SessionManager, lock};
 use crate::io::now;
 use crate::server::nodes::Nodes;
@@ -42,44 +41,6 @@ pub(crate) struct Seeker<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) endpoint: &'a Arc<str>,
     pub(crate) handler: &'a Arc<dyn Handler>,
-}
-
-/// Sessions that are being taken over: whoever asks for one meanwhile waits for that.
-#[derive(Default)]
-pub(super) struct Taking {
-    open: Mutex<HashMap<SessionId, Arc<Attempt>>>,
-}
-
-/// One of them.
-#[derive(Default)]
-struct Attempt {
-    over: CancellationToken,
-    is_put_off: AtomicBool,
-}
-
-impl Taking {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Attempt>>> {
-        // Nothing panics while it is held.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of(&self, id: &SessionId) -> Option<Arc<Attempt>> {
-        self.lock().get(id).cloned()
-    }
-}
-
-impl Attempt {
-    /// Until it is over: where the session is now is to be looked for again.
-    ///
-    /// # Errors
-    /// [`SessionError::PutOff`].
-    async fn over(&self) -> Result<(), SessionError> {
-        self.over.cancelled().await;
-        match self.is_put_off.load(Ordering::Acquire) {
-            true => Err(SessionError::PutOff),
-            false => Ok(()),
-        }
-    }
 }
 
 impl SessionManager {
@@ -118,10 +79,7 @@ impl SessionManager {
         dead: Option<&NodeId>,
     ) -> Result<Located, SessionError> {
         for _ in 0..ROUNDS {
-            if let Some(attempt) = self.inner.taking.of(id) {
-                attempt.over().await?;
-            }
-            if let Some(session) = self.settled(id).await {
+            if let Some(session) = self.settled(id).await? {
                 let is_its = belongs(
                     &session,
                     Binding::Sessions,
@@ -221,16 +179,45 @@ impl SessionManager {
         self.nodes().is_some_and(|nodes| nodes.this() == node)
     }
 
-    /// The session with this id that is live here, when nobody is taking it over any more.
-    pub(crate) async fn settled(&self, id: &SessionId) -> Option<Arc<Session>> {
-        if let Some(attempt) = self.inner.taking.of(id) {
-            attempt.over.cancelled().await;
+    /// The session with this id that is live here, for another node, whose client is told what became of it. Without
+    /// one, the record says where it is by now, and no more that it is here.
+    ///
+    /// # Errors
+    /// [`SessionError::PutOff`], [`SessionError::Store`].
+    pub(crate) async fn held_here(
+        &self,
+        id: &SessionId,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
+        for _ in 0..ROUNDS {
+            if let Some(session) = self.settled(id).await? {
+                return Ok(Some(session));
+            }
+            let owner = self.stored(id).await?.and_then(|(record, _)| record.owner);
+            if !owner.is_some_and(|owner| self.is_this(&owner)) {
+                return Ok(None);
+            }
+            if self.is_settled(id) {
+                // It has ended here, and its record could not be deleted then.
+                self.inner.store.delete(id).await?;
+                return Ok(None);
+            }
+            // It is being taken over again since then.
         }
-        let session = self.live_here(id)?;
+        Err(SessionError::PutOff)
+    }
+
+    /// The session with this id that is live here, when nobody is taking it over any more.
+    async fn settled(&self, id: &SessionId) -> Result<Option<Arc<Session>>, SessionError> {
+        if let Some(attempt) = self.inner.taking.of(id) {
+            attempt.over().await?;
+        }
+        let Some(session) = self.live_here(id) else {
+            return Ok(None);
+        };
         if let Some(nodes) = self.nodes().filter(|_| session.is_held()) {
             nodes.decided().await;
         }
-        self.live_here(id)
+        Ok(self.live_here(id))
     }
 
     /// Whether it need not be waited for who has a session that is live here.
@@ -301,20 +288,11 @@ impl SessionManager {
         seeker: Seeker<'_>,
         place: Place,
     ) -> Arc<Attempt> {
-        let attempt = Arc::new(Attempt::default());
-        let id = record.id.clone();
-        {
-            let mut taking = self.inner.taking.lock();
-            if let Some(begun) = taking.get(&id) {
-                return Arc::clone(begun);
-            }
-            taking.insert(id.clone(), Arc::clone(&attempt));
-        }
-        let taken = Taken {
-            sessions: self.clone(),
-            id,
-            attempt: Arc::clone(&attempt),
+        let taken = match Taken::begin(self, record.id.clone()) {
+            Ok(taken) => taken,
+            Err(begun) => return begun,
         };
+        let attempt = taken.attempt();
         let (sessions, handler) = (self.clone(), Arc::clone(seeker.handler));
         let (principal, endpoint) = (seeker.principal.clone(), Arc::clone(seeker.endpoint));
         self.spawn(async move {
@@ -325,7 +303,7 @@ impl SessionManager {
             };
             let adopted = sessions.adopt(record, version, seeker, place).await;
             if let Err(SessionError::PutOff) = adopted {
-                taken.attempt.is_put_off.store(true, Ordering::Release);
+                taken.put_off();
             } else if let Err(error) = adopted {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(
@@ -474,20 +452,6 @@ impl SessionManager {
 
 fn warn_of_damage(id: &SessionId, error: &(dyn std::error::Error + 'static)) {
     tracing::warn!(session = ?id, error, "a session has ended: nobody can go on with it");
-}
-
-/// A session that is being taken over; dropping it tells those who wait.
-struct Taken {
-    sessions: SessionManager,
-    id: SessionId,
-    attempt: Arc<Attempt>,
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.sessions.inner.taking.lock().remove(&self.id);
-        self.attempt.over.cancel();
-    }
 }
 
 /// To another principal, or on another endpoint, a session does not exist.

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use thinpipe_proto::session::{SessionId, StreamId};
-use thinpipe_store::{EventLog, LogEntry, StreamHead, StreamKey};
+use thinpipe_store::{EventLog, LogEntry, SessionStore, StreamHead, StreamKey};
 use thinpipe_testkit::{Client, Gate, SseClient};
 
 use super::support::Shelf;
@@ -91,6 +91,55 @@ async fn f9_a_session_that_is_put_off_goes_on_later() {
         assert_eq!(shelf.owner(&session).await, Some(next.name()));
         assert!(other.sample().ended.lock().unwrap().is_empty());
     }
+}
+
+/// F9, F17: whose request was carried to a node that puts the session off hears that of it, and not that it has ended.
+#[tokio::test]
+async fn f9_who_waits_elsewhere_hears_that_a_session_is_put_off() {
+    let shelf = Shelf::default();
+    let [one, other, third] = shelf.holding().await;
+    third.sample().adopts.store(true, Ordering::SeqCst);
+    other.sample().puts_off.store(true, Ordering::SeqCst);
+    let gate = Gate::new();
+    *other.sample().adopting.lock().unwrap() = Some(gate.clone());
+    let client = one.client().await;
+    one.cut();
+    shelf.buried(&one).await;
+    let first = other.as_client(&client).post(call(1, "echo")).send().await;
+    gate.reached().await;
+    let carried = third.as_client(&client).post(call(2, "echo")).send().await;
+    until("it is there", || {
+        other.running.server.nodes().unwrap().stats().served == 1
+    })
+    .await;
+    gate.open();
+    for (id, refused) in [(1, first), (2, carried)] {
+        let mut refused = refused.response().await;
+        assert_eq!(refused.status, 503);
+        assert!(refused.header("retry-after").is_some());
+        let error = refused.json().await;
+        assert_eq!(error["id"], id);
+        assert_eq!(error["error"]["data"]["reason"], "upstream_unavailable");
+    }
+    assert_eq!(third.sample().adopted.load(Ordering::SeqCst), 0);
+    assert_eq!(shelf.records().await, 1);
+}
+
+/// F9: of a session that has ended at a node, and whose record could not be deleted then, that node deletes it when
+/// another one asks: only without a record its client is told that it has ended.
+#[tokio::test]
+async fn f9_a_record_that_has_stayed_behind_goes() {
+    let shelf = Shelf::default();
+    let [one, other] = shelf.holding().await;
+    let client = one.client().await;
+    let id = SessionId::from_bytes(client.session().unwrap().to_owned().into()).unwrap();
+    let (record, _) = shelf.sessions.get(&id).await.unwrap().unwrap();
+    assert_eq!(client.delete().await.status, 202);
+    let ttl = std::time::Duration::from_secs(60);
+    shelf.sessions.create(&record, ttl).await.unwrap();
+    let visitor = other.as_client(&client);
+    assert_eq!(visitor.post(call(1, "echo")).await.status, 404);
+    assert_eq!(shelf.records().await, 0);
 }
 
 /// F9, F17: what was taken over is live, also if the store fails right after it has said so.
