@@ -9,6 +9,7 @@ use thinpipe_gateway::{
     ReplicaConfig, Resume, Sharing, SsePaths, UpstreamSpec,
 };
 use thinpipe_proto::access::AccessPolicy;
+use thinpipe_proto::balance::BreakerConfig;
 use thinpipe_proto::deprecation::DeprecationConfig;
 use thinpipe_proto::revision::Binding;
 use thinpipe_testkit::network::{Host, Network, Rng};
@@ -28,6 +29,9 @@ pub(crate) const IDLE: Duration = Duration::from_secs(40);
 
 /// How often that is looked at.
 pub(crate) const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long a replica whose requests fail gets none.
+const BREAK: Duration = Duration::from_secs(1);
 
 /// One life of a gateway.
 pub(crate) struct Node {
@@ -183,7 +187,15 @@ fn grouped(host: &Host) -> UpstreamSpec {
     let mut spec = spec(host, "grouped", SERVERS[0], Binding::Sessions);
     if let Reached::Http(http) = &mut spec.reached {
         let replicas = SERVERS.map(|name| ReplicaConfig::new(name, url(name)));
-        http.group = Some(Box::new(GroupConfig::new(replicas.into())));
+        let mut group = GroupConfig::new(replicas.into());
+        // A session stays with its replica, so that nothing of it works while that one's breaker is open: this long,
+        // which is shorter than clients have to recover.
+        group.balance.breaker = Some(BreakerConfig {
+            open: BREAK,
+            max_open: 2 * BREAK,
+            ..BreakerConfig::default()
+        });
+        http.group = Some(Box::new(group));
     }
     spec
 }
