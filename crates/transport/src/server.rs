@@ -158,6 +158,8 @@ pub(crate) struct Shared {
     pub(crate) forced: CancellationToken,
     /// No more connections are accepted.
     closed: CancellationToken,
+    /// Shutting down is done, or was given up.
+    ended: CancellationToken,
     is_draining: AtomicBool,
     /// Draining, and other nodes are there for whoever comes anew.
     has_heirs: AtomicBool,

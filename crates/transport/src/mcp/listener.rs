@@ -67,8 +67,8 @@ impl McpServer {
         Ok(builder)
     }
 
-    /// Listens on [`bind_address`](HttpTransportConfig::bind_address) and serves until it is
-    /// [shut down](Self::shut_down).
+    /// Listens on [`bind_address`](HttpTransportConfig::bind_address) and serves until
+    /// [`shut_down`](Self::shut_down) is done, as [`serve_on`](Self::serve_on) does.
     ///
     /// # Errors
     /// The address cannot be listened on, or the listener failed for good.
@@ -81,12 +81,16 @@ impl McpServer {
         self.serve_on(listener).await
     }
 
-    /// Serves on a listener that is there already.
+    /// Serves on a listener that is there already, until [`shut_down`](Self::shut_down) is done: a program may end when
+    /// this returns, and cuts nothing off. Do not hand it to [`Server::spawn`], whose tasks shutting down waits for.
     ///
     /// # Errors
     /// The listener failed for good.
     pub async fn serve_on(&self, listener: TcpListener) -> std::io::Result<()> {
-        self.server.serve(listener).await
+        self.server.serve(listener).await?;
+        // Among several nodes, no connection is accepted from the beginning of shutting down, while calls run on.
+        self.server.ended().await;
+        Ok(())
     }
 
     /// Ends it: no new work, then what runs within the time for draining, as [`Server::shut_down`] says.

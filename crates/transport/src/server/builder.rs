@@ -130,6 +130,7 @@ impl ServerBuilder {
             quiet: CancellationToken::new(),
             forced: CancellationToken::new(),
             closed: CancellationToken::new(),
+            ended: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
             has_heirs: AtomicBool::new(false),
             config: self.config,

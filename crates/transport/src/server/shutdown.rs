@@ -44,6 +44,8 @@ impl Server {
     /// [`Limits::drain`]: super::Limits::drain
     /// [`Handler::session_ended`]: super::Handler::session_ended
     pub async fn shut_down(&self) {
+        // Also when this is dropped half way: who waits for it would wait forever.
+        let _ended = self.shared.ended.clone().drop_guard();
         let has_heirs = self.has_heirs().await;
         self.shared.has_heirs.store(has_heirs, Ordering::Relaxed);
         self.shared.is_draining.store(true, Ordering::Release);
@@ -77,6 +79,11 @@ impl Server {
         {
             tracing::warn!("the other nodes could not be told that this one is gone");
         }
+    }
+
+    /// Until [`shut_down`](Self::shut_down) is done.
+    pub(crate) async fn ended(&self) {
+        self.shared.ended.cancelled().await;
     }
 
     /// Whether other nodes are there for the clients of this one.

@@ -10,13 +10,16 @@ use thinpipe_transport::mcp::{
     Context, LogLevel, McpServer, RpcError, ServerInfo, Tool, ToolResult, Tools,
 };
 use thinpipe_transport::server::{SharedStores, Stores};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 const REVISION: &str = "2025-11-25";
 
 struct Process {
     server: McpServer,
     url: String,
+    serving: JoinHandle<()>,
 }
 
 /// Two of them; whether their sessions go on in the other one.
@@ -40,14 +43,17 @@ async fn two(go_on: bool) -> [Process; 2] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let serving = server.clone();
-        server
-            .server()
-            .spawn(async move { serving.serve_on(listener).await.unwrap() });
+        let serving =
+            TaskTracker::new().spawn(async move { serving.serve_on(listener).await.unwrap() });
         let this = server.server().nodes().unwrap().this().clone();
         while !inbox.nodes().await.unwrap().contains(&this) {
             tokio::task::yield_now().await;
         }
-        processes.push(Process { server, url });
+        processes.push(Process {
+            server,
+            url,
+            serving,
+        });
     }
     processes.try_into().ok().unwrap()
 }
@@ -168,4 +174,32 @@ async fn f9_without_that_a_session_ends_with_its_process() {
     one.server.shut_down().await;
     let ended = other.post(&client, rpc::call(2, "log")).await;
     assert_eq!(ended.status, 404);
+}
+
+/// C22: a program whose `main` ends when serving does cuts off no call: among several nodes too, where no connection is
+/// accepted from the beginning of shutting down.
+#[tokio::test]
+async fn c22_serving_ends_when_shutting_down_does() {
+    let [one, _other] = two(true).await;
+    let client = one.client().await;
+    let mut asking = client.post(rpc::call(3, "ask")).await;
+    let question = asking.next_message().await["id"].clone();
+    let kept = client.connect().await;
+    let server = one.server.clone();
+    let down = TaskTracker::new().spawn(async move { server.shut_down().await });
+    let address = one.url.trim_start_matches("http://");
+    let address = address.trim_end_matches("/mcp");
+    eventually("nobody listens", async || {
+        match TcpStream::connect(address).await {
+            Ok(_) => Err("it is accepted".to_owned()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+    assert!(!one.serving.is_finished(), "a call runs");
+    let answer = rpc::response(question, &json!({"action": "decline"}));
+    assert_eq!(client.post(answer).on(kept).await.status, 202);
+    assert_eq!(asking.next_message().await["id"], 3);
+    one.serving.await.unwrap();
+    down.await.unwrap();
 }
