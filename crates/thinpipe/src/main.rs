@@ -25,6 +25,7 @@ mod store;
 mod workers;
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -167,14 +168,19 @@ impl fmt::Display for Mendable {
     }
 }
 
+/// Says something on standard error. If nobody reads that any more, nobody is left to be told so.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 fn report(error: &anyhow::Error) {
     // What is wrong with a configuration says "error" itself, once for each.
     match error.downcast_ref::<config::Problems>() {
-        Some(problems) => eprintln!("{problems}"),
+        Some(problems) => tell(&problems.to_string()),
         None => {
-            eprintln!("error: {error:#}");
+            tell(&format!("error: {error:#}"));
             if let Some(Mendable { mend, .. }) = error.downcast_ref() {
-                eprintln!("  = help: {mend}");
+                tell(&format!("  = help: {mend}"));
             }
         }
     }

@@ -1,5 +1,8 @@
 //! `thinpipe check`: what is wrong with a file, what is hardly meant, and what is in effect.
 
+use std::io::pipe;
+use std::process::Command;
+
 use crate::support::{run, temporary};
 
 #[test]
@@ -111,5 +114,26 @@ fn a21_a_day_that_is_over_and_an_open_admin_side_are_said() {
         assert_eq!(done.code, 0, "{}", done.stderr);
         assert!(done.stderr.contains(said), "{text}: {}", done.stderr);
         assert_eq!(done.stderr.is_empty(), said.is_empty(), "{}", done.stderr);
+    }
+}
+
+/// I5: who reads only the first lines does not make a valid file a wrong one, nor the program panic.
+#[test]
+fn i5_check_may_be_read_in_part() {
+    let right = temporary(
+        "right.toml",
+        "[[upstreams]]\nurl = \"http://127.0.0.1:9/mcp\"\n",
+    );
+    let wrong = temporary("wrong.toml", "lsiten = \"127.0.0.1:0\"\n");
+    for (file, code) in [(right, 0), (wrong, 1)] {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let status = Command::new(env!("CARGO_BIN_EXE_thinpipe"))
+            .args(["check", file.path()])
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "{}", file.path());
     }
 }
