@@ -7,7 +7,7 @@ use http::HeaderName;
 use thinpipe_gateway::GatewayConfig;
 use thinpipe_proto::access::AccessPolicy;
 use thinpipe_proto::forwarded::{ForwardedHeader, InvalidNetwork, TrustedProxies};
-use thinpipe_proto::header::forwardable_request_header;
+use thinpipe_proto::header::{carried_request_header, forwardable_request_header};
 use thinpipe_transport::Random;
 use thinpipe_transport::server::{AccessToken, LegacyMode, Limits, ServerConfig, SessionLimits};
 use tracing_subscriber::filter::Targets;
@@ -310,23 +310,29 @@ impl Build {
         let list = Path::default().key("carried_headers");
         let mut headers = Vec::new();
         for (index, text) in names.unwrap_or_default().iter().enumerate() {
-            match HeaderName::from_bytes(text.as_bytes()) {
-                Ok(name) if forwardable_request_header(&name) => headers.push(name),
-                Ok(_) => {
-                    let message = format!("`{text}` never reaches a server");
-                    let problem = Problem::at(list.index(index), message);
-                    self.add(
-                        problem.mend(
-                            "take it out: servers get the gateway's credentials, not clients'",
-                        ),
-                    );
+            let (message, mend) = match HeaderName::from_bytes(text.as_bytes()) {
+                Ok(name) if headers.contains(&name) => (
+                    format!("`{text}` is there twice"),
+                    "remove one of them: upper and lower case are the same here",
+                ),
+                Ok(name) if carried_request_header(&name) => (
+                    format!("`{text}` goes along in any case"),
+                    "take it out: this is for headers beside those that always do",
+                ),
+                Ok(name) if forwardable_request_header(&name) => {
+                    headers.push(name);
+                    continue;
                 }
-                Err(_) => {
-                    let message = format!("`{text}` is no header name");
-                    let problem = Problem::at(list.index(index), message);
-                    self.add(problem.mend("write it as in \"x-tenant\""));
-                }
-            }
+                Ok(_) => (
+                    format!("`{text}` never reaches a server"),
+                    "take it out: servers get the gateway's credentials, not clients'",
+                ),
+                Err(_) => (
+                    format!("`{text}` is no header name"),
+                    "write it as in \"x-tenant\"",
+                ),
+            };
+            self.add(Problem::at(list.index(index), message).mend(mend));
         }
         headers
     }
@@ -380,12 +386,19 @@ impl Build {
         let mut limits = SessionLimits::default();
         raw.apply(self, &at, &mut limits);
         if limits.idle > limits.age {
-            let message = format!(
-                "{} is longer than a session can grow old ({})",
-                Period(limits.idle),
-                Period(limits.age)
-            );
-            let problem = Problem::at(at.key("idle"), message);
+            let (idle, age) = (Period(limits.idle), Period(limits.age));
+            let problem = match raw.idle {
+                Some(_) => {
+                    let message = format!("{idle} is longer than a session can grow old ({age})");
+                    Problem::at(at.key("idle"), message)
+                }
+                // Only `age` is written, so that is what is wrong.
+                None => {
+                    let message =
+                        format!("{age} is shorter than `sessions.idle`, {idle} (the default)");
+                    Problem::at(at.key("age"), message)
+                }
+            };
             self.add(problem.mend("make `sessions.age` longer, or `sessions.idle` shorter"));
         }
         limits

@@ -3,11 +3,16 @@
 use thinpipe_gateway::Anonymous;
 use thinpipe_proto::deprecation::{AfterSunset, Timestamp};
 
-use super::Config;
+use super::{Config, StoreConfig};
 
 /// What somebody who reads a file of this meaning at this time should hear.
 pub(super) fn doubts(config: &Config, now: Timestamp) -> Vec<String> {
-    let doubts = [sunset(config, now), admin(config), rate_key(config)];
+    let doubts = [
+        sunset(config, now),
+        admin(config),
+        rate_key(config),
+        carried_headers(config),
+    ];
     doubts
         .into_iter()
         .flatten()
@@ -20,6 +25,16 @@ fn rate_key(config: &Config) -> Option<String> {
     let is_idle = rates.anonymous == Anonymous::ByAddress && rates.principal.is_none();
     is_idle.then(|| {
         "limits.rate_key: there is no `limits.rate` that clients could be told apart for".to_owned()
+    })
+}
+
+// Not an error, as `store` may come from the environment of where it is served.
+fn carried_headers(config: &Config) -> Option<String> {
+    let is_idle =
+        matches!(config.store, StoreConfig::Memory) && !config.server.carried_headers.is_empty();
+    is_idle.then(|| {
+        "carried_headers: means nothing here, as there is no `store` that other gateways share"
+            .to_owned()
     })
 }
 

@@ -266,12 +266,25 @@ fn hide_secret(line: &str, known: Option<usize>) -> String {
         let at = floor_boundary(line, sign.map_or(at, |sign| at.min(sign + 1)));
         return format!("{} ***", line[..at].trim_end());
     }
+    if names_headers(&lower) {
+        return line.to_owned();
+    }
     match sign {
         Some(at) if secret && !line[at + 1..].trim().is_empty() => {
             format!("{} ***", &line[..=at])
         }
         _ => line.to_owned(),
     }
+}
+
+/// Whether a line has nothing but names of headers, in small letters. Their values are not there, though `x-api-key` looks so.
+fn names_headers(line: &str) -> bool {
+    let Some(list) = line.trim_start().strip_prefix("carried_headers") else {
+        return false;
+    };
+    let list = list.trim_start();
+    let list = list.strip_prefix('=').or_else(|| list.strip_prefix(':'));
+    list.is_some_and(|list| !list.contains(['=', ':', '{', '#']))
 }
 
 /// Keys that hold none, though their names look as if they did.
@@ -352,6 +365,7 @@ mod tests {
         for text in [
             "rate_key = \"adress\"",
             "sentinel_password_file = \"/no/such\"",
+            "carried_headers = [\"X-Api-Key\"]",
         ] {
             assert!(show(text, 0..text.len()).contains(text), "{text}");
         }
@@ -365,6 +379,10 @@ mod tests {
             ("token = \"hunter2\"", "token = ***"),
             ("url = \"http://u:hunter2@h/\"", "url = ***"),
             ("url: u:hunter2@h", "url: ***"),
+            (
+                "carried_headers = { token = \"hunter2\" }",
+                "carried_headers = ***",
+            ),
         ] {
             let shown = show(text, 8..text.len());
             assert!(!shown.contains("hunter2"), "{shown}");

@@ -10,13 +10,15 @@ use crate::config::tree::{Key, Node, Value};
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let table = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        Problem::within(
-            span,
-            format!(
-                "this is not TOML: {}",
-                error.message().trim().replace('\n', ", ")
-            ),
-        )
+        let message = error.message().trim().replace('\n', ", ");
+        let is_store = message == "duplicate key" && text.get(span.clone()) == Some("store");
+        let problem = Problem::within(span, format!("this is not TOML: {message}"));
+        match is_store {
+            true => {
+                problem.mend("`store` is a URL or a table: in `[store]`, write the URL as `url`")
+            }
+            false => problem,
+        }
     })?;
     let span = table.span();
     Ok(Node {

@@ -118,6 +118,11 @@ error: sessions.idle: 48h is longer than a session can grow old (24h)
   = help: make `sessions.age` longer, or `sessions.idle` shorter"#,
     );
     wrong(
+        "[sessions]\nage = \"10m\"\n[[upstreams]]\nurl = \"http://h/\"",
+        "sessions.age: 10m is shorter than `sessions.idle`, 30m (the default)",
+        "make `sessions.age` longer, or `sessions.idle` shorter",
+    );
+    wrong(
         "workers = 0\n[[upstreams]]\nurl=\"http://h/\"",
         "workers: `0` is no number from 1 to 1024",
         "one worker for each CPU is the default: leave it out",

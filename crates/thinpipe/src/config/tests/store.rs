@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use thinpipe_proto::deprecation::Timestamp;
 use thinpipe_store::{RedisConfig, RedisKind};
 
 use super::messages::wrong;
 use super::{ONE, Settings, load_text, toml};
+use crate::config::doubt::doubts;
 use crate::config::{Manner, StoreConfig, for_url};
 
 const SECRET: &str = "hunter2-of-redis";
@@ -222,4 +224,37 @@ fn f14_what_is_wrong_with_a_store_is_named() {
     ] {
         wrong(&format!("{ONE}[store]\n{table}\n"), message, mend);
     }
+}
+
+/// I5: a URL beside a table is two of one key; what is to be written instead is said.
+#[test]
+fn i5_a_url_beside_a_table_is_mended() {
+    wrong(
+        "store = \"redis://h\"\n[store]\nprefix = \"a\"\n",
+        "this is not TOML: duplicate key",
+        "`store` is a URL or a table: in `[store]`, write the URL as `url`",
+    );
+}
+
+/// I5: headers that would be named in vain are told, and so are those that no store carries.
+#[test]
+fn i5_headers_that_are_carried_in_vain_are_told() {
+    wrong(
+        "carried_headers = [\"x-tenant\", \"X-TENANT\"]",
+        "carried_headers[1]: `X-TENANT` is there twice",
+        "remove one of them: upper and lower case are the same here",
+    );
+    wrong(
+        "carried_headers = [\"Accept\"]",
+        "carried_headers[0]: `Accept` goes along in any case",
+        "take it out: this is for headers beside those that always do",
+    );
+    let told = |store: &str| {
+        let loaded = toml(&format!("carried_headers = [\"x-tenant\"]\n{store}{ONE}")).unwrap();
+        doubts(&loaded.config, Timestamp::from_unix(0))
+    };
+    let in_vain =
+        "carried_headers: means nothing here, as there is no `store` that other gateways share";
+    assert_eq!(told(""), [in_vain]);
+    assert!(told("store = \"redis://h\"\n").is_empty());
 }
