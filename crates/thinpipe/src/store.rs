@@ -90,8 +90,15 @@ impl Store {
         let why = with_causes(error);
         // A server without TLS waits for the rest of what it does not understand.
         let is_silent = self.place.starts_with("rediss") && why.contains("did not answer");
-        let hint = "; does it speak TLS? If not, its URL begins with redis";
-        format!("{why}{}", if is_silent { hint } else { "" })
+        let hint = match is_silent {
+            true => "; does it speak TLS? If not, its URL begins with redis",
+            false if why.contains("refuses the user or the password") => {
+                "; they are in the URL (`store`, `store.url`, `THINPIPE_STORE`), or are `store.user` and \
+                 `store.password` or `store.password_file`"
+            }
+            false => "",
+        };
+        format!("{why}{hint}")
     }
 
     /// What is wrong with how it is set up, for people, as far as its user may ask. Call it once it is reached.

@@ -36,6 +36,7 @@ async fn f14_what_is_wrong_with_a_store_is_said() {
         said.contains("cannot be used from here") && said.contains(refused),
         "{said}"
     );
+    assert!(said.contains("`store.password_file`"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
     let said = check(&text("right-hunter2")).await;
     let place = format!("the store redis://127.0.0.1:{} is reached", redis.port());
