@@ -29,6 +29,9 @@ use crate::session::{Call, SessionState};
 /// How long the cancellations of a client that left may take before its session is ended all the same.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How long a client that has ended its session waits for the server to hear of it. It has ended before.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 impl Route {
     /// The upstream answered 404: its session, in which that was sent, is gone, or it is not where it should be.
     pub(super) async fn not_found(
@@ -126,7 +129,7 @@ impl Route {
     /// DELETE: the upstream's session ends too. That it knows no DELETE, or is down, is no reason to
     /// keep ours.
     pub(super) async fn terminate(
-        &self,
+        self: &Arc<Self>,
         call: Incoming,
         session: Arc<Session>,
     ) -> Result<Answer, Failure> {
@@ -136,7 +139,13 @@ impl Route {
                 let ended = sessions.end(&session, SessionEnd::Deleted).await;
                 ended.map_err(|error| Failure::new(Reason::StoreUnavailable, error.to_string()))?;
             }
-            self.delete_upstream(call.headers, &session, &id).await;
+            let route = Arc::clone(self);
+            let telling = self.tasks().spawn(async move {
+                route.delete_upstream(call.headers, &session, &id).await;
+            });
+            if tokio::time::timeout(TOLD_WITHIN, telling).await.is_err() {
+                tracing::debug!(upstream = self.name(), "DELETE is not waited for");
+            }
         }
         let body = thinpipe_transport::body::Body::Empty;
         let content = thinpipe_transport::server::Content::Other(None);

@@ -1,7 +1,7 @@
 //! Sessions of which nothing lives in a process: any gateway serves them by itself.
 
 use thinpipe_gateway::SessionLost;
-use thinpipe_testkit::{Client, Event, Script, SseClient, eventually, rpc};
+use thinpipe_testkit::{Client, Event, Gate, Script, SseClient, eventually, rpc};
 
 use crate::cluster::{ALICE, Cluster};
 
@@ -41,6 +41,21 @@ async fn d8_delete_reaches_the_server_once() {
     .await;
     assert_eq!(client.post(rpc::call(4, "echo")).await.status, 404);
     assert_eq!(cluster.upstream.requests("DELETE").len(), 1);
+}
+
+/// D8: who has ended a session does not wait for a server that takes its time over that.
+#[tokio::test]
+async fn d8_a_server_that_hangs_over_delete_is_not_waited_for() {
+    let cluster = Cluster::start().await;
+    let node = cluster.node().await;
+    let client = node.client().await;
+    let gate = Gate::new();
+    let late = Script::status(200).late(&gate);
+    cluster.upstream.once("DELETE", late);
+    assert_eq!(client.delete().await.status, 200);
+    assert_eq!(gate.arrivals(), 1);
+    assert_eq!(client.post(rpc::call(2, "echo")).await.status, 404);
+    gate.open();
 }
 
 /// R101, Q6: a session that its server has lost is opened anew by one node, and the others go on with that.
