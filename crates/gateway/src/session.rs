@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::Contention;
@@ -65,6 +66,8 @@ struct Seldom {
     reestablishing: Reestablishing,
     /// The client's `initialize`, which is never cancelled.
     opened_by: OnceLock<RequestId>,
+    /// The headers of its client's DELETE, of which nobody knows whether the store has done it.
+    farewell: Mutex<Option<HeaderMap>>,
 }
 
 /// How a session's upstream session is opened anew.
@@ -292,6 +295,16 @@ impl SessionState {
     pub(crate) fn is_opened_by(&self, id: &RequestId) -> bool {
         let seldom = self.seldom.get();
         seldom.and_then(|seldom| seldom.opened_by.get()) == Some(id)
+    }
+
+    /// Remembers a DELETE that may have ended the session: should it turn out to be gone, the server hears of it.
+    pub(crate) fn leave_farewell(&self, headers: HeaderMap) {
+        *lock(&self.seldom().farewell) = Some(headers);
+    }
+
+    /// Takes what [`leave_farewell`](Self::leave_farewell) left.
+    pub(crate) fn take_farewell(&self) -> Option<HeaderMap> {
+        lock(&self.seldom.get()?.farewell).take()
     }
 
     /// Remembers that the server may log.

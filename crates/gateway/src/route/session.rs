@@ -136,8 +136,17 @@ impl Route {
         if let Some(id) = upstream_session(&session).filter(|_| piped(&session).is_none()) {
             // Its record first: as long as that is there, it goes on, at its server as well.
             if let Some(sessions) = self.sessions() {
-                let ended = sessions.end(&session, SessionEnd::Deleted).await;
-                ended.map_err(|error| Failure::new(Reason::StoreUnavailable, error.to_string()))?;
+                let state = session.state(SessionState::default);
+                if let Some(state) = state {
+                    state.take_farewell();
+                }
+                if let Err(error) = sessions.end(&session, SessionEnd::Deleted).await {
+                    // The store may have done it, or do it yet.
+                    if let Some(state) = state {
+                        state.leave_farewell(call.headers);
+                    }
+                    return Err(Failure::new(Reason::StoreUnavailable, error.to_string()));
+                }
             }
             let route = Arc::clone(self);
             let telling = self.tasks().spawn(async move {
@@ -166,6 +175,14 @@ impl Route {
         }
         // Over a pipe it is the bridge that cancels, and the pipe that ends the server's session.
         let is_passed = attachment.is_none();
+        // Its client wanted it to end, and was told that this failed: it has ended all the same.
+        let farewell = match why {
+            SessionEnd::Deleted => session
+                .existing_state::<SessionState>()
+                .and_then(SessionState::take_farewell),
+            _ => None,
+        };
+        let told = told && farewell.is_none();
         let id = upstream_session(&session).filter(|_| !told && is_passed);
         let left = session.binding() == Binding::HttpSse && why != SessionEnd::UpstreamGone;
         let left = left && is_passed && !goes_on;
@@ -175,7 +192,8 @@ impl Route {
                 self.cancel_running(&session).await;
             }
             if let Some(id) = id {
-                self.delete_upstream(HeaderMap::new(), &session, &id).await;
+                let headers = farewell.unwrap_or_default();
+                self.delete_upstream(headers, &session, &id).await;
             }
         })
     }

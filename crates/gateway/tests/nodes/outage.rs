@@ -20,6 +20,8 @@ use crate::cluster::{ALICE, Cluster};
 struct Away {
     store: MemoryStore,
     is_away: AtomicBool,
+    /// It does what it is asked to delete, and does not say so.
+    doubts: AtomicBool,
     /// Calls that it did not take.
     refused: AtomicUsize,
 }
@@ -83,6 +85,12 @@ impl SessionStore for Away {
     }
 
     fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
+        if self.doubts.swap(false, Ordering::SeqCst) {
+            return Box::pin(async move {
+                self.store.delete(id).await?;
+                Err(StoreError::Unavailable("no answer".into()))
+            });
+        }
         unless_away!(self.delete(id))
     }
 
@@ -118,6 +126,25 @@ async fn d8_without_the_store_a_session_does_not_end_at_its_server() {
     assert_eq!(client.delete().await.status, 200);
     assert_eq!(cluster.upstream.requests("DELETE").len(), 1);
     assert_eq!(client.post(rpc::call(3, "echo")).await.status, 404);
+}
+
+/// F17, D8: a store that does not say in time that it has deleted a record may have done so: when that is found out,
+/// the server is told that its session has ended.
+#[tokio::test]
+async fn d8_what_has_ended_without_a_word_ends_at_its_server() {
+    let cluster = Cluster::start().await;
+    let store = Arc::new(Away::default());
+    let node = cluster.node_over(Arc::clone(&store) as _, |_| {}).await;
+    let client = node.client().await;
+    store.doubts.store(true, Ordering::SeqCst);
+    assert_eq!(client.delete().await.status, 503);
+    assert_eq!(cluster.upstream.requests("DELETE").len(), 0);
+    let sessions = node.server.sessions();
+    let session = sessions.list().pop().unwrap();
+    assert!(!sessions.refresh(&session).await.unwrap());
+    let is_told = |record: &thinpipe_testkit::Record| record.count("DELETE") == 1;
+    cluster.upstream.wait_until(is_told).await;
+    assert_eq!(client.post(rpc::call(2, "echo")).await.status, 404);
 }
 
 /// F17: no session is opened that could not be found again: the client is told to come back, and the server's
