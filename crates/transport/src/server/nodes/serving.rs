@@ -74,12 +74,12 @@ impl Served {
 
     /// Takes an exchange that begins, unless it is known: what comes again is not run again, whether it runs still or
     /// has run.
-    fn enter(&self, id: &ExchangeId) -> Option<Arc<Serving>> {
+    fn enter(&self, id: &ExchangeId, left: CancellationToken) -> Option<Arc<Serving>> {
         let mut open = self.lock();
         if open.contains_key(id) || self.over().has(id, now()) {
             return None;
         }
-        let serving = Arc::new(Serving::begun());
+        let serving = Arc::new(Serving::begun(left));
         open.insert(id.clone(), Arc::clone(&serving));
         Some(serving)
     }
@@ -123,13 +123,13 @@ impl Served {
 }
 
 impl Serving {
-    fn begun() -> Self {
+    fn begun(left: CancellationToken) -> Self {
         Self {
             window: Mutex::default(),
             heard_at: Mutex::new(now()),
             delivered: AtomicU64::new(0),
             room: Notify::new(),
-            left: CancellationToken::new(),
+            left,
         }
     }
 
@@ -175,7 +175,9 @@ pub(super) fn begin(
     id: ExchangeId,
     request: Box<TunnelRequest>,
 ) {
-    let Some(serving) = nodes.inner.served.enter(&id) else {
+    // A node that has stopped does not find out any more that an asker is gone.
+    let left = nodes.inner.stopped.child_token();
+    let Some(serving) = nodes.inner.served.enter(&id, left) else {
         tracing::debug!("a request of another node came again, and is not run again");
         return;
     };
