@@ -77,9 +77,10 @@ async fn start_sample() -> anyhow::Result<(McpServer, SocketAddr)> {
     let server = McpServer::streamable(config, sample::tools())?.build();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let accepting = server.clone();
+    // A task that shutting down waits for: it ends when no connection is accepted any more.
+    let accepting = server.server().clone();
     server.server().spawn(async move {
-        if let Err(error) = accepting.serve_on(listener).await {
+        if let Err(error) = accepting.serve(listener).await {
             tracing::error!(%error, "the sample server stopped");
         }
     });
