@@ -45,6 +45,13 @@ impl Random {
     pub fn chance(&self) -> u64 {
         self.bytes().map_or(u64::MAX / 2, u64::from_le_bytes)
     }
+
+    /// A number after which ids may begin that no other process has used in a session so far: of 2^31 ranges of a
+    /// million one.
+    #[must_use]
+    pub fn unused_ids(&self) -> u64 {
+        (self.chance() >> 33) << 20
+    }
 }
 
 impl fmt::Debug for Random {

@@ -45,11 +45,6 @@ const PASSING: [Reason; 6] = [
 ];
 
 impl Route {
-    /// A number after which ids may begin that nobody has used in a session so far: of 2^31 ranges of a million one.
-    pub(super) fn unused_ids(&self) -> u64 {
-        (self.random().chance() >> 33) << 20
-    }
-
     /// Goes on with a session that another process held.
     pub(super) async fn take_over(self: &Arc<Self>, session: &Arc<Session>) -> Adoption {
         let Err(failure) = self.try_take_over(session).await else {
@@ -177,7 +172,11 @@ impl Route {
         facts: &Facts,
     ) -> Result<Attachment, Failure> {
         // Ids that the process before has used on the server's session are not used again.
-        let upstream = self.begin(Box::pin(ready(Ok(pipe))), channel, self.unused_ids());
+        let upstream = self.begin(
+            Box::pin(ready(Ok(pipe))),
+            channel,
+            self.random().unused_ids(),
+        );
         let declared = declared_by(&session.initialize_params());
         let attached = upstream.attach_resumed(session.principal(), &declared, &facts.offered());
         attached.map_err(|error| Failure::new(Reason::Overloaded, error.to_string()))

@@ -118,7 +118,7 @@ impl Route {
             headers: has_headers,
             retention: self.spec().event_log.age,
             log_level,
-            questions_after: self.unused_ids(),
+            questions_after: self.random().unused_ids(),
             ..Config::new(self.name(), MemberId(0), self.seed())
         };
         let machine = Upgrading::new(config, handshake, now());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use thinpipe_gateway::{SessionLost, UpstreamSpec};
-use thinpipe_testkit::{Client, Gate, Response, Script, rpc};
+use thinpipe_testkit::{Client, Connection, Gate, Response, Script, rpc};
 
 use crate::cluster::{Cluster, Node};
 
@@ -21,6 +21,21 @@ fn forget_all(cluster: &Cluster) {
     for lost in cluster.upstream.sessions() {
         cluster.upstream.forget(&lost);
     }
+}
+
+/// While a call of this client runs, another gateway opens this session of the server's anew, and this one does not hear of
+/// it. Gives the call, and who has opened it.
+async fn opened_elsewhere(cluster: &Cluster, client: &Client, lost: &str) -> (Connection, Client) {
+    let gate = Gate::new();
+    let stalls = Script::events().wait(&gate).stall();
+    cluster.upstream.once("tools/call:echo", stalls);
+    let running = client.post(rpc::call(3, "echo")).send().await;
+    gate.reached().await;
+    let mut gateway = Client::new(cluster.upstream.url());
+    gateway.initialize("2025-11-25").await;
+    cluster.replace(lost, gateway.session().unwrap()).await;
+    cluster.upstream.forget(lost);
+    (running, gateway)
 }
 
 fn subscribe(id: usize, uri: &str) -> String {
@@ -122,15 +137,7 @@ async fn r101_what_another_gateway_has_opened_anew_is_not_lost() {
     let [lost] = &cluster.upstream.sessions()[..] else {
         panic!("{:?}", cluster.upstream.sessions());
     };
-    let gate = Gate::new();
-    let stalls = Script::events().wait(&gate).stall();
-    cluster.upstream.once("tools/call:echo", stalls);
-    let _running = client.post(rpc::call(3, "echo")).send().await;
-    gate.reached().await;
-    let mut gateway = Client::new(cluster.upstream.url());
-    gateway.initialize("2025-11-25").await;
-    cluster.replace(lost, gateway.session().unwrap()).await;
-    cluster.upstream.forget(lost);
+    let (_running, gateway) = opened_elsewhere(&cluster, &client, lost).await;
     assert_eq!(client.post(rpc::call(4, "echo")).await.status, 200);
     assert!(client.get().await.is_stream());
     let sessions = cluster.upstream.sessions();
@@ -145,15 +152,7 @@ async fn r101_a_stream_of_what_another_gateway_has_opened_anew_is_opened() {
     let node = cluster.node_with(reopens).await;
     let client = node.client().await;
     let lost = cluster.upstream.sessions().pop().unwrap();
-    let gate = Gate::new();
-    let stalls = Script::events().wait(&gate).stall();
-    cluster.upstream.once("tools/call:echo", stalls);
-    let _running = client.post(rpc::call(3, "echo")).send().await;
-    gate.reached().await;
-    let mut gateway = Client::new(cluster.upstream.url());
-    gateway.initialize("2025-11-25").await;
-    cluster.replace(&lost, gateway.session().unwrap()).await;
-    cluster.upstream.forget(&lost);
+    let _there = opened_elsewhere(&cluster, &client, &lost).await;
     assert!(client.get().await.is_stream());
     assert_eq!(client.post(rpc::call(4, "echo")).await.status, 200);
 }

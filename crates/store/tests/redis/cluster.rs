@@ -109,13 +109,7 @@ async fn what_is_moving_is_followed() {
     let record = conformance::sample(1);
     store.create(&record, TTL).await.unwrap();
     let slot = slot_of(&cluster, record.id.as_str()).await;
-    let (old, new) = owner_and_other(&cluster, &slot).await;
-    let old_id = old.command(&["CLUSTER", "MYID"]).await;
-    let new_id = new.command(&["CLUSTER", "MYID"]).await;
-    new.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", old_id.text()])
-        .await;
-    old.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", new_id.text()])
-        .await;
+    let (old, new) = on_its_way(&cluster, &slot).await;
     let found = store.get(&record.id).await.unwrap();
     assert!(found.is_some(), "it has not gone yet");
     let keys = old.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "9"]).await;
@@ -144,13 +138,8 @@ async fn what_needs_all_keys_waits_for_them() {
     let node = NodeId::from_random([1; 12]);
     store.beat(&node, TTL).await.unwrap();
     let slot = slot_of(&cluster, &format!("{{{}}}", node.as_str())).await;
-    let (old, new) = owner_and_other(&cluster, &slot).await;
-    let old_id = old.command(&["CLUSTER", "MYID"]).await;
+    let (old, new) = on_its_way(&cluster, &slot).await;
     let new_id = new.command(&["CLUSTER", "MYID"]).await;
-    new.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", old_id.text()])
-        .await;
-    old.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", new_id.text()])
-        .await;
     let message = Bytes::from_static(b"a");
     let moving = async {
         // More often than anything else is tried.
@@ -223,6 +212,18 @@ async fn slot_of(cluster: &RedisCluster, key: &str) -> String {
     let asked = ["CLUSTER", "KEYSLOT", key];
     let slot = cluster.nodes[0].command(&asked).await;
     slot.number().to_string()
+}
+
+/// A slot begins to move, from the first of these to the second.
+async fn on_its_way<'a>(cluster: &'a RedisCluster, slot: &str) -> (&'a Redis, &'a Redis) {
+    let (old, new) = owner_and_other(cluster, slot).await;
+    let old_id = old.command(&["CLUSTER", "MYID"]).await;
+    let new_id = new.command(&["CLUSTER", "MYID"]).await;
+    new.command(&["CLUSTER", "SETSLOT", slot, "IMPORTING", old_id.text()])
+        .await;
+    old.command(&["CLUSTER", "SETSLOT", slot, "MIGRATING", new_id.text()])
+        .await;
+    (old, new)
 }
 
 async fn owner_and_other<'a>(cluster: &'a RedisCluster, slot: &str) -> (&'a Redis, &'a Redis) {

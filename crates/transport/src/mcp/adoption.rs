@@ -66,8 +66,12 @@ impl<H: MessageHandler> Service<H> {
         let Some((level, uris)) = kept.filter(|_| self.info.sessions_go_on()) else {
             return Adoption::Ended;
         };
+        let random = self
+            .sessions
+            .get()
+            .map(|sessions| sessions.random().clone());
         let config = ConversationConfig {
-            questions_after: unused_ids(),
+            questions_after: random.unwrap_or_default().unused_ids(),
             ..self.conversation
         };
         let Some(state) = session.state(|| SessionState::new(session, &config, true)) else {
@@ -110,12 +114,6 @@ impl<H: MessageHandler> Service<H> {
             }
         });
     }
-}
-
-/// A number after which ids of questions may begin that no other process has asked under in a session: of 2^31 ranges
-/// of a million one.
-fn unused_ids() -> u64 {
-    getrandom::u64().map_or(0, |random| (random >> 33) << 20)
 }
 
 #[cfg(test)]
