@@ -25,17 +25,21 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + Any {
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
     fn is_read_closed(&self) -> bool {
-        let any: &dyn Any = self;
-        if let Some(boxed) = any.downcast_ref::<Box<dyn Io>>() {
-            return (**boxed).is_read_closed();
-        }
-        let Some(tcp) = any.downcast_ref::<TcpStream>() else {
+        let Some(tcp) = tcp(self) else {
             return false;
         };
         // With bytes to read it is ready at once, and says what else it has heard.
         let ready = pin!(tcp.ready(Interest::READABLE));
         let polled = ready.poll(&mut Context::from_waker(Waker::noop()));
         matches!(polled, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+/// The TCP connection that this is, if it is one.
+pub(crate) fn tcp(io: &dyn Any) -> Option<&TcpStream> {
+    match io.downcast_ref::<Box<dyn Io>>() {
+        Some(boxed) => tcp(&**boxed),
+        None => io.downcast_ref(),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::body::BoxFuture;
 use crate::io::{Io, timed};
 use permit::{Budget, Counters, Permit, add};
 use reply::Holds;
+#[cfg(target_os = "linux")]
+use user_timeout::UserTimeout;
 use workplace::Workplaces;
 
 /// `data` of a refusal by the server side itself: a stable name for programs.
@@ -53,6 +55,7 @@ mod service;
 mod session;
 mod shutdown;
 mod sse;
+mod user_timeout;
 mod workplace;
 
 pub use broadcast::{NotSent, SseBroadcaster};
@@ -81,22 +84,21 @@ pub use workplace::Workplace;
 const UNSENT: u32 = 128 << 10;
 
 /// A client that has gone without a word, for example because its machine lost power, is asked after this much
-/// silence whether it is there, and again as often. Who does not answer for three times as long, or for
-/// [`Limits::write_stall`] if that is longer, is gone.
+/// silence whether it is there, and again as often. Who does not answer in the time of [`UserTimeout`] is gone.
 #[cfg(target_os = "linux")]
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// What the kernel does for a connection of a client.
 #[cfg(target_os = "linux")]
-fn options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
+fn options(stream: &TcpStream) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_notsent_lowat(UNSENT)?;
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(SILENCE)
         .with_interval(SILENCE);
     socket.set_tcp_keepalive(&keepalive)?;
-    // How long what was sent may be without acknowledgement. Otherwise it would be a quarter of an hour.
-    socket.set_tcp_user_timeout(Some(limits.write_stall.max(3 * SILENCE)))
+    // Otherwise it would be a quarter of an hour.
+    UserTimeout::SHORT.set(stream)
 }
 
 /// A connection that comes as the server stops is there for a request: it has so long to make it, and
@@ -230,7 +232,7 @@ impl Server {
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
         #[cfg(target_os = "linux")]
-        if let Err(error) = options(&stream, &self.shared.config.limits) {
+        if let Err(error) = options(&stream) {
             tracing::debug!(%error, "a TCP option cannot be set");
         }
         self.serve_io(stream, Some(peer))

@@ -23,6 +23,7 @@ use crate::server::head::{self, HeadError, Http1Head, RequestHead};
 use crate::server::ladder::Admitted;
 use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
+use crate::server::user_timeout::{UserTimeout, Written};
 use crate::server::{FIRST_WORDS, Shared, dispatch, http2, ladder};
 
 use write::Shape;
@@ -63,6 +64,7 @@ pub(crate) async fn serve(
                 let Connection {
                     shared, io, input, ..
                 } = connection;
+                UserTimeout::long(&shared.config.limits).apply(&*io);
                 // Boxed, so that connections over HTTP/1.1 do not carry the room for it.
                 Box::pin(http2::serve(shared, io, input, peer)).await;
                 drop(permit);
@@ -113,6 +115,7 @@ struct Connection {
     /// What comes behind `output`: a large body, written from where it lies. It keeps its place in
     /// the budget until its client has read it.
     whole: Bytes,
+    written: Written,
     timer: LazyTimer,
     quiet: Pin<Box<WaitForCancellationFutureOwned>>,
     /// This task is woken when the server is quiet.
@@ -126,6 +129,7 @@ struct Connection {
 impl Connection {
     fn new(shared: Arc<Shared>, io: Box<dyn Io>, peer: Option<SocketAddr>) -> Self {
         let quiet = Box::pin(shared.quiet.clone().cancelled_owned());
+        let now = now();
         Self {
             shared,
             io,
@@ -134,10 +138,11 @@ impl Connection {
             output: Vec::new(),
             sent: 0,
             whole: Bytes::new(),
+            written: Written::new(now),
             timer: LazyTimer::default(),
             quiet,
             hears_of_quiet: false,
-            first_words: Some(now() + FIRST_WORDS),
+            first_words: Some(now + FIRST_WORDS),
             look_at: None,
         }
     }

@@ -216,6 +216,7 @@ impl Connection {
 
     /// Writes what the socket takes at once and keeps the rest.
     fn write_now(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
+        self.writes(bytes.len());
         let written = match Pin::new(&mut self.io).poll_write(cx, bytes) {
             Poll::Ready(Ok(n)) => n,
             // A failed write is met again, and reported, by the flush of what is left.
@@ -224,6 +225,14 @@ impl Connection {
         if written < bytes.len() {
             self.sent = 0;
             self.output = bytes[written..].to_vec();
+        }
+    }
+
+    /// So many bytes are about to be written.
+    fn writes(&mut self, bytes: usize) {
+        let limits = &self.shared.config.limits;
+        if let Some(timeout) = self.written.add(bytes, now(), limits) {
+            timeout.apply(&*self.io);
         }
     }
 
@@ -239,14 +248,20 @@ impl Connection {
         }
         loop {
             let is_behind = self.sent == self.output.len();
+            let length = if is_behind {
+                self.whole.len()
+            } else {
+                self.output.len() - self.sent
+            };
+            if length == 0 {
+                break;
+            }
+            self.writes(length);
             let rest = if is_behind {
                 &self.whole
             } else {
                 &self.output[self.sent..]
             };
-            if rest.is_empty() {
-                break;
-            }
             match Pin::new(&mut self.io).poll_write(cx, rest) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(WriteFault::Gone)),
                 Poll::Ready(Ok(n)) => {
