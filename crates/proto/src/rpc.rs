@@ -238,6 +238,12 @@ impl Message {
         &self.source
     }
 
+    /// The same, without the outline.
+    #[must_use]
+    pub fn into_source(self) -> Bytes {
+        self.source
+    }
+
     /// The kind of message.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use thinpipe_proto::bridge::{Delivery, MemberId, Nature};
+use thinpipe_proto::bridge::{Delivery, MemberId, Nature, Relayed};
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::body::BoxFuture;
 
@@ -36,17 +36,33 @@ impl Step {
             _ => None,
         }
     }
+}
 
-    /// What it says, if it is a notice to this member about this request.
-    fn notice_of(&self, member: MemberId, request: &RequestId) -> Option<Message> {
-        match self {
-            Self::Deliver(delivery) if self.notice() == Some((member, request)) => {
-                let message = delivery.message.clone().into_message().ok();
-                message.filter(|message| message.method() != Some(CANCELLED))
-            }
-            _ => None,
-        }
+/// Takes the first of them, if it is a notice to this member about this request.
+fn take_notice(
+    steps: &mut VecDeque<Step>,
+    member: MemberId,
+    request: &RequestId,
+) -> Option<Message> {
+    if steps.front()?.notice() != Some((member, request)) {
+        return None;
     }
+    let Some(Step::Deliver(mut delivery)) = steps.pop_front() else {
+        return None; // Unreachable: it is a notice.
+    };
+    match delivery.message {
+        Relayed::Outlined(message) if message.method() != Some(CANCELLED) => return Some(message),
+        Relayed::Text(ref text) => {
+            let message = Message::parse(text.clone()).ok();
+            let message = message.filter(|message| message.method() != Some(CANCELLED));
+            if message.is_some() {
+                return message;
+            }
+        }
+        Relayed::Outlined(message) => delivery.message = message.into(),
+    }
+    steps.push_front(Step::Deliver(delivery));
+    None
 }
 
 impl UpstreamSession {
@@ -63,9 +79,8 @@ impl UpstreamSession {
         let mut judge = Judge::new(owner.chain(), place);
         let (mut notices, mut judged, mut has_taken) = (VecDeque::new(), None, false);
         while judged.is_none()
-            && let Some(notice) = steps.front().and_then(|step| step.notice_of(id, &request))
+            && let Some(notice) = take_notice(steps, id, &request)
         {
-            steps.pop_front();
             has_taken = true;
             match judge.about(notice) {
                 Judged::Done(outcome) => notices.extend(allowed(outcome)),

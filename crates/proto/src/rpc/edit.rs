@@ -57,7 +57,12 @@ impl Message {
         // Then all places in it are right, too.
         u32::try_from(source.len()).ok()?;
         let length = u32::try_from(value.len()).ok()?;
-        let outline = Arc::new(self.outline().with_param(at, length));
+        let outline = if source.len() == self.source().len() {
+            // Ids and tokens are numbers of a few digits, mostly: then nothing has moved.
+            Arc::clone(&self.outline)
+        } else {
+            Arc::new(self.outline().with_param(at, length))
+        };
         Some(Self { source, outline })
     }
 

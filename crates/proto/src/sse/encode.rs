@@ -1,10 +1,9 @@
 //! Writing events, and reading the data of one.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::BufMut;
 
 use super::line::{self, Field};
 
@@ -13,19 +12,16 @@ use super::line::{self, Field};
 ///
 /// `retry` is written in whole milliseconds. An empty `kind` is not written (it names no type), an
 /// empty `id` is: it resets the id of the stream (WHATWG HTML 9.2.6).
+///
+/// # Panics
+/// If `out` is full: give something that grows.
 pub fn encode(
-    out: &mut BytesMut,
+    out: &mut impl BufMut,
     kind: Option<&[u8]>,
     id: Option<&[u8]>,
     retry: Option<Duration>,
     data: Option<&[u8]>,
 ) {
-    let length = [kind, id, data]
-        .iter()
-        .flatten()
-        .map(|value| value.len() + 8)
-        .sum::<usize>();
-    out.reserve(length + 32);
     if let Some(kind) = kind.map(one_line).filter(|kind| !kind.is_empty()) {
         put_line(out, b"event:", &kind);
     }
@@ -33,8 +29,7 @@ pub fn encode(
         put_line(out, b"id:", &one_line(id));
     }
     if let Some(retry) = retry {
-        // Writing to a `BytesMut` cannot fail: it grows.
-        let _ = writeln!(out, "retry: {}", retry.as_millis());
+        put_line(out, b"retry:", retry.as_millis().to_string().as_bytes());
     }
     if let Some(mut rest) = data {
         while let Some(end) = line::find_end(rest, 0) {
@@ -83,7 +78,7 @@ pub fn data_of(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     data
 }
 
-fn put_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+fn put_line(out: &mut impl BufMut, name: &[u8], value: &[u8]) {
     out.put_slice(name);
     if !value.is_empty() {
         out.put_u8(b' ');
@@ -95,7 +90,7 @@ fn put_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 /// The value without the characters that would end the line or void the field.
 fn one_line(value: &[u8]) -> Cow<'_, [u8]> {
     let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
-    if value.iter().any(breaks) {
+    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
         Cow::Owned(value.iter().copied().filter(|byte| !breaks(byte)).collect())
     } else {
         Cow::Borrowed(value)

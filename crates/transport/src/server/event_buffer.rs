@@ -6,7 +6,7 @@
 //! are one thing: there is no gap between them and nothing comes twice.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use thinpipe_proto::session::StreamId;
 use tokio::sync::Notify;
 
 use super::history::Charge;
+use crate::http1::fields::decimal;
 use crate::io::now;
 
 mod logged;
@@ -178,16 +179,18 @@ impl EventBuffer {
         let now = now();
         let before = state.next;
         for _ in 0..most {
-            let Some(message) = messages.front().filter(|_| !state.closed) else {
+            let length = messages.front().map(|message| message.source().len());
+            let Some(length) = length.filter(|_| !state.closed) else {
                 break;
             };
-            let message = message.source().clone();
-            state.make_room(config, message.len());
-            if !state.has_room(config, false, message.len()) {
+            state.make_room(config, length);
+            if !state.has_room(config, false, length) {
                 break;
             }
-            state.append(None, message, now);
-            messages.pop_front();
+            let message = messages.pop_front();
+            if let Some(message) = message.map(Message::into_source) {
+                state.append(None, message, now);
+            }
         }
         if state.next > before {
             self.let_go(state);
@@ -350,14 +353,15 @@ impl fmt::Debug for EventBuffer {
 /// The id of an event: its stream, and its number there (protocol notes 6.2).
 #[must_use]
 pub fn event_id(stream: StreamId, sequence: u64) -> String {
-    let mut id = String::new();
-    write_event_id(&mut id, stream, sequence);
-    id
+    format!("{}-{sequence}", stream.0)
 }
 
-fn write_event_id(id: &mut String, stream: StreamId, sequence: u64) {
-    // A `String` grows.
-    let _ = write!(id, "{}-{sequence}", stream.0);
+/// The same, for each event of a stream.
+fn write_event_id(id: &mut Vec<u8>, stream: StreamId, sequence: u64) {
+    let mut digits = [0; 20];
+    id.extend_from_slice(decimal(stream.0, &mut digits));
+    id.push(b'-');
+    id.extend_from_slice(decimal(sequence, &mut digits));
 }
 
 /// What [`event_id`] wrote.

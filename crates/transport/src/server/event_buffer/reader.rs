@@ -9,6 +9,7 @@ use thinpipe_proto::session::EventId;
 use thinpipe_proto::sse;
 
 use super::logged::Progress;
+use super::state::AROUND;
 use super::{EventBuffer, Shared, write_event_id};
 use crate::body::{BodyError, BodyStream, Filled};
 
@@ -117,11 +118,11 @@ impl BodyStream for EventReader {
         }
         // The numbers of a stream that another node had before are known only now.
         self.at = state.position();
-        let mut events = BytesMut::new();
         let stream_of = |log: &Progress, at| log.stream_of(*stream, at);
         if let Some(Priming { id: named, retry }) = self.priming.take() {
             let own = || Bytes::from(super::event_id(stream_of(&state.log, self.at), self.at));
             let id = named.map_or_else(own, |named| named.as_bytes().clone());
+            let mut events = BytesMut::new();
             sse::encode(&mut events, None, Some(&id), retry, Some(b""));
             self.comes_back = retry;
             self.pending = events.freeze();
@@ -129,23 +130,31 @@ impl BodyStream for EventReader {
             self.hand_out(out);
             return Poll::Ready(Ok(Filled::More));
         }
-        events.reserve(state.unread().min(GULP));
-        let (has_ids, mut id) = (!config.retention.is_zero(), String::new());
-        while events.len() < GULP
-            && let Some(message) = state.take(config)
-        {
-            self.at += 1;
+        let start = out.len();
+        out.reserve(state.unread().min(GULP));
+        let (has_ids, mut id) = (!config.retention.is_zero(), Vec::new());
+        let (at, large) = (&mut self.at, &mut self.pending);
+        let mut encode = |message: &Bytes, log: &Progress| {
+            *at += 1;
             if has_ids {
                 id.clear();
-                write_event_id(&mut id, stream_of(&state.log, self.at), self.at);
+                write_event_id(&mut id, stream_of(log, *at), *at);
             }
-            let id = has_ids.then_some(id.as_bytes());
-            sse::encode(&mut events, Some(b"message"), id, None, Some(&message));
-        }
-        if !events.is_empty() {
+            let (kind, id) = (b"message".as_slice(), has_ids.then_some(&*id));
+            if message.len() < GULP {
+                sse::encode(out, Some(kind), id, None, Some(message));
+            } else {
+                let mut event = BytesMut::with_capacity(message.len() + AROUND);
+                sse::encode(&mut event, Some(kind), id, None, Some(message));
+                *large = event.freeze();
+            }
+            out.len() - start < GULP && large.is_empty()
+        };
+        let mut has_room = true;
+        while has_room && state.take(config, |message, log| has_room = encode(message, log)) {}
+        if out.len() > start || !self.pending.is_empty() {
             drop(state);
             room.notify_waiters();
-            self.pending = events.freeze();
             self.hand_out(out);
             return Poll::Ready(Ok(Filled::More));
         }
@@ -182,9 +191,7 @@ impl BodyStream for EventReader {
 }
 
 fn says_retry(retry: Duration, out: &mut Vec<u8>) {
-    let mut event = BytesMut::new();
-    sse::encode(&mut event, None, None, Some(retry), None);
-    out.extend_from_slice(&event);
+    sse::encode(out, None, None, Some(retry), None);
 }
 
 impl Drop for EventReader {

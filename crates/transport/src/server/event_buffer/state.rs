@@ -15,7 +15,7 @@ use crate::io::now;
 use crate::server::history::Charge;
 
 /// Bytes that an event has beside its message, about.
-const AROUND: usize = 64;
+pub(super) const AROUND: usize = 64;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -251,24 +251,31 @@ impl State {
         self.first() + self.read as u64 - 1
     }
 
-    /// The next message that has not been read, if it may be.
-    pub(super) fn take(&mut self, config: &EventBufferConfig) -> Option<Bytes> {
+    /// Reads the next message that has not been read, if it may be; `false`: there is none.
+    pub(super) fn take(
+        &mut self,
+        config: &EventBufferConfig,
+        read: impl FnOnce(&Bytes, &Progress),
+    ) -> bool {
         let sequence = self.position() + 1;
         if sequence > self.log.readable() {
-            return None;
+            return false;
         }
-        let entry = self.entries.get_mut(self.read)?;
-        let (message, key) = (entry.message.clone(), entry.key.clone());
-        if !config.retention.is_zero() && message.len() > ByteBudget::FREE {
+        let Some(entry) = self.entries.get_mut(self.read) else {
+            return false;
+        };
+        read(&entry.message, &self.log);
+        let (length, key) = (entry.message.len(), entry.key.clone());
+        if !config.retention.is_zero() && length > ByteBudget::FREE {
             // From here on it counts as history alone. A copy, as others count the bytes themselves.
-            entry.message = Bytes::copy_from_slice(&message);
+            entry.message = Bytes::copy_from_slice(&entry.message);
         }
-        self.settle(message.len(), key.as_deref(), sequence);
+        self.settle(length, key.as_deref(), sequence);
         self.read += 1;
         if config.retention.is_zero() {
             self.drop_oldest();
         }
-        Some(message)
+        true
     }
 
     /// Bytes of messages that have not been read, as events.
