@@ -2,7 +2,6 @@
 //! that is dead (protocol notes 5.8).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::session::{NodeId, Principal, SessionId};
@@ -10,13 +9,11 @@ use thinpipe_proto::tunnel::News;
 use thinpipe_store::{SessionRecord, StoreError, Version, Versioned};
 
 use super::manager::belongs;
-use super::slot::Place;
 use super::stored::Stored;
-use super::taking::{Attempt, Taken};
 use super::{Session, SessionEnd, SessionError, SessionManager, lock};
 use crate::io::now;
+use crate::server::Handler;
 use crate::server::nodes::Nodes;
-use crate::server::{Adoption, Handler};
 
 /// How often a session is looked for that changes its node just then.
 const ROUNDS: usize = 4;
@@ -264,7 +261,7 @@ impl SessionManager {
         Ok(Located::Here(session))
     }
 
-    fn session_of(
+    pub(super) fn session_of(
         &self,
         mut record: SessionRecord,
         version: Version,
@@ -277,88 +274,6 @@ impl SessionManager {
             Arc::clone(seeker.endpoint),
             (None, self.inner.history.clone()),
         ))
-    }
-
-    /// Begins to take a session over whose node is gone, unless that has begun. It goes on without the client
-    /// who asked for it: half of it would be worse than none.
-    fn take_over(
-        &self,
-        record: SessionRecord,
-        version: Version,
-        seeker: Seeker<'_>,
-        place: Place,
-    ) -> Arc<Attempt> {
-        let taken = match Taken::begin(self, record.id.clone()) {
-            Ok(taken) => taken,
-            Err(begun) => return begun,
-        };
-        let attempt = taken.attempt();
-        let (sessions, handler) = (self.clone(), Arc::clone(seeker.handler));
-        let (principal, endpoint) = (seeker.principal.clone(), Arc::clone(seeker.endpoint));
-        self.spawn(async move {
-            let seeker = Seeker {
-                principal: &principal,
-                endpoint: &endpoint,
-                handler: &handler,
-            };
-            let adopted = sessions.adopt(record, version, seeker, place).await;
-            if let Err(SessionError::PutOff) = adopted {
-                taken.put_off();
-            } else if let Err(error) = adopted {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(
-                    error,
-                    "a session of a node that is gone cannot be taken over"
-                );
-            }
-        });
-        attempt
-    }
-
-    async fn adopt(
-        &self,
-        mut record: SessionRecord,
-        version: Version,
-        seeker: Seeker<'_>,
-        place: Place,
-    ) -> Result<(), SessionError> {
-        let Some(nodes) = self.nodes() else {
-            return Ok(());
-        };
-        record.owner = Some(nodes.this().clone());
-        let version = match self.inner.store.update(&record, version).await {
-            // Another node was quicker: whoever waits looks again.
-            Err(StoreError::Conflict | StoreError::NotFound) => return Ok(()),
-            version => version?,
-        };
-        // From here on it is this node's. Its record lasts a while as it is, and a sweep makes that longer.
-        if let Err(error) = self.inner.store.touch(&record.id, self.ttl()).await {
-            tracing::debug!(session = ?record.id, %error, "a session is taken over as it is");
-        }
-        // Who held it may be alive all the same, and only have been out of reach.
-        nodes.tell(News::Changed(record.id.clone()));
-        let session = self.session_of(record, version, seeker);
-        let adopting = Arc::clone(seeker.handler).adopt(Arc::clone(&session));
-        let adopted = adopting.await;
-        if adopted == Adoption::Done {
-            tracing::info!(session = ?session.id(), "a session goes on here: its node is gone");
-            self.publish(session, place);
-            return Ok(());
-        }
-        session.ended.store(true, Ordering::Release);
-        session.closed().cancel();
-        if adopted == Adoption::PutOff {
-            // Should the store fail just then, the record names this node, where it has ended.
-            self.release(&session).await?;
-            return Err(SessionError::PutOff);
-        }
-        tracing::info!(session = ?session.id(), "a session has ended with its node");
-        self.inner.store.delete(session.id()).await?;
-        // Nobody else forgets its streams: who wrote them is gone.
-        if let Err(error) = nodes.log().forget(session.id()).await {
-            tracing::debug!(session = ?session.id(), %error, "its streams are kept until they are old");
-        }
-        Ok(())
     }
 
     /// Reads the record of a session again: another node may have changed it. One that is gone, or that another
