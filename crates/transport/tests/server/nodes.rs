@@ -10,3 +10,4 @@ mod records;
 mod support;
 mod tunnel;
 mod visitor;
+mod way;

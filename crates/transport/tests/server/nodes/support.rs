@@ -1,14 +1,13 @@
 //! Nodes in one process, each with a way to its stores that can be cut.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thinpipe_proto::session::{NodeId, SessionId};
 use thinpipe_store::{
-    BoxFuture, DeliverError, Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionRecord,
-    SessionStore, StoreError, Version, Versioned,
+    Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionStore, StoreError,
 };
 use thinpipe_testkit::Client;
 use thinpipe_transport::server::{
@@ -17,10 +16,8 @@ use thinpipe_transport::server::{
 use tokio::net::TcpListener;
 
 use super::visitor::Visitor;
+use super::way::Way;
 use crate::support::{Running, Sample, config, until};
-
-/// A session, and what is said of its record.
-type Unreadable = (SessionId, fn() -> StoreError);
 
 /// What all nodes share.
 #[derive(Clone)]
@@ -34,35 +31,6 @@ pub(crate) struct Shelf {
 pub(crate) struct Node {
     pub(crate) running: Running,
     pub(crate) way: Arc<Way>,
-}
-
-/// The stores as one node reaches them, or does not.
-#[derive(Default)]
-pub(crate) struct Way {
-    shelf: Shelf,
-    is_cut: AtomicBool,
-    /// The store takes its next beat late.
-    beats_late: AtomicBool,
-    /// It has one on the way.
-    is_beating: AtomicBool,
-    /// It does not find out who is alive at all.
-    has_no_list: AtomicBool,
-    /// Messages stay in its inbox.
-    is_deaf: AtomicBool,
-    /// They do by now.
-    hears_nothing: AtomicBool,
-    /// What it says next is lost.
-    is_mute: AtomicBool,
-    /// What it says next does not arrive, and it is told so.
-    fails: AtomicBool,
-    /// The store does not take its next touch of a record.
-    fails_touch: AtomicBool,
-    /// What it says next arrives, and it is told that it does not.
-    doubts: AtomicBool,
-    /// Messages that it has sent.
-    sent: AtomicUsize,
-    /// It cannot read the record of this session, and why.
-    unreadable: Mutex<Option<Unreadable>>,
 }
 
 impl Default for Shelf {
@@ -287,199 +255,5 @@ impl Node {
             (stats.asked, stats.served) == (0, 0)
         })
         .await;
-    }
-}
-
-impl Way {
-    fn stores(&self) -> Result<&Shelf, StoreError> {
-        if self.is_cut.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("it is cut".into()));
-        }
-        Ok(&self.shelf)
-    }
-
-    /// The same, if it can read all of these records.
-    fn stores_with(&self, ids: &[SessionId]) -> Result<&Shelf, StoreError> {
-        match &*self.unreadable.lock().unwrap() {
-            Some((id, why)) if ids.contains(id) => Err(why()),
-            _ => self.stores(),
-        }
-    }
-}
-
-fn unheard() -> StoreError {
-    StoreError::Unavailable("no answer".into())
-}
-
-/// The same call, if the way is not cut.
-macro_rules! through {
-    ($self:ident.$store:ident.$call:ident($($argument:expr),*)) => {
-        through!($self.stores(), $store.$call($($argument),*))
-    };
-    ($shelf:expr, $store:ident.$call:ident($($argument:expr),*)) => {
-        match $shelf {
-            Ok(shelf) => shelf.$store.$call($($argument),*),
-            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
-        }
-    };
-}
-
-impl SessionStore for Way {
-    fn create<'a>(
-        &'a self,
-        record: &'a SessionRecord,
-        ttl: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        through!(self.sessions.create(record, ttl))
-    }
-
-    fn get<'a>(
-        &'a self,
-        id: &'a SessionId,
-    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
-        through!(self.stores_with(std::slice::from_ref(id)), sessions.get(id))
-    }
-
-    fn get_many<'a>(
-        &'a self,
-        ids: &'a [SessionId],
-    ) -> BoxFuture<'a, Result<Vec<Option<Versioned>>, StoreError>> {
-        through!(self.stores_with(ids), sessions.get_many(ids))
-    }
-
-    fn update<'a>(
-        &'a self,
-        record: &'a SessionRecord,
-        expected: Version,
-    ) -> BoxFuture<'a, Result<Version, StoreError>> {
-        through!(self.sessions.update(record, expected))
-    }
-
-    fn touch<'a>(
-        &'a self,
-        id: &'a SessionId,
-        ttl: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        if self.fails_touch.swap(false, Ordering::SeqCst) {
-            return Box::pin(std::future::ready(Err(unheard())));
-        }
-        through!(self.sessions.touch(id, ttl))
-    }
-
-    fn delete<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let mut unreadable = self.unreadable.lock().unwrap();
-        unreadable.take_if(|(of, _)| of == id);
-        drop(unreadable);
-        through!(self.sessions.delete(id))
-    }
-
-    fn count(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
-        through!(self.sessions.count())
-    }
-
-    fn list<'a>(
-        &'a self,
-        after: Option<&'a SessionId>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
-        through!(self.sessions.list(after, limit))
-    }
-}
-
-impl Inbox for Way {
-    fn beat<'a>(
-        &'a self,
-        node: &'a NodeId,
-        ttl: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            while self.beats_late.load(Ordering::SeqCst) {
-                self.is_beating.store(true, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            self.stores()?.inbox.beat(node, ttl).await
-        })
-    }
-
-    fn leave<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Result<(), StoreError>> {
-        through!(self.inbox.leave(node))
-    }
-
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
-        if self.has_no_list.load(Ordering::SeqCst) {
-            return Box::pin(std::future::ready(Err(unheard())));
-        }
-        through!(self.inbox.nodes())
-    }
-
-    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
-        through!(self.inbox.dead(among))
-    }
-
-    fn deliver<'a>(
-        &'a self,
-        to: &'a NodeId,
-        message: Bytes,
-    ) -> BoxFuture<'a, Result<(), DeliverError>> {
-        self.sent.fetch_add(1, Ordering::SeqCst);
-        if self.is_mute.swap(false, Ordering::SeqCst) {
-            return Box::pin(std::future::ready(Ok(())));
-        }
-        if self.fails.swap(false, Ordering::SeqCst) {
-            return Box::pin(std::future::ready(Err(unheard().into())));
-        }
-        if self.doubts.swap(false, Ordering::SeqCst) {
-            return Box::pin(async move {
-                self.shelf.inbox.deliver(to, message).await?;
-                // It is taken before anybody could take it back.
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                Err(unheard().into())
-            });
-        }
-        through!(self.inbox.deliver(to, message))
-    }
-
-    fn withdraw<'a>(
-        &'a self,
-        to: &'a NodeId,
-        message: &'a Bytes,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        through!(self.inbox.withdraw(to, message))
-    }
-
-    fn take<'a>(
-        &'a self,
-        node: &'a NodeId,
-        limit: usize,
-        wait: Duration,
-    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
-        Box::pin(async move {
-            let until = tokio::time::Instant::now() + wait;
-            loop {
-                let shelf = self.stores()?;
-                if !self.is_deaf.load(Ordering::SeqCst) {
-                    // In short turns: the way may be cut at any time.
-                    let turn = wait.min(Duration::from_millis(20));
-                    let taken = shelf.inbox.take(node, limit, turn).await?;
-                    if !taken.is_empty() {
-                        return Ok(taken);
-                    }
-                } else {
-                    self.hears_nothing.store(true, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                if tokio::time::Instant::now() >= until {
-                    return Ok(Vec::new());
-                }
-            }
-        })
-    }
-
-    fn secret<'a>(
-        &'a self,
-        name: &'a str,
-        proposed: Bytes,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        through!(self.inbox.secret(name, proposed))
     }
 }
