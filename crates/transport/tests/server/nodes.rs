@@ -8,6 +8,7 @@ mod news;
 mod outage;
 mod records;
 mod support;
+mod takeover;
 mod tunnel;
 mod visitor;
 mod way;

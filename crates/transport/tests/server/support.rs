@@ -48,6 +48,8 @@ pub(crate) struct Sample {
     pub(crate) adopting: Mutex<Option<Gate>>,
     /// How many were asked for.
     pub(crate) adopted: AtomicUsize,
+    /// The last of them.
+    pub(crate) adoptee: Mutex<Option<Arc<Session>>>,
     /// Sessions were opened on another node for listening.
     pub(crate) outlistened: AtomicUsize,
     /// Who has run the last call.
@@ -179,8 +181,9 @@ impl Handler for Sample {
         Box::pin(self.answer(exchange))
     }
 
-    fn adopt(self: Arc<Self>, _: Arc<Session>) -> BoxFuture<Adoption> {
+    fn adopt(self: Arc<Self>, session: Arc<Session>) -> BoxFuture<Adoption> {
         self.adopted.fetch_add(1, Ordering::SeqCst);
+        *self.adoptee.lock().unwrap() = Some(session);
         let is_set = |it: &AtomicBool| it.load(Ordering::SeqCst);
         let adoption = match (is_set(&self.puts_off), is_set(&self.adopts)) {
             (true, _) => Adoption::PutOff,

@@ -292,13 +292,17 @@ impl SessionManager {
     /// Ends a session on this node; `None`: it has ended. It stays in the table, where nobody gets it any more,
     /// until what is given back is dropped: until its record is gone, or else whoever asks for it meanwhile would
     /// take the record up again.
-    pub(super) fn close(&self, session: &Arc<Session>, why: SessionEnd) -> Option<Leaving<'_>> {
+    pub(super) fn close<'a>(
+        &'a self,
+        session: &'a Arc<Session>,
+        why: SessionEnd,
+    ) -> Option<Leaving<'a>> {
         if session.ended.swap(true, Ordering::AcqRel) {
             return None;
         }
         let leaving = Leaving {
             inner: &self.inner,
-            id: session.id().clone(),
+            session,
         };
         // Its stream takes nothing more before what runs for it is dropped.
         let was_open = session.stream().is_none_or(|stream| stream.end(why));
@@ -387,7 +391,11 @@ impl SessionManager {
         let live = self.inner.live.pin();
         match live.try_insert(session.id().clone(), Arc::clone(&session)) {
             Ok(_) => {
-                place.keep();
+                // A write: who has ended it before is found out here, and who does so later finds it in the table.
+                let has_ended = session.ended.fetch_or(false, Ordering::AcqRel);
+                if !(has_ended && self.inner.take_out(&session)) {
+                    place.keep();
+                }
                 session
             }
             // Another request took it up at the same time; `place` goes back.
@@ -443,15 +451,26 @@ pub(super) fn belongs(
         && !session.is_ended()
 }
 
-/// An ended session that is still in the table; dropping it takes it out and gives its place back.
+impl Inner {
+    /// Takes a session out of the table. `false`: it is not there, or not any more, and neither is its place.
+    fn take_out(&self, session: &Arc<Session>) -> bool {
+        let live = self.live.pin();
+        let taken = live.remove_if(session.id(), |_, it| Arc::ptr_eq(it, session));
+        matches!(taken, Ok(Some(_)))
+    }
+}
+
+/// An ended session that is still in the table; dropping it takes it out and gives its place back. One that is being
+/// taken over is not in it yet: whoever does that has its place.
 pub(super) struct Leaving<'a> {
     inner: &'a Inner,
-    id: SessionId,
+    session: &'a Arc<Session>,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.inner.live.pin().remove(&self.id);
-        self.inner.places.fetch_sub(1, Ordering::AcqRel);
+        if self.inner.take_out(self.session) {
+            self.inner.places.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }

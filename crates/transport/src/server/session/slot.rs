@@ -228,3 +228,68 @@ impl Drop for Negotiating {
         self.of.stream.give_up_opening();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use thinpipe_store::MemoryStore;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::body::BoxFuture;
+    use crate::server::{Answer, Exchange, SessionEnd, SessionLimits};
+
+    struct Accepting;
+
+    impl Handler for Accepting {
+        fn handle(self: Arc<Self>, _: Exchange) -> BoxFuture<Answer> {
+            Box::pin(std::future::ready(Answer::accepted()))
+        }
+    }
+
+    fn session(manager: &SessionManager) -> Arc<Session> {
+        let record = SessionRecord {
+            id: SessionId::from_random([7; 16]),
+            principal: Principal::Anonymous,
+            endpoint: "sample".into(),
+            binding: Binding::Sessions,
+            revision: Revision::NEWEST_LEGACY,
+            initialize_params: Bytes::new(),
+            attachment: Bytes::new(),
+            owner: None,
+            created_ms: unix_ms(),
+        };
+        let own = (None, manager.history().clone());
+        let (owner, endpoint) = (Arc::new(Accepting), "sample".into());
+        Arc::new(Session::new((record, Version(1)), owner, endpoint, own))
+    }
+
+    /// C2: a session has a place as long as it is in the table, whether it ends before it is there or after.
+    #[tokio::test]
+    async fn c2_a_session_gives_its_place_back_once() {
+        let (store, limits) = (Arc::new(MemoryStore::new()), SessionLimits::default());
+        let manager = SessionManager::new(store, limits, TaskTracker::new());
+        for ends_before in [true, false] {
+            let (session, place) = (session(&manager), manager.place_or_full().unwrap());
+            let end = || drop(manager.close(&session, SessionEnd::Expired));
+            if ends_before {
+                end();
+            }
+            assert_eq!(manager.stats().live, 1);
+            manager.publish(Arc::clone(&session), place);
+            end();
+            assert_eq!((manager.stats().live, manager.inner.live.len()), (0, 0));
+        }
+    }
+
+    /// The end of one is not that of another which is there by the same id.
+    #[tokio::test]
+    async fn c2_a_session_takes_no_other_out_of_the_table() {
+        let (store, limits) = (Arc::new(MemoryStore::new()), SessionLimits::default());
+        let manager = SessionManager::new(store, limits, TaskTracker::new());
+        let (before, session) = (session(&manager), session(&manager));
+        manager.publish(Arc::clone(&session), manager.place_or_full().unwrap());
+        drop(manager.close(&before, SessionEnd::Expired));
+        assert_eq!((manager.stats().live, manager.inner.live.len()), (1, 1));
+        assert!(!session.is_ended());
+    }
+}

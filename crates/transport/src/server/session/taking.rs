@@ -157,11 +157,16 @@ impl SessionManager {
         let adopting = Arc::clone(seeker.handler).adopt(Arc::clone(&session));
         let adopted = adopting.await;
         if adopted == Adoption::Done {
-            tracing::info!(session = ?session.id(), "a session goes on here: its node is gone");
-            self.publish(session, place);
+            let session = self.publish(session, place);
+            if !session.is_ended() {
+                tracing::info!(session = ?session.id(), "a session goes on here: its node is gone");
+            }
             return Ok(());
         }
-        session.ended.store(true, Ordering::Release);
+        if session.ended.swap(true, Ordering::AcqRel) {
+            // Whoever has ended it meanwhile sees to its record.
+            return Ok(());
+        }
         session.closed().cancel();
         if adopted == Adoption::PutOff {
             // Should the store fail just then, the record names this node, where it has ended.
