@@ -273,9 +273,9 @@ pub(crate) async fn tunnelled(
             .map_err(|refusal| Answer::refused_message(refusal, None)),
     };
     if let Some(Ok(id)) = header_id(&envelope.headers) {
-        match shared.sessions.held_here(&id).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return Err(Broken::NotHere),
+        match shared.sessions.held_here(&id, seeker(&envelope)).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Broken::NotHere),
             Err(error) => {
                 let request = class.as_ref().ok().map(Request::of);
                 let id = request.as_ref().and_then(Request::id);

@@ -76,18 +76,8 @@ impl SessionManager {
         dead: Option<&NodeId>,
     ) -> Result<Located, SessionError> {
         for _ in 0..ROUNDS {
-            if let Some(session) = self.settled(id).await? {
-                let is_its = belongs(
-                    &session,
-                    Binding::Sessions,
-                    seeker.principal,
-                    seeker.endpoint,
-                );
-                return Ok(if is_its {
-                    Located::Here(session)
-                } else {
-                    Located::Nowhere
-                });
+            if let Some(located) = self.settled(id, seeker).await? {
+                return Ok(located);
             }
             let Some((record, version)) = self.stored(id).await? else {
                 return Ok(Located::Nowhere);
@@ -176,45 +166,67 @@ impl SessionManager {
         self.nodes().is_some_and(|nodes| nodes.this() == node)
     }
 
-    /// The session with this id that is live here, for another node, whose client is told what became of it. Without
-    /// one, the record says where it is by now, and no more that it is here.
+    /// Whether what another node asks in a session is answered here, as that is live here, or as who asks would be told
+    /// the same there. If not, the record says where it is by now, and no more that it is here.
     ///
     /// # Errors
     /// [`SessionError::PutOff`], [`SessionError::Store`].
     pub(crate) async fn held_here(
         &self,
         id: &SessionId,
-    ) -> Result<Option<Arc<Session>>, SessionError> {
+        seeker: Seeker<'_>,
+    ) -> Result<bool, SessionError> {
         for _ in 0..ROUNDS {
-            if let Some(session) = self.settled(id).await? {
-                return Ok(Some(session));
+            if self.settled(id, seeker).await?.is_some() {
+                return Ok(true);
             }
             let owner = self.stored(id).await?.and_then(|(record, _)| record.owner);
             if !owner.is_some_and(|owner| self.is_this(&owner)) {
-                return Ok(None);
+                return Ok(false);
             }
             if self.is_settled(id) {
                 // It has ended here, and its record could not be deleted then.
                 self.inner.store.delete(id).await?;
-                return Ok(None);
+                return Ok(false);
             }
             // It is being taken over again since then.
         }
         Err(SessionError::PutOff)
     }
 
-    /// The session with this id that is live here, when nobody is taking it over any more.
-    async fn settled(&self, id: &SessionId) -> Result<Option<Arc<Session>>, SessionError> {
+    /// Where a session is that is live here, when nobody is taking it over any more; `None`: its record says where.
+    /// To whom it does not belong it is nowhere, and nothing else is waited for, or said, first.
+    async fn settled(
+        &self,
+        id: &SessionId,
+        seeker: Seeker<'_>,
+    ) -> Result<Option<Located>, SessionError> {
         if let Some(attempt) = self.inner.taking.of(id) {
+            if !attempt.is_of(seeker) {
+                return Ok(Some(Located::Nowhere));
+            }
             attempt.over().await?;
         }
-        let Some(session) = self.live_here(id) else {
-            return Ok(None);
-        };
-        if let Some(nodes) = self.nodes().filter(|_| session.is_held()) {
+        let located = self.live_for(id, seeker);
+        if let Some(Located::Here(session)) = &located
+            && let Some(nodes) = self.nodes().filter(|_| session.is_held())
+        {
             nodes.decided().await;
+            return Ok(self.live_for(id, seeker));
         }
-        Ok(self.live_here(id))
+        Ok(located)
+    }
+
+    /// The session with this id that is live here, if it is this seeker's.
+    fn live_for(&self, id: &SessionId, seeker: Seeker<'_>) -> Option<Located> {
+        let session = self.live_here(id)?;
+        let (principal, endpoint) = (seeker.principal, seeker.endpoint);
+        Some(
+            match belongs(&session, Binding::Sessions, principal, endpoint) {
+                true => Located::Here(session),
+                false => Located::Nowhere,
+            },
+        )
     }
 
     /// Whether it need not be waited for who has a session that is live here.

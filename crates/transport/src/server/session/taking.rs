@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thinpipe_proto::session::SessionId;
+use thinpipe_proto::session::{Principal, SessionId};
 use thinpipe_proto::tunnel::News;
 use thinpipe_store::{SessionRecord, StoreError, Version};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,10 @@ pub(super) struct Taking {
 }
 
 /// One of them.
-#[derive(Default)]
 pub(super) struct Attempt {
+    /// Whose session it is, and of which endpoint.
+    principal: Principal,
+    endpoint: Arc<str>,
     over: CancellationToken,
     is_put_off: AtomicBool,
 }
@@ -39,6 +41,20 @@ impl Taking {
 }
 
 impl Attempt {
+    fn new(seeker: Seeker<'_>) -> Self {
+        Self {
+            principal: seeker.principal.clone(),
+            endpoint: Arc::clone(seeker.endpoint),
+            over: CancellationToken::new(),
+            is_put_off: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the session is there for whoever looks for it.
+    pub(super) fn is_of(&self, seeker: Seeker<'_>) -> bool {
+        self.principal == *seeker.principal && self.endpoint == *seeker.endpoint
+    }
+
     /// Until it is over: where the session is now is to be looked for again.
     ///
     /// # Errors
@@ -60,9 +76,13 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Begins it, unless that has begun.
-    pub(super) fn begin(sessions: &SessionManager, id: SessionId) -> Result<Self, Arc<Attempt>> {
-        let attempt = Arc::new(Attempt::default());
+    /// Begins it for whoever needs it, whose session it is, unless that has begun.
+    fn begin(
+        sessions: &SessionManager,
+        id: SessionId,
+        seeker: Seeker<'_>,
+    ) -> Result<Self, Arc<Attempt>> {
+        let attempt = Arc::new(Attempt::new(seeker));
         {
             let mut taking = sessions.inner.taking.lock();
             if let Some(begun) = taking.get(&id) {
@@ -104,7 +124,7 @@ impl SessionManager {
         seeker: Seeker<'_>,
         place: Place,
     ) -> Arc<Attempt> {
-        let taken = match Taken::begin(self, record.id.clone()) {
+        let taken = match Taken::begin(self, record.id.clone(), seeker) {
             Ok(taken) => taken,
             Err(begun) => return begun,
         };
