@@ -30,6 +30,7 @@ use stored::Stored;
 use stream::SessionStream;
 
 mod alike;
+mod ended;
 mod handover;
 mod manager;
 mod ownership;

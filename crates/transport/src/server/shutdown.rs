@@ -65,6 +65,7 @@ impl Server {
             }
         }
         let sessions = self.sessions();
+        sessions.take_nothing_over();
         let turns = Arc::new(Semaphore::new(HAND_OVERS));
         // Side by side: a store or an upstream that hangs must not keep the other sessions from it.
         for session in sessions.list() {
@@ -165,7 +166,7 @@ impl Shared {
                 let _turn = turns.acquire().await;
                 match self.sessions.hand_over(session).await {
                     HandOver::Done => return,
-                    // The others take it over as that of a node that is gone, which this one is then.
+                    // The others take it over when they ask for it here, or as that of a node that is gone.
                     HandOver::Failed => return self.sessions.forget(session),
                     HandOver::Cannot => {}
                 }

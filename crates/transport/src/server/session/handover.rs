@@ -41,7 +41,7 @@ impl SessionManager {
         }
     }
 
-    /// Writes into a session's record that it is nobody's. One that has ended, or is another node's, is left so.
+    /// Writes into a session's record that it is nobody's. One that is gone, or another node's, is left so.
     pub(super) async fn release(&self, session: &Arc<Session>) -> Result<(), SessionError> {
         for _ in 0..ROUNDS {
             let (mut record, version) = session.versioned();
@@ -51,7 +51,8 @@ impl SessionManager {
                 written => return Ok(written.map(drop)?),
             }
             // What its handler stores with it was on the way, or it is not this node's any more.
-            if !self.refresh(session).await? {
+            let found = self.stored(session.id()).await?;
+            if !self.compare(session, found) {
                 return Ok(());
             }
         }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alike::Alike;
+use super::ended::Ended;
 use super::slot::{Place, SessionSlot};
 use super::stream::StreamSession;
 use super::taking::Taking;
@@ -110,6 +111,8 @@ pub(super) struct Inner {
     pub(super) nodes: Option<Nodes>,
     /// Sessions that are being taken over from another node.
     pub(super) taking: Taking,
+    /// Sessions that have ended here, while their records say that they are here.
+    pub(super) ended: Ended,
     /// Cancellations that other nodes have told of, of sessions that are not live here.
     pub(super) unclaimed: Unclaimed,
     /// For ids of sessions and streams.
@@ -162,6 +165,7 @@ impl SessionManager {
                 alike: Alike::default(),
                 nodes,
                 taking: Taking::default(),
+                ended: Ended::default(),
                 unclaimed: Unclaimed::default(),
                 random,
                 cut_off: CancellationToken::new(),
@@ -277,7 +281,7 @@ impl SessionManager {
         let Some(_leaving) = self.close(session, why) else {
             return Ok(());
         };
-        self.inner.store.delete(session.id()).await?;
+        self.delete_ended(session).await?;
         self.tell_ended(session);
         Ok(())
     }

@@ -93,15 +93,18 @@ impl SessionManager {
                 (Some(owner), Some(_)) => owner,
             };
             if self.is_this(owner) {
-                if self.is_settled(id) {
-                    // It has ended here, and its record could not be deleted then.
-                    self.inner.store.delete(id).await?;
+                if !self.is_settled(id) {
+                    continue;
+                }
+                if self.has_ended_here(id).await? {
                     return Ok(Located::Nowhere);
                 }
-                continue;
-            }
-            if !owner.is_nobody() && Some(owner) != dead {
+                // It is here by its record only, and goes on like that of a node that is gone.
+            } else if !owner.is_nobody() && Some(owner) != dead {
                 return Ok(Located::Elsewhere(owner.clone()));
+            }
+            if self.inner.taking.is_closed() {
+                return Err(SessionError::PutOff);
             }
             // Whoever is taking it over has a place for it.
             let attempt = match self.inner.taking.of(id) {
@@ -180,18 +183,52 @@ impl SessionManager {
             if self.settled(id, seeker).await?.is_some() {
                 return Ok(true);
             }
-            let owner = self.stored(id).await?.and_then(|(record, _)| record.owner);
-            if !owner.is_some_and(|owner| self.is_this(&owner)) {
+            let Some((mut record, version)) = self.stored(id).await? else {
+                return Ok(false);
+            };
+            let is_this = record.owner.as_ref().is_some_and(|it| self.is_this(it));
+            if !is_this || !is_of(&record, Binding::Sessions, seeker) {
                 return Ok(false);
             }
-            if self.is_settled(id) {
-                // It has ended here, and its record could not be deleted then.
-                self.inner.store.delete(id).await?;
+            if !self.is_settled(id) {
+                // It is being taken over again since then.
+                continue;
+            }
+            if self.has_ended_here(id).await? {
                 return Ok(false);
             }
-            // It is being taken over again since then.
+            // It is here by its record only: whoever asks has more use for it.
+            record.owner = Some(NodeId::nobody());
+            match self.inner.store.update(&record, version).await {
+                // Somebody was quicker.
+                Err(StoreError::Conflict | StoreError::NotFound) => {}
+                given_up => return Ok(given_up.map(|_| false)?),
+            }
         }
         Err(SessionError::PutOff)
+    }
+
+    /// Whether a session has ended here that is here by its record. Then that is deleted, which it could not be before.
+    async fn has_ended_here(&self, id: &SessionId) -> Result<bool, SessionError> {
+        if !self.inner.ended.has(id) {
+            return Ok(false);
+        }
+        self.inner.store.delete(id).await?;
+        self.inner.ended.remove(id);
+        Ok(true)
+    }
+
+    /// Deletes the record of a session that has ended here. Until that is done, nobody goes on with it here, and what
+    /// other nodes ask for it here is told that it has ended.
+    pub(super) async fn delete_ended(&self, session: &Session) -> Result<(), StoreError> {
+        let id = session.id();
+        // Any other is not looked for here by its record, or taken up from that all the same.
+        if self.nodes().is_some() && session.is_held() && session.binding() == Binding::Sessions {
+            self.inner.ended.add(id);
+        }
+        self.inner.store.delete(id).await?;
+        self.inner.ended.remove(id);
+        Ok(())
     }
 
     /// Where a session is that is live here, when nobody is taking it over any more; `None`: its record says where.
@@ -295,10 +332,11 @@ impl SessionManager {
     /// [`SessionError::Store`].
     pub async fn refresh(&self, session: &Arc<Session>) -> Result<bool, SessionError> {
         let found = self.stored(session.id()).await?;
-        Ok(self.compare(session, found))
+        Ok(self.compare(session, found) && !session.is_ended())
     }
 
-    fn compare(&self, session: &Arc<Session>, found: Option<Versioned>) -> bool {
+    /// The same, with what was found. `false`: by its record it is not this node's, or not any more.
+    pub(super) fn compare(&self, session: &Arc<Session>, found: Option<Versioned>) -> bool {
         let Some((mut record, version)) = found else {
             self.ended_elsewhere(session);
             return false;
@@ -323,7 +361,7 @@ impl SessionManager {
         if is_news {
             session.handler().changed_elsewhere(session);
         }
-        !session.is_ended()
+        true
     }
 
     /// A session that has ended on another node ends here too.

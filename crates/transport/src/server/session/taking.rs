@@ -18,6 +18,8 @@ use crate::server::Adoption;
 #[derive(Default)]
 pub(super) struct Taking {
     open: Mutex<HashMap<SessionId, Arc<Attempt>>>,
+    /// None is begun any more.
+    is_closed: AtomicBool,
 }
 
 /// One of them.
@@ -37,6 +39,10 @@ impl Taking {
 
     pub(super) fn of(&self, id: &SessionId) -> Option<Arc<Attempt>> {
         self.lock().get(id).cloned()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 }
 
@@ -115,6 +121,11 @@ impl Drop for Taken {
 }
 
 impl SessionManager {
+    /// Takes no session over any more: this node stops, and whoever has one taken over elsewhere has it for longer.
+    pub(crate) fn take_nothing_over(&self) {
+        self.inner.taking.is_closed.store(true, Ordering::Release);
+    }
+
     /// Begins to take a session over whose node is gone, unless that has begun. It goes on without the client
     /// who asked for it: half of it would be worse than none.
     pub(super) fn take_over(
@@ -162,6 +173,8 @@ impl SessionManager {
             return Ok(());
         };
         record.owner = Some(nodes.this().clone());
+        // Since it ended here, if it did, it was another node's.
+        self.inner.ended.remove(&record.id);
         let version = match self.inner.store.update(&record, version).await {
             // Another node was quicker: whoever waits looks again.
             Err(StoreError::Conflict | StoreError::NotFound) => return Ok(()),
@@ -189,12 +202,14 @@ impl SessionManager {
         }
         session.closed().cancel();
         if adopted == Adoption::PutOff {
-            // Should the store fail just then, the record names this node, where it has ended.
-            self.release(&session).await?;
+            // Should the store fail just then, the record names this node: whoever asks next takes it over from there.
+            if let Err(error) = self.release(&session).await {
+                tracing::debug!(session = ?session.id(), %error, "a session that is put off is nobody's later");
+            }
             return Err(SessionError::PutOff);
         }
         tracing::info!(session = ?session.id(), "a session has ended with its node");
-        self.inner.store.delete(session.id()).await?;
+        self.delete_ended(&session).await?;
         // Nobody else forgets its streams: who wrote them is gone.
         if let Err(error) = nodes.log().forget(session.id()).await {
             tracing::debug!(session = ?session.id(), %error, "its streams are kept until they are old");

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use thinpipe_proto::session::{SessionId, StreamId};
-use thinpipe_store::{EventLog, LogEntry, SessionStore, StreamHead, StreamKey};
+use thinpipe_store::{EventLog, LogEntry, StreamHead, StreamKey};
 use thinpipe_testkit::{Client, Gate, SseClient};
 
 use super::support::Shelf;
@@ -123,23 +123,6 @@ async fn f9_who_waits_elsewhere_hears_that_a_session_is_put_off() {
     }
     assert_eq!(third.sample().adopted.load(Ordering::SeqCst), 0);
     assert_eq!(shelf.records().await, 1);
-}
-
-/// F9: of a session that has ended at a node, and whose record could not be deleted then, that node deletes it when
-/// another one asks: only without a record its client is told that it has ended.
-#[tokio::test]
-async fn f9_a_record_that_has_stayed_behind_goes() {
-    let shelf = Shelf::default();
-    let [one, other] = shelf.holding().await;
-    let client = one.client().await;
-    let id = SessionId::from_bytes(client.session().unwrap().to_owned().into()).unwrap();
-    let (record, _) = shelf.sessions.get(&id).await.unwrap().unwrap();
-    assert_eq!(client.delete().await.status, 202);
-    let ttl = std::time::Duration::from_secs(60);
-    shelf.sessions.create(&record, ttl).await.unwrap();
-    let visitor = other.as_client(&client);
-    assert_eq!(visitor.post(call(1, "echo")).await.status, 404);
-    assert_eq!(shelf.records().await, 0);
 }
 
 /// F9, F17: what was taken over is live, also if the store fails right after it has said so.

@@ -232,6 +232,21 @@ impl Node {
         self.way.fails_touch.store(true, Ordering::SeqCst);
     }
 
+    /// The store does not take its next update of a record.
+    pub(crate) fn fail_update(&self) {
+        self.way.fails_update.store(true, Ordering::SeqCst);
+    }
+
+    /// The store does its next update of a record, and does not say so.
+    pub(crate) fn doubt_update(&self) {
+        self.way.doubts_update.store(true, Ordering::SeqCst);
+    }
+
+    /// The store does not delete the record that it is to delete next.
+    pub(crate) fn fail_delete(&self) {
+        self.way.fails_delete.store(true, Ordering::SeqCst);
+    }
+
     /// The store takes the next message that it sends, and does not say so.
     pub(crate) fn doubt_one(&self) {
         self.way.doubts.store(true, Ordering::SeqCst);

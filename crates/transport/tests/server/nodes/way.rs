@@ -36,6 +36,12 @@ pub(crate) struct Way {
     pub(super) fails: AtomicBool,
     /// The store does not take its next touch of a record.
     pub(super) fails_touch: AtomicBool,
+    /// Nor its next update of one.
+    pub(super) fails_update: AtomicBool,
+    /// Nor its next deletion.
+    pub(super) fails_delete: AtomicBool,
+    /// The store does its next update of a record, and does not say so.
+    pub(super) doubts_update: AtomicBool,
     /// What it says next arrives, and it is told that it does not.
     pub(super) doubts: AtomicBool,
     /// Messages that it has sent.
@@ -106,6 +112,15 @@ impl SessionStore for Way {
         record: &'a SessionRecord,
         expected: Version,
     ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        if self.fails_update.swap(false, Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(unheard())));
+        }
+        if self.doubts_update.swap(false, Ordering::SeqCst) {
+            return Box::pin(async move {
+                self.shelf.sessions.update(record, expected).await?;
+                Err(unheard())
+            });
+        }
         through!(self.sessions.update(record, expected))
     }
 
@@ -124,6 +139,9 @@ impl SessionStore for Way {
         let mut unreadable = self.unreadable.lock().unwrap();
         unreadable.take_if(|(of, _)| of == id);
         drop(unreadable);
+        if self.fails_delete.swap(false, Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(unheard())));
+        }
         through!(self.sessions.delete(id))
     }
 
