@@ -149,11 +149,14 @@ impl Member {
         self.id
     }
 
-    /// What comes of it, if it comes before others have waited for this client for too long.
+    /// What comes of it, if it comes before others have waited for this client for too long: for one that reads slowly
+    /// they wait each time, for one that does not read they do not wait again.
     pub(super) async fn waited_for<T>(&self, saying: impl Future<Output = T>) -> Option<T> {
         let left = lock(&self.patience).left(now());
         let said = timeout(left, saying).await.ok();
-        lock(&self.patience).waited(now());
+        if said.is_none() {
+            lock(&self.patience).spent(now());
+        }
         said
     }
 
@@ -328,5 +331,31 @@ impl fmt::Debug for Attachment {
         f.debug_struct("Attachment")
             .field("member", &self.member.id)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// F6: a client that takes what it is sent, however slowly, is waited for. One that has stopped is waited for once,
+    /// however many streams it does not read.
+    #[tokio::test(start_paused = true)]
+    async fn f6_who_reads_slowly_is_waited_for() {
+        let member = Member::initialized(MemberId(0));
+        for _ in 0..100 {
+            let reading = sleep(Duration::from_millis(250));
+            assert!(member.waited_for(reading).await.is_some());
+        }
+        let stopped = now();
+        for _ in 0..6 {
+            assert!(member.waited_for(pending::<()>()).await.is_none());
+        }
+        assert_eq!((now() - stopped).as_secs(), 5);
     }
 }

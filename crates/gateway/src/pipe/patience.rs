@@ -32,10 +32,10 @@ impl Patience {
         self.left
     }
 
-    /// It was waited for since [`left`](Self::left) was asked, until now.
-    pub(super) fn waited(&mut self, now: Instant) {
-        let waited = now.saturating_duration_since(self.at);
-        self.left = self.left.saturating_sub(waited);
+    /// It was waited for in vain until now, for as long as [`left`](Self::left) has said. Who reads before that, however
+    /// slowly, has as much as before.
+    pub(super) fn spent(&mut self, now: Instant) {
+        self.left = Duration::ZERO;
         self.at = now;
     }
 }
@@ -45,17 +45,18 @@ mod tests {
     use super::*;
 
     /// F6: others wait for a client that does not read once, however many streams it has, and a tenth of the time at
-    /// most after that.
+    /// most after that. What is waited for and comes costs nothing.
     #[test]
     fn f6_who_is_waited_for_has_a_share_of_the_time() {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut patience = Patience::new(begin);
         assert_eq!(patience.left(at(100)), MOST);
-        patience.waited(at(105));
-        assert_eq!(patience.left(at(105)), Duration::ZERO);
-        assert_eq!(patience.left(at(115)), Duration::from_secs(1));
-        patience.waited(at(116));
+        assert_eq!(patience.left(at(104)), MOST);
+        patience.spent(at(109));
+        assert_eq!(patience.left(at(109)), Duration::ZERO);
+        assert_eq!(patience.left(at(115)), Duration::from_millis(600));
+        patience.spent(at(116));
         assert_eq!(patience.left(at(116)), Duration::ZERO);
         assert_eq!(patience.left(at(136)), Duration::from_secs(2));
         assert_eq!(patience.left(at(1_000)), MOST);
