@@ -186,12 +186,13 @@ impl UpstreamSession {
                     call,
                     answering,
                 } = open;
-                let message = response(&**owner, place, delivery.message.into_text(), call).await;
+                let message = response(&**owner, place, delivery.message.into_text(), call);
                 match reply {
+                    Reply::Nobody => {}
                     // Who does not wait for it any more has left.
-                    Reply::Handler(handler) => drop(handler.send(message)),
+                    Reply::Handler(handler) => drop(handler.send(message.await)),
                     Reply::Stream(outlet) => {
-                        let message = place.bounded(request, message, owner.name());
+                        let message = place.bounded(request, message.await, owner.name());
                         self.respond(owner, (member, place), outlet, message).await;
                     }
                 }

@@ -90,6 +90,8 @@ pub(super) enum Reply {
     Stream(Outlet),
     /// To its handler alone.
     Handler(oneshot::Sender<Bytes>),
+    /// To nobody: that it came is all that matters.
+    Nobody,
 }
 
 /// A request that was begun, as its handler sees it.
@@ -202,6 +204,19 @@ impl Member {
         })
     }
 
+    /// Begins the answer to a request that the gateway makes in the client's place. What comes of it ends the
+    /// receiver.
+    fn begin_unread(&self, request: &RequestId) -> oneshot::Receiver<Infallible> {
+        let (answering, answered) = oneshot::channel();
+        let begun = Open {
+            reply: Reply::Nobody,
+            call: None,
+            answering,
+        };
+        lock(&self.open).insert(request.clone(), begun);
+        answered
+    }
+
     /// Whether a request is being answered.
     pub(super) fn is_answering(&self, request: &RequestId) -> bool {
         lock(&self.open).contains_key(request)
@@ -211,7 +226,7 @@ impl Member {
     pub(super) fn is_unattended(&self, request: &RequestId) -> bool {
         match lock(&self.open).get(request).map(|open| &open.reply) {
             Some(Reply::Stream(outlet)) => !outlet.is_attended(),
-            Some(Reply::Handler(_)) | None => false,
+            Some(Reply::Handler(_) | Reply::Nobody) | None => false,
         }
     }
 
@@ -270,6 +285,12 @@ impl Attachment {
         inline: bool,
     ) -> Option<Begun> {
         self.member.begin(request, call, inline)
+    }
+
+    /// Begins the answer to a request that the gateway makes in the client's place: the receiver ends when it has
+    /// been answered, or will not be.
+    pub(crate) fn begin_unread(&self, request: &RequestId) -> oneshot::Receiver<Infallible> {
+        self.member.begin_unread(request)
     }
 
     /// A request that was begun and is not sent.

@@ -2,6 +2,8 @@
 //! of its server and of what the client has set up.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +11,20 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use thinpipe_proto::bridge::downgrade::Channel;
-use thinpipe_proto::bridge::resource_updated;
 use thinpipe_proto::bridge::upgrade::Handshake;
+use thinpipe_proto::bridge::{Refused, resource_updated};
 use thinpipe_proto::rpc::{Message, member, string};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_store::StoreError;
 use thinpipe_transport::server::{Adoption, Session, SessionError, SessionManager};
 use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::streamable;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::opening::{capabilities, declared, negotiated};
 use super::piped::piped;
-use super::reestablish::{INITIALIZED, list_notices};
+use super::reestablish::{INITIALIZED, list_notices, too_late};
 use super::{Incoming, Route};
 use crate::attachment::{Attached, attached};
 use crate::config::SessionLost;
@@ -43,6 +47,10 @@ const PASSING: [Reason; 6] = [
     Reason::Overloaded,
     Reason::ShuttingDown,
 ];
+
+/// Requests that are sent before the first of them is answered. Many sessions are set up again at one time, and those
+/// of one principal have one bound.
+const AT_ONCE: usize = 16;
 
 impl Route {
     /// Goes on with a session that another process held.
@@ -226,29 +234,22 @@ impl Route {
         PASSING.into_iter().find(|it| it.as_str() == reason)
     }
 
-    /// What the client had set up is set up here, where the server does not know it.
+    /// What the client had set up is set up here, where the server does not know it. It is over within the time that
+    /// the server has for one request.
     async fn set_up_again(&self, attachment: &Attachment, facts: &Facts) -> Result<(), Failure> {
         let is_joined = self.joined.is_some() && facts.over != Over::Calls;
-        let mut requests = Vec::new();
         if is_joined {
             let initialized = Message::parse(Bytes::from_static(INITIALIZED));
-            requests.push(initialized.map_err(|error| self.no_answer(&error))?);
+            let initialized = initialized.map_err(|error| self.no_answer(&error))?;
+            let (upstream, member) = (attachment.upstream(), attachment.member().id());
+            let sent = upstream.send(member, &initialized, None).await;
+            sent.map_err(|not_sent| not_taken(&not_sent))?;
         }
-        if is_joined || facts.over == Over::Calls {
-            requests.extend(facts.requests());
+        if !is_joined && facts.over != Over::Calls {
+            return Ok(());
         }
-        let (upstream, member) = (attachment.upstream(), attachment.member().id());
-        for request in requests {
-            // Nobody waits for the answers, which say what the client was told before.
-            let sent = upstream.send(member, &request, None).await;
-            sent.map_err(|not_sent| match not_sent {
-                NotSent::Refused(_) => Failure::session_gone(),
-                NotSent::Stuck => {
-                    Failure::new(Reason::Overloaded, "the server takes no more messages")
-                }
-            })?;
-        }
-        Ok(())
+        let asked = timeout(self.request_timeout(), ask_again(attachment, facts)).await;
+        asked.unwrap_or_else(|_| Err(too_late()))
     }
 
     /// What the server said meanwhile nobody has heard: the client reads again what may have changed.
@@ -356,6 +357,60 @@ impl Route {
             && self.joined.is_none()
             && self.spec().session_lost != SessionLost::Reestablish;
         is_whole && !is_gone
+    }
+}
+
+/// Sends what sets up what the client had set up, as fast as it is answered. The answers say what the client was told
+/// before, and nobody waits for the last ones.
+async fn ask_again(attachment: &Attachment, facts: &Facts) -> Result<(), Failure> {
+    let (upstream, member) = (attachment.upstream(), attachment.member().id());
+    let mut asked = VecDeque::new();
+    for request in facts.requests() {
+        let Some(id) = request.id() else {
+            continue; // Unreachable: they are requests.
+        };
+        if asked.len() >= AT_ONCE {
+            first_of(&mut asked).await;
+        }
+        let answered = attachment.begin_unread(id);
+        while let Err(not_sent) = upstream.send(member, &request, None).await {
+            // Others have all the places there are: there is one again when something of this session is answered.
+            if asked.is_empty() || !is_full(&not_sent) {
+                return Err(not_taken(&not_sent));
+            }
+            first_of(&mut asked).await;
+        }
+        asked.push_back(answered);
+    }
+    Ok(())
+}
+
+/// Until the first of them is answered, or will not be.
+async fn first_of(asked: &mut VecDeque<oneshot::Receiver<Infallible>>) {
+    if let Some(answered) = asked.pop_front() {
+        // Nothing is ever sent: it ends with its sender.
+        let _ = answered.await;
+    }
+}
+
+/// Whether the server's session has as many requests as it may have: that passes.
+fn is_full(not_sent: &NotSent) -> bool {
+    let NotSent::Refused(refused) = not_sent else {
+        return false;
+    };
+    matches!(
+        refused,
+        Refused::TooManyInFlight { .. } | Refused::TooManyOfOne { .. }
+    )
+}
+
+fn not_taken(not_sent: &NotSent) -> Failure {
+    match not_sent {
+        NotSent::Refused(refused) if is_full(not_sent) => {
+            Failure::new(Reason::Overloaded, refused.to_string())
+        }
+        NotSent::Refused(_) => Failure::session_gone(),
+        NotSent::Stuck => Failure::new(Reason::Overloaded, "the server takes no more messages"),
     }
 }
 

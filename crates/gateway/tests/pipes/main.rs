@@ -2,6 +2,7 @@
 //! as a library, over sockets, between scripted clients and servers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod adopting;
 mod caller;
 mod client;
 mod draining;

@@ -85,16 +85,16 @@ impl Inbox for Line {
 }
 
 /// A full server, and two gateways in front of it.
-struct Pair {
-    upstream: Upstream,
-    one: Front,
-    other: Front,
+pub(crate) struct Pair {
+    pub(crate) upstream: Upstream,
+    pub(crate) one: Front,
+    pub(crate) other: Front,
     line: Arc<Line>,
     inbox: Arc<MemoryInbox>,
 }
 
 impl Pair {
-    async fn start(way: Way, change: impl Fn(&mut UpstreamSpec)) -> Self {
+    pub(crate) async fn start(way: Way, change: impl Fn(&mut UpstreamSpec)) -> Self {
         let upstream = Upstream::start().await;
         upstream.set(|behaviour| behaviour.full = true);
         Self::around(upstream, way, change).await
@@ -155,7 +155,7 @@ impl Pair {
     }
 
     /// A client of the first gateway that has set up a level and a subscription.
-    async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         let mut client = Client::new(&self.one.mcp).with_token("alice");
         client
             .open(rpc::initialize_declaring(
@@ -181,7 +181,7 @@ impl Pair {
     }
 
     /// The first one is gone for the other.
-    async fn kill(&self) {
+    pub(crate) async fn kill(&self) {
         let this = self.one.server.nodes().unwrap().this().clone();
         self.line.is_cut.store(true, Ordering::SeqCst);
         thinpipe_testkit::eventually("it counts as dead", async || {
@@ -193,7 +193,7 @@ impl Pair {
         .await;
     }
 
-    fn moved(&self, client: &Client) -> Moved {
+    pub(crate) fn moved(&self, client: &Client) -> Moved {
         Moved {
             client: Client::new(&self.other.mcp).with_token("alice"),
             session: client.session().unwrap().to_owned(),
@@ -202,7 +202,7 @@ impl Pair {
 }
 
 /// A client whose requests come to the other gateway now.
-struct Moved {
+pub(crate) struct Moved {
     client: Client,
     session: String,
 }
@@ -213,11 +213,11 @@ impl Moved {
         request.header("MCP-Protocol-Version", REVISION)
     }
 
-    async fn post(&self, message: impl ToString) -> Response {
+    pub(crate) async fn post(&self, message: impl ToString) -> Response {
         self.with_session(self.client.post(message)).await
     }
 
-    async fn answer(&self, request: String) -> Value {
+    pub(crate) async fn answer(&self, request: String) -> Value {
         let mut answer = self.post(request).await;
         assert_eq!(answer.status, 200);
         answer.answer().await
