@@ -39,12 +39,14 @@ const STORED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Reasons for which a session cannot go on here that may be gone when its client asks again, or that another gateway
 /// does not have. What was lost, too: nobody uses the session of the server that it may have opened.
-const PASSING: [Reason; 6] = [
+const PASSING: [Reason; 8] = [
     Reason::Unavailable,
     Reason::Paused,
     Reason::Timeout,
     Reason::StreamLost,
     Reason::Overloaded,
+    Reason::BufferFull,
+    Reason::TooManyStreams,
     Reason::ShuttingDown,
 ];
 
@@ -216,6 +218,9 @@ impl Route {
             let text = format!("{} has not answered initialize", self.name());
             return Err(Failure::new(reason, text));
         }
+        if let Some(refusal) = self.refusal(&answer) {
+            return Err(refusal);
+        }
         let is_same = negotiated(&answer)? == Some(session.revision())
             && capabilities(&declared(&answer)) == capabilities(&facts.offered());
         if !is_same {
@@ -231,6 +236,9 @@ impl Route {
         let data = member(&answer.error()?, "data")?;
         let text = |name| member(&data, name).and_then(|value| string(&value).map(Cow::into_owned));
         let reason = text("reason").filter(|_| text("upstream").as_deref() == Some(self.name()))?;
+        if reason == (Refused::TooManyInFlight { limit: 0 }).reason() {
+            return Some(Reason::Overloaded);
+        }
         PASSING.into_iter().find(|it| it.as_str() == reason)
     }
 

@@ -49,6 +49,9 @@ impl Route {
         let initialize =
             Message::parse(initialize.freeze()).map_err(|error| self.no_answer(&error))?;
         let answer = self.ask_pipe(pipe, &initialize, 0).await?;
+        if let Some(refusal) = self.refusal(&answer) {
+            return Err(refusal);
+        }
         if negotiated(&answer)? != Some(session.revision()) {
             return Err(Failure::new(
                 Reason::Invalid,
@@ -88,6 +91,15 @@ impl Route {
             is_answer.then(|| message.clone())
         });
         asked.await.map_err(|error| self.not_set_up(&error))
+    }
+
+    /// What the server itself says against a session like the client's. Its client hears the same, when it opens
+    /// another.
+    pub(super) fn refusal(&self, answer: &Message) -> Option<Failure> {
+        let error = answer.error()?;
+        let error = String::from_utf8_lossy(&error);
+        let text = format!("{} refuses initialize: {error}", self.name());
+        Some(Failure::new(Reason::Invalid, text))
     }
 
     fn not_set_up(&self, error: &PipeError) -> Failure {

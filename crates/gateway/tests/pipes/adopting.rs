@@ -2,10 +2,10 @@
 //! (F9; protocol notes 5.8, (10)).
 
 use serde_json::json;
-use thinpipe_gateway::Sharing;
-use thinpipe_testkit::{Gate, Script, eventually, rpc};
+use thinpipe_gateway::{Reached, Sharing};
+use thinpipe_testkit::{Client, Gate, Script, eventually, rpc};
 
-use crate::joint::Way;
+use crate::joint::{REVISION, Way};
 use crate::nodes::Pair;
 
 async fn among(sharing: Sharing) -> Pair {
@@ -52,4 +52,47 @@ async fn f9_many_subscriptions_are_set_up_as_they_are_answered() {
     };
     let (answer, ()) = tokio::join!(moved.answer(rpc::call(1, "echo")), answering);
     assert_eq!(answer["id"], 1);
+}
+
+/// A bound of the gateway that takes it over passes, or another gateway has room: the session waits.
+#[tokio::test]
+async fn f9_a_session_for_which_there_is_no_room_is_taken_over_later() {
+    for sharing in [Sharing::Pooled, Sharing::Shared] {
+        let pair = Pair::start(Way::Streamable, |spec| {
+            spec.bridge.sessions = Some(sharing);
+            if let Reached::Http(http) = &mut spec.reached {
+                http.client.max_streams = 0;
+            }
+        })
+        .await;
+        let client = pair.client().await;
+        pair.kill().await;
+        pair.upstream.once("initialize", Script::events().stall());
+        let moved = pair.moved(&client);
+        let refused = moved.post(rpc::call(1, "echo")).await;
+        assert_eq!(refused.status, 503, "{sharing:?}");
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(moved.answer(rpc::call(2, "echo")).await["id"], 2);
+    }
+}
+
+/// What the server itself says against a session ends it, and its client hears that when it opens another.
+#[tokio::test]
+async fn f9_a_refusal_of_the_server_ends_a_session() {
+    for sharing in [Sharing::Pooled, Sharing::Shared] {
+        let pair = among(sharing).await;
+        let client = pair.client().await;
+        pair.kill().await;
+        let refusal = Script::error(200, -32603, "no more sessions today");
+        pair.upstream.on("initialize", refusal);
+        let moved = pair.moved(&client);
+        let mut refused = moved.post(rpc::call(1, "echo")).await;
+        assert_eq!(refused.status, 404, "{sharing:?}");
+        let reason = refused.json().await["error"]["data"]["reason"].clone();
+        assert_eq!(reason, "session_not_found");
+        let anew = Client::new(&pair.other.mcp).with_token("alice");
+        let mut anew = anew.post(rpc::initialize(0, REVISION)).await;
+        let error = anew.answer().await["error"].take();
+        assert_eq!(error["message"], "no more sessions today");
+    }
 }
