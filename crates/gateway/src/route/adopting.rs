@@ -15,8 +15,7 @@ use thinpipe_proto::bridge::upgrade::Handshake;
 use thinpipe_proto::bridge::{Refused, resource_updated};
 use thinpipe_proto::rpc::{Message, member, string};
 use thinpipe_proto::session::UpstreamSessionId;
-use thinpipe_store::StoreError;
-use thinpipe_transport::server::{Adoption, Session, SessionError, SessionManager};
+use thinpipe_transport::server::{Adoption, Session, SessionManager};
 use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::streamable;
 use tokio::sync::oneshot;
@@ -334,7 +333,8 @@ impl Route {
                 if !stored.is_whole() && attached(&session).is_ok_and(|it| it.is_whole()) {
                     route.tell_unknown(Some(&session));
                 }
-                let Err(error) = store(&sessions, &session, stored.encode()).await else {
+                let kept = sessions.keep_attachment(&session, stored.encode());
+                let Err(error) = kept.await else {
                     is_late = false;
                     continue;
                 };
@@ -342,7 +342,7 @@ impl Route {
                     let upstream = route.name();
                     tracing::warn!(session = ?session.id(), upstream, %error, "a session may be lost with this process");
                 }
-                if is_transient(&error) {
+                if error.is_transient() {
                     state.has_not_stored();
                     let pause = tokio::time::sleep(STORED_AGAIN);
                     // Cancel-safe: time goes by all the same. Of a session that has ended nothing is stored.
@@ -419,31 +419,6 @@ fn not_taken(not_sent: &NotSent) -> Failure {
         }
         NotSent::Refused(_) => Failure::session_gone(),
         NotSent::Stuck => Failure::new(Reason::Overloaded, "the server takes no more messages"),
-    }
-}
-
-/// Stores what is attached to a session. Should the record be another one by now, that is read first: whoever has the
-/// session keeps it.
-async fn store(
-    sessions: &SessionManager,
-    session: &Arc<Session>,
-    attachment: Bytes,
-) -> Result<(), SessionError> {
-    match sessions.set_attachment(session, attachment.clone()).await {
-        Err(SessionError::Store(StoreError::Conflict)) => {}
-        stored => return stored,
-    }
-    match sessions.refresh(session).await? {
-        true => sessions.set_attachment(session, attachment).await,
-        false => Ok(()),
-    }
-}
-
-/// Whether the store may take it later.
-fn is_transient(error: &SessionError) -> bool {
-    match error {
-        SessionError::Store(error) => error.is_transient() || matches!(error, StoreError::Conflict),
-        _ => false,
     }
 }
 

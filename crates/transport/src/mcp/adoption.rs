@@ -1,7 +1,9 @@
 //! Sessions that go on in another process than the one that had them, of several that share their stores: what the
 //! library keeps of a session is in its record; what a handler keeps is not.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ const VERSION: u32 = 1;
 
 /// Bytes of URIs that a record holds. A session that has subscribed to more ends with its process.
 const MAX_KEPT: usize = 128 << 10;
+
+/// What could not be stored is stored after this.
+const STORED_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a client has set up in its session, as its record has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +44,18 @@ impl Kept {
             level: state.level().unwrap_or(DEFAULT_LEVEL).as_str().to_owned(),
             uris: (bytes <= MAX_KEPT).then_some(uris),
         }
+    }
+
+    /// Whether this is what another process would find.
+    fn is_stored(&self, stored: &[u8]) -> bool {
+        let Some((level, uris)) = Self::decode(stored) else {
+            return false;
+        };
+        let same = |now: &Vec<String>| {
+            let (now, stored) = (now.iter(), uris.iter());
+            now.collect::<BTreeSet<_>>() == stored.collect()
+        };
+        level.as_str() == self.level && self.uris.as_ref().is_some_and(same)
     }
 
     fn encode(&self) -> Bytes {
@@ -86,14 +103,15 @@ impl<H: MessageHandler> Service<H> {
         Adoption::Done
     }
 
-    /// Whether another process could go on with a session that is held here.
+    /// Whether another process could go on with a session that is held here: not while it would find what was set up
+    /// before the last that was.
     pub(super) fn goes_on_elsewhere(&self, session: &Session) -> bool {
-        let state = SessionState::existing(session);
-        self.info.sessions_go_on() && state.is_some_and(|state| Kept::of(state).uris.is_some())
+        let is_stored = |state| Kept::of(state).is_stored(&session.attachment());
+        self.info.sessions_go_on() && SessionState::existing(session).is_some_and(is_stored)
     }
 
-    /// Stores what a client has set up, soon: what changes meanwhile is stored once. Does nothing where no other
-    /// process would read it.
+    /// Stores what a client has set up, soon: what changes meanwhile is stored once, and what the store does not take
+    /// again and again. Does nothing where no other process would read it.
     pub(super) fn keep(&self, session: &Arc<Session>) {
         let sessions = self.sessions.get().filter(|_| self.info.sessions_go_on());
         let Some(sessions) = sessions.filter(|sessions| sessions.has_nodes()) else {
@@ -104,12 +122,26 @@ impl<H: MessageHandler> Service<H> {
         }
         let (manager, session) = (sessions.clone(), Arc::clone(session));
         sessions.spawn(async move {
+            let mut is_late = false;
             while let Some(state) = SessionState::existing(&session)
                 && state.has_to_store()
             {
+                if session.is_ended() {
+                    continue;
+                }
                 let kept = Kept::of(state).encode();
-                if let Err(error) = manager.set_attachment(&session, kept).await {
+                let Err(error) = manager.keep_attachment(&session, kept).await else {
+                    is_late = false;
+                    continue;
+                };
+                if !std::mem::replace(&mut is_late, true) {
                     tracing::warn!(session = ?session.id(), %error, "what was set up may be lost with this process");
+                }
+                if error.is_transient() {
+                    state.has_not_stored();
+                    let pause = tokio::time::sleep(STORED_AGAIN);
+                    // Cancel-safe: time goes by all the same. Of a session that has ended nothing is stored.
+                    let _ = session.closed().run_until_cancelled(pause).await;
                 }
             }
         });
@@ -141,5 +173,24 @@ mod tests {
         ] {
             assert_eq!(Kept::decode(other.as_bytes()), None, "{other}");
         }
+    }
+
+    /// F9, 5.8 (10): a session is not left to another process that would not know all that was set up in it.
+    #[test]
+    fn f9_what_is_stored_is_what_was_set_up() {
+        let kept = |level: &str, uris: &[&str]| Kept {
+            v: VERSION,
+            level: level.to_owned(),
+            uris: Some(uris.iter().map(ToString::to_string).collect()),
+        };
+        assert!(kept("info", &[]).is_stored(b""));
+        let now = kept("info", &["a", "b"]);
+        assert!(now.is_stored(&kept("info", &["b", "a"]).encode()));
+        for before in [kept("error", &["a", "b"]), kept("info", &["a"])] {
+            assert!(!now.is_stored(&before.encode()));
+        }
+        assert!(!now.is_stored(b""));
+        let too_many = Kept { uris: None, ..now };
+        assert!(!too_many.is_stored(&too_many.encode()));
     }
 }

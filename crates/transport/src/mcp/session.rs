@@ -90,6 +90,11 @@ impl SessionState {
         !std::mem::replace(&mut storing.is_running, true)
     }
 
+    /// It was not stored: there still is.
+    pub(super) fn has_not_stored(&self) {
+        lock(&self.storing).is_due = true;
+    }
+
     /// Whether there still is, for whoever does.
     pub(super) fn has_to_store(&self) -> bool {
         let mut storing = lock(&self.storing);

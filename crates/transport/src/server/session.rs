@@ -32,6 +32,7 @@ use stream::SessionStream;
 mod alike;
 mod ended;
 mod handover;
+mod keeping;
 mod manager;
 mod ownership;
 mod requests;

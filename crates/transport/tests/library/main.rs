@@ -10,5 +10,6 @@ mod http_sse;
 mod nodes;
 mod protocol;
 mod resuming;
+mod storing;
 mod subscribing;
 mod support;

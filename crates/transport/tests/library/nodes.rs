@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use thinpipe_store::{Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore};
+use thinpipe_store::{Inbox, LogLimits, MemoryInbox, MemoryLog, MemoryStore, SessionStore};
 use thinpipe_testkit::{Client, RequestBuilder, Response, eventually, rpc};
 use thinpipe_transport::mcp::config::{HttpTransportConfig, Resumability};
 use thinpipe_transport::mcp::{
@@ -14,19 +14,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-const REVISION: &str = "2025-11-25";
+pub(crate) const REVISION: &str = "2025-11-25";
 
-struct Process {
-    server: McpServer,
-    url: String,
+pub(crate) struct Process {
+    pub(crate) server: McpServer,
+    pub(crate) url: String,
     serving: JoinHandle<()>,
 }
 
 /// Two of them; whether their sessions go on in the other one.
 async fn two(go_on: bool) -> [Process; 2] {
+    two_over(Arc::new(MemoryStore::default()), go_on).await
+}
+
+/// The same, with this store of sessions.
+pub(crate) async fn two_over(sessions: Arc<dyn SessionStore>, go_on: bool) -> [Process; 2] {
     let inbox = Arc::new(MemoryInbox::default());
     let stores = Stores {
-        sessions: Arc::new(MemoryStore::default()),
+        sessions,
         shared: Some(SharedStores {
             log: Arc::new(MemoryLog::new(LogLimits::default())),
             inbox: Arc::clone(&inbox) as _,
@@ -116,12 +121,12 @@ impl Process {
         request.header("MCP-Protocol-Version", REVISION)
     }
 
-    async fn post(&self, client: &Client, message: impl ToString) -> Response {
+    pub(crate) async fn post(&self, client: &Client, message: impl ToString) -> Response {
         self.with_session(client, Client::new(&self.url).post(message))
             .await
     }
 
-    async fn get(&self, client: &Client) -> Response {
+    pub(crate) async fn get(&self, client: &Client) -> Response {
         self.with_session(client, Client::new(&self.url).get())
             .await
     }
