@@ -34,7 +34,7 @@ const MAX_PROBES: u32 = 2;
 /// How long is waited before a request is delivered again to a node that may be back soon.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The longest silence.
+/// The longest silence, of either of them.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Why another node has not answered.
@@ -73,6 +73,8 @@ struct State {
     reader: Option<Waker>,
     /// When it said something, or was asked.
     heard_at: Instant,
+    /// When it was told something.
+    spoken_at: Instant,
     silence: Duration,
     /// How often it was asked since it said something.
     probes: u32,
@@ -150,6 +152,7 @@ impl Slot {
                 end: None,
                 reader: None,
                 heard_at: now(),
+                spoken_at: now(),
                 silence: FIRST_SILENCE,
                 probes: 0,
             }),
@@ -223,6 +226,9 @@ impl Slot {
         if let Some(piece) = state.pieces.pop_front() {
             state.window.on_consumed(piece.bytes.len());
             let progress = state.window.poll_acknowledge();
+            if progress.is_some() {
+                state.spoken_at = now();
+            }
             return Poll::Ready(Next::Piece(piece, progress));
         }
         match state.end {
@@ -236,13 +242,14 @@ impl Slot {
 }
 
 impl State {
-    /// What to say to a node that was silent for too long; `Some(None)`: it was asked often enough.
+    /// What to say to a node that was silent for too long, or that has not heard for too long that it is waited for;
+    /// `Some(None)`: it was asked often enough.
     fn silent_at(&mut self, now: Instant) -> Option<Option<Progress>> {
-        let patience = match self.probes {
-            0 => self.silence,
-            _ => ANSWERED_WITHIN,
+        let is_due = match self.probes {
+            0 => now >= self.heard_at + self.silence || now >= self.spoken_at + MAX_SILENCE,
+            _ => now >= self.heard_at + ANSWERED_WITHIN,
         };
-        if self.end.is_some() || now < self.heard_at + patience {
+        if self.end.is_some() || !is_due {
             return None;
         }
         if self.probes == MAX_PROBES {
@@ -253,6 +260,7 @@ impl State {
         }
         self.probes += 1;
         self.heard_at = now;
+        self.spoken_at = now;
         Some(Some(self.window.consumed()))
     }
 
@@ -453,6 +461,32 @@ impl Drop for Asking {
         let told = matches!(self.slot.lock().end, Some(End::Complete | End::Broken(_)));
         if !told && !self.is_over {
             self.say(Part::Leave);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 5.8: who answers hears that it is waited for, also while it says so much that nobody has to ask, and its client
+    /// takes so little that nothing is acknowledged.
+    #[tokio::test(start_paused = true)]
+    async fn f9_who_answers_hears_of_who_waits() {
+        let slot = Slot::new(NodeId::nobody());
+        let mut spoken_at = now();
+        for number in 0..60 {
+            let piece = Piece {
+                bytes: Bytes::from_static(b"piece"),
+                ..nothing()
+            };
+            slot.take(Part::Piece { number, piece });
+            tokio::time::advance(Duration::from_millis(1900)).await;
+            if slot.lock().silent_at(now()).is_some() {
+                spoken_at = now();
+            }
+            let silence = now() - spoken_at;
+            assert!(silence <= MAX_SILENCE, "{number}: {silence:?}");
         }
     }
 }
