@@ -26,7 +26,9 @@ struct Cancellation {
 }
 
 impl Unclaimed {
-    /// Keeps one for whoever takes the session up within [`EARLY_CANCEL_AGE`]. No session takes the room of others.
+    /// Keeps one for whoever takes the session up within [`EARLY_CANCEL_AGE`]. One session takes no more than
+    /// [`MAX_EARLY_CANCELS`] places of the [`MAX_UNCLAIMED`]; as many sessions as it takes to fill all of them, be they
+    /// of one principal, leave no room for others until then.
     pub(super) fn keep(&self, session: &SessionId, request: &RequestId, now: Instant) {
         if request.as_json().len() > MAX_KEPT {
             return;
