@@ -327,8 +327,9 @@ impl Build {
                     format!("`{text}` never reaches a server"),
                     "take it out: servers get the gateway's credentials, not clients'",
                 ),
+                // It is not quoted: it may be a whole header, with what it authorizes by.
                 Err(_) => (
-                    format!("`{text}` is no header name"),
+                    "this is no header name".to_owned(),
                     "write it as in \"x-tenant\"",
                 ),
             };

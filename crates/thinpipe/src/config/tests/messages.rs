@@ -162,7 +162,7 @@ fn addresses_that_are_none() {
     );
     wrong(
         "carried_headers = [\"x tenant\"]",
-        "carried_headers[0]: `x tenant` is no header name",
+        "carried_headers[0]: this is no header name",
         "write it as in \"x-tenant\"",
     );
 }

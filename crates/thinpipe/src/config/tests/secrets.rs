@@ -122,3 +122,12 @@ fn words_are_named_where_something_else_stands() {
     let first = "error: upstreams[0].mrtr: expected `on` or `off`, found `true`\n";
     assert!(error.starts_with(first), "{error}");
 }
+
+/// I5: a header's name is no secret; who writes the whole header in its place has written one.
+#[test]
+fn i5_a_header_in_the_place_of_its_name_is_not_shown() {
+    let text = format!("carried_headers = [\"Authorization: Bearer {SECRET}\"]");
+    let error = said("t.toml", &text);
+    let start = "error: carried_headers[0]: this is no header name";
+    assert!(error.starts_with(start), "{error}");
+}
