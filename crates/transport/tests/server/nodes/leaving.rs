@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::support::Shelf;
@@ -41,6 +42,27 @@ async fn a30_an_asker_that_is_not_heard_of_has_left() {
     drop(listening);
     let late = timeout(UNHEARD + Duration::from_secs(1), sender.closed()).await;
     assert!(late.is_ok(), "the owner goes on for nobody");
+    one.is_idle().await;
+}
+
+/// Nor does a node go on that was asked to stop while the store takes nothing of what it says: nobody finds out for it
+/// any more that its asker has left.
+#[tokio::test(start_paused = true)]
+async fn a30_a_node_that_has_stopped_delivers_nothing_more() {
+    let shelf = Shelf::on_tokios_clock();
+    let [one, other] = shelf.holding().await;
+    let session = one.open_session().await;
+    let mut listening = other.connect();
+    listening.ask("GET", Some(&session), "").await;
+    let sender = one.sample().newest_stream();
+    one.fail_all();
+    sender
+        .send(Bytes::from_static(b"data: 1\n\n"))
+        .await
+        .unwrap();
+    one.running.server.shut_down().await;
+    let soon = timeout(Duration::from_secs(1), sender.closed()).await;
+    assert!(soon.is_ok(), "it goes on after its end");
     one.is_idle().await;
 }
 

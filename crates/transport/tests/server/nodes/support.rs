@@ -227,6 +227,11 @@ impl Node {
         self.way.fails.store(true, Ordering::SeqCst);
     }
 
+    /// The store takes no message any more that it sends.
+    pub(crate) fn fail_all(&self) {
+        self.way.fails_always.store(true, Ordering::SeqCst);
+    }
+
     /// The store does not take its next touch of a record.
     pub(crate) fn fail_touch(&self) {
         self.way.fails_touch.store(true, Ordering::SeqCst);

@@ -34,6 +34,8 @@ pub(crate) struct Way {
     pub(super) is_mute: AtomicBool,
     /// What it says next does not arrive, and it is told so.
     pub(super) fails: AtomicBool,
+    /// Nor does anything that it says.
+    pub(super) fails_always: AtomicBool,
     /// The store does not take its next touch of a record.
     pub(super) fails_touch: AtomicBool,
     /// Nor its next update of one.
@@ -197,7 +199,8 @@ impl Inbox for Way {
         if self.is_mute.swap(false, Ordering::SeqCst) {
             return Box::pin(std::future::ready(Ok(())));
         }
-        if self.fails.swap(false, Ordering::SeqCst) {
+        let fails = self.fails.swap(false, Ordering::SeqCst);
+        if fails || self.fails_always.load(Ordering::SeqCst) {
             return Box::pin(std::future::ready(Err(unheard().into())));
         }
         if self.doubts.swap(false, Ordering::SeqCst) {
