@@ -182,6 +182,8 @@ pub(super) async fn beat(nodes: Nodes, shared: Weak<Shared>) {
             Err(_) => nodes.missed(None),
         }
         if shared.strong_count() == 0 {
+            // It was dropped without having been shut down: nothing that runs for it has anything to do any more.
+            nodes.inner.stopped.cancel();
             return;
         }
         tokio::time::sleep_until((began + EVERY).into()).await;

@@ -7,12 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use thinpipe_proto::revision::Revision;
 use thinpipe_proto::session::{Principal, SessionId};
+use thinpipe_store::{Inbox, LogLimits, MemoryLog};
 use thinpipe_testkit::{Connection, Gate, Response};
 use thinpipe_transport::server::{
-    Handler, Negotiated, ServerConfig, Session, SessionEnd, SessionLimits,
+    Handler, Negotiated, Server, ServerConfig, Session, SessionEnd, SessionLimits, SharedStores,
+    Stores,
 };
+use tokio::time::timeout;
 
-use super::support::{Node, Shelf};
+use super::support::{Node, Shelf, Way};
 use crate::support::{call, config, until};
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -295,6 +298,32 @@ async fn f17_what_cannot_be_handed_over_ends() {
         other.as_client(&client).post(call(1, "echo")).await.status,
         404
     );
+}
+
+/// 5.9.25: nothing is left of a server that is dropped without having been shut down, also not of its way to the
+/// stores.
+#[tokio::test(start_paused = true)]
+async fn a30_a_server_that_is_dropped_lets_go_of_its_stores() {
+    let way = Arc::<Way>::default();
+    let stores = Stores {
+        sessions: Arc::clone(&way) as _,
+        shared: Some(SharedStores {
+            log: Arc::new(MemoryLog::new(LogLimits::default())),
+            inbox: Arc::clone(&way) as _,
+        }),
+    };
+    let server = Server::builder(config()).stores(stores).build();
+    let this = server.nodes().unwrap().this().clone();
+    while !way.nodes().await.unwrap().contains(&this) {
+        tokio::task::yield_now().await;
+    }
+    drop(server);
+    let gone = timeout(Duration::from_secs(5), async {
+        while Arc::strong_count(&way) > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(gone.await.is_ok(), "{} have it", Arc::strong_count(&way));
 }
 
 /// C22: streams that are carried to another node end as those here do, when either of the two shuts down.
