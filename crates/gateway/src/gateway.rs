@@ -191,7 +191,7 @@ impl Gateway {
             ));
         }
         for route in &self.routes {
-            route.attach(server.sessions().clone());
+            route.attach(server.sessions());
             if let Some(nodes) = server.nodes() {
                 route.among(nodes);
             }

@@ -8,7 +8,9 @@ use http::StatusCode;
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{Answer, Exchange, Inbound, Nodes, Session, SessionManager};
+use thinpipe_transport::server::{
+    Answer, Exchange, Inbound, Nodes, Session, SessionManager, WeakSessionManager,
+};
 use thinpipe_transport::upstream::UpstreamRequest;
 use thinpipe_transport::{ByteBudget, Random};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +93,8 @@ pub struct Route {
     told: Seldom,
     counters: Counters,
     latencies: Latencies,
-    sessions: OnceLock<SessionManager>,
+    /// Weak, since sessions keep their route.
+    sessions: OnceLock<WeakSessionManager>,
     tasks: TaskTracker,
     /// Cancelled when the process ends: no upstream session goes on.
     stop: CancellationToken,
@@ -198,9 +201,9 @@ impl Route {
     }
 
     /// The manager of the sessions this route takes part in; set when it is mounted.
-    pub(crate) fn attach(&self, sessions: SessionManager) {
+    pub(crate) fn attach(&self, sessions: &SessionManager) {
         // A route is mounted once; a second server would have sessions of its own to end.
-        let first = self.sessions.set(sessions).is_ok();
+        let first = self.sessions.set(sessions.downgrade()).is_ok();
         debug_assert!(first, "a route belongs to one server");
     }
 

@@ -70,7 +70,7 @@ pub use permit::ServerStats;
 pub use service::{McpService, ServiceBody};
 pub use session::{
     Activity, InFlight, Negotiated, NotBegun, Session, SessionEnd, SessionError, SessionLimits,
-    SessionManager, SessionSlot, SessionStats,
+    SessionManager, SessionSlot, SessionStats, WeakSessionManager,
 };
 pub use sse::{
     EventCapacity, Heartbeat, InvalidSetting, PublicBase, SseConfig, SseEndpoint, SseObserver,

@@ -272,11 +272,6 @@ impl Route {
         }
     }
 
-    /// Whether other processes may have to go on with the sessions that are held here.
-    pub(super) fn has_nodes(&self) -> bool {
-        self.sessions().is_some_and(SessionManager::has_nodes)
-    }
-
     /// What is attached to the record of a session that begins, whose server has offered this. Nothing, where no
     /// other process would read it.
     pub(super) fn first_attached(&self, attachment: &Attachment, offered: &Bytes) -> Bytes {
@@ -320,7 +315,7 @@ impl Route {
         if !state.is_some_and(SessionState::begins_storing) {
             return;
         }
-        let (route, session, sessions) = (Arc::clone(self), Arc::clone(session), sessions.clone());
+        let (route, session) = (Arc::clone(self), Arc::clone(session));
         self.tasks().spawn(async move {
             let mut is_late = false;
             while let Some(state) = session.existing_state::<SessionState>()

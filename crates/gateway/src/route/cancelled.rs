@@ -15,13 +15,19 @@ use crate::failure::{Failure, Reason};
 use crate::relay::source::into_stream;
 
 /// Remembers a cancellation that is on its way to the server. Of several nodes, the one that runs the request does.
-pub(super) fn note(sessions: Option<&SessionManager>, session: &Session, message: &Message) {
-    match (cancelled_of(message), sessions) {
-        (Some(id), Some(sessions)) => sessions.note_cancelled(session, &id),
-        (Some(id), None) => {
+pub(super) fn note(
+    sessions: impl FnOnce() -> Option<SessionManager>,
+    session: &Session,
+    message: &Message,
+) {
+    let Some(id) = cancelled_of(message) else {
+        return;
+    };
+    match sessions() {
+        Some(sessions) => sessions.note_cancelled(session, &id),
+        None => {
             session.note_cancelled(&id);
         }
-        (None, _) => {}
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{Session, SessionManager};
+use thinpipe_transport::server::Session;
 use thinpipe_transport::upstream::pipe::PipeError;
 
 use super::Route;
@@ -39,7 +39,7 @@ impl Owner for Route {
     }
 
     fn outlives_process(&self) -> bool {
-        self.sessions().is_some_and(SessionManager::has_nodes)
+        self.has_nodes()
     }
 
     fn resume(self: Arc<Self>, stream: Broken) -> BoxFuture<Resumed> {

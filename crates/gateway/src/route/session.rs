@@ -11,7 +11,7 @@ use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
 use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager};
+use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager, WeakSessionManager};
 
 use super::piped::piped;
 use super::replica::runs_alone;
@@ -264,7 +264,7 @@ impl Route {
 
     /// Remembers what later exchanges of the session need to know of this one.
     pub(super) fn note(&self, session: &Arc<Session>, context: &MessageContext, message: &Message) {
-        super::cancelled::note(self.sessions(), session, message);
+        super::cancelled::note(|| self.sessions(), session, message);
         let reestablishes = self.spec.session_lost == SessionLost::Reestablish;
         let reads = self.chain.wants_any(Direction::ToClient) && self.sees_all_of(session);
         if !reestablishes && !reads {
@@ -284,7 +284,7 @@ impl Route {
     /// Whether all messages of the session pass here. Of one that any process serves, another one may have passed a
     /// request with an id that is known here as that of another request: then nothing is sure that ids say.
     pub(super) fn sees_all_of(&self, session: &Session) -> bool {
-        session.is_held() || !self.sessions().is_some_and(SessionManager::has_nodes)
+        session.is_held() || !self.has_nodes()
     }
 
     /// The server's request that a client's response answers.
@@ -298,7 +298,7 @@ impl Route {
     }
 
     pub(crate) async fn end_session(&self, session: &Arc<Session>, why: SessionEnd) {
-        let Some(sessions) = self.sessions.get() else {
+        let Some(sessions) = self.sessions() else {
             return;
         };
         if let Err(error) = sessions.end(session, why).await {
@@ -306,7 +306,14 @@ impl Route {
         }
     }
 
-    pub(crate) fn sessions(&self) -> Option<&SessionManager> {
-        self.sessions.get()
+    /// The manager of the sessions; `None`: its server is gone, or not there yet.
+    pub(crate) fn sessions(&self) -> Option<SessionManager> {
+        self.sessions.get()?.upgrade()
+    }
+
+    /// Whether other processes may have to go on with the sessions.
+    pub(super) fn has_nodes(&self) -> bool {
+        let sessions = self.sessions.get();
+        sessions.is_some_and(WeakSessionManager::has_nodes)
     }
 }

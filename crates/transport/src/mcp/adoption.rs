@@ -83,10 +83,8 @@ impl<H: MessageHandler> Service<H> {
         let Some((level, uris)) = kept.filter(|_| self.info.sessions_go_on()) else {
             return Adoption::Ended;
         };
-        let random = self
-            .sessions
-            .get()
-            .map(|sessions| sessions.random().clone());
+        let sessions = self.sessions();
+        let random = sessions.map(|sessions| sessions.random().clone());
         let config = ConversationConfig {
             questions_after: random.unwrap_or_default().unused_ids(),
             ..self.conversation
@@ -113,7 +111,7 @@ impl<H: MessageHandler> Service<H> {
     /// Stores what a client has set up, soon: what changes meanwhile is stored once, and what the store does not take
     /// again and again. Does nothing where no other process would read it.
     pub(super) fn keep(&self, session: &Arc<Session>) {
-        let sessions = self.sessions.get().filter(|_| self.info.sessions_go_on());
+        let sessions = self.sessions().filter(|_| self.info.sessions_go_on());
         let Some(sessions) = sessions.filter(|sessions| sessions.has_nodes()) else {
             return;
         };

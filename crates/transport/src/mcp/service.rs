@@ -24,7 +24,7 @@ use crate::body::{Body, BoxFuture};
 use crate::server::conversation::{ConversationConfig, ListenError, Outlet};
 use crate::server::{
     Adoption, Answer, Content, Exchange, Handler, Inbound, Negotiated, Server, Session, SessionEnd,
-    SessionManager, SessionSlot,
+    SessionManager, SessionSlot, WeakSessionManager,
 };
 
 mod rounds;
@@ -38,7 +38,8 @@ pub(super) struct Service<H> {
     pub(super) notifier: Notifier,
     patience: Duration,
     pub(super) conversation: ConversationConfig,
-    pub(super) sessions: OnceLock<SessionManager>,
+    /// Weak, since sessions keep their handler.
+    pub(super) sessions: OnceLock<WeakSessionManager>,
 }
 
 impl<H: MessageHandler> Service<H> {
@@ -61,14 +62,19 @@ impl<H: MessageHandler> Service<H> {
     /// Tells it the sessions of the server it runs in. It may be mounted there at several places.
     pub(super) fn attach(&self, server: &Server) {
         let sessions = server.sessions();
-        let attached = self.sessions.get_or_init(|| sessions.clone());
-        if !attached.is_same(sessions) {
+        let attached = self.sessions.get_or_init(|| sessions.downgrade());
+        if !attached.is_of(sessions) {
             tracing::warn!(
                 "a handler is mounted in two servers; in the second one nobody is notified"
             );
             return;
         }
         self.notifier.attach(server);
+    }
+
+    /// Of the server it runs in, unless that is gone.
+    pub(super) fn sessions(&self) -> Option<SessionManager> {
+        self.sessions.get()?.upgrade()
     }
 
     async fn respond_to(self: Arc<Self>, exchange: Exchange) -> Answer {
@@ -277,11 +283,7 @@ impl<H: MessageHandler> Service<H> {
             Some(conversation) => conversation.begin(&id),
             None => Outlet::stateless(&id, &this.conversation),
         };
-        let sessions = about
-            .session
-            .is_some()
-            .then(|| this.sessions.get().cloned())
-            .flatten();
+        let sessions = about.session.is_some().then(|| this.sessions()).flatten();
         let context = Context::new(about, &message, level, Some(outlet));
         let call = Call {
             message,

@@ -20,7 +20,7 @@ use super::session::{MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, SessionState};
 use crate::body::{BodyError, BodyStream, Filled};
 use crate::server::conversation::{ConversationConfig, notice};
 use crate::server::event_buffer::{EventBuffer, EventBufferConfig, EventReader, NotPushed};
-use crate::server::{Answer, Server, Session, SessionManager, SseBroadcaster};
+use crate::server::{Answer, Server, Session, SseBroadcaster, WeakSessionManager};
 
 /// Tells all clients that may want to know that something changed. Cheap to clone.
 ///
@@ -40,7 +40,8 @@ struct Shared {
 
 /// The clients that have sessions.
 struct Clients {
-    sessions: SessionManager,
+    /// Weak, since sessions keep their handler, which keeps this.
+    sessions: WeakSessionManager,
     over_sse: SseBroadcaster,
 }
 
@@ -143,7 +144,7 @@ impl Notifier {
 
     pub(super) fn attach(&self, server: &Server) {
         self.shared.clients.get_or_init(|| Clients {
-            sessions: server.sessions().clone(),
+            sessions: server.sessions().downgrade(),
             over_sse: server.broadcaster().clone(),
         });
     }
@@ -184,8 +185,10 @@ impl Notifier {
         let Some(clients) = self.shared.clients.get() else {
             return;
         };
+        let sessions = clients.sessions.upgrade();
+        let sessions = sessions.map(|sessions| sessions.list());
         let mut over_sse = Vec::new();
-        for session in clients.sessions.list() {
+        for session in sessions.into_iter().flatten() {
             if let Some(state) = SessionState::existing(&session).filter(|s| change.is_for(s)) {
                 match session.binding() {
                     Binding::HttpSse => over_sse.push((session.id().clone(), message.clone())),

@@ -20,6 +20,7 @@ pub use manager::{SessionLimits, SessionManager, SessionStats};
 pub(crate) use ownership::{Located, Seeker};
 pub use requests::NotBegun;
 pub use slot::SessionSlot;
+pub use weak::WeakSessionManager;
 
 use crate::io::now;
 use crate::server::Handler;
@@ -43,6 +44,7 @@ mod sweeping;
 mod taking;
 mod told;
 mod unclaimed;
+mod weak;
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

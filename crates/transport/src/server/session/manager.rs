@@ -83,7 +83,7 @@ pub struct SessionStats {
     pub max: usize,
 }
 
-/// Opens, finds and ends sessions. Cheap to clone.
+/// Opens, finds and ends sessions. Cheap to clone. A handler of them keeps it [weak](Self::downgrade).
 #[derive(Clone)]
 pub struct SessionManager {
     pub(super) inner: Arc<Inner>,
@@ -130,11 +130,6 @@ impl fmt::Debug for SessionManager {
 }
 
 impl SessionManager {
-    /// Whether both are the manager of one server.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
-    }
-
     /// A manager over a store. Tasks it starts (telling handlers that sessions ended) run on `tasks`.
     #[must_use]
     pub fn new(store: Arc<dyn SessionStore>, limits: SessionLimits, tasks: TaskTracker) -> Self {
