@@ -15,7 +15,7 @@ use thinpipe_proto::bridge::upgrade::Handshake;
 use thinpipe_proto::bridge::{Refused, resource_updated};
 use thinpipe_proto::rpc::{Message, member, string};
 use thinpipe_proto::session::UpstreamSessionId;
-use thinpipe_transport::server::{Adoption, Session, SessionManager};
+use thinpipe_transport::server::{Adoption, Session};
 use thinpipe_transport::upstream::pipe::Pipe;
 use thinpipe_transport::upstream::streamable;
 use tokio::sync::oneshot;

@@ -15,7 +15,8 @@ use thinpipe_transport::server::{
 };
 use tokio::time::timeout;
 
-use super::support::{Node, Shelf, Way};
+use super::support::{Node, Shelf};
+use super::way::Way;
 use crate::support::{call, config, until};
 
 const IDLE: Duration = Duration::from_secs(60);
