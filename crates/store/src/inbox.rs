@@ -64,13 +64,7 @@ pub trait Inbox: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], if it can be found out of none of them.
-    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
-        Box::pin(async move {
-            let alive = self.nodes().await?;
-            let dead = among.iter().filter(|node| !alive.contains(node));
-            Ok(dead.cloned().collect())
-        })
-    }
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>>;
 
     /// Puts a message into the inbox of a node that is alive.
     ///

@@ -50,6 +50,10 @@ impl Inbox for Line {
         Box::pin(async move { self.inbox()?.nodes().await })
     }
 
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        Box::pin(async move { self.inbox()?.dead(among).await })
+    }
+
     fn deliver<'a>(
         &'a self,
         to: &'a NodeId,

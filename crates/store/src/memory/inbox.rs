@@ -146,6 +146,13 @@ impl Inbox for MemoryInbox {
         ready(Ok(alive.map(|(id, _)| id.clone()).collect()))
     }
 
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        let now = (self.now)();
+        let state = self.state();
+        let lives = |id: &NodeId| state.nodes.get(id).is_some_and(|node| node.dies > now);
+        ready(Ok(among.iter().filter(|id| !lives(id)).cloned().collect()))
+    }
+
     fn deliver<'a>(
         &'a self,
         to: &'a NodeId,

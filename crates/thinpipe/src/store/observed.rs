@@ -60,9 +60,9 @@ pub(crate) struct OperationStats {
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What a store does. Waiting for messages takes as long as there are none, and is not here.
-const OPERATIONS: [&str; 19] = [
+const OPERATIONS: [&str; 20] = [
     "create", "get", "get_many", "update", "touch", "delete", "count", "list", "open", "append",
-    "finish", "read", "forget", "beat", "leave", "nodes", "deliver", "withdraw", "secret",
+    "finish", "read", "forget", "beat", "leave", "nodes", "dead", "deliver", "withdraw", "secret",
 ];
 
 /// Failures of operations because of the store, as its three sides tell them.
@@ -344,6 +344,15 @@ impl<S: Inbox> Inbox for Observed<S> {
             self.seen.nodes.store(count, Ordering::Relaxed);
             nodes
         })
+    }
+
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        let asking = self.store.dead(among);
+        match among {
+            // Nothing is asked, and nothing is learned of the store.
+            [] => asking,
+            _ => self.seen.watched("dead", asking),
+        }
     }
 
     fn deliver<'a>(

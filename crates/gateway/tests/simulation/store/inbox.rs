@@ -34,6 +34,10 @@ impl Inbox for Gated {
         Box::pin(self.gate.pass(async move { self.inbox.nodes().await }))
     }
 
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        Box::pin(self.gate.pass(async move { self.inbox.dead(among).await }))
+    }
+
     fn deliver<'a>(
         &'a self,
         to: &'a NodeId,

@@ -9,6 +9,7 @@ use super::*;
 struct Flaky {
     inbox: MemoryInbox,
     is_down: AtomicBool,
+    has_no_list: AtomicBool,
 }
 
 impl Flaky {
@@ -37,7 +38,22 @@ impl Inbox for Flaky {
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeId>, StoreError>> {
-        self.inbox.nodes()
+        Box::pin(async move {
+            match self.has_no_list.load(Ordering::Relaxed) {
+                true => Err(StoreError::Unavailable("there is no list".into())),
+                false => self.inbox.nodes().await,
+            }
+        })
+    }
+
+    fn dead<'a>(&'a self, among: &'a [NodeId]) -> BoxFuture<'a, Result<Vec<NodeId>, StoreError>> {
+        Box::pin(async move {
+            if among.is_empty() {
+                return Ok(Vec::new());
+            }
+            self.check()?;
+            self.inbox.dead(among).await
+        })
     }
 
     fn deliver<'a>(
@@ -110,6 +126,26 @@ async fn b5_a_store_is_up_while_it_answers() {
         counted.collect::<Vec<_>>(),
         [("beat", 2, 1), ("deliver", 2, 1)]
     );
+}
+
+/// F9: who is dead is asked of the store, which knows it without its list of all nodes. Asked of nobody, it is not
+/// reached by that.
+#[tokio::test]
+async fn f9_the_dead_are_found_without_the_list_of_all() {
+    let observed = Observed::new(Flaky::default());
+    let node = |name| NodeId::from_bytes(Bytes::from_static(name)).unwrap();
+    let among = [node(b"a"), node(b"b")];
+    let ttl = Duration::from_secs(3);
+    observed.beat(&among[0], ttl).await.unwrap();
+    observed.store.has_no_list.store(true, Ordering::Relaxed);
+    assert!(observed.nodes().await.is_err());
+    assert_eq!(observed.dead(&among).await.unwrap(), among[1..]);
+    assert!(observed.observations().is_up());
+
+    observed.store.is_down.store(true, Ordering::Relaxed);
+    assert!(observed.dead(&among).await.is_err());
+    assert!(observed.dead(&[]).await.unwrap().is_empty());
+    assert!(!observed.observations().is_up());
 }
 
 /// B5: every operation has a place to be counted at.
