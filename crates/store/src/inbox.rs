@@ -14,10 +14,10 @@ pub enum DeliverError {
     /// That node is not alive.
     #[error("the node is gone")]
     Gone,
-    /// Too much waits there already, or the store has no memory for it.
+    /// Too much waits there already.
     #[error("the inbox of the node is full")]
     Full,
-    /// The store failed, and has certainly not taken it.
+    /// The store failed, or has no memory for it, and has certainly not taken it.
     #[error(transparent)]
     Refused(StoreError),
     /// The store failed. It may have taken it all the same.

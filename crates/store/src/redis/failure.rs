@@ -57,7 +57,7 @@ impl Failure {
     }
 
     /// Redis has refused it for want of memory: it is not done.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         matches!(self, Self::Redis(error) if is_full(&error.to_string()))
     }
 

@@ -138,7 +138,6 @@ impl RedisStore {
             Ok(-1) => Err(DeliverError::Gone),
             Ok(-2) => Err(DeliverError::Full),
             Ok(_) => Ok(()),
-            Err(failure) if failure.is_full() => Err(DeliverError::Full),
             Err(failure) if failure.is_undone() => Err(DeliverError::Refused(failure.into())),
             Err(failure) => Err(StoreError::from(failure).into()),
         }

@@ -188,16 +188,23 @@ impl Slot {
         }
         state.heard_at = now();
         state.probes = 0;
-        // That an exchange is still there is no reason to ask for that more often.
-        if !matches!(part, Part::Sent(_)) {
-            state.silence = FIRST_SILENCE;
-        }
+        state.silence = match part {
+            // That an exchange is still there is a reason to ask for that less often.
+            Part::Sent(_) => (state.silence * 2).min(MAX_SILENCE),
+            _ => FIRST_SILENCE,
+        };
         let end = state.part(part);
         drop(state);
         match end {
             Some(end) => self.end(end),
             None => self.wake(),
         }
+    }
+
+    /// What it was to be asked has not reached it: that it says nothing is no sign that it does not hear.
+    pub(super) fn not_asked(&self) {
+        let mut state = self.lock();
+        state.probes = state.probes.saturating_sub(1);
     }
 
     fn wake(&self) {
@@ -254,9 +261,6 @@ impl State {
         }
         if self.probes == MAX_PROBES {
             return Some(None);
-        }
-        if self.probes == 0 {
-            self.silence = (self.silence * 2).min(MAX_SILENCE);
         }
         self.probes += 1;
         self.heard_at = now;

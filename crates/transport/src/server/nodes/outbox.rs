@@ -50,25 +50,25 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Says something about an exchange.
-    pub(super) fn send(&self, to: &NodeId, exchange: ExchangeId, part: Part) {
-        self.put(Letter::To(to.clone(), exchange, part));
+    /// Says something about an exchange; `false`: it is dropped.
+    pub(super) fn send(&self, to: &NodeId, exchange: ExchangeId, part: Part) -> bool {
+        self.put(Letter::To(to.clone(), exchange, part))
     }
 
     /// Tells all other nodes.
     pub(super) fn tell(&self, news: News) {
-        self.put(Letter::ToAll(news));
+        let _ = self.put(Letter::ToAll(news));
     }
 
-    fn put(&self, letter: Letter) {
-        if self.sender.try_send(letter).is_err()
-            && let Some(count) = self.dropped.add(now())
-        {
+    fn put(&self, letter: Letter) -> bool {
+        let is_put = self.sender.try_send(letter).is_ok();
+        if !is_put && let Some(count) = self.dropped.add(now()) {
             tracing::warn!(
                 count,
                 "too many messages to other nodes wait; some are dropped"
             );
         }
+        is_put
     }
 }
 
@@ -98,9 +98,14 @@ pub(super) async fn write(nodes: Nodes) {
         match letter {
             Some(Letter::To(to, id, part)) => {
                 let is_leaving = part == Part::Leave;
-                let told = nodes.deliver(&to, &Frame::Exchange(id.clone(), part)).await;
-                if is_leaving && !told {
-                    untold.keep(to, id);
+                let is_probe = matches!(part, Part::Probe(_));
+                let frame = Frame::Exchange(id.clone(), part);
+                match nodes.try_deliver(&to, &frame).await {
+                    Err(_) if is_leaving => untold.keep(to, id),
+                    // It reads nothing, and is asked in vain.
+                    Err(DeliverError::Full) => {}
+                    Err(_) if is_probe => nodes.not_asked(&id),
+                    _ => {}
                 }
             }
             Some(Letter::ToAll(news)) => nodes.tell_all(&Frame::News(news)).await,
@@ -151,15 +156,29 @@ impl Nodes {
         }
     }
 
-    /// Delivers what need not arrive; `false`: it may not have.
-    pub(super) async fn deliver(&self, to: &NodeId, frame: &Frame) -> bool {
+    /// A question that has not reached the other node.
+    fn not_asked(&self, id: &ExchangeId) {
+        if let Some(slot) = self.inner.asked.slot(id.number) {
+            slot.not_asked();
+        }
+    }
+
+    /// Delivers what need not arrive.
+    pub(super) async fn deliver(&self, to: &NodeId, frame: &Frame) {
+        // Why it may not have arrived is in the log.
+        let _ = self.try_deliver(to, frame).await;
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// It may not have arrived, at a node that may be alive.
+    async fn try_deliver(&self, to: &NodeId, frame: &Frame) -> Result<(), DeliverError> {
         match self.inner.inbox.deliver(to, encode(frame)).await {
-            Ok(()) => true,
-            Err(DeliverError::Gone) => self.is_steady(),
-            Err(error) => {
+            Err(DeliverError::Gone) if self.is_steady() => Ok(()),
+            told => told.inspect_err(|error| {
                 tracing::debug!(node = ?to, %error, "a message to another node is lost");
-                false
-            }
+            }),
         }
     }
 }

@@ -60,7 +60,9 @@ impl Nodes {
             match word {
                 Some(progress) => {
                     let probe = Part::Probe(progress);
-                    self.inner.outbox.send(slot.node(), id, probe);
+                    if !self.inner.outbox.send(slot.node(), id, probe) {
+                        slot.not_asked();
+                    }
                 }
                 None => {
                     deaf = Some(slot.node().clone());

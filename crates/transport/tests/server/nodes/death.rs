@@ -2,10 +2,12 @@
 //! word, nobody waits for it any more (5.9.25).
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use thinpipe_proto::session::{SessionId, StreamId};
 use thinpipe_store::{EventLog, LogEntry, StreamHead, StreamKey};
 use thinpipe_testkit::{Client, Gate, SseClient};
+use tokio::time::timeout;
 
 use super::support::Shelf;
 use crate::support::{call, until};
@@ -416,4 +418,28 @@ async fn f9_who_does_not_hear_is_not_waited_for() {
     one.undeafen();
     assert_eq!(other.status(&session, "POST", call(1, "echo")).await, 200);
     assert_eq!(one.sample().begun.load(Ordering::SeqCst), 1);
+}
+
+/// F9: a store that has no memory for messages is no node that does not answer: what was carried there is waited for,
+/// and answered when there is room.
+#[tokio::test(start_paused = true)]
+async fn f9_who_cannot_be_asked_is_waited_for() {
+    const FULL: Duration = Duration::from_secs(60);
+    let shelf = Shelf::on_tokios_clock();
+    let [one, other] = shelf.holding().await;
+    let session = one.open_session().await;
+    let mut caller = other.connect();
+    let mut calling = std::pin::pin!(caller.ask("POST", Some(&session), call(1, "wait")));
+    let begun = timeout(Duration::from_secs(1), &mut calling).await;
+    assert!(begun.is_err() && one.sample().begun.load(Ordering::SeqCst) == 1);
+    for node in [&one, &other] {
+        node.fill(true);
+    }
+    one.sample().gate.lock().unwrap().open();
+    assert!(timeout(FULL, &mut calling).await.is_err());
+    for node in [&one, &other] {
+        node.fill(false);
+    }
+    assert_eq!(calling.await.0, 200);
+    other.is_idle().await;
 }

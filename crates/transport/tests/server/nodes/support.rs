@@ -232,6 +232,11 @@ impl Node {
         self.way.fails_always.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the store has no memory for what it says.
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.way.is_full.store(is_full, Ordering::SeqCst);
+    }
+
     /// The store does not take its next touch of a record.
     pub(crate) fn fail_touch(&self) {
         self.way.fails_touch.store(true, Ordering::SeqCst);

@@ -36,6 +36,8 @@ pub(crate) struct Way {
     pub(super) fails: AtomicBool,
     /// Nor does anything that it says.
     pub(super) fails_always: AtomicBool,
+    /// The store has no memory for what it says.
+    pub(super) is_full: AtomicBool,
     /// The store does not take its next touch of a record.
     pub(super) fails_touch: AtomicBool,
     /// Nor its next update of one.
@@ -202,6 +204,9 @@ impl Inbox for Way {
         let fails = self.fails.swap(false, Ordering::SeqCst);
         if fails || self.fails_always.load(Ordering::SeqCst) {
             return Box::pin(std::future::ready(Err(unheard().into())));
+        }
+        if self.is_full.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(DeliverError::Refused(unheard()))));
         }
         if self.doubts.swap(false, Ordering::SeqCst) {
             return Box::pin(async move {
