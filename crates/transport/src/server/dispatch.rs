@@ -157,6 +157,10 @@ pub(crate) fn dispatch(
             }
             None => return Ok(later(shared, envelope, Class::Message(message), permit)),
         },
+        Ok(Class::Terminate) => {
+            let ending = answering::ending(shared, envelope, permit);
+            return Ok(Dispatched::Now(ending));
+        }
         Ok(class) => return Ok(later(shared, envelope, class, permit)),
         Err(answer) => Err(answer),
     };

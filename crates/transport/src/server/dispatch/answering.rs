@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::StatusCode;
+use thinpipe_proto::classify::Class;
 
-use super::Prepared;
+use super::{Envelope, Planned, Prepared, prepare};
 use crate::body::{Body, BoxFuture};
 use crate::server::exchange::Answer;
+use crate::server::permit::Permit;
 use crate::server::reply::{Holds, Reply};
 use crate::server::session::{Session, SessionEnd};
 use crate::server::{Shared, ladder};
@@ -131,6 +133,32 @@ impl Drop for Answering {
         self.shared
             .detach(Box::pin(rest), std::mem::take(&mut self.holds));
     }
+}
+
+/// The answer to DELETE: whichever node has the session, it is found and ended also when its client leaves at once.
+pub(super) fn ending(shared: &Arc<Shared>, envelope: Envelope, permit: Permit) -> Answering {
+    let ending = Arc::clone(shared);
+    let answer = async move {
+        let from = envelope.requester.clone();
+        let prepared = match prepare(&ending, envelope, Class::Terminate).await {
+            Ok(Planned::Here(prepared)) => prepared,
+            Ok(Planned::Elsewhere(asking)) => match asking.await {
+                Ok(answer) => return answer,
+                // That node is dead.
+                Err(prepared) => *prepared,
+            },
+            Err(refusal) => {
+                ladder::log_late_refusal(&refusal, &from);
+                return refusal;
+            }
+        };
+        prepared.future.await
+    };
+    let holds = Holds {
+        request: Some(permit),
+        ..Holds::default()
+    };
+    Answering::waiting(shared, Box::pin(answer), holds).that_runs_on()
 }
 
 /// What must still be done for an answer that no client will see.

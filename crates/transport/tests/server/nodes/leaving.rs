@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use thinpipe_testkit::eventually;
 use tokio::time::timeout;
 
 use super::support::Shelf;
+use crate::support::until;
 
 /// After this an asker that says nothing has left.
 const UNHEARD: Duration = Duration::from_secs(90);
@@ -97,4 +99,35 @@ async fn a30_a_request_of_unknown_fate_is_left() {
     let soon = timeout(Duration::from_secs(1), sender.closed()).await;
     assert!(soon.is_ok(), "the owner goes on for nobody");
     one.is_idle().await;
+}
+
+/// B15: a DELETE is done although its client leaves at once, before the session's owner has heard of it or before it is
+/// even looked for.
+#[tokio::test]
+async fn b15_a_delete_whose_client_leaves_is_done_by_the_owner() {
+    for is_asked in [true, false] {
+        let shelf = Shelf::default();
+        let [one, other] = shelf.holding().await;
+        let client = one.client().await;
+        one.deafen().await;
+        let leaving = other.as_client(&client).delete().send().await;
+        let stats = || other.running.server.nodes().unwrap().stats();
+        if is_asked {
+            until("the owner is asked", || stats().asked == 1).await;
+        }
+        drop(leaving);
+        until("it is gone", || {
+            other.running.server.stats().connections_open == 0
+        })
+        .await;
+        one.undeafen();
+        eventually("the session has ended", async || {
+            match shelf.records().await {
+                0 => Ok(()),
+                records => Err(format!("{records} records")),
+            }
+        })
+        .await;
+        other.is_idle().await;
+    }
 }
