@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use thinpipe_proto::rpc::{Kind, Message, RequestId};
+use thinpipe_proto::session::UpstreamSessionId;
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::Contention;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::attachment::{Attached, Read};
+use crate::failure::Failure;
 use crate::interceptor::{Chain, Direction, MessageContext};
 use crate::pipe::Attachment;
 use crate::sync::lock;
@@ -74,10 +76,23 @@ struct Seldom {
 #[derive(Debug, Default)]
 pub(crate) struct Reestablishing {
     /// One at a time.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    pub(crate) turn: tokio::sync::Mutex<Undecided>,
     /// Those that failed: whoever waited for one shares what came of it.
     pub(crate) failed: AtomicUsize,
 }
+
+/// What is left of the last time.
+#[derive(Debug, Default)]
+pub(crate) struct Undecided {
+    /// The store failed: the session is not lost.
+    pub(crate) failure: Option<Failure>,
+    /// The session of the server that was opened, of which nobody knows whether the store has it in the place of the
+    /// lost one.
+    pub(crate) opened: Option<Opened>,
+}
+
+/// A session of the server, and the replica at which it is.
+pub(crate) type Opened = (usize, Option<UpstreamSessionId>);
 
 #[derive(Debug, Default)]
 struct Streams {

@@ -90,7 +90,7 @@ impl Route {
             return Err(self.replica_gone(gone));
         }
         self.counters.session_lost();
-        if self.is_there_again((session, runs), &lost.at, None).await {
+        if self.is_there_again((session, runs), &lost.at, None).await? {
             return Ok(());
         }
         self.end_session(session, SessionEnd::UpstreamGone).await;

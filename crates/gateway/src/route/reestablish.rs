@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use thinpipe_proto::rpc::Message;
 use thinpipe_proto::session::UpstreamSessionId;
-use thinpipe_transport::server::Session;
+use thinpipe_store::StoreError;
+use thinpipe_transport::server::{Session, SessionError};
 use thinpipe_transport::upstream::UpstreamResponse;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +22,7 @@ use crate::failure::{Failure, Reason};
 use crate::group::To;
 use crate::headers;
 use crate::held::Facts;
-use crate::session::{SessionState, Setup};
+use crate::session::{Opened, SessionState, Setup, Undecided};
 
 pub(super) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
@@ -29,27 +30,45 @@ pub(super) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notificatio
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Own;
 
+/// Which session of the server is in the place of the lost one.
+enum Reopened {
+    /// One that was opened before, by whichever gateway.
+    Before,
+    Now,
+}
+
+/// Why the upstream's new session is not in the place of the lost one.
+enum NotAdopted {
+    /// It is not: nobody uses it.
+    Refused(Failure),
+    /// The store failed, and others may be using it.
+    Unknown(Failure),
+}
+
 impl Route {
     /// Whether a session that its server has lost is there again: in the place of this one another was opened before, by
     /// whichever gateway, or is now, unless something else `runs` that would be cut off with that.
+    ///
+    /// # Errors
+    /// The store fails: the session may be there again, and is not lost.
     pub(super) async fn is_there_again(
         self: &Arc<Self>,
         (session, runs): (&Arc<Session>, bool),
         lost: &Attached,
         own: Option<Own>,
-    ) -> bool {
+    ) -> Result<bool, Failure> {
         if self.spec().session_lost != SessionLost::Reestablish {
-            return false;
+            return Ok(false);
         }
         let Some(state) = session.state(SessionState::default) else {
-            return false;
+            return Ok(false);
         };
         if !runs {
             return self.reestablish((session, state), lost, own).await;
         }
         // Whoever does it now is waited for.
         let _one_at_a_time = state.reestablishing().turn.lock().await;
-        !session.is_ended() && self.is_replaced(session, lost).await
+        Ok(!session.is_ended() && self.is_replaced(session, lost).await?)
     }
 
     /// Opens the upstream's session anew for a client that does not notice. Only if its capabilities
@@ -60,57 +79,103 @@ impl Route {
         (session, state): (&Arc<Session>, &SessionState),
         lost: &Attached,
         own: Option<Own>,
-    ) -> bool {
+    ) -> Result<bool, Failure> {
         let deadline = Instant::now() + self.request_timeout();
         let reestablishing = state.reestablishing();
         let failed = || reestablishing.failed.load(Ordering::Relaxed);
         let failed_before = failed();
         // Whoever has it now is done before this deadline.
-        let _one_at_a_time = reestablishing.turn.lock().await;
+        let mut turn = reestablishing.turn.lock().await;
+        if session.is_ended() {
+            return Ok(false);
+        }
         // Who failed while this one waited has yet to end the session, or leaves it as it is.
-        if session.is_ended() || failed() != failed_before {
-            return false;
+        if failed() != failed_before {
+            return match &turn.failure {
+                Some(failure) => Err(failure.clone()),
+                None => self.is_replaced(session, lost).await,
+            };
         }
-        // Another node may have opened it anew.
-        if self.is_replaced(session, lost).await {
-            return true;
-        }
-        match self.reopen(session, state, (lost, deadline)).await {
-            Ok(()) => {
+        let reopened = self.reopen_once(session, state, (lost, deadline), &mut turn);
+        let reopened = reopened.await;
+        turn.failure = None;
+        match reopened {
+            Ok(Reopened::Before) => Ok(true),
+            Ok(Reopened::Now) => {
                 if own.is_none() {
                     state.stop_standalone();
                 }
                 self.stats().reestablished();
                 tracing::info!(session = ?session.id(), upstream = self.name(), "session reopened");
-                true
+                Ok(true)
             }
-            // At the same time as this one: what came first holds.
-            Err(_) if self.is_replaced(session, lost).await => true,
             Err(failure) => {
                 reestablishing.failed.fetch_add(1, Ordering::Relaxed);
-                let error = failure.text;
+                let error = &failure.text;
+                if failure.reason == Reason::StoreUnavailable {
+                    // What fails there is in the log, and concerns all sessions.
+                    tracing::debug!(session = ?session.id(), upstream = self.name(), %error, "a lost session has to wait");
+                    turn.failure = Some(failure.clone());
+                    return Err(failure);
+                }
                 tracing::warn!(session = ?session.id(), upstream = self.name(), %error, "session lost");
-                false
+                Ok(false)
             }
+        }
+    }
+
+    async fn reopen_once(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        state: &SessionState,
+        (lost, deadline): (&Attached, Instant),
+        turn: &mut Undecided,
+    ) -> Result<Reopened, Failure> {
+        // Another node may have opened it anew, or this one, and the store had not said so.
+        let is_replaced = self.is_replaced(session, lost).await?;
+        if let Some(opened) = turn.opened.take() {
+            self.discard_unless_stored(session, opened);
+        }
+        if is_replaced {
+            return Ok(Reopened::Before);
+        }
+        match self.reopen(session, state, (lost, deadline), turn).await {
+            Ok(()) => Ok(Reopened::Now),
+            // At the same time as this one: what came first holds.
+            Err(failure) if failure.reason != Reason::StoreUnavailable => {
+                match self.is_replaced(session, lost).await? {
+                    true => Ok(Reopened::Before),
+                    false => Err(failure),
+                }
+            }
+            Err(failure) => Err(failure),
         }
     }
 
     /// Whether the session has another upstream session by now, or the same at another replica, than the one that
     /// was lost.
-    async fn is_replaced(&self, session: &Arc<Session>, lost: &Attached) -> bool {
+    ///
+    /// # Errors
+    /// The store fails.
+    async fn is_replaced(&self, session: &Arc<Session>, lost: &Attached) -> Result<bool, Failure> {
         let is_another = || attached(session).is_ok_and(|now| !now.is_at(lost));
         if is_another() {
-            return true;
+            return Ok(true);
         }
         let Some(sessions) = self.sessions().filter(|sessions| sessions.has_nodes()) else {
-            return false;
+            return Ok(false);
         };
         match sessions.refresh(session).await {
-            Ok(is_there) => is_there && is_another(),
-            Err(error) => {
-                tracing::debug!(session = ?session.id(), %error, "its record cannot be read");
-                false
-            }
+            Ok(is_there) => Ok(is_there && is_another()),
+            Err(error) => Err(store_failed(&error)),
+        }
+    }
+
+    /// Of a session that was opened when the store failed it is known by now whether somebody uses it.
+    fn discard_unless_stored(self: &Arc<Self>, session: &Session, (replica, id): Opened) {
+        let opened = self.attached_at(replica, id.clone());
+        if !attached(session).is_ok_and(|now| now.is_at(&opened)) {
+            self.discard(session, (replica, id));
         }
     }
 
@@ -119,6 +184,7 @@ impl Route {
         session: &Arc<Session>,
         state: &SessionState,
         (lost, deadline): (&Attached, Instant),
+        turn: &mut Undecided,
     ) -> Result<(), Failure> {
         let setup = self.setup_of(session, state)?;
         let params = session.initialize_params();
@@ -145,19 +211,28 @@ impl Route {
         let id = self.session_id_of(&response)?;
         let place = (To::Only(replica), id.as_ref());
         let set_up = timeout_at(deadline, self.set_up(session, setup, place, response)).await;
-        let adopted = match set_up.unwrap_or_else(|_| Err(too_late())) {
+        let failure = match set_up.unwrap_or_else(|_| Err(too_late())) {
             Ok(answer) => {
                 let replaced = (lost, self.attached_at(replica, id.clone()));
-                self.adopt(session, state, replaced, &answer).await
+                match self.adopt(session, state, replaced, &answer).await {
+                    Ok(()) => return Ok(()),
+                    Err(NotAdopted::Unknown(failure)) => {
+                        turn.opened = Some((replica, id));
+                        return Err(failure);
+                    }
+                    Err(NotAdopted::Refused(failure)) => failure,
+                }
             }
-            Err(failure) => Err(failure),
+            Err(failure) => failure,
         };
-        if adopted.is_err() {
-            // Nobody will ever use the session the upstream has just opened.
-            let context = self.context_in(session, None);
-            self.discard_upstream_session(context, To::Only(replica), id);
-        }
-        adopted
+        // Nobody will ever use the session the upstream has just opened.
+        self.discard(session, (replica, id));
+        Err(failure)
+    }
+
+    fn discard(self: &Arc<Self>, session: &Session, (replica, id): Opened) {
+        let context = self.context_in(session, None);
+        self.discard_upstream_session(context, To::Only(replica), id);
     }
 
     /// Makes the upstream's new session what the lost one was, if it is its equal: gives its answer to
@@ -204,7 +279,7 @@ impl Route {
         state: &SessionState,
         (lost, new): (&Attached, Attached),
         answer: &Message,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotAdopted> {
         // What the client sets up meanwhile stays.
         let in_its_place = |now: &Attached| {
             let facts = Facts::decode(now.held.as_deref());
@@ -215,16 +290,34 @@ impl Route {
         };
         match self.amend(session, in_its_place).await {
             Ok(true) => {}
-            Ok(false) => {
+            Ok(false) | Err(SessionError::Store(StoreError::NotFound)) => {
                 let text = "the session was opened anew by another, or has ended";
-                return Err(Failure::new(Reason::Unavailable, text));
+                let failure = Failure::new(Reason::Unavailable, text);
+                return Err(NotAdopted::Refused(failure));
             }
-            Err(error) => return Err(Failure::new(Reason::Unavailable, error.to_string())),
+            Err(error) => self.is_adopted(session, &new, &error).await?,
         }
         if !self.shares_setup(session) {
             state.queue_notices(refresh_notices(answer));
         }
         Ok(())
+    }
+
+    /// Finds out whether the store has the upstream's new session all the same, although it failed.
+    async fn is_adopted(
+        &self,
+        session: &Arc<Session>,
+        new: &Attached,
+        error: &SessionError,
+    ) -> Result<(), NotAdopted> {
+        let Some(sessions) = self.sessions() else {
+            return Err(NotAdopted::Refused(store_failed(error)));
+        };
+        match sessions.refresh(session).await {
+            Ok(_) if attached(session).is_ok_and(|now| now.is_at(new)) => Ok(()),
+            Ok(_) => Err(NotAdopted::Refused(store_failed(error))),
+            Err(_) => Err(NotAdopted::Unknown(store_failed(error))),
+        }
     }
 
     /// Sends a message whose answer nobody waits for but us. The answer itself says nothing that the client
@@ -259,6 +352,11 @@ impl Route {
         let read = response.collect(self.max_message(), self.buffered()).await;
         read.map(drop).map_err(|error| body_failure(&error))
     }
+}
+
+/// Lets nobody be told that a session is lost.
+fn store_failed(error: &SessionError) -> Failure {
+    Failure::new(Reason::StoreUnavailable, error.to_string())
 }
 
 pub(super) fn too_late() -> Failure {

@@ -141,7 +141,7 @@ impl Route {
         error: &Unanswered,
     ) -> Result<Answer, Failure> {
         let runs = !runs_alone(&session, &message);
-        if self.is_there_again((&session, runs), &lost, None).await {
+        if self.is_there_again((&session, runs), &lost, None).await? {
             let sent = self.send_again(call, context, &session, &message).await?;
             return sent.ok_or_else(Failure::session_gone);
         }

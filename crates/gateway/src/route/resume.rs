@@ -124,7 +124,10 @@ impl Route {
         let runs = session.in_flight() > 0;
         // What is lost of a call is lost, whatever the session is by now.
         let of = (&session, runs || !is_standalone);
-        let is_there = self.is_there_again(of, &lost.at, Some(Own)).await;
+        let Ok(is_there) = self.is_there_again(of, &lost.at, Some(Own)).await else {
+            // The session is not lost for all that is known.
+            return Resumed::Lost;
+        };
         if is_there && is_standalone {
             return self.fresh_standalone(&session).await;
         }

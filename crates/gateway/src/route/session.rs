@@ -49,7 +49,7 @@ impl Route {
         self.warn_of_stranger(&session);
         let runs = !runs_alone(&session, &message);
         if let Some(call) = again
-            && self.is_there_again((&session, runs), &lost, None).await
+            && self.is_there_again((&session, runs), &lost, None).await?
         {
             // A 404 to a session id proves that the request did not run.
             let sent = self.send_again(*call, context, &session, &message).await;

@@ -1,19 +1,19 @@
 //! The store is out of reach (F17).
 
 use std::future::ready;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use thinpipe_gateway::{Resume, UpstreamSpec};
+use thinpipe_gateway::{Resume, SessionLost, UpstreamSpec};
 use thinpipe_proto::session::SessionId;
 use thinpipe_store::{
     BoxFuture, MemoryStore, SessionRecord, SessionStore, StoreError, Version, Versioned,
 };
-use thinpipe_testkit::{Client, eventually, rpc};
+use thinpipe_testkit::{Client, Response, Upstream, eventually, rpc};
 
-use crate::cluster::{ALICE, Cluster};
+use crate::cluster::{ALICE, Cluster, Node};
 
 /// Sessions in memory, which nobody reaches while it is away.
 #[derive(Default)]
@@ -22,8 +22,17 @@ struct Away {
     is_away: AtomicBool,
     /// It does what it is asked to delete, and does not say so.
     doubts: AtomicBool,
+    /// What becomes of its next update.
+    update: Mutex<Option<Late>>,
     /// Calls that it did not take.
     refused: AtomicUsize,
+}
+
+/// An update that it does not say it has done.
+struct Late {
+    is_done: bool,
+    /// Nobody reaches it after that.
+    then_away: bool,
 }
 
 impl Away {
@@ -73,6 +82,15 @@ impl SessionStore for Away {
         record: &'a SessionRecord,
         expected: Version,
     ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        if let Some(late) = self.update.lock().unwrap().take() {
+            return Box::pin(async move {
+                if late.is_done {
+                    self.store.update(record, expected).await?;
+                }
+                self.set(late.then_away);
+                Err(StoreError::Unavailable("no answer".into()))
+            });
+        }
         unless_away!(self.update(record, expected))
     }
 
@@ -200,4 +218,79 @@ async fn f17_what_is_set_up_without_the_store_is_stored_later() {
         }
     })
     .await;
+}
+
+/// A gateway that opens lost sessions anew, over a store that fails, and a client whose session its server has lost.
+async fn lost_over(cluster: &Cluster, store: &Arc<Away>) -> (Node, Client) {
+    let reopens = |spec: &mut UpstreamSpec| spec.session_lost = SessionLost::Reestablish;
+    let node = cluster.node_over(Arc::clone(store) as _, reopens).await;
+    let client = node.client().await;
+    for lost in cluster.upstream.sessions() {
+        cluster.upstream.forget(&lost);
+    }
+    (node, client)
+}
+
+/// It is told to come back.
+async fn has_to_wait(mut refused: Response) {
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    let reason = refused.json().await["error"]["data"]["reason"].clone();
+    assert_eq!(reason, "session_store_unavailable");
+}
+
+/// The server has one session, and as many were opened.
+async fn is_only_one(upstream: &Upstream, opened: usize) {
+    assert_eq!(upstream.requests("initialize").len(), opened);
+    eventually("the others were given back", async || {
+        match upstream.sessions().len() {
+            1 => Ok(()),
+            sessions => Err(format!("{sessions} sessions")),
+        }
+    })
+    .await;
+}
+
+/// F17, R101: as long as the store is away, a session that its server has lost waits to be opened anew: it has not
+/// ended, whatever its client asks for.
+#[tokio::test]
+async fn f17_a_lost_session_waits_for_the_store() {
+    let cluster = Cluster::start().await;
+    let store = Arc::new(Away::default());
+    let (_node, client) = lost_over(&cluster, &store).await;
+    store.set(true);
+    has_to_wait(client.post(rpc::call(2, "echo")).await).await;
+    has_to_wait(client.get().await).await;
+    assert_eq!(cluster.upstream.requests("initialize").len(), 1);
+    store.set(false);
+    assert_eq!(client.post(rpc::call(3, "echo")).await.status, 200);
+    assert!(client.get().await.is_stream());
+    is_only_one(&cluster.upstream, 2).await;
+}
+
+/// F17, R101: a store that does not say whether it has the new session is asked again. As long as that is not known,
+/// that session is not given back: others may be using it.
+#[tokio::test]
+async fn f17_a_session_that_is_opened_anew_is_stored_or_waits() {
+    // The store had it, or not, is away then, or not; what the client gets, and how many sessions are opened.
+    let cases = [
+        (true, false, 200, 2),
+        (false, false, 503, 3),
+        (true, true, 503, 2),
+        (false, true, 503, 3),
+    ];
+    for (is_done, then_away, status, opened) in cases {
+        let cluster = Cluster::start().await;
+        let store = Arc::new(Away::default());
+        let (_node, client) = lost_over(&cluster, &store).await;
+        *store.update.lock().unwrap() = Some(Late { is_done, then_away });
+        let answer = client.post(rpc::call(2, "echo")).await;
+        assert_eq!(answer.status, status, "{is_done} {then_away}");
+        if status == 503 {
+            has_to_wait(answer).await;
+        }
+        store.set(false);
+        assert_eq!(client.post(rpc::call(3, "echo")).await.status, 200);
+        is_only_one(&cluster.upstream, opened).await;
+    }
 }
