@@ -343,6 +343,11 @@ impl Message {
         self.outline.error.map(|at| self.slice(at))
     }
 
+    /// One member of `params` as JSON text, where it lies.
+    pub(crate) fn param_json(&self, name: &str) -> Option<&[u8]> {
+        self.param_at(name).map(|at| at.of(&self.source))
+    }
+
     fn param_at(&self, name: &str) -> Option<Span> {
         let members = &self.outline.param_members;
         Some(members.find(&self.source, name.as_bytes())?.value)

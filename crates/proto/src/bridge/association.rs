@@ -89,7 +89,12 @@ pub(super) fn is_list_changed(method: &str) -> bool {
 
 /// The id of ours that a response or a progress token names.
 pub(super) fn call_of(id: &RequestId) -> Option<CallId> {
-    let text = std::str::from_utf8(id.as_json()).ok()?;
+    call_written(id.as_json())
+}
+
+/// The same, of an id as JSON text.
+pub(super) fn call_written(json: &[u8]) -> Option<CallId> {
+    let text = std::str::from_utf8(json).ok()?;
     text.parse().ok().map(CallId)
 }
 

@@ -1,7 +1,7 @@
 //! Progress tokens and values (protocol notes 5.1, "Progress-token map").
 
-use bytes::Bytes;
-
+use crate::bridge::action::CallId;
+use crate::bridge::association::call_written;
 use crate::bridge::client::check_length;
 use crate::bridge::refused::Unusable;
 use crate::rpc::{Message, RequestId};
@@ -40,7 +40,7 @@ impl Progress {
 
     /// Takes the value of a notification: whether it rises, and so may be passed on.
     pub(super) fn rises(&mut self, notification: &Message) -> bool {
-        let Some(value) = notification.param("progress").and_then(Value::read) else {
+        let Some(value) = notification.param_json("progress").and_then(Value::read) else {
             return false;
         };
         let rises = self.last.is_none_or(|last| value.is_above(last));
@@ -64,6 +64,11 @@ pub(super) fn token_of(notification: &Message) -> Option<RequestId> {
     RequestId::parse(notification.param(TOKEN)?).ok()
 }
 
+/// The request of ours whose token a progress notification has.
+pub(super) fn call_named(notification: &Message) -> Option<CallId> {
+    call_written(notification.param_json(TOKEN)?)
+}
+
 /// A progress value. Integers are compared as such, as a float makes neighbours beyond 2^53 equal.
 #[derive(Debug, Clone, Copy)]
 enum Value {
@@ -72,11 +77,11 @@ enum Value {
 }
 
 impl Value {
-    fn read(json: Bytes) -> Option<Self> {
-        if let Some(count) = counted(&json) {
+    fn read(json: &[u8]) -> Option<Self> {
+        if let Some(count) = counted(json) {
             return Some(Self::Integer(count.into()));
         }
-        let text = std::str::from_utf8(&json).ok()?;
+        let text = std::str::from_utf8(json).ok()?;
         // JSON has no words for what is not finite, and this parser does.
         if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
             return None;
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
 
     fn value(json: &'static str) -> Option<Value> {
-        Value::read(Bytes::from_static(json.as_bytes()))
+        Value::read(json.as_bytes())
     }
 
     /// R188, invariant 17

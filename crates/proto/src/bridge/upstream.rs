@@ -11,7 +11,7 @@ use crate::bridge::call::{Owner, Purpose, Stage};
 use crate::bridge::clock::after;
 use crate::bridge::limits::MAX_KEPT;
 use crate::bridge::notice::cancelled_of;
-use crate::bridge::progress::{Progress, token_of};
+use crate::bridge::progress::{Progress, call_named};
 use crate::bridge::question::{Holds, Question};
 use crate::rpc::{Message, RequestId, code, error_response, response};
 
@@ -231,7 +231,7 @@ impl Reframing {
 
     /// Who gets this progress, and with which token.
     fn progress_for(&mut self, message: &Message, now: Instant) -> Option<(Owner, Message)> {
-        let call = self.calls.get_mut(call_of(&token_of(message)?)?)?;
+        let call = self.calls.get_mut(call_named(message)?)?;
         let progress = call.progress.as_mut()?;
         if matches!(call.stage, Stage::Waiting(_)) {
             return None;

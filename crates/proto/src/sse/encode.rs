@@ -90,7 +90,8 @@ fn put_line(out: &mut impl BufMut, name: &[u8], value: &[u8]) {
 /// The value without the characters that would end the line or void the field.
 fn one_line(value: &[u8]) -> Cow<'_, [u8]> {
     let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
-    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
+    // Values are short. Looking at all of one is faster than stopping where there is something to find.
+    if value.iter().fold(false, |found, byte| found | breaks(byte)) {
         Cow::Owned(value.iter().copied().filter(|byte| !breaks(byte)).collect())
     } else {
         Cow::Borrowed(value)

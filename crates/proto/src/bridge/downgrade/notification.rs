@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use crate::bridge::CallId;
-use crate::bridge::association::call_of;
 use crate::bridge::downgrade::listen::Notice;
 use crate::bridge::downgrade::{Content, Downgrading, ExchangeId, Lifetime};
 use crate::bridge::envelope::LogLevel;
 use crate::bridge::notice::cancelled_of;
-use crate::bridge::progress::token_of;
+use crate::bridge::progress::call_named;
 use crate::bridge::shape::without_related_task;
 use crate::rpc::Message;
 
@@ -51,7 +50,7 @@ impl Downgrading {
 
     /// Gives progress to the client that has the exchange now, if it wants it.
     fn progress_to(&mut self, message: &Message, now: Instant) -> Option<()> {
-        let call = call_of(&token_of(message)?)?;
+        let call = call_named(message)?;
         let id = self.calls.of_token(call)?;
         let exchange = self.exchanges.get_mut(&id)?;
         exchange.clock.progress(now, &self.config.limits);

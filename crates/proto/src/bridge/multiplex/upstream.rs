@@ -11,7 +11,7 @@ use crate::bridge::multiplex::listen::{
 };
 use crate::bridge::multiplex::{Multiplexing, Nature, Serves};
 use crate::bridge::notice::cancelled_of;
-use crate::bridge::progress::token_of;
+use crate::bridge::progress::call_named;
 use crate::rpc::{Message, RequestId};
 
 impl Multiplexing {
@@ -72,7 +72,7 @@ impl Multiplexing {
     }
 
     fn progress_for(&mut self, message: &Message, now: Instant) -> Option<(CallId, Bytes)> {
-        let id = call_of(&token_of(message)?)?;
+        let id = call_named(message)?;
         let call = self.calls.get_mut(id).filter(|call| !call.is_waiting())?;
         let progress = call.progress.as_mut()?;
         call.clock.idle(now, self.limits.idle);

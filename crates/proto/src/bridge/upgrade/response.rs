@@ -10,11 +10,11 @@ use super::exchange::{ExchangeId, Input, Leg, Step};
 use super::schemas::broken_tool;
 use super::{CallId, Upgrading};
 use crate::bridge::action::Nature;
-use crate::bridge::association::{call_of, nature_of};
+use crate::bridge::association::nature_of;
 use crate::bridge::capabilities::TASKS_EXTENSION;
 use crate::bridge::envelope::LogLevel;
 use crate::bridge::notice::error_answer;
-use crate::bridge::progress::token_of;
+use crate::bridge::progress::call_named;
 use crate::bridge::refused::INVALID;
 use crate::bridge::shape::{ResultType, error_code, error_to_legacy, result_to_legacy};
 use crate::classify::is_read_only_method;
@@ -303,7 +303,7 @@ impl Upgrading {
         now: Instant,
     ) -> Option<(RequestId, Message)> {
         let exchange = self.exchanges.get_mut(id)?;
-        if call_of(&token_of(message)?)? != call {
+        if call_named(message)? != call {
             return None;
         }
         exchange.clock.progress(now, &self.config.limits);
