@@ -214,7 +214,7 @@ impl UpstreamSession {
         state.machine.attach(id, principal)?;
         state.next_member += 1;
         state.idle_since = None;
-        let (member, answer) = Member::new(id, initialize.clone());
+        let (member, answer) = Member::new(id, initialize.clone(), (principal, &state.members));
         state.members.insert(id, Arc::clone(&member));
         drop(state);
         Ok((Attachment::new(Arc::clone(self), member), answer))
@@ -228,9 +228,10 @@ impl UpstreamSession {
         let mut state = self.lock();
         let id = MemberId(state.next_member);
         // It is nobody else's.
-        state.machine.attach(id, &Principal::Anonymous)?;
+        let nobody = Principal::Anonymous;
+        state.machine.attach(id, &nobody)?;
         state.next_member += 1;
-        let member = Member::initialized(id);
+        let member = Member::initialized(id, (&nobody, &state.members));
         state.members.insert(id, Arc::clone(&member));
         drop(state);
         Ok(Attachment::new(Arc::clone(self), member))
@@ -255,7 +256,7 @@ impl UpstreamSession {
         }
         state.next_member += 1;
         state.idle_since = None;
-        let member = Member::initialized(id);
+        let member = Member::initialized(id, (principal, &state.members));
         state.members.insert(id, Arc::clone(&member));
         drop(state);
         Ok(Attachment::new(Arc::clone(self), member))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use thinpipe_proto::bridge::MemberId;
 use thinpipe_proto::revision::Binding;
 use thinpipe_proto::rpc::RequestId;
-use thinpipe_proto::session::UpstreamSessionId;
+use thinpipe_proto::session::{Principal, UpstreamSessionId};
 use thinpipe_transport::server::Session;
 use thinpipe_transport::server::conversation::{Conversation, Inlet, Outlet};
 use tokio::sync::{SetOnce, oneshot};
@@ -33,8 +33,9 @@ pub(crate) struct Member {
     opening: Mutex<Option<Opening>>,
     /// Requests that are being answered.
     open: Mutex<BTreeMap<RequestId, Open>>,
-    /// What others that use the same session of the server have for it.
-    patience: Mutex<Patience>,
+    principal: Principal,
+    /// What others that use the same session of the server have for all that this principal has in it, if it has a name.
+    patience: Arc<Mutex<Patience>>,
 }
 
 /// Where a client session is.
@@ -120,6 +121,7 @@ impl Member {
     pub(super) fn new(
         id: MemberId,
         initialize: RequestId,
+        (principal, others): (&Principal, &BTreeMap<MemberId, Arc<Self>>),
     ) -> (Arc<Self>, oneshot::Receiver<Bytes>) {
         let (answer, answered) = oneshot::channel();
         let opening = Opening {
@@ -131,19 +133,24 @@ impl Member {
             place: SetOnce::new(),
             opening: Mutex::new(Some(opening)),
             open: Mutex::default(),
-            patience: Mutex::new(Patience::new(now())),
+            patience: patience_for(principal, others),
+            principal: principal.clone(),
         };
         (Arc::new(member), answered)
     }
 
     /// One whose `initialize` is answered.
-    pub(super) fn initialized(id: MemberId) -> Arc<Self> {
+    pub(super) fn initialized(
+        id: MemberId,
+        (principal, others): (&Principal, &BTreeMap<MemberId, Arc<Self>>),
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             place: SetOnce::new(),
             opening: Mutex::default(),
             open: Mutex::default(),
-            patience: Mutex::new(Patience::new(now())),
+            patience: patience_for(principal, others),
+            principal: principal.clone(),
         })
     }
 
@@ -355,6 +362,20 @@ impl fmt::Debug for Attachment {
     }
 }
 
+/// What there is for one more client session of this principal: it is one for all of them. Of those without a name nobody
+/// can say which belong together.
+fn patience_for(
+    principal: &Principal,
+    others: &BTreeMap<MemberId, Arc<Member>>,
+) -> Arc<Mutex<Patience>> {
+    let is_same =
+        |other: &&Arc<Member>| *principal != Principal::Anonymous && other.principal == *principal;
+    match others.values().find(is_same) {
+        Some(other) => Arc::clone(&other.patience),
+        None => Arc::new(Mutex::new(Patience::new(now()))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::pending;
@@ -368,7 +389,7 @@ mod tests {
     /// however many streams it does not read.
     #[tokio::test(start_paused = true)]
     async fn f6_who_reads_slowly_is_waited_for() {
-        let member = Member::initialized(MemberId(0));
+        let member = Member::initialized(MemberId(0), (&Principal::Anonymous, &BTreeMap::new()));
         for _ in 0..100 {
             let reading = sleep(Duration::from_millis(250));
             assert!(member.waited_for(reading).await.is_some());
@@ -378,5 +399,33 @@ mod tests {
             assert!(member.waited_for(pending::<()>()).await.is_none());
         }
         assert_eq!((now() - stopped).as_secs(), 5);
+    }
+    /// F6: a principal gets no more of it with more sessions.
+    #[tokio::test(start_paused = true)]
+    async fn f6_the_sessions_of_a_principal_share_what_there_is_for_it() {
+        let named = |name: &str| Principal::Named(name.into());
+        let mut members = BTreeMap::new();
+        for (id, principal) in [
+            named("one"),
+            named("two"),
+            named("one"),
+            Principal::Anonymous,
+            Principal::Anonymous,
+        ]
+        .iter()
+        .enumerate()
+        {
+            let id = MemberId(id as u64);
+            let member = Member::initialized(id, (principal, &members));
+            members.insert(id, member);
+        }
+        let mut waited = Vec::new();
+        for member in members.values() {
+            let stopped = now();
+            assert!(member.waited_for(pending::<()>()).await.is_none());
+            waited.push((now() - stopped).as_secs());
+        }
+        // A tenth of what the other was waited for is back.
+        assert_eq!(waited, [5, 5, 0, 5, 5]);
     }
 }
