@@ -460,6 +460,11 @@ impl World {
         self.callers.clear();
         self.listeners.clear();
         sleep(Duration::from_secs(1)).await;
+        let open = self.network.connections();
+        if !open.is_empty() {
+            self.ledger
+                .violation(format!("connections are left: {open:?}"));
+        }
         let tasks = Handle::current().metrics().num_alive_tasks();
         if tasks > 0 {
             self.ledger.violation(format!("{tasks} tasks are left"));
