@@ -206,6 +206,9 @@ impl Gateway {
     /// Ends the upstream sessions that are left, and waits, but not for long, for what runs beside the
     /// server's own tasks (child processes, refusals on their way to upstreams). Call it after the server
     /// has shut down.
+    ///
+    /// Sessions that live in this process ([`Resume::Log`](crate::Resume::Log), shared ones, child processes) go on until then,
+    /// also when the gateway and its server are dropped; without such sessions dropping both is enough.
     pub async fn finish(&self) {
         self.stop.cancel();
         self.tasks.close();

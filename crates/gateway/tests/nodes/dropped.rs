@@ -101,7 +101,7 @@ async fn with_sessions() -> Upstream {
     upstream
 }
 
-/// 5.9.25: also with sessions that are live, which nobody has ended.
+/// 5.9.25: also with sessions that are live, which nobody has ended, as long as nothing of them lives in the process.
 #[tokio::test]
 async fn g10_a_gateway_that_is_dropped_leaves_nothing() {
     let upstream = with_sessions().await;
