@@ -8,9 +8,7 @@ use http::StatusCode;
 use thinpipe_proto::classify::is_read_only_method;
 use thinpipe_proto::rpc::{Message, RequestId};
 use thinpipe_transport::body::BoxFuture;
-use thinpipe_transport::server::{
-    Answer, Exchange, Inbound, Nodes, Session, SessionManager, WeakSessionManager,
-};
+use thinpipe_transport::server::{Answer, Exchange, Inbound, Nodes, Session, WeakSessionManager};
 use thinpipe_transport::upstream::UpstreamRequest;
 use thinpipe_transport::{ByteBudget, Random};
 use tokio_util::sync::CancellationToken;
@@ -198,13 +196,6 @@ impl Route {
     pub(crate) fn log_to(&self, log: Arc<dyn ExchangeLog>) {
         // The first log stays: records of one route do not change place in the middle.
         let _ = self.log.set(log);
-    }
-
-    /// The manager of the sessions this route takes part in; set when it is mounted.
-    pub(crate) fn attach(&self, sessions: &SessionManager) {
-        // A route is mounted once; a second server would have sessions of its own to end.
-        let first = self.sessions.set(sessions.downgrade()).is_ok();
-        debug_assert!(first, "a route belongs to one server");
     }
 
     /// Its server is one of several nodes.

@@ -306,6 +306,13 @@ impl Route {
         }
     }
 
+    /// The manager of the sessions this route takes part in; set when it is mounted.
+    pub(crate) fn attach(&self, sessions: &SessionManager) {
+        // A route is mounted once; a second server would have sessions of its own to end.
+        let first = self.sessions.set(sessions.downgrade()).is_ok();
+        debug_assert!(first, "a route belongs to one server");
+    }
+
     /// The manager of the sessions; `None`: its server is gone, or not there yet.
     pub(crate) fn sessions(&self) -> Option<SessionManager> {
         self.sessions.get()?.upgrade()
