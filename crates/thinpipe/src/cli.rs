@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Manner, RawEra, Settings};
+use crate::config::{Manner, RawEra, Settings};
+
+mod advice;
+
+pub(crate) use advice::explain;
 
 const ABOUT: &str =
     "A gateway for the Model Context Protocol: stands between MCP clients and MCP servers";
@@ -218,87 +221,6 @@ fn is_settings(argument: &str) -> bool {
     })
 }
 
-/// Says what is wrong with a command line, and ends the process as clap does.
-pub(crate) fn explain(mut error: clap::Error) -> ! {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    match advice(&error, &arguments) {
-        Some(advice) => {
-            eprintln!("error: {advice}");
-            std::process::exit(2)
-        }
-        None => {
-            keep_options(&mut error);
-            error.exit()
-        }
-    }
-}
-
-/// Takes away the tip to write an option behind `--`: here, that starts a program.
-fn keep_options(error: &mut clap::Error) {
-    if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
-        tips.retain(|tip| !tip.to_string().contains("-- "));
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
-    }
-}
-
-/// What to tell those who write what is near at hand and not there.
-fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
-    use clap::error::ErrorKind;
-
-    if !matches!(
-        error.kind(),
-        ErrorKind::UnknownArgument
-            | ErrorKind::InvalidSubcommand
-            | ErrorKind::MissingRequiredArgument
-            | ErrorKind::ArgumentConflict
-    ) {
-        return None;
-    }
-    let urls = arguments.iter().filter(|word| word.contains("://"));
-    let strange = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(strange)) => strange.as_str(),
-        _ => "",
-    };
-    match arguments {
-        [check, ..] if check == "check" && ["--config", "-c"].contains(&strange) => {
-            let file = arguments.iter().skip(1).find(|word| is_file(word));
-            let file = file.map_or("FILE", String::as_str);
-            Some(format!("write `thinpipe check {file}`"))
-        }
-        [config, rest @ ..] if config == "--config" || config == "-c" => {
-            let file = rest.first().map_or("FILE", String::as_str);
-            Some(format!("write `thinpipe serve --config {file}`"))
-        }
-        [program, _, ..] if is_program(program) => {
-            let line = arguments.join(" ");
-            Some(format!("to run a program, write `thinpipe -- {line}`"))
-        }
-        [serve, rest @ ..] if serve == "serve" => {
-            let file = rest.iter().find(|word| is_file(word))?;
-            let given = rest
-                .iter()
-                .any(|word| word.starts_with("--config") || word == "-c");
-            (!given).then(|| format!("write `thinpipe serve --config {file}`"))
-        }
-        _ if urls.count() > 1 && !strange.starts_with('-') => Some(
-            "one URL is one server, and `--replica NAME=URL` another replica of it; for several \
-             servers, list them in a file (`[[upstreams]]` with `name` and \
-             `url` for each) and write `thinpipe serve --config FILE`"
-                .to_owned(),
-        ),
-        // What other commands are told has no file.
-        [other, ..] if ["doctor", "migrate", "demo"].contains(&other.as_str()) => None,
-        _ => {
-            let name = strange.strip_prefix("--")?.replace('-', "_");
-            let key = config::place_of_key(&name)?;
-            Some(format!(
-                "`{strange}` is no option; `{key}` is a key of a configuration file: write it there, and \
-                 `thinpipe serve --config FILE`"
-            ))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -364,67 +286,6 @@ mod tests {
             &["thinpipe", "doctor", "--header", "a: b", "--", "npx"],
         ] {
             assert!(Cli::try_parse_from(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    /// I5: what is near at hand and not there is answered with what to write.
-    #[test]
-    fn i5_near_misses_are_answered_with_what_to_write() {
-        for (line, said) in [
-            ("--config a.toml", "write `thinpipe serve --config a.toml`"),
-            ("-c a.toml", "write `thinpipe serve --config a.toml`"),
-            (
-                "npx -y server",
-                "to run a program, write `thinpipe -- npx -y server`",
-            ),
-            (
-                "./run.sh x",
-                "to run a program, write `thinpipe -- ./run.sh x`",
-            ),
-            ("serve a.toml", "write `thinpipe serve --config a.toml`"),
-            ("check --config a.toml", "write `thinpipe check a.toml`"),
-            (
-                "--resume log http://h/mcp",
-                "`--resume` is no option; `upstreams.resume` is a key of a configuration file: write it there, and \
-                 `thinpipe serve --config FILE`",
-            ),
-        ] {
-            let arguments: Vec<_> = line.split(' ').map(str::to_owned).collect();
-            let whole = std::iter::once("thinpipe".to_owned()).chain(arguments.clone());
-            let error = Cli::try_parse_from(whole).expect_err(line);
-            assert_eq!(advice(&error, &arguments).as_deref(), Some(said), "{line}");
-        }
-        for (word, program) in [
-            ("npx", true),
-            ("/usr/bin/python", true),
-            ("localhost", false),
-            ("mcp.example.com", false),
-            ("localhost:3001/mcp", false),
-            ("a.toml", false),
-            ("./a.toml", false),
-            ("--x", false),
-            ("doctor", false),
-        ] {
-            assert_eq!(is_program(word), program, "{word}");
-        }
-    }
-
-    /// I5: what is no option is said to be none, and not to belong behind `--`, where a program would be started.
-    #[test]
-    fn i5_an_unknown_option_stays_one() {
-        for line in [
-            "doctor --store redis://h http://h/mcp",
-            "doctor --store-prefix x http://h/mcp",
-            "--nothing http://h/mcp",
-        ] {
-            let arguments: Vec<_> = line.split(' ').map(str::to_owned).collect();
-            let whole = std::iter::once("thinpipe".to_owned()).chain(arguments.clone());
-            let mut error = Cli::try_parse_from(whole).expect_err(line);
-            assert_eq!(advice(&error, &arguments), None, "{line}");
-            keep_options(&mut error);
-            let said = error.to_string();
-            assert!(said.contains("unexpected argument '--"), "{said}");
-            assert!(!said.contains("'-- "), "{said}");
         }
     }
 
