@@ -77,6 +77,27 @@ async fn f6_a_replica_that_only_another_gateway_has_is_named() {
     several.process.line_with(why).await;
 }
 
+/// F6: the same where the upstream has another name, which is all that tells where a session belongs.
+#[tokio::test]
+async fn f6_an_upstream_that_only_another_gateway_has_is_named() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let (store, url) = (redis.url(), upstream.url());
+    let called = async |name: &str| {
+        let upstreams = format!("[[upstreams]]\nname = {name:?}\nurl = {url:?}\n");
+        Gateway::with_file(&format!("store = {store:?}\n{upstreams}")).await
+    };
+    let (one, other) = (called("team").await, called("crew").await);
+    for gateway in [&one, &other] {
+        gateway.process.line_with("sessions are kept in ").await;
+    }
+    let client = one.client().await;
+    is_gone(&client.at(&other.url)).await;
+    let line = other.process.line_with("is not in the configuration here");
+    let line = line.await;
+    assert!(line.contains("team") && line.contains("crew"), "{line}");
+    answers(&client, "still there").await;
+}
+
 /// A30, F8: the same in a Redis Cluster, whose parts do not know of each other's keys.
 #[tokio::test]
 async fn f8_any_gateway_serves_any_session_kept_in_a_cluster() {

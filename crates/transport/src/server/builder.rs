@@ -101,6 +101,7 @@ impl ServerBuilder {
         let nodes = self.stores.shared.map(named);
         let (store, among) = (self.stores.sessions, self.config.sessions);
         let sessions = SessionManager::among(nodes.clone(), store, among, tasks.clone(), random);
+        sessions.serves(self.routes.values().filter_map(endpoint_of));
         let draining = CancellationToken::new();
         sessions.start_sweeping(draining.clone());
         let legacy = self.config.legacy == LegacyMode::Served;
@@ -145,6 +146,15 @@ impl ServerBuilder {
             attach(&server);
         }
         server
+    }
+}
+
+/// The endpoint at a path: what its sessions are opened at. A page has none.
+fn endpoint_of(route: &Route) -> Option<Arc<str>> {
+    match route {
+        Route::Mcp(endpoint) => Some(Arc::clone(&endpoint.name)),
+        Route::Sse(mount, _) => Some(Arc::clone(&mount.endpoint.name)),
+        Route::Page(_) => None,
     }
 }
 

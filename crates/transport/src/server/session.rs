@@ -39,6 +39,7 @@ mod ownership;
 mod requests;
 mod slot;
 mod stored;
+mod stranger;
 pub(crate) mod stream;
 mod sweeping;
 mod taking;

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::alike::Alike;
 use super::ended::Ended;
 use super::slot::{Place, SessionSlot};
+use super::stranger::Endpoints;
 use super::stream::StreamSession;
 use super::taking::Taking;
 use super::unclaimed::Unclaimed;
@@ -115,6 +116,8 @@ pub(super) struct Inner {
     pub(super) ended: Ended,
     /// Cancellations that other nodes have told of, of sessions that are not live here.
     pub(super) unclaimed: Unclaimed,
+    /// Where sessions are opened here.
+    pub(super) endpoints: Endpoints,
     /// For ids of sessions and streams.
     pub(super) random: Random,
     /// Nobody is told of the end of sessions any more.
@@ -162,6 +165,7 @@ impl SessionManager {
                 taking: Taking::default(),
                 ended: Ended::default(),
                 unclaimed: Unclaimed::default(),
+                endpoints: Endpoints::default(),
                 random,
                 cut_off: CancellationToken::new(),
             }),

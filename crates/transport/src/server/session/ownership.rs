@@ -84,6 +84,7 @@ impl SessionManager {
             };
             // The stream of a session of HTTP+SSE is where it was opened.
             if !is_of(&record, Binding::Sessions, seeker) {
+                self.warn_of_stranger(&record, seeker);
                 return Ok(Located::Nowhere);
             }
             let owner = match (&record.owner, self.nodes()) {
@@ -130,6 +131,9 @@ impl SessionManager {
     ) -> Result<Option<NodeId>, SessionError> {
         let found = self.stored(id).await?;
         let record = found.map(|(record, _)| record);
+        if let Some(record) = &record {
+            self.warn_of_stranger(record, seeker);
+        }
         let record = record.filter(|record| is_of(record, Binding::HttpSse, seeker));
         let owner = record.and_then(|record| record.owner);
         Ok(owner.filter(|owner| !self.is_this(owner)))
