@@ -138,6 +138,10 @@ fn no_url(word: &str) -> anyhow::Result<()> {
             "`{word}` is a file and no URL; {run}serve it with `thinpipe serve --config {word}`"
         );
     }
+    anyhow::ensure!(
+        !cli::COMMANDS.contains(&word),
+        "`{word}` comes first: `thinpipe {word}`, and then its options"
+    );
     if let Some(command) = config::closest(word, &cli::COMMANDS) {
         anyhow::bail!(
             "`{word}` is neither a URL nor a command; did you mean `thinpipe {command}`?"

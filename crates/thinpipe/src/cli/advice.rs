@@ -1,8 +1,9 @@
 //! What those are told who write what is near at hand and not there.
 
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue};
 
-use super::{is_file, is_program};
+use super::{COMMANDS, Cli, is_file, is_program};
 use crate::config;
 
 /// Says what is wrong with a command line, and ends the process as clap does.
@@ -56,9 +57,15 @@ fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
             let file = rest.first().map_or("FILE", String::as_str);
             Some(format!("write `thinpipe serve --config {file}`"))
         }
-        [program, _, ..] if is_program(program) => {
+        [program, next, ..] if is_program(program) => {
             let line = arguments.join(" ");
-            Some(format!("to run a program, write `thinpipe -- {line}`"))
+            let run = format!("to run a program, write `thinpipe -- {line}`");
+            Some(match misspelt(program, next) {
+                Some(command) => {
+                    format!("`{program}` is no command; did you mean `{command}`? If not: {run}")
+                }
+                None => run,
+            })
         }
         [serve, rest @ ..] if serve == "serve" => {
             let file = rest.iter().find(|word| is_file(word))?;
@@ -66,6 +73,9 @@ fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
                 .iter()
                 .any(|word| word.starts_with("--config") || word == "-c");
             (!given).then(|| format!("write `thinpipe serve --config {file}`"))
+        }
+        [option, ..] if option.starts_with('-') && late_command(arguments).is_some() => {
+            late_command(arguments)
         }
         _ if urls.count() > 1 && !strange.starts_with('-') => Some(
             "one URL is one server, and `--replica NAME=URL` another replica of it; for several \
@@ -86,12 +96,52 @@ fn advice(error: &clap::Error, arguments: &[String]) -> Option<String> {
     }
 }
 
+/// The command that was meant by a word with `next` behind it.
+fn misspelt(word: &str, next: &str) -> Option<&'static str> {
+    let command = config::closest(word, &COMMANDS)?;
+    // Nothing but options follows this one, and `deno` is a program that many servers run on.
+    (command != "demo" || next.starts_with('-')).then_some(command)
+}
+
+/// What to write where options stand before a command that takes them. Their values are left out, as a password may
+/// be in one.
+fn late_command(arguments: &[String]) -> Option<String> {
+    let definition = Cli::command();
+    let mut options = String::new();
+    let mut words = arguments.iter();
+    let command = loop {
+        let word = words.next()?;
+        let Some(name) = word.strip_prefix("--") else {
+            break word;
+        };
+        let (name, has_value) = match name.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (name, false),
+        };
+        let mut known = definition.get_arguments();
+        let option = known.find(|option| option.get_long() == Some(name))?;
+        options.push_str(&format!(" --{name}"));
+        if option.get_action().takes_values() {
+            options.push_str(" …");
+            if !has_value {
+                words.next()?;
+            }
+        }
+    };
+    if !["serve", "check"].contains(&command.as_str()) {
+        return None;
+    }
+    let rest: String = words.map(|word| format!(" {word}")).collect();
+    Some(format!(
+        "`{command}` comes first: `thinpipe {command}{options}{rest}`"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::Cli;
 
     /// I5: what is near at hand and not there is answered with what to write.
     #[test]
@@ -108,6 +158,28 @@ mod tests {
                 "to run a program, write `thinpipe -- ./run.sh x`",
             ),
             ("serve a.toml", "write `thinpipe serve --config a.toml`"),
+            (
+                "--store redis://:secret@h --workers=2 serve --config a.toml",
+                "`serve` comes first: `thinpipe serve --store … --workers … --config a.toml`",
+            ),
+            (
+                "--store redis://h check a.toml",
+                "`check` comes first: `thinpipe check --store … a.toml`",
+            ),
+            (
+                "serv --config a.toml",
+                "`serv` is no command; did you mean `serve`? If not: to run a program, write \
+                 `thinpipe -- serv --config a.toml`",
+            ),
+            (
+                "chek a.toml",
+                "`chek` is no command; did you mean `check`? If not: to run a program, write \
+                 `thinpipe -- chek a.toml`",
+            ),
+            (
+                "deno run server.ts",
+                "to run a program, write `thinpipe -- deno run server.ts`",
+            ),
             ("check --config a.toml", "write `thinpipe check a.toml`"),
             (
                 "--resume log http://h/mcp",
