@@ -74,9 +74,14 @@ pub(super) fn of_words(url: &str, further: &[String]) -> Result<Option<Vec<RawRe
     let mut replicas = vec![first];
     for word in further {
         let wrong = |message: String| Problem::new(Place::Setting(OPTION.to_owned()), message);
-        if let Some(option) = unknown_option(word) {
-            let problem = wrong(format!("`{option}` is no option of a replica"));
-            return Err(problem.mend("write `,weight=N`, or, in a URL, `%2C` instead of the comma"));
+        if let Some(rest) = behind_comma(word) {
+            let problem = wrong(match option_name(rest) {
+                Some(option) => format!("`{option}` is no option of a replica"),
+                None => format!("`{rest}` stands behind a comma, and is no option of a replica"),
+            });
+            return Err(problem.mend(
+                "write `,weight=N`, or, in a URL, `%2C` instead of the comma; each replica has a `--replica` of its own",
+            ));
         }
         replicas.push(of_word(word).ok_or_else(|| {
             wrong(format!("`{word}` is no replica"))
@@ -104,15 +109,17 @@ pub(super) fn place_of_words(further: &[String], place: Place) -> Place {
 
 const OPTION: &str = "--replica";
 
-/// What stands where an option does, behind the last comma, and is none.
-fn unknown_option(word: &str) -> Option<&str> {
-    let word = word
-        .rsplit_once(",weight=")
-        .map_or(word, |(place, _)| place);
-    let (_, option) = word.rsplit_once(',')?;
-    let (name, _) = option.split_once('=')?;
+/// What stands where an option does, behind the last comma but that of a weight.
+fn behind_comma(word: &str) -> Option<&str> {
+    let place = word.rsplit_once(",weight=").map_or(word, |split| split.0);
+    place.rsplit_once(',').map(|(_, rest)| rest)
+}
+
+/// The name of an option, if this looks like one.
+fn option_name(rest: &str) -> Option<&str> {
+    let (name, _) = rest.split_once('=')?;
     let is_word = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphabetic());
-    (is_word && name != "weight").then_some(name)
+    is_word.then_some(name)
 }
 
 fn of_word(word: &str) -> Option<RawReplica> {

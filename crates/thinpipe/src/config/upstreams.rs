@@ -252,10 +252,13 @@ impl Build {
             self.add(Problem::at(path.key("command"), message).mend("remove one of them"));
             return None;
         }
-        let mut strangers = raw.keys_of_urls();
-        strangers.extend(raw.replicas.as_ref().map(|_| "replicas"));
-        strangers.extend(raw.keys_of_replicas());
-        self.strangers(strangers, path, "url");
+        if raw.replicas.is_some() {
+            let message = "an upstream has either `command` or `replicas`";
+            self.add(Problem::at(path.key("replicas"), message).mend("remove one of them"));
+        } else {
+            self.strangers(raw.keys_of_replicas(), path, "replicas");
+        }
+        self.strangers(raw.keys_of_urls(), path, "url");
         self.resumes_nothing(raw, path, "a program");
         let max_message = raw.max_message.map_or(DEFAULT_MAX_MESSAGE, Quantity::read);
         let child = self.program(name, command, raw, path, max_message);

@@ -131,6 +131,15 @@ fn c18_replicas_may_stand_on_the_command_line() {
             "`x` is no option of a replica",
         ),
         (
+            "b=http://h:2/mcp,http://x",
+            "`http://x` stands behind a comma, and is no option of a replica",
+        ),
+        (
+            "b=http://h:2/a,b/mcp,weight=2",
+            "`b/mcp` stands behind a comma",
+        ),
+        ("b=http://h:2/mcp,", "`` stands behind a comma"),
+        (
             "b=http://h:1/mcp",
             "error: --replica b: the replicas `h:1` and `b` have one URL",
         ),
@@ -188,7 +197,11 @@ fn i5_wrong_replicas_are_said_to_be() {
         ),
         (
             "command = \"ls\"\nreplicas = [{ url = \"http://h/mcp\" }]",
-            "`replicas` means something only where there is a `url`",
+            "an upstream has either `command` or `replicas`",
+        ),
+        (
+            "command = \"ls\"\nbalance = \"random\"",
+            "`balance` means something only where there is a `replicas`",
         ),
         (
             "url = \"http://h/mcp\"\nbreaker = { open = \"2s\", max_open = \"1s\" }",
