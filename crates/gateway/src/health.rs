@@ -24,10 +24,12 @@ mod asking;
 mod checks;
 mod contradiction;
 mod news;
+mod strays;
 
 pub(crate) use checks::watch;
 pub(crate) use contradiction::{denies_revision, is_of_sessions, is_refusal};
 use news::News;
+use strays::{IS_IT_THE_ENDPOINT, is_no_mcp};
 
 /// While an upstream is down it is looked at this often, or at its interval if that is shorter.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,6 +65,11 @@ impl Health {
 
     pub(crate) fn is_healthy(&self) -> bool {
         !self.down.load(Ordering::Relaxed)
+    }
+
+    /// How long a check waits for its answer.
+    fn timeout(&self) -> Duration {
+        self.config.timeout
     }
 
     /// Whether it has not answered for so long that it is not the way from here alone that fails, as far as can be told
@@ -329,8 +336,8 @@ impl Route {
             Ok(verdict) => Ok(self.era().learn(verdict)),
             Err(error) => {
                 let mut text = with_causes(&error);
-                if matches!(error, ProbeError::Failed(ProbeFailure::NotMcp { .. })) {
-                    text.push_str("; is its URL that of its MCP endpoint, mostly /mcp or /sse?");
+                if is_no_mcp(&error) {
+                    text.push_str(IS_IT_THE_ENDPOINT);
                 }
                 Err(Failure::new(reason_of(&error), text))
             }

@@ -26,6 +26,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Asks each upstream what it speaks, in the order of [`upstreams`](Self::upstreams).
     fn probe(&self) -> BoxFuture<Vec<Found>>;
 
+    /// Asks each of several replicas, and says for people which of them are no MCP servers, each with its upstream.
+    fn strays(&self) -> BoxFuture<Vec<String>>;
+
     /// Which clients still use HTTP+SSE. Reading it changes nothing.
     fn sse_clients(&self) -> InventoryReport;
 
@@ -167,6 +170,19 @@ impl Backend for Gateway {
                 found.push(asked(&route).await);
             }
             found
+        })
+    }
+
+    fn strays(&self) -> BoxFuture<Vec<String>> {
+        let routes = self.routes().to_vec();
+        Box::pin(async move {
+            let mut strays = Vec::new();
+            for route in routes {
+                let of = route.strays().await;
+                let name = route.name();
+                strays.extend(of.iter().map(|stray| format!("{name}: its {stray}")));
+            }
+            strays
         })
     }
 

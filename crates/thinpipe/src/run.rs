@@ -228,6 +228,10 @@ async fn probe(backend: Arc<dyn Backend>, announcer: Announcer, config: Config) 
         let service = service(spec, front, &found.speaks);
         announcer.say(&format!("{name} {service}"));
     }
+    // It takes longer, and there is mostly nothing to say.
+    for stray in backend.strays().await {
+        announcer.say(&stray);
+    }
 }
 
 /// Says that the store is reached, or that it is not, and then when it is; from then on it is asked who is alive in it,

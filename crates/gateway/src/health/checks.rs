@@ -111,7 +111,7 @@ pub(super) async fn check(route: &Route, replica: usize) -> Option<Result<(), St
             Err(error) => Some(Err(with_causes(&error))),
         }
     };
-    let timeout = replica.health.config.timeout;
+    let timeout = replica.health.timeout();
     let asked = tokio::time::timeout(timeout, asking).await;
     asked.unwrap_or_else(|_| Some(Err(format!("no answer within {timeout:?}"))))
 }

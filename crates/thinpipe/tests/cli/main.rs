@@ -264,6 +264,20 @@ fn the_start_tells_what_is_known_from_what_is_believed() {
     }
 }
 
+/// C18: a replica whose path is wrong is told of by name, whichever of them was asked what they speak. Its health
+/// checks are content with it.
+#[test]
+fn c18_each_replica_is_asked_at_the_start() {
+    let sample = Sample::start();
+    let (origin, _) = sample.url.rsplit_once('/').unwrap();
+    let wrong = format!("b={origin}/");
+    let gateway = Gateway::to(&sample, &["--replica", &wrong]);
+    let stray = format!("server: its replica b at {origin}/ cannot be used yet: ");
+    let said = gateway.program.said_until(&stray);
+    assert!(!said.contains("its replica 127.0.0.1"), "{said}");
+    gateway.program.said_until("mostly /mcp or /sse?");
+}
+
 #[test]
 fn json_logs_are_json_from_the_first_line_to_the_last() {
     let sample = Sample::start();
