@@ -96,6 +96,11 @@ impl Store {
                 "; they are in the URL (`store`, `store.url`, `THINPIPE_STORE`), or are `store.user` and \
                  `store.password` or `store.password_file`"
             }
+            false if why.contains("Connection refused") => "; is Redis started there?",
+            false if why.contains("DB index is out of range") => {
+                "; the number of its database stands behind the last `/` of the URL, and Redis has those from 0 to \
+                 15, unless its `databases` says otherwise"
+            }
             false => "",
         };
         format!("{why}{hint}")

@@ -176,6 +176,8 @@ impl Observations {
                     tracing::info!("the store is reached again");
                 }
             }
+            // The start tells of one that was never reached, with what to do about it.
+            Some(_) if !self.was_reached() => {}
             Some(error) if !self.is_told.load(Ordering::Relaxed) && self.is_due() => {
                 self.is_told.store(true, Ordering::Relaxed);
                 let error = with_causes(error);

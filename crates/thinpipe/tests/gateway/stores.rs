@@ -44,6 +44,13 @@ async fn f14_what_is_wrong_with_a_store_is_said() {
     let complaint = "its maxmemory-policy is allkeys-lru; set it to noeviction";
     assert!(said.contains(complaint), "{said}");
 
+    let none = text("right-hunter2").replace("\"\n[[", "/99\"\n[[");
+    let said = check(&none).await;
+    assert!(
+        said.contains("DB index is out of range; the number of its database stands behind"),
+        "{said}"
+    );
+
     // Something that speaks HTTP, and a Redis that is taken for one with TLS.
     let other = Upstream::start().await;
     let address = Client::new(other.url()).address();

@@ -88,6 +88,7 @@ async fn f17_a_process_starts_before_its_store() {
     let gateway = world.starting().await;
     let said = gateway.process.line_with("cannot be used yet").await;
     assert!(said.contains(&world.redis[0].url()), "{said}");
+    assert!(said.contains("; is Redis started there?"), "{said}");
     let mut ready = gateway.admin("/ready").await;
     let answer = ready.json().await;
     assert_eq!(
@@ -101,4 +102,7 @@ async fn f17_a_process_starts_before_its_store() {
         .await;
     assert_eq!(gateway.admin("/ready").await.status, 200);
     answers(&gateway.client().await, "first").await;
+    let told = gateway.process.lines();
+    let twice = told.iter().find(|line| line.contains("does not do what"));
+    assert_eq!(twice, None, "it was said at the start");
 }
