@@ -32,7 +32,7 @@ pub(crate) enum RawSharing {
     Auto,
     /// One for each client, and for each request of 2026-07-28
     PerClient,
-    /// One for what all requests of 2026-07-28 with the same capabilities have in common
+    /// As auto, but clients without a token count as one, and those that have sessions share one, too
     Pooled,
     /// One for all clients
     Shared,

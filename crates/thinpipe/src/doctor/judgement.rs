@@ -348,7 +348,8 @@ impl Findings {
             (_, true) if seen.streams_answers => self.note(
                 "resume",
                 "its events have no ids: an answer whose connection breaks is lost",
-                "keep events (in the SDKs: an event store), or have short calls only",
+                "keep events (in the SDKs: an event store), or have short calls only, or set \
+                 `upstreams.resume = \"log\"` (of the gateway)",
             ),
             (_, true) => self.note(
                 "resume",
