@@ -9,6 +9,10 @@ use crate::{Outcome, install, workspace};
 ///
 /// Arguments go to `cargo nextest run`; with any, only what they select is run.
 pub(crate) fn run(nextest_arguments: &[String]) -> Outcome {
+    println!(
+        "what the tests need is installed and everything is built first, which takes some minutes the first time; then \
+         the tests run, with a line for each"
+    );
     install::all_that_tests_need()?;
     // Together with the tests, so that both get the same features and nothing is built twice.
     let mut build = workspace::cargo();
