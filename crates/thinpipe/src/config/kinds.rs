@@ -34,6 +34,9 @@ pub(super) fn mend_of(path: &str, message: &str) -> Option<&'static str> {
         _ if quoted && message.starts_with("expected a whole number") => {
             "write the number without quotes"
         }
+        _ if message.starts_with("expected a duration") => {
+            "write a number with its unit, in quotes, as in `\"30s\"`"
+        }
         // Of a choice of words: those are quoted in the message.
         _ if message.starts_with("expected `") => "write one of these words, in quotes",
         _ => return None,

@@ -10,6 +10,7 @@ mod bounds;
 mod bridge;
 mod docs;
 mod messages;
+mod quotes;
 mod rate;
 mod replicas;
 mod secrets;

@@ -31,7 +31,14 @@ pub(super) fn parse_url(text: &str, listen: SocketAddr) -> Result<Uri, (String, 
                     .host()
                     .is_some_and(|h| h.contains(['.', ':']) || h == "localhost") =>
             {
-                format!("write `http://{text}`")
+                // Hardly a server has its endpoint at its root.
+                match url.path() {
+                    "/" => format!(
+                        "write `http://{}/mcp`, or whatever the path of its MCP endpoint is",
+                        text.trim_end_matches('/')
+                    ),
+                    _ => format!("write `http://{text}`"),
+                }
             }
             _ if is_program(text) => {
                 format!(

@@ -12,11 +12,14 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
         let span = error.span().unwrap_or(0..0);
         let message = error.message().trim().replace('\n', ", ");
         let is_store = message == "duplicate key" && text.get(span.clone()) == Some("store");
+        // The parser takes what begins no string for the kind of value that it begins like.
+        let is_value = UNQUOTED.iter().any(|begins| message.starts_with(begins));
         let problem = Problem::within(span, format!("this is not TOML: {message}"));
         match is_store {
             true => {
                 problem.mend("`store` is a URL or a table: in `[store]`, write the URL as `url`")
             }
+            false if is_value => problem.mend("text stands in quotes, as in `name = \"files\"`"),
             false => problem,
         }
     })?;
@@ -26,6 +29,15 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
         span,
     })
 }
+
+/// How the parser complains of a value that is no string, and mostly meant to be one.
+const UNQUOTED: [&str; 5] = [
+    "invalid float",
+    "invalid integer",
+    "invalid boolean",
+    "invalid datetime",
+    "string values must be quoted",
+];
 
 fn entries(table: DeTable<'_>, depth: usize) -> Result<Value, Problem> {
     let mut entries = Vec::with_capacity(table.len());

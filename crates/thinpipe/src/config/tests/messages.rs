@@ -76,7 +76,8 @@ error: limits.head_timeout: expected a duration with its unit, such as "500ms", 
  --> t.toml:2:16
   |
 2 | head_timeout = "10 parsecs"
-  |                ^^^^^^^^^^^^"#,
+  |                ^^^^^^^^^^^^
+  = help: write a number with its unit, in quotes, as in `"30s"`"#,
     );
     says(
         "t.toml",
@@ -86,7 +87,8 @@ error: limits.keep_alive: expected a duration with its unit, such as "500ms", "3
  --> t.toml:2:14
   |
 2 | keep_alive = 15
-  |              ^^"#,
+  |              ^^
+  = help: write a number with its unit, in quotes, as in `"30s"`"#,
     );
     says(
         "t.yaml",
@@ -220,6 +222,11 @@ fn i5_urls_that_cannot_be_an_upstreams() {
             "localhost:3001/mcp",
             "`localhost:3001/mcp` is no URL",
             "write `http://localhost:3001/mcp`",
+        ),
+        (
+            "localhost:3001",
+            "`localhost:3001` is no URL",
+            "write `http://localhost:3001/mcp`, or whatever the path of its MCP endpoint is",
         ),
         (
             "ftp://h/",
