@@ -116,22 +116,22 @@ impl Attached {
 }
 
 /// What was read last of a session's attachment. It is asked for with every message and hardly ever
-/// changes.
+/// changes. Boxed: of thousands of sessions nobody has asked yet.
 #[derive(Debug, Default)]
-pub(crate) struct Read(Mutex<Option<(Bytes, Decoded)>>);
+pub(crate) struct Read(Mutex<Option<Box<(Bytes, Decoded)>>>);
 
 type Decoded = Result<Arc<Attached>, Unreadable>;
 
 impl Read {
     fn of(&self, stored: Bytes) -> Decoded {
         let mut read = lock(&self.0);
-        if let Some((before, attached)) = &*read
+        if let Some((before, attached)) = read.as_deref()
             && is_same(before, &stored)
         {
             return attached.clone();
         }
         let attached = Attached::decode(&stored).map(Arc::new);
-        *read = Some((stored, attached.clone()));
+        *read = Some(Box::new((stored, attached.clone())));
         attached
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -94,8 +95,12 @@ pub(crate) struct Undecided {
 /// A session of the server, and the replica at which it is.
 pub(crate) type Opened = (usize, Option<UpstreamSessionId>);
 
+/// The streams of a session. Most sessions just now have none, and this takes next to nothing then.
 #[derive(Debug, Default)]
-struct Streams {
+struct Streams(Option<Box<Open>>);
+
+#[derive(Debug, Default)]
+struct Open {
     /// Those that are relayed now: few at one time, and none of most sessions.
     live: Vec<Arc<Live>>,
     standalone: Option<Arc<Live>>,
@@ -105,6 +110,29 @@ struct Streams {
     contention: Option<Box<Contention>>,
     /// Another node has opened the standalone stream since this one did.
     is_elsewhere: bool,
+}
+
+/// Those of a session that has none.
+static NONE: Open = Open {
+    live: Vec::new(),
+    standalone: None,
+    listens_to: None,
+    contention: None,
+    is_elsewhere: false,
+};
+
+impl Deref for Streams {
+    type Target = Open;
+
+    fn deref(&self) -> &Open {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Streams {
+    fn deref_mut(&mut self) -> &mut Open {
+        self.0.get_or_insert_default()
+    }
 }
 
 #[derive(Debug)]
@@ -329,6 +357,20 @@ impl SessionState {
 }
 
 impl Streams {
+    /// A stream has ended.
+    fn close(&mut self, live: &Arc<Live>) {
+        let Some(open) = &mut self.0 else {
+            return;
+        };
+        open.close(live);
+        if open.says_nothing() {
+            // A session that waits holds nothing it does not need.
+            self.0 = None;
+        }
+    }
+}
+
+impl Open {
     fn open(
         &mut self,
         owner: Option<Arc<Session>>,
@@ -362,11 +404,14 @@ impl Streams {
         self.contention.get_or_insert_default()
     }
 
-    /// A stream has ended.
+    fn says_nothing(&self) -> bool {
+        let is_quiet = self.live.is_empty() && self.standalone.is_none();
+        is_quiet && self.listens_to.is_none() && self.contention.is_none() && !self.is_elsewhere
+    }
+
     fn close(&mut self, live: &Arc<Live>) {
         self.live.retain(|open| !Arc::ptr_eq(open, live));
         if self.live.is_empty() {
-            // A session that waits holds nothing it does not need.
             self.live = Vec::new();
         }
         self.standalone.take_if(|open| Arc::ptr_eq(open, live));

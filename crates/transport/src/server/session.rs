@@ -103,19 +103,26 @@ pub struct Session {
     owner: Arc<dyn Handler>,
     history: History,
     state: OnceLock<Box<dyn Any + Send + Sync>>,
-    /// Made when somebody waits for it.
-    closed: OnceLock<CancellationToken>,
+    /// Made when somebody waits for something of it.
+    waited_for: OnceLock<Box<WaitedFor>>,
     ended: AtomicBool,
     requests: Mutex<Requests>,
     active: AtomicU32,
-    /// Told when nothing is active any more, once somebody waits for that.
-    at_rest: OnceLock<Box<Notify>>,
     /// As the record says.
     created_ms: u64,
     epoch: Instant,
     /// How old it was at `epoch`: more than nothing if it was taken up from the store.
     age_before_ms: u64,
     last_used_ms: AtomicU64,
+}
+
+/// What others wait for.
+#[derive(Default)]
+struct WaitedFor {
+    /// The end of the session.
+    closed: CancellationToken,
+    /// Told when nothing is active any more.
+    at_rest: Notify,
 }
 
 impl Session {
@@ -137,11 +144,10 @@ impl Session {
             owner,
             history,
             state: OnceLock::new(),
-            closed: OnceLock::new(),
+            waited_for: OnceLock::new(),
             ended: AtomicBool::new(false),
             requests: Mutex::default(),
             active: AtomicU32::new(0),
-            at_rest: OnceLock::new(),
             epoch: now(),
             last_used_ms: AtomicU64::new(0),
         }
@@ -244,7 +250,11 @@ impl Session {
     #[must_use]
     pub fn closed(&self) -> &CancellationToken {
         // Whoever ends the session makes it as well, so that nobody waits for one that is never cancelled.
-        self.closed.get_or_init(CancellationToken::new)
+        &self.waited_for().closed
+    }
+
+    fn waited_for(&self) -> &WaitedFor {
+        self.waited_for.get_or_init(Box::default)
     }
 
     /// Marks the session as in use until the guard is dropped; idle time counts from then.
@@ -314,7 +324,7 @@ impl Session {
 
     /// Until nothing of it runs and no stream of it is open, or it has ended. Cancel-safe: it only waits.
     pub(crate) async fn rested(&self) {
-        let at_rest = self.at_rest.get_or_init(Box::default);
+        let WaitedFor { at_rest, closed } = self.waited_for();
         loop {
             let mut told = pin!(at_rest.notified());
             told.as_mut().enable();
@@ -326,7 +336,7 @@ impl Session {
                 // Cancel-safe: what was told is seen in what is active.
                 () = told => {}
                 // Cancel-safe: a token stays cancelled.
-                () = self.closed().cancelled() => return,
+                () = closed.cancelled() => return,
             }
         }
     }
@@ -373,9 +383,9 @@ impl Drop for Activity {
     fn drop(&mut self) {
         self.session.touch();
         if self.session.active.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(at_rest) = self.session.at_rest.get()
+            && let Some(waited_for) = self.session.waited_for.get()
         {
-            at_rest.notify_waiters();
+            waited_for.at_rest.notify_waiters();
         }
     }
 }
