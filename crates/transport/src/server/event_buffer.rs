@@ -17,6 +17,7 @@ use thinpipe_proto::session::StreamId;
 use tokio::sync::Notify;
 
 use super::history::Charge;
+use crate::ByteBudget;
 use crate::http1::fields::decimal;
 use crate::io::now;
 
@@ -69,6 +70,15 @@ impl EventBufferConfig {
             retention: Duration::from_secs(300),
             ..Self::default()
         }
+    }
+
+    /// A message for as long as it is kept. It may be a part of what was read with it, all of which would stay, and is
+    /// not counted; a large one is most of that, and counted elsewhere until it is read.
+    fn own(&self, message: Bytes) -> Bytes {
+        if self.retention.is_zero() || message.len() > ByteBudget::FREE {
+            return message;
+        }
+        Bytes::copy_from_slice(&message)
     }
 }
 
@@ -189,7 +199,7 @@ impl EventBuffer {
             }
             let message = messages.pop_front();
             if let Some(message) = message.map(Message::into_source) {
-                state.append(None, message, now);
+                state.append(None, config.own(message), now);
             }
         }
         if state.next > before {
@@ -210,7 +220,7 @@ impl EventBuffer {
         if !state.has_room(config, key.is_some(), message.len()) {
             return Err(NotPushed::Full);
         }
-        state.append(key, message, now());
+        state.append(key, config.own(message), now());
         if is_last {
             state.answer();
         }

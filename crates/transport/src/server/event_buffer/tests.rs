@@ -46,6 +46,19 @@ fn drain(reader: &mut EventReader) -> String {
     String::from_utf8(out).unwrap()
 }
 
+/// C2: what is kept of a read is what is counted, and not all that came with it.
+#[tokio::test]
+async fn c2_a_kept_message_keeps_nothing_else() {
+    let came: Arc<[u8]> = vec![b'x'; 20 << 10].into();
+    let read = Bytes::from_owner(Arc::clone(&came));
+    let kept = buffer(kept(9));
+    kept.push(read.slice(100..200)).await.unwrap();
+    kept.try_push(read.slice(300..400)).unwrap();
+    drop(read);
+    assert_eq!(Arc::strong_count(&came), 1);
+    assert_eq!(kept.bytes(), 200);
+}
+
 /// What a client has read counts as history, and not as held for it any more.
 #[tokio::test]
 async fn what_was_read_is_not_held_any_more() {
