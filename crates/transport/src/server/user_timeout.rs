@@ -72,9 +72,11 @@ impl Written {
         now: Instant,
         limits: &Limits,
     ) -> Option<UserTimeout> {
-        let half = (limits.write_stall / 2).as_nanos().max(1);
-        let passed = now.saturating_duration_since(self.since).as_nanos() / half;
-        if passed > 0 {
+        let half = limits.write_stall / 2;
+        let since = now.saturating_duration_since(self.since);
+        // Most writes come in the half that runs, and dividing takes its time.
+        if since >= half {
+            let passed = since.as_nanos() / half.as_nanos().max(1);
             let passed = usize::try_from(passed).map_or(3, |passed| passed.min(3));
             self.halves.rotate_right(passed % 3);
             self.halves[..passed].fill(0);
