@@ -121,33 +121,33 @@ impl Member {
     pub(super) fn new(
         id: MemberId,
         initialize: RequestId,
-        (principal, others): (&Principal, &BTreeMap<MemberId, Arc<Self>>),
+        among: (&Principal, &BTreeMap<MemberId, Arc<Self>>),
     ) -> (Arc<Self>, oneshot::Receiver<Bytes>) {
         let (answer, answered) = oneshot::channel();
         let opening = Opening {
             request: initialize,
             answer,
         };
-        let member = Self {
-            id,
-            place: SetOnce::new(),
-            opening: Mutex::new(Some(opening)),
-            open: Mutex::default(),
-            patience: patience_for(principal, others),
-            principal: principal.clone(),
-        };
-        (Arc::new(member), answered)
+        (Self::of(id, Some(opening), among), answered)
     }
 
     /// One whose `initialize` is answered.
     pub(super) fn initialized(
         id: MemberId,
+        among: (&Principal, &BTreeMap<MemberId, Arc<Self>>),
+    ) -> Arc<Self> {
+        Self::of(id, None, among)
+    }
+
+    fn of(
+        id: MemberId,
+        opening: Option<Opening>,
         (principal, others): (&Principal, &BTreeMap<MemberId, Arc<Self>>),
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             place: SetOnce::new(),
-            opening: Mutex::default(),
+            opening: Mutex::new(opening),
             open: Mutex::default(),
             patience: patience_for(principal, others),
             principal: principal.clone(),

@@ -354,8 +354,8 @@ impl Route {
     }
 }
 
-/// Lets nobody be told that a session is lost.
-fn store_failed(error: &SessionError) -> Failure {
+/// The store failed: what became of a session is not known, and nobody is told that it is lost.
+pub(super) fn store_failed(error: &SessionError) -> Failure {
     Failure::new(Reason::StoreUnavailable, error.to_string())
 }
 

@@ -14,6 +14,7 @@ use thinpipe_transport::body::BoxFuture;
 use thinpipe_transport::server::{Answer, Session, SessionEnd, SessionManager, WeakSessionManager};
 
 use super::piped::piped;
+use super::reestablish::store_failed;
 use super::replica::runs_alone;
 use super::send::{bodiless, posted};
 use super::{Incoming, Route, purpose_of};
@@ -145,7 +146,7 @@ impl Route {
                     if let Some(state) = state {
                         state.leave_farewell(call.headers);
                     }
-                    return Err(Failure::new(Reason::StoreUnavailable, error.to_string()));
+                    return Err(store_failed(&error));
                 }
             }
             let route = Arc::clone(self);
